@@ -1,0 +1,99 @@
+"""A plugin-based evaluation harness for sparse-autoencoder features.
+
+These names are all that a plugin may import. Importing them imports neither torch nor any plugin.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from harness.api import (
+    BatchStats,
+    BundleStats,
+    Classifier,
+    ClassifierSpec,
+    Columns,
+    Encoder,
+    Examples,
+    FileSource,
+    HubSource,
+    InputRepresentation,
+    LoadedModel,
+    Located,
+    Model,
+    ModelSpec,
+    Pooling,
+    PoolingSpec,
+    RepresentationSpec,
+    Site,
+    Summary,
+    TaskSpec,
+    TokenRepresentation,
+    Tokens,
+    Transform,
+    TransformSpec,
+)
+from harness.errors import (
+    GateError,
+    HarnessError,
+    MissingError,
+    NothingSelectedError,
+    UsageError,
+    did_you_mean,
+)
+from harness.hookspecs import hookimpl
+from harness.identity import hash_file, hash_json
+
+if TYPE_CHECKING:
+    from harness.dictionary import Dictionary as Dictionary
+    from harness.session import Session, open
+
+__all__ = [
+    "BatchStats",
+    "BundleStats",
+    "Classifier",
+    "ClassifierSpec",
+    "Columns",
+    "Dictionary",
+    "Encoder",
+    "Examples",
+    "FileSource",
+    "GateError",
+    "HarnessError",
+    "HubSource",
+    "InputRepresentation",
+    "LoadedModel",
+    "Located",
+    "MissingError",
+    "Model",
+    "ModelSpec",
+    "NothingSelectedError",
+    "Pooling",
+    "PoolingSpec",
+    "RepresentationSpec",
+    "Session",
+    "Site",
+    "Summary",
+    "TaskSpec",
+    "TokenRepresentation",
+    "Tokens",
+    "Transform",
+    "TransformSpec",
+    "UsageError",
+    "did_you_mean",
+    "hash_file",
+    "hash_json",
+    "hookimpl",
+    "open",
+]
+
+# Loaded on first use: these need torch or pydantic, which a plugin that only lists its offers must not pay for.
+_LAZY = {"Dictionary": "harness.dictionary", "Session": "harness.session", "open": "harness.session"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        from importlib import import_module
+
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'harness' has no attribute '{name}'")

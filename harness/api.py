@@ -1,0 +1,349 @@
+"""What flows between the parts of the harness, and what a plugin must offer.
+
+Frozen, keyword-only dataclasses for data; Protocols for behaviour: a plugin inherits nothing. Importing this
+module imports neither torch nor any other heavy package.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+from harness.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from scipy import sparse
+
+    Matrix = np.ndarray[Any, Any] | sparse.csr_array
+
+Modality = Literal["text", "image"]
+Needs = Literal["tokens", "text", "images", "nothing"]
+Split = Literal["train", "validation", "test"]
+
+
+# ── where activations are read ───────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Site:
+    """A place in a model where activations are read: `resid_post.12`, `attn_z.3`, `vision.resid_post.9`."""
+
+    tower: str = ""
+    kind: str
+    layer: int
+
+    def __str__(self) -> str:
+        return ".".join([*([self.tower] if self.tower else []), self.kind, str(self.layer)])
+
+    @classmethod
+    def parse(cls, text: str) -> Site:
+        """`[TOWER.]KIND.LAYER` as a Site; UsageError when it is not of that form."""
+        match = re.fullmatch(r"(?:([a-z]+)\.)?([a-z_]+)\.(\d+)", text)
+        if match is None:
+            raise UsageError(f"site '{text}' is not of the form KIND.LAYER, for example resid_post.12")
+        tower, kind, layer = match.groups()
+        return cls(tower=tower or "", kind=kind, layer=int(layer))
+
+
+# ── data ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examples:
+    """Labelled examples, column by column; every column has one entry for each example."""
+
+    ids: tuple[str, ...]
+    inputs: tuple[Any, ...]
+    labels: tuple[str, ...]
+    splits: tuple[Split, ...]
+    languages: tuple[str, ...]
+    groups: tuple[str | None, ...]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, rows: Sequence[int]) -> Examples:
+        """The examples at `rows`, in that order."""
+        return Examples(
+            ids=tuple(self.ids[row] for row in rows),
+            inputs=tuple(self.inputs[row] for row in rows),
+            labels=tuple(self.labels[row] for row in rows),
+            splits=tuple(self.splits[row] for row in rows),
+            languages=tuple(self.languages[row] for row in rows),
+            groups=tuple(self.groups[row] for row in rows),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokens:
+    """One encoded input: token ids `[tokens]`, and which of them are content (not BOS, not template)."""
+
+    ids: np.ndarray[Any, np.dtype[np.int64]]
+    content: np.ndarray[Any, np.dtype[np.bool_]]
+    cut: bool = False
+    """Whether the input was longer than the model's maximum length, so that its end is missing."""
+
+
+# ── what plugins offer ───────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """An offer: a name, one sentence, and a factory whose keyword parameters are its whole parameter schema.
+
+    `revision` is part of the identity of every result: change it when results change for a reason that no
+    parameter shows. `alias_of` is given in place of `make`: the name then stands for another reference.
+    """
+
+    name: str
+    summary: str
+    make: Callable[..., Any] | None = None
+    alias_of: str | None = None
+    revision: str = "1"
+
+    def __post_init__(self) -> None:
+        if (self.make is None) == (self.alias_of is None):
+            raise TypeError(f"{type(self).__name__} '{self.name}' needs either make or alias_of, and not both")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec(Spec):
+    """`make(**parameters) -> Model`, which reads configuration and tokenizer, but no weights."""
+
+    modality: Modality = "text"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepresentationSpec(Spec):
+    """What is pooled. `needs="tokens"`: `make(**parameters) -> TokenRepresentation`;
+    otherwise `make(**parameters) -> InputRepresentation`, which sees the inputs and no model.
+    """
+
+    needs: Needs
+    fitted: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolingSpec(Spec):
+    """`make(**parameters) -> Pooling`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformSpec(Spec):
+    """`make(**parameters) -> Transform`, fitted on training rows only."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierSpec(Spec):
+    """`make(**parameters) -> Classifier`; `grid` holds the values tried on validation for each parameter
+    that the suite does not fix. A parameter called `seed` is filled with the cell's seed.
+    """
+
+    grid: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """Which column holds what; a column that is None does not exist in the source."""
+
+    input: str = "text"
+    label: str = "label"
+    split: str | None = "split"
+    language: str | None = None
+    group: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubSource:
+    """A dataset on the hub, pinned to a revision; `columns` only where the hub spells them differently."""
+
+    hub: str
+    revision: str
+    config: str | None = None
+    columns: Columns | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileSource:
+    """A parquet, csv or jsonl file."""
+
+    file: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSpec:
+    """Labelled data as one declarative record; a corrected dataset is a new version.
+
+    `columns` are those of the local mirror (`<data-dir>/<name>/data.parquet`) and of a file; `mirror` names
+    the folder there when it is not the task's own name. A task without a source lives in the mirror alone.
+    """
+
+    name: str
+    version: int
+    summary: str
+    source: HubSource | FileSource | None = None
+    languages: tuple[str, ...]
+    licence: str
+    citation: str
+    modality: Modality = "text"
+    columns: Columns = field(default_factory=Columns)
+    metric: str = "macro_f1"
+    content_warning: bool = False
+    mirror: str | None = None
+
+
+# ── what the factories return ────────────────────────────────────────────────────────────────────────────
+
+
+@runtime_checkable
+class Model(Protocol):
+    """An opened model: configuration and tokenizer, no weights.
+
+    `architecture` is the checkpoint's own word for its kind (`gemma2`); `n_layers` counts the blocks.
+    """
+
+    name: str
+    architecture: str
+    n_layers: int
+    n_parameters: int
+
+    def width(self, site: Site) -> int:
+        """Size of the activations at `site`; UsageError when the model has no such site."""
+
+    def identity(self, site: Site) -> Mapping[str, Any]:
+        """JSON of all that may change the activations at `site`: weights, tokenizer, dtype, length …"""
+
+    def tokenize(self, inputs: Sequence[Any]) -> list[Tokens]:
+        """One Tokens for each input."""
+
+    def load(self, sites: Sequence[Site], device: str) -> LoadedModel:
+        """The model in memory, only as deep as the deepest of `sites`."""
+
+
+@runtime_checkable
+class LoadedModel(Protocol):
+    """A model in memory, able to run forward."""
+
+    def forward(self, batch: Sequence[Tokens]) -> Mapping[Site, torch.Tensor]:
+        """For each site the activations of the content tokens, examples one after the other:
+        `[content tokens of the batch, width]`, on the device.
+        """
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Turns activations `[tokens, d_in]` into features `[tokens, width]`; token by token."""
+
+    width: int
+
+    def encode(self, activations: torch.Tensor) -> torch.Tensor:
+        """Features `[tokens, width]` in float32."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Located:
+    """A representation at one site of one model: all that a plan must know before it is loaded.
+
+    `identity` is JSON of all that may change a feature; `load(device)` gives the Encoder; `sparse` says
+    whether pooled rows are worth keeping sparse.
+    """
+
+    identity: Mapping[str, Any]
+    d_in: int
+    width: int
+    load: Callable[[str], Encoder]
+    sparse: bool
+    published_l0: float | None = None
+
+
+@runtime_checkable
+class TokenRepresentation(Protocol):
+    """A representation that reads a model's activations."""
+
+    def at(self, model: Model, site: Site) -> Located | str:
+        """This representation at `site` of `model`, or a reference to another one that serves there."""
+
+
+@runtime_checkable
+class InputRepresentation(Protocol):
+    """A representation that reads inputs and no model; scikit-learn's transformer contract."""
+
+    def fit(self, inputs: Sequence[Any]) -> Any:
+        """Learn from the training inputs."""
+
+    def transform(self, inputs: Sequence[Any]) -> Matrix:
+        """`[examples, features]`, dense or CSR."""
+
+
+@runtime_checkable
+class Pooling(Protocol):
+    """Tokens in, one vector for each example out; each feature by itself, so that features can be sliced."""
+
+    def __call__(self, values: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
+        """`values [tokens, features]` float32, `offsets [examples + 1]`; returns `[examples, features]`.
+        The tokens of example i are `values[offsets[i]:offsets[i + 1]]`, at least one.
+        """
+
+
+@runtime_checkable
+class Transform(Protocol):
+    """Pooled matrix in, pooled matrix out; scikit-learn's transformer contract."""
+
+    def fit(self, X: Matrix, y: np.ndarray[Any, Any]) -> Any:
+        """Learn from the training rows."""
+
+    def transform(self, X: Matrix) -> Matrix:
+        """The same rows, changed."""
+
+
+@runtime_checkable
+class Classifier(Protocol):
+    """scikit-learn's classifier contract, with class numbers 0 … n−1 as `y`."""
+
+    def fit(self, X: Matrix, y: np.ndarray[Any, Any]) -> Any:
+        """Learn from the training rows."""
+
+    def predict_proba(self, X: Matrix) -> np.ndarray[Any, Any]:
+        """Scores `[examples, classes]`, higher is likelier; columns in the order of the class numbers."""
+
+
+# ── what observers are told ──────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchStats:
+    """How far the forward pass of one bundle has come."""
+
+    bundle: str
+    tokens_done: int
+    tokens_total: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundleStats:
+    """What one bundle cost: content tokens, seconds, peak device bytes; zero tokens means all was cached."""
+
+    bundle: str
+    tokens: int
+    seconds: float
+    tokens_per_s: float
+    padding_share: float
+    peak_memory: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """How a run ended."""
+
+    folder: Path
+    ok: int
+    failed: int
+    skipped: int
+    seconds: float
+    tokens: int

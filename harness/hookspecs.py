@@ -1,0 +1,113 @@
+"""Every hook, each with its reference text. A plugin implements those it needs, marked with `harness.hookimpl`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pluggy
+
+from harness.api import (
+    BatchStats,
+    BundleStats,
+    ClassifierSpec,
+    ModelSpec,
+    PoolingSpec,
+    RepresentationSpec,
+    Summary,
+    TaskSpec,
+    TransformSpec,
+)
+
+if TYPE_CHECKING:
+    from harness.plan import Plan
+    from harness.records import Record
+
+PROJECT = "harness"
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec
+def harness_models() -> Iterable[ModelSpec]:  # type: ignore[empty-body]
+    """Models offered under a name of their own.
+
+    Called once, before the first command does anything. Must not import torch: heavy imports belong into
+    `make`. Two specs under one name are an error that names both owners.
+    """
+
+
+@hookspec
+def harness_representations() -> Iterable[RepresentationSpec]:  # type: ignore[empty-body]
+    """What can be pooled and probed: dictionaries, controls, and arms that read only the input.
+
+    Called once; the same rules as for `harness_models`.
+    """
+
+
+@hookspec
+def harness_poolings() -> Iterable[PoolingSpec]:  # type: ignore[empty-body]
+    """Ways from the tokens of an example to one vector. Called once; the same rules as for `harness_models`."""
+
+
+@hookspec
+def harness_transforms() -> Iterable[TransformSpec]:  # type: ignore[empty-body]
+    """Ways from a pooled matrix to another. Called once; the same rules as for `harness_models`."""
+
+
+@hookspec
+def harness_classifiers() -> Iterable[ClassifierSpec]:  # type: ignore[empty-body]
+    """Classifiers with the grid searched on validation. Called once; the same rules as for `harness_models`."""
+
+
+@hookspec
+def harness_tasks() -> Iterable[TaskSpec]:  # type: ignore[empty-body]
+    """Labelled data, as declarative records. Called once; reads no data."""
+
+
+@hookspec
+def harness_suites() -> Iterable[Path]:  # type: ignore[empty-body]
+    """Suite files (YAML) that can then be run by their name, which is the file's stem. Called once."""
+
+
+@hookspec(firstresult=True)
+def harness_resolve_model(ref: str) -> ModelSpec | None:
+    """A spec for a model reference that no plugin listed: a folder, or `ORG/REPO[@REVISION]`.
+
+    Called for each such reference of a plan. Return None quickly where `ref` is not yours; the first spec
+    returned is taken.
+    """
+
+
+@hookspec(firstresult=True)
+def harness_resolve_representation(ref: str) -> RepresentationSpec | None:
+    """A spec for a representation reference that no plugin listed: a folder or file, or
+    `ORG/REPO[@REVISION]/FOLDER`. Called like `harness_resolve_model`.
+    """
+
+
+@hookspec
+def harness_run_started(plan: Plan) -> None:
+    """A run begins with this plan. Observers may show and log, not change."""
+
+
+@hookspec
+def harness_batch_finished(stats: BatchStats) -> None:
+    """One batch went through the model."""
+
+
+@hookspec
+def harness_bundle_finished(stats: BundleStats) -> None:
+    """All features of one bundle are in the store."""
+
+
+@hookspec
+def harness_cell_finished(record: Record) -> None:
+    """One cell has its record, on disk already."""
+
+
+@hookspec
+def harness_run_finished(summary: Summary) -> None:
+    """The run has ended; its records and leaderboard are on disk."""
