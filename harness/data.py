@@ -1,0 +1,341 @@
+"""A task in, its examples out: read, cleaned, split. Nothing here depends on a model or a seed.
+
+What hygiene removes is counted, never silently dropped. Rows are split by their official split, else by a hash
+of their group or content, so that no later stage and no other row can move an example between splits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from harness.api import Columns, Examples, FileSource, HubSource, Split, TaskSpec
+from harness.errors import MissingError, UsageError
+from harness.identity import hash_lines
+
+TEST_SHARE = 0.2
+VALIDATION_SHARE = 0.15
+
+_SPLITS: Mapping[str, Split] = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+}
+_READERS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "json", ".json": "json"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hygiene:
+    """How many rows were removed, and why: `empty` inputs, `conflicts` (one input, two labels),
+    `duplicates` inside a split, `leaks` (a test or validation row that stands in training, by text or group).
+    """
+
+    empty: int = 0
+    conflicts: int = 0
+    duplicates: int = 0
+    leaks: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskData:
+    """A task's clean examples, its classes in their fixed order, and what cleaning removed."""
+
+    spec: TaskSpec
+    examples: Examples
+    classes: tuple[str, ...]
+    hygiene: Hygiene
+    limit: int | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex SHA-256 over every id, label, split, group and language, in order."""
+        columns = self.examples
+        rows = zip(
+            columns.ids, columns.labels, columns.splits, columns.groups, columns.languages, strict=True
+        )
+        return hash_lines("\x1f".join("" if part is None else part for part in row) for row in rows)
+
+
+def load_task(spec: TaskSpec, *, data_dir: Path | None = None, limit: int | None = None) -> TaskData:
+    """Read a task (from the mirror in `data_dir` if that is given), clean it, split it, limit it.
+
+    MissingError when it is not there, unreadable, or unfit (no labels, one class, no training rows).
+    """
+    examples, hygiene = clean(_split(_examples(spec, *_read(spec, data_dir))))
+    if limit is not None:
+        examples = take_stratified(examples, limit)
+    return TaskData(
+        spec=spec, examples=examples, classes=_classes(spec, examples), hygiene=hygiene, limit=limit
+    )
+
+
+def without(data: TaskData, rows: Iterable[int]) -> TaskData:
+    """The same task less some rows that no model can use, counted as empty."""
+    dropped = set(rows)
+    if not dropped:
+        return data
+    kept = data.examples.take([row for row in range(len(data.examples)) if row not in dropped])
+    hygiene = replace(data.hygiene, empty=data.hygiene.empty + len(dropped))
+    return replace(data, examples=kept, hygiene=hygiene, classes=_classes(data.spec, kept))
+
+
+def split_rows(examples: Examples, seed: int) -> dict[Split, list[int]]:
+    """Row numbers of each split. Without official validation rows, about 15 % of training becomes
+    validation, by a hash of group or id and the seed.
+    """
+    rows: dict[Split, list[int]] = {"train": [], "validation": [], "test": []}
+    for row, split in enumerate(examples.splits):
+        rows[split].append(row)
+    if not rows["validation"]:
+        train = rows["train"]
+        held_out = {row for row in train if _fraction(f"validation/{seed}", examples, row) < VALIDATION_SHARE}
+        rows["train"] = [row for row in train if row not in held_out]
+        rows["validation"] = [row for row in train if row in held_out]
+    return rows
+
+
+# ── reading ──────────────────────────────────────────────────────────────────────────────────────────────
+
+_Rows = Mapping[str, Sequence[Any]]
+
+
+def _read(spec: TaskSpec, data_dir: Path | None) -> tuple[_Rows, Columns]:
+    mirrored = data_dir / (spec.mirror or spec.name) / "data.parquet" if data_dir else None
+    if mirrored is not None and mirrored.is_file():
+        return _read_file(spec, mirrored), spec.columns
+    if isinstance(spec.source, FileSource):
+        return _read_file(spec, spec.source.file), spec.columns
+    if isinstance(spec.source, HubSource):
+        return _read_hub(spec, spec.source), spec.source.columns or spec.columns
+    wanted = f"there is no '{mirrored}'" if mirrored else "give its folder with --data-dir or HARNESS_DATA_DIR"
+    raise MissingError(f"task '{spec.name}' comes from a local mirror: {wanted}")
+
+
+def _read_file(spec: TaskSpec, path: Path) -> _Rows:
+    reader = _READERS.get(path.suffix)
+    if reader is None:
+        raise UsageError(f"task '{spec.name}': '{path}' is none of {', '.join(_READERS)}")
+    if not path.is_file():
+        raise MissingError(f"task '{spec.name}': there is no file '{path}'")
+    with _silent_datasets() as datasets:
+        try:
+            stream = datasets.load_dataset(reader, data_files=str(path), split="train", streaming=True)
+            return _columns(stream)
+        except Exception as error:  # parsers of four formats raise what they like
+            raise MissingError(f"task '{spec.name}': '{path}' cannot be read as {reader}") from error
+
+
+def _read_hub(spec: TaskSpec, source: HubSource) -> _Rows:
+    with _silent_datasets() as datasets:
+        try:
+            splits = datasets.load_dataset(source.hub, source.config, revision=source.revision)
+        except Exception as error:  # network, cache and parser errors of many kinds
+            raise MissingError(
+                f"task '{spec.name}': the dataset '{source.hub}' cannot be loaded from the hub or its local "
+                f"cache; use --data-dir for a local mirror"
+            ) from error
+        columns = source.columns or spec.columns
+        parts = {name: _named_labels(part, columns.label) for name, part in splits.items()}
+    names = [name for name, part in parts.items() for _ in next(iter(part.values()))]
+    keys = set.intersection(*(set(part) for part in parts.values()))
+    joined: dict[str, Sequence[Any]] = {
+        key: [value for part in parts.values() for value in part[key]] for key in keys
+    }
+    return {**joined, "split": names}
+
+
+def _named_labels(part: Any, label: str) -> dict[str, list[Any]]:
+    """The columns of one split, with class numbers as class names where the dataset declares them."""
+    columns = _columns(part)
+    names = getattr(part.features.get(label), "names", None)
+    if names:
+        columns[label] = [names[value] for value in columns[label]]
+    return columns
+
+
+def _columns(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    columns: dict[str, list[Any]] = defaultdict(list)
+    for row in rows:
+        for key, value in row.items():
+            columns[key].append(value)
+    return columns
+
+
+@contextmanager
+def _silent_datasets() -> Iterator[Any]:
+    """The `datasets` library without its progress bars."""
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    import datasets
+
+    level = datasets.logging.get_verbosity()
+    datasets.logging.set_verbosity_error()
+    try:
+        yield datasets
+    finally:
+        datasets.logging.set_verbosity(level)
+
+
+def _examples(spec: TaskSpec, rows: _Rows, columns: Columns) -> Examples:
+    if not rows or not next(iter(rows.values())):
+        raise MissingError(f"task '{spec.name}' has no rows")
+    inputs = [_as_text(spec, value, row) for row, value in enumerate(_column(spec, rows, columns.input))]
+    labels = [_as_label(spec, value, row) for row, value in enumerate(_column(spec, rows, columns.label))]
+    splits: Sequence[Split] = ["train"] * len(inputs)
+    if columns.split is not None and columns.split in rows:
+        splits = [_as_split(spec, value) for value in rows[columns.split]]
+    languages = (
+        [str(value) for value in _column(spec, rows, columns.language)]
+        if columns.language
+        else [spec.languages[0]] * len(inputs)
+    )
+    groups = _column(spec, rows, columns.group) if columns.group else [None] * len(inputs)
+    return Examples(
+        ids=tuple(
+            hash_lines([text, language])[:16] for text, language in zip(inputs, languages, strict=True)
+        ),
+        inputs=tuple(inputs),
+        labels=tuple(labels),
+        splits=tuple(splits),
+        languages=tuple(languages),
+        groups=tuple(None if group is None else str(group) for group in groups),
+    )
+
+
+def _column(spec: TaskSpec, rows: _Rows, name: str) -> Sequence[Any]:
+    if name not in rows:
+        raise MissingError(f"task '{spec.name}' has no column '{name}'; it has: {', '.join(sorted(rows))}")
+    return rows[name]
+
+
+def _as_text(spec: TaskSpec, value: Any, row: int) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise MissingError(f"task '{spec.name}' row {row}: the input is {type(value).__name__}, not text")
+    return value
+
+
+def _as_label(spec: TaskSpec, value: Any, row: int) -> str:
+    if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
+        raise MissingError(f"task '{spec.name}' row {row} has no label")
+    return str(value)
+
+
+def _as_split(spec: TaskSpec, value: Any) -> Split:
+    try:
+        return _SPLITS[str(value)]
+    except KeyError:
+        raise MissingError(
+            f"task '{spec.name}' has a split '{value}', which is none of train, validation, test"
+        ) from None
+
+
+# ── hygiene and splits ───────────────────────────────────────────────────────────────────────────────────
+
+
+def _split(examples: Examples) -> Examples:
+    """Official splits as they are; without test rows, about 20 % become test by hash of group or id."""
+    if "test" in examples.splits or "train" not in examples.splits:
+        return examples
+    splits: list[Split] = [
+        "test" if split == "train" and _fraction("test", examples, row) < TEST_SHARE else split
+        for row, split in enumerate(examples.splits)
+    ]
+    return replace(examples, splits=tuple(splits))
+
+
+def _fraction(purpose: str, examples: Examples, row: int) -> float:
+    """A number in [0, 1) that depends on the purpose and the row's group (else id), and on nothing else."""
+    name = examples.groups[row] or examples.ids[row]
+    digest = hashlib.sha256(f"{purpose}/{name}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def clean(examples: Examples) -> tuple[Examples, Hygiene]:
+    """Examples without empty inputs, conflicting labels, duplicates and leaks, and how many of each went."""
+    counts: Counter[str] = Counter()
+    labels_of: dict[str, set[str]] = defaultdict(set)
+    for example_id, label in zip(examples.ids, examples.labels, strict=True):
+        labels_of[example_id].add(label)
+
+    def keep(rows: Iterable[int], reason: str, bad: Callable[[int], bool]) -> list[int]:
+        rows = list(rows)
+        kept = [row for row in rows if not bad(row)]
+        counts[reason] += len(rows) - len(kept)
+        return kept
+
+    rows = keep(range(len(examples)), "empty", lambda row: not examples.inputs[row].strip())
+    rows = keep(rows, "conflicts", lambda row: len(labels_of[examples.ids[row]]) > 1)
+    seen: set[tuple[str, Split]] = set()
+
+    def repeated(row: int) -> bool:
+        key = (examples.ids[row], examples.splits[row])
+        return key in seen or bool(seen.add(key))
+
+    rows = keep(rows, "duplicates", repeated)
+    rows = keep(rows, "leaks", _leak_finder(examples, rows))
+    return examples.take(rows), Hygiene(**counts)
+
+
+def _leak_finder(examples: Examples, rows: Sequence[int]) -> Callable[[int], bool]:
+    """Whether a row also stands in an earlier split (train, then validation), by text or by group."""
+    order: Mapping[Split, int] = {"train": 0, "validation": 1, "test": 2}
+    first_split: dict[tuple[str, str], int] = {}
+    for row in rows:
+        for key in _leak_keys(examples, row):
+            first_split[key] = min(first_split.get(key, 2), order[examples.splits[row]])
+    return lambda row: any(
+        first_split[key] < order[examples.splits[row]] for key in _leak_keys(examples, row)
+    )
+
+
+def _leak_keys(examples: Examples, row: int) -> Iterator[tuple[str, str]]:
+    yield "id", examples.ids[row]
+    if examples.groups[row] is not None:
+        yield "group", str(examples.groups[row])
+
+
+def take_stratified(examples: Examples, limit: int) -> Examples:
+    """At most about `limit` examples: from each split and label its share (at least one), lowest ids first.
+
+    The choice depends on contents alone; a smaller limit takes a subset of a larger one's rows.
+    """
+    if limit >= len(examples):
+        return examples
+    strata: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for row in range(len(examples)):
+        strata[examples.splits[row], examples.labels[row]].append(row)
+    share = limit / len(examples)
+    kept = [
+        row
+        for rows in strata.values()
+        for row in sorted(rows, key=lambda row: examples.ids[row])[: max(1, round(len(rows) * share))]
+    ]
+    return examples.take(sorted(kept))
+
+
+def _classes(spec: TaskSpec, examples: Examples) -> tuple[str, ...]:
+    """The labels of the training rows, sorted; refuses what cannot be learnt or scored."""
+    by_split: dict[Split, set[str]] = defaultdict(set)
+    for split, label in zip(examples.splits, examples.labels, strict=True):
+        by_split[split].add(label)
+    for split in ("train", "test"):
+        if not by_split[split]:
+            raise MissingError(f"task '{spec.name}' has no {split} rows")
+    if len(by_split["train"]) < 2:
+        raise MissingError(f"task '{spec.name}' has one class only: '{min(by_split['train'])}'")
+    strange = (by_split["test"] | by_split["validation"]) - by_split["train"]
+    if strange:
+        raise MissingError(f"task '{spec.name}' has the label '{min(strange)}' in test but not in training")
+    return tuple(sorted(by_split["train"]))

@@ -1,0 +1,207 @@
+"""Entry points in, loaded plugins out; a broken one is left out whole, and named.
+
+Strangers' code runs here. pluggy alone would let one broken plugin end the program, skip a second plugin
+under a used name silently, and leave a failed one half registered; each plugin is therefore tried on a manager
+of its own, and joins the real one only when everything it offers is sound.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import pluggy
+
+from harness import hookspecs
+from harness.api import (
+    ClassifierSpec,
+    ModelSpec,
+    PoolingSpec,
+    RepresentationSpec,
+    TaskSpec,
+    TransformSpec,
+)
+
+GROUP = "harness"
+
+OFFERED: Mapping[str, type] = {
+    "models": ModelSpec,
+    "representations": RepresentationSpec,
+    "poolings": PoolingSpec,
+    "transforms": TransformSpec,
+    "classifiers": ClassifierSpec,
+    "tasks": TaskSpec,
+    "suites": Path,
+}
+"""Kind → what its hook `harness_<kind>` must yield."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A plugin not yet imported: its name, its distribution with version, and how to import it."""
+
+    name: str
+    distribution: str
+    load: Callable[[], Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plugin:
+    """A loaded plugin and all it offers: kind → specs."""
+
+    name: str
+    distribution: str
+    offers: Mapping[str, tuple[Any, ...]]
+    hooks: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """Something of a plugin that was left out, and why."""
+
+    plugin: str
+    distribution: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"plugin '{self.plugin}' ({self.distribution}) {self.problem}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plugins:
+    """What was loaded, what was left out, and the manager that calls the loaded ones."""
+
+    manager: pluggy.PluginManager
+    loaded: tuple[Plugin, ...]
+    faults: tuple[Fault, ...]
+
+
+class _Broken(Exception):
+    """A plugin must be left out; the message completes the sentence `plugin 'x' …`."""
+
+
+def find_candidates(
+    *, only: Collection[str] | None = None, without: Collection[str] = (), modules: Collection[str] = ()
+) -> list[Candidate]:
+    """Installed plugins in a fixed order: those in `only` (all when None), less `without`, plus `modules`."""
+    installed = [
+        Candidate(
+            name=point.name,
+            distribution=f"{point.dist.name} {point.dist.version}" if point.dist else "unknown distribution",
+            load=point.load,
+        )
+        for point in entry_points(group=GROUP)
+        if (only is None or point.name in only) and point.name not in without
+    ]
+    named = [
+        Candidate(name=module, distribution="named on the command line", load=_importer(module))
+        for module in modules
+    ]
+    return sorted(installed, key=lambda candidate: (candidate.name, candidate.distribution)) + named
+
+
+def _importer(module: str) -> Callable[[], Any]:
+    return lambda: importlib.import_module(module)
+
+
+def load_plugins(candidates: Iterable[Candidate]) -> Plugins:
+    """Import and check every candidate; the broken ones become faults and nothing of them stays."""
+    manager = _new_manager()
+    loaded: dict[str, Plugin] = {}
+    faults: list[Fault] = []
+    for candidate in candidates:
+        try:
+            if candidate.name in loaded:
+                raise _Broken(f"has the name of another plugin, of {loaded[candidate.name].distribution}")
+            module = _import(candidate)
+            hooks = _check_hooks(module)
+            offers = _collect_offers(module)
+            manager.register(module, name=candidate.name)
+        except _Broken as broken:
+            faults.append(
+                Fault(plugin=candidate.name, distribution=candidate.distribution, problem=str(broken))
+            )
+        else:
+            loaded[candidate.name] = Plugin(
+                name=candidate.name, distribution=candidate.distribution, offers=offers, hooks=hooks
+            )
+    return Plugins(manager=manager, loaded=tuple(loaded.values()), faults=tuple(faults))
+
+
+def _new_manager() -> pluggy.PluginManager:
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    return manager
+
+
+def _import(candidate: Candidate) -> Any:
+    try:
+        return candidate.load()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a stranger's module may raise anything, SystemExit too
+        raise _Broken(f"cannot be imported: {describe(error)}") from error
+
+
+def _check_hooks(module: Any) -> tuple[str, ...]:
+    """Names of the hooks that `module` implements; every misspelt or wrongly declared one is refused."""
+    trial = _new_manager()
+    known = {name for name in vars(hookspecs) if name.startswith("harness_")}
+    for name, function in inspect.getmembers(module, inspect.isroutine):
+        marked = hasattr(function, f"{hookspecs.PROJECT}_impl")
+        if name.startswith("harness_") and name in known and not marked:
+            raise _Broken(f"has a function '{name}' that is not marked with harness.hookimpl")
+        if marked and name not in known:
+            raise _Broken(f"implements the hook '{name}', which does not exist; the hooks: {_list(known)}")
+    try:
+        trial.register(module)
+    except (pluggy.PluginValidationError, ValueError, TypeError) as error:
+        raise _Broken(f"declares a hook wrongly: {describe(error)}") from error
+    return tuple(sorted(caller.name for caller in trial.get_hookcallers(module) or ()))
+
+
+def _collect_offers(module: Any) -> dict[str, tuple[Any, ...]]:
+    return {kind: _collect(module, kind, wanted) for kind, wanted in OFFERED.items()}
+
+
+def _collect(module: Any, kind: str, wanted: type) -> tuple[Any, ...]:
+    hook = getattr(module, f"harness_{kind}", None)
+    if hook is None:
+        return ()
+    try:
+        specs = tuple(hook())
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a stranger's hook may raise anything
+        raise _Broken(f"failed in its hook 'harness_{kind}': {describe(error)}") from error
+    for spec in specs:
+        if not isinstance(spec, wanted):
+            raise _Broken(
+                f"returned {type(spec).__name__} from its hook 'harness_{kind}', which must yield "
+                f"{wanted.__name__}"
+            )
+    names = [offer_name(spec) for spec in specs]
+    for name in names:
+        if names.count(name) > 1:
+            raise _Broken(f"offers '{name}' twice in its hook 'harness_{kind}'")
+    return specs
+
+
+def offer_name(spec: Any) -> str:
+    """The name under which an offer is found: a spec's own, or a suite file's stem."""
+    return spec.stem if isinstance(spec, Path) else str(spec.name)
+
+
+def describe(error: BaseException) -> str:
+    """An error in one line: its type, and the first line of what it says."""
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))

@@ -1,0 +1,270 @@
+"""YAML in, a Suite out: which tasks × models × sites × representations × … × seeds.
+
+Task files (`--include`) are read here too. Every fault is one sentence with the file and the line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from harness.api import Columns, FileSource, HubSource, TaskSpec
+from harness.errors import MissingError, UsageError
+
+DEFAULT_SITES = ("resid_post.50%",)
+
+Reference = str | dict[str, Any]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TaskChoice(_Strict):
+    """A task of a suite; `limit` takes that many rows, stratified."""
+
+    name: str
+    limit: int | None = Field(default=None, ge=1)
+
+
+class ModelChoice(BaseModel):
+    """A model of a suite and the sites read in it; any other field is a parameter of the model."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    ref: str
+    sites: tuple[str, ...] = DEFAULT_SITES
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The model's parameters, as given."""
+        return dict(self.__pydantic_extra__ or {})
+
+
+class Suite(_Strict):
+    """One evaluation, before any name in it is resolved."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    version: int = 1
+    summary: str = ""
+    tasks: tuple[TaskChoice, ...] = Field(min_length=1)
+    models: tuple[ModelChoice, ...] = ()
+    representations: tuple[Reference, ...] = Field(min_length=1)
+    poolings: tuple[Reference, ...] = ("mean",)
+    transforms: tuple[Reference, ...] = ("none",)
+    classifiers: tuple[Reference, ...] = Field(default=("logreg",), min_length=1)
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    limit: int | None = Field(default=None, ge=1)
+
+
+class _TaskSource(_Strict):
+    hub: str | None = None
+    revision: str | None = None
+    config: str | None = None
+    file: Path | None = None
+
+
+class _TaskColumns(_Strict):
+    input: str = "text"
+    label: str = "label"
+    split: str | None = None
+    language: str | None = None
+    group: str | None = None
+
+
+class _TaskFile(_Strict):
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    version: int = 1
+    summary: str = ""
+    modality: Literal["text", "image"] = "text"
+    source: _TaskSource
+    columns: _TaskColumns = _TaskColumns()
+    languages: tuple[str, ...] = ("en",)
+    licence: str
+    citation: str
+    metric: str = "macro_f1"
+    content_warning: bool = False
+
+
+def read_suite(
+    path: Path,
+    *,
+    models: Sequence[str] = (),
+    tasks: Sequence[str] = (),
+    limit: int | None = None,
+    seeds: int | None = None,
+    settings: Sequence[str] = (),
+) -> Suite:
+    """The suite at `path` with command-line overrides; `settings` are `a.b=value`, applied first."""
+    tree, lines = _read_yaml(path, "suite")
+    _apply_settings(tree, settings)
+    _normalise(tree)
+    if models:
+        tree["models"] = [_override_model(tree.get("models", ()), ref) for ref in models]
+    if tasks:
+        known = {task["name"]: task for task in tree.get("tasks", ()) if isinstance(task, dict)}
+        tree["tasks"] = [known.get(name, {"name": name}) for name in tasks]
+    if limit is not None:
+        tree["limit"] = limit
+    if seeds is not None:
+        tree["seeds"] = list(range(seeds))
+    return _validate(Suite, tree, where=f"suite '{path}'", lines=lines)
+
+
+def read_task(path: Path) -> TaskSpec:
+    """The task described by a YAML file; a relative `source.file` is relative to that file."""
+    tree, lines = _read_yaml(path, "task")
+    where = f"task '{path}'"
+    task = _validate(_TaskFile, tree, where=where, lines=lines)
+    source: HubSource | FileSource
+    if task.source.file is not None and task.source.hub is None:
+        source = FileSource(file=path.parent / task.source.file)
+    elif task.source.hub is not None and task.source.file is None:
+        if task.source.revision is None:
+            raise UsageError(f"{where}: source.hub '{task.source.hub}' needs source.revision, a commit")
+        source = HubSource(hub=task.source.hub, revision=task.source.revision, config=task.source.config)
+    else:
+        raise UsageError(f"{where}: source needs either 'hub' or 'file'")
+    rest = task.model_dump(exclude={"source", "columns", "summary"})
+    return TaskSpec(
+        **rest,
+        summary=task.summary or f"task of {path.name}",
+        source=source,
+        columns=Columns(**task.columns.model_dump()),
+    )
+
+
+# ── YAML with line numbers ───────────────────────────────────────────────────────────────────────────────
+
+_Lines = Mapping[tuple[str | int, ...], int]
+_Validated = TypeVar("_Validated", bound=BaseModel)
+
+
+def _read_yaml(path: Path, kind: str) -> tuple[dict[str, Any], _Lines]:
+    """The mapping in a YAML file, and the line of each of its values by path."""
+    try:
+        text = path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{kind} '{path}' is not UTF-8 text") from error
+    except OSError as error:
+        raise MissingError(f"{kind} '{path}' cannot be read: {error.strerror}") from error
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        lines: dict[tuple[str | int, ...], int] = {}
+        if node is not None:
+            _walk(node, (), lines, where=f"{kind} '{path}'")
+        tree = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise UsageError(f"{kind} '{path}' line {line}: not valid YAML: {error.problem}") from error
+    except yaml.YAMLError as error:
+        raise UsageError(f"{kind} '{path}' is not valid YAML") from error
+    if not isinstance(tree, dict):
+        raise UsageError(f"{kind} '{path}' is not a mapping of fields")
+    return tree, lines
+
+
+def _walk(
+    node: yaml.Node, path: tuple[str | int, ...], lines: dict[tuple[str | int, ...], int], *, where: str
+) -> None:
+    lines[path] = node.start_mark.line + 1
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if key.value in seen:  # YAML itself would silently keep the last
+                line = key.start_mark.line + 1
+                raise UsageError(f"{where} line {line}: '{key.value}' stands twice")
+            seen.add(key.value)
+            _walk(value, (*path, key.value), lines, where=where)
+            lines[(*path, key.value)] = key.start_mark.line + 1
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            _walk(value, (*path, index), lines, where=where)
+
+
+def _validate(model: type[_Validated], tree: Mapping[str, Any], *, where: str, lines: _Lines) -> _Validated:
+    try:
+        return model.model_validate(tree)
+    except ValidationError as error:
+        raise UsageError(_sentence(error, where, lines)) from error
+
+
+def _sentence(error: ValidationError, where: str, lines: _Lines) -> str:
+    """The first fault of a validation in one sentence, with the line where the file has one."""
+    first = error.errors()[0]
+    path = tuple(first["loc"])
+    while path and path not in lines:
+        path = path[:-1]
+    line = f" line {lines[path]}" if path in lines and path else ""
+    field = ".".join(str(part) for part in first["loc"])
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        return f"{where}{line}: there is no field '{field}'{more}"
+    if first["type"] == "missing":
+        return f"{where}{line}: the field '{field}' is missing{more}"
+    return f"{where}{line}: {field}: {first['msg'][0].lower()}{first['msg'][1:]}{more}"
+
+
+# ── overrides ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _normalise(tree: dict[str, Any]) -> None:
+    """Short spellings to long ones: a name for a task or model, one site for a list, a count of seeds."""
+    for field, key in (("tasks", "name"), ("models", "ref")):
+        if isinstance(tree.get(field), list):
+            tree[field] = [{key: item} if isinstance(item, str) else item for item in tree[field]]
+    for model in _mappings(tree.get("models")):
+        if isinstance(model.get("sites"), str):
+            model["sites"] = [model["sites"]]
+    seeds = tree.get("seeds")
+    if isinstance(seeds, int) and not isinstance(seeds, bool):
+        tree["seeds"] = list(range(seeds))
+
+
+def _mappings(value: Any) -> Iterable[dict[str, Any]]:
+    return (item for item in value if isinstance(item, dict)) if isinstance(value, list) else ()
+
+
+def _override_model(models: Sequence[Any], ref: str) -> dict[str, Any]:
+    """The suite's own entry for `ref`, else `ref` with the settings of the suite's first model."""
+    entries = list(_mappings(list(models)))
+    for entry in entries:
+        if entry.get("ref") == ref:
+            return entry
+    return {**(entries[0] if entries else {}), "ref": ref}
+
+
+def _apply_settings(tree: dict[str, Any], settings: Sequence[str]) -> None:
+    for setting in settings:
+        path, equals, text = setting.partition("=")
+        if not equals or not path:
+            raise UsageError(f"--set '{setting}' is not of the form a.b=value")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise UsageError(f"--set '{setting}': '{text}' is not a YAML value") from error
+        _set(tree, path.split("."), value, setting)
+
+
+def _set(tree: Any, path: Sequence[str], value: Any, setting: str) -> None:
+    *parents, last = path
+    for key in parents:
+        tree = _step(tree, key, setting)
+    if isinstance(tree, dict):
+        tree[last] = value
+    elif isinstance(tree, list) and last.isdigit() and int(last) < len(tree):
+        tree[int(last)] = value
+    else:
+        raise UsageError(f"--set '{setting}': the suite has no place '{last}' there")
+
+
+def _step(tree: Any, key: str, setting: str) -> Any:
+    if isinstance(tree, dict):
+        return tree.setdefault(key, {})
+    if isinstance(tree, list) and key.isdigit() and int(key) < len(tree):
+        return tree[int(key)]
+    raise UsageError(f"--set '{setting}': the suite has no place '{key}' there")
