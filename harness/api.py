@@ -265,8 +265,10 @@ class Located:
 class TokenRepresentation(Protocol):
     """A representation that reads a model's activations."""
 
-    def at(self, model: Model, site: Site) -> Located | str:
-        """This representation at `site` of `model`, or a reference to another one that serves there."""
+    def at(self, model: Model, site: Site) -> Located | str | Mapping[str, Any]:
+        """This representation at `site` of `model`, or a reference (a name, or a mapping with `name` and
+        parameters) to another one that serves there. UsageError when there is none.
+        """
 
 
 @runtime_checkable

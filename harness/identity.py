@@ -6,6 +6,7 @@ Everything that may change a number ends up in one of these hashes; paths, names
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -32,9 +33,15 @@ def hash_lines(lines: Iterable[str]) -> str:
 
 
 def hash_file(path: Path) -> str:
-    """Hex SHA-256 of a file's bytes, remembered while its size, mtime and inode stay the same."""
+    """Hex SHA-256 of a file's bytes, remembered while its size, mtime and inode stay the same.
+
+    A large file in the hub's cache is named by its SHA-256 there, which is taken instead of reading gigabytes.
+    """
+    path = path.resolve()
+    if path.parent.name == "blobs" and re.fullmatch(r"[0-9a-f]{64}", path.name):
+        return path.name
     status = path.stat()
-    return _hash_file(str(path.resolve()), status.st_size, status.st_mtime_ns, status.st_ino)
+    return _hash_file(str(path), status.st_size, status.st_mtime_ns, status.st_ino)
 
 
 @lru_cache(maxsize=4096)

@@ -192,6 +192,17 @@ def _collect(module: Any, kind: str, wanted: type) -> tuple[Any, ...]:
     return specs
 
 
+def notify(plugins: Plugins, hook: str, report: Callable[[Fault], None], **arguments: Any) -> None:
+    """Tell every observer; one that raises is reported and disturbs neither the run nor the other observers."""
+    for implementation in getattr(plugins.manager.hook, hook).get_hookimpls():
+        try:
+            implementation.function(*(arguments[name] for name in implementation.argnames))
+        except Exception as error:  # a stranger's observer may raise anything
+            owner = next(plugin for plugin in plugins.loaded if plugin.name == implementation.plugin_name)
+            problem = f"failed in its hook '{hook}': {describe(error)}"
+            report(Fault(plugin=owner.name, distribution=owner.distribution, problem=problem))
+
+
 def offer_name(spec: Any) -> str:
     """The name under which an offer is found: a spec's own, or a suite file's stem."""
     return spec.stem if isinstance(spec, Path) else str(spec.name)

@@ -1,7 +1,7 @@
 """A corpus folder in, documents out: `<language>.jsonl.zst` files, one JSON object a line.
 
-Nothing here knows a tokenizer or a model. Every document carries the split it was given when the corpus was made,
-so training and validation stay apart whatever is done with either.
+Nothing here knows a tokenizer or a model. Every document carries the split it was given when the corpus was
+made, so training and validation stay apart whatever is done with either.
 """
 
 import io
@@ -71,8 +71,8 @@ def read_manifest(corpus: Path) -> list[dict[str, Any]]:
 def mixture(sizes: Mapping[str, int], *, english: float = ENGLISH_SHARE) -> dict[str, float]:
     """Language shares, summing to 1, from language sizes.
 
-    English gets a fixed share; the others divide the rest by the square root of their size, which lets a language
-    of 1 MB be seen about a fifth as often as one of 26 MB instead of a twenty-sixth.
+    English gets a fixed share; the others divide the rest by the square root of their size, which lets a
+    language of 1 MB be seen about a fifth as often as one of 26 MB instead of a twenty-sixth.
     """
     weights = {language: size**0.5 for language, size in sizes.items() if language != "en" and size > 0}
     total = sum(weights.values())

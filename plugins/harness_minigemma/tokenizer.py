@@ -1,14 +1,15 @@
 """A corpus in, the family's tokenizer out: byte-level BPE with 8,192 entries, shared by every size.
 
-`python -m harness_minigemma.tokenizer --corpus DIR --out FOLDER` writes `tokenizer.json` and `tokenizer_config.json`
-and reports bytes per token by language. No text is normalised: decoding gives back exactly the bytes that came in.
-The published tokenizer is final; this module documents how it was made.
+`python -m harness_minigemma.tokenizer --corpus DIR --out FOLDER` writes `tokenizer.json` and
+`tokenizer_config.json` and reports bytes per token by language. No text is normalised: decoding gives back
+exactly the bytes that came in. The published tokenizer is final; this module documents how it was made.
 """
 
 import argparse
 import json
 import os
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
@@ -20,11 +21,9 @@ PAD, EOS, BOS, UNK = 0, 1, 2, 3
 SPECIALS = ("<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>", "<image>")
 FILES = ("tokenizer.json", "tokenizer_config.json")
 
-# Letters keep their combining marks (GPT-2's pattern cuts Indic and Thai words at every vowel sign); digits stand
-# alone, as in Gemma; a word takes the one space or sign before it.
-WORDS = (
-    r"[^\r\n\p{L}\p{M}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
+# Letters keep their combining marks (GPT-2's pattern cuts Indic and Thai words at every vowel sign); digits
+# stand alone, as in Gemma; a word takes the one space or apostrophe before it and no other sign.
+WORDS = r"[ '’]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}"
@@ -81,6 +80,7 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
         "eos_token": "<eos>",
         "bos_token": "<bos>",
         "unk_token": "<unk>",
+        "additional_special_tokens": list(SPECIALS[4:]),
         "padding_side": "left",
         "model_max_length": 512,
         "clean_up_tokenization_spaces": False,
@@ -106,29 +106,35 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 def token_bytes(tokenizer: Tokenizer) -> list[int]:
     """How many bytes of text each token id stands for; specials stand for none."""
     # In byte-level BPE every character of a token's spelling is one byte of text.
-    spelt = (tokenizer.id_to_token(index) for index in range(tokenizer.get_vocab_size()))
+    spelt = (tokenizer.id_to_token(index) or "" for index in range(tokenizer.get_vocab_size()))
     return [0 if index < len(SPECIALS) else len(token) for index, token in enumerate(spelt)]
 
 
 def check_round_trip(tokenizer: Tokenizer, corpus: Path, *, documents: int) -> dict[str, float]:
-    """Bytes per token by language on held-out documents; an error if one does not decode to itself."""
+    """Bytes per token by language on the first documents; an error if one does not decode to itself."""
     report = {}
     for language in list_languages(corpus):
-        texts = [document.text for document in read_documents(corpus, language, "validation")][:documents]
+        texts = [document.text for document in islice(read_documents(corpus, language), documents)]
         encodings = tokenizer.encode_batch(texts, add_special_tokens=False)
         for text, encoding in zip(texts, encodings, strict=True):
             if tokenizer.decode(encoding.ids, skip_special_tokens=False) != text:
-                raise SystemExit(f"the tokenizer does not give back a text of language {language!r}: {text[:80]!r}")
+                raise SystemExit(
+                    f"the tokenizer does not give back a text of language {language!r}: {text[:80]!r}"
+                )
         tokens = sum(len(encoding.ids) for encoding in encodings)
         report[language] = sum(len(text.encode()) for text in texts) / max(tokens, 1)
     return report
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--corpus", help="corpus folder (default: HARNESS_CORPUS_DIR)")
-    parser.add_argument("--out", type=Path, required=True, action="append", help="folder to write to; may be repeated")
-    parser.add_argument("--megabytes", type=float, default=48.0, help="text to learn the merges from")
+    parser.add_argument(
+        "--out", type=Path, required=True, action="append", help="folder to write to; may be repeated"
+    )
+    parser.add_argument("--megabytes", type=float, default=64.0, help="text to learn the merges from")
     arguments = parser.parse_args(argv)
     corpus = find_corpus(arguments.corpus)
     tokenizer = train_tokenizer(sample_texts(corpus, total_bytes=int(arguments.megabytes * 1e6)))

@@ -1,0 +1,109 @@
+"""The command line, thin over the Python API. Commands are imported only when they are called, for a quick --help."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from typing import Any
+
+import click
+
+from harness.errors import HarnessError
+
+COMMANDS = {
+    "doctor": "Say what works here, what was left out, and why.",
+    "features": "Write pooled features of texts to a file.",
+    "leaderboard": "Build a leaderboard from finished runs.",
+    "ls": "List what can be named: tasks, models, plugins, …",
+    "plan": "Say what a run would do, before anything is loaded.",
+    "run": "Run a suite; the same command again resumes it.",
+    "show": "Show one thing: its origin, parameters, licence, …",
+}
+
+BUG = 70
+INTERRUPTED = 130
+TERMINATED = 143
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: like Ctrl-C, with its own exit code."""
+
+
+class LazyGroup(click.Group):
+    """Commands by name, each in the module of that name."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"harness.cli.{name}").command
+        return command
+
+    def resolve_command(self, context: click.Context, args: list[str]) -> Any:
+        from harness.errors import did_you_mean
+
+        if args and args[0] not in COMMANDS:
+            raise click.UsageError(f"there is no command '{args[0]}'{did_you_mean(args[0], COMMANDS)}")
+        return super().resolve_command(context, args)
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "-p",
+    "plugins",
+    multiple=True,
+    metavar="NAME",
+    help="Load a module as a plugin; no:NAME leaves one out.",
+)
+@click.version_option(package_name="sae-harness", prog_name="harness")
+@click.pass_context
+def cli(context: click.Context, plugins: tuple[str, ...]) -> None:
+    """Do sparse-autoencoder features make better classifiers than the hidden states they came from?"""
+    context.obj = plugins
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command; every error ends in one sentence on stderr and its exit code."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        code = cli.main(args=arguments, prog_name="harness", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except HarnessError as error:
+        return _fail(str(error), error.exit_code)
+    except click.ClickException as error:
+        return _fail(error.format_message(), error.exit_code)
+    except Terminated:
+        return _fail("terminated; what is done is saved, and the same command resumes", TERMINATED)
+    except (KeyboardInterrupt, click.Abort):
+        return _fail("interrupted; what is done is saved, and the same command resumes", INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return INTERRUPTED
+    except Exception as error:
+        if os.environ.get("HARNESS_DEBUG"):
+            raise
+        said = f"{type(error).__name__}: {error}".splitlines()[0]
+        return _fail(f"a bug in the harness: {said} (HARNESS_DEBUG=1 shows where)", BUG)
+
+
+def _terminate(number: int, frame: Any) -> None:
+    raise Terminated
+
+
+def _fail(message: str, code: int) -> int:
+    click.echo(f"harness: {message}", err=True)
+    return code

@@ -1,0 +1,72 @@
+"""`harness doctor`: what works here, and what does not."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness.cli.options import json_option, open_registry
+from harness.errors import MissingError
+
+PACKAGES = ("torch", "transformers", "datasets", "scikit-learn", "pandas", "pluggy", "open-clip-torch")
+
+
+@click.command("doctor")
+@json_option
+@click.pass_context
+def command(context: click.Context, as_json: bool) -> int:
+    """Check the environment and every plugin. Exit code 3 when a plugin was left out."""
+    registry = open_registry(context)
+    faults = [str(fault) for fault in registry.faults]
+    facts = _facts()
+    plugins = {plugin.name: plugin.distribution for plugin in registry.plugins.loaded}
+    if as_json:
+        click.echo(json.dumps({**facts, "plugins": plugins, "left_out": faults}))
+        return MissingError.exit_code if faults else 0
+    for name, value in facts.items():
+        click.echo(f"{name:<16}  {value}")
+    for name, distribution in plugins.items():
+        click.echo(f"{'plugin':<16}  {name} ({distribution})")
+    for fault in faults:
+        click.echo(f"{'left out':<16}  {fault}")
+    return MissingError.exit_code if faults else 0
+
+
+def _facts() -> dict[str, Any]:
+    import psutil
+
+    from harness.store import default_cache_dir
+
+    cache = default_cache_dir()
+    data = os.environ.get("HARNESS_DATA_DIR")
+    return {
+        "harness": version("sae-harness"),
+        "python": platform.python_version(),
+        **{package: version(package) for package in PACKAGES},
+        "device": _device(),
+        "cores": os.cpu_count(),
+        "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
+        "cache": f"{cache} ({_free(cache):.0f} GiB free)",
+        "data": f"{data}{'' if Path(data).is_dir() else ' (does not exist)'}" if data else "HARNESS_DATA_DIR is not set",
+    }
+
+
+def _device() -> str:
+    import torch
+
+    if not torch.cuda.is_available():
+        return "cpu (no CUDA device)"
+    return f"cuda: {torch.cuda.device_count()} × {torch.cuda.get_device_name()}"
+
+
+def _free(path: Path) -> float:
+    while not path.exists():
+        path = path.parent
+    return shutil.disk_usage(path).free / 2**30

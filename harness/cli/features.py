@@ -1,0 +1,107 @@
+"""`harness features`: texts in, a file of pooled features out."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness.cli.options import batch_option, json_option, machine_options, open_session, read_batch_size
+from harness.errors import MissingError, UsageError
+
+
+@click.command("features")
+@click.option("-m", "--model", required=True, metavar="REF", help="Model.")
+@click.option("--site", required=True, help="Where to read, for example resid_post.12.")
+@click.option("--representation", default="hidden", show_default=True, metavar="REF", help="What to pool.")
+@click.option("--pooling", default="mean", show_default=True, help="How to pool.")
+@click.option("--dtype", help="The model's dtype, as a parameter of the model.")
+@click.option(
+    "--input", "source", required=True, type=click.Path(path_type=Path), help='JSON lines {"id", "text"}.'
+)
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), help=".npz (CSR) or .npy (dense)."
+)
+@machine_options
+@batch_option
+@json_option
+@click.pass_context
+def command(
+    context: click.Context,
+    model: str,
+    site: str,
+    representation: str,
+    pooling: str,
+    dtype: str | None,
+    source: Path,
+    output: Path,
+    batch_size: str,
+    as_json: bool,
+    **machine: Any,
+) -> None:
+    """Write one row for each line of the input, in its order."""
+    if output.suffix not in {".npz", ".npy"}:
+        raise UsageError(f"'{output}' must end in .npz (CSR) or .npy (dense)")
+    texts = read_texts(source)
+    session = open_session(context, **machine)
+    parameters = {"dtype": dtype} if dtype else {}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        matrix = session.features(
+            texts,
+            model={"ref": model, **parameters},
+            site=site,
+            representation=representation,
+            pooling=pooling,
+            batch_size=read_batch_size(batch_size),
+        )
+    for warning in caught:
+        if "content tokens" in str(warning.message):
+            click.echo(f"harness: {warning.message}", err=True)
+    write_matrix(matrix, output)
+    shape = f"{matrix.shape[0]} × {matrix.shape[1]}"
+    click.echo(json.dumps({"rows": matrix.shape[0], "features": matrix.shape[1]}) if as_json else f"{output}: {shape}")
+
+
+def read_texts(path: Path) -> list[str]:
+    """The texts of a JSON-lines file; UsageError with the line number of the first that is not as it should be."""
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"'{path}' is not UTF-8 text") from error
+    except OSError as error:
+        raise MissingError(f"'{path}' cannot be read: {error.strerror}") from error
+    texts = [_text(line, f"'{path}' line {number}") for number, line in enumerate(lines, start=1) if line.strip()]
+    if not texts:
+        raise UsageError(f"'{path}' holds no texts")
+    return texts
+
+
+def _text(line: str, where: str) -> str:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise UsageError(f"{where} is not JSON") from error
+    if not isinstance(row, dict) or not isinstance(row.get("text"), str):
+        raise UsageError(f'{where} has no "text"')
+    return str(row["text"])
+
+
+def write_matrix(matrix: Any, path: Path) -> None:
+    """CSR as scipy's .npz, dense as .npy, whole or not at all. UsageError when the ending does not fit."""
+    import numpy as np
+    from scipy import sparse
+
+    from harness.files import whole_file
+
+    if sparse.issparse(matrix) != (path.suffix == ".npz"):
+        wanted = ".npz" if sparse.issparse(matrix) else ".npy"
+        raise UsageError(f"this representation gives {wanted} files, not '{path.name}'")
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        if sparse.issparse(matrix):
+            sparse.save_npz(file, sparse.csr_array(matrix))
+        else:
+            np.save(file, matrix, allow_pickle=False)

@@ -1,0 +1,84 @@
+"""`harness ls`: what can be named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness.cli.options import json_option, open_registry, report
+from harness.plugins import OFFERED
+
+
+@click.command("ls")
+@click.argument("kind", type=click.Choice([*OFFERED, "plugins", "runs"]))
+@json_option
+@click.pass_context
+def command(context: click.Context, kind: str, as_json: bool) -> None:
+    """List everything of one KIND, with its origin."""
+    rows = _runs() if kind == "runs" else _rows(open_registry(context), kind)
+    if as_json:
+        for row in rows:
+            click.echo(json.dumps(row, ensure_ascii=False))
+        return
+    names = max((len(row["name"]) for row in rows), default=0)
+    origins = max((len(row["origin"]) for row in rows), default=0)
+    for row in rows:
+        click.echo(f"{row['name']:<{names}}  {row['origin']:<{origins}}  {row['summary']}".rstrip())
+
+
+def _rows(registry: Any, kind: str) -> list[dict[str, Any]]:
+    if kind == "plugins":
+        return _plugins(registry)
+    for fault in registry.faults:
+        report(fault)
+    return [
+        {
+            "name": name,
+            "origin": f"{entry.plugin} ({entry.distribution})",
+            "summary": _suite_summary(entry.spec) if isinstance(entry.spec, Path) else entry.spec.summary,
+        }
+        for name, entries in sorted(registry.catalogs[kind].items())
+        for entry in entries
+    ]
+
+
+def _plugins(registry: Any) -> list[dict[str, Any]]:
+    loaded = [
+        {"name": plugin.name, "origin": plugin.distribution, "summary": _offers(plugin), "status": "loaded"}
+        for plugin in registry.plugins.loaded
+    ]
+    faulty = [
+        {"name": fault.plugin, "origin": fault.distribution, "summary": fault.problem, "status": "left out"}
+        for fault in registry.faults
+    ]
+    return loaded + faulty
+
+
+def _offers(plugin: Any) -> str:
+    counts = [f"{len(specs)} {kind}" for kind, specs in plugin.offers.items() if specs]
+    others = [hook for hook in plugin.hooks if hook.removeprefix("harness_") not in OFFERED]
+    return ", ".join(counts + others)
+
+
+def _suite_summary(path: Path) -> str:
+    """The suite's own `summary`, read as a line of text: listing should not fail on a broken suite."""
+    lines = path.read_text("utf-8", errors="replace").splitlines() if path.is_file() else []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("summary:")), str(path.name))
+
+
+def _runs() -> list[dict[str, Any]]:
+    from harness.errors import HarnessError
+    from harness.records import RunFolder
+
+    rows = []
+    for path in sorted(Path("runs").glob("*/run.json")):
+        try:
+            about = RunFolder(path.parent).about()
+            summary = f"{about['suite']['name']}: {about.get('status', 'unknown')}"
+        except HarnessError as error:
+            summary = str(error)
+        rows.append({"name": path.parent.name, "origin": str(path.parent), "summary": summary})
+    return rows

@@ -1,0 +1,75 @@
+"""`harness show`: one thing, whole."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness.cli.options import json_option, open_registry
+from harness.errors import UsageError, did_you_mean
+
+
+@click.command("show")
+@click.argument("name")
+@json_option
+@click.pass_context
+def command(context: click.Context, name: str, as_json: bool) -> None:
+    """Show what NAME is, whatever its kind: owner, parameters with defaults, licence, citation, source."""
+    registry = open_registry(context)
+    found = [
+        {"kind": kind.removesuffix("s"), "name": name, "plugin": entry.plugin, "distribution": entry.distribution}
+        | _describe(entry.spec)
+        for kind, catalog in registry.catalogs.items()
+        for entry in catalog.get(name, ())
+    ]
+    if not found:
+        known = {known for catalog in registry.catalogs.values() for known in catalog}
+        raise UsageError(f"nothing is called '{name}'{did_you_mean(name, known)}")
+    for thing in found:
+        click.echo(json.dumps(thing, ensure_ascii=False) if as_json else _lines(thing))
+
+
+def _describe(spec: Any) -> dict[str, Any]:
+    if isinstance(spec, Path):
+        return {"contents": spec.read_text("utf-8", errors="replace")}
+    fields = {
+        field.name: getattr(spec, field.name)
+        for field in dataclasses.fields(spec)
+        if field.name not in {"name", "make", "alias_of"}
+    }
+    if getattr(spec, "make", None):
+        from harness.registry import parameters_of
+
+        fields["parameters"] = {
+            key: "required" if default is inspect.Parameter.empty else default
+            for key, default in parameters_of(spec).items()
+        }
+    return {key: _plain(value) for key, value in fields.items()}
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {key: _plain(item) for key, item in dataclasses.asdict(value).items() if item is not None}
+    if isinstance(value, Path):
+        return value.name
+    if isinstance(value, tuple):
+        return list(value)
+    return dict(value) if hasattr(value, "items") else value
+
+
+def _lines(thing: dict[str, Any]) -> str:
+    width = max(map(len, thing))
+    return "\n".join(
+        value if key == "contents" else f"{key:<{width}}  {_write(value)}" for key, value in thing.items()
+    )
+
+
+def _write(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={item}" for key, item in value.items()) or "none"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -1,0 +1,50 @@
+"""Texts in, one matrix of pooled features out; no task, no store."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from harness.featurize import Reading, featurize, plan_batches, stack
+from harness.plan import locate, open_model
+from harness.registry import Registry
+from harness.suite import ModelChoice
+
+if TYPE_CHECKING:
+    from harness.api import Matrix
+
+
+def extract(
+    texts: Sequence[str],
+    *,
+    registry: Registry,
+    model: ModelChoice,
+    representation: str,
+    pooling: str,
+    device: str,
+    batch_size: int | None,
+) -> Matrix:
+    """Pooled features of `texts` at the one site of `model`, rows in the order of the texts."""
+    choice = registry.choose("representations", representation)
+    opened = open_model(model, registry)
+    (site,) = opened.sites
+    located = locate(choice, opened, site, registry)
+    pool = registry.choose("poolings", pooling).make()
+    tokens = opened.model.tokenize(texts)
+    bare = sum(not one.content.any() for one in tokens)
+    if bare:
+        warnings.warn(f"{bare} of {len(texts)} texts have no content tokens; their rows are zero", stacklevel=2)
+    reading = Reading(site=site, encoder=located.load(device), sparse=located.sparse, poolings={"": pool})
+    pooled = list(
+        featurize(
+            model=opened.model.load([site], device),
+            tokens=tokens,
+            readings=[reading],
+            batches=plan_batches([len(one.ids) for one in tokens], batch_size=batch_size, device=device),
+        )
+    )
+    order = np.argsort([row for batch in pooled for row in batch.rows])
+    return stack([batch.features[""] for batch in pooled])[order]

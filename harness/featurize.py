@@ -1,0 +1,171 @@
+"""The one forward pass: batches → ragged activations → dictionaries → poolings.
+
+A batch runs through the model once, whatever the number of sites, dictionaries and poolings. Only pooled rows
+leave the device. An example's features do not depend on its batch, beyond rounding.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor
+
+from harness.api import Encoder, LoadedModel, Pooling, Site, Tokens
+from harness.dictionary import slices_of
+
+if TYPE_CHECKING:
+    from harness.api import Matrix
+
+SLICE_VALUES = 1 << 25
+"""At most so many features × tokens are on the device at once for one slice (128 MiB in float32)."""
+
+AUTO_TOKENS = {"cpu": 2048, "cuda": 32768}
+"""Padded tokens in a batch when its size is not given, by kind of device."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """One representation at one site, and every pooling wanted of it: feature key → pooling."""
+
+    site: Site
+    encoder: Encoder
+    sparse: bool
+    poolings: Mapping[str, Pooling]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pooled:
+    """What one batch left: its rows, for each feature key `[rows, features]`, and what it took."""
+
+    rows: Sequence[int]
+    features: Mapping[str, Matrix]
+    tokens: int
+    padded_tokens: int
+    seconds: float
+
+
+def plan_batches(lengths: Sequence[int], *, batch_size: int | None, device: str) -> list[list[int]]:
+    """Rows grouped into batches, longest first, so that little is padded and memory runs out early if at all.
+
+    `batch_size` examples each, or as many as fit the device's token budget when it is None.
+    """
+    budget = AUTO_TOKENS.get(device.split(":")[0], AUTO_TOKENS["cpu"])
+    order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
+    batches: list[list[int]] = []
+    for row in order:
+        room = batch_size or max(1, budget // max(1, lengths[batches[-1][0]] if batches else 1))
+        if not batches or len(batches[-1]) >= room:
+            batches.append([])
+        batches[-1].append(row)
+    return batches
+
+
+def featurize(
+    *,
+    model: LoadedModel,
+    tokens: Sequence[Tokens],
+    readings: Sequence[Reading],
+    batches: Sequence[Sequence[int]],
+    on_halved: Callable[[Sequence[int]], None] = lambda rows: None,
+) -> Iterator[Pooled]:
+    """Pooled features batch by batch. A batch that does not fit into memory is halved and tried again;
+    `on_halved` is told its rows first. A single example that does not fit raises the memory error.
+    """
+    waiting = [list(batch) for batch in reversed(batches)]
+    while waiting:
+        rows = waiting.pop()
+        try:
+            pooled = _featurize_batch(model, [tokens[row] for row in rows], readings)
+        except (torch.OutOfMemoryError, MemoryError):
+            if len(rows) == 1:
+                raise
+            on_halved(rows)
+            waiting += reversed(halve(rows))
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+        else:
+            yield Pooled(rows=rows, **pooled)
+
+
+def halve(rows: Sequence[int]) -> list[list[int]]:
+    """A batch as two."""
+    middle = (len(rows) + 1) // 2
+    return [list(rows[:middle]), list(rows[middle:])]
+
+
+@torch.inference_mode()
+def _featurize_batch(
+    model: LoadedModel, batch: Sequence[Tokens], readings: Sequence[Reading]
+) -> dict[str, Any]:
+    started = time.perf_counter()
+    counts = [int(tokens.content.sum()) for tokens in batch]
+    activations = model.forward(batch)
+    features: dict[str, Matrix] = {}
+    for reading in readings:
+        features |= pool_reading(reading, activations[reading.site], counts)
+    return {
+        "features": features,
+        "tokens": sum(counts),
+        "padded_tokens": len(batch) * max(len(tokens.ids) for tokens in batch),
+        "seconds": time.perf_counter() - started,
+    }
+
+
+def pool_reading(reading: Reading, activations: Tensor, counts: Sequence[int]) -> dict[str, Matrix]:
+    """Every pooling of one reading: `activations [tokens, d]` of examples with `counts` tokens each.
+
+    Features are encoded slice by slice, each slice pooled in every way before the next is made. An example
+    without content tokens becomes a row of zeros.
+    """
+    filled = [row for row, count in enumerate(counts) if count]
+    offsets = torch.tensor(
+        np.concatenate([[0], np.cumsum([counts[row] for row in filled])]), device=activations.device
+    )
+    size = max(1, SLICE_VALUES // max(1, len(activations)))
+    parts: dict[str, list[Matrix]] = {key: [] for key in reading.poolings}
+    if filled:
+        for _, values in slices_of(reading.encoder, activations, size):
+            for key, pooling in reading.poolings.items():
+                parts[key].append(_to_host(pooling(values, offsets), as_sparse=reading.sparse))
+    width = reading.encoder.width
+    return {key: _join(slices, filled, len(counts), width, reading.sparse) for key, slices in parts.items()}
+
+
+def _to_host(pooled: Tensor, *, as_sparse: bool) -> Matrix:
+    """A pooled slice off the device, sparse where sparse, so that zeros do not travel."""
+    if not as_sparse:
+        return pooled.float().cpu().numpy()
+    if pooled.device.type == "cpu":
+        return sparse.csr_array(pooled.float().numpy())
+    where = pooled.nonzero(as_tuple=True)
+    rows, columns = (index.cpu().numpy() for index in where)
+    return sparse.coo_array((pooled[where].float().cpu().numpy(), (rows, columns)), shape=pooled.shape).tocsr()
+
+
+def _join(slices: Sequence[Matrix], filled: Sequence[int], n_rows: int, width: int, as_sparse: bool) -> Matrix:
+    """Slices side by side, with rows of zeros where an example had no token."""
+    if as_sparse:
+        joined = sparse.csr_array(sparse.hstack(slices)) if slices else sparse.csr_array((0, width))
+        if len(filled) == n_rows:
+            return joined.astype(np.float32)
+        place = sparse.csr_array(
+            (np.ones(len(filled), dtype=np.float32), (filled, range(len(filled)))), shape=(n_rows, len(filled))
+        )
+        return sparse.csr_array(place @ joined)
+    dense = np.zeros((n_rows, width), dtype=np.float32)
+    if slices:
+        dense[filled] = np.concatenate(slices, axis=1)
+    return dense
+
+
+def stack(parts: Sequence[Matrix]) -> Matrix:
+    """Matrices below one another, CSR when they are."""
+    if sparse.issparse(parts[0]):
+        return sparse.csr_array(sparse.vstack(parts))
+    return np.concatenate(parts)

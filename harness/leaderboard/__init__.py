@@ -1,0 +1,26 @@
+"""Records in, a ranked table out. Nothing here runs a model.
+
+A row is (model, representation, width). `choice` finds the cell each row goes by, on validation alone;
+`estimate` scores those cells on test with shared resamples; `board` compares and ranks; `render` writes.
+"""
+
+from harness.leaderboard.board import Board, Row, TaskResult, TaskSummary, build
+from harness.leaderboard.choice import Cell, Unit
+from harness.leaderboard.estimate import Estimate, bootstrap_seed
+from harness.leaderboard.render import to_csv, to_frame, to_markdown, write
+
+__all__ = [
+    "Board",
+    "Cell",
+    "Estimate",
+    "Row",
+    "TaskResult",
+    "TaskSummary",
+    "Unit",
+    "bootstrap_seed",
+    "build",
+    "to_csv",
+    "to_frame",
+    "to_markdown",
+    "write",
+]

@@ -1,0 +1,296 @@
+"""Runs in, a Board out: rows compared with hidden states, task by task, and ranked.
+
+**Score.** On each task and for each seed a row goes by its cell with the best validation macro-F1; the test
+macro-F1 of these cells is averaged over seeds, then over tasks, unweighted. Intervals are of the test rows:
+stratified bootstrap, independent from task to task, shared by all rows. Seeds are not resampled: `seed_sd`.
+**Comparison.** `delta` is the row minus the selected `hidden` cells of its model (over all sites and
+poolings), `matched` the row minus `hidden` at the row's own choice; both are paired, over the seeds and tasks
+both have. A flag `hidden:n/m` or `matched:n/m` says where that is fewer than the row's tasks. Rows of hidden
+states and of arms without a model are compared with nothing.
+**Task by task.** won or lost where the Holm-adjusted p-value over the row's tasks is below .05, else tied.
+**Rank.** 1 + the number of rows that are better beyond noise: the paired interval of the difference in mean
+lies above 0. Only rows with every task of the board are ranked; the others stand below, unranked, flagged
+`incomplete`. Equal ranks are ties.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import median, stdev
+from typing import Literal
+
+import numpy as np
+
+from harness.leaderboard.choice import (
+    HIDDEN,
+    BySeed,
+    Cell,
+    Choices,
+    RowKey,
+    Unit,
+    choose,
+    in_natural_order,
+    read_cells,
+)
+from harness.leaderboard.estimate import Estimate, TaskScores, difference, mean, score_cells
+from harness.records import HygieneCounts, RunFolder
+from harness.stats import bootstrap_p_value, holm, minimum_detectable_difference, paired_differences
+
+Verdict = Literal["won", "tied", "lost"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskResult:
+    """A row on one task: its score, and beside it that of the model's selected hidden cells.
+
+    `p_value` is Holm-adjusted over the row's tasks; `detectable` is the true difference from hidden that this
+    test set would show with probability .8.
+    """
+
+    task: str
+    cells: tuple[Cell, ...]
+    macro_f1: Estimate
+    delta: Estimate | None
+    matched: Estimate | None
+    p_value: float | None = None
+    verdict: Verdict | None = None
+    detectable: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A row of the board; what is None does not exist for it: a rank, a score, a comparison, a cost."""
+
+    model: str | None
+    representation: str
+    width: int | None
+    results: tuple[TaskResult, ...]
+    macro_f1: Estimate | None
+    delta: Estimate | None
+    matched: Estimate | None
+    seed_sd: float | None
+    tokens_per_s: float | None
+    seconds: float | None
+    peak_memory: int | None
+    flags: tuple[str, ...]
+    suites: tuple[str, ...]
+    rank: int | None = None
+
+    @property
+    def is_hidden(self) -> bool:
+        """Whether the row is a model's hidden states."""
+        return self.model is not None and self.representation == HIDDEN
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """The cells the row goes by."""
+        return tuple(cell for result in self.results for cell in result.cells)
+
+    def count(self, verdict: Verdict) -> int | None:
+        """On how many tasks the row won, tied or lost; None when it was compared on none."""
+        verdicts = [result.verdict for result in self.results if result.verdict is not None]
+        return verdicts.count(verdict) if verdicts else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSummary:
+    """A task of the board: test rows, macro-F1 of guessing every class equally often, and what was removed
+    (the most over the task's cells: inputs cut depend on the model).
+    """
+
+    name: str
+    n_test: int
+    n_classes: int
+    chance: float
+    hygiene: HygieneCounts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Board:
+    """Rows by falling macro-F1, the unranked ones last; tasks by name."""
+
+    suites: tuple[str, ...]
+    resamples: int
+    tasks: tuple[TaskSummary, ...]
+    rows: tuple[Row, ...] = field(repr=False)
+
+
+def build(runs: Sequence[RunFolder], *, resamples: int = 1000) -> Board:
+    """The board of all cells of `runs`. More than ten tasks take 100 resamples for each, so that the adjusted
+    p-value of one clear task can fall below .05. NothingSelectedError when no cell ended well, MissingError
+    when predictions are missing or arms of one task were tested on different rows.
+    """
+    cells = read_cells(runs)
+    choices = choose(cells)
+    by_row: dict[RowKey, list[Cell]] = defaultdict(list)
+    for cell in cells:
+        by_row[cell.row].append(cell)
+    units = sorted({unit for tasks in choices.selected.values() for unit in tasks})
+    resamples = max(resamples, 100 * len(units))
+    scores = {unit: score_cells(unit, choices.cells(unit), resamples=resamples) for unit in units}
+    names = _name_units(units)
+    rows = [_make_row(key, by_row[key], choices=choices, scores=scores, names=names) for key in by_row]
+    return Board(
+        suites=tuple(sorted({cell.record.suite for cell in cells})),
+        resamples=resamples,
+        tasks=tuple(_summarize(names[unit], unit, cells, scores[unit]) for unit in units),
+        rows=_rank(rows, n_tasks=len(units)),
+    )
+
+
+def _make_row(
+    key: RowKey,
+    cells: Sequence[Cell],
+    *,
+    choices: Choices,
+    scores: Mapping[Unit, TaskScores],
+    names: Mapping[Unit, str],
+) -> Row:
+    units = sorted(choices.selected.get(key, {}))
+    results = _judge(
+        [_result(key, unit, choices=choices, scores=scores[unit], name=names[unit]) for unit in units]
+    )
+    records = [cell.record for cell in cells]
+    speeds = [record.cost.tokens_per_s for record in records if record.cost.tokens_per_s > 0]
+    seconds = [record.cost.seconds for record in records if record.cost.seconds > 0]
+    return Row(
+        model=key.model,
+        representation=key.representation,
+        width=key.width,
+        results=results,
+        macro_f1=_mean_of([result.macro_f1 for result in results]),
+        delta=_mean_of([result.delta for result in results]),
+        matched=_mean_of([result.matched for result in results]),
+        seed_sd=_seed_deviation([choices.selected[key][unit] for unit in units], scores),
+        tokens_per_s=median(speeds) if speeds else None,
+        seconds=median(seconds) if seconds else None,
+        peak_memory=max((record.cost.peak_memory for record in records), default=0) or None,
+        flags=_flags(results, cells, n_tasks=len(scores)),
+        suites=tuple(sorted({record.suite for record in records})),
+    )
+
+
+def _result(key: RowKey, unit: Unit, *, choices: Choices, scores: TaskScores, name: str) -> TaskResult:
+    own = choices.selected[key][unit]
+    return TaskResult(
+        task=name,
+        cells=tuple(own[seed] for seed in sorted(own)),
+        macro_f1=mean([scores.by_cell[own[seed].record.cell_id] for seed in sorted(own)]),
+        delta=_compare(own, choices.hidden_for(key, unit), scores),
+        matched=_compare(own, choices.matched_for(key, unit), scores),
+    )
+
+
+def _compare(own: BySeed, other: BySeed, scores: TaskScores) -> Estimate | None:
+    return _mean_of(
+        [
+            difference(scores.by_cell[own[seed].record.cell_id], scores.by_cell[other[seed].record.cell_id])
+            for seed in sorted(own.keys() & other.keys())
+        ]
+    )
+
+
+def _mean_of(estimates: Sequence[Estimate | None]) -> Estimate | None:
+    known = [estimate for estimate in estimates if estimate is not None]
+    return mean(known) if known else None
+
+
+def _judge(results: Sequence[TaskResult]) -> tuple[TaskResult, ...]:
+    """Give every compared task its p-value, adjusted over these tasks, and what follows from it."""
+    deltas = [(result.task, result.delta) for result in results if result.delta is not None]
+    adjusted = holm([bootstrap_p_value(delta.samples) for _, delta in deltas])
+    p_values = {task: float(p) for (task, _), p in zip(deltas, adjusted, strict=True)}
+    return tuple(
+        result
+        if result.delta is None
+        else replace(
+            result,
+            p_value=p_values[result.task],
+            verdict=_verdict(result.delta.value, p_values[result.task]),
+            detectable=minimum_detectable_difference(result.delta.samples),
+        )
+        for result in results
+    )
+
+
+def _verdict(delta: float, p_value: float) -> Verdict:
+    if p_value >= 0.05 or delta == 0:
+        return "tied"
+    return "won" if delta > 0 else "lost"
+
+
+def _seed_deviation(tasks: Sequence[BySeed], scores: Mapping[Unit, TaskScores]) -> float | None:
+    """Standard deviation over seeds of the mean over tasks, of the seeds that every task has."""
+    seeds = set.intersection(*(set(by_seed) for by_seed in tasks)) if tasks else set()
+    if len(seeds) < 2:
+        return None
+    means = [
+        mean([scores[cell.unit].by_cell[cell.record.cell_id] for cell in (task[seed] for task in tasks)])
+        for seed in sorted(seeds)
+    ]
+    return stdev(estimate.value for estimate in means)
+
+
+def _flags(results: Sequence[TaskResult], cells: Sequence[Cell], *, n_tasks: int) -> tuple[str, ...]:
+    """Flags of the cells the row goes by, then what is missing."""
+    flags = sorted({flag for result in results for cell in result.cells for flag in cell.record.flags})
+    for name, deltas in (
+        ("hidden", [result.delta for result in results]),
+        ("matched", [result.matched for result in results]),
+    ):
+        if 0 < (known := sum(delta is not None for delta in deltas)) < len(deltas):
+            flags.append(f"{name}:{known}/{len(deltas)}")
+    if failed := sum(cell.record.status in ("failed", "oom") for cell in cells):
+        flags.append(f"failed:{failed}")
+    if len(results) < n_tasks:
+        flags.append("incomplete")
+    return tuple(flags)
+
+
+def _rank(rows: Sequence[Row], *, n_tasks: int) -> tuple[Row, ...]:
+    complete = [row for row in rows if row.macro_f1 is not None and len(row.results) == n_tasks]
+    samples = (
+        np.stack([row.macro_f1.samples for row in complete if row.macro_f1]) if complete else np.empty(0)
+    )
+    ranks: dict[int, int] = {}
+    for row, own in zip(complete, samples, strict=True):
+        lows = np.quantile(paired_differences(samples, own), 0.025, axis=1)
+        ranks[id(row)] = 1 + int(np.count_nonzero(lows > 0))
+    ranked = [replace(row, rank=ranks.get(id(row))) for row in rows]
+    return tuple(sorted(ranked, key=_order))
+
+
+def _order(row: Row) -> tuple[bool, float, str, list[tuple[str, int]], int]:
+    value = -row.macro_f1.value if row.macro_f1 else 0.0
+    return row.rank is None, value, row.model or "", in_natural_order(row.representation), row.width or 0
+
+
+def _summarize(name: str, unit: Unit, cells: Sequence[Cell], scores: TaskScores) -> TaskSummary:
+    counts = [cell.record.hygiene for cell in cells if cell.unit == unit and cell.record.status == "ok"]
+    return TaskSummary(
+        name=name,
+        n_test=len(scores.labels),
+        n_classes=scores.n_classes,
+        chance=scores.chance,
+        hygiene=HygieneCounts(
+            **{key: max(getattr(count, key) for count in counts) for key in HygieneCounts.model_fields}
+        ),
+    )
+
+
+def _name_units(units: Sequence[Unit]) -> dict[Unit, str]:
+    """`task`, with `@version` and `[train→test]` only where the board holds several or they differ."""
+    names = {}
+    for unit in units:
+        same = [other for other in units if other.task == unit.task]
+        version = f"@{unit.version}" if len({other.version for other in same}) > 1 else ""
+        pairs = {(other.train_language, other.test_language) for other in same}
+        language = ""
+        if unit.train_language != unit.test_language:
+            language = f"[{unit.train_language}→{unit.test_language}]"
+        elif len(pairs) > 1:
+            language = f"[{unit.test_language}]"
+        names[unit] = f"{unit.task}{version}{language}"
+    return names

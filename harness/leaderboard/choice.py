@@ -1,0 +1,148 @@
+"""Cells in, the one each row goes by out: chosen by validation macro-F1. Test results are not read here."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from harness.errors import NothingSelectedError
+from harness.records import Record, RunFolder
+
+HIDDEN = "hidden"
+
+BySeed = Mapping[int, "Cell"]
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Unit:
+    """What counts as one task on a board: a task's version, trained in one language, tested in one."""
+
+    task: str
+    version: int
+    train_language: str
+    test_language: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowKey:
+    """What makes a row; the width of an arm without a model may differ between tasks and is left out."""
+
+    model: str | None
+    representation: str
+    width: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """A record and the run its predictions lie in."""
+
+    record: Record
+    run: RunFolder
+
+    @property
+    def unit(self) -> Unit:
+        """The task the cell belongs to."""
+        record = self.record
+        return Unit(
+            task=record.task,
+            version=record.task_version,
+            train_language=record.train_language,
+            test_language=record.test_language,
+        )
+
+    @property
+    def row(self) -> RowKey:
+        """The row the cell belongs to."""
+        record = self.record
+        width = None if record.model is None else record.width
+        return RowKey(model=record.model, representation=record.representation, width=width)
+
+    @property
+    def choice(self) -> tuple[str, str, str, str]:
+        """Site, pooling, transform, classifier; empty where there is none."""
+        record = self.record
+        return record.site or "", record.pooling or "", record.transform, record.classifier
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """The cells that a board goes by: of each row, and of each model's hidden states over all its sites."""
+
+    selected: Mapping[RowKey, Mapping[Unit, BySeed]]
+    hidden: Mapping[str, Mapping[Unit, BySeed]]
+    _hidden_cells: Mapping[tuple[object, ...], Cell]
+
+    def hidden_for(self, row: RowKey, unit: Unit) -> BySeed:
+        """The selected hidden cells of the row's model; none for a row that is hidden or has no model."""
+        if row.model is None or row.representation == HIDDEN:
+            return {}
+        return self.hidden.get(row.model, {}).get(unit, {})
+
+    def matched_for(self, row: RowKey, unit: Unit) -> BySeed:
+        """The hidden cells at the row's own choice, where there are any."""
+        if row.model is None or row.representation == HIDDEN:
+            return {}
+        own = self.selected[row][unit]
+        matched = {seed: self._hidden_cells.get(_place(cell)) for seed, cell in own.items()}
+        return {seed: cell for seed, cell in matched.items() if cell is not None}
+
+    def cells(self, unit: Unit) -> list[Cell]:
+        """Every cell of a task that the board needs, each once."""
+        needed: dict[str, Cell] = {}
+        for row, units in self.selected.items():
+            if unit in units:
+                arms = (units[unit], self.hidden_for(row, unit), self.matched_for(row, unit))
+                needed |= {cell.record.cell_id: cell for arm in arms for cell in arm.values()}
+        return list(needed.values())
+
+
+def read_cells(runs: Sequence[RunFolder]) -> list[Cell]:
+    """Each cell of the runs once: the last that ended well, else the last. NothingSelectedError when none
+    ended well.
+    """
+    cells: dict[str, Cell] = {}
+    for run in runs:
+        for record in run.records():
+            before = cells.get(record.cell_id)
+            if before is None or record.status == "ok" or before.record.status != "ok":
+                cells[record.cell_id] = Cell(record=record, run=run)
+    if not any(cell.record.status == "ok" for cell in cells.values()):
+        places = ", ".join(f"'{run.path}'" for run in runs) or "no run"
+        raise NothingSelectedError(f"{places}: none of {len(cells)} cells ended well, so there is no board")
+    return list(cells.values())
+
+
+def choose(cells: Iterable[Cell]) -> Choices:
+    """For each row, task and seed the cell with the best validation macro-F1 over sites × poolings ×
+    transforms × classifiers. A tie goes to the first by site, pooling, transform, classifier, in
+    natural order.
+    """
+    good = [cell for cell in cells if cell.record.status == "ok"]
+    selected: dict[RowKey, dict[Unit, dict[int, Cell]]] = defaultdict(lambda: defaultdict(dict))
+    hidden: dict[str, dict[Unit, dict[int, Cell]]] = defaultdict(lambda: defaultdict(dict))
+    hidden_cells: dict[tuple[object, ...], Cell] = {}
+    for cell in sorted(good, key=_preference):
+        seed, record = cell.record.seed, cell.record
+        selected[cell.row][cell.unit].setdefault(seed, cell)
+        if record.representation == HIDDEN and record.model is not None:
+            hidden[record.model][cell.unit].setdefault(seed, cell)
+            hidden_cells.setdefault(_place(cell), cell)
+    return Choices(selected=selected, hidden=hidden, _hidden_cells=hidden_cells)
+
+
+def in_natural_order(text: str) -> list[tuple[str, int]]:
+    """A sort key by which `resid_post.5` comes before `resid_post.12`."""
+    parts = [*re.split(r"([0-9]+)", text), ""]
+    return [(word, int(number or -1)) for word, number in zip(parts[::2], parts[1::2], strict=True)]
+
+
+def _preference(cell: Cell) -> tuple[float, list[list[tuple[str, int]]], str]:
+    validation = cell.record.validation_metrics.get("macro_f1", -math.inf)
+    return -validation, [in_natural_order(part) for part in cell.choice], cell.record.cell_id
+
+
+def _place(cell: Cell) -> tuple[object, ...]:
+    return cell.record.model, cell.unit, cell.choice, cell.record.seed

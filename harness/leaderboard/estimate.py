@@ -1,0 +1,137 @@
+"""Stored predictions in, macro-F1 with its resamples out; the same resamples for every arm of a task."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from harness.errors import MissingError
+from harness.leaderboard.choice import Cell, Unit
+from harness.metrics import macro_f1, resampled_macro_f1
+from harness.stats import bootstrap_weights, paired_differences, percentile_interval
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Estimate:
+    """A number and its bootstrap samples `[resamples]`, paired with those of other estimates of the board."""
+
+    value: float
+    samples: NDArray[np.float64]
+
+    @cached_property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % percentile interval."""
+        return percentile_interval(self.samples)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TaskScores:
+    """The arms of one task on their common test rows: `labels [rows]` are class numbers 0 … n_classes − 1."""
+
+    labels: NDArray[np.int64]
+    n_classes: int
+    by_cell: Mapping[str, Estimate]
+
+    @property
+    def chance(self) -> float:
+        """Macro-F1 of guessing every class equally often, from expected counts."""
+        share = np.bincount(self.labels, minlength=self.n_classes) / len(self.labels)
+        guess = 1 / self.n_classes
+        return float(np.mean(2 * share * guess / (share + guess)))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Predictions:
+    cell: Cell
+    ids: NDArray[np.object_]
+    classes: list[str]
+    labels: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+
+
+def bootstrap_seed(task: str) -> int:
+    """The seed of a task's resamples: the same for every arm, run and machine."""
+    return int.from_bytes(hashlib.sha256(task.encode()).digest()[:8], "big")
+
+
+def score_cells(unit: Unit, cells: Sequence[Cell], *, resamples: int) -> TaskScores:
+    """Score the cells of one task, the rows sorted by example id. The resamples follow from the task's name
+    and the labels, so that all arms, also of a later run, share them. MissingError when the cells were not
+    tested on the same rows.
+    """
+    first = _read(cells[0])
+    n_classes = len(first.classes)
+    weights = bootstrap_weights(first.labels, resamples=resamples, seed=bootstrap_seed(unit.task))
+    estimates: dict[str, Estimate] = {}
+    for cell in cells:
+        arm = first if cell is first.cell else _read(cell, like=first)
+        estimates[cell.record.cell_id] = Estimate(
+            value=macro_f1(arm.labels, arm.predicted, n_classes=n_classes),
+            samples=resampled_macro_f1(arm.labels, arm.predicted, n_classes=n_classes, weights=weights),
+        )
+    return TaskScores(labels=first.labels, n_classes=n_classes, by_cell=estimates)
+
+
+def mean(estimates: Sequence[Estimate]) -> Estimate:
+    """The unweighted mean, sample by sample."""
+    samples = np.mean(np.stack([estimate.samples for estimate in estimates]), axis=0)
+    return Estimate(value=float(np.mean([estimate.value for estimate in estimates])), samples=samples)
+
+
+def difference(estimate: Estimate, reference: Estimate) -> Estimate:
+    """`estimate − reference`, sample by sample."""
+    return Estimate(
+        value=float(paired_differences(np.array(estimate.value), np.array(reference.value))),
+        samples=paired_differences(estimate.samples, reference.samples),
+    )
+
+
+def _read(cell: Cell, like: _Predictions | None = None) -> _Predictions:
+    frame = cell.run.predictions(cell.record.cell_id)
+    classes = [str(name).removeprefix("score_") for name in frame.columns if str(name).startswith("score_")]
+    if not {"example_id", "label", "prediction"} <= set(frame.columns) or not classes or frame.empty:
+        raise MissingError(f"the predictions of {_name(cell)} lack rows or columns; run the cell again")
+    if like is not None and set(classes) != set(like.classes):
+        raise _unlike(like.cell, cell)
+    ids = frame["example_id"].to_numpy(object)
+    order = np.argsort(ids, kind="stable")
+    names = classes if like is None else like.classes
+    arm = _Predictions(
+        cell=cell,
+        ids=ids[order],
+        classes=names,
+        labels=_class_numbers(cell, frame["label"], names)[order],
+        predicted=_class_numbers(cell, frame["prediction"], names)[order],
+    )
+    if like is not None and not (
+        np.array_equal(arm.ids, like.ids) and np.array_equal(arm.labels, like.labels)
+    ):
+        raise _unlike(like.cell, cell)
+    return arm
+
+
+def _unlike(one: Cell, other: Cell) -> MissingError:
+    return MissingError(
+        f"{_name(one)} and {_name(other)} were not tested on the same rows of task '{one.record.task}',"
+        " so they cannot be compared; run both on the same data"
+    )
+
+
+def _class_numbers(cell: Cell, names: pd.Series[Any], classes: Sequence[str]) -> NDArray[np.int64]:
+    known = {name: number for number, name in enumerate(classes)}
+    numbers = names.map(known).fillna(-1).to_numpy(np.int64)
+    if (numbers < 0).any():
+        stray = names.iloc[int(np.argmax(numbers < 0))]
+        raise MissingError(f"the predictions of {_name(cell)} name a class without a score: '{stray}'")
+    return np.asarray(numbers, dtype=np.int64)
+
+
+def _name(cell: Cell) -> str:
+    return f"cell '{cell.record.cell_id}' in '{cell.run.path}'"

@@ -1,0 +1,256 @@
+"""A Board in, Markdown, CSV or a data frame out. Ties read as ties; names from outside are escaped."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from harness.files import whole_file
+from harness.leaderboard.board import Board, Row, TaskResult, TaskSummary
+from harness.leaderboard.choice import in_natural_order
+from harness.leaderboard.estimate import Estimate
+
+NONE = "—"
+
+_WHOLE = ["rank", "width", "n_tasks", "won", "tied", "lost", "seeds", "peak_memory"]
+_COLUMNS = {
+    "rank": "rank",
+    "model": "model",
+    "representation": "representation",
+    "width": "width",
+    "macro_f1": "macro-F1",
+    "delta": "Δ hidden",
+    "matched": "Δ matched",
+    "outcome": "won / tied / lost",
+    "site": "site",
+    "pooling": "pooling",
+    "transform": "transform",
+    "classifier": "classifier",
+    "n_tasks": "tasks",
+    "tokens_per_s": "tokens/s",
+    "flags": "flags",
+}
+
+
+def write(board: Board, folder: Path) -> None:
+    """Write leaderboard.md and leaderboard.csv, each whole; MissingError when the disk refuses."""
+    for name, text in (("leaderboard.md", to_markdown(board)), ("leaderboard.csv", to_csv(board))):
+        with whole_file(folder / name) as temporary:
+            temporary.write_text(text, "utf-8")
+
+
+def to_frame(board: Board) -> pd.DataFrame:
+    """One line a row, in the board's order; the columns of leaderboard.csv."""
+    frame = pd.DataFrame([_line(row) for row in board.rows])
+    return frame.astype(dict.fromkeys(_WHOLE, "Int64"))
+
+
+def to_csv(board: Board) -> str:
+    """leaderboard.csv: numbers to six digits after the point, empty where there is none."""
+    return str(to_frame(board).to_csv(index=False, float_format="%.6f", lineterminator="\n"))
+
+
+def to_markdown(board: Board) -> str:
+    """leaderboard.md: how to read it, the rows, task by task, removed examples."""
+    parts = [
+        f"# Leaderboard: {_escape(', '.join(board.suites))}",
+        _how_to_read(board),
+        _table(list(_COLUMNS.values()), _main_lines(board)),
+        "## Task by task",
+        "Macro-F1 on test beside the model's selected hidden states. p is Holm-adjusted over the row's tasks;"
+        " *detectable* is the true difference that this test set would show with probability .8.",
+        *_task_tables(board),
+        "## Removed examples",
+        "The most over the task's cells; cut inputs depend on the model.",
+        _table(["task", "duplicates", "leaks", "conflicts", "empty", "cut inputs"], _hygiene_lines(board)),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+# ── the frame ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _line(row: Row) -> dict[str, Any]:
+    return {
+        "rank": row.rank,
+        "model": row.model or NONE,
+        "representation": row.representation,
+        "width": row.width,
+        **_choice(row),
+        "n_tasks": len(row.results),
+        **_numbers("macro_f1", row.macro_f1),
+        "delta_vs_hidden": row.delta.value if row.delta else None,
+        "delta_low": row.delta.interval[0] if row.delta else None,
+        "delta_high": row.delta.interval[1] if row.delta else None,
+        **_numbers("delta_matched", row.matched),
+        "won": row.count("won"),
+        "tied": row.count("tied"),
+        "lost": row.count("lost"),
+        "tokens_per_s": row.tokens_per_s,
+        "flags": ", ".join(row.flags),
+        "suite": ", ".join(row.suites),
+        "seeds": len({cell.record.seed for cell in row.cells}),
+        "seed_sd": row.seed_sd,
+        "accuracy": _mean_metric(row, "accuracy"),
+        "auroc": _mean_metric(row, "auroc"),
+        "fidelity": _join(cell.record.fidelity.verdict for cell in row.cells),
+        "seconds": row.seconds,
+        "peak_memory": row.peak_memory,
+    }
+
+
+def _choice(row: Row) -> dict[str, str]:
+    columns = zip(*(cell.choice for cell in row.cells), strict=True) if row.cells else ((), (), (), ())
+    return dict(zip(("site", "pooling", "transform", "classifier"), map(_join, columns), strict=True))
+
+
+def _join(values: Iterable[str]) -> str:
+    """The distinct values, `max/mean`; at most three, then an ellipsis."""
+    distinct = sorted({value for value in values if value}, key=in_natural_order)
+    return "/".join(distinct[:3] + ["…"] * (len(distinct) > 3))
+
+
+def _numbers(name: str, estimate: Estimate | None) -> dict[str, float | None]:
+    low, high = estimate.interval if estimate else (None, None)
+    return {name: estimate.value if estimate else None, f"{name}_low": low, f"{name}_high": high}
+
+
+def _mean_metric(row: Row, name: str) -> float | None:
+    """A metric's mean over seeds, then tasks, of the row's cells; None where a cell lacks it."""
+    means = []
+    for result in row.results:
+        found = [cell.record.metrics[name].value for cell in result.cells if name in cell.record.metrics]
+        if len(found) < len(result.cells):
+            return None
+        means.append(sum(found) / len(found))
+    return sum(means) / len(means) if means else None
+
+
+# ── Markdown ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _how_to_read(board: Board) -> str:
+    return (
+        "Each row's site, pooling, transform and classifier were chosen on validation; macro-F1 is on test,"
+        f" its mean over tasks, with 95 % intervals ({board.resamples} paired bootstrap resamples)."
+        " Δ hidden compares with the selected hidden states of the same model, Δ matched with hidden states"
+        " at the row's own choice. A rank is 1 + the number of rows better beyond noise: rows that share one (=)"
+        " are tied, and so are tasks whose Holm-adjusted p is not below .05."
+    )
+
+
+def _main_lines(board: Board) -> list[list[str]]:
+    ranks = [row.rank for row in board.rows]
+    return [_main_line(row, shared=ranks.count(row.rank) > 1) for row in board.rows]
+
+
+def _main_line(row: Row, *, shared: bool) -> list[str]:
+    compared = [row.count("won"), row.count("tied"), row.count("lost")]
+    cells: dict[str, str] = {
+        "rank": NONE if row.rank is None else f"{row.rank}{'=' if shared else ''}",
+        "model": row.model or NONE,
+        "representation": row.representation,
+        "width": _integer(row.width),
+        "macro_f1": _score(row.macro_f1),
+        "delta": _difference(row.delta),
+        "matched": _difference(row.matched),
+        "outcome": NONE if None in compared else " / ".join(str(count) for count in compared),
+        **_choice(row),
+        "n_tasks": str(len(row.results)),
+        "tokens_per_s": NONE if row.tokens_per_s is None else f"{row.tokens_per_s:,.0f}",
+        "flags": ", ".join(row.flags),
+    }
+    return [cells[name] or NONE for name in _COLUMNS]
+
+
+def _task_tables(board: Board) -> list[str]:
+    """A table of tasks and their arms without a model, then for each model one of its rows against hidden."""
+    inputs = [row for row in board.rows if row.model is None]
+    header = ["task", "test rows", "classes", "chance", *(row.representation for row in inputs)]
+    lines = [_task_line(task, inputs) for task in board.tasks]
+    tables = [_table(header, lines)]
+    for model in sorted({row.model for row in board.rows if row.model is not None}, key=in_natural_order):
+        rows = [row for row in board.rows if row.model == model]
+        lines = [line for task in board.tasks for line in _model_lines(task, rows)]
+        header = ["task", "representation", "width", "macro-F1", "Δ hidden", "p", "detectable", "outcome"]
+        tables += [f"### {_escape(model)}", _table(header, lines)]
+    return tables
+
+
+def _task_line(task: TaskSummary, inputs: Sequence[Row]) -> list[str]:
+    found = [_find(row, task) for row in inputs]
+    arms = [_score(result.macro_f1) if result else NONE for result in found]
+    return [task.name, str(task.n_test), str(task.n_classes), _point(task.chance), *arms]
+
+
+def _model_lines(task: TaskSummary, rows: Sequence[Row]) -> list[list[str]]:
+    lines = []
+    for row in sorted(rows, key=lambda row: not row.is_hidden):
+        if result := _find(row, task):
+            numbers = [_difference(result.delta), _optional(result.p_value), _optional(result.detectable)]
+            line = [task.name, row.representation, _integer(row.width), _score(result.macro_f1), *numbers]
+            lines.append([*line, result.verdict or NONE])
+    return lines
+
+
+def _hygiene_lines(board: Board) -> list[list[str]]:
+    lines = []
+    for task in board.tasks:
+        counts = task.hygiene
+        numbers = (counts.duplicates, counts.leaks, counts.conflicts, counts.empty, counts.cut)
+        lines.append([task.name, *(str(number) for number in numbers)])
+    return lines
+
+
+def _find(row: Row, task: TaskSummary) -> TaskResult | None:
+    return next((result for result in row.results if result.task == task.name), None)
+
+
+def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    rows = [header, ["---"] * len(header), *lines]
+    return "\n".join(f"| {' | '.join(_escape(cell) for cell in row)} |" for row in rows)
+
+
+def _escape(text: str) -> str:
+    """Text that can neither leave its table cell nor be read as HTML; control characters become spaces."""
+    clean = "".join(" " if unicodedata.category(letter)[0] == "C" else letter for letter in text)
+    for letter in "\\|`":
+        clean = clean.replace(letter, f"\\{letter}")
+    return clean.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _score(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return NONE
+    low, high = estimate.interval
+    return f"{_point(estimate.value)} [{_point(low)}, {_point(high)}]"
+
+
+def _difference(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return NONE
+    low, high = estimate.interval
+    return f"{_signed(estimate.value)} [{_signed(low)}, {_signed(high)}]"
+
+
+def _point(value: float) -> str:
+    text = f"{abs(value):.3f}"
+    sign = "−" if value < 0 and float(text) else ""
+    return sign + text.removeprefix("0")
+
+
+def _signed(value: float) -> str:
+    text = _point(value)
+    return text if text.startswith("−") or not float(text) else f"+{text}"
+
+
+def _optional(value: float | None) -> str:
+    return NONE if value is None else _point(value)
+
+
+def _integer(value: int | None) -> str:
+    return NONE if value is None else str(value)

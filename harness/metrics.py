@@ -1,0 +1,154 @@
+"""Predictions in, scores with intervals out. One value, or one for each resample by matrix products.
+
+Throughout: `y [rows]` and `predicted [rows]` are class numbers 0 … K−1, `scores [rows, K]` are higher where a
+class is likelier, `weights [resamples, rows]` says how often a resample holds a row. Values are those of
+scikit-learn with `sample_weight`. Products are quickest when `weights.T` is contiguous, as bootstrap_weights
+returns it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from harness.stats import percentile_interval
+
+Classes = NDArray[np.integer[Any]]
+Floats = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """A metric's value, its 95 % interval (None without weights), and how that was found."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    method: str = ""
+
+
+def score(y: Classes, predicted: Classes, scores: Floats, *, weights: Floats | None) -> dict[str, Score]:
+    """Macro-F1, accuracy and AUROC of one cell. AUROC is left out where it is undefined: no metric is NaN.
+    ValueError when a score is not finite.
+    """
+    if not np.isfinite(scores).all():
+        raise ValueError("the classifier's scores hold NaN or infinity")
+    n_classes = scores.shape[1]
+    values: dict[str, float | None] = {
+        "macro_f1": macro_f1(y, predicted, n_classes=n_classes),
+        "accuracy": accuracy(y, predicted),
+        "auroc": auroc(y, scores),
+    }
+    if weights is None:
+        return {name: Score(value=value) for name, value in values.items() if value is not None}
+    samples = {
+        "macro_f1": resampled_macro_f1(y, predicted, n_classes=n_classes, weights=weights),
+        "accuracy": resampled_accuracy(y, predicted, weights=weights),
+        "auroc": resampled_auroc(y, scores, weights=weights),
+    }
+    return {name: _score(value, samples[name]) for name, value in values.items() if value is not None}
+
+
+def macro_f1(y: Classes, predicted: Classes, *, n_classes: int) -> float:
+    """Unweighted mean over all K classes of F1 = 2·tp / (true + predicted); a class in neither counts 0."""
+    return float(resampled_macro_f1(y, predicted, n_classes=n_classes, weights=_once(y))[0])
+
+
+def accuracy(y: Classes, predicted: Classes) -> float:
+    """Share of rows whose class is predicted."""
+    return float(np.mean(y == predicted))
+
+
+def auroc(y: Classes, scores: Floats) -> float | None:
+    """Area under the ROC curve: of class 1 when K = 2, else the mean over classes of one against the rest.
+    A class that no row, or every row, belongs to is left out; None when that leaves no class.
+    """
+    area = resampled_auroc(y, scores, weights=_once(y))[0]
+    return None if np.isnan(area) else float(area)
+
+
+def resampled_macro_f1(
+    y: Classes, predicted: Classes, *, n_classes: int, weights: Floats
+) -> NDArray[np.float64]:
+    """Macro-F1 of each resample, `[resamples]`."""
+    rows = np.arange(len(y))
+    hit = y == predicted
+    places = np.concatenate([y[hit], predicted + n_classes, y + 2 * n_classes])
+    count = _indicator(places, np.concatenate([rows[hit], rows, rows]), shape=(3 * n_classes, len(y)))
+    counts = np.asarray(count @ _by_row(weights), np.float64).T
+    hits, guesses, truths = np.split(counts, 3, axis=1)
+    either = guesses + truths
+    f1 = np.divide(2 * hits, either, out=np.zeros(hits.shape), where=either > 0)
+    return np.asarray(f1.mean(axis=1))
+
+
+def resampled_accuracy(y: Classes, predicted: Classes, *, weights: Floats) -> NDArray[np.float64]:
+    """Accuracy of each resample, `[resamples]`."""
+    hits = weights @ (y == predicted).astype(weights.dtype)
+    return np.asarray(hits / weights.sum(axis=1, dtype=np.float64))
+
+
+def resampled_auroc(y: Classes, scores: Floats, *, weights: Floats) -> NDArray[np.float64]:
+    """AUROC of each resample, `[resamples]`, as `auroc`; NaN for a resample in which it is undefined."""
+    by_row = _by_row(weights)
+    classes = [1] if scores.shape[1] == 2 else range(scores.shape[1])
+    total = np.zeros(len(weights))
+    defined = np.zeros(len(weights), np.int64)
+    for number in classes:
+        positive = y == number
+        if positive.any() and not positive.all():
+            area = _area(positive, scores[:, number], by_row)
+            defined += ~np.isnan(area)
+            total += np.nan_to_num(area)
+    return _divide(total, defined)
+
+
+def _area(positive: NDArray[np.bool_], score: Floats, by_row: Floats) -> NDArray[np.float64]:
+    """Share of (positive, negative) pairs in the right order, a tie counting half (Mann & Whitney 1947).
+
+    Only the m distinct scores of positives matter. A negative is below all of them from place `right` on
+    and equal to the one at `left` when `left < right`; half its weight enters at each place, so the
+    cumulative sum over places is what stands below a positive, ties halved: `[m, resamples]`.
+    """
+    levels, place = np.unique(score[positive], return_inverse=True)
+    negatives = np.flatnonzero(~positive)
+    left = np.searchsorted(levels, score[negatives], "left")
+    right = np.searchsorted(levels, score[negatives], "right")
+    shape = (len(levels) + 1, len(positive))
+    halves = _indicator(np.concatenate([left, right]), np.tile(negatives, 2), shape=shape)
+    entering = (halves * np.float32(0.5)) @ by_row
+    weight = _indicator(place, np.flatnonzero(positive), shape=(len(levels), len(positive))) @ by_row
+    below = np.cumsum(entering, axis=0, dtype=np.float64)
+    pairs = weight.sum(axis=0, dtype=np.float64) * below[-1]
+    ordered = np.einsum("mb,mb->b", weight, below[:-1])
+    return _divide(ordered, pairs)
+
+
+def _divide(share: NDArray[Any], of: NDArray[Any]) -> NDArray[np.float64]:
+    return np.asarray(np.divide(share, of, out=np.full(len(of), np.nan), where=of > 0))
+
+
+def _indicator(places: Classes, rows: Classes, *, shape: tuple[int, int]) -> sparse.csr_array[Any, Any]:
+    """Sparse `[places, rows]` with 1 at each given pair; a pair given twice counts 2."""
+    ones = np.ones(len(rows), np.float32)
+    matrix = sparse.csr_array((ones, (places, rows)), shape=shape)
+    matrix.sum_duplicates()
+    return matrix
+
+
+def _by_row(weights: Floats) -> Floats:
+    return np.ascontiguousarray(weights.T)
+
+
+def _once(y: Classes) -> NDArray[np.float64]:
+    return np.ones((1, len(y)))
+
+
+def _score(value: float, samples: NDArray[np.float64]) -> Score:
+    low, high = percentile_interval(samples[~np.isnan(samples)])
+    method = f"stratified bootstrap, {len(samples)} resamples"
+    return Score(value=value, low=low, high=high, method=method)

@@ -1,0 +1,430 @@
+"""Suite × registry → bundles of cells. Everything that can be wrong is refused here, before a weight is loaded.
+
+A bundle is one model on one task: one forward pass fills all its features, and its cells are probes on them.
+Input-only arms of a task form a bundle without a model.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from harness.api import Located, Model, Site, TaskSpec, TokenRepresentation, Tokens
+from harness.data import TaskData, load_task, without
+from harness.errors import NothingSelectedError, UsageError
+from harness.identity import IDENTITY_VERSION, hash_json, hash_lines
+from harness.registry import Choice, Registry
+from harness.suite import ModelChoice, Suite
+
+TOKEN_MASK = "content"
+PRECISION = {"tf32": False, "encode": "float32"}
+PROTOCOL = "fit on train, choose on validation by macro_f1, score test once"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenModel:
+    """A model of the suite, opened: its reference resolved, no weights read."""
+
+    choice: Choice
+    model: Model
+    sites: tuple[Site, ...]
+
+    @property
+    def label(self) -> str:
+        """How it is written in tables."""
+        return self.choice.label
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features:
+    """A matrix `[examples, features]` that cells share. Input-only arms have no site, pooling and key."""
+
+    representation: Choice
+    site: Site | None = None
+    located: Located | None = None
+    pooling: Choice | None = None
+    key: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One fully specified evaluation; `cell_id` hashes all that may change its numbers."""
+
+    cell_id: str
+    features: Features
+    transform: Choice
+    classifier: Choice
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """Cells that share one forward pass of `model` over the examples of `data`."""
+
+    data: TaskData
+    model: OpenModel | None
+    tokens: tuple[Tokens, ...]
+    features: tuple[Features, ...]
+    cells: tuple[Cell, ...]
+
+    @property
+    def name(self) -> str:
+        """`task × model`, for people."""
+        return f"{self.data.spec.name} × {self.model.label}" if self.model else self.data.spec.name
+
+    @property
+    def key(self) -> str:
+        """Names the forward pass that fills all features of the bundle."""
+        return hash_lines(sorted(features.key or "" for features in self.features))
+
+    @property
+    def n_tokens(self) -> int:
+        """Content tokens of all examples."""
+        return sum(int(tokens.content.sum()) for tokens in self.tokens)
+
+    @property
+    def n_cut(self) -> int:
+        """Inputs longer than the model's maximum length."""
+        return sum(tokens.cut for tokens in self.tokens)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """All that a run will do."""
+
+    suite: Suite
+    bundles: tuple[Bundle, ...]
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """The cells of all bundles."""
+        return tuple(cell for bundle in self.bundles for cell in bundle.cells)
+
+
+def make_plan(
+    suite: Suite,
+    registry: Registry,
+    *,
+    data_dir: Path | None = None,
+    included: Sequence[TaskSpec] = (),
+) -> Plan:
+    """Resolve every name, parameter, site and dictionary of `suite`; HarnessError at the first that cannot be.
+
+    `included` are tasks given as files; they come before registered ones.
+    """
+    arms = _Arms.choose(suite, registry)
+    specs = _choose_tasks(suite, registry, included)
+    models = open_models(suite.models, registry) if arms.on_tokens else ()
+    if arms.on_tokens and not models:
+        raise UsageError(f"suite '{suite.name}' has representations that need a model, but no models")
+    located = [
+        (model, representation, site, locate(representation, model, site, registry))
+        for model in models
+        for representation in arms.on_tokens
+        for site in model.sites
+    ]
+    for model in models:
+        _check_modality(model, specs)
+    tables = {spec.name: load_task(spec, data_dir=data_dir, limit=limit) for spec, limit in specs}
+    bundles = [
+        bundle
+        for data in tables.values()
+        for bundle in _bundles(data, models=models, located=located, arms=arms, seeds=suite.seeds)
+    ]
+    if not any(bundle.cells for bundle in bundles):
+        raise NothingSelectedError(f"suite '{suite.name}' leaves no cell to run")
+    return Plan(suite=suite, bundles=tuple(bundles))
+
+
+# ── names ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Arms:
+    """The suite's choices, with aliases and defaults resolved."""
+
+    on_tokens: tuple[Choice, ...]
+    on_inputs: tuple[Choice, ...]
+    poolings: tuple[Choice, ...]
+    transforms: tuple[Choice, ...]
+    classifiers: tuple[Choice, ...]
+
+    @classmethod
+    def choose(cls, suite: Suite, registry: Registry) -> _Arms:
+        representations = _choose_all(registry, "representations", suite.representations)
+        arms = cls(
+            on_tokens=tuple(choice for choice in representations if choice.spec.needs == "tokens"),
+            on_inputs=tuple(choice for choice in representations if choice.spec.needs != "tokens"),
+            poolings=_choose_all(registry, "poolings", suite.poolings),
+            transforms=_choose_all(registry, "transforms", suite.transforms),
+            classifiers=_choose_all(registry, "classifiers", suite.classifiers),
+        )
+        # Making them now finds values that a factory refuses, while nothing is lost yet.
+        for choice in (*arms.poolings, *arms.transforms, *arms.on_inputs):
+            choice.make()
+        for choice in arms.classifiers:
+            choice.make(**({"seed": 0} if choice.takes_seed else {}))
+        return arms
+
+
+def _choose_all(registry: Registry, kind: str, references: Iterable[Any]) -> tuple[Choice, ...]:
+    return tuple(registry.choose(kind, reference) for reference in references)
+
+
+def _choose_tasks(
+    suite: Suite, registry: Registry, included: Sequence[TaskSpec]
+) -> list[tuple[TaskSpec, int | None]]:
+    by_name = {spec.name: spec for spec in included}
+    return [
+        (by_name.get(task.name) or registry.get("tasks", task.name).spec, task.limit or suite.limit)
+        for task in suite.tasks
+    ]
+
+
+def _check_modality(model: OpenModel, specs: Iterable[tuple[TaskSpec, int | None]]) -> None:
+    for spec, _ in specs:
+        if spec.modality != model.choice.spec.modality:
+            raise UsageError(
+                f"task '{spec.name}' holds {spec.modality}s, but model '{model.label}' reads "
+                f"{model.choice.spec.modality}s"
+            )
+
+
+# ── models, sites, dictionaries ──────────────────────────────────────────────────────────────────────────
+
+
+def open_models(choices: Iterable[ModelChoice], registry: Registry) -> tuple[OpenModel, ...]:
+    """Open every model and resolve its sites."""
+    return tuple(open_model(choice, registry) for choice in choices)
+
+
+def open_model(wanted: ModelChoice, registry: Registry) -> OpenModel:
+    """Open one model; UsageError for a parameter or site it does not have."""
+    choice = registry.choose("models", {"name": wanted.ref, **wanted.parameters})
+    model: Model = choice.make()
+    sites = [site for text in wanted.sites for site in parse_sites(text, model.n_layers)]
+    for site in sites:
+        _width(model, site, choice)
+    return OpenModel(choice=choice, model=model, sites=tuple(dict.fromkeys(sites)))
+
+
+def _width(model: Model, site: Site, choice: Choice) -> int:
+    if site.layer >= model.n_layers:
+        raise UsageError(
+            f"model '{choice.label}' has no site '{site}': its layers are 0 to {model.n_layers - 1}"
+        )
+    return model.width(site)
+
+
+def parse_sites(text: str, n_layers: int) -> list[Site]:
+    """`resid_post.12`, `resid_post.[5,12]` or `resid_post.50%` as sites of a model with `n_layers` blocks.
+
+    P % means the block after which at least P % of all blocks have run.
+    """
+    match = re.fullmatch(r"(?P<kind>[a-z_.]+)\.(?:\[(?P<several>[^\]]*)\]|(?P<one>[^\[\]]+))", text.strip())
+    if match is None:
+        raise UsageError(f"site '{text}' is not of the form KIND.LAYER, for example resid_post.12")
+    layers = (match["several"] or match["one"]).split(",")
+    return [Site.parse(f"{match['kind']}.{_layer(layer.strip(), n_layers, text)}") for layer in layers]
+
+
+def _layer(text: str, n_layers: int, site: str) -> int:
+    if text.isdigit():
+        return int(text)
+    percent = re.fullmatch(r"(\d+(?:\.\d+)?)%", text)
+    if percent is None or not 0 < float(percent[1]) <= 100:
+        raise UsageError(f"site '{site}': '{text}' is neither a layer nor a depth such as 50%")
+    return max(0, math.ceil(float(percent[1]) / 100 * n_layers - 1e-9) - 1)
+
+
+def locate(representation: Choice, model: OpenModel, site: Site, registry: Registry) -> Located:
+    """`representation` at one site of one model; UsageError when it does not fit there."""
+    found: Located | str | Mapping[str, Any] = _token_representation(representation).at(model.model, site)
+    for _ in range(8):
+        if isinstance(found, Located):
+            break
+        found = _token_representation(registry.choose("representations", found)).at(model.model, site)
+    if not isinstance(found, Located):
+        raise UsageError(f"{representation.owner} stands for another reference, and that for another, without end")
+    width = _width(model.model, site, model.choice)
+    if found.d_in != width:
+        raise UsageError(
+            f"representation '{representation.label}' reads activations of size {found.d_in}, but site "
+            f"'{site}' of model '{model.label}' has size {width}"
+        )
+    return found
+
+
+def _token_representation(choice: Choice) -> TokenRepresentation:
+    made: TokenRepresentation = choice.make()
+    return made
+
+
+# ── bundles and cells ────────────────────────────────────────────────────────────────────────────────────
+
+_LocatedArm = tuple[OpenModel, Choice, Site, Located]
+
+
+def _bundles(
+    data: TaskData,
+    *,
+    models: Sequence[OpenModel],
+    located: Sequence[_LocatedArm],
+    arms: _Arms,
+    seeds: Sequence[int],
+) -> Iterator[Bundle]:
+    """The bundles of one task: one for input-only arms, one for each model; all on the same rows."""
+    tokens = {model.label: model.model.tokenize(data.examples.inputs) for model in models}
+    # A row in which some model finds no content is left out for every arm: all are compared on the same rows.
+    bare = {row for encoded in tokens.values() for row, one in enumerate(encoded) if not one.content.any()}
+    data = without(data, bare)
+    fingerprint = data.fingerprint
+    inputs_hash = hash_lines(data.examples.ids)
+
+    def cells(features: Sequence[Features], model: OpenModel | None) -> tuple[Cell, ...]:
+        plain = arms.transforms[:1] if model is None else arms.transforms
+        found = {
+            cell.cell_id: cell
+            for each in features
+            for transform in plain
+            for classifier in arms.classifiers
+            for seed in seeds
+            for cell in [_cell(data.spec, fingerprint, model, each, transform, classifier, seed)]
+        }
+        return tuple(found.values())
+
+    if arms.on_inputs:
+        features = tuple(Features(representation=choice) for choice in arms.on_inputs)
+        yield Bundle(data=data, model=None, tokens=(), features=features, cells=cells(features, None))
+    for model in models:
+        features = tuple(
+            _features(representation, model, site, at, pooling, inputs_hash)
+            for owner, representation, site, at in located
+            if owner is model
+            for pooling in arms.poolings
+        )
+        kept = tuple(one for row, one in enumerate(tokens[model.label]) if row not in bare)
+        yield Bundle(data=data, model=model, tokens=kept, features=features, cells=cells(features, model))
+
+
+def _features(
+    representation: Choice, model: OpenModel, site: Site, at: Located, pooling: Choice, inputs_hash: str
+) -> Features:
+    features = Features(representation=representation, site=site, located=at, pooling=pooling)
+    return replace(
+        features,
+        key=hash_json(
+            {
+                "identity_version": IDENTITY_VERSION,
+                "inputs": inputs_hash,
+                **activation_identity(model.model, site),
+                "representation": dict(at.identity),
+                "pooling": pooling.identity,
+            }
+        ),
+    )
+
+
+def activation_identity(model: Model, site: Site) -> dict[str, Any]:
+    """JSON of all that may change the activations of content tokens at a site."""
+    return {
+        "model": dict(model.identity(site)),
+        "site": str(site),
+        "mask": TOKEN_MASK,
+        "precision": PRECISION,
+    }
+
+
+def _cell(
+    spec: TaskSpec,
+    fingerprint: str,
+    model: OpenModel | None,
+    features: Features,
+    transform: Choice,
+    classifier: Choice,
+    seed: int,
+) -> Cell:
+    grid = {key: list(values) for key, values in classifier.spec.grid.items() if key not in classifier.given}
+    identity: dict[str, Any] = {
+        "identity_version": IDENTITY_VERSION,
+        "task": {"name": spec.name, "version": spec.version, "data": fingerprint},
+        "features": features.key or features.representation.identity,
+        "transform": transform.identity,
+        "classifier": {**classifier.identity, "grid": grid},
+        "protocol": PROTOCOL,
+        "seed": seed,
+    }
+    return Cell(
+        cell_id=hash_json(identity), features=features, transform=transform, classifier=classifier, seed=seed
+    )
+
+
+# ── estimates ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What a bundle is expected to take: tokens to forward, bytes on disk, bytes in memory, seconds."""
+
+    tokens: int
+    disk: int
+    memory: int
+    seconds: float
+
+
+RATES = {"cpu": 4e10, "cuda": 1e14}
+"""Floating-point operations a second that a forward pass reaches, by kind of device; a rough first guess."""
+
+PROBE_RATE = 4e9
+"""The same for fitting a probe, which runs on the CPU."""
+
+PROBE_PASSES = 300
+"""Passes over the training rows that a probe makes in all, over its whole grid."""
+
+
+def estimate(bundle: Bundle, *, device: str, cached: Callable[[str], bool]) -> Estimate:
+    """Rough expectations for one bundle; `cached` tells which feature keys need no forward pass."""
+    missing = [features for features in bundle.features if features.key and not cached(features.key)]
+    tokens = bundle.n_tokens if missing else 0
+    rows = len(bundle.data.examples)
+    rate = RATES.get(device.split(":")[0], RATES["cpu"])
+    operations = 0.0
+    memory = 0
+    if bundle.model and missing:
+        deepest = max(features.site.layer for features in missing if features.site)
+        share = (deepest + 1) / bundle.model.model.n_layers
+        parameters = bundle.model.model.n_parameters * share
+        encoders = {
+            (features.site, features.representation.label): features.located
+            for features in missing
+            if features.located
+        }
+        encoded = sum(located.d_in * located.width for located in encoders.values() if located.sparse)
+        operations = 2 * tokens * (parameters + encoded)
+        memory = int(4 * (parameters + encoded)) + (1 << 28)
+    probes = sum(2 * rows * _probed_width(cell.features) * len(bundle.data.classes) for cell in bundle.cells)
+    return Estimate(
+        tokens=tokens,
+        disk=sum(4 * rows * _stored_width(features, bundle) for features in missing),
+        memory=memory,
+        seconds=operations / rate + PROBE_PASSES * probes / PROBE_RATE,
+    )
+
+
+def _stored_width(features: Features, bundle: Bundle) -> int:
+    """Values kept for each row: all of a dense one; of a sparse one two words for each feature that fires."""
+    assert features.located is not None
+    if not features.located.sparse:
+        return features.located.width
+    firing = (features.located.published_l0 or features.located.width / 16) * bundle.n_tokens
+    return min(features.located.width, int(2 * firing / max(1, len(bundle.data.examples))))
+
+
+def _probed_width(features: Features) -> int:
+    return features.located.width if features.located else 100
+
+

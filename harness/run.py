@@ -1,0 +1,416 @@
+"""The only place where the stages meet: a plan in; records, predictions and a leaderboard on disk.
+
+Bundle by bundle: fill what the store lacks with one forward pass, then probe cell by cell. What fails is recorded
+as failed and ends nothing else; what is finished is never done again.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness import leaderboard
+from harness.api import BatchStats, BundleStats, Split, Summary
+from harness.data import split_rows
+from harness.errors import MissingError, NothingSelectedError
+from harness.featurize import Pooled, Reading, featurize, halve, plan_batches, stack
+from harness.identity import hash_json
+from harness.plan import Bundle, Cell, Features, Plan
+from harness.plugins import Fault, describe, notify
+from harness.probe import Outcome, Rows, make_rows, probe
+from harness.records import Cost, HygieneCounts, Metric, Record, RunFolder, Status
+from harness.registry import Registry
+from harness.store import FeatureStore
+
+if TYPE_CHECKING:
+    from harness.api import Matrix
+
+FLUSH_ROWS = 2048
+FLUSH_SECONDS = 20.0
+"""A shard is written after so many rows or seconds: what a cut can cost."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runner:
+    """Where and how a plan is run; none of it changes a number."""
+
+    registry: Registry
+    store: FeatureStore
+    folder: RunFolder
+    device: str = "cpu"
+    batch_size: int | None = None
+    argv: Sequence[str] = field(default_factory=tuple)
+    report: Callable[[Fault], None] = lambda fault: None
+
+    def run(self, plan: Plan) -> Summary:
+        """Do all of a plan that is not done yet. MissingError when results cannot be written."""
+        started = time.perf_counter()
+        self.folder.start(
+            suite=plan.suite.model_dump(mode="json"),
+            argv=self.argv,
+            plugins=self.registry.plugins,
+            device=self.device,
+        )
+        done = {record.cell_id for record in self.folder.records() if record.status == "ok"}
+        self._tell("run_started", plan=plan)
+        tokens = 0
+        try:
+            for bundle in plan.bundles:
+                tokens += self._run_bundle(replace(bundle, cells=_pending(bundle, done)), plan)
+        except KeyboardInterrupt:
+            self.folder.finish("interrupted")
+            raise
+        summary = self._summarise(plan, skipped=len(done), tokens=tokens, started=started)
+        self.folder.finish("failed" if summary.failed else "finished")
+        with suppress(NothingSelectedError):
+            leaderboard.write(leaderboard.build([self.folder]), self.folder.path)
+        self._tell("run_finished", summary=summary)
+        return summary
+
+    # ── one bundle ───────────────────────────────────────────────────────────────────────────────────
+
+    def _run_bundle(self, bundle: Bundle, plan: Plan) -> int:
+        """Featurize and probe what is pending; the content tokens that went through the model."""
+        if not bundle.cells:
+            return 0
+        wanted = _wanted(bundle)
+        try:
+            stats = self._fill(bundle, wanted)
+        except Exception as error:  # a model or dictionary of any plugin may fail in any way
+            if _is_disk(error):
+                raise
+            self._fail(bundle, plan, error)
+            return 0
+        if bundle.model:
+            self._tell("bundle_finished", stats=stats)
+        rows = {seed: _rows(bundle, seed) for seed in sorted({cell.seed for cell in bundle.cells})}
+        for features in wanted:
+            self._probe(bundle, features, rows, plan)
+        return stats.tokens
+
+    def _fill(self, bundle: Bundle, wanted: Sequence[Features]) -> BundleStats:
+        """One forward pass over the rows that the store lacks of any wanted features."""
+        n_rows = len(bundle.data.examples)
+        missing = [one for one in wanted if one.key and not self._stored(one.key, n_rows)]
+        meter = _Meter(bundle, self.device)
+        if missing and bundle.model:
+            kept = [self.store.rows(one.key) for one in missing if one.key]
+            batches = self._batches(bundle)
+            remaining = [batch for batch in batches if not set(batch) <= set.intersection(*kept)]
+            meter.tokens_total = sum(int(bundle.tokens[row].content.sum()) for rows in remaining for row in rows)
+            self.folder.add_event("forward", bundle=bundle.name, batches=len(remaining), of=len(batches))
+            self._forward(bundle, missing, batches, remaining, meter)
+            for one in missing:
+                assert one.key
+                self.store.complete(one.key, {"rows": n_rows, "cost": meter.cost().model_dump()})
+        return meter.stats()
+
+    def _stored(self, key: str, n_rows: int) -> bool:
+        return self.store.is_complete(key) and len(self.store.rows(key)) == n_rows
+
+    def _batches(self, bundle: Bundle) -> list[list[int]]:
+        """The batches of an earlier, unfinished pass over this bundle, else new ones, kept before they run."""
+        rows = range(len(bundle.tokens))
+        batches = self.store.read_batches(bundle.key)
+        if batches is None or sorted(row for batch in batches for row in batch) != list(rows):
+            lengths = [len(tokens.ids) for tokens in bundle.tokens]
+            batches = plan_batches(lengths, batch_size=self.batch_size, device=self.device)
+            self.store.write_batches(bundle.key, batches)
+        return batches
+
+    def _forward(
+        self,
+        bundle: Bundle,
+        missing: Sequence[Features],
+        batches: list[list[int]],
+        remaining: Sequence[list[int]],
+        meter: _Meter,
+    ) -> None:
+        assert bundle.model
+        readings = make_readings(missing, self.device)
+        model = bundle.model.model.load([reading.site for reading in readings], self.device)
+        shards = _Shards(self.store)
+
+        def keep_halved(rows: Sequence[int]) -> None:
+            place = batches.index(list(rows))
+            batches[place : place + 1] = halve(rows)
+            self.store.write_batches(bundle.key, batches)
+            self.folder.add_event("halved", bundle=bundle.name, examples=len(rows))
+
+        pooled_batches = featurize(
+            model=model, tokens=bundle.tokens, readings=readings, batches=remaining, on_halved=keep_halved
+        )
+        for pooled in pooled_batches:
+            meter.add(pooled)
+            shards.add(pooled)
+            self._tell("batch_finished", stats=meter.progress())
+        shards.flush()
+
+    def _fail(self, bundle: Bundle, plan: Plan, error: Exception) -> None:
+        status: Status = "oom" if isinstance(error, MemoryError) or "out of memory" in str(error) else "failed"
+        for cell in bundle.cells:
+            self._add(_record(cell, bundle, plan, status=status, error=describe(error)))
+
+    # ── its cells ────────────────────────────────────────────────────────────────────────────────────
+
+    def _probe(self, bundle: Bundle, features: Features, rows: Mapping[int, Rows], plan: Plan) -> None:
+        """Probe every pending cell on one matrix, which is read or made once for each seed."""
+        matrix: Matrix | None = None
+        cells = [cell for cell in bundle.cells if cell.features is features]
+        for cell in sorted(cells, key=lambda cell: cell.seed):
+            try:
+                if matrix is None or features.key is None:
+                    matrix = self._matrix(bundle, features, rows[cell.seed])
+                outcome = probe(
+                    matrix,
+                    rows[cell.seed],
+                    transform=cell.transform,
+                    classifier=cell.classifier,
+                    seed=cell.seed,
+                )
+            except Exception as error:  # a transform or classifier of any plugin may fail in any way
+                if _is_disk(error):
+                    raise
+                self._add(_record(cell, bundle, plan, status="failed", error=describe(error)))
+            else:
+                self._keep(cell, bundle, plan, rows[cell.seed], outcome)
+
+    def _matrix(self, bundle: Bundle, features: Features, rows: Rows) -> Matrix:
+        """`[examples, features]`, from the store or from the inputs."""
+        if features.key is None:
+            inputs = bundle.data.examples.inputs
+            fitted = features.representation.make().fit([inputs[row] for row in rows.train])
+            made: Matrix = fitted.transform(list(inputs))
+            return made
+        matrix = self.store.read(features.key, len(bundle.data.examples))
+        if matrix is None:
+            raise MissingError("features vanished from the cache while the run was reading them; run again")
+        return matrix
+
+    def _keep(self, cell: Cell, bundle: Bundle, plan: Plan, rows: Rows, outcome: Outcome) -> None:
+        examples = bundle.data.examples
+        self.folder.write_predictions(
+            cell.cell_id,
+            example_ids=[examples.ids[row] for row in rows.test],
+            labels=[examples.labels[row] for row in rows.test],
+            predictions=[rows.classes[number] for number in outcome.predicted],
+            scores=outcome.scores,
+            classes=rows.classes,
+        )
+        cost = self.store.about(cell.features.key).get("cost", {}) if cell.features.key else {}
+        self._add(_record(cell, bundle, plan, status="ok", rows=rows, outcome=outcome, cost=cost))
+
+    def _add(self, record: Record) -> None:
+        self.folder.add(record)
+        self._tell("cell_finished", record=record)
+
+    # ── the end ──────────────────────────────────────────────────────────────────────────────────────
+
+    def _summarise(self, plan: Plan, *, skipped: int, tokens: int, started: float) -> Summary:
+        wanted = {cell.cell_id for cell in plan.cells}
+        records = [record for record in self.folder.records() if record.cell_id in wanted]
+        ok = sum(record.status == "ok" for record in records)
+        return Summary(
+            folder=self.folder.path,
+            ok=ok,
+            failed=len(records) - ok,
+            skipped=skipped,
+            seconds=time.perf_counter() - started,
+            tokens=tokens,
+        )
+
+    def _tell(self, event: str, **arguments: Any) -> None:
+        notify(self.registry.plugins, f"harness_{event}", self.report, **arguments)
+
+
+def make_readings(features: Iterable[Features], device: str) -> list[Reading]:
+    """Each dictionary at each site once, with all its poolings."""
+    grouped: dict[tuple[str, str], list[Features]] = {}
+    for one in features:
+        grouped.setdefault((str(one.site), one.representation.label), []).append(one)
+    readings = []
+    for group in grouped.values():
+        first = group[0]
+        assert first.site and first.located
+        poolings = {one.key: one.pooling.make() for one in group if one.key and one.pooling}
+        encoder = first.located.load(device)
+        readings.append(
+            Reading(site=first.site, encoder=encoder, sparse=first.located.sparse, poolings=poolings)
+        )
+    return readings
+
+
+def _pending(bundle: Bundle, done: set[str]) -> tuple[Cell, ...]:
+    return tuple(cell for cell in bundle.cells if cell.cell_id not in done)
+
+
+def _wanted(bundle: Bundle) -> list[Features]:
+    """The features that pending cells read."""
+    return [features for features in bundle.features if any(cell.features is features for cell in bundle.cells)]
+
+
+def _rows(bundle: Bundle, seed: int) -> Rows:
+    splits: Mapping[Split, Sequence[int]] = split_rows(bundle.data.examples, seed)
+    return make_rows(
+        bundle.data.examples, bundle.data.classes, splits, seed=leaderboard.bootstrap_seed(bundle.data.spec.name)
+    )
+
+
+def _is_disk(error: Exception) -> bool:
+    """Whether results can no longer be written: then going on would only lose more."""
+    return isinstance(error, OSError | MissingError) and "cannot be written" in str(error)
+
+
+class _Shards:
+    """Pooled batches collected until they are worth a shard."""
+
+    def __init__(self, store: FeatureStore) -> None:
+        self.store = store
+        self.waiting: list[Pooled] = []
+        self.since = time.perf_counter()
+
+    def add(self, pooled: Pooled) -> None:
+        self.waiting.append(pooled)
+        rows = sum(len(batch.rows) for batch in self.waiting)
+        if rows >= FLUSH_ROWS or time.perf_counter() - self.since > FLUSH_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        if not self.waiting:
+            return
+        rows = [row for batch in self.waiting for row in batch.rows]
+        for key in self.waiting[0].features:
+            self.store.write(key, rows, stack([batch.features[key] for batch in self.waiting]))
+        self.waiting = []
+        self.since = time.perf_counter()
+
+
+class _Meter:
+    """What one forward pass costs, counted as it goes."""
+
+    def __init__(self, bundle: Bundle, device: str) -> None:
+        self.name = bundle.name
+        self.device = device
+        self.tokens = self.padded = self.tokens_total = 0
+        self.seconds = 0.0
+        self.started = time.perf_counter()
+
+    def add(self, pooled: Pooled) -> None:
+        self.tokens += pooled.tokens
+        self.padded += pooled.padded_tokens
+        self.seconds += pooled.seconds
+
+    @property
+    def tokens_per_s(self) -> float:
+        return self.tokens / self.seconds if self.seconds else 0.0
+
+    def progress(self) -> BatchStats:
+        return BatchStats(
+            bundle=self.name,
+            tokens_done=self.tokens,
+            tokens_total=self.tokens_total,
+            seconds=time.perf_counter() - self.started,
+        )
+
+    def stats(self) -> BundleStats:
+        return BundleStats(
+            bundle=self.name,
+            tokens=self.tokens,
+            seconds=self.seconds,
+            tokens_per_s=self.tokens_per_s,
+            padding_share=1 - self.tokens / self.padded if self.padded else 0.0,
+            peak_memory=peak_memory(self.device),
+        )
+
+    def cost(self) -> Cost:
+        return Cost(
+            tokens=self.tokens,
+            tokens_per_s=self.tokens_per_s,
+            seconds=self.seconds,
+            peak_memory=peak_memory(self.device),
+        )
+
+
+def peak_memory(device: str) -> int:
+    """Most bytes held so far: on the GPU by tensors, on the CPU by this process."""
+    if device.startswith("cuda"):
+        import torch
+
+        return int(torch.cuda.max_memory_allocated())
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+# ── records ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _record(
+    cell: Cell,
+    bundle: Bundle,
+    plan: Plan,
+    *,
+    status: Status,
+    error: str | None = None,
+    rows: Rows | None = None,
+    outcome: Outcome | None = None,
+    cost: Mapping[str, Any] | None = None,
+) -> Record:
+    features, spec, model = cell.features, bundle.data.spec, bundle.model
+    languages = "+".join(sorted(set(bundle.data.examples.languages)))
+    located = features.located
+    measured: dict[str, Any] = {}
+    if rows is not None and outcome is not None:
+        measured = {
+            "classifier_params": dict(outcome.parameters),
+            "metrics": {name: Metric(**asdict(value)) for name, value in outcome.metrics.items()},
+            "validation_metrics": dict(outcome.validation),
+            "n_train": len(rows.train),
+            "n_validation": len(rows.validation),
+            "n_test": len(rows.test),
+            "n_features": outcome.n_features,
+        }
+    flags = ("limited",) if bundle.data.limit is not None else ()
+    return Record(
+        cell_id=cell.cell_id,
+        status=status,
+        error=error,
+        suite=plan.suite.name,
+        task=spec.name,
+        task_version=spec.version,
+        modality=spec.modality,
+        train_language=languages,
+        test_language=languages,
+        model=model.label if model else None,
+        model_hash=hash_json(model.model.identity(features.site)) if model and features.site else None,
+        site=str(features.site) if features.site else None,
+        representation=features.representation.label,
+        representation_hash=hash_json(located.identity if located else features.representation.identity),
+        width=located.width if located else None,
+        pooling=features.pooling.label if features.pooling else None,
+        transform=cell.transform.label,
+        classifier=cell.classifier.label,
+        seed=cell.seed,
+        hygiene=HygieneCounts(**asdict(bundle.data.hygiene), cut=bundle.n_cut),
+        cost=Cost(**(cost or {})),
+        flags=flags + (outcome.flags if outcome else ()),
+        origins=_origins(cell, bundle),
+        **measured,
+    )
+
+
+def _origins(cell: Cell, bundle: Bundle) -> dict[str, str]:
+    """Which plugin of which distribution supplied each part."""
+    choices = {
+        "model": bundle.model.choice if bundle.model else None,
+        "representation": cell.features.representation,
+        "pooling": cell.features.pooling,
+        "transform": cell.transform,
+        "classifier": cell.classifier,
+    }
+    return {kind: f"{choice.plugin} {choice.distribution}" for kind, choice in choices.items() if choice}

@@ -1,0 +1,203 @@
+"""The Python door: `harness.open()` gives a Session, which plans, runs and makes features. The CLI is thin over it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.api import Summary, TaskSpec
+from harness.errors import MissingError, UsageError, did_you_mean
+from harness.plugins import Fault, find_candidates, load_plugins
+from harness.records import RunFolder
+from harness.registry import Registry
+from harness.suite import ModelChoice, Suite, read_suite, read_task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from harness.api import Matrix
+    from harness.plan import Plan
+    from harness.run import Runner
+    from harness.store import FeatureStore
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A finished run and what it left on disk."""
+
+    folder: Path
+    summary: Summary
+
+    def records(self) -> pd.DataFrame:
+        """One row for each cell; metrics flattened to `macro_f1`, `macro_f1_low` …"""
+        import pandas as pd
+
+        rows = []
+        for record in RunFolder(self.folder).records():
+            row = record.model_dump(exclude={"metrics"})
+            for name, metric in record.metrics.items():
+                row |= {name: metric.value, f"{name}_low": metric.low, f"{name}_high": metric.high}
+            rows.append(row)
+        return pd.DataFrame(rows)
+
+    def leaderboard(self) -> pd.DataFrame:
+        """The ranked table."""
+        from harness import leaderboard
+
+        return leaderboard.to_frame(leaderboard.build([RunFolder(self.folder)]))
+
+
+class Session:
+    """Loaded plugins with the folders and device that everything below uses."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        data_dir: Path | None,
+        cache_dir: Path | None,
+        device: str,
+        included: Sequence[TaskSpec] = (),
+    ) -> None:
+        self.registry = registry
+        self.data_dir = data_dir
+        self.cache_dir = cache_dir
+        self.wanted_device = device
+        self.included = tuple(included)
+
+    @property
+    def device(self) -> str:
+        """The device asked for; `auto` takes a GPU where there is one. MissingError when it is not there."""
+        return resolve_device(self.wanted_device)
+
+    def store(self) -> FeatureStore:
+        """The feature store in the cache folder."""
+        from harness.store import FeatureStore, check_writable, default_cache_dir
+
+        root = self.cache_dir or default_cache_dir()
+        check_writable(root)
+        return FeatureStore(root)
+
+    def suite(self, name: str | Path, **overrides: Any) -> Suite:
+        """A suite by registered name or by path, with the overrides of `read_suite`."""
+        path = Path(name)
+        if path.suffix in {".yaml", ".yml"} or os.sep in str(name):
+            return read_suite(path, **overrides)
+        known = self.registry.names("suites")
+        if str(name) not in self.registry.catalogs["suites"] and path.is_file():
+            return read_suite(path, **overrides)
+        if str(name) not in self.registry.catalogs["suites"]:
+            raise UsageError(f"there is no suite '{name}', and no such file{did_you_mean(str(name), known)}")
+        return read_suite(self.registry.get("suites", str(name)).spec, **overrides)
+
+    def plan(self, suite: Suite | str | Path, **overrides: Any) -> Plan:
+        """All that running `suite` would do."""
+        from harness.plan import make_plan
+
+        resolved = suite if isinstance(suite, Suite) else self.suite(suite, **overrides)
+        return make_plan(resolved, self.registry, data_dir=self.data_dir, included=self.included)
+
+    def run(
+        self,
+        suite: Suite | str | Path | Plan,
+        *,
+        output: Path | str | None = None,
+        batch_size: int | None = None,
+        argv: Sequence[str] = (),
+        report: Callable[[Fault], None] = lambda fault: None,
+        **overrides: Any,
+    ) -> Run:
+        """Run a suite into `output` (default `runs/<suite>`), resuming what is there."""
+        plan = suite if not isinstance(suite, Suite | str | Path) else self.plan(suite, **overrides)
+        folder = RunFolder(Path(output) if output else Path("runs") / plan.suite.name)
+        runner = self._runner(folder, batch_size=batch_size, argv=argv, report=report)
+        return Run(folder=folder.path, summary=runner.run(plan))
+
+    def _runner(self, folder: RunFolder, **options: Any) -> Runner:
+        from harness.run import Runner
+
+        return Runner(
+            registry=self.registry, store=self.store(), folder=folder, device=self.device, **options
+        )
+
+    def features(
+        self,
+        texts: Sequence[str],
+        *,
+        model: str | Mapping[str, Any],
+        site: str,
+        representation: str = "hidden",
+        pooling: str = "mean",
+        batch_size: int | None = None,
+    ) -> Matrix:
+        """Pooled features of `texts`, one row each, in order: CSR `[texts, features]` for dictionaries, else an
+        array. A text without content tokens is a row of zeros, and a warning.
+        """
+        from harness.extract import extract
+
+        return extract(
+            texts,
+            registry=self.registry,
+            model=ModelChoice(**{"ref": model} if isinstance(model, str) else dict(model), sites=(site,)),
+            representation=representation,
+            pooling=pooling,
+            device=self.device,
+            batch_size=batch_size,
+        )
+
+
+def open(
+    *,
+    data_dir: Path | str | None = None,
+    cache_dir: Path | str | None = None,
+    device: str = "auto",
+    include: Collection[Path | str] = (),
+    plugins: Collection[str] = (),
+) -> Session:
+    """Load the plugins and open a session.
+
+    `data_dir` and `cache_dir` default to HARNESS_DATA_DIR and HARNESS_CACHE_DIR; `include` are task files;
+    `plugins` are module names to load besides the installed ones, or `no:NAME` to leave one out.
+    """
+    given = data_dir or os.environ.get("HARNESS_DATA_DIR")
+    if given and not Path(given).is_dir():
+        raise MissingError(f"the data folder '{given}' does not exist")
+    return Session(
+        open_registry(plugins),
+        data_dir=Path(given) if given else None,
+        cache_dir=Path(cache_dir) if cache_dir else None,
+        device=device,
+        included=[read_task(Path(path)) for path in include],
+    )
+
+
+def open_registry(
+    plugins: Collection[str] = (), report: Callable[[Fault], None] = lambda fault: None
+) -> Registry:
+    """The plugins of HARNESS_PLUGINS (`none`, or names; all when unset), with those named in `plugins`."""
+    setting = os.environ.get("HARNESS_PLUGINS", "").strip()
+    names = {name.strip() for name in setting.split(",") if name.strip()}
+    only = None if not names or names == {"all"} else names - {"none"}
+    candidates = find_candidates(
+        only=only,
+        without={name.removeprefix("no:") for name in plugins if name.startswith("no:")},
+        modules=[name for name in plugins if not name.startswith("no:")],
+    )
+    return Registry(load_plugins(candidates), report)
+
+
+def resolve_device(device: str) -> str:
+    """`auto`, `cpu`, `cuda` or `cuda:N` as a device that is there."""
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    name, _, number = device.partition(":")
+    if name not in {"cpu", "cuda"} or (number and not number.isdigit()):
+        raise UsageError(f"device '{device}' is none of auto, cpu, cuda, cuda:N")
+    if name == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        raise MissingError(f"device '{device}' is not there: this machine has {torch.cuda.device_count()} GPUs")
+    return device

@@ -1,0 +1,152 @@
+"""Pooled features on disk by content key: atomic, checksummed, sharded.
+
+    <root>/features/<key>/<sha256 of the file>.safetensors    rows, and their values (dense or CSR)
+    <root>/features/<key>/complete.json                       written last
+    <root>/plans/<key>.json                                   the batches of a forward pass
+
+A shard's name is its own checksum, so a damaged one is seen without a second file, and two processes that write
+the same rows do each other no harm.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import sparse
+
+from harness.errors import MissingError
+from harness.files import whole_file, write_json
+from harness.identity import hash_file
+
+if TYPE_CHECKING:
+    from harness.api import Matrix
+
+BREAK_EVEN = 0.5
+"""Above this density CSR (an int32 and a float32 for each value) takes more room than dense rows."""
+
+
+class FeatureStore:
+    """Pooled features under `root`, shared by all runs."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def is_complete(self, key: str) -> bool:
+        """Whether all rows were written; says nothing about damage since."""
+        return (self._folder(key) / "complete.json").is_file()
+
+    def rows(self, key: str) -> set[int]:
+        """Rows that lie in undamaged shards; damaged shards are removed."""
+        return {int(row) for shard in self._sound_shards(key) for row in _read_shard(shard)[0]}
+
+    def write(self, key: str, rows: Sequence[int], matrix: Matrix) -> None:
+        """Write one shard: `rows` [n] and their values `[n, features]`, float32."""
+        from safetensors.numpy import save_file
+
+        tensors, metadata = _pack(np.asarray(rows, dtype=np.int64), matrix)
+        folder = self._folder(key)
+        with whole_file(folder / "shard") as temporary:
+            save_file(tensors, temporary, metadata)
+        named = folder / f"{hash_file(folder / 'shard')}.safetensors"
+        (folder / "shard").replace(named)
+
+    def complete(self, key: str, about: Mapping[str, Any]) -> None:
+        """Declare a key complete; `about` is kept for people."""
+        write_json(self._folder(key) / "complete.json", about)
+
+    def about(self, key: str) -> dict[str, Any]:
+        """What `complete` was told about a key; empty when it is not complete."""
+        try:
+            about = json.loads((self._folder(key) / "complete.json").read_text("utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return dict(about)
+
+    def read(self, key: str, n_rows: int) -> Matrix | None:
+        """All rows in order, or None when some are missing or damaged (those are gone afterwards)."""
+        parts = [_read_shard(shard) for shard in self._sound_shards(key)]
+        rows = np.concatenate([rows for rows, _ in parts]) if parts else np.empty(0, dtype=np.int64)
+        # Two processes may have written the same rows; they are equal, and the first is taken.
+        unique, first = np.unique(rows, return_index=True)
+        if len(unique) != n_rows or not np.array_equal(unique, np.arange(n_rows)):
+            (self._folder(key) / "complete.json").unlink(missing_ok=True)
+            return None
+        if any(sparse.issparse(values) for _, values in parts):
+            stacked = sparse.csr_array(sparse.vstack([sparse.csr_array(values) for _, values in parts]))
+        else:
+            stacked = np.concatenate([values for _, values in parts])
+        return stacked[first]
+
+    # ── batch plans ──────────────────────────────────────────────────────────────────────────────────
+
+    def read_batches(self, key: str) -> list[list[int]] | None:
+        """The batches of an earlier, unfinished forward pass; None when there are none to be read."""
+        try:
+            batches = json.loads((self.root / "plans" / f"{key}.json").read_text("utf-8"))["batches"]
+        except (OSError, ValueError, KeyError):
+            return None
+        return [[int(row) for row in batch] for batch in batches]
+
+    def write_batches(self, key: str, batches: Sequence[Sequence[int]]) -> None:
+        """Keep the batches of a forward pass before it begins, and again when one of them is halved."""
+        write_json(self.root / "plans" / f"{key}.json", {"batches": [list(batch) for batch in batches]})
+
+    # ── shards ───────────────────────────────────────────────────────────────────────────────────────
+
+    def _folder(self, key: str) -> Path:
+        return self.root / "features" / key
+
+    def _sound_shards(self, key: str) -> Iterator[Path]:
+        for shard in sorted(self._folder(key).glob("*.safetensors")):
+            if hash_file(shard) == shard.stem:
+                yield shard
+            else:
+                shard.unlink(missing_ok=True)
+
+
+def _pack(rows: np.ndarray[Any, Any], matrix: Matrix) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, str]]:
+    """Tensors of one shard and its header; CSR below the break-even density, else dense."""
+    metadata = {"features": str(matrix.shape[1])}
+    if sparse.issparse(matrix) and matrix.nnz < BREAK_EVEN * matrix.shape[0] * matrix.shape[1]:
+        return {
+            "rows": rows,
+            "indptr": matrix.indptr.astype(np.int64),
+            "indices": matrix.indices.astype(np.int32),
+            "values": matrix.data.astype(np.float32),
+        }, metadata
+    dense = matrix.toarray() if sparse.issparse(matrix) else matrix
+    return {"rows": rows, "dense": np.ascontiguousarray(dense, dtype=np.float32)}, metadata
+
+
+def _read_shard(path: Path) -> tuple[np.ndarray[Any, Any], Matrix]:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="numpy") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        width = int(file.metadata()["features"])
+    rows = tensors["rows"]
+    if "dense" in tensors:
+        return rows, tensors["dense"]
+    shape = (len(rows), width)
+    return rows, sparse.csr_array((tensors["values"], tensors["indices"], tensors["indptr"]), shape=shape)
+
+
+def default_cache_dir() -> Path:
+    """`HARNESS_CACHE_DIR`, else the user's cache folder."""
+    import platformdirs
+
+    given = os.environ.get("HARNESS_CACHE_DIR")
+    return Path(given) if given else Path(platformdirs.user_cache_dir("sae-harness"))
+
+
+def check_writable(root: Path) -> None:
+    """MissingError when the cache folder cannot be made or written."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MissingError(f"the cache '{root}' cannot be written: {error.strerror}") from error

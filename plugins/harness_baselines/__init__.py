@@ -1,0 +1,59 @@
+"""What SAE features are compared with: hidden states, a random dictionary, and arms that read only the input."""
+
+from __future__ import annotations
+
+import harness
+
+
+def _hidden() -> harness.TokenRepresentation:
+    from harness_baselines.on_tokens import Hidden
+
+    return Hidden()
+
+
+def _random_sae(*, width: int | None = None, k: int = 32, seed: int = 0) -> harness.TokenRepresentation:
+    from harness_baselines.on_tokens import RandomSae
+
+    return RandomSae(width=width, k=k, seed=seed)
+
+
+def _tfidf(*, ngrams: int = 2) -> harness.InputRepresentation:
+    from harness_baselines.on_inputs import Tfidf
+
+    return Tfidf(ngrams=ngrams)
+
+
+def _text_length() -> harness.InputRepresentation:
+    from harness_baselines.on_inputs import TextLength
+
+    return TextLength()
+
+
+def _majority() -> harness.InputRepresentation:
+    from harness_baselines.on_inputs import Constant
+
+    return Constant()
+
+
+@harness.hookimpl
+def harness_representations() -> list[harness.RepresentationSpec]:
+    return [
+        harness.RepresentationSpec(
+            name="hidden", summary="the model's activations as they are", make=_hidden, needs="tokens"
+        ),
+        harness.RepresentationSpec(
+            name="random_sae",
+            summary="a TopK dictionary with random unit directions: what sparsity and width alone give",
+            make=_random_sae,
+            needs="tokens",
+        ),
+        harness.RepresentationSpec(
+            name="tfidf", summary="TF-IDF of words and word pairs", make=_tfidf, needs="text", fitted=True
+        ),
+        harness.RepresentationSpec(
+            name="text_length", summary="characters and words, nothing else", make=_text_length, needs="text"
+        ),
+        harness.RepresentationSpec(
+            name="majority", summary="nothing: the most frequent class", make=_majority, needs="nothing"
+        ),
+    ]

@@ -1,0 +1,56 @@
+"""Representations of the input alone; no model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+
+class Tfidf:
+    """TF-IDF of word n-grams up to `ngrams`, sublinear in the count, in every language without stop words."""
+
+    def __init__(self, *, ngrams: int) -> None:
+        if ngrams < 1:
+            raise ValueError(f"ngrams={ngrams} must be at least 1")
+        self.vectorizer = TfidfVectorizer(ngram_range=(1, ngrams), sublinear_tf=True, dtype=np.float32)
+
+    def fit(self, inputs: Sequence[str]) -> Tfidf:
+        self.vectorizer.fit(inputs)
+        return self
+
+    def transform(self, inputs: Sequence[str]) -> Any:
+        """`[texts, n-grams]`, CSR."""
+        return sparse.csr_array(self.vectorizer.transform(inputs))
+
+
+class TextLength:
+    """Logarithms of the number of characters and of words, standardised on the training texts."""
+
+    def fit(self, inputs: Sequence[str]) -> TextLength:
+        lengths = _lengths(inputs)
+        self.mean = lengths.mean(axis=0)
+        self.scale = np.maximum(lengths.std(axis=0), 1e-6)
+        return self
+
+    def transform(self, inputs: Sequence[str]) -> Any:
+        """`[texts, 2]`."""
+        return (_lengths(inputs) - self.mean) / self.scale
+
+
+class Constant:
+    """The same value for every input: a classifier can learn only how frequent the classes are."""
+
+    def fit(self, inputs: Sequence[Any]) -> Constant:
+        return self
+
+    def transform(self, inputs: Sequence[Any]) -> Any:
+        """`[inputs, 1]`, ones."""
+        return np.ones((len(inputs), 1), dtype=np.float32)
+
+
+def _lengths(inputs: Sequence[str]) -> np.ndarray[Any, Any]:
+    return np.log1p(np.array([[len(text), len(text.split())] for text in inputs], dtype=np.float32))

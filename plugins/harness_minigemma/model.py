@@ -1,0 +1,115 @@
+"""A size name in, a Gemma-2 configuration or model out; a model folder on disk in both directions.
+
+Only the dimensions are toy. Soft-capping, alternating sliding windows, grouped queries, pre- and post-norms
+and tied embeddings are those of Gemma 2, and the code that runs is the one in transformers.
+"""
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers import Gemma2Config, Gemma2ForCausalLM
+
+from harness_minigemma.tokenizer import BOS, EOS, FILES, PAD, VOCABULARY, replace_text
+
+WEIGHTS = Path(__file__).parent / "weights"
+TOKENIZER = WEIGHTS / "minigemma-s"
+HEAD_WIDTH = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """The dimensions of one member of the family and the peak learning rate that suits them."""
+
+    name: str
+    width: int
+    layers: int
+    heads: int
+    key_heads: int
+    inner: int
+    learning_rate: float
+
+
+SIZES = {
+    size.name: size
+    for size in (
+        Size(name="s", width=64, layers=4, heads=2, key_heads=1, inner=256, learning_rate=6e-3),
+        Size(name="m", width=128, layers=6, heads=4, key_heads=2, inner=448, learning_rate=4e-3),
+        Size(name="l", width=224, layers=8, heads=8, key_heads=2, inner=896, learning_rate=3e-3),
+    )
+}
+
+
+def make_config(size: Size) -> Gemma2Config:
+    """The transformers configuration of a size."""
+    return Gemma2Config(
+        vocab_size=VOCABULARY,
+        hidden_size=size.width,
+        intermediate_size=size.inner,
+        num_hidden_layers=size.layers,
+        num_attention_heads=size.heads,
+        num_key_value_heads=size.key_heads,
+        head_dim=HEAD_WIDTH,
+        query_pre_attn_scalar=HEAD_WIDTH,
+        max_position_embeddings=512,
+        sliding_window=64,
+        attn_logit_softcapping=50.0,
+        final_logit_softcapping=30.0,
+        # 0.02 is meant for thousands of dimensions; here embeddings would begin far below block outputs.
+        initializer_range=0.5 * size.width**-0.5,
+        pad_token_id=PAD,
+        eos_token_id=EOS,
+        bos_token_id=BOS,
+        tie_word_embeddings=True,
+        architectures=["Gemma2ForCausalLM"],
+        dtype="bfloat16",
+    )
+
+
+def make_model(size: Size, *, seed: int) -> Gemma2ForCausalLM:
+    """A fresh float32 model, the same for the same seed on every device (it is made on the CPU)."""
+    torch.manual_seed(seed)
+    config = make_config(size)
+    config.dtype = torch.float32
+    # Eager attention is the only path that applies the logit soft-cap everywhere.
+    config._attn_implementation = "eager"
+    return Gemma2ForCausalLM(config)
+
+
+def load_model(folder: Path, device: torch.device) -> Gemma2ForCausalLM:
+    """An exported model as float32, eager, not trainable."""
+    model = Gemma2ForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    return model.to(device).eval().requires_grad_(False)
+
+
+def save_model(size: Size, weights: dict[str, Tensor], folder: Path, *, tokenizer: Path) -> None:
+    """Writes a Hugging Face folder in bfloat16, file by file, so that it can be read at any time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in FILES:
+        if folder.resolve() != tokenizer.resolve():
+            shutil.copyfile(tokenizer / name, folder / name)
+    replace_text(folder / "config.json", make_config(size).to_json_string())
+    tied = {name: value.detach().to("cpu", torch.bfloat16).contiguous() for name, value in weights.items()}
+    tied.pop("lm_head.weight", None)
+    temporary = folder / f".model.safetensors.{os.getpid()}"
+    save_file(tied, temporary, metadata={"format": "pt"})
+    temporary.chmod(0o644)
+    temporary.replace(folder / "model.safetensors")
+
+
+def count_parameters(model: nn.Module) -> tuple[int, int]:
+    """(embedding, other) parameters; the tied output matrix counts once."""
+    total = sum(parameter.numel() for parameter in model.parameters())
+    embedding = sum(value.numel() for name, value in model.named_parameters() if "embed_tokens" in name)
+    return embedding, total - embedding
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is CUDA where there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)

@@ -1,0 +1,122 @@
+"""A corpus and a tokenizer in, packed sequences out, in an order that only seed and step decide.
+
+Each language is one long stream of `<bos> document <eos>`, documents ordered by the hash of their text. A
+sequence is a piece of one stream and always begins with <bos>. The only state is one cursor per language.
+"""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from harness_minigemma.corpus import SUFFIX, Split, list_languages, mixture, read_documents
+from harness_minigemma.tokenizer import BOS, EOS, load_tokenizer
+
+Stream = NDArray[np.uint16]
+ENCODED_AT_ONCE = 512
+
+
+def cache_folder() -> Path:
+    """Where things that are never committed go unless a folder is named."""
+    root = os.environ.get("HARNESS_CACHE_DIR") or Path.home() / ".cache" / "harness"
+    return Path(root) / "minigemma"
+
+
+def read_streams(corpus: Path, tokenizer: Path, split: Split, *, cache: Path) -> dict[str, Stream]:
+    """The token stream of every language with text in the split; encoded once, then read from the cache."""
+    folder = cache / f"tokens-{stream_key(corpus, tokenizer)}"
+    folder.mkdir(parents=True, exist_ok=True)
+    streams = {}
+    for language in list_languages(corpus):
+        path = folder / f"{language}.{split}.u16"
+        if not path.exists():
+            temporary = path.with_suffix(f".{os.getpid()}")
+            encode_language(corpus, language, tokenizer, split).tofile(temporary)
+            temporary.replace(path)
+        stream = np.fromfile(path, dtype=np.uint16)
+        if len(stream):
+            streams[language] = stream
+    return streams
+
+
+def stream_key(corpus: Path, tokenizer: Path) -> str:
+    """A name for the token streams: it changes with the tokenizer and with any file of the corpus."""
+    digest = hashlib.sha256((tokenizer / "tokenizer.json").read_bytes())
+    for language in list_languages(corpus):
+        digest.update(language.encode())
+        digest.update(hashlib.sha256((corpus / f"{language}{SUFFIX}").read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
+def encode_language(corpus: Path, language: str, tokenizer: Path, split: Split) -> Stream:
+    """One language's documents as `<bos> … <eos>`, end to end, ordered by the hash of the text."""
+    texts = [document.text for document in read_documents(corpus, language, split)]
+    texts.sort(key=lambda text: hashlib.sha256(text.encode()).digest())
+    encoder = load_tokenizer(tokenizer)
+    pieces = [np.zeros(0, dtype=np.uint16)]
+    for start in range(0, len(texts), ENCODED_AT_ONCE):
+        for encoding in encoder.encode_batch_fast(
+            texts[start : start + ENCODED_AT_ONCE], add_special_tokens=False
+        ):
+            pieces.append(np.array([BOS, *encoding.ids, EOS], dtype=np.uint16))  # noqa: PERF401
+    return np.concatenate(pieces)
+
+
+class Packer:
+    """Draws batches from streams: language by share, then the next piece of that language's stream."""
+
+    def __init__(self, streams: Mapping[str, Stream], *, context: int, seed: int) -> None:
+        self._streams = dict(streams)
+        self._context = context
+        self._seed = seed
+        self.shares = mixture({language: len(stream) for language, stream in streams.items()})
+        self.cursors = {
+            language: stream_start(seed, language) % len(stream) for language, stream in streams.items()
+        }
+
+    def draw(self, step: int, rows: int) -> tuple[Tensor, Tensor]:
+        """Inputs and next-token targets of one step, both int64 `[rows, context]`."""
+        random = np.random.Generator(np.random.Philox(key=self._seed, counter=[0, 0, 0, step]))
+        languages = list(self.shares)
+        picks = random.choice(len(languages), size=rows, p=list(self.shares.values()))
+        pairs = [self._next(languages[pick]) for pick in picks]
+        inputs, targets = (np.stack(side).astype(np.int64) for side in zip(*pairs, strict=True))
+        return torch.from_numpy(inputs), torch.from_numpy(targets)
+
+    def _next(self, language: str) -> tuple[Stream, Stream]:
+        stream, start = self._streams[language], self.cursors[language]
+        piece = stream.take(range(start, start + self._context + 1), mode="wrap")
+        inputs, targets, used = pack_piece(piece)
+        self.cursors[language] = (start + used) % len(stream)
+        return inputs, targets
+
+
+def pack_piece(piece: Stream) -> tuple[Stream, Stream, int]:
+    """`context + 1` tokens of a stream as inputs that begin with <bos>, targets, and how many are used up."""
+    if piece[0] == BOS:
+        return piece[:-1], piece[1:], len(piece)
+    return np.concatenate([np.array([BOS], dtype=np.uint16), piece[:-2]]), piece[:-1], len(piece) - 1
+
+
+def stream_start(seed: int, language: str) -> int:
+    """Where a seed begins to read a language."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{language}".encode()).digest()[:6], "big")
+
+
+def heldout_batch(stream: Stream, *, context: int, rows: int) -> tuple[Tensor, Tensor]:
+    """At most `rows` sequences from the beginning of a held-out stream, without overlap, always the same."""
+    pairs: list[tuple[Stream, Stream]] = []
+    start = 0
+    while len(pairs) < rows and start + context + 1 <= len(stream):
+        inputs, targets, used = pack_piece(stream[start : start + context + 1])
+        pairs.append((inputs, targets))
+        start += used
+    if not pairs:
+        return torch.zeros(0, context, dtype=torch.int64), torch.zeros(0, context, dtype=torch.int64)
+    inputs_rows, targets_rows = (np.stack(side).astype(np.int64) for side in zip(*pairs, strict=True))
+    return torch.from_numpy(inputs_rows), torch.from_numpy(targets_rows)

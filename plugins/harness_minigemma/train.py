@@ -1,0 +1,284 @@
+"""A corpus in, a model folder out: the recipe of the embedded family, the same on a CPU and on a GPU.
+
+    python -m harness_minigemma.train --size m --corpus DIR [--minutes M | --tokens N]
+
+The budget is wall-clock time or tokens. A run stopped anywhere goes on from its state folder when the same
+command is given again; with a token budget the weights are then bit for bit those of an uninterrupted run on
+the same machine. The model folder is rewritten every few minutes and can be loaded at any time.
+"""
+
+import argparse
+import json
+import math
+import os
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import Gemma2ForCausalLM
+
+from harness_minigemma.corpus import find_corpus
+from harness_minigemma.loss import bits_and_bytes, training_loss
+from harness_minigemma.model import SIZES, TOKENIZER, WEIGHTS, Size, choose_device, make_model, save_model
+from harness_minigemma.packing import Packer, Stream, cache_folder, heldout_batch, read_streams, stream_key
+from harness_minigemma.tokenizer import load_tokenizer, token_bytes
+
+WARMUP, DECAY_FROM = 0.02, 0.65  # of the budget
+WEIGHT_DECAY = 0.1
+HELDOUT_ROWS = 2  # sequences per language in the score that is logged while training
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """All that decides the weights. Exactly one of `minutes` and `tokens` is set."""
+
+    size: Size
+    corpus: Path
+    minutes: float | None
+    tokens: int | None
+    context: int
+    batch_rows: int
+    bfloat16: bool = False
+    seed: int = 0
+    tokenizer: Path = TOKENIZER
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a run has come."""
+
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+
+
+def train(
+    recipe: Recipe,
+    *,
+    out: Path,
+    state: Path,
+    device: torch.device,
+    export_minutes: float = 2.5,
+    stop_after: int | None = None,
+    compiled: bool = False,
+) -> Progress:
+    """Trains until the budget is spent, or for `stop_after` more steps; leaves state and model folder."""
+    packer = Packer(
+        read_streams(recipe.corpus, recipe.tokenizer, "train", cache=state.parent),
+        context=recipe.context,
+        seed=recipe.seed,
+    )
+    heldout = read_streams(recipe.corpus, recipe.tokenizer, "validation", cache=state.parent)
+    model = make_model(recipe.size, seed=recipe.seed).to(device).train()
+    if compiled:
+        model.model.compile(dynamic=False)
+    optimizer = make_optimizer(model, recipe.size.learning_rate)
+    done = load_state(state, recipe, model, optimizer, packer)
+    first, began = done, time.monotonic()
+    next_export = began + 60 * export_minutes
+    while spent(recipe, done) < 1 and (stop_after is None or done.step < first.step + stop_after):
+        loss = take_step(recipe, model, optimizer, packer, done, device)
+        done = Progress(
+            step=done.step + 1,
+            tokens=done.tokens + recipe.batch_rows * recipe.context,
+            seconds=first.seconds + time.monotonic() - began,
+        )
+        if done.step % 50 == 0:
+            speed = (done.tokens - first.tokens) / (done.seconds - first.seconds)
+            log(
+                state,
+                {"step": done.step, "tokens": done.tokens, "loss": loss, "tokens_per_second": round(speed)},
+            )
+        if time.monotonic() > next_export:
+            leave(recipe, model, optimizer, packer, done, heldout, out=out, state=state)
+            next_export = time.monotonic() + 60 * export_minutes
+    leave(recipe, model, optimizer, packer, done, heldout, out=out, state=state)
+    return done
+
+
+def make_optimizer(model: Gemma2ForCausalLM, learning_rate: float) -> torch.optim.AdamW:
+    """AdamW; embeddings and norms are not decayed."""
+    named = list(model.named_parameters())
+    matrices = [value for name, value in named if value.ndim == 2 and "embed" not in name]
+    others = [value for name, value in named if value.ndim != 2 or "embed" in name]
+    groups = [{"params": matrices, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98), eps=1e-8, fused=True)
+
+
+def spent(recipe: Recipe, done: Progress) -> float:
+    """The part of the budget that is used up."""
+    if recipe.tokens is not None:
+        return done.tokens / recipe.tokens
+    assert recipe.minutes is not None
+    return done.seconds / (60 * recipe.minutes)
+
+
+def learning_rate_factor(part: float) -> float:
+    """Warm-up, constant, then 1 - sqrt decay to zero (Hägele et al. 2024) over the budget."""
+    if part < WARMUP:
+        return (part + 0.1 * WARMUP) / (1.1 * WARMUP)
+    if part < DECAY_FROM:
+        return 1.0
+    return max(0.0, 1.0 - math.sqrt((part - DECAY_FROM) / (1.0 - DECAY_FROM)))
+
+
+def take_step(
+    recipe: Recipe,
+    model: Gemma2ForCausalLM,
+    optimizer: torch.optim.AdamW,
+    packer: Packer,
+    done: Progress,
+    device: torch.device,
+) -> float:
+    """One optimiser step; its loss in nats per token."""
+    for group in optimizer.param_groups:
+        group["lr"] = recipe.size.learning_rate * learning_rate_factor(spent(recipe, done))
+    inputs, targets = packer.draw(done.step, recipe.batch_rows)
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=recipe.bfloat16):
+        loss = training_loss(model, inputs.to(device), targets.to(device))
+    loss.backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return float(loss.detach())
+
+
+def leave(
+    recipe: Recipe,
+    model: Gemma2ForCausalLM,
+    optimizer: torch.optim.AdamW,
+    packer: Packer,
+    done: Progress,
+    heldout: dict[str, Stream],
+    *,
+    out: Path,
+    state: Path,
+) -> None:
+    """Writes the model folder and the state to go on from, and logs the held-out score."""
+    save_model(recipe.size, model.state_dict(), out, tokenizer=recipe.tokenizer)
+    content = {
+        "settings": settings(recipe),
+        "progress": vars(done),
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "cursors": packer.cursors,
+        "rng": torch.get_rng_state(),
+    }
+    temporary = state / f".state.pt.{os.getpid()}"
+    torch.save(content, temporary)
+    temporary.replace(state / "state.pt")
+    # Held-out batches have other shapes; a compiled model would be compiled again for each.
+    with torch.compiler.set_stance("force_eager"):
+        scores = score_languages(model, heldout, recipe, packer.shares)
+    log(state, {"step": done.step, "tokens": done.tokens, "minutes": round(done.seconds / 60, 2), **scores})
+
+
+def load_state(
+    state: Path, recipe: Recipe, model: Gemma2ForCausalLM, optimizer: torch.optim.AdamW, packer: Packer
+) -> Progress:
+    """Puts a saved run back into model, optimiser and packer; the beginning if there is none."""
+    state.mkdir(parents=True, exist_ok=True)
+    if not (state / "state.pt").exists():
+        return Progress()
+    content = torch.load(state / "state.pt", map_location="cpu", weights_only=True)
+    if content["settings"] != settings(recipe):
+        raise SystemExit(f"{state} holds a run with other settings; give another --state or remove it")
+    model.load_state_dict(content["model"])
+    optimizer.load_state_dict(content["optimizer"])
+    packer.cursors.update(content["cursors"])
+    torch.set_rng_state(content["rng"])
+    return Progress(**content["progress"])
+
+
+def settings(recipe: Recipe) -> dict[str, Any]:
+    """What must be equal for a run to go on. The budget is left out: a longer one is a way to go on."""
+    return {
+        "size": dict(vars(recipe.size)),
+        "data": stream_key(recipe.corpus, recipe.tokenizer),
+        "context": recipe.context,
+        "batch_rows": recipe.batch_rows,
+        "bfloat16": recipe.bfloat16,
+        "seed": recipe.seed,
+    }
+
+
+def score_languages(
+    model: Gemma2ForCausalLM, heldout: dict[str, Stream], recipe: Recipe, shares: dict[str, float]
+) -> dict[str, float]:
+    """Held-out bits per byte on a few sequences of each language: the mixture's mean, and English."""
+    lengths = token_bytes(load_tokenizer(recipe.tokenizer))
+    scores: dict[str, float] = {}
+    for language, stream in heldout.items():
+        rows = HELDOUT_ROWS * (8 if language == "en" else 1)
+        pair: tuple[Tensor, Tensor] = heldout_batch(stream, context=recipe.context, rows=rows)
+        bits, size = bits_and_bytes(model, *pair, lengths)
+        if size:
+            scores[language] = bits / size
+    known = sum(shares[language] for language in scores)
+    weighted = sum(shares[language] * score for language, score in scores.items()) / known if known else 0.0
+    return {"bits_per_byte": round(weighted, 4), "bits_per_byte_en": round(scores.get("en", 0.0), 4)}
+
+
+def log(state: Path, line: dict[str, float]) -> None:
+    """One JSON line on the terminal and in the state folder."""
+    text = json.dumps(line)
+    print(text, flush=True)
+    with (state / "log.jsonl").open("a") as file:
+        file.write(text + "\n")
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--size", choices=sorted(SIZES), required=True)
+    parser.add_argument("--corpus", help="corpus folder (default: HARNESS_CORPUS_DIR)")
+    parser.add_argument("--out", type=Path, help="model folder (default: the plugin's own weights)")
+    parser.add_argument(
+        "--state", type=Path, help="what is never committed: optimiser, log (default: the user's cache)"
+    )
+    budget = parser.add_mutually_exclusive_group()
+    budget.add_argument("--minutes", type=float)
+    budget.add_argument("--tokens", type=int)
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--context", type=int, help="tokens per sequence (default: 256 on a CPU, 512 on a GPU)"
+    )
+    parser.add_argument(
+        "--batch-rows", type=int, help="sequences per step (default: 12 on a CPU, 64 on a GPU)"
+    )
+    parser.add_argument("--learning-rate", type=float, help="peak (default: the size's own)")
+    parser.add_argument("--bfloat16", action="store_true", help="autocast on a CPU too; a GPU always does")
+    parser.add_argument(
+        "--compile", action="store_true", help="torch.compile; a third faster on a CPU, needs a C++ compiler"
+    )
+    arguments = parser.parse_args(argv)
+    device = choose_device(arguments.device)
+    size = SIZES[arguments.size]
+    if arguments.learning_rate:
+        size = replace(size, learning_rate=arguments.learning_rate)
+    recipe = Recipe(
+        size=size,
+        corpus=find_corpus(arguments.corpus),
+        minutes=None if arguments.tokens else arguments.minutes or 45.0,
+        tokens=arguments.tokens,
+        context=arguments.context or (512 if device.type == "cuda" else 256),
+        batch_rows=arguments.batch_rows or (64 if device.type == "cuda" else 12),
+        bfloat16=arguments.bfloat16 or device.type == "cuda",
+        seed=arguments.seed,
+    )
+    train(
+        recipe,
+        out=arguments.out or WEIGHTS / f"minigemma-{size.name}",
+        state=arguments.state or cache_folder() / f"train-{size.name}-seed{arguments.seed}",
+        device=device,
+        compiled=arguments.compile,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""Poolings and transforms: tokens → one vector for each example, and pooled matrix → pooled matrix."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import harness
+
+
+def _pooling(function: str) -> Any:
+    """A factory without parameters for a pooling that needs torch only when it is made."""
+
+    def make() -> harness.Pooling:
+        from harness_poolings import segments
+
+        pooling: harness.Pooling = getattr(segments, function)
+        return pooling
+
+    return make
+
+
+def _count(*, t: float = 0.0) -> harness.Pooling:
+    from harness_poolings.segments import Count
+
+    return Count(t)
+
+
+def _none() -> harness.Transform:
+    from harness_poolings.transforms import Unchanged
+
+    return Unchanged()
+
+
+def _binarize(*, t: float = 0.0) -> harness.Transform:
+    from harness_poolings.transforms import Binarize
+
+    return Binarize(t)
+
+
+@harness.hookimpl
+def harness_poolings() -> list[harness.PoolingSpec]:
+    return [
+        harness.PoolingSpec(name="max", summary="the largest value over tokens", make=_pooling("largest")),
+        harness.PoolingSpec(name="mean", summary="the mean over tokens", make=_pooling("mean")),
+        harness.PoolingSpec(name="sum", summary="the sum over tokens", make=_pooling("total")),
+        harness.PoolingSpec(name="last", summary="the last token's value", make=_pooling("last")),
+        harness.PoolingSpec(name="count", summary="in how many tokens the value exceeds t", make=_count),
+    ]
+
+
+@harness.hookimpl
+def harness_transforms() -> list[harness.TransformSpec]:
+    return [
+        harness.TransformSpec(name="none", summary="pooled features as they are", make=_none),
+        harness.TransformSpec(name="binarize", summary="1 where a feature exceeds t, else 0", make=_binarize),
+    ]

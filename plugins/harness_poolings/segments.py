@@ -1,0 +1,52 @@
+"""Ragged tokens in, one vector for each example out, in float32.
+
+Each takes `values [tokens, features]` and `offsets [examples + 1]`, and gives `[examples, features]`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def total(values: Tensor, offsets: Tensor) -> Tensor:
+    """Sum over the tokens of each example."""
+    if values.is_cuda:  # index_add_ there adds in any order, so that two runs differ in the last bits
+        return torch.segment_reduce(values, "sum", offsets=offsets, axis=0)
+    return _empty(values, offsets).index_add_(0, _owners(offsets), values)
+
+
+def mean(values: Tensor, offsets: Tensor) -> Tensor:
+    """Mean over the tokens of each example."""
+    return total(values, offsets) / offsets.diff().unsqueeze(1)
+
+
+def largest(values: Tensor, offsets: Tensor) -> Tensor:
+    """Largest value over the tokens of each example."""
+    owners = _owners(offsets).unsqueeze(1).expand_as(values)
+    return _empty(values, offsets).scatter_reduce_(0, owners, values, "amax", include_self=False)
+
+
+def last(values: Tensor, offsets: Tensor) -> Tensor:
+    """Value at the last token of each example."""
+    return values[offsets[1:] - 1]
+
+
+class Count:
+    """Number of tokens of each example whose value exceeds `t`."""
+
+    def __init__(self, t: float) -> None:
+        self.t = float(t)
+
+    def __call__(self, values: Tensor, offsets: Tensor) -> Tensor:
+        return total((values > self.t).to(values.dtype), offsets)
+
+
+def _empty(values: Tensor, offsets: Tensor) -> Tensor:
+    return torch.zeros((len(offsets) - 1, values.shape[1]), dtype=values.dtype, device=values.device)
+
+
+def _owners(offsets: Tensor) -> Tensor:
+    """For each token the number of its example."""
+    examples = torch.arange(len(offsets) - 1, device=offsets.device)
+    return examples.repeat_interleave(offsets.diff())

@@ -1,0 +1,74 @@
+"""One run on stderr, through rich."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+import harness
+
+
+class Show:
+    """Bars for cells and for the tokens of the current bundle; without a terminal, plain lines."""
+
+    def __init__(self, plan: Any) -> None:
+        self.console = Console(stderr=True)
+        self.done = 0
+        self.total = len(plan.cells)
+        self.bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[speed]}"),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=not self.console.is_terminal,
+            transient=True,
+        )
+        self.cells = self.bars.add_task("cells", total=self.total, speed="")
+        self.tokens = self.bars.add_task("tokens", total=None, speed="", visible=False)
+        self.bars.start()
+
+    def batch(self, stats: harness.BatchStats) -> None:
+        speed = f"{stats.tokens_done / max(stats.seconds, 1e-9):,.0f} tokens/s"
+        self.bars.update(
+            self.tokens,
+            description=stats.bundle,
+            completed=stats.tokens_done,
+            total=stats.tokens_total,
+            speed=speed,
+            visible=True,
+        )
+
+    def bundle(self, stats: harness.BundleStats) -> None:
+        self.bars.update(self.tokens, visible=False)
+        if stats.tokens:
+            said = f"{stats.tokens:,} tokens in {stats.seconds:.1f} s, {stats.tokens_per_s:,.0f} tokens/s"
+        else:
+            said = "features from the cache"
+        self.line(f"{stats.bundle}: {said}")
+
+    def cell(self, record: Any) -> None:
+        self.done += 1
+        self.bars.update(self.cells, completed=self.done)
+        name = " ".join(
+            str(part)
+            for part in (record.task, record.model, record.site, record.representation, record.pooling)
+            if part
+        )
+        if record.status != "ok":
+            self.line(f"[{self.done}/{self.total}] {name}: {record.status}: {record.error}")
+        elif not self.console.is_terminal:
+            score = record.metrics["macro_f1"]
+            self.line(
+                f"[{self.done}/{self.total}] {name} {record.transform} {record.classifier}: "
+                f"macro-F1 {score.value:.3f} [{score.low:.3f}, {score.high:.3f}]"
+            )
+
+    def end(self, summary: harness.Summary) -> None:
+        self.bars.stop()
+
+    def line(self, text: str) -> None:
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,44 @@
+"""Checkpoint formats of sparse autoencoders → Dictionary."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import harness
+
+
+def _gemma_scope(*, width: str | int = "16k", l0: str | int | None = None) -> harness.TokenRepresentation:
+    from harness_saes.gemma_scope import Catalogue
+
+    return Catalogue(width=width, l0=l0)
+
+
+def _folder(
+    ref: str, *, width: str | int | None = None, l0: str | int | None = None, any_site: bool = False
+) -> harness.TokenRepresentation:
+    from harness_saes.gemma_scope import Folder
+
+    return Folder(ref, width=width, l0=l0, any_site=any_site)
+
+
+@harness.hookimpl
+def harness_representations() -> list[harness.RepresentationSpec]:
+    return [
+        harness.RepresentationSpec(
+            name="gemma-scope",
+            summary="Gemma Scope 1, the published dictionaries of Gemma 2; l0=~100 takes the nearest",
+            make=_gemma_scope,
+            needs="tokens",
+        )
+    ]
+
+
+@harness.hookimpl
+def harness_resolve_representation(ref: str) -> harness.RepresentationSpec | None:
+    from harness_saes.gemma_scope import is_gemma_scope
+
+    if not is_gemma_scope(ref):
+        return None
+    return harness.RepresentationSpec(
+        name=ref, summary="a dictionary in the Gemma Scope layout", make=partial(_folder, ref), needs="tokens"
+    )

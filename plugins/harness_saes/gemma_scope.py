@@ -1,0 +1,189 @@
+"""Gemma Scope 1: `layer_{L}/width_{W}/average_l0_{N}/params.npz`, in a folder or a hub repository → Located.
+
+The arithmetic (Lieberum et al. 2024): `f = relu(pre) · (pre > threshold)`, `pre = x @ W_enc + b_enc`, on raw
+activations; b_dec is not subtracted. Everything is stored, and used, without normalisation.
+"""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import harness
+from harness_saes.repository import HubRepository, LocalRepository, Repository, is_hub_reference
+
+CANONICAL_L0 = 100
+
+_KINDS = {"resid_post": "res", "mlp_out": "mlp", "attn_z": "att"}
+"""Site → the repository that holds its dictionaries; `att` reads the input of the output projection."""
+
+_SIZES = {2304: "2b", 3584: "9b", 4608: "27b"}
+"""Width of a Gemma 2 model's residual stream → its name."""
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Entry:
+    """One dictionary of a repository."""
+
+    layer: int
+    width: str
+    l0: int
+
+    @property
+    def folder(self) -> str:
+        return f"layer_{self.layer}/width_{self.width}/average_l0_{self.l0}"
+
+    @classmethod
+    def parse(cls, path: str) -> Entry | None:
+        """The entry that a path ends in, if it ends in one."""
+        match = re.search(r"layer_(\d+)/width_([0-9a-z]+)/average_l0_(\d+)(?:/params\.npz)?/?$", path)
+        return cls(layer=int(match[1]), width=match[2], l0=int(match[3])) if match else None
+
+
+def is_gemma_scope(ref: str) -> bool:
+    """Whether `ref` is a folder with `params.npz` in it or below it as laid out, or may be one on the hub."""
+    path = Path(ref).expanduser()
+    if path.is_dir():
+        return (path / "params.npz").is_file() or any(path.glob("layer_*/width_*/average_l0_*/params.npz"))
+    return is_hub_reference(ref) and ("gemma-scope" in ref or Entry.parse(ref) is not None)
+
+
+class Catalogue:
+    """The published repositories: the one for the model's size and the site's kind is looked up there."""
+
+    def __init__(self, *, width: str | int, l0: str | int | None) -> None:
+        self.width, self.l0 = width, l0
+
+    def at(self, model: harness.Model, site: harness.Site) -> dict[str, Any]:
+        size = _SIZES.get(model.width(harness.Site(kind="resid_post", layer=0)))
+        if model.architecture != "gemma2" or size is None:
+            raise harness.UsageError(
+                f"gemma-scope has no dictionaries for model '{model.name}', which is no Gemma 2 of "
+                f"{', '.join(_SIZES.values())}"
+            )
+        if site.kind not in _KINDS:
+            raise harness.UsageError(
+                f"gemma-scope has no dictionaries at '{site}'; its sites: {', '.join(_KINDS)}"
+            )
+        name = f"google/gemma-scope-{size}-pt-{_KINDS[site.kind]}"
+        return {"name": name, "width": self.width, "l0": self.l0}
+
+
+class Folder:
+    """One dictionary's folder, or a whole repository of which `width` and `l0` choose one for each site."""
+
+    def __init__(self, ref: str, *, width: str | int | None, l0: str | int | None, any_site: bool) -> None:
+        self.ref = ref
+        self.width = None if width is None else str(width)
+        self.l0 = l0
+        self.any_site = any_site
+        self.repository: Repository
+        path = Path(ref).expanduser()
+        self.repository = LocalRepository(path) if path.is_dir() else HubRepository.parse(ref)
+
+    def at(self, model: harness.Model, site: harness.Site) -> harness.Located:
+        inside = self.repository.folder
+        entry = Entry.parse(str(Path(self.ref).expanduser().resolve()) if not inside else inside)
+        if entry is None and not self.repository.has("params.npz"):
+            entry = self._choose(site)
+            inside = entry.folder
+        elif entry and entry.layer != site.layer and not self.any_site:
+            raise harness.UsageError(
+                f"dictionary '{self.ref}' was trained on layer {entry.layer}, not on '{site}'; "
+                f"any_site=true reads it there all the same"
+            )
+        return self._located(f"{inside}/params.npz".lstrip("/"), entry, model.width(site))
+
+    def _choose(self, site: harness.Site) -> Entry:
+        entries = [entry for path in self.repository.files() if (entry := Entry.parse(path))]
+        here = [entry for entry in entries if entry.layer == site.layer]
+        if not here:
+            layers = sorted({entry.layer for entry in entries})
+            raise harness.UsageError(
+                f"'{self.ref}' has no dictionary for '{site}'; its layers: {', '.join(map(str, layers))}"
+            )
+        widths = sorted({entry.width for entry in here}, key=width_of)
+        width = self.width or widths[0]
+        if width not in widths:
+            raise harness.UsageError(
+                f"'{self.ref}' has no width {width} for '{site}'; it has: {', '.join(widths)}"
+            )
+        return _nearest(self.ref, [entry for entry in here if entry.width == width], self.l0)
+
+    def _located(self, name: str, entry: Entry | None, d_model: int) -> harness.Located:
+        repository, ref = self.repository, self.ref
+        path = repository.local(name)
+        # A dictionary not yet downloaded is known by its folder's name and its hash on the hub.
+        d_in, width = read_shape(path) if path else (d_model, width_of(entry.width if entry else "0"))
+        return harness.Located(
+            identity={"kind": "gemma_scope", "sha256": repository.sha256(name)},
+            d_in=d_in,
+            width=width,
+            load=lambda device: load(repository.fetch(name), name=ref, device=device),
+            sparse=True,
+            published_l0=entry.l0 if entry else None,
+        )
+
+
+def _nearest(ref: str, entries: Sequence[Entry], wanted: str | int | None) -> Entry:
+    """`82` is exact, `~82` the nearest; without either the nearest to 100, as SAELens' canonical ones."""
+    text = str(wanted) if wanted is not None else f"~{CANONICAL_L0}"
+    match = re.fullmatch(r"(~?)(\d+)", text)
+    if match is None:
+        raise harness.UsageError(f"l0={text} is neither a number nor ~NUMBER")
+    l0 = int(match[2])
+    nearest = min(entries, key=lambda entry: (abs(entry.l0 - l0), entry.l0))
+    if not match[1] and nearest.l0 != l0:
+        published = ", ".join(str(entry.l0) for entry in sorted(entries))
+        raise harness.UsageError(f"'{ref}' has no dictionary with l0={l0}; it has: {published}")
+    return nearest
+
+
+def width_of(text: str) -> int:
+    """`16k` as 16384, `1m` as 1048576, `512` as 512: published names round powers of two."""
+    match = re.fullmatch(r"(\d+)([km]?)", text)
+    if match is None:
+        raise harness.UsageError(f"width '{text}' is not of the form 16k, 1m or 512")
+    scale = {"": 1, "k": 1000, "m": 1_000_000}[match[2]]
+    number = int(match[1]) * scale
+    return number if scale == 1 else 1 << round(float(np.log2(number)))
+
+
+def read_shape(path: Path) -> tuple[int, int]:
+    """`(d_in, d_sae)` from the header of W_enc; no values are read."""
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open("W_enc.npy") as file:
+            version = np.lib.format.read_magic(file)
+            read_header = (
+                np.lib.format.read_array_header_1_0
+                if version == (1, 0)
+                else np.lib.format.read_array_header_2_0
+            )
+            shape = read_header(file)[0]
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise harness.MissingError(f"'{path}' cannot be read as a Gemma Scope dictionary") from error
+    if len(shape) != 2:
+        raise harness.MissingError(f"'{path}': W_enc has {len(shape)} dimensions, not 2")
+    return int(shape[0]), int(shape[1])
+
+
+def load(path: Path, *, name: str, device: str) -> harness.Dictionary:
+    """The encoder of `params.npz`; its decoder is left on disk. Arrays of any float type become float32."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            parts = {
+                key: torch.from_numpy(arrays[key].astype(np.float32)) for key in ("W_enc", "b_enc", "threshold")
+            }
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise harness.MissingError(f"dictionary '{name}' cannot be read: {error}") from error
+    on_device = {key: tensor.to(device) for key, tensor in parts.items()}
+    return harness.Dictionary(
+        name=name, width=int(parts["W_enc"].shape[-1]), activation="jumprelu", **on_device
+    )

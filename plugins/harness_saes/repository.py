@@ -1,0 +1,142 @@
+"""Where dictionaries lie: a folder, or a repository on the hub (its local cache first). Files one by one, because
+some repositories hold gigabytes of examples beside the weights.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import harness
+
+_HUB = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w.-]+))?(?:/(?P<folder>.+?))?/?")
+
+
+def is_hub_reference(ref: str) -> bool:
+    """Whether `ref` has the form `ORG/REPO[@REVISION][/FOLDER]`."""
+    return not ref.startswith((".", "/", "~")) and _HUB.fullmatch(ref) is not None
+
+
+class Repository(Protocol):
+    """Files by name; `folder` is the part of the reference that lies inside a hub repository."""
+
+    folder: str
+
+    def has(self, name: str) -> bool:
+        """Whether a file of the folder can be read without asking anybody."""
+
+    def files(self) -> list[str]:
+        """Names of all files."""
+
+    def local(self, name: str) -> Path | None:
+        """A file's path, if it is on this machine."""
+
+    def sha256(self, name: str) -> str:
+        """A file's SHA-256."""
+
+    def fetch(self, name: str) -> Path:
+        """A file's path, downloaded if need be."""
+
+
+@dataclass(frozen=True)
+class LocalRepository:
+    """A folder."""
+
+    root: Path
+    folder: str = ""
+
+    def has(self, name: str) -> bool:
+        return (self.root / name).is_file()
+
+    def files(self) -> list[str]:
+        return [str(path.relative_to(self.root)) for path in self.root.glob("layer_*/width_*/*/params.npz")]
+
+    def local(self, name: str) -> Path | None:
+        return self.fetch(name)
+
+    def sha256(self, name: str) -> str:
+        return harness.hash_file(self.fetch(name))
+
+    def fetch(self, name: str) -> Path:
+        path = self.root / name
+        if not path.is_file():
+            raise harness.MissingError(f"there is no '{name}' in '{self.root}'")
+        return path
+
+
+@dataclass(frozen=True)
+class HubRepository:
+    """`ORG/REPO[@REVISION][/FOLDER]`; offline, what the local hub cache holds of it."""
+
+    repo: str
+    revision: str | None
+    folder: str
+
+    @classmethod
+    def parse(cls, ref: str) -> HubRepository:
+        match = _HUB.fullmatch(ref)
+        if match is None or not is_hub_reference(ref):
+            raise harness.UsageError(f"'{ref}' is not of the form ORG/REPO[@REVISION][/FOLDER]")
+        return cls(match["repo"], match["revision"], match["folder"] or "")
+
+    def has(self, name: str) -> bool:
+        return self.local(f"{self.folder}/{name}".lstrip("/")) is not None
+
+    def files(self) -> list[str]:
+        from huggingface_hub import HfApi, snapshot_download
+
+        if not _offline():
+            try:
+                return list(HfApi().list_repo_files(self.repo, revision=self.revision))
+            except Exception as error:  # the hub client raises errors of many libraries
+                raise self._missing(error) from error
+        try:
+            root = Path(snapshot_download(self.repo, revision=self.revision, local_files_only=True))
+        except Exception as error:
+            raise self._missing(error) from error
+        return [str(path.relative_to(root)) for path in root.rglob("params.npz")]
+
+    def local(self, name: str) -> Path | None:
+        from huggingface_hub import try_to_load_from_cache
+
+        found = try_to_load_from_cache(self.repo, name, revision=self.revision)
+        return Path(found) if isinstance(found, str) else None
+
+    def sha256(self, name: str) -> str:
+        path = self.local(name)
+        if path or _offline():
+            return harness.hash_file(path or self.fetch(name))
+        return self._remote_sha256(name)
+
+    def _remote_sha256(self, name: str) -> str:
+        from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+        try:
+            etag: Any = get_hf_file_metadata(hf_hub_url(self.repo, name, revision=self.revision)).etag
+        except Exception as error:
+            raise self._missing(error) from error
+        # Large files have their SHA-256 as etag; should this one not, it must be read to be known.
+        return etag if re.fullmatch(r"[0-9a-f]{64}", etag or "") else harness.hash_file(self.fetch(name))
+
+    def fetch(self, name: str) -> Path:
+        from huggingface_hub import hf_hub_download
+
+        try:
+            return Path(hf_hub_download(self.repo, name, revision=self.revision))
+        except Exception as error:
+            raise self._missing(error) from error
+
+    def _missing(self, error: Exception) -> harness.MissingError:
+        where = "the local hub cache (offline)" if _offline() else "the hub"
+        return harness.MissingError(
+            f"dictionary repository '{self.repo}' cannot be had from {where}: {type(error).__name__}"
+        )
+
+
+def _offline() -> bool:
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE) or os.environ.get("HF_HUB_OFFLINE") in {"1", "true"}

@@ -1,0 +1,198 @@
+"""A Hugging Face decoder as a model: what is known without weights, and loading as deep as a site needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from harness import MissingError, Site, Tokens, UsageError
+from harness_transformers.forward import LoadedTransformer
+from harness_transformers.opening import build_skeleton, first_line, quiet, read_config, read_tokenizer
+from harness_transformers.references import Files
+from harness_transformers.structure import KINDS, Place, find_place, truncate
+from harness_transformers.weights import needed_shards, read_tensors
+
+DTYPES = ("float32", "bfloat16", "float16")
+ATTENTION = ("eager", "sdpa", "flex_attention", "flash_attention_2")
+UNCUT = ("num_kv_shared_layers", "hidden_size_per_layer_input")
+"""Settings whose presence ties every block to the number of blocks (Gemma 3n, Gemma 4): never truncated."""
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+
+
+class TransformersModel:
+    """An opened model: everything that can be known of it without its weights."""
+
+    def __init__(self, files: Files, *, dtype: str, attention: str, max_length: int) -> None:
+        self.name = files.name
+        self._files = files
+        _check_choice(self.name, "dtype", dtype, DTYPES)
+        _check_choice(self.name, "attention", attention, ATTENTION)
+        config = read_config(files)
+        self.architecture = str(config.model_type)
+        self._config = config.get_text_config()
+        self.n_layers = int(self._config.num_hidden_layers)
+        if attention == "sdpa" and getattr(self._config, "attn_logit_softcapping", None):
+            raise UsageError(
+                f"model '{self.name}' caps its attention logits: attention=sdpa would not, use eager"
+            )
+        self._dtype, self._attention = dtype, attention
+        self._skeleton, self._layout = build_skeleton(self.name, self._config, attention)
+        self.n_parameters = sum(p.numel() for p in self._blocks(self._skeleton).parameters())
+        self._tokenizer_files = [file for file in TOKENIZER_FILES if files.find(file)]
+        self._tokenizer = read_tokenizer(files)
+        self._max_length = self._usable_length(max_length)
+
+    def width(self, site: Site) -> int:
+        """Size of the activations at `site`; UsageError when the model has no such site."""
+        return self._place(self._skeleton, site).width
+
+    def identity(self, site: Site) -> Mapping[str, Any]:
+        """Files that can influence `site`, by content, and how they are used."""
+        self.width(site)
+        shards = needed_shards(self._files, self._layout, self._depth([site]))
+        names = ["config.json", *self._tokenizer_files, *shards]
+        return {
+            "kind": "transformers",
+            "files": {name: self._files.hash(name) for name in names},
+            "dtype": self._dtype,
+            "attention": self._attention,
+            "max_length": self._max_length,
+            "template": None,
+        }
+
+    def tokenize(self, inputs: Sequence[Any]) -> list[Tokens]:
+        """One Tokens for each text; special tokens written out in a text are ordinary text."""
+        for number, text in enumerate(inputs):
+            _check_text(self.name, number, text)
+        if len(inputs) == 0:
+            return []
+        encoded = self._tokenizer(
+            list(inputs),
+            truncation=True,
+            max_length=self._max_length,
+            split_special_tokens=True,
+            verbose=False,
+        )
+        return [
+            Tokens(
+                ids=np.array(encoding.ids, dtype=np.int64),
+                content=np.array(encoding.special_tokens_mask, dtype=np.int64) == 0,
+                cut=bool(encoding.overflowing),
+            )
+            for encoding in encoded.encodings
+        ]
+
+    def load(self, sites: Sequence[Site], device: str) -> LoadedTransformer:
+        """The blocks up to the deepest of `sites`, in memory."""
+        for site in sites:
+            self.width(site)
+        depth = self._depth(sites)
+        model = self._load_weights(depth).to(device)
+        self._check_finite(model)
+        for layer in sorted({site.layer for site in sites if site.kind in ("attn_out", "mlp_out")}):
+            self._check_sum(model, layer)
+        return LoadedTransformer(model, {site: self._place(model, site) for site in sites})
+
+    def _depth(self, sites: Sequence[Site]) -> int:
+        """How many blocks must be loaded for the sites."""
+        if any(getattr(self._config, key, None) for key in UNCUT):
+            return self.n_layers
+        return max(site.layer for site in sites) + 1
+
+    def _blocks(self, model: nn.Module) -> nn.Module:
+        return model.get_submodule(self._layout.blocks)
+
+    def _place(self, model: nn.Module, site: Site) -> Place:
+        refusal = f"model '{self.name}' has no site '{site}'"
+        if site.tower or site.kind not in KINDS:
+            raise UsageError(f"{refusal}: it has {', '.join(f'{kind}.LAYER' for kind in KINDS)}")
+        if not 0 <= site.layer < self.n_layers:
+            raise UsageError(f"{refusal}: its layers are 0 to {self.n_layers - 1}")
+        block = self._blocks(model).get_submodule(str(site.layer))
+        place = find_place(block, site.kind, self._config.hidden_size)
+        if place is None:
+            raise UsageError(f"{refusal}: its block {site.layer} has no part that gives {site.kind}")
+        return place
+
+    def _load_weights(self, depth: int) -> nn.Module:
+        """The first `depth` blocks in evaluation mode, on the CPU, in the dtype asked for."""
+        tensors = read_tensors(self._files, self._layout, depth)
+        try:
+            with quiet():
+                model, report = type(self._skeleton).from_pretrained(
+                    None,
+                    config=truncate(self._config, depth),
+                    state_dict=tensors,
+                    dtype=getattr(torch, self._dtype),
+                    attn_implementation=self._attention,
+                    ignore_mismatched_sizes=True,
+                    output_loading_info=True,
+                )
+        except (ValueError, RuntimeError) as error:
+            raise MissingError(
+                f"model '{self.name}': its weights cannot be loaded: {first_line(error)}"
+            ) from error
+        self._check_complete(report)
+        return model  # type: ignore[no-any-return]
+
+    def _check_complete(self, report: Mapping[str, Any]) -> None:
+        """Never run on what was filled in at random."""
+        faulty = {*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}
+        needed = sorted(name for name in faulty if name.split(".")[0] in self._layout.parts)
+        if needed:
+            raise MissingError(
+                f"model '{self.name}': its weights lack {needed[0]}, or have it in another shape than "
+                f"config.json says: fetch a checkpoint that fits"
+            )
+
+    def _check_finite(self, model: nn.Module) -> None:
+        for name, parameter in model.named_parameters():
+            if not torch.isfinite(parameter).all():
+                raise MissingError(
+                    f"model '{self.name}': {name} has values that are not finite in {self._dtype}: "
+                    f"fetch the weights again, or use another dtype"
+                )
+
+    @torch.inference_mode()
+    def _check_sum(self, model: nn.Module, layer: int) -> None:
+        """Whether block output = block input + attn_out + mlp_out: some families scale what they add."""
+        block = self._blocks(model).get_submodule(str(layer))
+        places = {
+            "before": Place(module=block, side="input", width=self._config.hidden_size),
+            **{kind: self._place(model, Site(kind=kind, layer=layer)) for kind in ("attn_out", "mlp_out")},
+            "after": self._place(model, Site(kind="resid_post", layer=layer)),
+        }
+        probe = Tokens(ids=np.arange(8) % self._config.vocab_size, content=np.ones(8, dtype=np.bool_))
+        read = LoadedTransformer(model, places).forward([probe])
+        terms = [read[name].float() for name in ("before", "attn_out", "mlp_out")]
+        tolerance = 1e-3 if self._dtype == "float32" else 2e-2  # of the terms, which may cancel
+        if (read["after"].float() - sum(terms)).norm() > tolerance * sum(term.norm() for term in terms):
+            raise UsageError(
+                f"model '{self.name}' adds something else to its residual stream than the outputs of "
+                f"attention and MLP, so it has no sites attn_out and mlp_out: use resid_post or attn_z"
+            )
+
+    def _usable_length(self, asked: int) -> int:
+        """The maximum length asked for, but not more than the model has positions."""
+        least = self._tokenizer.num_special_tokens_to_add() + 1
+        if isinstance(asked, bool) or not isinstance(asked, int) or asked < least:
+            raise UsageError(f"model '{self.name}' takes a max_length of at least {least}, not {asked!r}")
+        return min(asked, getattr(self._config, "max_position_embeddings", None) or asked)
+
+
+def _check_choice(name: str, parameter: str, given: Any, known: Sequence[str]) -> None:
+    if given not in known:
+        raise UsageError(f"model '{name}' takes {parameter} {', '.join(known)}, not {given!r}")
+
+
+def _check_text(name: str, number: int, text: Any) -> None:
+    if not isinstance(text, str):
+        raise UsageError(f"model '{name}' reads text, and input {number} is {type(text).__name__}")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"model '{name}' reads text, and input {number} is not valid Unicode") from None

@@ -1,0 +1,90 @@
+"""A safetensors checkpoint in; the files and tensors that the first blocks of a decoder need, out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from harness import MissingError
+from harness_transformers.references import Files
+from harness_transformers.structure import Layout
+
+if TYPE_CHECKING:
+    import torch
+
+INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
+
+
+def needed_shards(files: Files, layout: Layout, n_blocks: int) -> list[str]:
+    """The weight files that can influence the first `n_blocks` blocks, sorted."""
+    index = _read_index(files)
+    if index is None:
+        return [SINGLE]
+    return sorted({index[tensor] for tensor in _needed_tensors(files, index, layout, n_blocks)})
+
+
+def read_tensors(files: Files, layout: Layout, n_blocks: int) -> dict[str, torch.Tensor]:
+    """The weights of embeddings and the first `n_blocks` blocks, by their names in the bare decoder."""
+    from safetensors import safe_open
+
+    tensors: dict[str, torch.Tensor] = {}
+    index = _read_index(files)
+    names = index and _needed_tensors(files, index, layout, n_blocks)
+    for shard in needed_shards(files, layout, n_blocks):
+        path = files.get(shard)
+        try:
+            with safe_open(path, framework="pt") as file:
+                stored = list(file.keys())
+                wanted = names or _needed_tensors(files, stored, layout, n_blocks)
+                tensors |= {wanted[key]: file.get_tensor(key) for key in stored if key in wanted}
+        except MissingError:
+            raise
+        except Exception as error:  # safetensors raises its own error, OSError or RuntimeError
+            raise MissingError(
+                f"model '{files.name}': {shard} is broken ({error}): delete it and fetch it again"
+            ) from error
+    return tensors
+
+
+def _read_index(files: Files) -> Mapping[str, str] | None:
+    """Tensor → file, for a checkpoint in several files."""
+    path = files.find(INDEX)
+    if path is None:
+        return None
+    try:
+        return dict(json.loads(path.read_bytes())["weight_map"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise MissingError(
+            f"model '{files.name}': {INDEX} is broken ({error!r}): delete it and fetch it again"
+        ) from error
+
+
+def _needed_tensors(files: Files, stored: Iterable[str], layout: Layout, n_blocks: int) -> dict[str, str]:
+    """Stored name → name in the bare decoder, for all that the first `n_blocks` blocks need."""
+    stored = list(stored)
+    prefix = _prefix(stored, layout)
+    if prefix is None:
+        raise MissingError(
+            f"model '{files.name}': its weights hold no {layout.embedding} beside {layout.blocks}.0: "
+            f"fetch a checkpoint that fits its config.json"
+        )
+    names = {key: key[len(prefix) :] for key in stored if key.startswith(prefix)}
+    return {key: name for key, name in names.items() if _is_needed(name, layout, n_blocks)}
+
+
+def _prefix(stored: list[str], layout: Layout) -> str | None:
+    """What stands before the decoder's own names: nothing, `model.`, `language_model.model.` …"""
+    for key in stored:
+        if key == layout.embedding or key.endswith(f".{layout.embedding}"):
+            prefix = key.removesuffix(layout.embedding)
+            if any(other.startswith(f"{prefix}{layout.blocks}.0.") for other in stored):
+                return prefix
+    return None
+
+
+def _is_needed(name: str, layout: Layout, n_blocks: int) -> bool:
+    if name.startswith(f"{layout.blocks}."):
+        return int(name.removeprefix(f"{layout.blocks}.").split(".")[0]) < n_blocks
+    return name.split(".")[0] in layout.parts

@@ -1,0 +1,463 @@
+"""Runs made by hand in, boards out: choices, comparisons, ranks, and what the files say."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import f1_score
+
+from harness import leaderboard
+from harness.errors import MissingError, NothingSelectedError
+from harness.leaderboard import Board, Row, build, to_csv, to_frame, to_markdown, write
+from harness.records import Cost, HygieneCounts, Metric, Record, RunFolder
+from harness.stats import bootstrap_weights, percentile_interval
+
+COLUMNS = (
+    "rank model representation width site pooling transform classifier n_tasks macro_f1 macro_f1_low"
+    " macro_f1_high delta_vs_hidden delta_low delta_high delta_matched delta_matched_low delta_matched_high"
+    " won tied lost tokens_per_s flags suite"
+).split()
+
+
+class Run(RunFolder):
+    """A run folder filled by hand. Every task has its own labels; an arm is right with a given probability."""
+
+    def __init__(self, path: Path, *, n: int = 400, classes: Sequence[str] = ("a", "b", "c")) -> None:
+        super().__init__(path)
+        (path / "predictions").mkdir(parents=True, exist_ok=True)
+        self.n, self.classes = n, classes
+
+    def put(
+        self,
+        representation: str = "hidden",
+        *,
+        skill: float = 0.7,
+        validation: float | None = 0.5,
+        luck: int = 0,
+        n: int | None = None,
+        shuffle: int = 0,
+        **fields: Any,
+    ) -> Record:
+        given = {
+            "task": "spam",
+            "model": "mini",
+            "site": "resid_post.2",
+            "pooling": "mean",
+            "seed": 0,
+            **fields,
+        }
+        names = (
+            "task",
+            "model",
+            "site",
+            "pooling",
+            "transform",
+            "classifier",
+            "seed",
+            "width",
+            "test_language",
+        )
+        cell_id = "-".join([representation, *(str(given.get(name, "")) for name in names)])
+        record = Record(
+            **{
+                "cell_id": cell_id.replace("/", "_"),
+                "status": "ok",
+                "suite": "tests",
+                "task_version": 1,
+                "modality": "text",
+                "train_language": "en",
+                "test_language": "en",
+                "model_hash": None,
+                "representation": representation,
+                "representation_hash": None,
+                "width": 64,
+                "transform": "none",
+                "classifier": "logreg",
+                "validation_metrics": {} if validation is None else {"macro_f1": validation},
+                **given,
+            }
+        )
+        self.add(record)
+        if record.status == "ok":
+            self.predict(record, skill=skill, luck=luck, n=n or self.n, shuffle=shuffle)
+        return record
+
+    def predict(self, record: Record, *, skill: float, luck: int, n: int, shuffle: int) -> None:
+        labels = np.random.default_rng(len(record.task)).integers(len(self.classes), size=n)
+        generator = np.random.default_rng(luck)
+        guesses = generator.integers(len(self.classes), size=n)
+        predicted = np.where(generator.random(n) < skill, labels, guesses)
+        order = np.random.default_rng(shuffle).permutation(n)
+        names = np.array(self.classes)
+        self.write_predictions(
+            record.cell_id,
+            example_ids=[f"{record.task}-{row:05}" for row in order],
+            labels=list(names[labels][order]),
+            predictions=list(names[predicted][order]),
+            scores=np.eye(len(names))[predicted][order],
+            classes=self.classes,
+        )
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run(tmp_path / "run")
+
+
+def find(board: Board, representation: str) -> Row:
+    (row,) = [row for row in board.rows if row.representation == representation]
+    return row
+
+
+def line(board: Board, representation: str) -> dict[str, Any]:
+    frame = to_frame(board)
+    return dict(frame[frame["representation"] == representation].iloc[0])
+
+
+def test_the_choice_is_the_best_on_validation_whatever_test_says(run: Run) -> None:
+    run.put(pooling="max", validation=0.6, skill=0.3)
+    run.put(pooling="mean", validation=0.5, skill=0.95)
+    assert line(build([run]), "hidden")["pooling"] == "max"
+
+
+def test_permuted_test_labels_change_no_choice(run: Run) -> None:
+    generator = np.random.default_rng(0)
+    records = [
+        run.put(name, task=task, site=site, pooling=pooling, validation=generator.random(), luck=luck)
+        for luck, (name, task, site, pooling) in enumerate(
+            (name, task, site, pooling)
+            for name in ("hidden", "sae", "pca")
+            for task in ("spam", "banking")
+            for site in ("resid_post.2", "resid_post.4")
+            for pooling in ("max", "mean")
+        )
+    ]
+    before = build([run])
+    for record in records:
+        path = run.path / "predictions" / f"{record.cell_id}.parquet"
+        frame = pd.read_parquet(path).sort_values("example_id")
+        frame["label"] = np.random.default_rng(7).permutation(frame["label"].to_numpy(object))
+        frame.to_parquet(path, index=False)
+    after = build([run])
+    assert _chosen(before) == _chosen(after)
+    assert find(before, "sae").macro_f1.value != find(after, "sae").macro_f1.value  # type: ignore[union-attr]
+
+
+def _chosen(board: Board) -> dict[str, list[str]]:
+    return {row.representation: [cell.record.cell_id for cell in row.cells] for row in board.rows}
+
+
+def test_a_tie_on_validation_goes_to_the_first_in_natural_order(run: Run) -> None:
+    for site in ("resid_post.12", "resid_post.5"):
+        for pooling in ("mean", "max"):
+            run.put(site=site, pooling=pooling)
+    found = line(build([run]), "hidden")
+    assert (found["site"], found["pooling"]) == ("resid_post.5", "max")
+
+
+def test_a_cell_without_a_validation_score_is_chosen_last(run: Run) -> None:
+    run.put(pooling="first", validation=None)
+    run.put(pooling="mean", validation=0.0)
+    assert line(build([run]), "hidden")["pooling"] == "mean"
+
+
+def test_equal_arms_tie_with_a_difference_of_exactly_nothing(run: Run) -> None:
+    for task in ("spam", "banking"):
+        run.put("hidden", task=task, luck=3)
+        run.put("sae", task=task, luck=3, width=512, shuffle=9)
+    board = build([run])
+    row = line(board, "sae")
+    assert [row[name] for name in COLUMNS[12:18]] == [0.0] * 6
+    assert (row["won"], row["tied"], row["lost"]) == (0, 2, 0)
+    assert {row.rank for row in board.rows} == {1}
+    text = to_markdown(board)
+    assert ".000 [.000, .000]" in text and "| 1= |" in text and "0 / 2 / 0" in text
+    assert "won |" not in text.split("## Task by task")[1]
+
+
+@pytest.mark.parametrize(("skill", "outcome"), [(0.95, "won"), (0.4, "lost")])
+def test_a_planted_difference_is_found_with_its_sign(run: Run, skill: float, outcome: str) -> None:
+    for task in ("spam", "banking", "hate"):
+        run.put("hidden", task=task, luck=1)
+        run.put("sae", task=task, luck=2, skill=skill)
+    board = build([run])
+    row = line(board, "sae")
+    sign = 1 if outcome == "won" else -1
+    assert row[outcome] == 3
+    assert sign * row["delta_vs_hidden"] > 0 and min(sign * row["delta_low"], sign * row["delta_high"]) > 0
+    assert row["rank"] == (1 if outcome == "won" else 2)
+    assert board.rows[0].representation == ("sae" if outcome == "won" else "hidden")
+    assert outcome in to_markdown(board)
+
+
+def test_small_differences_are_ties(run: Run) -> None:
+    run.put("hidden", skill=0.7, luck=1)
+    run.put("sae", skill=0.71, luck=2)
+    board = build([run])
+    assert {row.rank for row in board.rows} == {1}
+    assert line(board, "sae")["tied"] == 1
+
+
+def test_scores_and_intervals_are_those_of_scikit_learn_on_shared_weights(run: Run) -> None:
+    cells = {name: run.put(name, luck=luck) for luck, name in enumerate(("hidden", "sae"))}
+    frames = {
+        name: run.predictions(cell.cell_id).sort_values("example_id").astype(object)
+        for name, cell in cells.items()
+    }
+    y = np.searchsorted(run.classes, frames["sae"]["label"].to_numpy(str))
+    weights = bootstrap_weights(y, resamples=1000, seed=leaderboard.bootstrap_seed("spam"))
+    samples = {
+        name: [
+            f1_score(frame["label"], frame["prediction"], average="macro", sample_weight=weight)
+            for weight in weights[:60]
+        ]
+        for name, frame in frames.items()
+    }
+    board = build([run])
+    row = find(board, "sae")
+    assert row.macro_f1 is not None and row.delta is not None
+    expected = f1_score(frames["sae"]["label"], frames["sae"]["prediction"], average="macro")
+    assert row.macro_f1.value == pytest.approx(expected, abs=1e-12)
+    assert row.macro_f1.samples[:60] == pytest.approx(samples["sae"])
+    assert row.delta.samples[:60] == pytest.approx(np.subtract(samples["sae"], samples["hidden"]))
+    assert line(board, "sae")["delta_low"] == percentile_interval(row.delta.samples)[0]
+
+
+def test_matched_compares_at_the_rows_own_choice(run: Run) -> None:
+    run.put("hidden", pooling="mean", validation=0.9, skill=0.9, luck=1)
+    run.put("hidden", pooling="max", validation=0.2, skill=0.3, luck=2)
+    run.put("sae", pooling="max", validation=0.5, skill=0.6, luck=3)
+    row = line(build([run]), "sae")
+    assert row["delta_vs_hidden"] < -0.1 and row["delta_matched"] > 0.1
+
+
+def test_a_missing_counterpart_leaves_its_columns_empty(run: Run) -> None:
+    run.put("hidden", pooling="mean")
+    run.put("sae", pooling="topn_count(n=20)")
+    row = line(build([run]), "sae")
+    assert pd.isna(row["delta_matched"]) and not pd.isna(row["delta_vs_hidden"])
+
+
+def test_a_counterpart_for_some_tasks_is_flagged(run: Run) -> None:
+    run.put("hidden", task="spam")
+    run.put("hidden", task="banking", pooling="max")
+    for task in ("spam", "banking"):
+        run.put("sae", task=task)
+    assert find(build([run]), "sae").flags == ("matched:1/2",)
+
+
+def test_each_model_is_compared_with_its_own_hidden_states(run: Run) -> None:
+    run.put("hidden", model="small", skill=0.3, luck=1)
+    run.put("hidden", model="large", skill=0.9, luck=2, width=128)
+    run.put("sae", model="small", skill=0.6, luck=3, width=512)
+    assert line(build([run]), "sae")["delta_vs_hidden"] > 0.1
+
+
+def test_hidden_and_input_arms_are_compared_with_nothing(run: Run) -> None:
+    run.put("hidden")
+    run.put("tfidf", model=None, site=None, pooling=None, width=None)
+    board = build([run])
+    for name in ("hidden", "tfidf"):
+        row = line(board, name)
+        assert all(pd.isna(row[column]) for column in [*COLUMNS[12:18], "won", "tied", "lost"])
+    assert line(board, "tfidf")["model"] == "—"
+    assert find(board, "tfidf").width is None
+
+
+def test_seeds_are_chosen_one_by_one_and_averaged(run: Run) -> None:
+    cells = [
+        run.put("sae", seed=0, pooling="max", validation=0.9, luck=1, skill=0.5),
+        run.put("sae", seed=1, pooling="mean", validation=0.9, luck=2, skill=0.9),
+    ]
+    run.put("sae", seed=0, pooling="mean", validation=0.1, luck=3)
+    run.put("sae", seed=1, pooling="max", validation=0.1, luck=4)
+    row = line(build([run]), "sae")
+    frames = [run.predictions(cell.cell_id) for cell in cells]
+    scores = [f1_score(frame["label"], frame["prediction"], average="macro") for frame in frames]
+    assert row["macro_f1"] == pytest.approx(np.mean(scores))
+    assert row["seed_sd"] == pytest.approx(np.std(scores, ddof=1))
+    assert (row["pooling"], row["seeds"]) == ("max/mean", 2)
+
+
+def test_choices_that_differ_between_tasks_are_joined(run: Run) -> None:
+    for task, pooling in zip(("a", "bb", "ccc", "dddd"), ("max", "mean", "last", "sum"), strict=True):
+        run.put("sae", task=task, pooling=pooling)
+    row = line(build([run]), "sae")
+    assert (row["site"], row["pooling"]) == ("resid_post.2", "last/max/mean/…")
+
+
+def test_arms_on_other_rows_are_not_compared(run: Run) -> None:
+    one, other = run.put("hidden", n=400), run.put("sae", n=399)
+    with pytest.raises(MissingError) as caught:
+        build([run])
+    assert one.cell_id in str(caught.value) and other.cell_id in str(caught.value)
+
+
+def test_damaged_predictions_are_named(run: Run) -> None:
+    cell = run.put()
+    (run.path / "predictions" / f"{cell.cell_id}.parquet").write_bytes(b"PAR1")
+    with pytest.raises(MissingError, match="missing or damaged"):
+        build([run])
+
+
+def test_a_prediction_outside_the_classes_is_named(run: Run) -> None:
+    cell = run.put()
+    path = run.path / "predictions" / f"{cell.cell_id}.parquet"
+    frame = pd.read_parquet(path)
+    frame.loc[3, "prediction"] = "zebra"
+    frame.to_parquet(path, index=False)
+    with pytest.raises(MissingError, match="zebra"):
+        build([run])
+
+
+def test_nothing_that_ended_well_makes_no_board(run: Run) -> None:
+    with pytest.raises(NothingSelectedError):
+        build([run])
+    run.put(status="failed", error="broken")
+    with pytest.raises(NothingSelectedError, match="none of 1 cells"):
+        build([run])
+    with pytest.raises(NothingSelectedError):
+        build([])
+
+
+def test_failed_cells_are_counted_not_hidden(run: Run) -> None:
+    run.put("hidden", flags=("limited",))
+    run.put("hidden", pooling="max", status="failed", error="broken")
+    run.put("sae", status="oom", error="out of memory")
+    board = build([run])
+    assert find(board, "hidden").flags == ("limited", "failed:1")
+    row = find(board, "sae")
+    assert (row.rank, row.macro_f1, row.flags) == (None, None, ("failed:1", "incomplete"))
+    assert "failed:1, incomplete" in to_markdown(board)
+
+
+def test_a_row_that_misses_a_task_is_shown_but_not_ranked(run: Run) -> None:
+    for task in ("spam", "banking"):
+        run.put("hidden", task=task, skill=0.5)
+    run.put("sae", task="spam", skill=1.0)
+    board = build([run])
+    row = board.rows[-1]
+    assert (row.representation, row.rank, row.flags) == ("sae", None, ("incomplete",))
+    assert row.count("won") == 1 and board.rows[0].rank == 1
+
+
+def test_a_later_run_replaces_a_failed_cell(tmp_path: Path) -> None:
+    first, second = Run(tmp_path / "first"), Run(tmp_path / "second")
+    first.put(status="failed", error="broken")
+    second.put()
+    for order in ([first, second], [second, first]):
+        assert find(build(order), "hidden").flags == ()
+
+
+def test_a_difference_on_many_tasks_can_still_be_significant(run: Run) -> None:
+    for number in range(30):
+        run.put("hidden", task=f"task{number:02}", luck=1, n=120)
+        run.put("sae", task=f"task{number:02}", luck=2, n=120, skill=1.0 if number == 0 else 0.7)
+    board = build([run])
+    assert board.resamples == 3000
+    assert find(board, "sae").results[0].verdict == "won"
+
+
+def test_a_row_is_a_model_a_representation_and_a_width(run: Run) -> None:
+    run.put("sae", width=512)
+    run.put("sae", width=1024)
+    run.put("sae", width=512, site="resid_post.4")
+    assert sorted(row.width or 0 for row in build([run]).rows) == [512, 1024]
+
+
+def test_hidden_states_of_several_widths_are_one_counterpart(run: Run) -> None:
+    run.put("hidden", width=64, validation=0.5, skill=0.4, luck=1)
+    run.put("hidden", width=256, site="attn_z.2", validation=0.9, skill=0.9, luck=2)
+    run.put("sae", width=512, skill=0.6, luck=3)
+    row = line(build([run]), "sae")
+    assert row["delta_vs_hidden"] < -0.1 < 0.1 < row["delta_matched"]
+
+
+def test_languages_are_tasks_of_their_own(run: Run) -> None:
+    for language in ("de", "en"):
+        run.put("hidden", test_language=language)
+    board = build([run])
+    assert [task.name for task in board.tasks] == ["spam[en→de]", "spam[en]"]
+    assert line(board, "hidden")["n_tasks"] == 2
+
+
+def test_the_frame_and_the_csv_have_the_agreed_columns(run: Run) -> None:
+    run.put("hidden", cost=Cost(tokens_per_s=10.0))
+    run.put("random_sae[k=32]", width=512, cost=Cost(tokens_per_s=30.0))
+    run.put("random_sae[k=32]", width=512, pooling="max", cost=Cost(tokens_per_s=20.0), validation=0.1)
+    run.put("random_sae[k=32]", width=512, pooling="sum", validation=0.1)
+    board = build([run])
+    frame = to_frame(board)
+    assert list(frame.columns)[: len(COLUMNS)] == COLUMNS
+    back = pd.read_csv(io.StringIO(to_csv(board)))
+    assert list(back.columns)[: len(COLUMNS)] == COLUMNS
+    assert len(back) == 2 and "nan" not in to_csv(board).lower()
+    assert line(board, "random_sae[k=32]")["tokens_per_s"] == 25.0
+    assert frame["suite"].unique().tolist() == ["tests"]
+
+
+def test_other_metrics_are_averaged_or_left_out(run: Run) -> None:
+    for task, value in (("spam", 0.8), ("banking", 0.9)):
+        metrics = {"accuracy": Metric(value=value)} | ({"auroc": Metric(value=1.0)} if task == "spam" else {})
+        run.put("hidden", task=task, metrics=metrics)
+    row = line(build([run]), "hidden")
+    assert row["accuracy"] == pytest.approx(0.85) and pd.isna(row["auroc"])
+
+
+def test_markdown_shows_numbers_signs_and_what_was_removed(run: Run) -> None:
+    run.put("hidden", luck=1, hygiene=HygieneCounts(duplicates=3, leaks=17, cut=2))
+    run.put("sae", luck=2, skill=0.3, hygiene=HygieneCounts(duplicates=3, leaks=17, cut=5))
+    run.put("majority", model=None, site=None, pooling=None, width=None, skill=0.0)
+    text = to_markdown(build([run]))
+    assert text.startswith("# Leaderboard: tests\n")
+    assert "| spam | 3 | 17 | 0 | 0 | 5 |" in text
+    assert "[−." in text and "| lost |" in text and "| majority |" in text
+    assert "nan" not in text.lower().replace("banan", "") and "None" not in text
+
+
+def test_names_can_break_neither_table_nor_page(run: Run) -> None:
+    run.put("sae|<script>\n\x07`x`", model="mo|del\u202e")
+    text = to_markdown(build([run]))
+    assert "<script>" not in text and "\x07" not in text and "\u202e" not in text
+    assert "sae\\|&lt;script&gt;" in text
+    table = [row for row in text.split("\n\n")[2].splitlines()]
+    assert len(table) == 3
+    assert len({row.replace("\\|", "").count("|") for row in table}) == 1
+
+
+def test_the_files_are_written_whole(run: Run, tmp_path: Path) -> None:
+    run.put("hidden")
+    board = build([run])
+    write(board, tmp_path / "out")
+    write(board, tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["leaderboard.csv", "leaderboard.md"]
+    assert (tmp_path / "out" / "leaderboard.md").read_text("utf-8") == to_markdown(board)
+    assert (tmp_path / "out" / "leaderboard.csv").read_text("utf-8") == to_csv(board)
+
+
+def test_a_board_does_not_depend_on_the_order_of_records(tmp_path: Path) -> None:
+    boards = []
+    for number, names in enumerate((["hidden", "sae", "pca"], ["pca", "hidden", "sae"])):
+        run = Run(tmp_path / str(number))
+        for name in names:
+            run.put(name, luck=len(name), width=64 + len(name))
+        boards.append(to_csv(build([run])))
+    assert boards[0] == boards[1]
+
+
+@pytest.mark.slow
+def test_twenty_rows_on_four_tasks_take_seconds(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run", n=5000)
+    for task in ("a", "bb", "ccc", "dddd"):
+        for number in range(20):
+            run.put("hidden" if number == 0 else f"sae{number}", task=task, luck=number, width=number)
+    started = time.perf_counter()
+    to_markdown(build([run]))
+    assert time.perf_counter() - started < 30  # about 3 s on two cores

@@ -1,0 +1,147 @@
+"""Every metric, and every resample of it, against scikit-learn with sample_weight."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
+
+from harness.metrics import (
+    accuracy,
+    auroc,
+    macro_f1,
+    resampled_accuracy,
+    resampled_auroc,
+    resampled_macro_f1,
+    score,
+)
+from harness.stats import bootstrap_weights
+
+Array = np.ndarray[Any, Any]
+
+
+def sklearn_macro_f1(y: Array, predicted: Array, n_classes: int, weight: Array | None = None) -> float:
+    labels = np.arange(n_classes)
+    with warnings.catch_warnings(action="ignore"):
+        return float(
+            f1_score(y, predicted, labels=labels, average="macro", zero_division=0, sample_weight=weight)
+        )
+
+
+def sklearn_auroc(y: Array, scores: Array, weight: Array | None = None) -> float | None:
+    weight = np.ones(len(y)) if weight is None else weight
+    y, scores, weight = y[weight > 0], scores[weight > 0], weight[weight > 0]
+    classes = [1] if scores.shape[1] == 2 else range(scores.shape[1])
+    areas = [
+        roc_auc_score(y == number, scores[:, number], sample_weight=weight)
+        for number in classes
+        if 0 < np.sum(y == number) < len(y)
+    ]
+    return float(np.mean(areas)) if areas else None
+
+
+@st.composite
+def cells(draw: st.DrawFn) -> tuple[Array, Array, Array, Array]:
+    """y, predicted, scores with many ties, weights that may leave out rows and classes."""
+    n_classes, n = draw(st.integers(2, 5)), draw(st.integers(1, 25))
+    generator = np.random.default_rng(draw(st.integers(0, 2**32)))
+    levels, top = draw(st.integers(1, 6)), draw(st.integers(1, n_classes))
+    y = generator.integers(top, size=n)
+    scores = generator.integers(levels, size=(n, n_classes)) / levels
+    weights = generator.integers(3, size=(6, n)).astype(np.float32)
+    weights[:, generator.integers(n)] += 1
+    return y, generator.integers(n_classes, size=n), scores, weights
+
+
+@settings(max_examples=200, deadline=None)
+@given(cells())
+def test_macro_f1_and_accuracy_are_those_of_scikit_learn(cell: tuple[Array, Array, Array, Array]) -> None:
+    y, predicted, scores, weights = cell
+    n_classes = scores.shape[1]
+    assert macro_f1(y, predicted, n_classes=n_classes) == sklearn_macro_f1(y, predicted, n_classes)
+    assert accuracy(y, predicted) == accuracy_score(y, predicted)
+    expected = [sklearn_macro_f1(y, predicted, n_classes, weight) for weight in weights]
+    samples = resampled_macro_f1(y, predicted, n_classes=n_classes, weights=weights)
+    assert samples == pytest.approx(expected, abs=1e-12)
+    expected = [accuracy_score(y, predicted, sample_weight=weight) for weight in weights]
+    assert resampled_accuracy(y, predicted, weights=weights) == pytest.approx(expected, abs=1e-12)
+
+
+@settings(max_examples=200, deadline=None)
+@given(cells())
+def test_auroc_is_that_of_scikit_learn_with_ties_and_missing_classes(
+    cell: tuple[Array, Array, Array, Array],
+) -> None:
+    y, _, scores, weights = cell
+    value, expected = auroc(y, scores), sklearn_auroc(y, scores)
+    assert value is expected if expected is None else value == pytest.approx(expected, abs=1e-12)
+    for sample, weight in zip(resampled_auroc(y, scores, weights=weights), weights, strict=True):
+        expected = sklearn_auroc(y, scores, weight)
+        assert np.isnan(sample) if expected is None else sample == pytest.approx(expected, abs=1e-12)
+
+
+def test_multiclass_auroc_is_macro_one_against_the_rest() -> None:
+    generator = np.random.default_rng(0)
+    y, scores = generator.integers(6, size=400), generator.dirichlet(np.ones(6), size=400)
+    scores[np.arange(400), y] += 0.1
+    scores /= scores.sum(axis=1, keepdims=True)
+    assert auroc(y, scores) == pytest.approx(roc_auc_score(y, scores, multi_class="ovr"), abs=1e-12)
+
+
+def test_stratified_resamples_are_those_of_scikit_learn() -> None:
+    generator = np.random.default_rng(1)
+    y = np.repeat([0, 1, 2], [60, 25, 2])
+    scores = np.round(generator.random((87, 3)), 1)
+    predicted = scores.argmax(axis=1)
+    weights = bootstrap_weights(y, resamples=50, seed=0)
+    expected = [sklearn_macro_f1(y, predicted, 3, weight) for weight in weights]
+    assert resampled_macro_f1(y, predicted, n_classes=3, weights=weights) == pytest.approx(expected)
+    areas = [sklearn_auroc(y, scores, weight) for weight in weights]
+    assert resampled_auroc(y, scores, weights=weights) == pytest.approx(areas)
+
+
+def test_a_score_lies_in_its_interval_and_names_its_method() -> None:
+    generator = np.random.default_rng(2)
+    y = generator.integers(2, size=300)
+    scores = generator.random((300, 2))
+    scores[np.arange(300), y] += 0.4
+    found = score(y, scores.argmax(1), scores, weights=bootstrap_weights(y, resamples=1000, seed=0))
+    assert set(found) == {"macro_f1", "accuracy", "auroc"}
+    for value in found.values():
+        assert value.low is not None and value.high is not None
+        assert value.low < value.value < value.high
+        assert value.method == "stratified bootstrap, 1000 resamples"
+
+
+def test_an_undefined_auroc_is_left_out() -> None:
+    y, scores = np.zeros(10, int), np.ones((10, 2)) / 2
+    found = score(y, y, scores, weights=bootstrap_weights(y, resamples=10, seed=0))
+    assert set(found) == {"macro_f1", "accuracy"}
+    assert found["macro_f1"].value == 0.5  # of two given classes one has no rows
+
+
+def test_without_weights_there_is_no_interval() -> None:
+    y = np.array([0, 1, 1])
+    found = score(y, y, np.eye(2)[y], weights=None)
+    assert (found["auroc"].value, found["auroc"].low, found["auroc"].method) == (1.0, None, "")
+
+
+def test_scores_that_are_not_finite_are_refused() -> None:
+    y = np.array([0, 1])
+    with pytest.raises(ValueError, match="NaN"):
+        score(y, y, np.array([[0, 1], [np.nan, 1]]), weights=None)
+
+
+def test_many_classes_take_seconds_at_most() -> None:
+    generator = np.random.default_rng(0)
+    y, scores = generator.integers(77, size=3000), generator.random((3000, 77))
+    weights = bootstrap_weights(y, resamples=1000, seed=0)
+    started = time.perf_counter()
+    score(y, scores.argmax(1), scores, weights=weights)
+    assert time.perf_counter() - started < 10  # about 0.8 s on two cores
