@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from harness.errors import UsageError
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch
     from scipy import sparse
 
-    Matrix = np.ndarray[Any, Any] | sparse.csr_array
+    Matrix: TypeAlias = np.ndarray[Any, Any] | sparse.csr_array
 
 Modality = Literal["text", "image"]
 Needs = Literal["tokens", "text", "images", "nothing"]
@@ -108,7 +108,9 @@ class Spec:
 
     def __post_init__(self) -> None:
         if (self.make is None) == (self.alias_of is None):
-            raise TypeError(f"{type(self).__name__} '{self.name}' needs either make or alias_of, and not both")
+            raise TypeError(
+                f"{type(self).__name__} '{self.name}' needs either make or alias_of, and not both"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,7 +206,8 @@ class TaskSpec:
 class Model(Protocol):
     """An opened model: configuration and tokenizer, no weights.
 
-    `architecture` is the checkpoint's own word for its kind (`gemma2`); `n_layers` counts the blocks.
+    `architecture` is the checkpoint's own word for its kind (`gemma2`); `n_layers` counts the blocks, and
+    `n_parameters` what is in them. Each method may raise MissingError when files are absent or broken.
     """
 
     name: str
@@ -231,7 +234,8 @@ class LoadedModel(Protocol):
 
     def forward(self, batch: Sequence[Tokens]) -> Mapping[Site, torch.Tensor]:
         """For each site the activations of the content tokens, examples one after the other:
-        `[content tokens of the batch, width]`, on the device.
+        `[content tokens of the batch, width]`, on the device, in the model's dtype. An example without content
+        gives no rows.
         """
 
 
@@ -239,7 +243,9 @@ class LoadedModel(Protocol):
 class Encoder(Protocol):
     """Turns activations `[tokens, d_in]` into features `[tokens, width]`; token by token."""
 
-    width: int
+    @property
+    def width(self) -> int:
+        """Number of features."""
 
     def encode(self, activations: torch.Tensor) -> torch.Tensor:
         """Features `[tokens, width]` in float32."""

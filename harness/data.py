@@ -118,7 +118,9 @@ def _read(spec: TaskSpec, data_dir: Path | None) -> tuple[_Rows, Columns]:
         return _read_file(spec, spec.source.file), spec.columns
     if isinstance(spec.source, HubSource):
         return _read_hub(spec, spec.source), spec.source.columns or spec.columns
-    wanted = f"there is no '{mirrored}'" if mirrored else "give its folder with --data-dir or HARNESS_DATA_DIR"
+    wanted = (
+        f"there is no '{mirrored}'" if mirrored else "give its folder with --data-dir or HARNESS_DATA_DIR"
+    )
     raise MissingError(f"task '{spec.name}' comes from a local mirror: {wanted}")
 
 
@@ -281,7 +283,9 @@ def clean(examples: Examples) -> tuple[Examples, Hygiene]:
 
     def repeated(row: int) -> bool:
         key = (examples.ids[row], examples.splits[row])
-        return key in seen or bool(seen.add(key))
+        known = key in seen
+        seen.add(key)
+        return known
 
     rows = keep(rows, "duplicates", repeated)
     rows = keep(rows, "leaks", _leak_finder(examples, rows))

@@ -1,10 +1,10 @@
 """The errors a user or a plugin author can mend, each with its exit code.
 
-    HarnessError            70  never raised itself
-    ├── UsageError           2  a name, parameter, suite or command line that cannot work
-    ├── MissingError         3  data, weights, a plugin or a package that is not there or is broken
-    ├── GateError            4  the run finished, but a gate that was asked for is not met
-    └── NothingSelectedError 5  the selection is empty
+HarnessError            70  never raised itself
+├── UsageError           2  a name, parameter, suite or command line that cannot work
+├── MissingError         3  data, weights, a plugin or a package that is not there or is broken
+├── GateError            4  the run finished, but a gate that was asked for is not met
+└── NothingSelectedError 5  the selection is empty
 """
 
 from __future__ import annotations

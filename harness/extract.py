@@ -36,7 +36,9 @@ def extract(
     tokens = opened.model.tokenize(texts)
     bare = sum(not one.content.any() for one in tokens)
     if bare:
-        warnings.warn(f"{bare} of {len(texts)} texts have no content tokens; their rows are zero", stacklevel=2)
+        warnings.warn(
+            f"{bare} of {len(texts)} texts have no content tokens; their rows are zero", stacklevel=2
+        )
     reading = Reading(site=site, encoder=located.load(device), sparse=located.sparse, poolings={"": pool})
     pooled = list(
         featurize(

@@ -145,17 +145,22 @@ def _to_host(pooled: Tensor, *, as_sparse: bool) -> Matrix:
         return sparse.csr_array(pooled.float().numpy())
     where = pooled.nonzero(as_tuple=True)
     rows, columns = (index.cpu().numpy() for index in where)
-    return sparse.coo_array((pooled[where].float().cpu().numpy(), (rows, columns)), shape=pooled.shape).tocsr()
+    return sparse.coo_array(
+        (pooled[where].float().cpu().numpy(), (rows, columns)), shape=pooled.shape
+    ).tocsr()
 
 
-def _join(slices: Sequence[Matrix], filled: Sequence[int], n_rows: int, width: int, as_sparse: bool) -> Matrix:
+def _join(
+    slices: Sequence[Matrix], filled: Sequence[int], n_rows: int, width: int, as_sparse: bool
+) -> Matrix:
     """Slices side by side, with rows of zeros where an example had no token."""
     if as_sparse:
         joined = sparse.csr_array(sparse.hstack(slices)) if slices else sparse.csr_array((0, width))
         if len(filled) == n_rows:
             return joined.astype(np.float32)
         place = sparse.csr_array(
-            (np.ones(len(filled), dtype=np.float32), (filled, range(len(filled)))), shape=(n_rows, len(filled))
+            (np.ones(len(filled), dtype=np.float32), (filled, range(len(filled)))),
+            shape=(n_rows, len(filled)),
         )
         return sparse.csr_array(place @ joined)
     dense = np.zeros((n_rows, width), dtype=np.float32)

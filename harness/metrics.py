@@ -75,13 +75,14 @@ def resampled_macro_f1(
     y: Classes, predicted: Classes, *, n_classes: int, weights: Floats
 ) -> NDArray[np.float64]:
     """Macro-F1 of each resample, `[resamples]`."""
-    rows = np.arange(len(y))
-    hit = y == predicted
-    places = np.concatenate([y[hit], predicted + n_classes, y + 2 * n_classes])
-    count = _indicator(places, np.concatenate([rows[hit], rows, rows]), shape=(3 * n_classes, len(y)))
+    rows, hit = np.arange(len(y)), y == predicted
+    places = np.concatenate([y[hit], y[~hit] + n_classes, predicted[~hit] + 2 * n_classes])
+    count = _indicator(
+        places, np.concatenate([rows[hit], rows[~hit], rows[~hit]]), shape=(3 * n_classes, len(y))
+    )
     counts = np.asarray(count @ _by_row(weights), np.float64).T
-    hits, guesses, truths = np.split(counts, 3, axis=1)
-    either = guesses + truths
+    hits, missed, mistaken = np.split(counts, 3, axis=1)
+    either = 2 * hits + missed + mistaken
     f1 = np.divide(2 * hits, either, out=np.zeros(hits.shape), where=either > 0)
     return np.asarray(f1.mean(axis=1))
 

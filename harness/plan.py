@@ -249,7 +249,9 @@ def locate(representation: Choice, model: OpenModel, site: Site, registry: Regis
             break
         found = _token_representation(registry.choose("representations", found)).at(model.model, site)
     if not isinstance(found, Located):
-        raise UsageError(f"{representation.owner} stands for another reference, and that for another, without end")
+        raise UsageError(
+            f"{representation.owner} stands for another reference, and that for another, without end"
+        )
     width = _width(model.model, site, model.choice)
     if found.d_in != width:
         raise UsageError(
@@ -426,5 +428,3 @@ def _stored_width(features: Features, bundle: Bundle) -> int:
 
 def _probed_width(features: Features) -> int:
     return features.located.width if features.located else 100
-
-

@@ -1,10 +1,10 @@
 """What a run leaves on disk: results, predictions, environment, events. Written so that a cut leaves no half line.
 
-    run.json         schema version, argv, the resolved suite, status
-    env.json         distributions, OS, CPU, GPU, plugins
-    results.jsonl    one Record a line, appended and synced; a later line supersedes an earlier one
-    predictions/     <cell_id>.parquet: example_id, label, prediction, score_<class>…
-    events.jsonl     what happened when
+run.json         schema version, argv, the resolved suite, status
+env.json         distributions, OS, CPU, GPU, plugins
+results.jsonl    one Record a line, appended and synced; a later line supersedes an earlier one
+predictions/     <cell_id>.parquet: example_id, label, prediction, score_<class>…
+events.jsonl     what happened when
 """
 
 from __future__ import annotations
@@ -148,8 +148,11 @@ class RunFolder:
         return dict(about)
 
     def records(self) -> list[Record]:
-        """The last record of every cell, in the order of first appearance. A last line that a cut left
-        unfinished is ignored; any other broken line is a MissingError with its number.
+        """The last record of every cell of the run, in the order of first appearance.
+
+        Cells that an earlier plan of the same suite left behind (other weights, other data) are not the run's.
+        A last line that a cut left unfinished is ignored; any other broken line is a MissingError with its
+        number.
         """
         path = self.path / "results.jsonl"
         if not path.is_file():
@@ -164,7 +167,8 @@ class RunFolder:
             except ValidationError as error:
                 raise MissingError(f"'{path}' line {number} is not a valid record") from error
             records[record.cell_id] = record
-        return list(records.values())
+        cells = set(self.about().get("cells", records)) if self.exists else set(records)
+        return [record for record in records.values() if record.cell_id in cells]
 
     def predictions(self, cell_id: str) -> pd.DataFrame:
         """Test predictions of a cell: example_id, label, prediction, score_<class>…"""
@@ -178,8 +182,16 @@ class RunFolder:
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────────
 
-    def start(self, *, suite: Mapping[str, Any], argv: Sequence[str], plugins: Plugins, device: str) -> None:
-        """Create or reopen the run; UsageError when another suite already lives here."""
+    def start(
+        self,
+        *,
+        suite: Mapping[str, Any],
+        cells: Sequence[str],
+        argv: Sequence[str],
+        plugins: Plugins,
+        device: str,
+    ) -> None:
+        """Create or reopen the run of `cells`; UsageError when another suite already lives here."""
         if self.exists:
             field = _first_difference(self.about()["suite"], dict(suite))
             if field:
@@ -194,6 +206,7 @@ class RunFolder:
             "schema_version": SCHEMA_VERSION,
             "argv": list(argv),
             "suite": dict(suite),
+            "cells": list(cells),
             "started": _now(),
         }
         write_json(self.path / "run.json", {**self._about, "status": "running"})

@@ -100,9 +100,7 @@ class Registry:
             for kind, specs in plugin.offers.items():
                 for spec in specs:
                     name = offer_name(spec)
-                    entry = Entry(
-                        name=name, spec=spec, plugin=plugin.name, distribution=plugin.distribution
-                    )
+                    entry = Entry(name=name, spec=spec, plugin=plugin.name, distribution=plugin.distribution)
                     catalogs[kind][name] = (*catalogs[kind].get(name, ()), entry)
         return catalogs
 
@@ -191,7 +189,9 @@ def parse_reference(reference: str | Mapping[str, Any]) -> tuple[str, dict[str, 
         if not isinstance(name, str):
             raise UsageError(f"{dict(reference)} needs a 'name'")
         return name, given
-    match = re.fullmatch(r"(?P<name>[^\[\]()]+?)\s*(?:\[(?P<square>[^\]]*)\]|\((?P<round>[^)]*)\))?", reference)
+    match = re.fullmatch(
+        r"(?P<name>[^\[\]()]+?)\s*(?:\[(?P<square>[^\]]*)\]|\((?P<round>[^)]*)\))?", reference
+    )
     if match is None:
         raise UsageError(f"'{reference}' is not of the form NAME or NAME[key=value,…]")
     inside = match["square"] or match["round"] or ""

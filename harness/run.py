@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import leaderboard
@@ -53,6 +52,7 @@ class Runner:
         started = time.perf_counter()
         self.folder.start(
             suite=plan.suite.model_dump(mode="json"),
+            cells=[cell.cell_id for cell in plan.cells],
             argv=self.argv,
             plugins=self.registry.plugins,
             device=self.device,
@@ -103,7 +103,9 @@ class Runner:
             kept = [self.store.rows(one.key) for one in missing if one.key]
             batches = self._batches(bundle)
             remaining = [batch for batch in batches if not set(batch) <= set.intersection(*kept)]
-            meter.tokens_total = sum(int(bundle.tokens[row].content.sum()) for rows in remaining for row in rows)
+            meter.tokens_total = sum(
+                int(bundle.tokens[row].content.sum()) for rows in remaining for row in rows
+            )
             self.folder.add_event("forward", bundle=bundle.name, batches=len(remaining), of=len(batches))
             self._forward(bundle, missing, batches, remaining, meter)
             for one in missing:
@@ -153,7 +155,9 @@ class Runner:
         shards.flush()
 
     def _fail(self, bundle: Bundle, plan: Plan, error: Exception) -> None:
-        status: Status = "oom" if isinstance(error, MemoryError) or "out of memory" in str(error) else "failed"
+        status: Status = (
+            "oom" if isinstance(error, MemoryError) or "out of memory" in str(error) else "failed"
+        )
         for cell in bundle.cells:
             self._add(_record(cell, bundle, plan, status=status, error=describe(error)))
 
@@ -213,8 +217,7 @@ class Runner:
     # ── the end ──────────────────────────────────────────────────────────────────────────────────────
 
     def _summarise(self, plan: Plan, *, skipped: int, tokens: int, started: float) -> Summary:
-        wanted = {cell.cell_id for cell in plan.cells}
-        records = [record for record in self.folder.records() if record.cell_id in wanted]
+        records = self.folder.records()
         ok = sum(record.status == "ok" for record in records)
         return Summary(
             folder=self.folder.path,
@@ -252,13 +255,18 @@ def _pending(bundle: Bundle, done: set[str]) -> tuple[Cell, ...]:
 
 def _wanted(bundle: Bundle) -> list[Features]:
     """The features that pending cells read."""
-    return [features for features in bundle.features if any(cell.features is features for cell in bundle.cells)]
+    return [
+        features for features in bundle.features if any(cell.features is features for cell in bundle.cells)
+    ]
 
 
 def _rows(bundle: Bundle, seed: int) -> Rows:
     splits: Mapping[Split, Sequence[int]] = split_rows(bundle.data.examples, seed)
     return make_rows(
-        bundle.data.examples, bundle.data.classes, splits, seed=leaderboard.bootstrap_seed(bundle.data.spec.name)
+        bundle.data.examples,
+        bundle.data.classes,
+        splits,
+        seed=leaderboard.bootstrap_seed(bundle.data.spec.name),
     )
 
 

@@ -199,5 +199,7 @@ def resolve_device(device: str) -> str:
     if name not in {"cpu", "cuda"} or (number and not number.isdigit()):
         raise UsageError(f"device '{device}' is none of auto, cpu, cuda, cuda:N")
     if name == "cuda" and int(number or 0) >= torch.cuda.device_count():
-        raise MissingError(f"device '{device}' is not there: this machine has {torch.cuda.device_count()} GPUs")
+        raise MissingError(
+            f"device '{device}' is not there: this machine has {torch.cuda.device_count()} GPUs"
+        )
     return device

@@ -109,7 +109,9 @@ class FeatureStore:
                 shard.unlink(missing_ok=True)
 
 
-def _pack(rows: np.ndarray[Any, Any], matrix: Matrix) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, str]]:
+def _pack(
+    rows: np.ndarray[Any, Any], matrix: Matrix
+) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, str]]:
     """Tensors of one shard and its header; CSR below the break-even density, else dense."""
     metadata = {"features": str(matrix.shape[1])}
     if sparse.issparse(matrix) and matrix.nnz < BREAK_EVEN * matrix.shape[0] * matrix.shape[1]:

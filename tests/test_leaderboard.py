@@ -19,15 +19,19 @@ from harness.leaderboard import Board, Row, build, to_csv, to_frame, to_markdown
 from harness.records import Cost, HygieneCounts, Metric, Record, RunFolder
 from harness.stats import bootstrap_weights, percentile_interval
 
-COLUMNS = (
-    "rank model representation width site pooling transform classifier n_tasks macro_f1 macro_f1_low"
-    " macro_f1_high delta_vs_hidden delta_low delta_high delta_matched delta_matched_low delta_matched_high"
-    " won tied lost tokens_per_s flags suite"
-).split()
+# fmt: off
+COLUMNS = [
+    "rank", "model", "representation", "width", "site", "pooling", "transform", "classifier", "n_tasks",
+    "macro_f1", "macro_f1_low", "macro_f1_high",
+    "delta_vs_hidden", "delta_low", "delta_high",
+    "delta_matched", "delta_matched_low", "delta_matched_high",
+    "won", "tied", "lost", "tokens_per_s", "flags", "suite",
+]
+# fmt: on
 
 
 class Run(RunFolder):
-    """A run folder filled by hand. Every task has its own labels; an arm is right with a given probability."""
+    """A run folder filled by hand. Every task has its own labels; an arm is right as often as its skill."""
 
     def __init__(self, path: Path, *, n: int = 400, classes: Sequence[str] = ("a", "b", "c")) -> None:
         super().__init__(path)
@@ -90,7 +94,7 @@ class Run(RunFolder):
         return record
 
     def predict(self, record: Record, *, skill: float, luck: int, n: int, shuffle: int) -> None:
-        labels = np.random.default_rng(len(record.task)).integers(len(self.classes), size=n)
+        labels = np.random.default_rng(1000 + len(record.task)).integers(len(self.classes), size=n)
         generator = np.random.default_rng(luck)
         guesses = generator.integers(len(self.classes), size=n)
         predicted = np.where(generator.random(n) < skill, labels, guesses)
@@ -178,7 +182,7 @@ def test_equal_arms_tie_with_a_difference_of_exactly_nothing(run: Run) -> None:
     assert (row["won"], row["tied"], row["lost"]) == (0, 2, 0)
     assert {row.rank for row in board.rows} == {1}
     text = to_markdown(board)
-    assert ".000 [.000, .000]" in text and "| 1= |" in text and "0 / 2 / 0" in text
+    assert ".000 [.000, .000]" in text and text.count("| 1–2 |") == 2 and "0 / 2 / 0" in text
     assert "won |" not in text.split("## Task by task")[1]
 
 
@@ -201,7 +205,7 @@ def test_small_differences_are_ties(run: Run) -> None:
     run.put("hidden", skill=0.7, luck=1)
     run.put("sae", skill=0.71, luck=2)
     board = build([run])
-    assert {row.rank for row in board.rows} == {1}
+    assert {(row.rank, row.last_rank) for row in board.rows} == {(1, 2)}
     assert line(board, "sae")["tied"] == 1
 
 
@@ -427,7 +431,7 @@ def test_names_can_break_neither_table_nor_page(run: Run) -> None:
     text = to_markdown(build([run]))
     assert "<script>" not in text and "\x07" not in text and "\u202e" not in text
     assert "sae\\|&lt;script&gt;" in text
-    table = [row for row in text.split("\n\n")[2].splitlines()]
+    table = text.split("\n\n")[2].splitlines()
     assert len(table) == 3
     assert len({row.replace("\\|", "").count("|") for row in table}) == 1
 

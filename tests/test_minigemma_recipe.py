@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import zstandard
-from harness_minigemma import dictionaries, train
+from harness_minigemma import card, dictionaries, evaluate, train
 from harness_minigemma.corpus import Document, find_corpus, read_documents
 from harness_minigemma.loss import training_loss
 from harness_minigemma.model import TOKENIZER, Size, load_model, make_model
@@ -210,6 +210,42 @@ def test_stored_dictionaries_reproduce_the_l0_in_their_name(
         explained = 1 - ((x - features @ W_dec - b_dec) ** 2).sum() / ((x - x.mean(0)) ** 2).sum()
         assert explained == pytest.approx(report[path].explained_variance, abs=1e-4)
         assert explained > 0.3
+
+
+def test_cards_carry_numbers_sources_and_no_path(corpus: Path, trained: Path, tmp_path: Path) -> None:
+    recipe = dictionaries.Recipe(l0=4, width=64, tokens=512, buffer_tokens=512, batch_tokens=128)
+    cache = trained / "cache"
+    dictionaries.make_dictionaries(
+        trained / "model", tmp_path, corpus, recipe, device=CPU, cache=cache, context=32
+    )
+    result = evaluate.evaluate(
+        trained / "model", tmp_path, corpus, device=CPU, cache=cache, context=32, rows=4
+    )
+    part = {
+        "lang": "en",
+        "source": "toy",
+        "register": "toy",
+        "licence": "CC0 1.0",
+        "attribution": "A. Author",
+    }
+    facts = card.Facts(
+        name="minigemma-toy",
+        size=TOY,
+        training=evaluate.read_training(cache / "state"),
+        manifest=[{**part, "repo": "owner/name files"}],
+        hardware="a test",
+        date="2026-11-21",
+        provisional=True,
+    )
+    text = card.model_card(facts, result)
+    assert "PROVISIONAL" in text
+    assert "| owner/name | toy | en | CC0 1.0 | A. Author |" in text
+    assert "1,024 tokens in 8 steps" in text
+    assert set(result.bits_per_byte) == {"am", "de", "en"}
+    scope = card.dictionary_card(facts, result)
+    assert scope.count("| `layer_") == 3
+    for path in (corpus, trained, tmp_path, Path.home()):
+        assert f"{path}/" not in text + scope
 
 
 @pytest.mark.parametrize(("count", "layers"), [(4, [0, 1, 2]), (6, [1, 2, 4]), (8, [1, 3, 5])])

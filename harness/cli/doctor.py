@@ -54,7 +54,9 @@ def _facts() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
         "cache": f"{cache} ({_free(cache):.0f} GiB free)",
-        "data": f"{data}{'' if Path(data).is_dir() else ' (does not exist)'}" if data else "HARNESS_DATA_DIR is not set",
+        "data": f"{data}{'' if Path(data).is_dir() else ' (does not exist)'}"
+        if data
+        else "HARNESS_DATA_DIR is not set",
     }
 
 

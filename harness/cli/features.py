@@ -31,6 +31,7 @@ from harness.errors import MissingError, UsageError
 @click.pass_context
 def command(
     context: click.Context,
+    /,
     model: str,
     site: str,
     representation: str,
@@ -63,7 +64,11 @@ def command(
             click.echo(f"harness: {warning.message}", err=True)
     write_matrix(matrix, output)
     shape = f"{matrix.shape[0]} × {matrix.shape[1]}"
-    click.echo(json.dumps({"rows": matrix.shape[0], "features": matrix.shape[1]}) if as_json else f"{output}: {shape}")
+    click.echo(
+        json.dumps({"rows": matrix.shape[0], "features": matrix.shape[1]})
+        if as_json
+        else f"{output}: {shape}"
+    )
 
 
 def read_texts(path: Path) -> list[str]:
@@ -74,7 +79,9 @@ def read_texts(path: Path) -> list[str]:
         raise UsageError(f"'{path}' is not UTF-8 text") from error
     except OSError as error:
         raise MissingError(f"'{path}' cannot be read: {error.strerror}") from error
-    texts = [_text(line, f"'{path}' line {number}") for number, line in enumerate(lines, start=1) if line.strip()]
+    texts = [
+        _text(line, f"'{path}' line {number}") for number, line in enumerate(lines, start=1) if line.strip()
+    ]
     if not texts:
         raise UsageError(f"'{path}' holds no texts")
     return texts

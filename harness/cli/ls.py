@@ -66,7 +66,9 @@ def _offers(plugin: Any) -> str:
 def _suite_summary(path: Path) -> str:
     """The suite's own `summary`, read as a line of text: listing should not fail on a broken suite."""
     lines = path.read_text("utf-8", errors="replace").splitlines() if path.is_file() else []
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("summary:")), str(path.name))
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("summary:")), str(path.name)
+    )
 
 
 def _runs() -> list[dict[str, Any]]:

@@ -30,8 +30,12 @@ def _combine(*options: Decorator) -> Decorator:
 
 suite_options = _combine(
     click.argument("suite"),
-    click.option("-m", "--model", "models", multiple=True, metavar="REF", help="Models in place of the suite's."),
-    click.option("-t", "--task", "tasks", multiple=True, metavar="NAME", help="Tasks in place of the suite's."),
+    click.option(
+        "-m", "--model", "models", multiple=True, metavar="REF", help="Models in place of the suite's."
+    ),
+    click.option(
+        "-t", "--task", "tasks", multiple=True, metavar="NAME", help="Tasks in place of the suite's."
+    ),
     click.option("-L", "--limit", type=click.IntRange(min=1), help="Rows of each task; not publishable."),
     click.option("--seeds", type=click.IntRange(min=1), help="Number of seeds."),
     click.option("--set", "settings", multiple=True, metavar="A.B=VALUE", help="Set any field of the suite."),

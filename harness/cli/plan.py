@@ -15,7 +15,7 @@ from harness.cli.options import json_option, machine_options, open_session, read
 @machine_options
 @json_option
 @click.pass_context
-def command(context: click.Context, as_json: bool, **options: Any) -> None:
+def command(context: click.Context, /, as_json: bool, **options: Any) -> None:
     """Resolve SUITE and say what running it would take: bundles, cells, cache hits, tokens, disk, memory, minutes."""
     machine = {name: options[name] for name in ("device", "data_dir", "cache_dir", "include", "offline")}
     session = open_session(context, **machine)

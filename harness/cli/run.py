@@ -30,7 +30,9 @@ SOME_FAILED = 1
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Run folder [runs/<suite>].")
 @json_option
 @click.pass_context
-def command(context: click.Context, output: Path | None, batch_size: str, as_json: bool, **options: Any) -> int:
+def command(
+    context: click.Context, /, output: Path | None, batch_size: str, as_json: bool, **options: Any
+) -> int:
     """Run SUITE, a registered name or a YAML file. The same command again resumes; nothing finished is redone."""
     examples = read_batch_size(batch_size)
     machine = {name: options[name] for name in ("device", "data_dir", "cache_dir", "include", "offline")}
@@ -52,15 +54,9 @@ def command(context: click.Context, output: Path | None, batch_size: str, as_jso
 
 
 def _show(run: Any) -> None:
-    from rich.console import Console
-
-    from harness import leaderboard
-    from harness.records import RunFolder
-
     summary = run.summary
     if summary.ok:
-        board = leaderboard.build([RunFolder(run.folder)])
-        Console(width=None if sys.stdout.isatty() else 140).print(leaderboard.to_table(board))
+        _print(run.leaderboard())
     failed = f", {summary.failed} failed" if summary.failed else ""
     click.echo(
         f"{summary.ok} cells{failed}; {summary.tokens:,} tokens through models; {summary.seconds:.1f} s\n"
@@ -68,3 +64,40 @@ def _show(run: Any) -> None:
     )
     if summary.failed:
         click.echo("the same command again retries what failed", err=True)
+
+
+def _print(board: Any) -> None:
+    """The leaderboard's main columns, as wide as the terminal."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*_HEADS, box=None)
+    for row in board.astype(object).where(board.notna(), None).to_dict("records"):
+        choice = " ".join(row[key] for key in ("site", "pooling", "transform", "classifier") if row[key])
+        outcome = "" if row["won"] is None else f"{row['won']}/{row['tied']}/{row['lost']}"
+        rank = row["rank"] or ""
+        if row["rank"] and row["last_rank"] != row["rank"]:
+            rank = f"{row['rank']}–{row['last_rank']}"
+        score, difference = _interval(row, "macro_f1"), _interval(row, "delta_vs_hidden", "delta", sign="+")
+        width = "" if row["width"] is None else str(row["width"])
+        table.add_row(
+            str(rank), row["model"], row["representation"], width, score, difference, outcome, choice
+        )
+    Console(width=None if sys.stdout.isatty() else 150).print(table)
+
+
+_HEADS = (
+    "rank",
+    "model",
+    "representation",
+    "width",
+    "macro-F1",
+    "Δ hidden",
+    "won/tied/lost",
+    "chosen on validation",
+)
+
+
+def _interval(row: dict[str, Any], name: str, bounds: str | None = None, sign: str = "") -> str:
+    value, low, high = row[name], row[f"{bounds or name}_low"], row[f"{bounds or name}_high"]
+    return "" if value is None else f"{value:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"

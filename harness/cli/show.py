@@ -22,7 +22,12 @@ def command(context: click.Context, name: str, as_json: bool) -> None:
     """Show what NAME is, whatever its kind: owner, parameters with defaults, licence, citation, source."""
     registry = open_registry(context)
     found = [
-        {"kind": kind.removesuffix("s"), "name": name, "plugin": entry.plugin, "distribution": entry.distribution}
+        {
+            "kind": kind.removesuffix("s"),
+            "name": name,
+            "plugin": entry.plugin,
+            "distribution": entry.distribution,
+        }
         | _describe(entry.spec)
         for kind, catalog in registry.catalogs.items()
         for entry in catalog.get(name, ())

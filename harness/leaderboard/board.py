@@ -9,8 +9,9 @@ both have. A flag `hidden:n/m` or `matched:n/m` says where that is fewer than th
 states and of arms without a model are compared with nothing.
 **Task by task.** won or lost where the Holm-adjusted p-value over the row's tasks is below .05, else tied.
 **Rank.** 1 + the number of rows that are better beyond noise: the paired interval of the difference in mean
-lies above 0. Only rows with every task of the board are ranked; the others stand below, unranked, flagged
-`incomplete`. Equal ranks are ties.
+lies above 0. `last_rank` is the lowest place that noise leaves: all but the rows that are worse beyond noise
+may be above. Only rows with every task of the board are ranked; the others stand below, unranked, flagged
+`incomplete`.
 """
 
 from __future__ import annotations
@@ -77,6 +78,7 @@ class Row:
     flags: tuple[str, ...]
     suites: tuple[str, ...]
     rank: int | None = None
+    last_rank: int | None = None
 
     @property
     def is_hidden(self) -> bool:
@@ -250,15 +252,15 @@ def _flags(results: Sequence[TaskResult], cells: Sequence[Cell], *, n_tasks: int
 
 
 def _rank(rows: Sequence[Row], *, n_tasks: int) -> tuple[Row, ...]:
-    complete = [row for row in rows if row.macro_f1 is not None and len(row.results) == n_tasks]
+    complete = [row for row in rows if len(row.results) == n_tasks]
     samples = (
         np.stack([row.macro_f1.samples for row in complete if row.macro_f1]) if complete else np.empty(0)
     )
-    ranks: dict[int, int] = {}
+    ranked = [row for row in rows if len(row.results) < n_tasks]
     for row, own in zip(complete, samples, strict=True):
-        lows = np.quantile(paired_differences(samples, own), 0.025, axis=1)
-        ranks[id(row)] = 1 + int(np.count_nonzero(lows > 0))
-    ranked = [replace(row, rank=ranks.get(id(row))) for row in rows]
+        lows, highs = np.quantile(paired_differences(samples, own), [0.025, 0.975], axis=1)
+        better, worse = int(np.count_nonzero(lows > 0)), int(np.count_nonzero(highs < 0))
+        ranked.append(replace(row, rank=1 + better, last_rank=len(complete) - worse))
     return tuple(sorted(ranked, key=_order))
 
 

@@ -126,11 +126,11 @@ def _unlike(one: Cell, other: Cell) -> MissingError:
 
 def _class_numbers(cell: Cell, names: pd.Series[Any], classes: Sequence[str]) -> NDArray[np.int64]:
     known = {name: number for number, name in enumerate(classes)}
-    numbers = names.map(known).fillna(-1).to_numpy(np.int64)
+    numbers = np.array([known.get(name, -1) for name in names.to_numpy(object)], dtype=np.int64)
     if (numbers < 0).any():
         stray = names.iloc[int(np.argmax(numbers < 0))]
         raise MissingError(f"the predictions of {_name(cell)} name a class without a score: '{stray}'")
-    return np.asarray(numbers, dtype=np.int64)
+    return numbers
 
 
 def _name(cell: Cell) -> str:

@@ -16,7 +16,7 @@ from harness.leaderboard.estimate import Estimate
 
 NONE = "—"
 
-_WHOLE = ["rank", "width", "n_tasks", "won", "tied", "lost", "seeds", "peak_memory"]
+_WHOLE = ["rank", "width", "n_tasks", "won", "tied", "lost", "last_rank", "seeds", "peak_memory"]
 _COLUMNS = {
     "rank": "rank",
     "model": "model",
@@ -93,6 +93,7 @@ def _line(row: Row) -> dict[str, Any]:
         "tokens_per_s": row.tokens_per_s,
         "flags": ", ".join(row.flags),
         "suite": ", ".join(row.suites),
+        "last_rank": row.last_rank,
         "seeds": len({cell.record.seed for cell in row.cells}),
         "seed_sd": row.seed_sd,
         "accuracy": _mean_metric(row, "accuracy"),
@@ -138,20 +139,19 @@ def _how_to_read(board: Board) -> str:
         "Each row's site, pooling, transform and classifier were chosen on validation; macro-F1 is on test,"
         f" its mean over tasks, with 95 % intervals ({board.resamples} paired bootstrap resamples)."
         " Δ hidden compares with the selected hidden states of the same model, Δ matched with hidden states"
-        " at the row's own choice. A rank is 1 + the number of rows better beyond noise: rows that share one (=)"
-        " are tied, and so are tasks whose Holm-adjusted p is not below .05."
+        " at the row's own choice. A rank is the range of places that noise leaves: where ranges overlap, the"
+        " order says nothing. A task is tied unless its Holm-adjusted p is below .05."
     )
 
 
 def _main_lines(board: Board) -> list[list[str]]:
-    ranks = [row.rank for row in board.rows]
-    return [_main_line(row, shared=ranks.count(row.rank) > 1) for row in board.rows]
+    return [_main_line(row) for row in board.rows]
 
 
-def _main_line(row: Row, *, shared: bool) -> list[str]:
+def _main_line(row: Row) -> list[str]:
     compared = [row.count("won"), row.count("tied"), row.count("lost")]
     cells: dict[str, str] = {
-        "rank": NONE if row.rank is None else f"{row.rank}{'=' if shared else ''}",
+        "rank": _rank(row),
         "model": row.model or NONE,
         "representation": row.representation,
         "width": _integer(row.width),
@@ -221,6 +221,13 @@ def _escape(text: str) -> str:
     for letter in "\\|`":
         clean = clean.replace(letter, f"\\{letter}")
     return clean.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _rank(row: Row) -> str:
+    """`2`, or `2–4` where noise leaves several places."""
+    if row.rank is None or row.last_rank is None:
+        return NONE
+    return str(row.rank) if row.rank == row.last_rank else f"{row.rank}–{row.last_rank}"
 
 
 def _score(estimate: Estimate | None) -> str:

@@ -20,9 +20,7 @@ class _Scope:
     """The family's own dictionaries, in the Gemma Scope layout, found by the model's width."""
 
     def __init__(self, *, width: str | int | None, l0: str | int | None) -> None:
-        self.given = {
-            key: value for key, value in {"width": width, "l0": l0}.items() if value is not None
-        }
+        self.given = {key: value for key, value in {"width": width, "l0": l0}.items() if value is not None}
 
     def at(self, model: harness.Model, site: harness.Site) -> dict[str, Any]:
         by_width = {width: size for size, width in SIZES.items()}

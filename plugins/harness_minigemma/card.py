@@ -91,8 +91,8 @@ def dictionary_card(facts: Facts, result: Evaluation) -> str:
         f"# {facts.name}-scope",
         *provisional(facts),
         f"Sparse autoencoders of the residual stream of `{facts.name}`, {EXPANSION} times as wide as the "
-        "model, in Gemma Scope's format: `layer_<L>/width_<w>/average_l0_<n>/params.npz` with `W_enc`, `W_dec`, "
-        "`b_enc`, `b_dec`, `threshold` in float16. The input is the raw output of block `L` "
+        "model, in Gemma Scope's format: `layer_<L>/width_<w>/average_l0_<n>/params.npz` with `W_enc`, "
+        "`W_dec`, `b_enc`, `b_dec`, `threshold` in float16. The input is the raw output of block `L` "
         "(`model.layers[L]`).",
         "```\npre = x @ W_enc + b_enc\nf   = relu(pre) * (pre > threshold)\nx'  = f @ W_dec + b_dec\n```",
         "Trained with BatchTopK and an auxiliary loss on activations of the exported bfloat16 weights, run "

@@ -90,7 +90,7 @@ class Folder:
 
     def at(self, model: harness.Model, site: harness.Site) -> harness.Located:
         inside = self.repository.folder
-        entry = Entry.parse(str(Path(self.ref).expanduser().resolve()) if not inside else inside)
+        entry = Entry.parse(inside or str(Path(self.ref).expanduser().resolve()))
         if entry is None and not self.repository.has("params.npz"):
             entry = self._choose(site)
             inside = entry.folder
@@ -179,11 +179,16 @@ def load(path: Path, *, name: str, device: str) -> harness.Dictionary:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             parts = {
-                key: torch.from_numpy(arrays[key].astype(np.float32)) for key in ("W_enc", "b_enc", "threshold")
+                key: torch.from_numpy(arrays[key].astype(np.float32))
+                for key in ("W_enc", "b_enc", "threshold")
             }
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise harness.MissingError(f"dictionary '{name}' cannot be read: {error}") from error
-    on_device = {key: tensor.to(device) for key, tensor in parts.items()}
     return harness.Dictionary(
-        name=name, width=int(parts["W_enc"].shape[-1]), activation="jumprelu", **on_device
+        name=name,
+        width=int(parts["W_enc"].shape[-1]),
+        activation="jumprelu",
+        W_enc=parts["W_enc"].to(device),
+        b_enc=parts["b_enc"].to(device),
+        threshold=parts["threshold"].to(device),
     )

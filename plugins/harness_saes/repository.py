@@ -21,9 +21,11 @@ def is_hub_reference(ref: str) -> bool:
 
 
 class Repository(Protocol):
-    """Files by name; `folder` is the part of the reference that lies inside a hub repository."""
+    """Files by name."""
 
-    folder: str
+    @property
+    def folder(self) -> str:
+        """The folder inside the repository; empty for the whole."""
 
     def has(self, name: str) -> bool:
         """Whether a file of the folder can be read without asking anybody."""
