@@ -114,15 +114,16 @@ def _pack(
 ) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, str]]:
     """Tensors of one shard and its header; CSR below the break-even density, else dense."""
     metadata = {"features": str(matrix.shape[1])}
-    if sparse.issparse(matrix) and matrix.nnz < BREAK_EVEN * matrix.shape[0] * matrix.shape[1]:
-        return {
-            "rows": rows,
-            "indptr": matrix.indptr.astype(np.int64),
-            "indices": matrix.indices.astype(np.int32),
-            "values": matrix.data.astype(np.float32),
-        }, metadata
-    dense = matrix.toarray() if sparse.issparse(matrix) else matrix
-    return {"rows": rows, "dense": np.ascontiguousarray(dense, dtype=np.float32)}, metadata
+    if not isinstance(matrix, np.ndarray):
+        if matrix.nnz < BREAK_EVEN * matrix.shape[0] * matrix.shape[1]:
+            return {
+                "rows": rows,
+                "indptr": matrix.indptr.astype(np.int64),
+                "indices": matrix.indices.astype(np.int32),
+                "values": matrix.data.astype(np.float32),
+            }, metadata
+        matrix = matrix.toarray()
+    return {"rows": rows, "dense": np.ascontiguousarray(matrix, dtype=np.float32)}, metadata
 
 
 def _read_shard(path: Path) -> tuple[np.ndarray[Any, Any], Matrix]:
