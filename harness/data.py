@@ -12,7 +12,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +99,12 @@ def split_rows(examples: Examples, seed: int) -> dict[Split, list[int]]:
         rows[split].append(row)
     if not rows["validation"]:
         train = rows["train"]
-        held_out = {row for row in train if _fraction(f"validation/{seed}", examples, row) < VALIDATION_SHARE}
+        fractions = {row: _fraction(f"validation/{seed}", examples, row) for row in train}
+        # Of a few rows none may fall below the share: then the lowest is held out.
+        share = max(VALIDATION_SHARE, math.nextafter(min(fractions.values(), default=0.0), 1.0))
+        held_out = {row for row in train if fractions[row] < share}
+        if len(held_out) == len(train):
+            raise MissingError("training has too few rows, or groups of them, to hold out validation rows")
         rows["train"] = [row for row in train if row not in held_out]
         rows["validation"] = [row for row in train if row in held_out]
     return rows
@@ -132,10 +137,20 @@ def _read_file(spec: TaskSpec, path: Path) -> _Rows:
         raise MissingError(f"task '{spec.name}': there is no file '{path}'")
     with _silent_datasets() as datasets:
         try:
-            stream = datasets.load_dataset(reader, data_files=str(path), split="train", streaming=True)
+            stream = datasets.load_dataset(
+                reader, data_files=str(path), split="train", streaming=True, **_options(spec, reader)
+            )
             return _columns(stream)
         except Exception as error:  # parsers of four formats raise what they like
             raise MissingError(f"task '{spec.name}': '{path}' cannot be read as {reader}") from error
+
+
+def _options(spec: TaskSpec, reader: str) -> dict[str, Any]:
+    """CSV knows no types: read as text, a value depends on no other row, and `NA` and `007` stay what they are."""
+    if reader != "csv":
+        return {}
+    named = [name for name in astuple(spec.columns) if name is not None]
+    return {"keep_default_na": False, "converters": dict.fromkeys(named, str)}
 
 
 def _read_hub(spec: TaskSpec, source: HubSource) -> _Rows:
@@ -148,9 +163,9 @@ def _read_hub(spec: TaskSpec, source: HubSource) -> _Rows:
                 f"cache; use --data-dir for a local mirror"
             ) from error
         columns = source.columns or spec.columns
-        parts = {name: _named_labels(part, columns.label) for name, part in splits.items()}
+        parts = {name: _named_labels(part, columns.label) for name, part in splits.items() if len(part)}
     names = [name for name, part in parts.items() for _ in next(iter(part.values()))]
-    keys = set.intersection(*(set(part) for part in parts.values()))
+    keys = set.intersection(*(set(part) for part in parts.values())) if parts else set()
     joined: dict[str, Sequence[Any]] = {
         key: [value for part in parts.values() for value in part[key]] for key in keys
     }
@@ -162,7 +177,8 @@ def _named_labels(part: Any, label: str) -> dict[str, list[Any]]:
     columns = _columns(part)
     names = getattr(part.features.get(label), "names", None)
     if names:
-        columns[label] = [names[value] for value in columns[label]]
+        # Where labels are withheld, the hub writes -1.
+        columns[label] = [None if value is None or value < 0 else names[value] for value in columns[label]]
     return columns
 
 
@@ -176,12 +192,12 @@ def _columns(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
 
 @contextmanager
 def _silent_datasets() -> Iterator[Any]:
-    """The `datasets` library without its progress bars."""
+    """The `datasets` library without its progress bars, and without its own lines about what cannot be read."""
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     import datasets
 
     level = datasets.logging.get_verbosity()
-    datasets.logging.set_verbosity_error()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
     try:
         yield datasets
     finally:
@@ -194,8 +210,8 @@ def _examples(spec: TaskSpec, rows: _Rows, columns: Columns) -> Examples:
     inputs = [_as_text(spec, value, row) for row, value in enumerate(_column(spec, rows, columns.input))]
     labels = [_as_label(spec, value, row) for row, value in enumerate(_column(spec, rows, columns.label))]
     splits: Sequence[Split] = ["train"] * len(inputs)
-    if columns.split is not None and columns.split in rows:
-        splits = [_as_split(spec, value) for value in rows[columns.split]]
+    if columns.split is not None and (columns.split in rows or columns.split != Columns().split):
+        splits = [_as_split(spec, value) for value in _column(spec, rows, columns.split)]
     languages = (
         [str(value) for value in _column(spec, rows, columns.language)]
         if columns.language
@@ -210,7 +226,7 @@ def _examples(spec: TaskSpec, rows: _Rows, columns: Columns) -> Examples:
         labels=tuple(labels),
         splits=tuple(splits),
         languages=tuple(languages),
-        groups=tuple(None if group is None else str(group) for group in groups),
+        groups=tuple(None if _is_absent(group) else str(group) for group in groups),
     )
 
 
@@ -229,9 +245,13 @@ def _as_text(spec: TaskSpec, value: Any, row: int) -> str:
 
 
 def _as_label(spec: TaskSpec, value: Any, row: int) -> str:
-    if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
+    if _is_absent(value):
         raise MissingError(f"task '{spec.name}' row {row} has no label")
     return str(value)
+
+
+def _is_absent(value: Any) -> bool:
+    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
 
 
 def _as_split(spec: TaskSpec, value: Any) -> Split:
@@ -279,6 +299,7 @@ def clean(examples: Examples) -> tuple[Examples, Hygiene]:
 
     rows = keep(range(len(examples)), "empty", lambda row: not examples.inputs[row].strip())
     rows = keep(rows, "conflicts", lambda row: len(labels_of[examples.ids[row]]) > 1)
+    leaks = _leak_finder(examples, rows)
     seen: set[tuple[str, Split]] = set()
 
     def repeated(row: int) -> bool:
@@ -288,7 +309,7 @@ def clean(examples: Examples) -> tuple[Examples, Hygiene]:
         return known
 
     rows = keep(rows, "duplicates", repeated)
-    rows = keep(rows, "leaks", _leak_finder(examples, rows))
+    rows = keep(rows, "leaks", leaks)
     return examples.take(rows), Hygiene(**counts)
 
 
@@ -341,5 +362,5 @@ def _classes(spec: TaskSpec, examples: Examples) -> tuple[str, ...]:
         raise MissingError(f"task '{spec.name}' has one class only: '{min(by_split['train'])}'")
     strange = (by_split["test"] | by_split["validation"]) - by_split["train"]
     if strange:
-        raise MissingError(f"task '{spec.name}' has the label '{min(strange)}' in test but not in training")
+        raise MissingError(f"task '{spec.name}' has the label '{min(strange)}' outside training only")
     return tuple(sorted(by_split["train"]))

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from harness.api import Encoder, LoadedModel, Pooling, Site, Tokens
 from harness.dictionary import slices_of
+from harness.errors import UsageError
 
 if TYPE_CHECKING:
     from harness.api import Matrix
@@ -80,17 +81,25 @@ def featurize(
     waiting = [list(batch) for batch in reversed(batches)]
     while waiting:
         rows = waiting.pop()
+        pooled = None
         try:
             pooled = _featurize_batch(model, [tokens[row] for row in rows], readings)
-        except (torch.OutOfMemoryError, MemoryError):
-            if len(rows) == 1:
+        except (MemoryError, RuntimeError) as error:
+            if len(rows) == 1 or not _is_out_of_memory(error):
                 raise
-            on_halved(rows)
-            waiting += reversed(halve(rows))
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-        else:
+        if pooled is not None:
             yield Pooled(rows=rows, **pooled)
+            continue
+        # Only here, where the error and with it the frames that hold the batch's tensors are gone.
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        on_halved(rows)
+        waiting += reversed(halve(rows))
+
+
+def _is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
+    """Whether memory ran out: PyTorch has an error of its own for that on the GPU, but none on the CPU."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def halve(rows: Sequence[int]) -> list[list[int]]:
@@ -108,6 +117,7 @@ def _featurize_batch(
     activations = model.forward(batch)
     features: dict[str, Matrix] = {}
     for reading in readings:
+        _check_finite(activations[reading.site], reading.site)
         features |= pool_reading(reading, activations[reading.site], counts)
     return {
         "features": features,
@@ -115,6 +125,15 @@ def _featurize_batch(
         "padded_tokens": len(batch) * max(len(tokens.ids) for tokens in batch),
         "seconds": time.perf_counter() - started,
     }
+
+
+def _check_finite(activations: Tensor, site: Site) -> None:
+    """A threshold would turn NaN into an ordinary zero, so it is refused before."""
+    if activations.numel() and not bool(torch.isfinite(torch.stack(activations.aminmax())).all()):
+        raise UsageError(
+            f"activations at '{site}' are not finite in {str(activations.dtype).removeprefix('torch.')}: use "
+            f"another dtype for this model"
+        )
 
 
 def pool_reading(reading: Reading, activations: Tensor, counts: Sequence[int]) -> dict[str, Matrix]:
@@ -155,7 +174,9 @@ def _join(
 ) -> Matrix:
     """Slices side by side, with rows of zeros where an example had no token."""
     if as_sparse:
-        joined = sparse.csr_array(sparse.hstack(slices)) if slices else sparse.csr_array((0, width))
+        joined = (
+            sparse.csr_array(sparse.hstack(slices)) if slices else sparse.csr_array((0, width), dtype="f4")
+        )
         if len(filled) == n_rows:
             return joined.astype(np.float32)
         place = sparse.csr_array(

@@ -242,12 +242,16 @@ def _layer(text: str, n_layers: int, site: str) -> int:
 
 
 def locate(representation: Choice, model: OpenModel, site: Site, registry: Registry) -> Located:
-    """`representation` at one site of one model; UsageError when it does not fit there."""
-    found: Located | str | Mapping[str, Any] = _token_representation(representation).at(model.model, site)
+    """`representation` at one site of one model; UsageError when it does not fit there. The revision of the
+    spec that serves there becomes part of the identity; those that only point to it change no number.
+    """
+    serving = representation
+    found: Located | str | Mapping[str, Any] = _token_representation(serving).at(model.model, site)
     for _ in range(8):
         if isinstance(found, Located):
             break
-        found = _token_representation(registry.choose("representations", found)).at(model.model, site)
+        serving = registry.choose("representations", found)
+        found = _token_representation(serving).at(model.model, site)
     if not isinstance(found, Located):
         raise UsageError(
             f"{representation.owner} stands for another reference, and that for another, without end"
@@ -258,7 +262,7 @@ def locate(representation: Choice, model: OpenModel, site: Site, registry: Regis
             f"representation '{representation.label}' reads activations of size {found.d_in}, but site "
             f"'{site}' of model '{model.label}' has size {width}"
         )
-    return found
+    return replace(found, identity={**found.identity, "revision": serving.spec.revision})
 
 
 def _token_representation(choice: Choice) -> TokenRepresentation:
@@ -323,7 +327,7 @@ def _features(
             {
                 "identity_version": IDENTITY_VERSION,
                 "inputs": inputs_hash,
-                **activation_identity(model.model, site),
+                **activation_identity(model, site),
                 "representation": dict(at.identity),
                 "pooling": pooling.identity,
             }
@@ -331,10 +335,10 @@ def _features(
     )
 
 
-def activation_identity(model: Model, site: Site) -> dict[str, Any]:
+def activation_identity(model: OpenModel, site: Site) -> dict[str, Any]:
     """JSON of all that may change the activations of content tokens at a site."""
     return {
-        "model": dict(model.identity(site)),
+        "model": {**model.model.identity(site), "revision": model.choice.spec.revision},
         "site": str(site),
         "mask": TOKEN_MASK,
         "precision": PRECISION,

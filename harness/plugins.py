@@ -26,6 +26,7 @@ from harness.api import (
     TaskSpec,
     TransformSpec,
 )
+from harness.errors import UsageError, did_you_mean
 
 GROUP = "harness"
 
@@ -88,14 +89,20 @@ class _Broken(Exception):
 def find_candidates(
     *, only: Collection[str] | None = None, without: Collection[str] = (), modules: Collection[str] = ()
 ) -> list[Candidate]:
-    """Installed plugins in a fixed order: those in `only` (all when None), less `without`, plus `modules`."""
+    """Installed plugins in a fixed order: those in `only` (all when None), less `without`, plus `modules`.
+
+    UsageError for a name in `only` or `without` that no installed plugin has.
+    """
+    points = entry_points(group=GROUP)
+    for name in sorted({*(only or ()), *without} - set(points.names)):
+        raise UsageError(f"no installed plugin is called '{name}'{did_you_mean(name, points.names)}")
     installed = [
         Candidate(
             name=point.name,
             distribution=f"{point.dist.name} {point.dist.version}" if point.dist else "unknown distribution",
             load=point.load,
         )
-        for point in entry_points(group=GROUP)
+        for point in points
         if (only is None or point.name in only) and point.name not in without
     ]
     named = [
@@ -119,6 +126,8 @@ def load_plugins(candidates: Iterable[Candidate]) -> Plugins:
             if candidate.name in loaded:
                 raise _Broken(f"has the name of another plugin, of {loaded[candidate.name].distribution}")
             module = _import(candidate)
+            if (other := manager.get_name(module)) is not None:
+                raise _Broken(f"is the same module as plugin '{other}' ({loaded[other].distribution})")
             hooks = _check_hooks(module)
             offers = _collect_offers(module)
             manager.register(module, name=candidate.name)
@@ -152,16 +161,21 @@ def _check_hooks(module: Any) -> tuple[str, ...]:
     """Names of the hooks that `module` implements; every misspelt or wrongly declared one is refused."""
     trial = _new_manager()
     known = {name for name in vars(hookspecs) if name.startswith("harness_")}
-    for name, function in inspect.getmembers(module, inspect.isroutine):
+    try:
+        functions = inspect.getmembers(module, inspect.isroutine)
+    except Exception as error:  # a plugin may be any object, and its attributes may raise anything
+        raise _Broken(f"cannot be inspected: {describe(error)}") from error
+    for name, function in functions:
         marked = hasattr(function, f"{hookspecs.PROJECT}_impl")
         if name.startswith("harness_") and name in known and not marked:
             raise _Broken(f"has a function '{name}' that is not marked with harness.hookimpl")
         if marked and name not in known:
-            raise _Broken(f"implements the hook '{name}', which does not exist; the hooks: {_list(known)}")
+            raise _Broken(f"implements the hook '{name}', which does not exist{did_you_mean(name, known)}")
     try:
         trial.register(module)
     except (pluggy.PluginValidationError, ValueError, TypeError) as error:
-        raise _Broken(f"declares a hook wrongly: {describe(error)}") from error
+        said = "; ".join(line.strip() for line in str(error).splitlines())  # plugin, definition and fault
+        raise _Broken(f"declares a hook wrongly: {said}") from error
     return tuple(sorted(caller.name for caller in trial.get_hookcallers(module) or ()))
 
 
@@ -185,6 +199,7 @@ def _collect(module: Any, kind: str, wanted: type) -> tuple[Any, ...]:
                 f"returned {type(spec).__name__} from its hook 'harness_{kind}', which must yield "
                 f"{wanted.__name__}"
             )
+        _check_factory(spec, kind)
     names = [offer_name(spec) for spec in specs]
     for name in names:
         if names.count(name) > 1:
@@ -192,12 +207,24 @@ def _collect(module: Any, kind: str, wanted: type) -> tuple[Any, ...]:
     return specs
 
 
+def _check_factory(spec: Any, kind: str) -> None:
+    """A factory's signature is its parameter schema, so it must have one; builtin types often have none."""
+    make = getattr(spec, "make", None)
+    try:
+        if make is not None:
+            inspect.signature(make)
+    except (TypeError, ValueError) as error:
+        raise _Broken(
+            f"offers '{spec.name}' in its hook 'harness_{kind}' with a factory that has no signature"
+        ) from error
+
+
 def notify(plugins: Plugins, hook: str, report: Callable[[Fault], None], **arguments: Any) -> None:
     """Tell every observer; one that raises is reported and disturbs neither the run nor the other observers."""
     for implementation in getattr(plugins.manager.hook, hook).get_hookimpls():
         try:
             implementation.function(*(arguments[name] for name in implementation.argnames))
-        except Exception as error:  # a stranger's observer may raise anything
+        except (Exception, SystemExit) as error:  # a stranger's observer may raise anything
             owner = next(plugin for plugin in plugins.loaded if plugin.name == implementation.plugin_name)
             problem = f"failed in its hook '{hook}': {describe(error)}"
             report(Fault(plugin=owner.name, distribution=owner.distribution, problem=problem))
@@ -212,7 +239,3 @@ def describe(error: BaseException) -> str:
     """An error in one line: its type, and the first line of what it says."""
     text = str(error).strip().splitlines()
     return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
-
-
-def _list(names: Iterable[str]) -> str:
-    return ", ".join(sorted(names))

@@ -77,7 +77,7 @@ def probe(matrix: Matrix, rows: Rows, *, transform: Choice, classifier: Choice, 
         fitted.transform(matrix[part]) for part in (rows.train, rows.validation, rows.test)
     )
     best = _choose(train, validation, rows, classifier, seed)
-    scores = best.model.predict_proba(test)
+    scores = best.fit.score(test)
     predicted = scores.argmax(axis=1)
     return Outcome(
         parameters=best.parameters,
@@ -86,27 +86,49 @@ def probe(matrix: Matrix, rows: Rows, *, transform: Choice, classifier: Choice, 
         metrics=score(rows.y[rows.test], predicted, scores, weights=rows.weights),
         validation={"macro_f1": best.macro_f1},
         n_features=int(train.shape[1]),
-        flags=best.flags,
+        flags=best.fit.flags,
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Fit:
+    """A fitted classifier; `known` are the numbers of the classes that it has seen, of `n_classes`."""
+
     model: Classifier
-    parameters: Mapping[str, Any]
-    macro_f1: float
+    known: Array
+    n_classes: int
     flags: tuple[str, ...]
 
+    def score(self, matrix: Matrix) -> Array:
+        """`[rows, classes]`. A class of which training holds no row (carved out for validation) comes last."""
+        scores = np.asarray(self.model.predict_proba(matrix))
+        wanted = (matrix.shape[0], len(self.known))
+        if scores.shape != wanted:
+            raise ValueError(f"the classifier's scores have shape {scores.shape}, not {wanted}")
+        if len(self.known) == self.n_classes:
+            return scores
+        every = np.full((len(scores), self.n_classes), min(0.0, scores.min(initial=0.0)), dtype=scores.dtype)
+        every[:, self.known] = scores
+        return every
 
-def _choose(train: Matrix, validation: Matrix, rows: Rows, classifier: Choice, seed: int) -> _Fit:
-    best: _Fit | None = None
+
+@dataclass(frozen=True, kw_only=True)
+class _Best:
+    """The fit that a grid's search ends with."""
+
+    fit: _Fit
+    parameters: Mapping[str, Any]
+    macro_f1: float
+
+
+def _choose(train: Matrix, validation: Matrix, rows: Rows, classifier: Choice, seed: int) -> _Best:
+    best: _Best | None = None
     for point in grid_points(classifier):
-        model, flags = _fit(train, rows.y[rows.train], classifier, point, seed)
-        predicted = model.predict_proba(validation).argmax(axis=1)
+        fit = _fit(train, rows, classifier, point, seed)
+        predicted = fit.score(validation).argmax(axis=1)
         value = float(macro_f1(rows.y[rows.validation], predicted, n_classes=len(rows.classes)))
         if best is None or value > best.macro_f1:
-            parameters = {**classifier.parameters, **point}
-            best = _Fit(model=model, parameters=parameters, macro_f1=value, flags=flags)
+            best = _Best(fit=fit, parameters={**classifier.parameters, **point}, macro_f1=value)
     assert best is not None
     return best
 
@@ -118,13 +140,13 @@ def grid_points(classifier: Choice) -> Iterator[dict[str, Any]]:
         yield dict(zip(free, values, strict=True))
 
 
-def _fit(
-    train: Matrix, y: Array, classifier: Choice, point: Mapping[str, Any], seed: int
-) -> tuple[Classifier, tuple[str, ...]]:
+def _fit(train: Matrix, rows: Rows, classifier: Choice, point: Mapping[str, Any], seed: int) -> _Fit:
     """A fitted classifier; `unconverged` when it warned that it did not converge."""
     model: Classifier = classifier.make(**point, **({"seed": seed} if classifier.takes_seed else {}))
+    known, numbers = np.unique(rows.y[rows.train], return_inverse=True)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        model.fit(train, y)
+        model.fit(train, numbers)
     unconverged = any("converge" in f"{entry.category.__name__} {entry.message}".lower() for entry in caught)
-    return model, ("unconverged",) if unconverged else ()
+    flags = ("unconverged",) if unconverged else ()
+    return _Fit(model=model, known=known, n_classes=len(rows.classes), flags=flags)

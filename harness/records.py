@@ -13,6 +13,7 @@ import json
 import math
 import os
 import platform
+import re
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -138,14 +139,14 @@ class RunFolder:
     def about(self) -> dict[str, Any]:
         """The contents of run.json; MissingError when there is none or it is damaged."""
         try:
-            about = json.loads((self.path / "run.json").read_text("utf-8"))
+            about = dict(json.loads((self.path / "run.json").read_text("utf-8")))
         except FileNotFoundError as error:
             raise MissingError(f"there is no run in '{self.path}'") from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError) as error:
             raise MissingError(f"'{self.path / 'run.json'}' cannot be read: it is damaged") from error
         if about.get("schema_version", 0) > SCHEMA_VERSION:
             raise MissingError(f"the run in '{self.path}' was written by a newer harness")
-        return dict(about)
+        return about
 
     def records(self) -> list[Record]:
         """The last record of every cell of the run, in the order of first appearance.
@@ -157,7 +158,7 @@ class RunFolder:
         path = self.path / "results.jsonl"
         if not path.is_file():
             return []
-        lines = path.read_text("utf-8").split("\n")
+        lines = path.read_bytes().split(b"\n")  # bytes: a cut may have fallen inside a character
         records: dict[str, Record] = {}
         for number, line in enumerate(lines, start=1):
             if not line or number == len(lines):  # what follows the last newline was never finished
@@ -264,11 +265,16 @@ def environment(plugins: Plugins, device: str) -> dict[str, Any]:
         "device": device,
         "gpu": _gpu(),
         "plugins": {plugin.name: plugin.distribution for plugin in plugins.loaded},
-        "left_out": [str(fault) for fault in plugins.faults],
+        "left_out": [_without_paths(str(fault)) for fault in plugins.faults],
         "distributions": dict(
             sorted({item.metadata["Name"]: item.version for item in distributions()}.items())
         ),
     }
+
+
+def _without_paths(text: str) -> str:
+    """Messages of Python's own import errors end in the place of a file."""
+    return re.sub(r"(?<![\w.])(?:/|[A-Za-z]:\\)[^\s'\"():]+", "…", text)
 
 
 def _gpu() -> dict[str, str] | None:

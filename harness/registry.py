@@ -17,6 +17,7 @@ import yaml
 
 from harness.api import ClassifierSpec, Spec
 from harness.errors import HarnessError, MissingError, UsageError, did_you_mean
+from harness.identity import hash_json
 from harness.plugins import OFFERED, Fault, Plugins, describe, offer_name
 
 RESOLVED = {"models": "harness_resolve_model", "representations": "harness_resolve_representation"}
@@ -71,7 +72,7 @@ class Choice:
             raise
         except ImportError as error:
             raise MissingError(f"{self.owner} needs a package that cannot be imported: {error}") from error
-        except (TypeError, ValueError) as error:
+        except Exception as error:  # a stranger's factory may raise anything
             raise UsageError(f"{self.owner} cannot be made: {describe(error)}") from error
 
     @property
@@ -166,10 +167,10 @@ class Registry:
             owner = implementation.plugin_name
             problem = None
             try:
-                spec = implementation.function(ref)
+                spec = implementation.function(*(ref for _ in implementation.argnames))
             except HarnessError:
                 raise
-            except Exception as error:  # a stranger's resolver may raise anything
+            except (Exception, SystemExit) as error:  # a stranger's resolver may raise anything
                 problem = f"failed in its hook '{RESOLVED[kind]}': {describe(error)}"
             else:
                 if isinstance(spec, OFFERED[kind]):
@@ -188,14 +189,23 @@ def parse_reference(reference: str | Mapping[str, Any]) -> tuple[str, dict[str, 
         name = given.pop("name", None)
         if not isinstance(name, str):
             raise UsageError(f"{dict(reference)} needs a 'name'")
+        if re.search(r"[\[(][^\[\](),]+=.*[\])]$", name):  # parameters, and not a path that holds brackets
+            name, inside = parse_reference(name)
+            given |= inside
         return name, given
     match = re.fullmatch(
         r"(?P<name>[^\[\]()]+?)\s*(?:\[(?P<square>[^\]]*)\]|\((?P<round>[^)]*)\))?", reference
     )
     if match is None:
         raise UsageError(f"'{reference}' is not of the form NAME or NAME[key=value,…]")
-    inside = match["square"] or match["round"] or ""
-    return match["name"], dict(_parse_pair(pair, reference) for pair in inside.split(",") if pair.strip())
+    parameters: dict[str, Any] = {}
+    for pair in (match["square"] or match["round"] or "").split(","):
+        if pair.strip():
+            key, value = _parse_pair(pair, reference)
+            if key in parameters:
+                raise UsageError(f"'{key}' stands twice in '{reference}'")
+            parameters[key] = value
+    return match["name"], parameters
 
 
 def _parse_pair(pair: str, reference: str) -> tuple[str, Any]:
@@ -204,19 +214,20 @@ def _parse_pair(pair: str, reference: str) -> tuple[str, Any]:
         raise UsageError(f"'{pair.strip()}' in '{reference}' is not of the form key=value")
     try:
         return key.strip(), yaml.safe_load(value)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise UsageError(f"'{value.strip()}' in '{reference}' cannot be read as a value") from error
 
 
 def parameters_of(spec: Spec) -> dict[str, Any]:
-    """A spec's parameters with their defaults; `inspect.Parameter.empty` where there is none."""
+    """All that a spec's factory takes by name, with defaults; `inspect.Parameter.empty` where there is none."""
     if spec.make is None:
         return {}
     filled = isinstance(spec, ClassifierSpec)  # the harness gives a classifier the seed of its cell
+    by_name = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return {
         name: parameter.default
         for name, parameter in inspect.signature(spec.make).parameters.items()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and not (name == "seed" and filled)
+        if parameter.kind in by_name and not (name == "seed" and filled)
     }
 
 
@@ -232,6 +243,10 @@ def _bind(kind: str, entry: Entry, name: str, given: Mapping[str, Any]) -> dict[
     for key, value in bound.items():
         if value is inspect.Parameter.empty:
             raise UsageError(f"{owner} needs its parameter '{key}'")
+        try:
+            hash_json({key: value})
+        except ValueError as error:  # NaN, dates, integers beyond 2^53: nothing a result could be known by
+            raise UsageError(f"{owner} cannot take {key}={_write(value)}: {error}") from error
     return bound
 
 

@@ -81,6 +81,7 @@ class Runner:
             return 0
         wanted = _wanted(bundle)
         try:
+            rows = {seed: _rows(bundle, seed) for seed in sorted({cell.seed for cell in bundle.cells})}
             stats = self._fill(bundle, wanted)
         except Exception as error:  # a model or dictionary of any plugin may fail in any way
             if _is_disk(error):
@@ -89,7 +90,6 @@ class Runner:
             return 0
         if bundle.model:
             self._tell("bundle_finished", stats=stats)
-        rows = {seed: _rows(bundle, seed) for seed in sorted({cell.seed for cell in bundle.cells})}
         for features in wanted:
             self._probe(bundle, features, rows, plan)
         return stats.tokens

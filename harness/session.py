@@ -107,13 +107,12 @@ class Session:
         output: Path | str | None = None,
         batch_size: int | None = None,
         argv: Sequence[str] = (),
-        report: Callable[[Fault], None] = lambda fault: None,
         **overrides: Any,
     ) -> Run:
         """Run a suite into `output` (default `runs/<suite>`), resuming what is there."""
         plan = suite if not isinstance(suite, Suite | str | Path) else self.plan(suite, **overrides)
         folder = RunFolder(Path(output) if output else Path("runs") / plan.suite.name)
-        runner = self._runner(folder, batch_size=batch_size, argv=argv, report=report)
+        runner = self._runner(folder, batch_size=batch_size, argv=argv, report=self.registry.report)
         return Run(folder=folder.path, summary=runner.run(plan))
 
     def _runner(self, folder: RunFolder, **options: Any) -> Runner:
@@ -156,17 +155,19 @@ def open(
     device: str = "auto",
     include: Collection[Path | str] = (),
     plugins: Collection[str] = (),
+    report: Callable[[Fault], None] = lambda fault: None,
 ) -> Session:
     """Load the plugins and open a session.
 
     `data_dir` and `cache_dir` default to HARNESS_DATA_DIR and HARNESS_CACHE_DIR; `include` are task files;
-    `plugins` are module names to load besides the installed ones, or `no:NAME` to leave one out.
+    `plugins` are module names to load besides the installed ones, or `no:NAME` to leave one out. `report` is
+    told of every fault of a plugin that shows later than while loading; those are in `registry.faults`.
     """
     given = data_dir or os.environ.get("HARNESS_DATA_DIR")
     if given and not Path(given).is_dir():
         raise MissingError(f"the data folder '{given}' does not exist")
     return Session(
-        open_registry(plugins),
+        open_registry(plugins, report),
         data_dir=Path(given) if given else None,
         cache_dir=Path(cache_dir) if cache_dir else None,
         device=device,
@@ -196,7 +197,7 @@ def resolve_device(device: str) -> str:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     name, _, number = device.partition(":")
-    if name not in {"cpu", "cuda"} or (number and not number.isdigit()):
+    if name not in {"cpu", "cuda"} or (number and not number.isdecimal()):
         raise UsageError(f"device '{device}' is none of auto, cpu, cuda, cuda:N")
     if name == "cuda" and int(number or 0) >= torch.cuda.device_count():
         raise MissingError(

@@ -10,6 +10,7 @@ the same rows do each other no harm.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -46,14 +47,13 @@ class FeatureStore:
 
     def write(self, key: str, rows: Sequence[int], matrix: Matrix) -> None:
         """Write one shard: `rows` [n] and their values `[n, features]`, float32."""
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
-        tensors, metadata = _pack(np.asarray(rows, dtype=np.int64), matrix)
-        folder = self._folder(key)
-        with whole_file(folder / "shard") as temporary:
-            save_file(tensors, temporary, metadata)
-        named = folder / f"{hash_file(folder / 'shard')}.safetensors"
-        (folder / "shard").replace(named)
+        # Named before it is written, so that no two writers share a name and nothing is ever half named.
+        data = save(*_pack(np.asarray(rows, dtype=np.int64), matrix))
+        name = f"{hashlib.sha256(data).hexdigest()}.safetensors"
+        with whole_file(self._folder(key) / name) as temporary:
+            temporary.write_bytes(data)
 
     def complete(self, key: str, about: Mapping[str, Any]) -> None:
         """Declare a key complete; `about` is kept for people."""
@@ -62,10 +62,9 @@ class FeatureStore:
     def about(self, key: str) -> dict[str, Any]:
         """What `complete` was told about a key; empty when it is not complete."""
         try:
-            about = json.loads((self._folder(key) / "complete.json").read_text("utf-8"))
-        except (OSError, ValueError):
+            return dict(json.loads((self._folder(key) / "complete.json").read_text("utf-8")))
+        except (OSError, ValueError, TypeError):
             return {}
-        return dict(about)
 
     def read(self, key: str, n_rows: int) -> Matrix | None:
         """All rows in order, or None when some are missing or damaged (those are gone afterwards)."""
@@ -88,9 +87,9 @@ class FeatureStore:
         """The batches of an earlier, unfinished forward pass; None when there are none to be read."""
         try:
             batches = json.loads((self.root / "plans" / f"{key}.json").read_text("utf-8"))["batches"]
-        except (OSError, ValueError, KeyError):
+            return [[int(row) for row in batch] for batch in batches]
+        except (OSError, ValueError, KeyError, TypeError):
             return None
-        return [[int(row) for row in batch] for batch in batches]
 
     def write_batches(self, key: str, batches: Sequence[Sequence[int]]) -> None:
         """Keep the batches of a forward pass before it begins, and again when one of them is halved."""
@@ -153,3 +152,5 @@ def check_writable(root: Path) -> None:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise MissingError(f"the cache '{root}' cannot be written: {error.strerror}") from error
+    if not os.access(root, os.W_OK):
+        raise MissingError(f"the cache '{root}' cannot be written: use another folder with --cache-dir")

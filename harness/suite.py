@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -57,7 +57,7 @@ class Suite(_Strict):
     poolings: tuple[Reference, ...] = ("mean",)
     transforms: tuple[Reference, ...] = ("none",)
     classifiers: tuple[Reference, ...] = Field(default=("logreg",), min_length=1)
-    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
     limit: int | None = Field(default=None, ge=1)
 
 
@@ -71,7 +71,7 @@ class _TaskSource(_Strict):
 class _TaskColumns(_Strict):
     input: str = "text"
     label: str = "label"
-    split: str | None = None
+    split: str | None = "split"
     language: str | None = None
     group: str | None = None
 
@@ -83,7 +83,7 @@ class _TaskFile(_Strict):
     modality: Literal["text", "image"] = "text"
     source: _TaskSource
     columns: _TaskColumns = _TaskColumns()
-    languages: tuple[str, ...] = ("en",)
+    languages: tuple[str, ...] = Field(default=("en",), min_length=1)
     licence: str
     citation: str
     metric: str = "macro_f1"
@@ -101,6 +101,7 @@ def read_suite(
 ) -> Suite:
     """The suite at `path` with command-line overrides; `settings` are `a.b=value`, applied first."""
     tree, lines = _read_yaml(path, "suite")
+    _normalise(tree)
     _apply_settings(tree, settings)
     _normalise(tree)
     if models:
@@ -161,8 +162,10 @@ def _read_yaml(path: Path, kind: str) -> tuple[dict[str, Any], _Lines]:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise UsageError(f"{kind} '{path}' line {line}: not valid YAML: {error.problem}") from error
-    except yaml.YAMLError as error:
-        raise UsageError(f"{kind} '{path}' is not valid YAML") from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a value such as the date 2020-13-45
+        raise UsageError(f"{kind} '{path}' is not valid YAML: {str(error).splitlines()[0]}") from error
+    except RecursionError as error:
+        raise UsageError(f"{kind} '{path}' is nested without end") from error
     if not isinstance(tree, dict):
         raise UsageError(f"{kind} '{path}' is not a mapping of fields")
     return tree, lines
@@ -175,6 +178,8 @@ def _walk(
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise UsageError(f"{where} line {key.start_mark.line + 1}: a field's name must be plain text")
             if key.value in seen:  # YAML itself would silently keep the last
                 line = key.start_mark.line + 1
                 raise UsageError(f"{where} line {line}: '{key.value}' stands twice")
@@ -194,8 +199,11 @@ def _validate(model: type[_Validated], tree: Mapping[str, Any], *, where: str, l
 
 
 def _sentence(error: ValidationError, where: str, lines: _Lines) -> str:
-    """The first fault of a validation in one sentence, with the line where the file has one."""
-    first = error.errors()[0]
+    """The first fault of a validation in one sentence, with the line where the file has one.
+
+    What is there and wrong comes before what is missing, for it is often the same field misspelt.
+    """
+    first = min(error.errors(), key=lambda fault: fault["type"] == "missing")
     path = tuple(first["loc"])
     while path and path not in lines:
         path = path[:-1]
@@ -245,7 +253,7 @@ def _apply_settings(tree: dict[str, Any], settings: Sequence[str]) -> None:
             raise UsageError(f"--set '{setting}' is not of the form a.b=value")
         try:
             value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError) as error:
             raise UsageError(f"--set '{setting}': '{text}' is not a YAML value") from error
         _set(tree, path.split("."), value, setting)
 
@@ -256,7 +264,7 @@ def _set(tree: Any, path: Sequence[str], value: Any, setting: str) -> None:
         tree = _step(tree, key, setting)
     if isinstance(tree, dict):
         tree[last] = value
-    elif isinstance(tree, list) and last.isdigit() and int(last) < len(tree):
+    elif isinstance(tree, list) and last.isdecimal() and int(last) < len(tree):
         tree[int(last)] = value
     else:
         raise UsageError(f"--set '{setting}': the suite has no place '{last}' there")
@@ -265,6 +273,6 @@ def _set(tree: Any, path: Sequence[str], value: Any, setting: str) -> None:
 def _step(tree: Any, key: str, setting: str) -> Any:
     if isinstance(tree, dict):
         return tree.setdefault(key, {})
-    if isinstance(tree, list) and key.isdigit() and int(key) < len(tree):
+    if isinstance(tree, list) and key.isdecimal() and int(key) < len(tree):
         return tree[int(key)]
     raise UsageError(f"--set '{setting}': the suite has no place '{key}' there")

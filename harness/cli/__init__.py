@@ -55,7 +55,9 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.option(
     "-p",
     "plugins",
@@ -68,14 +70,16 @@ class LazyGroup(click.Group):
 def cli(context: click.Context, plugins: tuple[str, ...]) -> None:
     """Do sparse-autoencoder features make better classifiers than the hidden states they came from?"""
     context.obj = plugins
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(execute(sys.argv[1:]))
 
 
-def run(arguments: list[str]) -> int:
+def execute(arguments: list[str]) -> int:
     """Run one command; every error ends in one sentence on stderr and its exit code."""
     signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -86,9 +90,9 @@ def run(arguments: list[str]) -> int:
         return _fail(str(error), error.exit_code)
     except click.ClickException as error:
         return _fail(error.format_message(), error.exit_code)
-    except Terminated:
-        return _fail("terminated; what is done is saved, and the same command resumes", TERMINATED)
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, click.Abort) as error:
+        if isinstance(error.__cause__ or error, Terminated):  # click wraps both kinds in Abort
+            return _fail("terminated; what is done is saved, and the same command resumes", TERMINATED)
         return _fail("interrupted; what is done is saved, and the same command resumes", INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -105,5 +109,5 @@ def _terminate(number: int, frame: Any) -> None:
 
 
 def _fail(message: str, code: int) -> int:
-    click.echo(f"harness: {message}", err=True)
+    click.echo(f"harness: {' '.join(message.split())}", err=True)
     return code

@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import shutil
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ def _facts() -> dict[str, Any]:
     return {
         "harness": version("sae-harness"),
         "python": platform.python_version(),
-        **{package: version(package) for package in PACKAGES},
+        **{package: _version(package) for package in PACKAGES},
         "device": _device(),
         "cores": os.cpu_count(),
         "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
@@ -58,6 +58,13 @@ def _facts() -> dict[str, Any]:
         if data
         else "HARNESS_DATA_DIR is not set",
     }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def _device() -> str:

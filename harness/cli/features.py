@@ -74,7 +74,8 @@ def command(
 def read_texts(path: Path) -> list[str]:
     """The texts of a JSON-lines file; UsageError with the line number of the first that is not as it should be."""
     try:
-        lines = path.read_text("utf-8").splitlines()
+        # Not splitlines: a text may hold U+2028, U+0085 and others that end a line for it, but not in JSON lines.
+        lines = path.read_text("utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise UsageError(f"'{path}' is not UTF-8 text") from error
     except OSError as error:

@@ -9,7 +9,7 @@ import click
 from harness.errors import MissingError
 
 
-@click.group("leaderboard")
+@click.group("leaderboard", no_args_is_help=False)
 def command() -> None:
     """Build leaderboards from finished runs."""
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from harness.cli.options import json_option, open_registry, report
+from harness.cli.options import json_option, open_registry
 from harness.plugins import OFFERED
 
 
@@ -33,7 +33,7 @@ def _rows(registry: Any, kind: str) -> list[dict[str, Any]]:
     if kind == "plugins":
         return _plugins(registry)
     for fault in registry.faults:
-        report(fault)
+        registry.report(fault)
     return [
         {
             "name": name,
@@ -79,7 +79,8 @@ def _runs() -> list[dict[str, Any]]:
     for path in sorted(Path("runs").glob("*/run.json")):
         try:
             about = RunFolder(path.parent).about()
-            summary = f"{about['suite']['name']}: {about.get('status', 'unknown')}"
+            suite = about.get("suite", {}).get("name", "unknown suite")
+            summary = f"{suite}: {about.get('status', 'unknown')}"
         except HarnessError as error:
             summary = str(error)
         rows.append({"name": path.parent.name, "origin": str(path.parent), "summary": summary})

@@ -62,7 +62,7 @@ def read_batch_size(text: str) -> int | None:
     """`auto` as None, else a positive number; click's usage error otherwise."""
     if text == "auto":
         return None
-    if not text.isdigit() or int(text) < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise click.BadParameter(f"'{text}' is neither auto nor a positive number", param_hint="--batch-size")
     return int(text)
 
@@ -81,8 +81,14 @@ def open_session(
         os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
     from harness import session
 
+    report = Reporter()
     opened = session.open(
-        device=device, data_dir=data_dir, cache_dir=cache_dir, include=include, plugins=context.obj or ()
+        device=device,
+        data_dir=data_dir,
+        cache_dir=cache_dir,
+        include=include,
+        plugins=context.obj or (),
+        report=report,
     )
     for fault in opened.registry.faults:
         report(fault)
@@ -93,7 +99,7 @@ def open_registry(context: click.Context) -> Registry:
     """The plugins alone, for commands that touch no data."""
     from harness import session
 
-    return session.open_registry(context.obj or (), report)
+    return session.open_registry(context.obj or (), Reporter())
 
 
 def read_suite(session: Session, options: dict[str, Any]) -> Suite:
@@ -102,6 +108,13 @@ def read_suite(session: Session, options: dict[str, Any]) -> Suite:
     return session.suite(options["suite"], **{name: options[name] for name in names})
 
 
-def report(fault: Fault) -> None:
-    """One line on stderr."""
-    click.echo(f"harness: {fault}", err=True)
+class Reporter:
+    """One line on stderr for each fault, however often it shows."""
+
+    def __init__(self) -> None:
+        self.said: set[Fault] = set()
+
+    def __call__(self, fault: Fault) -> None:
+        if fault not in self.said:
+            self.said.add(fault)
+            click.echo(f"harness: {fault}", err=True)

@@ -16,7 +16,6 @@ from harness.cli.options import (
     open_session,
     read_batch_size,
     read_suite,
-    report,
     suite_options,
 )
 
@@ -42,7 +41,6 @@ def command(
         output=output,
         batch_size=examples,
         argv=sys.argv[1:],
-        report=report,
     )
     summary = run.summary
     if as_json:

@@ -21,6 +21,8 @@ from harness.errors import UsageError, did_you_mean
 def command(context: click.Context, name: str, as_json: bool) -> None:
     """Show what NAME is, whatever its kind: owner, parameters with defaults, licence, citation, source."""
     registry = open_registry(context)
+    for fault in registry.faults:
+        registry.report(fault)
     found = [
         {
             "kind": kind.removesuffix("s"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,18 @@ CANONICAL_L0 = 100
 
 _KINDS = {"resid_post": "res", "mlp_out": "mlp", "attn_z": "att"}
 """Site → the repository that holds its dictionaries; `att` reads the input of the output projection."""
+
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    KeyError,
+    ValueError,
+    TypeError,
+    RuntimeError,
+    zlib.error,
+    zipfile.BadZipFile,
+)
+"""What numpy, zipfile and zlib raise on files that are damaged, or something else."""
 
 _SIZES = {2304: "2b", 3584: "9b", 4608: "27b"}
 """Width of a Gemma 2 model's residual stream → its name."""
@@ -48,11 +61,17 @@ class Entry:
 
 
 def is_gemma_scope(ref: str) -> bool:
-    """Whether `ref` is a folder with `params.npz` in it or below it as laid out, or may be one on the hub."""
-    path = Path(ref).expanduser()
+    """Whether `ref` is a `params.npz`, a folder with one in it or below it as laid out, or may be one on the hub."""
+    path = folder_of(ref)
     if path.is_dir():
         return (path / "params.npz").is_file() or any(path.glob("layer_*/width_*/average_l0_*/params.npz"))
     return is_hub_reference(ref) and ("gemma-scope" in ref or Entry.parse(ref) is not None)
+
+
+def folder_of(ref: str) -> Path:
+    """The folder that a path names, or that holds the `params.npz` it names."""
+    path = Path(ref).expanduser()
+    return path.parent if path.name == "params.npz" and path.is_file() else path
 
 
 class Catalogue:
@@ -85,30 +104,51 @@ class Folder:
         self.l0 = l0
         self.any_site = any_site
         self.repository: Repository
-        path = Path(ref).expanduser()
-        self.repository = LocalRepository(path) if path.is_dir() else HubRepository.parse(ref)
+        path = folder_of(ref)
+        if path.is_dir():
+            self.repository, self.place = LocalRepository(path), str(path.resolve())
+        else:
+            self.repository, self.place = HubRepository.parse(ref.removesuffix("/params.npz")), ref
 
     def at(self, model: harness.Model, site: harness.Site) -> harness.Located:
         inside = self.repository.folder
-        entry = Entry.parse(inside or str(Path(self.ref).expanduser().resolve()))
-        if entry is None and not self.repository.has("params.npz"):
-            entry = self._choose(site)
+        entry = Entry.parse(self.place)
+        self._check_site(entry, site)
+        if entry:
+            self._choose([entry], site)
+        elif not self.repository.has("params.npz"):
+            entry = self._choose(self._entries(site), site)
             inside = entry.folder
-        elif entry and entry.layer != site.layer and not self.any_site:
-            raise harness.UsageError(
-                f"dictionary '{self.ref}' was trained on layer {entry.layer}, not on '{site}'; "
-                f"any_site=true reads it there all the same"
-            )
         return self._located(f"{inside}/params.npz".lstrip("/"), entry, model.width(site))
 
-    def _choose(self, site: harness.Site) -> Entry:
+    def _check_site(self, entry: Entry | None, site: harness.Site) -> None:
+        """Names of folders and of published repositories say what a dictionary was trained on."""
+        named = re.search(r"gemma-scope-\w+-(?:pt|it)-(\w+)", self.place)
+        kinds = {repository: kind for kind, repository in _KINDS.items()}
+        if self.any_site:
+            return
+        if entry and entry.layer != site.layer:
+            trained_on = f"layer {entry.layer}"
+        elif named and named[1] != _KINDS.get(site.kind):
+            trained_on = kinds.get(named[1], named[1])
+        else:
+            return
+        raise harness.UsageError(
+            f"dictionary '{self.ref}' was trained on {trained_on}, not on '{site}'; "
+            f"any_site=true reads it there all the same"
+        )
+
+    def _entries(self, site: harness.Site) -> list[Entry]:
+        """The repository's dictionaries of the site's layer."""
         entries = [entry for path in self.repository.files() if (entry := Entry.parse(path))]
         here = [entry for entry in entries if entry.layer == site.layer]
         if not here:
-            layers = sorted({entry.layer for entry in entries})
-            raise harness.UsageError(
-                f"'{self.ref}' has no dictionary for '{site}'; its layers: {', '.join(map(str, layers))}"
-            )
+            layers = ", ".join(map(str, sorted({entry.layer for entry in entries}))) or "none"
+            raise harness.UsageError(f"'{self.ref}' has no dictionary for '{site}'; its layers: {layers}")
+        return here
+
+    def _choose(self, here: Sequence[Entry], site: harness.Site) -> Entry:
+        """The one of the width and L0 asked for."""
         widths = sorted({entry.width for entry in here}, key=width_of)
         width = self.width or widths[0]
         if width not in widths:
@@ -167,7 +207,7 @@ def read_shape(path: Path) -> tuple[int, int]:
                 else np.lib.format.read_array_header_2_0
             )
             shape = read_header(file)[0]
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         raise harness.MissingError(f"'{path}' cannot be read as a Gemma Scope dictionary") from error
     if len(shape) != 2:
         raise harness.MissingError(f"'{path}': W_enc has {len(shape)} dimensions, not 2")
@@ -182,11 +222,11 @@ def load(path: Path, *, name: str, device: str) -> harness.Dictionary:
                 key: torch.from_numpy(arrays[key].astype(np.float32))
                 for key in ("W_enc", "b_enc", "threshold")
             }
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         raise harness.MissingError(f"dictionary '{name}' cannot be read: {error}") from error
     return harness.Dictionary(
         name=name,
-        width=int(parts["W_enc"].shape[-1]),
+        width=len(parts["b_enc"].flatten()),
         activation="jumprelu",
         W_enc=parts["W_enc"].to(device),
         b_enc=parts["b_enc"].to(device),

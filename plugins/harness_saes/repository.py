@@ -82,7 +82,7 @@ class HubRepository:
         match = _HUB.fullmatch(ref)
         if match is None or not is_hub_reference(ref):
             raise harness.UsageError(f"'{ref}' is not of the form ORG/REPO[@REVISION][/FOLDER]")
-        return cls(match["repo"], match["revision"], match["folder"] or "")
+        return cls(match["repo"], _whole_commit(match["repo"], match["revision"]), match["folder"] or "")
 
     def has(self, name: str) -> bool:
         return self.local(f"{self.folder}/{name}".lstrip("/")) is not None
@@ -136,6 +136,18 @@ class HubRepository:
         return harness.MissingError(
             f"dictionary repository '{self.repo}' cannot be had from {where}: {type(error).__name__}"
         )
+
+
+def _whole_commit(repo: str, revision: str | None) -> str | None:
+    """A commit given by its first digits, completed if the local cache holds exactly one that begins so."""
+    if revision is None or not re.fullmatch(r"[0-9a-f]{7,39}", revision):
+        return revision
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    snapshots = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repo, repo_type="model") / "snapshots"
+    commits = [path.name for path in snapshots.glob(f"{revision}*")]
+    return commits[0] if len(commits) == 1 else revision
 
 
 def _offline() -> bool:

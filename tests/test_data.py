@@ -1,0 +1,565 @@
+"""Files in, examples out: stable ids, exact hygiene, splits that no other row can move, one sentence for bad data."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.api import Columns, Examples, FileSource, HubSource, TaskSpec
+from harness.data import TaskData, clean, load_task, split_rows, take_stratified
+from harness.errors import HarnessError, MissingError, UsageError
+from harness.identity import hash_lines
+from harness.suite import read_task
+
+SUFFIXES = ("parquet", "csv", "jsonl")
+
+
+def rows_of(n: int = 60, **columns: Callable[[int], Any]) -> list[dict[str, Any]]:
+    """Rows of two classes with distinct texts."""
+    makers = {"text": lambda i: f"text number {i}", "label": lambda i: "ab"[i % 2], **columns}
+    return [{name: make(row) for name, make in makers.items()} for row in range(n)]
+
+
+def save(rows: Sequence[dict[str, Any]], path: Path) -> Path:
+    """Rows as a file of the kind that its ending says."""
+    frame = pd.DataFrame(rows)
+    if path.suffix == ".parquet":
+        frame.to_parquet(path, index=False)
+    elif path.suffix == ".csv":
+        frame.to_csv(path, index=False)
+    else:
+        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
+    return path
+
+
+def task_file(folder: Path, file: str, columns: str = "{}") -> TaskSpec:
+    """A task as a user writes it."""
+    path = folder / "task.yaml"
+    path.write_text(
+        f"name: toy\nsource: {{file: {file}}}\ncolumns: {columns}\nlicence: CC0\ncitation: none\n", "utf-8"
+    )
+    return read_task(path)
+
+
+def load(
+    folder: Path, rows: Sequence[dict[str, Any]], *, suffix: str = "jsonl", columns: str = "{}"
+) -> TaskData:
+    save(rows, folder / f"data.{suffix}")
+    return load_task(task_file(folder, f"data.{suffix}", columns))
+
+
+def make_examples(
+    texts: Sequence[str],
+    labels: Sequence[str],
+    splits: Sequence[Any] | None = None,
+    groups: Sequence[str | None] | None = None,
+) -> Examples:
+    return Examples(
+        ids=tuple(hash_lines([text, "en"])[:16] for text in texts),
+        inputs=tuple(texts),
+        labels=tuple(labels),
+        splits=tuple(splits or ["train"] * len(texts)),
+        languages=("en",) * len(texts),
+        groups=tuple(groups or [None] * len(texts)),
+    )
+
+
+def split_of(data: TaskData) -> dict[str, str]:
+    return dict(zip(data.examples.inputs, data.examples.splits, strict=True))
+
+
+# ── ids and formats ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_file_format_changes_nothing(tmp_path: Path) -> None:
+    rows = rows_of(40, split=lambda i: "test" if i % 5 == 0 else "train")
+    rows[0]["text"] = 'a "quoted", text\nof two lines, with ümlauts and 漢字'
+    loaded = [load(tmp_path, rows, suffix=suffix) for suffix in SUFFIXES]
+    assert loaded[0].examples == loaded[1].examples == loaded[2].examples
+    assert len({data.fingerprint for data in loaded}) == 1
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize(
+    "text", ["NA", "null", "nan", "None", "007", "1e5", "true", " padded ", "2024-01-01"]
+)
+def test_a_text_that_looks_like_something_else_stays_text(tmp_path: Path, suffix: str, text: str) -> None:
+    rows = rows_of(20, split=lambda i: "test" if i > 12 else "train")
+    rows[3]["text"] = text
+    data = load(tmp_path, rows, suffix=suffix)
+    assert data.hygiene.empty == 0
+    assert data.examples.inputs[3] == text
+    assert data.examples.ids[3] == hash_lines([text, "en"])[:16]
+
+
+def test_a_csv_of_numbers_is_text_and_its_labels_keep_their_zeros(tmp_path: Path) -> None:
+    numbers = rows_of(40, text=lambda i: f"{i:03d}", label=lambda i: ("01", "NA")[i % 2])
+    data = load(tmp_path, numbers, suffix="csv")
+    assert set(data.examples.inputs) == {f"{i:03d}" for i in range(40)}
+    assert data.classes == ("01", "NA")
+
+
+def test_number_labels_are_the_same_classes_in_every_format(tmp_path: Path) -> None:
+    rows = rows_of(40, label=lambda i: i % 3)
+    loaded = [load(tmp_path, rows, suffix=suffix) for suffix in SUFFIXES]
+    assert {data.classes for data in loaded} == {("0", "1", "2")}
+    assert len({data.fingerprint for data in loaded}) == 1
+
+
+def test_ids_and_splits_do_not_depend_on_row_order_or_on_other_rows(tmp_path: Path) -> None:
+    rows = rows_of(80)
+    whole = load(tmp_path, rows)
+    turned = load(tmp_path, rows[::-1])
+    fewer = load(tmp_path, rows[10:70])
+    assert dict(zip(whole.examples.inputs, whole.examples.ids, strict=True)) == dict(
+        zip(turned.examples.inputs, turned.examples.ids, strict=True)
+    )
+    assert split_of(whole) == split_of(turned)
+    assert split_of(fewer).items() <= split_of(whole).items()
+
+
+def test_one_text_in_two_languages_is_two_examples(tmp_path: Path) -> None:
+    rows = [
+        {"text": f"t{i}", "label": "ab"[i % 2], "lang": lang, "split": "test" if i > 6 else "train"}
+        for i in range(10)
+        for lang in ("de", "en")
+    ]
+    data = load(tmp_path, rows, columns="{language: lang}")
+    assert len(set(data.examples.ids)) == 20
+    assert data.hygiene.duplicates == data.hygiene.leaks == 0
+
+
+def test_class_order_does_not_depend_on_row_order(tmp_path: Path) -> None:
+    rows = rows_of(60, label=lambda i: ["zebra", "Apfel", "ant"][i % 3])
+    assert load(tmp_path, rows).classes == load(tmp_path, rows[::-1]).classes == ("Apfel", "ant", "zebra")
+
+
+# ── hygiene ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_every_kind_of_dirt_is_counted_and_removed_exactly(tmp_path: Path) -> None:
+    clean_rows = [
+        {"text": f"clean {i}", "label": "ab"[i % 2], "split": split, "group": f"{split}-{i}"}
+        for split, n in (("train", 20), ("validation", 6), ("test", 10))
+        for i in [len(split) * 100 + j for j in range(n)]
+    ]
+    dirt = [
+        {"text": "", "label": "a", "split": "train", "group": ""},
+        {"text": "  \n", "label": "a", "split": "test", "group": ""},
+        {"text": "two minds", "label": "a", "split": "train", "group": ""},
+        {"text": "two minds", "label": "b", "split": "test", "group": ""},
+        {"text": clean_rows[0]["text"], "label": clean_rows[0]["label"], "split": "train", "group": "x"},
+        {"text": clean_rows[1]["text"], "label": clean_rows[1]["label"], "split": "test", "group": "y"},
+        {"text": clean_rows[2]["text"], "label": clean_rows[2]["label"], "split": "validation", "group": "z"},
+        {"text": clean_rows[21]["text"], "label": clean_rows[21]["label"], "split": "test", "group": "w"},
+        {"text": "a sibling", "label": "a", "split": "test", "group": clean_rows[3]["group"]},
+    ]
+    data = load(tmp_path, [*dirt, *clean_rows], columns="{group: group}")
+    hygiene = data.hygiene
+    assert (hygiene.empty, hygiene.conflicts, hygiene.duplicates, hygiene.leaks) == (2, 2, 1, 4)
+    assert Counter(data.examples.splits) == {"train": 20, "validation": 6, "test": 10}
+    assert set(data.examples.inputs) == {row["text"] for row in clean_rows}
+
+
+def test_rows_without_a_group_are_not_each_others_siblings(tmp_path: Path) -> None:
+    rows = rows_of(40, group=lambda i: "", split=lambda i: "test" if i % 4 == 0 else "train")
+    for suffix in SUFFIXES:
+        data = load(tmp_path, rows, suffix=suffix, columns="{group: group}")
+        assert data.hygiene.leaks == 0
+        assert set(data.examples.groups) == {None}
+
+
+def test_a_sibling_of_a_dropped_duplicate_is_still_a_leak() -> None:
+    given_rows = make_examples(
+        ["same", "same", "sibling", "other"],
+        ["a", "a", "b", "b"],
+        ["train", "train", "test", "test"],
+        ["g1", "g2", "g2", "g3"],
+    )
+    for order in ([0, 1, 2, 3], [1, 0, 2, 3]):
+        kept, hygiene = clean(given_rows.take(order))
+        assert (hygiene.duplicates, hygiene.leaks) == (1, 1)
+        assert set(kept.inputs) == {"same", "other"}
+
+
+SMALL = st.lists(
+    st.tuples(
+        st.sampled_from(["", "p", "q", "r", "s", "t", "u"]),
+        st.sampled_from("ab"),
+        st.sampled_from(["train", "validation", "test"]),
+        st.sampled_from([None, "g", "h"]),
+    ),
+    min_size=1,
+    max_size=25,
+)
+
+
+@given(SMALL)
+def test_nothing_dirty_survives_and_the_counts_add_up(table: list[tuple[str, str, str, str | None]]) -> None:
+    texts, labels, splits, groups = zip(*table, strict=True)
+    kept, hygiene = clean(make_examples(texts, labels, splits, groups))
+    removed = hygiene.empty + hygiene.conflicts + hygiene.duplicates + hygiene.leaks
+    assert len(kept) + removed == len(table)
+    assert len(set(kept.ids)) == len(kept)  # no duplicate, and no text in two splits
+    assert "" not in kept.inputs
+    homes: dict[str, set[str]] = {}
+    for group, split in zip(kept.groups, kept.splits, strict=True):
+        if group is not None:
+            homes.setdefault(group, set()).add(split)
+    assert all(len(home) == 1 for home in homes.values())
+    assert clean(kept)[0] == kept
+
+
+# ── splits ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("name", ["dev", "val", "valid", "validation"])
+def test_official_splits_are_kept_under_any_of_their_names(tmp_path: Path, name: str) -> None:
+    rows = rows_of(40, fold=lambda i: "test" if i < 8 else name if i < 16 else "training")
+    data = load(tmp_path, rows, columns="{split: fold}")
+    assert Counter(data.examples.splits) == {"test": 8, "validation": 8, "train": 24}
+    expected = {"train": 24, "validation": 8, "test": 8}
+    for seed in range(3):
+        found = split_rows(data.examples, seed)
+        assert {split: len(rows) for split, rows in found.items()} == expected
+    assert split_rows(data.examples, 0) == split_rows(data.examples, 7)
+
+
+def test_a_column_called_split_holds_the_splits(tmp_path: Path) -> None:
+    data = load(tmp_path, rows_of(40, split=lambda i: "test" if i < 8 else "train"))
+    assert split_of(data)["text number 3"] == "test"
+    assert Counter(data.examples.splits)["test"] == 8
+
+
+def test_without_official_splits_about_a_fifth_is_test_and_validation_comes_from_training(
+    tmp_path: Path,
+) -> None:
+    data = load(tmp_path, rows_of(2000))
+    found = split_rows(data.examples, 0)
+    assert 0.17 < len(found["test"]) / 2000 < 0.23
+    assert 0.12 < len(found["validation"]) / (2000 - len(found["test"])) < 0.18
+    other = split_rows(data.examples, 1)
+    assert other["test"] == found["test"]
+    assert other["validation"] != found["validation"]
+    assert sorted(other["train"] + other["validation"]) == sorted(found["train"] + found["validation"])
+
+
+TEXTS = st.lists(st.text("abcdefgh ", min_size=1, max_size=6), min_size=2, max_size=60, unique=True)
+
+
+def placed(examples: Examples, seed: int) -> dict[str, str]:
+    from harness.data import _split
+
+    examples, _ = clean(_split(examples))
+    return {examples.inputs[row]: split for split, rows in split_rows(examples, seed).items() for row in rows}
+
+
+@settings(max_examples=60)
+@given(TEXTS, st.data(), st.integers(0, 3))
+def test_no_other_row_can_move_an_example(texts: list[str], draw: st.DataObject, seed: int) -> None:
+    filler = [f"filler {i}" for i in range(40)]  # so that either part has rows to hold out
+    texts = [text for text in texts if text.strip()]
+    some = draw.draw(st.permutations(texts)) if texts else []
+    some = some[: draw.draw(st.integers(0, len(some)))]
+    whole = placed(make_examples([*texts, *filler], ["a"] * (len(texts) + 40)), seed)
+    part = placed(make_examples([*filler, *some], ["a"] * (len(some) + 40)), seed)
+    assert part.items() <= whole.items()
+
+
+@settings(max_examples=60)
+@given(st.lists(st.integers(0, 30), min_size=20, max_size=120), st.integers(0, 3))
+def test_siblings_of_a_group_never_straddle_splits(groups: list[int], seed: int) -> None:
+    filler = [f"f{i}" for i in range(40)]
+    names = [*(f"g{group}" for group in groups), *filler]
+    examples = make_examples([f"text {i}" for i in range(len(names))], ["a"] * len(names), None, names)
+    where = placed(examples, seed)
+    homes: dict[str, set[str]] = {}
+    for text, group in zip(examples.inputs, names, strict=True):
+        homes.setdefault(group, set()).add(where[text])
+    assert len(where) == len(names)  # so nothing leaked either
+    assert all(len(home) == 1 for home in homes.values())
+
+
+@given(st.integers(2, 12), st.integers(0, 20))
+def test_validation_is_never_empty_however_few_the_rows(n: int, seed: int) -> None:
+    texts = [f"{seed} {i}" for i in range(n)]
+    examples = make_examples(texts, ["a"] * n)
+    try:
+        rows = split_rows(examples, seed)
+    except MissingError as error:  # all of two or three rows may fall below the share
+        assert "too few rows" in str(error)
+        return
+    assert rows["validation"]
+    assert rows["train"]
+
+
+def test_training_rows_of_one_group_cannot_be_split() -> None:
+    examples = make_examples(["a", "b", "c"], ["a", "b", "a"], None, ["g"] * 3)
+    with pytest.raises(MissingError, match="too few rows, or groups"):
+        split_rows(examples, 0)
+
+
+# ── limit ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def stratified_table(n: int = 300) -> Examples:
+    labels = ["rare" if i % 50 == 0 else "ab"[i % 2] for i in range(n)]
+    splits = [("train", "train", "train", "validation", "test")[i * 7 % 5] for i in range(n)]
+    return make_examples([f"row {i}" for i in range(n)], labels, splits)
+
+
+def test_a_limit_takes_a_share_of_every_split_and_class_and_at_least_one() -> None:
+    examples = stratified_table()
+    few = take_stratified(examples, 30)
+    strata = set(zip(examples.splits, examples.labels, strict=True))
+    assert set(zip(few.splits, few.labels, strict=True)) == strata
+    assert len(few) <= 30 + len(strata)
+    assert take_stratified(examples, 300) is examples
+
+
+@given(st.integers(1, 300), st.integers(1, 300), st.randoms())
+def test_limits_are_nested_and_depend_on_content_alone(one: int, other: int, random: Any) -> None:
+    examples = stratified_table()
+    order = list(range(len(examples)))
+    random.shuffle(order)
+    small, large = sorted((one, other))
+    fewer, more = take_stratified(examples.take(order), small), take_stratified(examples, large)
+    assert set(fewer.ids) <= set(more.ids)
+    assert set(fewer.ids) == set(take_stratified(examples, small).ids)
+
+
+def test_a_limit_changes_the_fingerprint_and_is_remembered(tmp_path: Path) -> None:
+    save(rows_of(60), tmp_path / "data.jsonl")
+    spec = task_file(tmp_path, "data.jsonl")
+    limited = load_task(spec, limit=20)
+    assert limited.limit == 20
+    assert limited.fingerprint != load_task(spec).fingerprint
+
+
+@pytest.mark.parametrize("column", ["ids", "labels", "splits", "groups", "languages"])
+def test_the_fingerprint_changes_with_every_column(tmp_path: Path, column: str) -> None:
+    data = load(tmp_path, rows_of(20))
+    values = list(getattr(data.examples, column))
+    values[3] = (
+        "test" if column == "splits" and values[3] == "train" else "train" if column == "splits" else "x"
+    )
+    changed = replace(data, examples=replace(data.examples, **{column: tuple(values)}))
+    assert changed.fingerprint != data.fingerprint
+
+
+# ── bad data: one sentence each ──────────────────────────────────────────────────────────────────────────
+
+GOOD = rows_of(20, split=lambda i: "test" if i > 12 else "train")
+
+
+def with_row(**changes: Any) -> list[dict[str, Any]]:
+    return [*GOOD, {**GOOD[0], "text": "one more", **changes}]
+
+
+BAD = {
+    "no_text_column": ([{"txt": "a", "label": "b"}], "has no column 'text'; it has: label, txt"),
+    "no_label_column": ([{"text": "a"}], "has no column 'label'; it has: text"),
+    "no_label": (with_row(label=None), "row 20 has no label"),
+    "empty_label": (with_row(label=""), "row 20 has no label"),
+    "one_class": ([{**row, "label": "a"} for row in GOOD], "has one class only: 'a'"),
+    "no_test_rows": ([{**row, "split": "validation"} for row in GOOD], "has no train rows"),
+    "test_rows_only": ([{**row, "split": "test"} for row in GOOD], "has no train rows"),
+    "label_only_in_test": (with_row(label="c", split="test"), "has the label 'c' outside training only"),
+    "unknown_split": (with_row(split="holdout"), "has a split 'holdout', which is none of train"),
+    "no_split": (with_row(split=None), "has a split 'None', which is none of train"),
+}
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
+@pytest.mark.parametrize("fault", BAD)
+def test_bad_data_is_one_sentence(tmp_path: Path, fault: str, suffix: str) -> None:
+    rows, message = BAD[fault]
+    with pytest.raises(MissingError) as caught:
+        load(tmp_path, rows, suffix=suffix)
+    assert message in str(caught.value)
+    assert str(caught.value).startswith("task 'toy' ")
+    assert "\n" not in str(caught.value)
+
+
+def test_all_training_rows_without_a_test_row_is_no_test_rows(tmp_path: Path) -> None:
+    rows = [{"text": "only", "label": "a"}, {"text": "two", "label": "b"}]
+    with pytest.raises(MissingError, match="task 'toy' has"):
+        load(tmp_path, rows)
+
+
+def test_a_nan_label_in_parquet_is_no_label(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.table({"text": ["a", "b"], "label": pa.array([1.0, float("nan")])})
+    pq.write_table(table, tmp_path / "data.parquet")
+    with pytest.raises(MissingError, match="row 1 has no label"):
+        load_task(task_file(tmp_path, "data.parquet"))
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
+def test_a_number_where_text_should_be_is_refused(tmp_path: Path, suffix: str) -> None:
+    with pytest.raises(MissingError, match="row 0: the input is int, not text"):
+        load(tmp_path, rows_of(20, text=lambda i: i), suffix=suffix)
+
+
+def test_a_split_column_that_is_not_there_is_not_passed_over(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match="has no column 'fold'"):
+        load(tmp_path, rows_of(20), columns="{split: fold}")
+
+
+def break_bytes(path: Path) -> None:
+    path.write_bytes(b"text,label\n\xff\xfe\x80broken,a\nfine,b\n")
+
+
+def truncate(path: Path) -> None:
+    pd.DataFrame(rows_of(50)).to_parquet(path)
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+BROKEN: dict[str, tuple[str, Callable[[Path], Any], str]] = {
+    "csv_not_utf8": ("data.csv", break_bytes, "cannot be read as csv"),
+    "truncated_parquet": ("data.parquet", truncate, "cannot be read as parquet"),
+    "jsonl_not_json": ("data.jsonl", lambda path: path.write_text("{'text': 1}\n"), "cannot be read as json"),
+    "empty_csv": ("data.csv", lambda path: path.write_text(""), "cannot be read as csv"),
+    "csv_with_a_head_only": ("data.csv", lambda path: path.write_text("text,label\n"), "has no rows"),
+    "ragged_csv": (
+        "data.csv",
+        lambda path: path.write_text("text,label\na,b\na,b,c,d\n"),
+        "cannot be read as csv",
+    ),
+    "empty_jsonl": ("data.jsonl", lambda path: path.write_text(""), "task 'toy'"),
+    "empty_parquet": ("data.parquet", lambda path: path.write_bytes(b""), "cannot be read as parquet"),
+    "parquet_without_rows": (
+        "data.parquet",
+        lambda path: pd.DataFrame({"text": [], "label": []}).to_parquet(path),
+        "task 'toy'",
+    ),
+    "absent": ("data.csv", lambda path: None, "there is no file"),
+    "folder": ("data.csv", lambda path: path.mkdir(), "there is no file"),
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_a_broken_file_is_one_sentence(tmp_path: Path, fault: str, capfd: pytest.CaptureFixture[str]) -> None:
+    name, break_it, message = BROKEN[fault]
+    break_it(tmp_path / name)
+    with pytest.raises(MissingError) as caught:
+        load_task(task_file(tmp_path, name))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "Failed" not in capfd.readouterr().err
+
+
+def test_an_unknown_file_ending_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "data.xlsx").write_bytes(b"")
+    with pytest.raises(UsageError, match=r"data\.xlsx' is none of \.parquet, \.csv, \.jsonl"):
+        load_task(task_file(tmp_path, "data.xlsx"))
+
+
+# ── where data comes from ────────────────────────────────────────────────────────────────────────────────
+
+
+def spec_of(source: Any = None, **fields: Any) -> TaskSpec:
+    return TaskSpec(
+        name="toy",
+        version=1,
+        summary="",
+        source=source,
+        languages=("en",),
+        licence="CC0",
+        citation="",
+        **fields,
+    )
+
+
+def test_the_mirror_comes_before_the_source(tmp_path: Path) -> None:
+    (tmp_path / "mirror" / "toy").mkdir(parents=True)
+    save(rows_of(30), tmp_path / "mirror" / "toy" / "data.parquet")
+    own = save(rows_of(20), tmp_path / "own.jsonl")
+    spec = spec_of(FileSource(file=own))
+    assert len(load_task(spec).examples) == 20
+    assert len(load_task(spec, data_dir=tmp_path / "mirror").examples) == 30
+    assert len(load_task(replace(spec, mirror="elsewhere"), data_dir=tmp_path / "mirror").examples) == 20
+
+
+def test_a_task_of_the_mirror_alone_says_how_to_give_it(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match="--data-dir or HARNESS_DATA_DIR"):
+        load_task(spec_of())
+    with pytest.raises(MissingError, match=r"there is no '.*toy/data\.parquet'"):
+        load_task(spec_of(), data_dir=tmp_path)
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Path:
+    """A dataset as it stands on the hub, in a local folder: three splits, class names in its card."""
+    folder = tmp_path / "hub"
+    (folder / "data").mkdir(parents=True)
+    for split, start, n in (("train", 0, 30), ("validation", 30, 8), ("test", 38, 10)):
+        rows = [{"body": f"text {i}", "label": i % 2} for i in range(start, start + n)]
+        save(rows, folder / "data" / f"{split}-00000-of-00001.parquet")
+    (folder / "README.md").write_text(
+        "---\ndataset_info:\n  features:\n  - name: body\n    dtype: string\n  - name: label\n"
+        "    dtype:\n      class_label:\n        names:\n          '0': ham\n          '1': spam\n---\n",
+        "utf-8",
+    )
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _datasets_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "datasets-cache")
+
+
+def hub_spec(folder: Path | str, columns: Columns) -> TaskSpec:
+    return spec_of(HubSource(hub=str(folder), revision="0" * 40, columns=columns))
+
+
+def test_a_hub_dataset_brings_its_splits_and_class_names(hub: Path) -> None:
+    data = load_task(hub_spec(hub, Columns(input="body")))
+    assert data.classes == ("ham", "spam")
+    assert Counter(data.examples.splits) == {"train": 30, "validation": 8, "test": 10}
+    assert split_of(data)["text 38"] == "test"
+    assert dict(zip(data.examples.inputs, data.examples.labels, strict=True))["text 3"] == "spam"
+
+
+def test_an_undivided_hub_dataset_is_split_by_hash(hub: Path) -> None:
+    data = load_task(hub_spec(hub, Columns(input="body", split=None)))
+    assert set(data.examples.splits) == {"train", "test"}
+    assert split_of(data).keys() == {f"text {i}" for i in range(48)}
+
+
+def test_a_hub_task_file_takes_the_official_splits_unasked(hub: Path, tmp_path: Path) -> None:
+    path = tmp_path / "task.yaml"
+    path.write_text(
+        f"name: toy\nsource: {{hub: '{hub}', revision: abc}}\ncolumns: {{input: body}}\n"
+        "licence: CC0\ncitation: none\n"
+    )
+    assert Counter(load_task(read_task(path)).examples.splits)["test"] == 10
+
+
+def test_a_withheld_label_of_the_hub_is_no_label(hub: Path) -> None:
+    withheld = [{"body": f"text {i}", "label": -1} for i in range(38, 48)]
+    save(withheld, hub / "data" / "test-00000-of-00001.parquet")
+    with pytest.raises(MissingError, match="row 38 has no label"):
+        load_task(hub_spec(hub, Columns(input="body")))
+
+
+def test_a_hub_dataset_that_cannot_be_had_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(MissingError) as caught:
+        load_task(hub_spec("nobody/no-such-dataset", Columns()))
+    error: HarnessError = caught.value
+    assert "'nobody/no-such-dataset' cannot be loaded from the hub or its local cache" in str(error)
+    assert "--data-dir" in str(error)
+    assert error.exit_code == 3

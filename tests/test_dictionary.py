@@ -1,0 +1,179 @@
+"""The canonical dictionary against plain numpy, and what it refuses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness import MissingError
+from harness.dictionary import Dictionary, slices_of
+
+Array = np.ndarray[Any, Any]
+
+D_IN, WIDTH, TOKENS = 6, 37, 50
+
+
+def draw(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def make(activation: str, **changed: Any) -> Dictionary:
+    parameters: dict[str, Any] = {
+        "W_enc": draw(D_IN, WIDTH),
+        "b_enc": draw(WIDTH, seed=1),
+        "threshold": draw(WIDTH, seed=2) if activation == "jumprelu" else None,
+        "k": 5 if activation == "topk" else None,
+    }
+    return Dictionary(name="toy", width=WIDTH, activation=activation, **{**parameters, **changed})  # type: ignore[arg-type]
+
+
+def before(dictionary: Dictionary, x: torch.Tensor) -> Array:
+    """Pre-activations by numpy in float64."""
+    assert dictionary.W_enc is not None and dictionary.b_enc is not None
+    inputs = x.double().numpy()
+    if dictionary.subtract is not None:
+        inputs = inputs - dictionary.subtract.double().numpy()
+    product: Array = inputs @ dictionary.W_enc.double().numpy() + dictionary.b_enc.double().numpy()
+    return product
+
+
+def top(values: Array, k: int) -> Array:
+    """The k largest of each row, ties to the lowest column, the rest zero; then ReLU."""
+    kept = np.argsort(-values, axis=1, kind="stable")[:, :k]
+    codes = np.zeros_like(values)
+    np.put_along_axis(codes, kept, np.take_along_axis(values, kept, axis=1), axis=1)
+    return np.maximum(codes, 0)
+
+
+SUBTRACT = [None, draw(D_IN, seed=4)]
+
+
+@pytest.mark.parametrize("subtract", SUBTRACT, ids=["raw", "subtract"])
+def test_relu_is_relu(subtract: torch.Tensor | None) -> None:
+    dictionary, x = make("relu", subtract=subtract), draw(TOKENS, D_IN, seed=3)
+    wanted = np.maximum(before(dictionary, x), 0)
+    np.testing.assert_allclose(dictionary.encode(x), wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("subtract", SUBTRACT, ids=["raw", "subtract"])
+def test_jumprelu_is_relu_above_the_threshold(subtract: torch.Tensor | None) -> None:
+    dictionary, x = make("jumprelu", subtract=subtract), draw(TOKENS, D_IN, seed=3)
+    assert dictionary.threshold is not None and bool((dictionary.threshold < 0).any())
+    pre, threshold = before(dictionary, x), dictionary.threshold.double().numpy()
+    wanted = np.maximum(pre, 0) * (pre > threshold)
+    assert (abs(pre - threshold) > 1e-5).all()
+    np.testing.assert_allclose(dictionary.encode(x), wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_a_value_equal_to_its_threshold_does_not_fire() -> None:
+    dictionary = Dictionary(
+        name="toy",
+        width=2,
+        activation="jumprelu",
+        W_enc=torch.ones(1, 2),
+        b_enc=torch.zeros(2),
+        threshold=torch.tensor([1.0, 0.0]),
+    )
+    assert dictionary.encode(torch.tensor([[1.0], [1.5], [0.0]])).tolist() == [[0, 1], [1.5, 1.5], [0, 0]]
+
+
+@pytest.mark.parametrize("k", [1, 5, WIDTH])
+def test_topk_keeps_the_k_largest(k: int) -> None:
+    dictionary, x = make("topk", k=k), draw(TOKENS, D_IN, seed=3)
+    np.testing.assert_allclose(dictionary.encode(x), top(before(dictionary, x), k), rtol=1e-5, atol=1e-5)
+
+
+@given(
+    values=st.lists(st.lists(st.integers(-2, 3), min_size=9, max_size=9), min_size=1, max_size=6),
+    k=st.integers(1, 9),
+    size=st.integers(1, 9),
+)
+@settings(max_examples=150, deadline=None)
+def test_topk_gives_ties_to_the_lowest_feature_in_any_slices(
+    values: list[list[int]], k: int, size: int
+) -> None:
+    x = torch.tensor(values, dtype=torch.float32)
+    dictionary = Dictionary(
+        name="toy", width=9, activation="topk", W_enc=torch.eye(9), b_enc=torch.zeros(9), k=k
+    )
+    parts = list(dictionary.slices(x, size))
+    assert [start for start, _ in parts] == list(range(0, 9, size))
+    np.testing.assert_array_equal(torch.cat([part for _, part in parts], 1), top(x.numpy(), k))
+
+
+@pytest.mark.parametrize("activation", ["relu", "jumprelu", "topk", "identity"])
+@pytest.mark.parametrize("size", [1, 4, WIDTH, 100])
+def test_slices_are_the_whole(activation: str, size: int) -> None:
+    x = draw(TOKENS, D_IN, seed=3)
+    dictionary = (
+        Dictionary(name="hidden", width=D_IN, activation="identity")
+        if activation == "identity"
+        else make(activation)
+    )
+    parts = list(slices_of(dictionary, x, size))
+    assert all(part.shape[1] <= size for _, part in parts)
+    torch.testing.assert_close(torch.cat([part for _, part in parts], 1), dictionary.encode(x))
+
+
+@pytest.mark.parametrize("activation", ["relu", "jumprelu", "topk", "identity"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_activations_are_encoded_in_float32(activation: str, dtype: torch.dtype) -> None:
+    x = draw(TOKENS, D_IN, seed=3).to(dtype)
+    dictionary = (
+        Dictionary(name="hidden", width=D_IN, activation="identity")
+        if activation == "identity"
+        else make(activation)
+    )
+    codes = dictionary.encode(x)
+    assert codes.dtype == torch.float32
+    torch.testing.assert_close(codes, dictionary.encode(x.float()))
+
+
+def test_encoding_leaves_the_activations_as_they_are() -> None:
+    x = draw(TOKENS, D_IN, seed=3)
+    for dictionary in (make("relu"), make("jumprelu", subtract=draw(D_IN)), make("topk")):
+        copy = x.clone()
+        dictionary.encode(x)
+        assert torch.equal(x, copy)
+
+
+def test_no_tokens_give_no_rows() -> None:
+    for activation in ("relu", "jumprelu", "topk"):
+        assert make(activation).encode(torch.empty(0, D_IN)).shape == (0, WIDTH)
+
+
+@pytest.mark.parametrize(
+    ("activation", "changed", "problem"),
+    [
+        ("relu", {"W_enc": None}, "needs a two-dimensional W_enc, and b_enc"),
+        ("relu", {"b_enc": None}, "needs a two-dimensional W_enc, and b_enc"),
+        ("relu", {"W_enc": draw(WIDTH)}, "needs a two-dimensional W_enc, and b_enc"),
+        ("relu", {"W_enc": draw(WIDTH, D_IN)}, r"W_enc is \[37, 6\], not \[37, 37\]"),
+        ("relu", {"b_enc": draw(WIDTH - 1)}, r"b_enc is \[36\], not \[37\]"),
+        ("relu", {"subtract": draw(WIDTH)}, r"subtract is \[37\], not \[6\]"),
+        ("relu", {"W_dec": draw(D_IN, WIDTH)}, r"W_dec is \[6, 37\], not \[37, 6\]"),
+        ("relu", {"b_dec": draw(WIDTH)}, r"b_dec is \[37\], not \[6\]"),
+        ("jumprelu", {"threshold": draw(1)}, r"threshold is \[1\], not \[37\]"),
+        ("jumprelu", {"threshold": None}, "has no threshold for its JumpReLU"),
+        (
+            "relu",
+            {"W_enc": torch.full((D_IN, WIDTH), float("nan"))},
+            "W_enc holds values that are not finite",
+        ),
+        ("relu", {"b_enc": torch.full((WIDTH,), float("inf"))}, "b_enc holds values that are not finite"),
+        ("topk", {"k": None}, "k=None is not between 1 and 37"),
+        ("topk", {"k": 0}, "k=0 is not between 1 and 37"),
+        ("topk", {"k": WIDTH + 1}, "k=38 is not between 1 and 37"),
+    ],
+)
+def test_parameters_that_cannot_be_are_refused_in_one_sentence(
+    activation: str, changed: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(MissingError, match=problem) as caught:
+        make(activation, **changed)
+    assert "dictionary 'toy'" in str(caught.value) and "\n" not in str(caught.value)

@@ -1,0 +1,96 @@
+"""Poolings and transforms against plain numpy."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from scipy import sparse
+
+import harness
+from harness import UsageError
+from harness.registry import Registry
+
+Array = np.ndarray[Any, Any]
+
+ORACLES: dict[str, Any] = {
+    "max": lambda x: x.max(axis=0),
+    "mean": lambda x: x.mean(axis=0),
+    "sum": lambda x: x.sum(axis=0),
+    "last": lambda x: x[-1],
+    "count": lambda x: (x > 0).sum(axis=0),
+    "count(t=1.5)": lambda x: (x > 1.5).sum(axis=0),
+    "count(t=-2)": lambda x: (x > -2).sum(axis=0),
+}
+
+
+@pytest.fixture(scope="module")
+def registry() -> Registry:
+    return harness.open(device="cpu").registry
+
+
+def make(registry: Registry, kind: str, reference: str) -> Any:
+    return registry.choose(kind, reference).make()
+
+
+@pytest.mark.parametrize("pooling", ORACLES)
+@given(
+    lengths=st.lists(st.integers(1, 7), min_size=1, max_size=6),
+    width=st.integers(1, 4),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=20, deadline=None)
+def test_a_pooling_sees_each_examples_tokens_and_no_others(
+    registry: Registry, pooling: str, lengths: list[int], width: int, seed: int
+) -> None:
+    values = (np.random.default_rng(seed).standard_normal((sum(lengths), width)) * 3).astype(np.float32)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    given_values = torch.from_numpy(values.copy())
+    got = make(registry, "poolings", pooling)(given_values, torch.from_numpy(offsets))
+    parts = [values[start:stop].astype(np.float64) for start, stop in itertools.pairwise(offsets)]
+    np.testing.assert_allclose(got, [ORACLES[pooling](part) for part in parts], rtol=1e-5, atol=1e-5)
+    assert got.dtype == torch.float32
+    assert np.array_equal(given_values, values), "slices are shared between poolings"
+
+
+def test_the_maximum_of_negative_values_is_negative(registry: Registry) -> None:
+    values = torch.tensor([[-3.0], [-1.0], [-7.0]])
+    assert make(registry, "poolings", "max")(values, torch.tensor([0, 2, 3])).tolist() == [[-1.0], [-7.0]]
+
+
+def test_a_count_needs_a_number_and_no_pooling_takes_another_parameter(registry: Registry) -> None:
+    with pytest.raises(UsageError, match=r"pooling 'count' .* cannot be made"):
+        make(registry, "poolings", "count(t=much)")
+    with pytest.raises(UsageError, match="has no parameter 'n'; it takes: t"):
+        make(registry, "poolings", "count(n=1)")
+    with pytest.raises(UsageError, match=r"pooling 'max' .* has no parameter 't'; it takes none"):
+        make(registry, "poolings", "max(t=0)")
+
+
+floats = st.floats(-3, 3, width=32) | st.just(0.0)
+
+
+@given(
+    matrix=arrays.arrays(np.float32, st.tuples(st.integers(1, 5), st.integers(1, 5)), elements=floats),
+    t=st.sampled_from([0, 0.0, 1.25, -1]),
+)
+@settings(deadline=None)
+def test_binarize_is_one_above_t_dense_or_sparse(registry: Registry, matrix: Array, t: float) -> None:
+    transform = make(registry, "transforms", f"binarize(t={t})")
+    for X in (matrix, sparse.csr_array(matrix)):
+        got = transform.fit(X, np.zeros(len(matrix))).transform(X)
+        kept = got.toarray() if sparse.issparse(got) else got
+        np.testing.assert_array_equal(kept, (matrix > t).astype(np.float32))
+        assert kept.dtype == np.float32
+        assert sparse.issparse(got) == (sparse.issparse(X) and t >= 0)
+
+
+def test_none_changes_nothing(registry: Registry) -> None:
+    X = np.eye(3)
+    assert make(registry, "transforms", "none").fit(X, np.zeros(3)).transform(X) is X

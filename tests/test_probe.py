@@ -1,0 +1,323 @@
+"""A matrix and labels in, test predictions out: the same choice as a plain loop, and never a look at test rows."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import f1_score
+
+from harness.api import ClassifierSpec, Examples, TransformSpec
+from harness.data import split_rows
+from harness.probe import Outcome, Rows, grid_points, make_rows, probe
+from harness.registry import Choice, Registry
+from harness.session import open_registry
+from harness.stats import bootstrap_weights
+
+GRID = (0.1, 1.0, 10.0, 100.0, 1000.0)
+
+
+@pytest.fixture(scope="module")
+def registry() -> Registry:
+    return open_registry()
+
+
+class Unchanged:
+    def fit(self, X: Any, y: Any) -> Unchanged:
+        return self
+
+    def transform(self, X: Any) -> Any:
+        return X
+
+
+def choice(
+    make: Callable[..., Any], grid: Mapping[str, tuple[Any, ...]] | None = None, **given: Any
+) -> Choice:
+    """A classifier of a test."""
+    spec = ClassifierSpec(name="toy", summary="", make=make, grid=grid or {})
+    return Choice(
+        kind="classifiers",
+        name="toy",
+        spec=spec,
+        plugin="test",
+        distribution="test 1",
+        parameters=given,
+        given=given,
+    )
+
+
+UNCHANGED = Choice(
+    kind="transforms",
+    name="none",
+    spec=TransformSpec(name="none", summary="", make=Unchanged),
+    plugin="test",
+    distribution="test 1",
+    parameters={},
+    given={},
+)
+
+
+def table(seed: int = 0, n: int = 240, width: int = 12, n_classes: int = 3) -> tuple[Any, Rows]:
+    """A learnable matrix and its rows, a fifth of them test, a fifth validation."""
+    random = np.random.default_rng(seed)
+    y = random.integers(n_classes, size=n)
+    X = random.normal(size=(n, width)) + 0.9 * np.eye(n_classes, width)[y]
+    order = random.permutation(n)
+    test = order[: n // 5]
+    rows = Rows(
+        y=y,
+        classes=tuple("abcdefgh"[:n_classes]),
+        train=order[2 * (n // 5) :],
+        validation=order[n // 5 : 2 * (n // 5)],
+        test=test,
+        weights=bootstrap_weights(y[test], resamples=20, seed=0),
+    )
+    return X.astype(np.float32), rows
+
+
+def plain_loop(X: Any, rows: Rows) -> tuple[float, float, float]:
+    """scikit-learn by itself: the C chosen on validation, its validation and its test macro-F1."""
+    scale = np.sqrt((X[rows.train].astype(float) ** 2).sum() / len(rows.train))
+    best: tuple[float, float, float] | None = None
+    for C in GRID:
+        model = LogisticRegression(C=C, tol=1e-8, max_iter=9999).fit(
+            X[rows.train] / scale, rows.y[rows.train]
+        )
+        found = f1_score(rows.y[rows.validation], model.predict(X[rows.validation] / scale), average="macro")
+        if best is None or found > best[1]:
+            test = f1_score(rows.y[rows.test], model.predict(X[rows.test] / scale), average="macro")
+            best = (C, found, test)
+    assert best is not None
+    return best
+
+
+@pytest.mark.parametrize("kind", ["dense", "csr"])
+@pytest.mark.parametrize("seed", range(3))
+def test_logreg_is_a_plain_scikit_learn_loop(registry: Registry, kind: str, seed: int) -> None:
+    X, rows = table(seed)
+    C, validation, test = plain_loop(X, rows)
+    matrix = X if kind == "dense" else sparse.csr_array(X)
+    outcome = probe(
+        matrix, rows, transform=UNCHANGED, classifier=registry.choose("classifiers", "logreg"), seed=0
+    )
+    assert outcome.parameters["C"] == C
+    assert outcome.validation["macro_f1"] == pytest.approx(validation, abs=1e-12)
+    assert outcome.metrics["macro_f1"].value == pytest.approx(test, abs=1e-12)
+    assert outcome.n_features == 12
+    assert outcome.scores.shape == (len(rows.test), 3)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 50), st.randoms())
+def test_the_labels_of_the_test_rows_change_no_choice(registry: Registry, seed: int, random: Any) -> None:
+    X, rows = table(seed, n=120)
+    y = rows.y.copy()
+    shuffled = list(y[rows.test])
+    random.shuffle(shuffled)
+    y[rows.test] = shuffled
+    other = Rows(**{**{name: getattr(rows, name) for name in rows.__dataclass_fields__}, "y": y})
+    classifier = registry.choose("classifiers", "logreg")
+    one, two = (probe(X, each, transform=UNCHANGED, classifier=classifier, seed=0) for each in (rows, other))
+    assert one.parameters == two.parameters
+    assert one.validation == two.validation
+    np.testing.assert_array_equal(one.scores, two.scores)
+
+
+class Watched(np.ndarray):
+    """An array that writes down which of its rows are asked for."""
+
+    seen: list[Any]
+
+    def __getitem__(self, key: Any) -> Any:
+        self.seen.append(np.atleast_1d(np.asarray(key)))
+        return np.asarray(self)[key]
+
+
+def test_test_labels_are_read_once_and_after_the_last_fit() -> None:
+    X, rows = table()
+    y = rows.y.view(Watched)
+    y.seen = []
+    log: list[str] = []
+
+    def asked() -> bool:
+        return any(np.intersect1d(key, rows.test).size for key in y.seen)
+
+    class Spy(LogisticRegression):
+        def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
+            log.append("too late" if asked() else "fit")
+            assert len(X) == len(rows.train)
+            return super().fit(X, y)
+
+        def predict_proba(self, X: Any) -> Any:
+            log.append("too late" if asked() else f"predict {len(X)}")
+            return super().predict_proba(X)
+
+    watched = Rows(**{**{name: getattr(rows, name) for name in rows.__dataclass_fields__}, "y": y})
+    probe(
+        X,
+        watched,
+        transform=UNCHANGED,
+        classifier=choice(lambda C: Spy(C=C), {"C": (1.0, 10.0)}),
+        seed=0,
+    )
+    one = ["fit", f"predict {len(rows.validation)}"]
+    assert log == [*one, *one, f"predict {len(rows.test)}"]
+    assert sum(bool(np.intersect1d(key, rows.test).size) for key in y.seen) == 1
+
+
+def test_a_transform_is_fitted_on_training_rows_only() -> None:
+    X, rows = table()
+    given_rows: list[Any] = []
+
+    class Spy(Unchanged):
+        def fit(self, X: Any, y: Any) -> Unchanged:
+            given_rows.append((np.array(X), np.array(y)))
+            return self
+
+    transform = Choice(
+        kind="transforms",
+        name="spy",
+        spec=TransformSpec(name="spy", summary="", make=Spy),
+        plugin="test",
+        distribution="test 1",
+        parameters={},
+        given={},
+    )
+    probe(X, rows, transform=transform, classifier=choice(lambda: LogisticRegression()), seed=0)
+    ((matrix, y),) = given_rows
+    np.testing.assert_array_equal(matrix, X[rows.train])
+    np.testing.assert_array_equal(y, rows.y[rows.train])
+
+
+def test_of_equal_grid_points_the_first_is_kept() -> None:
+    X, rows = table()
+    outcome = probe(
+        X,
+        rows,
+        transform=UNCHANGED,
+        classifier=choice(lambda number: LogisticRegression(), {"number": (3, 1, 2)}),
+        seed=0,
+    )
+    assert outcome.parameters == {"number": 3}
+
+
+def test_a_parameter_that_the_suite_fixes_is_not_searched(registry: Registry) -> None:
+    assert [point["C"] for point in grid_points(registry.choose("classifiers", "logreg"))] == list(GRID)
+    fixed = registry.choose("classifiers", {"name": "logreg", "C": 3.0})
+    assert list(grid_points(fixed)) == [{}]
+    X, rows = table()
+    assert probe(X, rows, transform=UNCHANGED, classifier=fixed, seed=0).parameters["C"] == 3.0
+
+
+def test_a_fit_that_did_not_converge_is_flagged(registry: Registry) -> None:
+    X, rows = table()
+    logreg = registry.choose("classifiers", {"name": "logreg", "C": 1000.0, "max_iter": 1})
+    assert probe(X, rows, transform=UNCHANGED, classifier=logreg, seed=0).flags == ("unconverged",)
+    enough = registry.choose("classifiers", {"name": "logreg", "C": 1.0})
+    assert probe(X, rows, transform=UNCHANGED, classifier=enough, seed=0).flags == ()
+
+
+def test_only_the_chosen_fit_can_be_flagged() -> None:
+    class Warns(LogisticRegression):
+        def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
+            if self.C < 1e-6:
+                warnings.warn("no luck", ConvergenceWarning)
+            return super().fit(X, y)
+
+    X, rows = table()
+    toy = choice(lambda C: Warns(C=C), {"C": (1e-9, 10.0)})
+    outcome = probe(X, rows, transform=UNCHANGED, classifier=toy, seed=0)
+    assert outcome.parameters == {"C": 10.0}
+    assert outcome.flags == ()
+
+
+class Drawn:
+    """Scores drawn from its seed."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def fit(self, X: Any, y: Any) -> Drawn:
+        self.n_classes = int(y.max()) + 1
+        return self
+
+    def predict_proba(self, X: Any) -> Any:
+        return np.random.default_rng(self.seed).random((X.shape[0], self.n_classes))
+
+
+def test_a_classifier_that_takes_a_seed_gets_that_of_the_cell() -> None:
+    def scores(seed: int) -> Any:
+        X, rows = table()
+        return probe(
+            X, rows, transform=UNCHANGED, classifier=choice(lambda *, seed: Drawn(seed)), seed=seed
+        ).scores
+
+    np.testing.assert_array_equal(scores(1), scores(1))
+    assert not np.array_equal(scores(1), scores(2))
+
+
+def outcome_without(missing: int) -> tuple[Outcome, Rows]:
+    """Training rows that lack a class which validation and test rows have."""
+    X, rows = table()
+    train = rows.train[rows.y[rows.train] != missing]
+    fewer = Rows(**{**{name: getattr(rows, name) for name in rows.__dataclass_fields__}, "train": train})
+    toy = choice(lambda: LogisticRegression())
+    return probe(X, fewer, transform=UNCHANGED, classifier=toy, seed=0), fewer
+
+
+@pytest.mark.parametrize("missing", [0, 1, 2])
+def test_a_class_without_training_rows_shifts_no_other_class(missing: int) -> None:
+    outcome, rows = outcome_without(missing)
+    assert outcome.scores.shape == (len(rows.test), 3)
+    assert missing not in outcome.predicted
+    y = rows.y[rows.test]
+    others = y != missing
+    assert np.mean(outcome.predicted[others] == y[others]) > 0.6
+    assert outcome.metrics["macro_f1"].value == pytest.approx(
+        f1_score(y, outcome.predicted, average="macro", labels=[0, 1, 2], zero_division=0)
+    )
+
+
+def test_scores_of_a_wrong_shape_are_refused() -> None:
+    class Narrow(Drawn):
+        def predict_proba(self, X: Any) -> Any:
+            return super().predict_proba(X)[:, :2]
+
+    X, rows = table()
+    with pytest.raises(ValueError, match=r"scores have shape \(48, 2\), not \(48, 3\)"):
+        probe(X, rows, transform=UNCHANGED, classifier=choice(lambda: Narrow(0)), seed=0)
+
+
+def test_scores_that_are_not_finite_are_refused() -> None:
+    class NotANumber(Drawn):
+        def predict_proba(self, X: Any) -> Any:
+            return np.full((X.shape[0], self.n_classes), np.nan)
+
+    X, rows = table()
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        probe(X, rows, transform=UNCHANGED, classifier=choice(lambda: NotANumber(0)), seed=0)
+
+
+def test_test_rows_are_in_the_order_of_their_ids_whatever_the_row_order() -> None:
+    n = 40
+    examples = Examples(
+        ids=tuple(f"{(i * 17) % n:03d}" for i in range(n)),
+        inputs=tuple(map(str, range(n))),
+        labels=tuple("ab"[(i * 17) % n % 2] for i in range(n)),
+        splits=tuple("test" if (i * 17) % n < 15 else "train" for i in range(n)),
+        languages=("en",) * n,
+        groups=(None,) * n,
+    )
+    turned = examples.take(range(n - 1, -1, -1))
+    one, two = (make_rows(each, "ab", split_rows(each, 0), seed=5) for each in (examples, turned))
+    assert [examples.ids[row] for row in one.test] == [turned.ids[row] for row in two.test]
+    np.testing.assert_array_equal(one.weights, two.weights)
+    np.testing.assert_array_equal(one.y[one.test], two.y[two.test])

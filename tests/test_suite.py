@@ -1,0 +1,307 @@
+"""YAML in, a suite out: short spellings, overrides, and a sentence with the line for every fault."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from harness import FileSource, HarnessError, HubSource, MissingError, UsageError
+from harness.session import open_registry
+from harness.suite import read_suite, read_task
+
+SUITE = """\
+name: toy
+version: 2
+tasks: [sms_spam, {name: banking77, limit: 4000}]
+models:
+  - {ref: minigemma-m, sites: [resid_post.25%, resid_post.50%]}
+  - {ref: google/gemma-2-2b, sites: "resid_post.[5,12,19]", dtype: bfloat16}
+representations: [hidden, "gemma-scope[width=16k,l0=~100]"]
+poolings: [max, {name: topn_count, n: 20}]
+transforms: [none]
+classifiers: [logreg]
+seeds: 3
+"""
+
+TASK = """\
+name: my_task
+version: 1
+source: {file: data.parquet}
+columns: {input: text, label: label, split: split, language: lang, group: templ_id}
+languages: [en]
+licence: CC BY 4.0
+citation: nobody
+"""
+
+
+@pytest.fixture
+def suite(write):
+    """The path of the suite above."""
+    return write("toy.yaml", SUITE)
+
+
+def refusal(read, *arguments, **overrides):
+    """The sentence of the HarnessError that reading ends in."""
+    with pytest.raises(HarnessError) as refused:
+        read(*arguments, **overrides)
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+# ── spellings ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_suite_of_SCHEMAS_is_read(suite):
+    read = read_suite(suite)
+    assert [(task.name, task.limit) for task in read.tasks] == [("sms_spam", None), ("banking77", 4000)]
+    assert read.models[0].sites == ("resid_post.25%", "resid_post.50%")
+    assert read.models[1].sites == ("resid_post.[5,12,19]",)
+    assert read.models[1].parameters == {"dtype": "bfloat16"}
+    assert read.representations == ("hidden", "gemma-scope[width=16k,l0=~100]")
+    assert read.poolings == ("max", {"name": "topn_count", "n": 20})
+    assert read.seeds == (0, 1, 2)
+    assert read.version == 2
+
+
+def test_short_and_long_spellings_are_the_same_suite(write):
+    short = "tasks: [a]\nmodels: [m]\nrepresentations: [hidden]\nseeds: 2\n"
+    long = (
+        "tasks: [{name: a}]\nmodels: [{ref: m, sites: [resid_post.50%]}]\nrepresentations: [hidden]\n"
+        "poolings: [mean]\ntransforms: [none]\nclassifiers: [logreg]\nseeds: [0, 1]\nversion: 1\n"
+    )
+    first, second = (
+        read_suite(write(f"{number}.yaml", f"name: toy\n{text}")) for number, text in enumerate((short, long))
+    )
+    assert first == second
+
+
+@pytest.mark.parametrize("name", ["quickstart", "general-text", "safety-text"])
+def test_the_built_in_suites_are_sound(name):
+    registry = open_registry()
+    read = read_suite(registry.get("suites", name).spec)
+    assert read.name == name
+    for task in read.tasks:
+        assert registry.get("tasks", task.name)
+    for kind in ("poolings", "transforms", "classifiers"):
+        for reference in getattr(read, kind):
+            assert registry.choose(kind, reference)
+
+
+# ── overrides ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_models_in_place_of_the_suites_keep_its_own_entry_where_it_has_one(suite):
+    read = read_suite(suite, models=["google/gemma-2-2b"])
+    assert [(model.ref, model.sites, model.parameters) for model in read.models] == [
+        ("google/gemma-2-2b", ("resid_post.[5,12,19]",), {"dtype": "bfloat16"})
+    ]
+
+
+def test_a_new_model_takes_the_sites_of_the_suites_first(suite):
+    read = read_suite(suite, models=["./mine", "minigemma-m"])
+    assert [(model.ref, model.sites) for model in read.models] == [
+        ("./mine", ("resid_post.25%", "resid_post.50%")),
+        ("minigemma-m", ("resid_post.25%", "resid_post.50%")),
+    ]
+
+
+def test_tasks_in_place_of_the_suites_keep_its_own_limit(suite):
+    read = read_suite(suite, tasks=["banking77", "other"])
+    assert [(task.name, task.limit) for task in read.tasks] == [("banking77", 4000), ("other", None)]
+
+
+def test_limit_and_seeds_are_set(suite):
+    read = read_suite(suite, limit=50, seeds=2)
+    assert (read.limit, read.seeds) == (50, (0, 1))
+
+
+@pytest.mark.parametrize(
+    ("setting", "field", "value"),
+    [
+        ("name=other", "name", "other"),
+        ("poolings=[mean, sum]", "poolings", ("mean", "sum")),
+        ("poolings.1.n=5", "poolings", ("max", {"name": "topn_count", "n": 5})),
+        ("poolings.0=sum", "poolings", ("sum", {"name": "topn_count", "n": 20})),
+        ("seeds=1", "seeds", (0,)),
+        ("seeds=[4, 5]", "seeds", (4, 5)),
+        ("summary=a = b", "summary", "a = b"),
+        ("limit=7", "limit", 7),
+    ],
+)
+def test_any_field_can_be_set(suite, setting, field, value):
+    assert getattr(read_suite(suite, settings=[setting]), field) == value
+
+
+def test_fields_of_list_items_can_be_set_however_short_they_are_written(suite):
+    read = read_suite(
+        suite,
+        settings=["tasks.0.limit=9", "models.0.ref=x", "models.1.sites.0=resid_post.3", "models.0.dtype=f"],
+    )
+    assert read.tasks[0].limit == 9
+    assert (read.models[0].ref, read.models[0].parameters) == ("x", {"dtype": "f"})
+    assert read.models[1].sites == ("resid_post.3",)
+
+
+def test_settings_come_before_the_other_overrides_and_the_last_setting_wins(suite):
+    read = read_suite(suite, settings=["seeds=9", "limit=3", "limit=4"], seeds=1)
+    assert (read.limit, read.seeds) == (4, (0,))
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ("name", "--set 'name' is not of the form a.b=value"),
+        ("=1", "--set '=1' is not of the form a.b=value"),
+        ("name=[", "--set 'name=[': '[' is not a YAML value"),
+        ("name=2020-13-45", "--set 'name=2020-13-45': '2020-13-45' is not a YAML value"),
+        ("poolings.7=max", "--set 'poolings.7=max': the suite has no place '7' there"),
+        ("poolings.-1=max", "--set 'poolings.-1=max': the suite has no place '-1' there"),
+        ("poolings.²=max", "--set 'poolings.²=max': the suite has no place '²' there"),
+        ("models.5.ref=x", "--set 'models.5.ref=x': the suite has no place '5' there"),
+        ("name.x=1", "--set 'name.x=1': the suite has no place 'x' there"),
+        ("name.x.y=1", "--set 'name.x.y=1': the suite has no place 'x' there"),
+    ],
+)
+def test_a_setting_that_fits_nowhere_is_refused(suite, setting, sentence):
+    assert refusal(read_suite, suite, settings=[setting]) == sentence
+
+
+def test_a_setting_of_an_unknown_field_is_refused(suite):
+    assert "there is no field 'colour'" in refusal(read_suite, suite, settings=["colour.of=red"])
+
+
+# ── faults, with their lines ─────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("version: 2", "version: two", "line 2: version: input should be a valid integer"),
+        ("version: 2", "colour: red", "line 2: there is no field 'colour'"),
+        ("limit: 4000", "limit: 0", "line 3: tasks.1.limit: input should be greater than or equal to 1"),
+        ("limit: 4000", "rows: 1", "line 3: there is no field 'tasks.1.rows'"),
+        ("ref: minigemma-m, ", "", "line 5: the field 'models.0.ref' is missing"),
+        ("seeds: 3", "seeds: three", "line 11: seeds: input should be a valid tuple"),
+        ("seeds: 3", "seeds: 0", "line 11: seeds: tuple should have at least 1 item"),
+        ("seeds: 3", "seeds: [-1]", "line 11: seeds.0: input should be greater than or equal to 0"),
+        (
+            "classifiers: [logreg]",
+            "classifiers: []",
+            "line 10: classifiers: tuple should have at least 1 item",
+        ),
+        ("name: toy", "name: ../up", "line 1: name: string should match pattern"),
+        ("name: toy\n", "", ": the field 'name' is missing"),
+        ("seeds: 3", "name: toy", "line 11: 'name' stands twice"),
+        ("n: 20", "n: 20, n: 21", "line 8: 'n' stands twice"),
+        ("seeds: 3", "? [a]\n: 1", "line 11: a field's name must be plain text"),
+        ("[none]", "[none", "line 10: not valid YAML: "),
+        (
+            "seeds: 3",
+            "\tseeds: 3",
+            "line 11: not valid YAML: found character '\\t' that cannot start any token",
+        ),
+        ("seeds: 3", "seeds: !x 3", "line 11: not valid YAML: could not determine a constructor"),
+        ("version: 2", "version: 2020-13-45", "is not valid YAML: month must be in 1..12"),
+        ("seeds: 3", "summary: \x07", "is not valid YAML: "),
+    ],
+)
+def test_a_fault_is_one_sentence_with_the_file_and_the_line(write, old, new, sentence):
+    assert old in SUITE
+    path = write("bad.yaml", SUITE.replace(old, new))
+    said = refusal(read_suite, path)
+    assert said.startswith(f"suite '{path}'")
+    assert sentence in said
+
+
+def test_the_number_of_further_faults_is_told(write):
+    said = refusal(read_suite, write("bad.yaml", "name: toy\ncolour: red\n"))
+    assert said.endswith("(and 2 more)")
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "is not a mapping of fields"),
+        ("# nothing\n", "is not a mapping of fields"),
+        ("- a\n- b\n", "is not a mapping of fields"),
+        ("just text\n", "is not a mapping of fields"),
+        ("name: a\n---\nname: b\n", "not valid YAML"),
+        ("name: &a [*a]\n", "is nested without end"),
+        ("name: " + "[" * 3000, "is nested without end"),
+    ],
+)
+def test_a_file_that_is_no_mapping_is_refused(write, text, sentence):
+    said = refusal(read_suite, write("bad.yaml", text))
+    assert sentence in said
+
+
+def test_a_file_that_is_not_utf_8_is_refused(tmp_path):
+    path = tmp_path / "latin.yaml"
+    path.write_bytes("name: Müller\n".encode("latin-1"))
+    assert refusal(read_suite, path) == f"suite '{path}' is not UTF-8 text"
+
+
+def test_a_byte_order_mark_is_no_fault(tmp_path):
+    path = tmp_path / "bom.yaml"
+    path.write_bytes(b"\xef\xbb\xbf" + SUITE.encode())
+    assert read_suite(path).name == "toy"
+
+
+@pytest.mark.parametrize("what", ["nothing", "folder"])
+def test_a_suite_that_is_not_there_or_a_folder_is_missing(tmp_path, what):
+    path = tmp_path / "suite.yaml"
+    if what == "folder":
+        path.mkdir()
+    with pytest.raises(MissingError, match=re.escape(f"suite '{path}' cannot be read: ")):
+        read_suite(path)
+
+
+# ── tasks as files ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_task_file_is_read_with_its_data_beside_it(write, tmp_path):
+    task = read_task(write("deep/my_task.yaml", TASK))
+    assert task.source == FileSource(file=tmp_path / "deep" / "data.parquet")
+    assert (task.name, task.licence, task.languages, task.metric) == (
+        "my_task",
+        "CC BY 4.0",
+        ("en",),
+        "macro_f1",
+    )
+    assert (task.columns.language, task.columns.group) == ("lang", "templ_id")
+
+
+def test_a_task_of_the_hub_is_pinned(write):
+    text = TASK.replace("{file: data.parquet}", "{hub: org/name, revision: 1a2b3c, config: default}")
+    assert read_task(write("t.yaml", text)).source == HubSource(
+        hub="org/name", revision="1a2b3c", config="default"
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("{file: data.parquet}", "{hub: org/name}", "source.hub 'org/name' needs source.revision, a commit"),
+        ("{file: data.parquet}", "{file: a, hub: b, revision: c}", "source needs either 'hub' or 'file'"),
+        ("{file: data.parquet}", "{}", "source needs either 'hub' or 'file'"),
+        ("source: {file: data.parquet}\n", "", "the field 'source' is missing"),
+        ("{file: data.parquet}", "{path: x}", "line 3: there is no field 'source.path'"),
+        ("input: text", "inputs: text", "line 4: there is no field 'columns.inputs'"),
+        ("version: 1", "modality: sound", "line 2: modality: input should be 'text' or 'image'"),
+        ("licence: CC BY 4.0\n", "", "the field 'licence' is missing"),
+        ("version: 1", "version: 1\nversion: 1", "line 3: 'version' stands twice"),
+    ],
+)
+def test_a_fault_of_a_task_file_is_one_sentence(write, old, new, sentence):
+    assert old in TASK
+    path = write("t.yaml", TASK.replace(old, new))
+    said = refusal(read_task, path)
+    assert said.startswith(f"task '{path}'")
+    assert sentence in said
+
+
+def test_a_task_file_without_languages_is_refused(write):
+    path = write("t.yaml", TASK.replace("[en]", "[]"))
+    with pytest.raises(UsageError, match="line 5: languages: tuple should have at least 1 item"):
+        read_task(path)
