@@ -15,8 +15,9 @@ from typing import Any
 
 from harness.api import Located, Model, Site, TaskSpec, TokenRepresentation, Tokens
 from harness.data import TaskData, load_task, without
-from harness.errors import NothingSelectedError, UsageError
+from harness.errors import HarnessError, NothingSelectedError, UsageError
 from harness.identity import IDENTITY_VERSION, hash_json, hash_lines
+from harness.plugins import describe
 from harness.registry import Choice, Registry
 from harness.suite import ModelChoice, Suite
 
@@ -129,10 +130,10 @@ def make_plan(
     ]
     for model in models:
         _check_modality(model, specs)
-    tables = {spec.name: load_task(spec, data_dir=data_dir, limit=limit) for spec, limit in specs}
+    tables = [load_task(spec, data_dir=data_dir, limit=limit) for spec, limit in specs]
     bundles = [
         bundle
-        for data in tables.values()
+        for data in tables
         for bundle in _bundles(data, models=models, located=located, arms=arms, seeds=suite.seeds)
     ]
     if not any(bundle.cells for bundle in bundles):
@@ -178,11 +179,20 @@ def _choose_all(registry: Registry, kind: str, references: Iterable[Any]) -> tup
 def _choose_tasks(
     suite: Suite, registry: Registry, included: Sequence[TaskSpec]
 ) -> list[tuple[TaskSpec, int | None]]:
+    _refuse_repeats("task file", [spec.name for spec in included])
+    _refuse_repeats("task", [task.name for task in suite.tasks])
     by_name = {spec.name: spec for spec in included}
     return [
         (by_name.get(task.name) or registry.get("tasks", task.name).spec, task.limit or suite.limit)
         for task in suite.tasks
     ]
+
+
+def _refuse_repeats(what: str, names: Sequence[str]) -> None:
+    """UsageError for a name given twice: which of the two was meant cannot be known."""
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"{what} '{name}' is given twice")
 
 
 def _check_modality(model: OpenModel, specs: Iterable[tuple[TaskSpec, int | None]]) -> None:
@@ -198,8 +208,10 @@ def _check_modality(model: OpenModel, specs: Iterable[tuple[TaskSpec, int | None
 
 
 def open_models(choices: Iterable[ModelChoice], registry: Registry) -> tuple[OpenModel, ...]:
-    """Open every model and resolve its sites."""
-    return tuple(open_model(choice, registry) for choice in choices)
+    """Open every model and resolve its sites; UsageError for one that stands twice."""
+    models = tuple(open_model(choice, registry) for choice in choices)
+    _refuse_repeats("model", [model.label for model in models])
+    return models
 
 
 def open_model(wanted: ModelChoice, registry: Registry) -> OpenModel:
@@ -233,9 +245,9 @@ def parse_sites(text: str, n_layers: int) -> list[Site]:
 
 
 def _layer(text: str, n_layers: int, site: str) -> int:
-    if text.isdigit():
+    if re.fullmatch(r"[0-9]+", text):
         return int(text)
-    percent = re.fullmatch(r"(\d+(?:\.\d+)?)%", text)
+    percent = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)%", text)
     if percent is None or not 0 < float(percent[1]) <= 100:
         raise UsageError(f"site '{site}': '{text}' is neither a layer nor a depth such as 50%")
     return max(0, math.ceil(float(percent[1]) / 100 * n_layers - 1e-9) - 1)
@@ -246,12 +258,12 @@ def locate(representation: Choice, model: OpenModel, site: Site, registry: Regis
     spec that serves there becomes part of the identity; those that only point to it change no number.
     """
     serving = representation
-    found: Located | str | Mapping[str, Any] = _token_representation(serving).at(model.model, site)
+    found = _at(serving, model, site)
     for _ in range(8):
         if isinstance(found, Located):
             break
         serving = registry.choose("representations", found)
-        found = _token_representation(serving).at(model.model, site)
+        found = _at(serving, model, site)
     if not isinstance(found, Located):
         raise UsageError(
             f"{representation.owner} stands for another reference, and that for another, without end"
@@ -265,9 +277,14 @@ def locate(representation: Choice, model: OpenModel, site: Site, registry: Regis
     return replace(found, identity={**found.identity, "revision": serving.spec.revision})
 
 
-def _token_representation(choice: Choice) -> TokenRepresentation:
+def _at(choice: Choice, model: OpenModel, site: Site) -> Located | str | Mapping[str, Any]:
     made: TokenRepresentation = choice.make()
-    return made
+    try:
+        return made.at(model.model, site)
+    except HarnessError:
+        raise
+    except Exception as error:  # a stranger's representation may raise anything
+        raise UsageError(f"{choice.owner} cannot be placed at '{site}': {describe(error)}") from error
 
 
 # ── bundles and cells ────────────────────────────────────────────────────────────────────────────────────

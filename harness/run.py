@@ -51,7 +51,7 @@ class Runner:
         """Do all of a plan that is not done yet. MissingError when results cannot be written."""
         started = time.perf_counter()
         self.folder.start(
-            suite=plan.suite.model_dump(mode="json"),
+            suite=plan.suite.model_dump(mode="json", exclude={"summary"}),
             cells=[cell.cell_id for cell in plan.cells],
             argv=self.argv,
             plugins=self.registry.plugins,
@@ -383,7 +383,7 @@ def _record(
             "n_test": len(rows.test),
             "n_features": outcome.n_features,
         }
-    flags = ("limited",) if bundle.data.limit is not None else ()
+    flags = ("limited",) if plan.suite.limit is not None else ()
     return Record(
         cell_id=cell.cell_id,
         status=status,

@@ -97,6 +97,7 @@ def read_suite(
     tasks: Sequence[str] = (),
     limit: int | None = None,
     seeds: int | None = None,
+    dtype: str | None = None,
     settings: Sequence[str] = (),
 ) -> Suite:
     """The suite at `path` with command-line overrides; `settings` are `a.b=value`, applied first."""
@@ -109,6 +110,8 @@ def read_suite(
     if tasks:
         known = {task["name"]: task for task in tree.get("tasks", ()) if isinstance(task, dict)}
         tree["tasks"] = [known.get(name, {"name": name}) for name in tasks]
+    if dtype is not None:
+        tree["models"] = [{**model, "dtype": dtype} for model in _mappings(tree.get("models"))]
     if limit is not None:
         tree["limit"] = limit
     if seeds is not None:

@@ -312,7 +312,6 @@ def test_an_input_that_is_not_utf_8_is_refused(harness_command, tmp_path):
         (["nowhere.jsonl", "out.npy"], 3, "'nowhere.jsonl' cannot be read"),
         ([".", "out.npy"], 3, "'.' cannot be read"),
         (["texts.jsonl", "out.csv"], 2, "'out.csv' must end in .npz (CSR) or .npy (dense)"),
-        (["texts.jsonl", "out.npz"], 2, "this representation gives .npy files, not 'out.npz'"),
         (["texts.jsonl", "out.npy", "--pooling", "avg"], 2, "there is no pooling 'avg'"),
         (["texts.jsonl", "out.npy", "--representation", "tfid"], 2, "there is no representation 'tfid'"),
         (["texts.jsonl", "out.npy", "--dtype", "int3"], 2, "takes dtype float32"),

@@ -99,17 +99,15 @@ def _text(line: str, where: str) -> str:
 
 
 def write_matrix(matrix: Any, path: Path) -> None:
-    """CSR as scipy's .npz, dense as .npy, whole or not at all. UsageError when the ending does not fit."""
+    """scipy's CSR in a .npz file, an array in a .npy file, whole or not at all."""
     import numpy as np
     from scipy import sparse
 
     from harness.files import whole_file
 
-    if sparse.issparse(matrix) != (path.suffix == ".npz"):
-        wanted = ".npz" if sparse.issparse(matrix) else ".npy"
-        raise UsageError(f"this representation gives {wanted} files, not '{path.name}'")
     with whole_file(path) as temporary, temporary.open("wb") as file:
-        if sparse.issparse(matrix):
+        if path.suffix == ".npz":
             sparse.save_npz(file, sparse.csr_array(matrix))
         else:
-            np.save(file, matrix, allow_pickle=False)
+            dense = matrix.toarray() if sparse.issparse(matrix) else matrix
+            np.save(file, dense, allow_pickle=False)

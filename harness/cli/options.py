@@ -38,6 +38,7 @@ suite_options = _combine(
     ),
     click.option("-L", "--limit", type=click.IntRange(min=1), help="Rows of each task; not publishable."),
     click.option("--seeds", type=click.IntRange(min=1), help="Number of seeds."),
+    click.option("--dtype", help="Precision of every model."),
     click.option("--set", "settings", multiple=True, metavar="A.B=VALUE", help="Set any field of the suite."),
     click.option("--include", multiple=True, type=click.Path(path_type=Path), help="A task file (YAML)."),
     click.option(
@@ -104,7 +105,7 @@ def open_registry(context: click.Context) -> Registry:
 
 def read_suite(session: Session, options: dict[str, Any]) -> Suite:
     """The suite named on the command line, with the overrides given there."""
-    names = ("models", "tasks", "limit", "seeds", "settings")
+    names = ("models", "tasks", "limit", "seeds", "dtype", "settings")
     return session.suite(options["suite"], **{name: options[name] for name in names})
 
 

@@ -8,6 +8,12 @@ from harness_minigemma.dictionaries import EXPANSION, Fidelity
 from harness_minigemma.model import Size
 
 
+LICENCE = (
+    "The weights may be used under CC BY-SA 4.0, the licence of the texts among these that ask for the same in "
+    "return, with the attributions above."
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """The numbers of one model folder. `bits_per_byte` holds (score, bytes scored) by language."""
@@ -47,6 +53,7 @@ def model_card(facts: Facts, result: Evaluation) -> str:
         table(("language", "share of training", "bits per byte", "bytes scored"), language_rows(result)),
         "## Data",
         table(("source", "register", "languages", "licence", "attribution"), source_rows(facts.manifest)),
+        LICENCE,
         "The tokenizer is byte-level BPE learnt on the same text; it is lossless.",
     ]
     return "\n\n".join(sections) + "\n"
@@ -74,6 +81,7 @@ def describe_training(facts: Facts) -> str:
             f"{training['seconds'] / 60:.0f} minutes; {facts.date}.",
             f"- AdamW, peak learning rate {settings['size']['learning_rate']:g}: warm-up, constant, "
             "1 - sqrt decay.",
+            f"- {'bfloat16 autocast' if settings.get('bfloat16') else 'float32'}; exported as bfloat16.",
             f"- Positions from {settings['context']} on were never trained.",
             "- Recipe: `python -m harness_minigemma.train`; numbers: `python -m harness_minigemma.evaluate`.",
         ]
@@ -101,7 +109,7 @@ def dictionary_card(facts: Facts, result: Evaluation) -> str:
         f"Measured with the stored arrays on {tokens:,} held-out tokens; variance is about the mean; dead: "
         "never active on those tokens.",
         table(("dictionary", "explained variance", "L0", "dead"), rows),
-        f"Data and attribution: the card of `{facts.name}`.",
+        f"Data, licence and attribution: the card of `{facts.name}`.",
     ]
     return "\n\n".join(sections) + "\n"
 
