@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -49,14 +48,13 @@ Harness = Callable[..., Result]
 @pytest.fixture
 def harness_command(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Iterator[Harness]:
+) -> Harness:
     """`harness_command("ls", "tasks")` in this process, in an empty folder, without settings of the user's."""
     from harness.cli import execute
 
     for name in ("HARNESS_PLUGINS", "HARNESS_DATA_DIR", "HARNESS_DEBUG"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
-    handler = signal.getsignal(signal.SIGTERM)
 
     def call(*arguments: object) -> Result:
         capfd.readouterr()
@@ -64,8 +62,7 @@ def harness_command(
         out, err = capfd.readouterr()
         return Result(code, out, err)
 
-    yield call
-    signal.signal(signal.SIGTERM, handler)
+    return call
 
 
 Install = Callable[..., Path]
@@ -79,8 +76,8 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
     """
     installed: list[str] = []
 
-    def put(source: str, *, name: str = "toy", points: str | None = None) -> Path:
-        module = f"{name.replace('-', '_')}_module"
+    def put(source: str, *, name: str = "toy", module: str | None = None, points: str | None = None) -> Path:
+        module = module or f"{name.replace('-', '_')}_module"
         folder = tmp_path / f"site-{name}"
         about = folder / f"{name.replace('-', '_')}-1.0.dist-info"
         about.mkdir(parents=True)

@@ -81,7 +81,7 @@ def main() -> None:
 
 def execute(arguments: list[str]) -> int:
     """Run one command; every error ends in one sentence on stderr and its exit code."""
-    signal.signal(signal.SIGTERM, _terminate)
+    before = signal.signal(signal.SIGTERM, _terminate)
     try:
         code = cli.main(args=arguments, prog_name="harness", standalone_mode=False)
         sys.stdout.flush()
@@ -102,6 +102,8 @@ def execute(arguments: list[str]) -> int:
             raise
         said = f"{type(error).__name__}: {error}".splitlines()[0]
         return _fail(f"a bug in the harness: {said} (HARNESS_DEBUG=1 shows where)", BUG)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _terminate(number: int, frame: Any) -> None:

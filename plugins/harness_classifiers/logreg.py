@@ -8,6 +8,12 @@ import numpy as np
 from scipy import sparse
 from sklearn.linear_model import LogisticRegression
 
+DENSE_FROM = 0.1
+"""Above this share of values that are not zero, dense products in float32 are faster than sparse ones."""
+
+DENSE_BYTES = 1 << 30
+"""No matrix larger than this is made dense."""
+
 
 class LogReg:
     """scikit-learn's LogisticRegression (multinomial) on rows divided by one number, their root mean square norm
@@ -27,9 +33,20 @@ class LogReg:
     def fit(self, X: Any, y: Any) -> LogReg:
         squares = X.multiply(X).sum() if sparse.issparse(X) else np.square(X, dtype=np.float64).sum()
         self.scale = float(np.sqrt(squares / X.shape[0])) or 1.0
-        self.model.fit(X / self.scale, y)
+        self.dense = not sparse.issparse(X) or _is_better_dense(X)
+        self.model.fit(self._scaled(X), y)
         return self
 
     def predict_proba(self, X: Any) -> Any:
         """`[examples, classes]`."""
-        return self.model.predict_proba(X / self.scale)
+        return self.model.predict_proba(self._scaled(X))
+
+    def _scaled(self, X: Any) -> Any:
+        if self.dense and sparse.issparse(X):
+            X = X.toarray()
+        return X / self.scale
+
+
+def _is_better_dense(X: Any) -> bool:
+    cells = X.shape[0] * X.shape[1]
+    return bool(X.nnz > DENSE_FROM * cells and cells * X.dtype.itemsize <= DENSE_BYTES)

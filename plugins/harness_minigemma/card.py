@@ -7,7 +7,6 @@ from typing import Any
 from harness_minigemma.dictionaries import EXPANSION, Fidelity
 from harness_minigemma.model import Size
 
-
 LICENCE = (
     "The weights may be used under CC BY-SA 4.0, the licence of the texts among these that ask for the same in "
     "return, with the attributions above."
