@@ -89,8 +89,10 @@ def harness_resolve_representation(ref: str) -> RepresentationSpec | None:
 
 
 @hookspec
-def harness_run_started(plan: Plan) -> None:
-    """A run begins with this plan. Observers may show and log, not change."""
+def harness_run_started(plan: Plan, done: int) -> None:
+    """A run begins with this plan, of which `done` cells were finished earlier. Observers may show and log, not
+    change.
+    """
 
 
 @hookspec

@@ -58,7 +58,7 @@ class Runner:
             device=self.device,
         )
         done = {record.cell_id for record in self.folder.records() if record.status == "ok"}
-        self._tell("run_started", plan=plan)
+        self._tell("run_started", plan=plan, done=sum(cell.cell_id in done for cell in plan.cells))
         tokens = 0
         try:
             for bundle in plan.bundles:

@@ -13,10 +13,10 @@ _show: list[Show] = []
 
 
 @harness.hookimpl
-def harness_run_started(plan: Any) -> None:
+def harness_run_started(plan: Any, done: int) -> None:
     from harness_progress.show import Show
 
-    _show[:] = [Show(plan)]
+    _show[:] = [Show(total=len(plan.cells), done=done)]
 
 
 @harness.hookimpl

@@ -13,10 +13,10 @@ import harness
 class Show:
     """Bars for cells and for the tokens of the current bundle; without a terminal, plain lines."""
 
-    def __init__(self, plan: Any) -> None:
+    def __init__(self, *, total: int, done: int) -> None:
         self.console = Console(stderr=True)
-        self.done = 0
-        self.total = len(plan.cells)
+        self.done = done
+        self.total = total
         self.bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -27,7 +27,7 @@ class Show:
             disable=not self.console.is_terminal,
             transient=True,
         )
-        self.cells = self.bars.add_task("cells", total=self.total, speed="")
+        self.cells = self.bars.add_task("cells", total=total, completed=done, speed="")
         self.tokens = self.bars.add_task("tokens", total=None, speed="", visible=False)
         self.bars.start()
 
