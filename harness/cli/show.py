@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,13 +61,14 @@ def _describe(spec: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
+    """A field's value as JSON, without what is not set."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {key: _plain(item) for key, item in dataclasses.asdict(value).items() if item is not None}
-    if isinstance(value, Path):
-        return value.name
+        value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items() if item is not None}
     if isinstance(value, tuple):
-        return list(value)
-    return dict(value) if hasattr(value, "items") else value
+        return [_plain(item) for item in value]
+    return value.name if isinstance(value, Path) else value
 
 
 def _lines(thing: dict[str, Any]) -> str:
@@ -78,5 +80,9 @@ def _lines(thing: dict[str, Any]) -> str:
 
 def _write(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key}={item}" for key, item in value.items()) or "none"
+        pairs = (
+            f"{key}=({_write(item)})" if isinstance(item, dict) else f"{key}={_write(item)}"
+            for key, item in value.items()
+        )
+        return ", ".join(pairs) or "none"
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
