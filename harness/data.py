@@ -116,11 +116,11 @@ _Rows = Mapping[str, Sequence[Any]]
 
 
 def _read(spec: TaskSpec, data_dir: Path | None) -> tuple[_Rows, Columns]:
+    if isinstance(spec.source, FileSource):
+        return _read_file(spec, spec.source.file), spec.columns
     mirrored = data_dir / (spec.mirror or spec.name) / "data.parquet" if data_dir else None
     if mirrored is not None and mirrored.is_file():
         return _read_file(spec, mirrored), spec.columns
-    if isinstance(spec.source, FileSource):
-        return _read_file(spec, spec.source.file), spec.columns
     if isinstance(spec.source, HubSource):
         return _read_hub(spec, spec.source), spec.source.columns or spec.columns
     wanted = (

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from harness.errors import UsageError
 from harness.featurize import Reading, featurize, plan_batches, stack
 from harness.plan import locate, open_model
 from harness.registry import Registry
@@ -30,6 +31,8 @@ def extract(
     """Pooled features of `texts` at the one site of `model`, rows in the order of the texts."""
     choice = registry.choose("representations", representation)
     opened = open_model(model, registry)
+    if len(opened.sites) != 1:
+        raise UsageError(f"features are made at one site, not at {len(opened.sites)}")
     (site,) = opened.sites
     located = locate(choice, opened, site, registry)
     pool = registry.choose("poolings", pooling).make()

@@ -151,5 +151,5 @@ def _once(y: Classes) -> NDArray[np.float64]:
 
 def _score(value: float, samples: NDArray[np.float64]) -> Score:
     low, high = percentile_interval(samples[~np.isnan(samples)])
-    method = f"stratified bootstrap, {len(samples)} resamples"
+    method = f"stratified bootstrap of groups, {len(samples)} resamples"
     return Score(value=value, low=low, high=high, method=method)

@@ -138,6 +138,7 @@ def make_plan(
     ]
     if not any(bundle.cells for bundle in bundles):
         raise NothingSelectedError(f"suite '{suite.name}' leaves no cell to run")
+    _refuse_twins(bundles)
     return Plan(suite=suite, bundles=tuple(bundles))
 
 
@@ -183,7 +184,10 @@ def _choose_tasks(
     _refuse_repeats("task", [task.name for task in suite.tasks])
     by_name = {spec.name: spec for spec in included}
     return [
-        (by_name.get(task.name) or registry.get("tasks", task.name).spec, task.limit or suite.limit)
+        (
+            by_name.get(task.name) or registry.get("tasks", task.name).spec,
+            min((limit for limit in (task.limit, suite.limit) if limit), default=None),
+        )
         for task in suite.tasks
     ]
 
@@ -193,6 +197,18 @@ def _refuse_repeats(what: str, names: Sequence[str]) -> None:
     for name in names:
         if names.count(name) > 1:
             raise UsageError(f"{what} '{name}' is given twice")
+
+
+def _refuse_twins(bundles: Iterable[Bundle]) -> None:
+    """UsageError when two names of the suite stand for one thing: one would hide the other on the board."""
+    known: dict[str, str] = {}
+    for bundle in bundles:
+        for cell in bundle.cells:
+            parts = (bundle.model, cell.features.representation, cell.features.pooling, cell.transform)
+            label = " ".join(part.label for part in (*parts, cell.classifier) if part)
+            if cell.cell_id in known:
+                raise UsageError(f"'{known[cell.cell_id]}' and '{label}' are the same; leave one out")
+            known[cell.cell_id] = label
 
 
 def _check_modality(model: OpenModel, specs: Iterable[tuple[TaskSpec, int | None]]) -> None:
@@ -237,7 +253,7 @@ def parse_sites(text: str, n_layers: int) -> list[Site]:
 
     P % means the block after which at least P % of all blocks have run.
     """
-    match = re.fullmatch(r"(?P<kind>[a-z_.]+)\.(?:\[(?P<several>[^\]]*)\]|(?P<one>[^\[\]]+))", text.strip())
+    match = re.fullmatch(r"(?P<kind>[a-z_.]+)\.(?:\[(?P<several>[^\]]+)\]|(?P<one>[^\[\]]+))", text.strip())
     if match is None:
         raise UsageError(f"site '{text}' is not of the form KIND.LAYER, for example resid_post.12")
     layers = (match["several"] or match["one"]).split(",")
@@ -278,6 +294,8 @@ def locate(representation: Choice, model: OpenModel, site: Site, registry: Regis
 
 
 def _at(choice: Choice, model: OpenModel, site: Site) -> Located | str | Mapping[str, Any]:
+    if choice.spec.needs != "tokens":
+        raise UsageError(f"{choice.owner} reads no activations, so it has no place at '{site}'")
     made: TokenRepresentation = choice.make()
     try:
         return made.at(model.model, site)
@@ -309,16 +327,13 @@ def _bundles(
     inputs_hash = hash_lines(data.examples.ids)
 
     def cells(features: Sequence[Features], model: OpenModel | None) -> tuple[Cell, ...]:
-        plain = arms.transforms[:1] if model is None else arms.transforms
-        found = {
-            cell.cell_id: cell
+        return tuple(
+            _cell(data.spec, fingerprint, model, each, transform, classifier, seed)
             for each in features
-            for transform in plain
+            for transform in arms.transforms
             for classifier in arms.classifiers
             for seed in seeds
-            for cell in [_cell(data.spec, fingerprint, model, each, transform, classifier, seed)]
-        }
-        return tuple(found.values())
+        )
 
     if arms.on_inputs:
         features = tuple(Features(representation=choice) for choice in arms.on_inputs)

@@ -8,6 +8,7 @@ of its own, and joins the real one only when everything it offers is sound.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from harness.api import (
     TransformSpec,
 )
 from harness.errors import UsageError, did_you_mean
+from harness.identity import hash_file
 
 GROUP = "harness"
 
@@ -106,10 +108,22 @@ def find_candidates(
         if (only is None or point.name in only) and point.name not in without
     ]
     named = [
-        Candidate(name=module, distribution="named on the command line", load=_importer(module))
+        Candidate(name=module, distribution=f"{module}@{_source_hash(module)}", load=_importer(module))
         for module in modules
     ]
     return sorted(installed, key=lambda candidate: (candidate.name, candidate.distribution)) + named
+
+
+def _source_hash(module: str) -> str:
+    """What stands in for a version where there is none: without it, results of another plugin, or of the same
+    file before an edit, would be taken for this one's.
+    """
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        spec = None
+    path = Path(spec.origin) if spec and spec.origin else None
+    return hash_file(path)[:12] if path and path.is_file() else "unknown"
 
 
 def _importer(module: str) -> Callable[[], Any]:

@@ -27,7 +27,8 @@ RESAMPLES = 1000
 class Rows:
     """Class numbers of all examples, the row numbers of each split, and bootstrap weights over test rows.
 
-    `test` is in the order of example ids, so that arms on the same rows share their resamples.
+    `test` is in the order of example ids, so that arms on the same rows share their resamples; a resample
+    takes groups whole.
     """
 
     y: Array
@@ -58,13 +59,14 @@ def make_rows(
     numbers = {name: number for number, name in enumerate(classes)}
     y = np.array([numbers[label] for label in examples.labels])
     test = np.array(sorted(splits["test"], key=lambda row: examples.ids[row]))
+    groups = stats.number_groups([examples.groups[row] for row in test])
     return Rows(
         y=y,
         classes=tuple(classes),
         train=np.array(splits["train"]),
         validation=np.array(splits["validation"]),
         test=test,
-        weights=stats.bootstrap_weights(y[test], resamples=RESAMPLES, seed=seed),
+        weights=stats.cluster_weights(y[test], groups, resamples=RESAMPLES, seed=seed),
     )
 
 

@@ -82,6 +82,7 @@ class Record(_Frozen):
 
     schema_version: int = SCHEMA_VERSION
     cell_id: str
+    data: str | None = None
     status: Status
     error: str | None = None
     suite: str
@@ -171,8 +172,19 @@ class RunFolder:
         cells = set(self.about().get("cells", records)) if self.exists else set(records)
         return [record for record in records.values() if record.cell_id in cells]
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether every cell of the run has a record."""
+        return not self.exists or len(self.records()) >= len(self.about().get("cells", ()))
+
+    def is_done(self, record: Record) -> bool:
+        """Whether a cell ended well and its predictions are there."""
+        return record.status == "ok" and (self.path / "predictions" / f"{record.cell_id}.parquet").is_file()
+
     def predictions(self, cell_id: str) -> pd.DataFrame:
-        """Test predictions of a cell: example_id, label, prediction, score_<class>…"""
+        """Test predictions of a cell: example_id, group (where rows have one), label, prediction,
+        score_<class>…
+        """
         import pandas as pd
 
         path = self.path / "predictions" / f"{cell_id}.parquet"
@@ -235,11 +247,15 @@ class RunFolder:
         predictions: Sequence[str],
         scores: np.ndarray[Any, Any],
         classes: Sequence[str],
+        groups: Sequence[str | None] = (),
     ) -> None:
         """One row for each test example; `scores [examples, classes]`."""
         import pandas as pd
 
-        columns: dict[str, Any] = {"example_id": example_ids, "label": labels, "prediction": predictions}
+        columns: dict[str, Any] = {"example_id": example_ids}
+        if any(group is not None for group in groups):
+            columns["group"] = groups
+        columns |= {"label": labels, "prediction": predictions}
         columns |= {f"score_{name}": scores[:, index] for index, name in enumerate(classes)}
         path = self.path / "predictions" / f"{cell_id}.parquet"
         with whole_file(path) as temporary:

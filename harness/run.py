@@ -19,7 +19,7 @@ from harness.api import BatchStats, BundleStats, Split, Summary
 from harness.data import split_rows
 from harness.errors import MissingError, NothingSelectedError
 from harness.featurize import Pooled, Reading, featurize, halve, plan_batches, stack
-from harness.identity import hash_json
+from harness.identity import hash_json, hash_lines
 from harness.plan import Bundle, Cell, Features, Plan
 from harness.plugins import Fault, describe, notify
 from harness.probe import Outcome, Rows, make_rows, probe
@@ -57,17 +57,19 @@ class Runner:
             plugins=self.registry.plugins,
             device=self.device,
         )
-        done = {record.cell_id for record in self.folder.records() if record.status == "ok"}
+        done = {record.cell_id for record in self.folder.records() if self.folder.is_done(record)}
         self._tell("run_started", plan=plan, done=sum(cell.cell_id in done for cell in plan.cells))
         tokens = 0
         try:
             for bundle in plan.bundles:
                 tokens += self._run_bundle(replace(bundle, cells=_pending(bundle, done)), plan)
-        except KeyboardInterrupt:
-            self.folder.finish("interrupted")
+        except BaseException as error:
+            with suppress(MissingError):  # a full disk has its own sentence already
+                self.folder.finish("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
             raise
         summary = self._summarise(plan, skipped=len(done), tokens=tokens, started=started)
         self.folder.finish("failed" if summary.failed else "finished")
+        leaderboard.remove(self.folder.path)  # whatever fails now, an old board must not pass for this run's
         with suppress(NothingSelectedError):
             leaderboard.write(leaderboard.build([self.folder]), self.folder.path)
         self._tell("run_finished", summary=summary)
@@ -82,7 +84,7 @@ class Runner:
         wanted = _wanted(bundle)
         try:
             rows = {seed: _rows(bundle, seed) for seed in sorted({cell.seed for cell in bundle.cells})}
-            stats = self._fill(bundle, wanted)
+            stats, broken = self._fill(bundle, wanted)
         except Exception as error:  # a model or dictionary of any plugin may fail in any way
             if _is_disk(error):
                 raise
@@ -91,14 +93,24 @@ class Runner:
         if bundle.model:
             self._tell("bundle_finished", stats=stats)
         for features in wanted:
-            self._probe(bundle, features, rows, plan)
+            part = replace(bundle, cells=tuple(cell for cell in bundle.cells if cell.features is features))
+            if fault := broken.get(features.key or ""):
+                self._fail(part, plan, fault)
+            else:
+                self._probe(part, features, rows, plan)
         return stats.tokens
 
-    def _fill(self, bundle: Bundle, wanted: Sequence[Features]) -> BundleStats:
-        """One forward pass over the rows that the store lacks of any wanted features."""
+    def _fill(
+        self, bundle: Bundle, wanted: Sequence[Features]
+    ) -> tuple[BundleStats, Mapping[str, Exception]]:
+        """One forward pass over the rows that the store lacks of any wanted features; the keys of those whose
+        dictionary cannot be loaded, and why.
+        """
         n_rows = len(bundle.data.examples)
         missing = [one for one in wanted if one.key and not self._stored(one.key, n_rows)]
         meter = _Meter(bundle, self.device)
+        readings, broken = make_readings(missing, self.device)
+        missing = [one for one in missing if one.key not in broken]
         if missing and bundle.model:
             kept = [self.store.rows(one.key) for one in missing if one.key]
             batches = self._batches(bundle)
@@ -107,11 +119,11 @@ class Runner:
                 int(bundle.tokens[row].content.sum()) for rows in remaining for row in rows
             )
             self.folder.add_event("forward", bundle=bundle.name, batches=len(remaining), of=len(batches))
-            self._forward(bundle, missing, batches, remaining, meter)
+            self._forward(bundle, readings, batches, remaining, meter)
             for one in missing:
                 assert one.key
                 self.store.complete(one.key, {"rows": n_rows, "cost": meter.cost().model_dump()})
-        return meter.stats()
+        return meter.stats(), broken
 
     def _stored(self, key: str, n_rows: int) -> bool:
         return self.store.is_complete(key) and len(self.store.rows(key)) == n_rows
@@ -119,30 +131,33 @@ class Runner:
     def _batches(self, bundle: Bundle) -> list[list[int]]:
         """The batches of an earlier, unfinished pass over this bundle, else new ones, kept before they run."""
         rows = range(len(bundle.tokens))
-        batches = self.store.read_batches(bundle.key)
+        batches = self.store.read_batches(self._batches_key(bundle))
         if batches is None or sorted(row for batch in batches for row in batch) != list(rows):
             lengths = [len(tokens.ids) for tokens in bundle.tokens]
             batches = plan_batches(lengths, batch_size=self.batch_size, device=self.device)
-            self.store.write_batches(bundle.key, batches)
+            self.store.write_batches(self._batches_key(bundle), batches)
         return batches
+
+    def _batches_key(self, bundle: Bundle) -> str:
+        """Another batch size or device makes other batches, so that `-b` can lead out of a lack of memory."""
+        return hash_lines([bundle.key, str(self.batch_size), self.device.split(":")[0]])
 
     def _forward(
         self,
         bundle: Bundle,
-        missing: Sequence[Features],
+        readings: Sequence[Reading],
         batches: list[list[int]],
         remaining: Sequence[list[int]],
         meter: _Meter,
     ) -> None:
         assert bundle.model
-        readings = make_readings(missing, self.device)
         model = bundle.model.model.load([reading.site for reading in readings], self.device)
         shards = _Shards(self.store)
 
         def keep_halved(rows: Sequence[int]) -> None:
             place = batches.index(list(rows))
             batches[place : place + 1] = halve(rows)
-            self.store.write_batches(bundle.key, batches)
+            self.store.write_batches(self._batches_key(bundle), batches)
             self.folder.add_event("halved", bundle=bundle.name, examples=len(rows))
 
         pooled_batches = featurize(
@@ -166,8 +181,7 @@ class Runner:
     def _probe(self, bundle: Bundle, features: Features, rows: Mapping[int, Rows], plan: Plan) -> None:
         """Probe every pending cell on one matrix, which is read or made once for each seed."""
         matrix: Matrix | None = None
-        cells = [cell for cell in bundle.cells if cell.features is features]
-        for cell in sorted(cells, key=lambda cell: cell.seed):
+        for cell in sorted(bundle.cells, key=lambda cell: cell.seed):
             try:
                 if matrix is None or features.key is None:
                     matrix = self._matrix(bundle, features, rows[cell.seed])
@@ -178,12 +192,11 @@ class Runner:
                     classifier=cell.classifier,
                     seed=cell.seed,
                 )
+                self._keep(cell, bundle, plan, rows[cell.seed], outcome)
             except Exception as error:  # a transform or classifier of any plugin may fail in any way
                 if _is_disk(error):
                     raise
                 self._add(_record(cell, bundle, plan, status="failed", error=describe(error)))
-            else:
-                self._keep(cell, bundle, plan, rows[cell.seed], outcome)
 
     def _matrix(self, bundle: Bundle, features: Features, rows: Rows) -> Matrix:
         """`[examples, features]`, from the store or from the inputs."""
@@ -202,6 +215,7 @@ class Runner:
         self.folder.write_predictions(
             cell.cell_id,
             example_ids=[examples.ids[row] for row in rows.test],
+            groups=[examples.groups[row] for row in rows.test],
             labels=[examples.labels[row] for row in rows.test],
             predictions=[rows.classes[number] for number in outcome.predicted],
             scores=outcome.scores,
@@ -232,21 +246,26 @@ class Runner:
         notify(self.registry.plugins, f"harness_{event}", self.report, **arguments)
 
 
-def make_readings(features: Iterable[Features], device: str) -> list[Reading]:
-    """Each dictionary at each site once, with all its poolings."""
+def make_readings(features: Iterable[Features], device: str) -> tuple[list[Reading], dict[str, Exception]]:
+    """Each dictionary at each site once, with all its poolings; and the keys of those that cannot be loaded."""
     grouped: dict[tuple[str, str], list[Features]] = {}
     for one in features:
         grouped.setdefault((str(one.site), one.representation.label), []).append(one)
     readings = []
+    broken: dict[str, Exception] = {}
     for group in grouped.values():
         first = group[0]
         assert first.site and first.located
         poolings = {one.key: one.pooling.make() for one in group if one.key and one.pooling}
-        encoder = first.located.load(device)
+        try:
+            encoder = first.located.load(device)
+        except Exception as error:  # a loader of any plugin may fail in any way
+            broken |= dict.fromkeys(poolings, error)
+            continue
         readings.append(
             Reading(site=first.site, encoder=encoder, sparse=first.located.sparse, poolings=poolings)
         )
-    return readings
+    return readings, broken
 
 
 def _pending(bundle: Bundle, done: set[str]) -> tuple[Cell, ...]:
@@ -305,6 +324,10 @@ class _Meter:
     def __init__(self, bundle: Bundle, device: str) -> None:
         self.name = bundle.name
         self.device = device
+        if device.startswith("cuda"):
+            import torch
+
+            torch.cuda.reset_peak_memory_stats()
         self.tokens = self.padded = self.tokens_total = 0
         self.seconds = 0.0
         self.started = time.perf_counter()
@@ -386,6 +409,7 @@ def _record(
     flags = ("limited",) if plan.suite.limit is not None else ()
     return Record(
         cell_id=cell.cell_id,
+        data=bundle.data.fingerprint,
         status=status,
         error=error,
         suite=plan.suite.name,

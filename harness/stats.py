@@ -5,6 +5,7 @@ Samples `[resamples]` that came from the same weights are paired: their differen
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,31 @@ Floats = NDArray[np.floating[Any]]
 _DRAWS_AT_ONCE = 2_000_000
 _ROUNDING = 1e-12
 """Differences below this are rounding: no metric of test rows has steps so small."""
+
+
+def number_groups(groups: Sequence[str | None]) -> NDArray[np.int64]:
+    """Group names `[rows]` as numbers in order of appearance; a row without one is a group of its own."""
+    numbers: dict[str | int, int] = {}
+    return np.array(
+        [
+            numbers.setdefault(row if group is None else group, len(numbers))
+            for row, group in enumerate(groups)
+        ]
+    )
+
+
+def cluster_weights(
+    strata: NDArray[np.integer[Any]], groups: NDArray[np.int64], *, resamples: int, seed: int
+) -> NDArray[np.float32]:
+    """`bootstrap_weights` of rows that come in groups (templates, translations): whole groups are drawn, so
+    that siblings are not counted as independent (Davison & Hinkley 1997, §3.8). `groups [rows]` are numbers
+    from 0; a group lies in the stratum of most of its rows. Where each row is its own group, nothing differs.
+    """
+    members = np.zeros((groups.max() + 1, strata.max() + 1), np.int64)
+    np.add.at(members, (groups, strata), 1)
+    drawn = bootstrap_weights(members.argmax(axis=1), resamples=resamples, seed=seed)
+    weights: NDArray[np.float32] = drawn.T[groups].T
+    return weights
 
 
 def bootstrap_weights(strata: NDArray[np.integer[Any]], *, resamples: int, seed: int) -> NDArray[np.float32]:

@@ -37,7 +37,7 @@ class ModelChoice(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     ref: str
-    sites: tuple[str, ...] = DEFAULT_SITES
+    sites: tuple[str, ...] = Field(default=DEFAULT_SITES, min_length=1)
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -54,8 +54,8 @@ class Suite(_Strict):
     tasks: tuple[TaskChoice, ...] = Field(min_length=1)
     models: tuple[ModelChoice, ...] = ()
     representations: tuple[Reference, ...] = Field(min_length=1)
-    poolings: tuple[Reference, ...] = ("mean",)
-    transforms: tuple[Reference, ...] = ("none",)
+    poolings: tuple[Reference, ...] = Field(default=("mean",), min_length=1)
+    transforms: tuple[Reference, ...] = Field(default=("none",), min_length=1)
     classifiers: tuple[Reference, ...] = Field(default=("logreg",), min_length=1)
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
     limit: int | None = Field(default=None, ge=1)
@@ -86,7 +86,7 @@ class _TaskFile(_Strict):
     languages: tuple[str, ...] = Field(default=("en",), min_length=1)
     licence: str
     citation: str
-    metric: str = "macro_f1"
+    metric: Literal["macro_f1"] = "macro_f1"
     content_warning: bool = False
 
 
@@ -100,10 +100,8 @@ def read_suite(
     dtype: str | None = None,
     settings: Sequence[str] = (),
 ) -> Suite:
-    """The suite at `path` with command-line overrides; `settings` are `a.b=value`, applied first."""
+    """The suite at `path` with command-line overrides; `settings` are `a.b=value`, applied last."""
     tree, lines = _read_yaml(path, "suite")
-    _normalise(tree)
-    _apply_settings(tree, settings)
     _normalise(tree)
     if models:
         tree["models"] = [_override_model(tree.get("models", ()), ref) for ref in models]
@@ -116,6 +114,8 @@ def read_suite(
         tree["limit"] = limit
     if seeds is not None:
         tree["seeds"] = list(range(seeds))
+    _apply_settings(tree, settings)
+    _normalise(tree)
     return _validate(Suite, tree, where=f"suite '{path}'", lines=lines)
 
 

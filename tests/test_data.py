@@ -482,14 +482,17 @@ def spec_of(source: Any = None, **fields: Any) -> TaskSpec:
     )
 
 
-def test_the_mirror_comes_before_the_source(tmp_path: Path) -> None:
+def test_the_mirror_comes_before_the_hub_and_a_file_before_the_mirror(tmp_path: Path) -> None:
     (tmp_path / "mirror" / "toy").mkdir(parents=True)
     save(rows_of(30), tmp_path / "mirror" / "toy" / "data.parquet")
     own = save(rows_of(20), tmp_path / "own.jsonl")
     spec = spec_of(FileSource(file=own))
     assert len(load_task(spec).examples) == 20
-    assert len(load_task(spec, data_dir=tmp_path / "mirror").examples) == 30
-    assert len(load_task(replace(spec, mirror="elsewhere"), data_dir=tmp_path / "mirror").examples) == 20
+    assert len(load_task(spec, data_dir=tmp_path / "mirror").examples) == 20
+    hub = spec_of(HubSource(hub="org/nowhere", revision="0" * 40))
+    assert len(load_task(hub, data_dir=tmp_path / "mirror").examples) == 30
+    with pytest.raises(MissingError, match="org/nowhere"):
+        load_task(replace(hub, mirror="elsewhere"), data_dir=tmp_path / "mirror")
 
 
 def test_a_task_of_the_mirror_alone_says_how_to_give_it(tmp_path: Path) -> None:

@@ -465,3 +465,29 @@ def test_twenty_rows_on_four_tasks_take_seconds(tmp_path: Path) -> None:
     started = time.perf_counter()
     to_markdown(build([run]))
     assert time.perf_counter() - started < 30  # about 3 s on two cores
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"data": "other"}, "task 'spam' has other data"),
+        ({"model_hash": "other"}, "model 'mini' has other weights"),
+        ({"representation_hash": "other"}, "representation 'sae' is another one"),
+    ],
+)
+def test_one_name_for_two_things_makes_no_board(
+    tmp_path: Path, fields: dict[str, str], sentence: str
+) -> None:
+    same = {"data": "d", "model_hash": "m", "representation_hash": "r"}
+    one, other = Run(tmp_path / "one"), Run(tmp_path / "other")
+    one.put("sae", **same)
+    other.put("sae", pooling="max", **{**same, **fields})
+    with pytest.raises(MissingError, match=sentence):
+        build([one, other])
+
+
+def test_a_row_that_searched_less_than_its_hidden_states_says_so(run: Run) -> None:
+    for pooling in ("mean", "max"):
+        run.put("hidden", pooling=pooling)
+    run.put("sae", pooling="mean")
+    assert find(build([run]), "sae").flags == ("searched:1/2",)

@@ -116,7 +116,7 @@ def test_a_score_lies_in_its_interval_and_names_its_method() -> None:
     for value in found.values():
         assert value.low is not None and value.high is not None
         assert value.low < value.value < value.high
-        assert value.method == "stratified bootstrap, 1000 resamples"
+        assert value.method == "stratified bootstrap of groups, 1000 resamples"
 
 
 def test_an_undefined_auroc_is_left_out() -> None:

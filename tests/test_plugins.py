@@ -346,7 +346,16 @@ def test_a_module_named_on_the_command_line_is_a_plugin(harness_command, monkeyp
     monkeypatch.syspath_prepend(str(tmp_path / "loose"))
     listed = harness_command("-p", "loose_plugin", "ls", "poolings", "--json")
     origin = {row["name"]: row["origin"] for row in listed.rows}
-    assert origin["toy_pooling"] == "loose_plugin (named on the command line)"
+    assert origin["toy_pooling"].startswith("loose_plugin (loose_plugin@")
+    write("loose/loose_plugin.py", GOOD + "# edited")
+    [edited] = [
+        row
+        for row in harness_command("-p", "loose_plugin", "ls", "poolings", "--json").rows
+        if row["name"] == "toy_pooling"
+    ]
+    assert edited["origin"] != origin["toy_pooling"], (
+        "results of the file before its edit would pass for this one's"
+    )
     monkeypatch.setenv("HARNESS_PLUGINS", "none")
     assert _loaded(harness_command, "-p", "loose_plugin") == {"loose_plugin"}
 
@@ -354,9 +363,7 @@ def test_a_module_named_on_the_command_line_is_a_plugin(harness_command, monkeyp
 def test_a_module_named_on_the_command_line_that_is_not_there_is_named(harness_command):
     listed = harness_command("-p", "no_such_module", "ls", "tasks")
     (line,) = listed.said
-    assert line.startswith(
-        "harness: plugin 'no_such_module' (named on the command line) cannot be imported: "
-    )
+    assert line.startswith("harness: plugin 'no_such_module' (no_such_module@unknown) cannot be imported: ")
     assert listed.code == 0
 
 
@@ -364,7 +371,7 @@ def test_naming_an_installed_plugin_again_by_its_module_changes_nothing(harness_
     listed = harness_command("-p", "harness_text", "ls", "tasks")
     assert listed.code == 0
     (line,) = listed.said
-    assert "plugin 'harness_text' (named on the command line) is the same module as plugin 'text'" in line
+    assert "plugin 'harness_text' (harness_text@" in line and "is the same module as plugin 'text'" in line
     assert listed.out == harness_command("ls", "tasks").out
 
 

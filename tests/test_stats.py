@@ -11,8 +11,10 @@ from scipy import stats as scipy_stats
 from harness.stats import (
     bootstrap_p_value,
     bootstrap_weights,
+    cluster_weights,
     holm,
     minimum_detectable_difference,
+    number_groups,
     paired_differences,
     paired_interval,
     percentile_interval,
@@ -117,3 +119,23 @@ def test_a_true_difference_as_large_as_detectable_is_found_four_times_in_five() 
     assert size == pytest.approx(2.8016 * 0.02, rel=0.01)
     found = np.abs(generator.normal(size, 0.02, size=100_000)) > 1.96 * 0.02
     assert found.mean() == pytest.approx(0.8, abs=0.01)
+
+
+def test_groups_are_drawn_whole_and_widen_what_depends_on_them() -> None:
+    groups = np.repeat(np.arange(40), 5)
+    strata = np.repeat(np.arange(40) % 2, 5)
+    weights = cluster_weights(strata, groups, resamples=500, seed=0)
+    assert weights.shape == (500, 200)
+    assert (weights.reshape(500, 40, 5) == weights.reshape(500, 40, 5)[:, :, :1]).all()
+    right = np.repeat(np.random.default_rng(0).random(40) < 0.7, 5)  # siblings are right or wrong together
+    rows = bootstrap_weights(strata, resamples=500, seed=0)
+    assert np.std(weights @ right) > 1.8 * np.std(rows @ right)  # about the square root of 5
+
+
+def test_rows_without_groups_are_drawn_as_if_there_were_none() -> None:
+    strata = np.array([0, 1, 1, 0, 1, 0, 0])
+    alone = number_groups([None] * 7)
+    assert np.array_equal(
+        cluster_weights(strata, alone, resamples=50, seed=3), bootstrap_weights(strata, resamples=50, seed=3)
+    )
+    assert number_groups(["a", None, "a", "b"]).tolist() == [0, 1, 0, 2]

@@ -143,9 +143,11 @@ def test_fields_of_list_items_can_be_set_however_short_they_are_written(suite):
     assert read.models[1].sites == ("resid_post.3",)
 
 
-def test_settings_come_before_the_other_overrides_and_the_last_setting_wins(suite):
-    read = read_suite(suite, settings=["seeds=9", "limit=3", "limit=4"], seeds=1)
-    assert (read.limit, read.seeds) == (4, (0,))
+def test_settings_come_after_the_other_overrides_and_the_last_setting_wins(suite):
+    read = read_suite(
+        suite, settings=["seeds=2", "limit=3", "limit=4", "models.0.ref=c"], models=["a"], seeds=1
+    )
+    assert (read.limit, read.seeds, read.models[0].ref) == (4, (0, 1), "c")
 
 
 @pytest.mark.parametrize(

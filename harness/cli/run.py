@@ -58,7 +58,7 @@ def _show(run: Any) -> None:
     failed = f", {summary.failed} failed" if summary.failed else ""
     click.echo(
         f"{summary.ok} cells{failed}; {summary.tokens:,} tokens through models; {summary.seconds:.1f} s\n"
-        f"{run.folder / 'leaderboard.md'}"
+        f"{run.folder / 'leaderboard.md' if summary.ok else 'no cell ended well, so there is no leaderboard'}"
     )
     if summary.failed:
         click.echo("the same command again retries what failed", err=True)

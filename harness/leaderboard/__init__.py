@@ -7,7 +7,7 @@ A row is (model, representation, width). `choice` finds the cell each row goes b
 from harness.leaderboard.board import Board, Row, TaskResult, TaskSummary, build
 from harness.leaderboard.choice import Cell, Unit
 from harness.leaderboard.estimate import Estimate, bootstrap_seed
-from harness.leaderboard.render import to_csv, to_frame, to_markdown, write
+from harness.leaderboard.render import remove, to_csv, to_frame, to_markdown, write
 
 __all__ = [
     "Board",
@@ -19,6 +19,7 @@ __all__ = [
     "Unit",
     "bootstrap_seed",
     "build",
+    "remove",
     "to_csv",
     "to_frame",
     "to_markdown",

@@ -31,6 +31,7 @@ from harness.leaderboard.choice import (
     Choices,
     RowKey,
     Unit,
+    check_consistent,
     choose,
     in_natural_order,
     read_cells,
@@ -125,6 +126,7 @@ def build(runs: Sequence[RunFolder], *, resamples: int = 1000) -> Board:
     when predictions are missing or arms of one task were tested on different rows.
     """
     cells = read_cells(runs)
+    check_consistent(cells)
     choices = choose(cells)
     by_row: dict[RowKey, list[Cell]] = defaultdict(list)
     for cell in cells:
@@ -169,7 +171,7 @@ def _make_row(
         tokens_per_s=median(speeds) if speeds else None,
         seconds=median(seconds) if seconds else None,
         peak_memory=max((record.cost.peak_memory for record in records), default=0) or None,
-        flags=_flags(results, cells, n_tasks=len(scores)),
+        flags=(*_flags(results, cells, n_tasks=len(scores)), *_search_flags(key, cells, choices)),
         suites=tuple(sorted({record.suite for record in records})),
     )
 
@@ -211,7 +213,7 @@ def _judge(results: Sequence[TaskResult]) -> tuple[TaskResult, ...]:
             result,
             p_value=p_values[result.task],
             verdict=_verdict(result.delta.value, p_values[result.task]),
-            detectable=minimum_detectable_difference(result.delta.samples),
+            detectable=minimum_detectable_difference(result.delta.samples, alpha=0.05 / len(deltas)),
         )
         for result in results
     )
@@ -248,6 +250,20 @@ def _flags(results: Sequence[TaskResult], cells: Sequence[Cell], *, n_tasks: int
         flags.append(f"failed:{failed}")
     if len(results) < n_tasks:
         flags.append("incomplete")
+    return tuple(flags)
+
+
+def _search_flags(key: RowKey, cells: Sequence[Cell], choices: Choices) -> tuple[str, ...]:
+    """`searched:n/m` when a row's cells are not those that its model's hidden states were chosen from, so that
+    the two did not compete on one budget; `unfinished` when a run of the row lacks cells.
+    """
+    own = {(cell.unit, cell.choice, cell.record.seed) for cell in cells if cell.record.status == "ok"}
+    budget = choices.budget(key)
+    common = {unit for unit, *_ in own} & {unit for unit, *_ in budget}
+    own, budget = ({place for place in places if place[0] in common} for places in (own, budget))
+    flags = [f"searched:{len(own)}/{len(budget)}"] if own != budget else []
+    if any(not run.is_whole for run in {cell.run.path: cell.run for cell in cells}.values()):
+        flags.append("unfinished")
     return tuple(flags)
 
 

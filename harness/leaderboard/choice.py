@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.errors import NothingSelectedError
+from harness.errors import MissingError, NothingSelectedError
 from harness.records import Record, RunFolder
 
 HIDDEN = "hidden"
@@ -89,6 +89,13 @@ class Choices:
         matched = {seed: self._hidden_cells.get(_place(cell)) for seed, cell in own.items()}
         return {seed: cell for seed, cell in matched.items() if cell is not None}
 
+    def budget(self, row: RowKey) -> set[tuple[Unit, tuple[str, str, str, str], int]]:
+        """Task, choice and seed of every hidden cell of the row's model; none for an arm without a model."""
+        hidden = self._hidden_cells.values()
+        return {
+            (cell.unit, cell.choice, cell.record.seed) for cell in hidden if cell.record.model == row.model
+        }
+
     def cells(self, unit: Unit) -> list[Cell]:
         """Every cell of a task that the board needs, each once."""
         needed: dict[str, Cell] = {}
@@ -113,6 +120,29 @@ def read_cells(runs: Sequence[RunFolder]) -> list[Cell]:
         places = ", ".join(f"'{run.path}'" for run in runs) or "no run"
         raise NothingSelectedError(f"{places}: none of {len(cells)} cells ended well, so there is no board")
     return list(cells.values())
+
+
+def check_consistent(cells: Iterable[Cell]) -> None:
+    """MissingError when one name stands for two things: a task for other rows, a model or a dictionary for
+    other weights. Comparing them would compare what is not the same.
+    """
+    known: dict[tuple[object, ...], tuple[str | None, Cell]] = {}
+    for cell in cells:
+        record = cell.record
+        for what, name, value in (
+            (f"task '{record.task}' has other data", (cell.unit,), record.data),
+            (f"model '{record.model}' has other weights", (record.model, record.site), record.model_hash),
+            (
+                f"representation '{record.representation}' is another one",
+                (record.model, record.site, record.representation),
+                record.representation_hash,
+            ),
+        ):
+            before, first = known.setdefault((len(name), *name), (value, cell))
+            if value is not None and before is not None and value != before:
+                raise MissingError(
+                    f"{what} in '{cell.run.path}' than in '{first.run.path}', so there is no common board"
+                )
 
 
 def choose(cells: Iterable[Cell]) -> Choices:

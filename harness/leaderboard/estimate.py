@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from harness.errors import MissingError
 from harness.leaderboard.choice import Cell, Unit
 from harness.metrics import macro_f1, resampled_macro_f1
-from harness.stats import bootstrap_weights, paired_differences, percentile_interval
+from harness.stats import cluster_weights, number_groups, paired_differences, percentile_interval
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,6 +52,7 @@ class _Predictions:
     cell: Cell
     ids: NDArray[np.object_]
     classes: list[str]
+    groups: NDArray[np.int64]
     labels: NDArray[np.int64]
     predicted: NDArray[np.int64]
 
@@ -68,7 +69,7 @@ def score_cells(unit: Unit, cells: Sequence[Cell], *, resamples: int) -> TaskSco
     """
     first = _read(cells[0])
     n_classes = len(first.classes)
-    weights = bootstrap_weights(first.labels, resamples=resamples, seed=bootstrap_seed(unit.task))
+    weights = cluster_weights(first.labels, first.groups, resamples=resamples, seed=bootstrap_seed(unit.task))
     estimates: dict[str, Estimate] = {}
     for cell in cells:
         arm = first if cell is first.cell else _read(cell, like=first)
@@ -107,6 +108,7 @@ def _read(cell: Cell, like: _Predictions | None = None) -> _Predictions:
         cell=cell,
         ids=ids[order],
         classes=names,
+        groups=number_groups(_groups(frame)[order].tolist()),
         labels=_class_numbers(cell, frame["label"], names)[order],
         predicted=_class_numbers(cell, frame["prediction"], names)[order],
     )
@@ -115,6 +117,12 @@ def _read(cell: Cell, like: _Predictions | None = None) -> _Predictions:
     ):
         raise _unlike(like.cell, cell)
     return arm
+
+
+def _groups(frame: pd.DataFrame) -> NDArray[np.object_]:
+    """The group of each row, None where it has none."""
+    groups = frame["group"] if "group" in frame else pd.Series([None] * len(frame), dtype=object)
+    return groups.astype(object).where(groups.notna(), None).to_numpy(object)
 
 
 def _unlike(one: Cell, other: Cell) -> MissingError:

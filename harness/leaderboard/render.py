@@ -36,9 +36,18 @@ _COLUMNS = {
 }
 
 
+FILES = ("leaderboard.md", "leaderboard.csv")
+
+
+def remove(folder: Path) -> None:
+    """Take an earlier board away."""
+    for name in FILES:
+        (folder / name).unlink(missing_ok=True)
+
+
 def write(board: Board, folder: Path) -> None:
     """Write leaderboard.md and leaderboard.csv, each whole; MissingError when the disk refuses."""
-    for name, text in (("leaderboard.md", to_markdown(board)), ("leaderboard.csv", to_csv(board))):
+    for name, text in zip(FILES, (to_markdown(board), to_csv(board)), strict=True):
         with whole_file(folder / name) as temporary:
             temporary.write_text(text, "utf-8")
 

@@ -25,13 +25,15 @@ class RandomSae:
     """TopK on random unit directions; `width` defaults to eight times the activations' size."""
 
     def __init__(self, *, width: int | None, k: int, seed: int) -> None:
-        if k < 1 or (width is not None and width < k):
-            raise ValueError(f"k={k} must be at least 1 and at most width={width}")
+        if not isinstance(k, int) or not isinstance(width, int | None) or k < 1:
+            raise ValueError(f"k={k} and width={width} must be whole numbers, k at least 1")
         self.width, self.k, self.seed = width, k, seed
 
     def at(self, model: harness.Model, site: harness.Site) -> harness.Located:
         d_in = model.width(site)
         width = self.width or 8 * d_in
+        if self.k > width:
+            raise harness.UsageError(f"random_sae: k={self.k} is more than its width, {width}")
         return harness.Located(
             identity={"kind": "random_sae", "d_in": d_in, "width": width, "k": self.k, "seed": self.seed},
             d_in=d_in,

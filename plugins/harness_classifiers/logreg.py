@@ -24,8 +24,8 @@ class LogReg:
     """
 
     def __init__(self, *, C: float, max_iter: int, seed: int) -> None:
-        if not C > 0 or max_iter < 1:
-            raise ValueError(f"C={C} and max_iter={max_iter} must be positive")
+        if not isinstance(C, int | float) or not isinstance(max_iter, int) or C <= 0 or max_iter < 1:
+            raise ValueError(f"C={C} and max_iter={max_iter} must be positive numbers")
         self.model = LogisticRegression(
             C=C, solver="newton-cg", tol=1e-6, max_iter=max_iter, random_state=seed
         )
