@@ -15,7 +15,7 @@ from typing import Any
 
 from harness.api import Located, Model, Site, TaskSpec, TokenRepresentation, Tokens
 from harness.data import TaskData, load_task, without
-from harness.errors import HarnessError, NothingSelectedError, UsageError
+from harness.errors import HarnessError, UsageError
 from harness.identity import IDENTITY_VERSION, hash_json, hash_lines
 from harness.plugins import describe
 from harness.registry import Choice, Registry
@@ -136,8 +136,6 @@ def make_plan(
         for data in tables
         for bundle in _bundles(data, models=models, located=located, arms=arms, seeds=suite.seeds)
     ]
-    if not any(bundle.cells for bundle in bundles):
-        raise NothingSelectedError(f"suite '{suite.name}' leaves no cell to run")
     _refuse_twins(bundles)
     return Plan(suite=suite, bundles=tuple(bundles))
 

@@ -215,6 +215,8 @@ def _sentence(error: ValidationError, where: str, lines: _Lines) -> str:
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
         return f"{where}{line}: there is no field '{field}'{more}"
+    if first["type"] == "too_short":
+        return f"{where}{line}: {field} must not be empty{more}"
     if first["type"] == "missing":
         return f"{where}{line}: the field '{field}' is missing{more}"
     return f"{where}{line}: {field}: {first['msg'][0].lower()}{first['msg'][1:]}{more}"

@@ -254,7 +254,7 @@ def test_a_counterpart_for_some_tasks_is_flagged(run: Run) -> None:
     run.put("hidden", task="banking", pooling="max")
     for task in ("spam", "banking"):
         run.put("sae", task=task)
-    assert find(build([run]), "sae").flags == ("matched:1/2",)
+    assert find(build([run]), "sae").flags == ("matched:1/2", "searched:1/2")
 
 
 def test_each_model_is_compared_with_its_own_hidden_states(run: Run) -> None:

@@ -185,12 +185,12 @@ def test_a_setting_of_an_unknown_field_is_refused(suite):
         ("limit: 4000", "rows: 1", "line 3: there is no field 'tasks.1.rows'"),
         ("ref: minigemma-m, ", "", "line 5: the field 'models.0.ref' is missing"),
         ("seeds: 3", "seeds: three", "line 11: seeds: input should be a valid tuple"),
-        ("seeds: 3", "seeds: 0", "line 11: seeds: tuple should have at least 1 item"),
+        ("seeds: 3", "seeds: 0", "line 11: seeds must not be empty"),
         ("seeds: 3", "seeds: [-1]", "line 11: seeds.0: input should be greater than or equal to 0"),
         (
             "classifiers: [logreg]",
             "classifiers: []",
-            "line 10: classifiers: tuple should have at least 1 item",
+            "line 10: classifiers must not be empty",
         ),
         ("name: toy", "name: ../up", "line 1: name: string should match pattern"),
         ("name: toy\n", "", ": the field 'name' is missing"),
@@ -305,5 +305,5 @@ def test_a_fault_of_a_task_file_is_one_sentence(write, old, new, sentence):
 
 def test_a_task_file_without_languages_is_refused(write):
     path = write("t.yaml", TASK.replace("[en]", "[]"))
-    with pytest.raises(UsageError, match="line 5: languages: tuple should have at least 1 item"):
+    with pytest.raises(UsageError, match="line 5: languages must not be empty"):
         read_task(path)

@@ -261,7 +261,7 @@ def _search_flags(key: RowKey, cells: Sequence[Cell], choices: Choices) -> tuple
     budget = choices.budget(key)
     common = {unit for unit, *_ in own} & {unit for unit, *_ in budget}
     own, budget = ({place for place in places if place[0] in common} for places in (own, budget))
-    flags = [f"searched:{len(own)}/{len(budget)}"] if own != budget else []
+    flags = [f"searched:{len(own & budget)}/{len(budget)}"] if own != budget else []
     if any(not run.is_whole for run in {cell.run.path: cell.run for cell in cells}.values()):
         flags.append("unfinished")
     return tuple(flags)
