@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 
+_TOLD = ("sae-harness", "torch", "transformers", "scikit-learn", "numpy")
+
 Status = Literal["ok", "failed", "skipped", "oom"]
 
 
@@ -223,8 +225,14 @@ class RunFolder:
             "started": _now(),
         }
         write_json(self.path / "run.json", {**self._about, "status": "running"})
-        write_json(self.path / "env.json", environment(plugins, device))
+        facts = environment(plugins, device)
+        write_json(self.path / "env.json", facts)
         self._cut_unfinished_line()
+        # A resumed run may have begun elsewhere: each start says where and with what.
+        versions = {name: facts["distributions"].get(name) for name in _TOLD}
+        self.add_event(
+            "started", argv=list(argv), device=device, gpu=facts["gpu"], os=facts["os"], **versions
+        )
 
     def finish(self, status: str) -> None:
         """Note how the run ended."""

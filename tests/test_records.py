@@ -197,5 +197,7 @@ def test_every_json_file_is_json(tmp_path: Path, plugins: Plugins) -> None:
     run.add_event("forward", bundle="t × m", batches=1)
     run.finish("finished")
     assert json.loads((tmp_path / "run.json").read_text("utf-8"))["status"] == "finished"
-    assert json.loads((tmp_path / "events.jsonl").read_text("utf-8"))["event"] == "forward"
+    events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text("utf-8").splitlines()]
+    assert [event["event"] for event in events] == ["started", "forward"]
+    assert {"argv", "device", "torch", "transformers"} <= set(events[0])
     assert Record.model_json_schema()["properties"]["metrics"]
