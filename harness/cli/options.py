@@ -78,7 +78,9 @@ def open_session(
     offline: bool = False,
 ) -> Session:
     """A session for one command; what was left out while loading is said in a line each."""
-    if offline:  # must stand before any hub client is imported
+    # Both must stand before any hub client is imported. Its own lines about retries would drown the one sentence.
+    os.environ.setdefault("HF_HUB_VERBOSITY", "critical")
+    if offline:
         os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
     from harness import session
 
