@@ -149,7 +149,8 @@ def _how_to_read(board: Board) -> str:
         f" its mean over tasks, with 95 % intervals ({board.resamples} paired bootstrap resamples)."
         " Δ hidden compares with the selected hidden states of the same model, Δ matched with hidden states"
         " at the row's own choice. A rank is the range of places that noise leaves: where ranges overlap, the"
-        " order says nothing. A task is tied unless its Holm-adjusted p is below .05."
+        " order says nothing. A task is tied unless its Holm-adjusted p is below .05. tokens/s is that of the forward"
+        " pass that made the row's features, together with all others it made: it tells runs apart, not rows."
     )
 
 
