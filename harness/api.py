@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import torch
     from scipy import sparse
 
+    from harness.dictionary import Dictionary
+
     Matrix: TypeAlias = np.ndarray[Any, Any] | sparse.csr_array
 
 Modality = Literal["text", "image"]
@@ -255,16 +257,22 @@ class Encoder(Protocol):
 class Located:
     """A representation at one site of one model: all that a plan must know before it is loaded.
 
-    `identity` is JSON of all that may change a feature; `load(device)` gives the Encoder; `sparse` says
-    whether pooled rows are worth keeping sparse.
+    `identity` is JSON of all that may change a feature; `sparse` says whether pooled rows are worth keeping
+    sparse. Either `load(device)` gives the Encoder, or `fit(activations)` makes one, a Dictionary, of a sample
+    `[tokens, d_in]` (float32, on the device) of the task's training tokens; what was fitted is kept in the cache.
     """
 
     identity: Mapping[str, Any]
     d_in: int
     width: int
-    load: Callable[[str], Encoder]
+    load: Callable[[str], Encoder] | None = None
+    fit: Callable[[torch.Tensor], Dictionary] | None = None
     sparse: bool
     published_l0: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.load is None) == (self.fit is None):
+            raise TypeError("a located representation needs either load or fit, and not both")
 
 
 @runtime_checkable
@@ -296,6 +304,15 @@ class Pooling(Protocol):
         """`values [tokens, features]` float32, `offsets [examples + 1]`; returns `[examples, features]`.
         The tokens of example i are `values[offsets[i]:offsets[i + 1]]`, at least one.
         """
+
+
+@runtime_checkable
+class RankedPooling(Pooling, Protocol):
+    """A pooling that ranks the features of a token against one another: of each token it is given the `top`
+    largest only, zeros in place of all others; of equal values the lowest features.
+    """
+
+    top: int
 
 
 @runtime_checkable
@@ -335,10 +352,13 @@ class BatchStats:
 
 @dataclass(frozen=True, kw_only=True)
 class BundleStats:
-    """What one bundle cost: content tokens, seconds, peak device bytes; zero tokens means all was cached."""
+    """What one bundle cost: content tokens, seconds, peak device bytes; zero tokens means all was cached.
+    `calibration_tokens` went through the model before, for what is fitted on activations.
+    """
 
     bundle: str
     tokens: int
+    calibration_tokens: int = 0
     seconds: float
     tokens_per_s: float
     padding_share: float

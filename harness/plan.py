@@ -19,6 +19,7 @@ from harness.errors import HarnessError, UsageError
 from harness.identity import IDENTITY_VERSION, hash_json, hash_lines
 from harness.plugins import describe
 from harness.registry import Choice, Registry
+from harness.sample import SAMPLE_TOKENS, sample_rows
 from harness.suite import ModelChoice, Suite
 
 TOKEN_MASK = "content"
@@ -42,13 +43,17 @@ class OpenModel:
 
 @dataclass(frozen=True, kw_only=True)
 class Features:
-    """A matrix `[examples, features]` that cells share. Input-only arms have no site, pooling and key."""
+    """A matrix `[examples, features]` that cells share. Input-only arms have no site, pooling and key.
+
+    `fitted_key` names what the representation fits on the bundle's sample, where it fits something.
+    """
 
     representation: Choice
     site: Site | None = None
     located: Located | None = None
     pooling: Choice | None = None
     key: str | None = None
+    fitted_key: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,11 +69,14 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
-    """Cells that share one forward pass of `model` over the examples of `data`."""
+    """Cells that share one forward pass of `model` over the examples of `data`; `sample` are the rows on whose
+    activations representations are fitted.
+    """
 
     data: TaskData
     model: OpenModel | None
     tokens: tuple[Tokens, ...]
+    sample: tuple[int, ...] = ()
     features: tuple[Features, ...]
     cells: tuple[Cell, ...]
 
@@ -337,31 +345,56 @@ def _bundles(
         features = tuple(Features(representation=choice) for choice in arms.on_inputs)
         yield Bundle(data=data, model=None, tokens=(), features=features, cells=cells(features, None))
     for model in models:
+        kept = tuple(one for row, one in enumerate(tokens[model.label]) if row not in bare)
+        here = [arm for arm in located if arm[0] is model]
+        sample = sample_rows(data.examples, kept) if any(at.fit for *_, at in here) else ()
+        sample_hash = hash_lines(data.examples.ids[row] for row in sample)
         features = tuple(
-            _features(representation, model, site, at, pooling, inputs_hash)
-            for owner, representation, site, at in located
-            if owner is model
+            _features(representation, model, site, at, pooling, inputs_hash, sample_hash)
+            for _, representation, site, at in here
             for pooling in arms.poolings
         )
-        kept = tuple(one for row, one in enumerate(tokens[model.label]) if row not in bare)
-        yield Bundle(data=data, model=model, tokens=kept, features=features, cells=cells(features, model))
+        yield Bundle(
+            data=data,
+            model=model,
+            tokens=kept,
+            sample=sample,
+            features=features,
+            cells=cells(features, model),
+        )
 
 
 def _features(
-    representation: Choice, model: OpenModel, site: Site, at: Located, pooling: Choice, inputs_hash: str
+    representation: Choice,
+    model: OpenModel,
+    site: Site,
+    at: Located,
+    pooling: Choice,
+    inputs_hash: str,
+    sample_hash: str,
 ) -> Features:
-    features = Features(representation=representation, site=site, located=at, pooling=pooling)
-    return replace(
-        features,
-        key=hash_json(
-            {
-                "identity_version": IDENTITY_VERSION,
-                "inputs": inputs_hash,
-                **activation_identity(model, site),
-                "representation": dict(at.identity),
-                "pooling": pooling.identity,
-            }
-        ),
+    activations = activation_identity(model, site)
+    fitted_key = None
+    if at.fit is not None:
+        fitted_on = {"sample": sample_hash, "tokens": SAMPLE_TOKENS}
+        at = replace(at, identity={**at.identity, "fitted_on": fitted_on})
+        fitted_key = hash_json(
+            {"identity_version": IDENTITY_VERSION, **activations, "representation": dict(at.identity)}
+        )
+    key = {
+        "identity_version": IDENTITY_VERSION,
+        "inputs": inputs_hash,
+        **activations,
+        "representation": dict(at.identity),
+        "pooling": pooling.identity,
+    }
+    return Features(
+        representation=representation,
+        site=site,
+        located=at,
+        pooling=pooling,
+        key=hash_json(key),
+        fitted_key=fitted_key,
     )
 
 

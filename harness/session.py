@@ -106,13 +106,22 @@ class Session:
         *,
         output: Path | str | None = None,
         batch_size: int | None = None,
+        keep_activations: bool = False,
         argv: Sequence[str] = (),
         **overrides: Any,
     ) -> Run:
-        """Run a suite into `output` (default `runs/<suite>`), resuming what is there."""
+        """Run a suite into `output` (default `runs/<suite>`), resuming what is there. `keep_activations` leaves the
+        activations at the suite's sites in the cache, and reads those that are there in place of a forward pass.
+        """
         plan = suite if not isinstance(suite, Suite | str | Path) else self.plan(suite, **overrides)
         folder = RunFolder(Path(output) if output else Path("runs") / plan.suite.name)
-        runner = self._runner(folder, batch_size=batch_size, argv=argv, report=self.registry.report)
+        runner = self._runner(
+            folder,
+            batch_size=batch_size,
+            keep_activations=keep_activations,
+            argv=argv,
+            report=self.registry.report,
+        )
         return Run(folder=folder.path, summary=runner.run(plan))
 
     def _runner(self, folder: RunFolder, **options: Any) -> Runner:

@@ -1,8 +1,10 @@
-"""Pooled features on disk by content key: atomic, checksummed, sharded.
+"""Pooled features on disk by content key: atomic, checksummed, sharded; and what else a run need not make twice.
 
     <root>/features/<key>/<sha256 of the file>.safetensors    rows, and their values (dense or CSR)
     <root>/features/<key>/complete.json                       written last
     <root>/plans/<key>.json                                   the batches of a forward pass
+    <root>/fitted/<key>/<sha256 of the file>.safetensors      a dictionary fitted on activations
+    <root>/activations/<key>/<sha256 of the file>.safetensors activations of one batch, where they are kept
 
 A shard's name is its own checksum, so a damaged one is seen without a second file, and two processes that write
 the same rows do each other no harm.
@@ -25,7 +27,10 @@ from harness.files import whole_file, write_json
 from harness.identity import hash_file
 
 if TYPE_CHECKING:
+    import torch
+
     from harness.api import Matrix
+    from harness.dictionary import Dictionary
 
 BREAK_EVEN = 0.5
 """Above this density CSR (an int32 and a float32 for each value) takes more room than dense rows."""
@@ -49,11 +54,7 @@ class FeatureStore:
         """Write one shard: `rows` [n] and their values `[n, features]`, float32."""
         from safetensors.numpy import save
 
-        # Named before it is written, so that no two writers share a name and nothing is ever half named.
-        data = save(*_pack(np.asarray(rows, dtype=np.int64), matrix))
-        name = f"{hashlib.sha256(data).hexdigest()}.safetensors"
-        with whole_file(self._folder(key) / name) as temporary:
-            temporary.write_bytes(data)
+        _write_named(self._folder(key), save(*_pack(np.asarray(rows, dtype=np.int64), matrix)))
 
     def complete(self, key: str, about: Mapping[str, Any]) -> None:
         """Declare a key complete; `about` is kept for people."""
@@ -95,17 +96,74 @@ class FeatureStore:
         """Keep the batches of a forward pass before it begins, and again when one of them is halved."""
         write_json(self.root / "plans" / f"{key}.json", {"batches": [list(batch) for batch in batches]})
 
+    # ── fitted dictionaries, kept activations ────────────────────────────────────────────────────────
+
+    def read_fitted(self, key: str, device: str) -> Dictionary | None:
+        """The dictionary fitted under `key`; None when there is none."""
+        from harness.dictionary import Dictionary
+
+        found = self._read_tensors("fitted", key, device)
+        if found is None:
+            return None
+        tensors, about = found
+        fields: dict[str, Any] = {**json.loads(about["dictionary"]), **tensors}
+        return Dictionary(**fields)
+
+    def write_fitted(self, key: str, dictionary: Dictionary) -> None:
+        """Keep what was fitted, so that every shard of the features it makes is of one dictionary."""
+        fields = {name: getattr(dictionary, name) for name in ("name", "width", "activation", "k")}
+        self._write_tensors("fitted", key, dictionary.tensors, {"dictionary": json.dumps(fields)})
+
+    def read_activations(self, key: str, device: str) -> torch.Tensor | None:
+        """Activations of one batch at one site `[content tokens, width]`; None when they were not kept."""
+        found = self._read_tensors("activations", key, device)
+        return None if found is None else found[0]["activations"]
+
+    def write_activations(self, key: str, activations: torch.Tensor) -> None:
+        """Keep the activations of one batch at one site, in the dtype they have."""
+        self._write_tensors("activations", key, {"activations": activations}, {})
+
+    def _read_tensors(
+        self, kind: str, key: str, device: str
+    ) -> tuple[dict[str, torch.Tensor], dict[str, str]] | None:
+        from safetensors import safe_open
+
+        for path in _sound_files(self.root / kind / key):
+            with safe_open(path, framework="pt", device=device) as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+                return tensors, dict(file.metadata() or {})
+        return None
+
+    def _write_tensors(
+        self, kind: str, key: str, tensors: Mapping[str, torch.Tensor], about: Mapping[str, str]
+    ) -> None:
+        from safetensors.torch import save
+
+        on_host = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        _write_named(self.root / kind / key, save(on_host, metadata=dict(about)))
+
     # ── shards ───────────────────────────────────────────────────────────────────────────────────────
 
     def _folder(self, key: str) -> Path:
         return self.root / "features" / key
 
     def _sound_shards(self, key: str) -> Iterator[Path]:
-        for shard in sorted(self._folder(key).glob("*.safetensors")):
-            if hash_file(shard) == shard.stem:
-                yield shard
-            else:
-                shard.unlink(missing_ok=True)
+        return _sound_files(self._folder(key))
+
+
+def _write_named(folder: Path, data: bytes) -> None:
+    """Write a file under its own checksum: no two writers share a name, and nothing is ever half named."""
+    with whole_file(folder / f"{hashlib.sha256(data).hexdigest()}.safetensors") as temporary:
+        temporary.write_bytes(data)
+
+
+def _sound_files(folder: Path) -> Iterator[Path]:
+    """The undamaged files of a folder; damaged ones are removed."""
+    for path in sorted(folder.glob("*.safetensors")):
+        if hash_file(path) == path.stem:
+            yield path
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _pack(
