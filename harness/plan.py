@@ -373,19 +373,16 @@ def _features(
     inputs_hash: str,
     sample_hash: str,
 ) -> Features:
-    activations = activation_identity(model, site)
+    common = {"identity_version": IDENTITY_VERSION, **activation_identity(model, site)}
+    representation_identity = dict(at.identity)
     fitted_key = None
     if at.fit is not None:
-        fitted_on = {"sample": sample_hash, "tokens": SAMPLE_TOKENS}
-        at = replace(at, identity={**at.identity, "fitted_on": fitted_on})
-        fitted_key = hash_json(
-            {"identity_version": IDENTITY_VERSION, **activations, "representation": dict(at.identity)}
-        )
+        representation_identity["fitted_on"] = {"sample": sample_hash, "tokens": SAMPLE_TOKENS}
+        fitted_key = hash_json({**common, "representation": representation_identity})
     key = {
-        "identity_version": IDENTITY_VERSION,
+        **common,
         "inputs": inputs_hash,
-        **activations,
-        "representation": dict(at.identity),
+        "representation": representation_identity,
         "pooling": pooling.identity,
     }
     return Features(

@@ -71,12 +71,15 @@ class Fidelity(_Frozen):
 
 
 class Cost(_Frozen):
-    """What the cell's bundle cost: content tokens, tokens per second, seconds, peak bytes on the device."""
+    """What the cell's bundle cost: content tokens, tokens per second, seconds, peak bytes on the device; and the
+    seconds of the cell's own probe, its whole grid.
+    """
 
     tokens: int = 0
     tokens_per_s: float = 0.0
     seconds: float = 0.0
     peak_memory: int = 0
+    probe_seconds: float = 0.0
 
 
 class Record(_Frozen):

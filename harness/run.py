@@ -238,6 +238,7 @@ class Runner:
             try:
                 if matrix is None or features.key is None:
                     matrix = self._matrix(bundle, features, rows[cell.seed])
+                started = time.perf_counter()
                 outcome = probe(
                     matrix,
                     rows[cell.seed],
@@ -245,7 +246,8 @@ class Runner:
                     classifier=cell.classifier,
                     seed=cell.seed,
                 )
-                self._keep(cell, bundle, plan, rows[cell.seed], outcome)
+                seconds = time.perf_counter() - started
+                self._keep(cell, bundle, plan, rows[cell.seed], outcome, seconds)
             except Exception as error:  # a transform or classifier of any plugin may fail in any way
                 if _is_disk(error):
                     raise
@@ -263,7 +265,9 @@ class Runner:
             raise MissingError("features vanished from the cache while the run was reading them; run again")
         return matrix
 
-    def _keep(self, cell: Cell, bundle: Bundle, plan: Plan, rows: Rows, outcome: Outcome) -> None:
+    def _keep(
+        self, cell: Cell, bundle: Bundle, plan: Plan, rows: Rows, outcome: Outcome, seconds: float
+    ) -> None:
         examples = bundle.data.examples
         self.folder.write_predictions(
             cell.cell_id,
@@ -274,7 +278,8 @@ class Runner:
             scores=outcome.scores,
             classes=rows.classes,
         )
-        cost = self.store.about(cell.features.key).get("cost", {}) if cell.features.key else {}
+        forward = self.store.about(cell.features.key).get("cost", {}) if cell.features.key else {}
+        cost = {**forward, "probe_seconds": seconds}
         self._add(_record(cell, bundle, plan, status="ok", rows=rows, outcome=outcome, cost=cost))
 
     def _add(self, record: Record) -> None:

@@ -183,3 +183,20 @@ def test_too_few_tokens_fail_the_cells_of_pca_alone(
         ends["pca"].error is not None
         and "8 training tokens are too few for 64 components" in ends["pca"].error
     )
+
+
+def test_one_board_holds_what_was_fitted_on_several_tasks(harness_command: Any, tmp_path: Path) -> None:
+    result = harness_command(
+        "run",
+        "quickstart",
+        "-L",
+        60,
+        "-m",
+        "minigemma-s",
+        "-o",
+        "run",
+        "--set",
+        'representations=[hidden, "pca[n=8]"]',
+    )
+    assert result.code == 0, result.err
+    assert "pca[n=8]" in (tmp_path / "run" / "leaderboard.md").read_text()
