@@ -16,7 +16,7 @@ from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness.api import Columns, Examples, FileSource, HubSource, Split, TaskSpec
+from harness.api import Columns, Conversation, Examples, FileSource, HubSource, Split, TaskSpec
 from harness.errors import MissingError, UsageError
 from harness.identity import hash_lines
 
@@ -207,7 +207,7 @@ def _silent_datasets() -> Iterator[Any]:
 def _examples(spec: TaskSpec, rows: _Rows, columns: Columns) -> Examples:
     if not rows or not next(iter(rows.values())):
         raise MissingError(f"task '{spec.name}' has no rows")
-    inputs = [_as_text(spec, value, row) for row, value in enumerate(_column(spec, rows, columns.input))]
+    inputs = [_as_input(spec, value, row) for row, value in enumerate(_column(spec, rows, columns.input))]
     labels = [_as_label(spec, value, row) for row, value in enumerate(_column(spec, rows, columns.label))]
     splits: Sequence[Split] = ["train"] * len(inputs)
     if columns.split is not None and (columns.split in rows or columns.split != Columns().split):
@@ -220,7 +220,8 @@ def _examples(spec: TaskSpec, rows: _Rows, columns: Columns) -> Examples:
     groups = _column(spec, rows, columns.group) if columns.group else [None] * len(inputs)
     return Examples(
         ids=tuple(
-            hash_lines([text, language])[:16] for text, language in zip(inputs, languages, strict=True)
+            hash_lines([*_contents(one), language])[:16]
+            for one, language in zip(inputs, languages, strict=True)
         ),
         inputs=tuple(inputs),
         labels=tuple(labels),
@@ -236,12 +237,24 @@ def _column(spec: TaskSpec, rows: _Rows, name: str) -> Sequence[Any]:
     return rows[name]
 
 
-def _as_text(spec: TaskSpec, value: Any, row: int) -> str:
+def _as_input(spec: TaskSpec, value: Any, row: int) -> str | Conversation:
     if value is None:
         return ""
-    if not isinstance(value, str):
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, list):
         raise MissingError(f"task '{spec.name}' row {row}: the input is {type(value).__name__}, not text")
-    return value
+    try:
+        return Conversation.parse(value)
+    except UsageError as error:
+        raise MissingError(f"task '{spec.name}' row {row}: {error}") from error
+
+
+def _contents(one: str | Conversation) -> Sequence[str]:
+    """All that tells an input from others: a text, or who said what."""
+    if isinstance(one, str):
+        return [one]
+    return [part for message in one.messages for part in (message.role, message.content)]
 
 
 def _as_label(spec: TaskSpec, value: Any, row: int) -> str:
@@ -297,7 +310,7 @@ def clean(examples: Examples) -> tuple[Examples, Hygiene]:
         counts[reason] += len(rows) - len(kept)
         return kept
 
-    rows = keep(range(len(examples)), "empty", lambda row: not examples.inputs[row].strip())
+    rows = keep(range(len(examples)), "empty", lambda row: not str(examples.inputs[row]).strip())
     rows = keep(rows, "conflicts", lambda row: len(labels_of[examples.ids[row]]) > 1)
     leaks = _leak_finder(examples, rows)
     seen: set[tuple[str, Split]] = set()

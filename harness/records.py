@@ -35,6 +35,9 @@ SCHEMA_VERSION = 1
 
 _TOLD = ("sae-harness", "torch", "transformers", "scikit-learn", "numpy")
 
+_ADDED: Mapping[str, Any] = {"tokens": "content"}
+"""Fields of suites that came after schema version 1, with their defaults."""
+
 Status = Literal["ok", "failed", "skipped", "oom"]
 
 
@@ -71,7 +74,7 @@ class Fidelity(_Frozen):
 
 
 class Cost(_Frozen):
-    """What the cell's bundle cost: content tokens, tokens per second, seconds, peak bytes on the device; and the
+    """What the cell's bundle cost: tokens pooled, tokens per second, seconds, peak bytes on the device; and the
     seconds of the cell's own probe, its whole grid.
     """
 
@@ -99,6 +102,7 @@ class Record(_Frozen):
     model: str | None
     model_hash: str | None
     site: str | None
+    tokens: str | None = "content"
     representation: str
     representation_hash: str | None
     width: int | None
@@ -211,7 +215,8 @@ class RunFolder:
     ) -> None:
         """Create or reopen the run of `cells`; UsageError when another suite already lives here."""
         if self.exists:
-            field = _first_difference(self.about()["suite"], dict(suite))
+            # A field that the harness did not have when the run began stood, then, at what is its default now.
+            field = _first_difference({**_ADDED, **self.about()["suite"]}, {**_ADDED, **suite})
             if field:
                 raise UsageError(
                     f"'{self.path}' holds a run of another suite (it differs in {field}); choose another -o"

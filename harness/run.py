@@ -257,6 +257,8 @@ class Runner:
         """`[examples, features]`, from the store or from the inputs."""
         if features.key is None:
             inputs = bundle.data.examples.inputs
+            if features.representation.spec.needs == "text":
+                inputs = tuple(map(str, inputs))  # a conversation as plain text
             fitted = features.representation.make().fit([inputs[row] for row in rows.train])
             made: Matrix = fitted.transform(list(inputs))
             return made
@@ -397,12 +399,14 @@ class _Meter:
             import torch
 
             torch.cuda.reset_peak_memory_stats()
-        self.tokens = self.padded = self.tokens_total = self.calibration_tokens = self.read_tokens = 0
+        self.tokens = self.positions = self.padded = self.tokens_total = 0
+        self.calibration_tokens = self.read_tokens = 0
         self.seconds = 0.0
         self.started = time.perf_counter()
 
     def add(self, pooled: Pooled) -> None:
         self.tokens += pooled.tokens
+        self.positions += pooled.positions
         self.padded += pooled.padded_tokens
         self.seconds += pooled.seconds
 
@@ -431,7 +435,7 @@ class _Meter:
             calibration_tokens=self.calibration_tokens,
             seconds=self.seconds,
             tokens_per_s=self.tokens_per_s,
-            padding_share=1 - self.tokens / self.padded if self.padded else 0.0,
+            padding_share=1 - self.positions / self.padded if self.padded else 0.0,
             peak_memory=peak_memory(self.device),
         )
 
@@ -497,6 +501,7 @@ def _record(
         model=model.label if model else None,
         model_hash=hash_json(model.model.identity(features.site)) if model and features.site else None,
         site=str(features.site) if features.site else None,
+        tokens=features.tokens.label if features.tokens else None,
         representation=features.representation.label,
         representation_hash=hash_json(located.identity if located else features.representation.identity),
         width=located.width if located else None,

@@ -54,6 +54,7 @@ class Suite(_Strict):
     tasks: tuple[TaskChoice, ...] = Field(min_length=1)
     models: tuple[ModelChoice, ...] = ()
     representations: tuple[Reference, ...] = Field(min_length=1)
+    tokens: Reference = "content"
     poolings: tuple[Reference, ...] = Field(default=("mean",), min_length=1)
     transforms: tuple[Reference, ...] = Field(default=("none",), min_length=1)
     classifiers: tuple[Reference, ...] = Field(default=("logreg",), min_length=1)

@@ -131,6 +131,30 @@ def test_the_choice_is_the_best_on_validation_whatever_test_says(run: Run) -> No
     assert line(build([run]), "hidden")["pooling"] == "max"
 
 
+def test_the_token_set_is_chosen_on_validation_like_the_pooling(run: Run) -> None:
+    for tokens, validation, skill in (("all", 0.6, 0.9), ("content", 0.5, 0.2)):
+        run.put(tokens=tokens, validation=validation, skill=skill, cell_id=f"hidden-{tokens}")
+        run.put("sae", tokens=tokens, validation=1 - validation, skill=0.6, cell_id=f"sae-{tokens}", luck=1)
+    run.put("pca", tokens="content", luck=2)
+    run.put("tfidf", model=None, site=None, pooling=None, tokens=None, luck=3)
+    board = build([run])
+    chosen = {row.representation: line(board, row.representation)["tokens"] for row in board.rows}
+    assert chosen == {"hidden": "all", "sae": "content", "pca": "content", "tfidf": ""}
+    assert find(board, "sae").flags == () and find(board, "pca").flags == ("searched:1/2",)
+    assert line(board, "sae")["delta_vs_hidden"] < 0 < line(board, "sae")["delta_matched"]
+    assert "| tokens |" in to_markdown(board)
+
+
+def test_a_board_of_content_alone_says_nothing_of_tokens(run: Run) -> None:
+    run.put()
+    run.put(
+        "tfidf", model=None, site=None, pooling=None
+    )  # as an older harness wrote it, with tokens' default
+    board = build([run])
+    assert "tokens |" not in to_markdown(board).replace("tokens/s |", "")
+    assert [line(board, name)["tokens"] for name in ("hidden", "tfidf")] == ["content", ""]
+
+
 def test_permuted_test_labels_change_no_choice(run: Run) -> None:
     generator = np.random.default_rng(0)
     records = [

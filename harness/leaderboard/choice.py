@@ -7,6 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from harness.errors import MissingError, NothingSelectedError
 from harness.records import Record, RunFolder
@@ -35,6 +36,16 @@ class RowKey:
     width: int | None
 
 
+class Choice(NamedTuple):
+    """What is chosen on validation; empty where there is none."""
+
+    site: str
+    pooling: str
+    transform: str
+    classifier: str
+    tokens: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Cell:
     """A record and the run its predictions lie in."""
@@ -61,10 +72,16 @@ class Cell:
         return RowKey(model=record.model, representation=record.representation, width=width)
 
     @property
-    def choice(self) -> tuple[str, str, str, str]:
-        """Site, pooling, transform, classifier; empty where there is none."""
+    def choice(self) -> Choice:
+        """Where the cell stands in what was searched."""
         record = self.record
-        return record.site or "", record.pooling or "", record.transform, record.classifier
+        return Choice(
+            site=record.site or "",
+            pooling=record.pooling or "",
+            transform=record.transform,
+            classifier=record.classifier,
+            tokens=(record.tokens or "") if record.model is not None else "",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +106,7 @@ class Choices:
         matched = {seed: self._hidden_cells.get(_place(cell)) for seed, cell in own.items()}
         return {seed: cell for seed, cell in matched.items() if cell is not None}
 
-    def budget(self, row: RowKey) -> set[tuple[Unit, tuple[str, str, str, str], int]]:
+    def budget(self, row: RowKey) -> set[tuple[Unit, Choice, int]]:
         """Task, choice and seed of every hidden cell of the row's model; none for an arm without a model."""
         hidden = self._hidden_cells.values()
         return {
@@ -147,8 +164,8 @@ def check_consistent(cells: Iterable[Cell]) -> None:
 
 def choose(cells: Iterable[Cell]) -> Choices:
     """For each row, task and seed the cell with the best validation macro-F1 over sites × poolings ×
-    transforms × classifiers. A tie goes to the first by site, pooling, transform, classifier, in
-    natural order.
+    transforms × classifiers × token sets. A tie goes to the first by site, pooling, transform, classifier,
+    tokens, in natural order.
     """
     good = [cell for cell in cells if cell.record.status == "ok"]
     selected: dict[RowKey, dict[Unit, dict[int, Cell]]] = defaultdict(lambda: defaultdict(dict))

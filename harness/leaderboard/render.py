@@ -11,7 +11,7 @@ import pandas as pd
 
 from harness.files import whole_file
 from harness.leaderboard.board import Board, Row, TaskResult, TaskSummary
-from harness.leaderboard.choice import in_natural_order
+from harness.leaderboard.choice import Choice, in_natural_order
 from harness.leaderboard.estimate import Estimate
 
 NONE = "—"
@@ -27,6 +27,7 @@ _COLUMNS = {
     "matched": "Δ matched",
     "outcome": "won / tied / lost",
     "site": "site",
+    "tokens": "tokens",
     "pooling": "pooling",
     "transform": "transform",
     "classifier": "classifier",
@@ -68,7 +69,7 @@ def to_markdown(board: Board) -> str:
     parts = [
         f"# Leaderboard: {_escape(', '.join(board.suites))}",
         _how_to_read(board),
-        _table(list(_COLUMNS.values()), _main_lines(board)),
+        _main_table(board),
         "## Task by task",
         "Macro-F1 on test beside the model's selected hidden states. p is Holm-adjusted over the row's tasks;"
         " *detectable* is the true difference that this test set would show with probability .8.",
@@ -84,12 +85,14 @@ def to_markdown(board: Board) -> str:
 
 
 def _line(row: Row) -> dict[str, Any]:
+    choice = _choice(row)
+    tokens = choice.pop("tokens")
     return {
         "rank": row.rank,
         "model": row.model or NONE,
         "representation": row.representation,
         "width": row.width,
-        **_choice(row),
+        **choice,
         "n_tasks": len(row.results),
         **_numbers("macro_f1", row.macro_f1),
         "delta_vs_hidden": row.delta.value if row.delta else None,
@@ -110,12 +113,17 @@ def _line(row: Row) -> dict[str, Any]:
         "fidelity": _join(cell.record.fidelity.verdict for cell in row.cells),
         "seconds": row.seconds,
         "peak_memory": row.peak_memory,
+        "tokens": tokens,
     }
 
 
 def _choice(row: Row) -> dict[str, str]:
-    columns = zip(*(cell.choice for cell in row.cells), strict=True) if row.cells else ((), (), (), ())
-    return dict(zip(("site", "pooling", "transform", "classifier"), map(_join, columns), strict=True))
+    return {name: _join(getattr(cell.choice, name) for cell in row.cells) for name in Choice._fields}
+
+
+def _has_token_sets(board: Board) -> bool:
+    """Whether any row pools other tokens than content, which then is worth a column."""
+    return any(_choice(row)["tokens"] not in ("", "content") for row in board.rows)
 
 
 def _join(values: Iterable[str]) -> str:
@@ -145,7 +153,8 @@ def _mean_metric(row: Row, name: str) -> float | None:
 
 def _how_to_read(board: Board) -> str:
     return (
-        "Each row's site, pooling, transform and classifier were chosen on validation; macro-F1 is on test,"
+        f"Each row's site,{' token set,' * _has_token_sets(board)} pooling, transform and classifier were chosen on"
+        " validation; macro-F1 is on test,"
         f" its mean over tasks, with 95 % intervals ({board.resamples} paired bootstrap resamples)."
         " Δ hidden compares with the selected hidden states of the same model, Δ matched with hidden states"
         " at the row's own choice. A rank is the range of places that noise leaves: where ranges overlap, the"
@@ -154,13 +163,17 @@ def _how_to_read(board: Board) -> str:
     )
 
 
-def _main_lines(board: Board) -> list[list[str]]:
-    return [_main_line(row) for row in board.rows]
+def _main_table(board: Board) -> str:
+    columns = [name for name in _COLUMNS if name != "tokens" or _has_token_sets(board)]
+    lines = [_main_line(row) for row in board.rows]
+    return _table(
+        [_COLUMNS[name] for name in columns], [[line[name] or NONE for name in columns] for line in lines]
+    )
 
 
-def _main_line(row: Row) -> list[str]:
+def _main_line(row: Row) -> dict[str, str]:
     compared = [row.count("won"), row.count("tied"), row.count("lost")]
-    cells: dict[str, str] = {
+    return {
         "rank": _rank(row),
         "model": row.model or NONE,
         "representation": row.representation,
@@ -174,7 +187,6 @@ def _main_line(row: Row) -> list[str]:
         "tokens_per_s": NONE if row.tokens_per_s is None else f"{row.tokens_per_s:,.0f}",
         "flags": ", ".join(row.flags),
     }
-    return [cells[name] or NONE for name in _COLUMNS]
 
 
 def _task_tables(board: Board) -> list[str]:
