@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.errors import MissingError, NothingSelectedError
-from harness.records import Record, RunFolder
+from harness.records import Record, Results
 
 HIDDEN = "hidden"
 
@@ -40,7 +40,7 @@ class Cell:
     """A record and the run its predictions lie in."""
 
     record: Record
-    run: RunFolder
+    run: Results
 
     @property
     def unit(self) -> Unit:
@@ -105,8 +105,12 @@ class Choices:
                 needed |= {cell.record.cell_id: cell for arm in arms for cell in arm.values()}
         return list(needed.values())
 
+    def units(self) -> list[Unit]:
+        """The tasks of the board, in order."""
+        return sorted({unit for tasks in self.selected.values() for unit in tasks})
 
-def read_cells(runs: Sequence[RunFolder]) -> list[Cell]:
+
+def read_cells(runs: Sequence[Results]) -> list[Cell]:
     """Each cell of the runs once: the last that ended well, else the last. NothingSelectedError when none
     ended well.
     """
