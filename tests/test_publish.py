@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
+import subprocess
 from collections.abc import Callable
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from harness.leaderboard import (
     PublishedRun,
     build,
     check_published,
+    find_published,
     find_results,
     publish,
     to_csv,
@@ -32,6 +35,7 @@ from harness.leaderboard import published as module
 from harness.plugins import load_plugins
 from harness.records import Metric, Record, RunFolder
 
+LEADERBOARDS = Path(__file__).parent.parent / "leaderboards"
 PAGES = ("leaderboard.md", "leaderboard.csv", "leaderboard-tasks.csv")
 
 
@@ -399,11 +403,31 @@ def test_predictions_of_a_run_folder_are_compared_with_auroc_too(run: RunFolder,
     assert "not finite" in said
 
 
-def test_what_this_repository_publishes_holds() -> None:
-    folder = Path(__file__).parent.parent / "leaderboards"
-    suites = [path for path in sorted(folder.iterdir()) if path.is_dir()]
+def published_here() -> list[Path]:
+    suites = [path for path in sorted(LEADERBOARDS.iterdir()) if path.is_dir()]
     assert suites
-    assert [finding for suite in suites for finding in check_published(suite)] == []
+    return suites
+
+
+@pytest.mark.slow
+def test_what_this_repository_publishes_holds() -> None:
+    assert [finding for suite in published_here() for finding in check_published(suite)] == []
+
+
+def test_every_published_task_has_its_attribution() -> None:
+    lines = (LEADERBOARDS / "README.md").read_text("utf-8").split("## What the data is")[1].splitlines()
+    named = [line.split("|")[1].strip() for line in lines if line.startswith("|")]
+    runs = [run for suite in published_here() for run in find_published(suite)]
+    for task in {record.task for run in runs for record in run.records()}:
+        assert any(fnmatch(task, name) for name in named), task
+
+
+def test_boards_cannot_be_made_without_data() -> None:
+    if shutil.which("make") is None:
+        pytest.skip("there is no make here")
+    command = ["make", "-C", str(LEADERBOARDS.parent), "boards", "DATA="]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode and "HARNESS_DATA_DIR=/path/to/data make boards" in refused.stderr
 
 
 def test_a_published_folder_can_be_moved(suite: Path, tmp_path: Path) -> None:
