@@ -24,6 +24,7 @@ from harness.errors import GateError, MissingError, UsageError
 from harness.leaderboard import (
     PublishedRun,
     build,
+    check_cell,
     check_published,
     find_published,
     find_results,
@@ -333,15 +334,17 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
         "1 of its 10 cells failed",
     ),
     "a limited cell": (lambda suite: edit_record(suite, flags=["limited"]), "saw a part of the rows only"),
-    "no score": (lambda suite: edit_record(suite, metrics={}), "ended well but has no macro_f1"),
+    "no score": (lambda suite: edit_record(suite, metrics={}), "its record lacks macro_f1 or accuracy"),
     "another score": (
-        lambda suite: edit_record(suite, metrics={"macro_f1": {"value": 0.123}}),
-        "records macro_f1 0.123000, but its predictions give 0.",
+        lambda suite: edit_record(
+            suite, metrics={name: {"value": 0.123} for name in ("macro_f1", "accuracy")}
+        ),
+        "but its record says 0.123000000",
     ),
-    "other predictions": (lambda suite: edit_predictions(suite, flip), "but its predictions give"),
+    "other predictions": (lambda suite: edit_predictions(suite, flip), "but its record says"),
     "fewer test rows": (
         lambda suite: edit_predictions(suite, shorten),
-        "not one for each of its 120 test rows",
+        "have 119 rows, but its record says 120",
     ),
     "a task without predictions": (
         lambda suite: edit_predictions(suite, forget),
@@ -379,7 +382,7 @@ def test_the_check_names_what_is_wrong(suite: Path, harness_command: Callable[..
 def test_the_check_keeps_the_limit(suite: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.leaderboard.check.LIMIT", 100)
     (said,) = check_published(suite)
-    assert "take" in said and said.endswith("bytes, more than 100")
+    assert " bytes, " in said and said.endswith(" more than allowed")
 
 
 def test_the_check_of_nothing_does_not_pass(tmp_path: Path, harness_command: Callable[..., Any]) -> None:
@@ -390,16 +393,15 @@ def test_the_check_of_nothing_does_not_pass(tmp_path: Path, harness_command: Cal
     assert refused.code == 5 and "holds no published run" in refused.err
 
 
-def test_predictions_of_a_run_folder_are_compared_with_auroc_too(run: RunFolder, tmp_path: Path) -> None:
-    record = run.records()[0].model_copy(
-        update={"metrics": {**run.records()[0].metrics, "auroc": Metric(value=0.01)}}
-    )
-    (said,) = leaderboard.check_predictions([leaderboard.Cell(record=record, run=run)])
-    assert "records auroc 0.010000" in said
+def test_predictions_with_scores_are_compared_with_auroc_too(run: RunFolder) -> None:
+    record = run.records()[0]
     frame = run.predictions(record.cell_id)
+    assert check_cell(record, frame) == ()
+    wrong = record.model_copy(update={"metrics": {**record.metrics, "auroc": Metric(value=0.01)}})
+    (said,) = check_cell(wrong, frame)
+    assert "give auroc" in said and "says 0.010000000" in said
     frame["score_no"] = np.nan
-    frame.to_parquet(run.path / "predictions" / f"{record.cell_id}.parquet")
-    (said,) = leaderboard.check_predictions([leaderboard.Cell(record=record, run=run)])
+    (said,) = check_cell(record, frame)
     assert "not finite" in said
 
 

@@ -6,7 +6,7 @@ A row is (model, representation, width). `choice` finds the cell each row goes b
 """
 
 from harness.leaderboard.board import Board, Row, TaskResult, TaskSummary, build
-from harness.leaderboard.check import check_predictions, check_published, check_records
+from harness.leaderboard.check import check_cell, check_published, check_records
 from harness.leaderboard.choice import Cell, Unit
 from harness.leaderboard.estimate import Estimate, bootstrap_seed
 from harness.leaderboard.published import PublishedRun, find_published, find_results, publish
@@ -23,7 +23,7 @@ __all__ = [
     "Unit",
     "bootstrap_seed",
     "build",
-    "check_predictions",
+    "check_cell",
     "check_published",
     "check_records",
     "find_published",

@@ -1,114 +1,123 @@
-"""Results in, findings out, one sentence each. What is found says which file, what is wrong and how it is mended.
+"""Results in, findings out, one sentence each: what is wrong, and where.
 
-`check_records` and `check_predictions` look at one run, published or not; `check_published` at a folder under
-`leaderboards/`.
+`check_records` and `check_cell` look at what any run holds; `check_published` at a folder of published runs and the
+pages beside them.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.errors import HarnessError, MissingError
+from harness.errors import HarnessError
 from harness.leaderboard.board import build
-from harness.leaderboard.choice import Cell, choose, read_cells
-from harness.leaderboard.estimate import read_predictions
+from harness.leaderboard.choice import choose, read_cells
+from harness.leaderboard.estimate import classes_of
 from harness.leaderboard.published import LIMIT, PublishedRun, find_published, unpublishable
 from harness.leaderboard.render import render
 from harness.metrics import score
-from harness.records import Results
+from harness.records import Record
 
-_ROUNDING = 1e-9
-"""A recomputed metric may differ by this from the recorded one, which another machine may have summed."""
+if TYPE_CHECKING:
+    import pandas as pd
 
-
-def check_records(run: Results) -> tuple[str, ...]:
-    """Records that cannot be read, stand twice, or claim to be whole without a score."""
-    try:
-        records = run.records()
-    except MissingError as error:
-        return (str(error),)
-    times = Counter(record.cell_id for record in records)
-    twice = [f"cell '{cell_id}' in '{run.path}' has {n} records" for cell_id, n in times.items() if n > 1]
-    scoreless = [
-        f"cell '{record.cell_id}' in '{run.path}' ended well but has no macro_f1"
-        for record in records
-        if record.status == "ok" and "macro_f1" not in record.metrics
-    ]
-    return (*twice, *scoreless)
+ROUNDING = 1e-9
+"""A recomputed metric may differ by this from the recorded one: another machine may sum in another order."""
 
 
-def check_predictions(cells: Iterable[Cell]) -> tuple[str, ...]:
-    """Cells that ended well whose predictions are not there, are damaged, are not of as many rows as the record
-    says, or do not give the metrics that it says. AUROC is looked at where scores were kept.
+def check_records(records: Sequence[Record]) -> tuple[str, ...]:
+    """What is wrong with records taken together, and with each: scores without a good end or a good end without
+    them, two records of one cell, one task with two sets of rows.
     """
-    return tuple(finding for cell in cells for finding in _compare(cell))
+    times = Counter(record.cell_id for record in records)
+    sentences = [f"cell '{cell_id}' has {count} records" for cell_id, count in times.items() if count > 1]
+    rows: dict[tuple[object, ...], str | None] = {}
+    for record in records:
+        what = f"cell '{record.cell_id}'"
+        if record.status == "ok" and not {"macro_f1", "accuracy"} <= record.metrics.keys():
+            sentences.append(f"{what} ended well, but its record lacks macro_f1 or accuracy")
+        if record.status != "ok" and record.metrics:
+            sentences.append(f"{what} is {record.status}, but its record holds scores")
+        task = (record.task, record.task_version, record.train_language, record.test_language)
+        if rows.setdefault(task, record.data) != record.data:
+            sentences.append(f"{what} was tested on other rows of '{record.task}' than others of the run")
+    return tuple(sentences)
+
+
+def check_cell(record: Record, frame: pd.DataFrame) -> tuple[str, ...]:
+    """What is wrong with the predictions of a cell that ended well: their columns, rows and classes, and whether they
+    give the recorded macro-F1, accuracy and, where scores were kept, AUROC.
+    """
+    what = f"the predictions of cell '{record.cell_id}'"
+    if lacking := {"example_id", "label", "prediction"} - set(map(str, frame.columns)):
+        return (f"{what} lack the column {', '.join(sorted(lacking))}",)
+    classes = classes_of(frame)
+    if not classes:
+        return (f"{what} lack the scores of the classes",)
+    if len(frame) != record.n_test:
+        return (f"{what} have {len(frame)} rows, but its record says {record.n_test}",)
+    if frame["example_id"].duplicated().any():
+        return (f"{what} hold an example twice",)
+    y, predicted = (_numbers(frame[column], classes) for column in ("label", "prediction"))
+    if (y < 0).any() or (predicted < 0).any():
+        return (f"{what} name a class that it did not choose from",)
+    names = [f"score_{name}" for name in classes]
+    scored = set(names) <= set(frame.columns)
+    scores = frame[names].to_numpy(np.float64) if scored else np.eye(len(classes))[predicted]
+    if not np.isfinite(scores).all():
+        return (f"{what} hold scores that are not finite",)
+    found = score(y, predicted, scores, weights=None)
+    return tuple(
+        f"{what} give {name} {found[name].value:.9f}, but its record says {record.metrics[name].value:.9f}"
+        for name in ("macro_f1", "accuracy", *(["auroc"] if scored else []))
+        if name in record.metrics
+        and name in found
+        and abs(record.metrics[name].value - found[name].value) > ROUNDING
+    )
 
 
 def check_published(folder: Path) -> tuple[str, ...]:
-    """All that is wrong with the runs published in `folder` and the pages beside them."""
+    """All that is wrong with the runs published in `folder`, and with the pages when the runs are well."""
     runs = find_published(folder)
     if not runs:
         return (f"'{folder}' holds no published run",)
-    findings = [finding for run in runs for finding in _check_run(run)]
-    return (*findings, *(() if findings else _check_pages(folder, runs)))
+    findings = [finding for run in runs for finding in dict.fromkeys(_check_run(run))]
+    return tuple(findings or _check_pages(folder, runs))
 
 
-def _check_run(run: PublishedRun) -> tuple[str, ...]:
-    findings = [*check_records(run)]
+def _check_run(run: PublishedRun) -> Iterator[str]:
+    where = f"'{run.path}'"
     if run.size > LIMIT:
-        findings.append(f"'{run.path}' and its files take {run.size:,} bytes, more than {LIMIT:,}")
-    if not findings:
-        try:
-            findings += [f"'{run.path}' should not stand here: {fault}" for fault in unpublishable(run)]
-            choices = choose(read_cells([run]))
-            findings += check_predictions(cell for unit in choices.units() for cell in choices.cells(unit))
-        except HarnessError as error:
-            findings.append(str(error))
-    return tuple(dict.fromkeys(findings))
+        yield f"{where} and the files beside it take {run.size:,} bytes, {run.size - LIMIT:,} more than allowed"
+    try:
+        yield from (f"{where} should not stand here: {fault}" for fault in unpublishable(run))
+        yield from (f"{where}: {finding}" for finding in check_records(run.records()))
+        choices = choose(read_cells([run]))
+        for cell in (cell for unit in choices.units() for cell in choices.cells(unit)):
+            frame = run.predictions(cell.record.cell_id)
+            yield from (f"{where}: {finding}" for finding in check_cell(cell.record, frame))
+    except HarnessError as error:  # nothing more can be said of a run that cannot be read
+        yield str(error)
 
 
-def _check_pages(folder: Path, runs: Sequence[PublishedRun]) -> tuple[str, ...]:
+def _check_pages(folder: Path, runs: Sequence[PublishedRun]) -> Iterator[str]:
     try:
         pages = render(build(runs))
     except HarnessError as error:
-        return (str(error),)
-    return tuple(
-        f"'{folder / name}' is not what the published runs give; `harness leaderboard build {folder}` writes it"
-        for name, text in pages.items()
-        if not (folder / name).is_file() or (folder / name).read_bytes() != text.encode()
-    )
-
-
-def _compare(cell: Cell) -> Iterator[str]:
-    record = cell.record
-    where = f"cell '{record.cell_id}' in '{cell.run.path}'"
-    try:
-        rows = read_predictions(cell)
-        frame = cell.run.predictions(record.cell_id)
-    except MissingError as error:
         yield str(error)
         return
-    if len(rows.ids) != record.n_test or len(np.unique(rows.ids)) != len(rows.ids):
-        yield f"the predictions of {where} are not one for each of its {record.n_test} test rows"
-        return
-    names = [f"score_{name}" for name in rows.classes]
-    scored = set(names) <= set(frame.columns)
-    scores = (
-        frame.sort_values("example_id")[names].to_numpy()
-        if scored
-        else np.eye(len(rows.classes))[rows.predicted]
-    )
-    if not np.isfinite(scores).all():
-        yield f"the scores of {where} are not finite"
-        return
-    found = score(rows.labels, rows.predicted, scores, weights=None)
-    for name in ("macro_f1", "accuracy", *(["auroc"] if scored else [])):
-        if name in record.metrics and name in found:
-            said, value = record.metrics[name].value, found[name].value
-            if not math.isclose(said, value, abs_tol=_ROUNDING):
-                yield f"{where} records {name} {said:.6f}, but its predictions give {value:.6f}"
+    for name, text in pages.items():
+        page = folder / name
+        if not page.is_file() or page.read_bytes() != text.encode():
+            yield (
+                f"'{page}' is not what the published runs give; `harness leaderboard build {folder}` writes it anew"
+            )
+
+
+def _numbers(names: pd.Series[Any], classes: Sequence[str]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    known = {name: number for number, name in enumerate(classes)}
+    return np.array([known.get(name, -1) for name in names.to_numpy(object)], dtype=np.int64)

@@ -22,7 +22,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from harness.errors import GateError, MissingError, UsageError
-from harness.files import write_json
+from harness.files import whole_file, write_json
 from harness.leaderboard.board import build
 from harness.leaderboard.choice import Cell, Unit, choose, read_cells
 from harness.leaderboard.estimate import read_predictions
@@ -93,15 +93,23 @@ class PublishedRun:
                 f"'{path}' lacks the predictions of cell '{cell_id}', which the board needs;"
                 " publish the run anew, or one run with all rows"
             )
-        predicted = task["prediction"][task["cell_id"].index(cell_id)]
-        columns: dict[str, Any] = {"example_id": task["example_id"]}
-        if task["group"] is not None:
-            columns["group"] = [str(number) for number in task["group"]]
-        columns |= {
-            "label": pd.Categorical(task["label"], task["classes"]),
-            "prediction": pd.Categorical(predicted, task["classes"]),
-        }
-        return pd.DataFrame(columns)
+        try:
+            predicted = task["prediction"][task["cell_id"].index(cell_id)]
+            columns: dict[str, Any] = {"example_id": task["example_id"]}
+            if task["group"] is not None:
+                columns["group"] = [str(number) for number in task["group"]]
+            columns |= {
+                "label": pd.Categorical(task["label"], task["classes"]),
+                "prediction": pd.Categorical(predicted, task["classes"]),
+            }
+            return pd.DataFrame(columns)
+        except (
+            KeyError,
+            IndexError,
+            TypeError,
+            ValueError,
+        ) as error:  # lists of unlike lengths, missing columns
+            raise MissingError(f"the predictions '{path}' are damaged") from error
 
     @cached_property
     def _records(self) -> list[Record]:
@@ -222,7 +230,8 @@ def _write_run(run: RunFolder, folder: Path, name: str) -> PublishedRun:
     if written.size + len(records) > LIMIT:
         path = path.with_name(f"{path.name}.gz")
         records = gzip.compress(records, mtime=0)
-    path.write_bytes(records)
+    with whole_file(path) as temporary:
+        temporary.write_bytes(records)
     written = PublishedRun(path)
     if written.size > LIMIT:
         raise GateError(
@@ -255,14 +264,15 @@ def _write_predictions(run: RunFolder, path: Path) -> None:
     choices = choose(read_cells([run]))
     tasks = [_task_row(unit, choices.cells(unit)) for unit in choices.units()]
     repeated = ["label.list.element", "prediction.list.element.list.element"]
-    pq.write_table(
-        pa.Table.from_pylist(tasks, schema),
-        path,
-        compression="zstd",
-        compression_level=19,
-        use_dictionary=repeated,
-        write_statistics=False,
-    )
+    with whole_file(path) as temporary:
+        pq.write_table(
+            pa.Table.from_pylist(tasks, schema),
+            temporary,
+            compression="zstd",
+            compression_level=19,
+            use_dictionary=repeated,
+            write_statistics=False,
+        )
 
 
 def _task_row(unit: Unit, cells: Sequence[Cell]) -> dict[str, Any]:
@@ -293,15 +303,17 @@ def _environment(run: RunFolder) -> dict[str, Any]:
         events = [json.loads(line) for line in (run.path / "events.jsonl").read_text("utf-8").splitlines()]
     except (OSError, ValueError) as error:
         raise MissingError(f"'{path}' or events.jsonl beside it is missing or damaged") from error
-    starts = [event for event in events if event["event"] == "started"]
+    starts = [event for event in events if event.get("event") == "started"]
+    for told in (facts, *starts):
+        told["os"] = str(told.get("os")).split("-")[0]  # the rest names a host's own kernel
     return {
         "cells": len(about["cells"]),
         "finished": about.get("finished"),
-        **{name: facts[name] for name in _FACTS},
-        "distributions": {name: facts["distributions"].get(name) for name in _DISTRIBUTIONS},
+        **{name: facts.get(name) for name in _FACTS},
+        "distributions": {name: facts.get("distributions", {}).get(name) for name in _DISTRIBUTIONS},
         # a resumed run may have begun elsewhere
         "starts": [
-            {key: value for key, value in start.items() if key not in ("argv", "event")} for start in starts
+            {name: told for name, told in start.items() if name not in ("argv", "event")} for start in starts
         ],
         "suite": about["suite"],
     }
