@@ -142,6 +142,9 @@ class Results(Protocol):
     def records(self) -> list[Record]:
         """The last record of every cell; MissingError when they cannot be read."""
 
+    def is_done(self, record: Record) -> bool:
+        """Whether a cell ended well and its predictions are there."""
+
     def predictions(self, cell_id: str) -> pd.DataFrame:
         """Test predictions of a cell, one row for each example: example_id, group (where rows have one), label,
         prediction. The classes are those of the columns score_<class>, else the categories of `label`.

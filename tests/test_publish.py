@@ -6,6 +6,7 @@ import gzip
 import json
 import shutil
 import subprocess
+import zlib
 from collections.abc import Callable
 from fnmatch import fnmatch
 from pathlib import Path
@@ -44,6 +45,7 @@ def make_run(
     path: Path,
     *,
     tasks: tuple[str, ...] = ("spam", "hate"),
+    representations: tuple[str, ...] = ("hidden", "sae", "tfidf"),
     poolings: tuple[str, ...] = ("max", "mean"),
     seeds: int = 1,
     n: int = 120,
@@ -54,18 +56,16 @@ def make_run(
     **fields: Any,
 ) -> RunFolder:
     """A finished run of hidden states, a dictionary and one arm without a model; metrics are scikit-learn's."""
-    generator = np.random.default_rng(luck)
     run = RunFolder(path)
-    arms = [("hidden", 8, pooling) for pooling in poolings] + [("sae", 64, pooling) for pooling in poolings]
-    cells = [
-        (task, seed, *arm)
-        for task in tasks
-        for seed in range(seeds)
-        for arm in [*arms, ("tfidf", None, None)]
-    ]
+    arms: list[tuple[str, int | None, str | None]] = []
+    for name in representations:
+        arms += [(name, 8 if name == "hidden" else 64, pooling) for pooling in poolings if name != "tfidf"]
+        arms += [("tfidf", None, None)] * (name == "tfidf")
+    cells = [(task, seed, *arm) for task in tasks for seed in range(seeds) for arm in arms]
     ids = ["-".join(map(str, cell)) for cell in cells]
     run.start(suite={"name": "toy"}, cells=ids, argv=["/home/me"], plugins=load_plugins([]), device="cpu")
     for cell_id, (task, seed, representation, width, pooling) in zip(ids, cells, strict=True):
+        generator = np.random.default_rng([luck, zlib.crc32(cell_id.encode())])
         truth = np.random.default_rng(len(task)).integers(len(classes) - (len(classes) > 2), size=n)
         predicted = np.where(generator.random(n) < 0.6, truth, generator.integers(len(classes), size=n))
         label, prediction = np.array(classes)[truth], np.array(classes)[predicted]
@@ -253,6 +253,42 @@ def test_two_published_runs_make_one_board(suite: Path, tmp_path: Path) -> None:
     board = build(find_results(suite))
     assert [task.name for task in board.tasks] == ["emotion", "hate", "spam"]
     assert to_csv(board) == to_csv(build([RunFolder(tmp_path / "run"), more]))
+
+
+def test_a_run_folder_is_no_place_to_publish_in(run: RunFolder, harness_command: Callable[..., Any]) -> None:
+    refused = harness_command("leaderboard", "publish", run.path, "-o", run.path)
+    assert refused.code == 2 and "is a run folder; publish into another" in refused.err
+    assert harness_command("leaderboard", "check", run.path).out.endswith("holds no published run\n")
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("b", "a")])
+def test_runs_that_share_hidden_states_make_one_board(tmp_path: Path, names: tuple[str, str]) -> None:
+    """Each run published only those hidden cells that its own rows are compared with."""
+    runs = [
+        make_run(tmp_path / name, representations=("hidden", name), poolings=("max", "mean", "sum", "last"))
+        for name in ("sae1", "sae2")
+    ]
+    for run, name in zip(runs, names, strict=True):
+        publish(run, tmp_path / "board", name=name)
+    assert check_published(tmp_path / "board") == ()
+    published = find_published(tmp_path / "board")
+    kept = [{record.cell_id for record in run.records() if run.is_done(record)} for run in published]
+    assert kept[0] - kept[1] and kept[1] - kept[0]
+    assert to_csv(build(published)) == to_csv(build(runs))
+
+
+def test_a_board_that_lacks_a_cell_of_another_published_run_is_refused_before_anything_changes(
+    tmp_path: Path,
+) -> None:
+    """The new dictionary has no hidden states of its own and goes by a pooling that the other run's did not go by."""
+    first = publish(make_run(tmp_path / "first"), tmp_path / "board", name="first")
+    lost = next(record for record in first.records() if not first.is_done(record))
+    assert lost.representation == "hidden" and lost.pooling
+    more = make_run(tmp_path / "more", representations=("new",), tasks=(lost.task,), poolings=(lost.pooling,))
+    before = {path.name: path.read_bytes() for path in first.path.parent.iterdir()}
+    with pytest.raises(MissingError, match="publish the run anew, or one run with all rows"):
+        publish(more, first.path.parent, name="more")
+    assert {path.name: path.read_bytes() for path in first.path.parent.iterdir()} == before
 
 
 @pytest.mark.parametrize("name", ["../x", "", ".hidden", "a b"])

@@ -80,6 +80,10 @@ class PublishedRun:
         """The records as they stand; MissingError with the number of the first line that is not one."""
         return list(self._records)
 
+    def is_done(self, record: Record) -> bool:
+        """Whether a cell ended well and its predictions were published."""
+        return record.status == "ok" and record.cell_id in self._tasks
+
     def predictions(self, cell_id: str) -> pd.DataFrame:
         """Test predictions of a cell that a board goes by: example_id, group (a number), label, prediction; the
         categories of the last two are the classes.
@@ -143,7 +147,11 @@ class PublishedRun:
 
 
 def find_published(folder: Path) -> list[PublishedRun]:
-    """The runs published in a folder, by name: where two hold the same cell, the last one's counts."""
+    """The runs published in a folder, by name: where two hold the same cell, the last one's counts. A run folder
+    has none.
+    """
+    if RunFolder(folder).exists:
+        return []
     paths = {path for ending in _RECORDS for path in folder.glob(f"*{ending}")}
     return [PublishedRun(path) for path in sorted(paths, key=lambda path: PublishedRun(path).name)]
 
@@ -152,12 +160,11 @@ def find_results(path: Path) -> list[Results]:
     """The run folder `path`, or the published runs of that folder or file; MissingError when there is none."""
     if path.is_file() and path.name.endswith(_RECORDS):
         return [PublishedRun(path)]
+    if published := find_published(path):
+        return [*published]
     run = RunFolder(path)
-    published = [] if run.exists or (path / "predictions").is_dir() else find_published(path)
-    if not published:
-        run.about()
-        return [run]
-    return [*published]
+    run.about()
+    return [run]
 
 
 def unpublishable(run: Results) -> tuple[str, ...]:
@@ -189,6 +196,8 @@ def publish(run: RunFolder, folder: Path, *, name: str | None = None, replace: b
         raise UsageError(f"'{name}' cannot name a published run: letters, digits, '.', '_' and '-' can")
     if folder.exists() and not folder.is_dir():
         raise MissingError(f"'{folder}' is a file, not a folder")
+    if RunFolder(folder).exists:
+        raise UsageError(f"'{folder}' is a run folder; publish into another, such as leaderboards/<suite>")
     earlier = find_published(folder)
     for other in earlier:
         if other.name == name and not replace and other.records() != run.records():
