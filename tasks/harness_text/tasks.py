@@ -154,7 +154,7 @@ TASKS = (
         ),
         content_warning=True,
     ),
-    # Its official test rows are sentences of the same threads as the training rows, so threads are no groups.
+    # Most official test rows are sentences of posts that training rows come from too, so posts are no groups.
     TaskSpec(
         name="stormfront_hate",
         version=1,
