@@ -207,12 +207,15 @@ class Columns:
 
 @dataclass(frozen=True, kw_only=True)
 class HubSource:
-    """A dataset on the hub, pinned to a revision; `columns` only where the hub spells them differently."""
+    """A dataset on the hub, pinned to a revision; `columns` and `labels` only where the hub spells them
+    differently.
+    """
 
     hub: str
     revision: str
     config: str | None = None
     columns: Columns | None = None
+    labels: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,6 +231,10 @@ class TaskSpec:
 
     `columns` are those of the local mirror (`<data-dir>/<name>/data.parquet`) and of a file; `mirror` names
     the folder there when it is not the task's own name. A task without a source lives in the mirror alone.
+
+    `where` keeps only the rows whose columns hold these values; `labels` gives the class for each label of the
+    source that is spelled otherwise. A task that is `trained_on` another has test rows only, and learns from the
+    training and validation rows of that other task.
     """
 
     name: str
@@ -242,6 +249,9 @@ class TaskSpec:
     metric: str = "macro_f1"
     content_warning: bool = False
     mirror: str | None = None
+    where: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    trained_on: str | None = None
 
 
 # ── what the factories return ────────────────────────────────────────────────────────────────────────────

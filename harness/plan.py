@@ -15,7 +15,7 @@ from typing import Any
 
 from harness.api import Located, Model, Site, TaskSpec, TokenRepresentation, Tokens
 from harness.data import TaskData, load_task, without
-from harness.errors import HarnessError, UsageError
+from harness.errors import HarnessError, UsageError, did_you_mean
 from harness.identity import IDENTITY_VERSION, hash_json, hash_lines
 from harness.plugins import describe
 from harness.registry import Choice, Registry
@@ -119,6 +119,11 @@ class Plan:
         """The cells of all bundles."""
         return tuple(cell for bundle in self.bundles for cell in bundle.cells)
 
+    @property
+    def tasks(self) -> tuple[TaskData, ...]:
+        """The examples of each task, once."""
+        return tuple({bundle.data.spec.name: bundle.data for bundle in self.bundles}.values())
+
 
 def make_plan(
     suite: Suite,
@@ -145,7 +150,11 @@ def make_plan(
     ]
     for model in models:
         _check_modality(model, specs)
-    tables = [load_task(spec, data_dir=data_dir, limit=limit) for spec, limit in specs]
+    others = [find_trained_on(spec, registry, included) for spec, _ in specs]
+    tables = [
+        load_task(spec, data_dir=data_dir, limit=limit, trained_on=other)
+        for (spec, limit), other in zip(specs, others, strict=True)
+    ]
     bundles = [
         bundle
         for data in tables
@@ -205,6 +214,28 @@ def _choose_tasks(
         )
         for task in suite.tasks
     ]
+
+
+def find_trained_on(spec: TaskSpec, registry: Registry, included: Sequence[TaskSpec] = ()) -> TaskSpec | None:
+    """The task whose rows `spec` learns from, if it learns from another; UsageError when that cannot be."""
+    if spec.trained_on is None:
+        return None
+    by_name = {one.name: one for one in included}
+    if spec.trained_on not in by_name and spec.trained_on not in registry.names("tasks"):
+        hint = did_you_mean(spec.trained_on, [*by_name, *registry.names("tasks")])
+        raise UsageError(f"task '{spec.name}' learns from '{spec.trained_on}', which is no task{hint}")
+    other: TaskSpec = by_name.get(spec.trained_on) or registry.get("tasks", spec.trained_on).spec
+    if other.trained_on is not None:
+        raise UsageError(
+            f"task '{spec.name}' learns from '{other.name}', which learns from '{other.trained_on}' and has no "
+            f"training rows of its own"
+        )
+    if other.modality != spec.modality:
+        raise UsageError(
+            f"task '{spec.name}' holds {spec.modality}s, but '{other.name}', which it learns from, holds "
+            f"{other.modality}s"
+        )
+    return other
 
 
 def _refuse_repeats(what: str, names: Sequence[str]) -> None:

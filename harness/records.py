@@ -96,6 +96,7 @@ class Record(_Frozen):
     suite: str
     task: str
     task_version: int
+    trained_on: str | None = None
     modality: str
     train_language: str
     test_language: str

@@ -495,6 +495,7 @@ def _record(
         suite=plan.suite.name,
         task=spec.name,
         task_version=spec.version,
+        trained_on=spec.trained_on,
         modality=spec.modality,
         train_language=languages,
         test_language=languages,

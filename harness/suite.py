@@ -89,6 +89,9 @@ class _TaskFile(_Strict):
     citation: str
     metric: Literal["macro_f1"] = "macro_f1"
     content_warning: bool = False
+    where: dict[str, str] = Field(default_factory=dict)
+    labels: dict[str, str] = Field(default_factory=dict)
+    trained_on: str | None = None
 
 
 def read_suite(

@@ -299,7 +299,9 @@ def _summarize(name: str, unit: Unit, cells: Sequence[Cell], scores: TaskScores)
 
 
 def _name_units(units: Sequence[Unit]) -> dict[Unit, str]:
-    """`task`, with `@version` and `[train→test]` only where the board holds several or they differ."""
+    """`task`, with `@version` and `[train→test]` only where the board holds several or they differ, and with
+    `← other` where it was trained on another task.
+    """
     names = {}
     for unit in units:
         same = [other for other in units if other.task == unit.task]
@@ -310,5 +312,6 @@ def _name_units(units: Sequence[Unit]) -> dict[Unit, str]:
             language = f"[{unit.train_language}→{unit.test_language}]"
         elif len(pairs) > 1:
             language = f"[{unit.test_language}]"
-        names[unit] = f"{unit.task}{version}{language}"
+        other = f" ← {unit.trained_on}" if unit.trained_on else ""
+        names[unit] = f"{unit.task}{version}{language}{other}"
     return names

@@ -19,12 +19,15 @@ BySeed = Mapping[int, "Cell"]
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Unit:
-    """What counts as one task on a board: a task's version, trained in one language, tested in one."""
+    """What counts as one task on a board: a task's version, trained in one language, tested in one; and the other
+    task whose rows it was trained on, if it was.
+    """
 
     task: str
     version: int
     train_language: str
     test_language: str
+    trained_on: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +65,7 @@ class Cell:
             version=record.task_version,
             train_language=record.train_language,
             test_language=record.test_language,
+            trained_on=record.trained_on or "",
         )
 
     @property
