@@ -231,8 +231,8 @@ def _named_labels(part: Any, label: str) -> dict[str, list[Any]]:
 def _columns(rows: Any) -> dict[str, list[Any]]:
     """Of a dataset or a stream, batch by batch: row by row takes ten times as long."""
     columns: dict[str, list[Any]] = defaultdict(list)
-    for batch in rows.with_format("arrow").iter(10_000):
-        for key, values in batch.to_pydict().items():
+    for batch in rows.iter(10_000):
+        for key, values in batch.items():
             columns[key].extend(values)
     return columns
 
