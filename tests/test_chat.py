@@ -153,7 +153,7 @@ def make_bytes(
         models.BPE(vocab={name: number for number, name in enumerate(names)}, merges=merges)
     )
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.post_processor = processors.ByteLevel(trim_offsets=True)
+    tokenizer.post_processor = processors.ByteLevel(trim_offsets=not greedy)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(
         [AddedToken(name, special=True, normalized=False, rstrip=greedy) for name in specials]
@@ -319,6 +319,15 @@ def test_a_token_that_holds_a_part_of_a_message_is_content(folder_of: Callable[[
     assert tokenizer_of(folder).convert_ids_to_tokens(tokens.ids[tokens.content]) == ["ĊĊ", "Ċ", "h", "i"]
 
 
+def test_a_token_of_two_messages_is_no_prompt(tmp_path: Path) -> None:
+    folder = make_bytes(
+        tmp_path / "toy", "{% for message in messages %}{{ message['content'] }}{% endfor %}", greedy=True
+    )
+    tokens = encode(folder, [user("a "), assistant("x")])
+    names = np.array(tokenizer_of(folder).convert_ids_to_tokens(tokens.ids))
+    assert names[tokens.content].tolist() == ["a", "Ġx"] and names[tokens.prompt].tolist() == ["a"]
+
+
 def test_spaces_at_the_edge_of_a_message_are_its_own(folder_of: Callable[[str], Path]) -> None:
     """Though a tokenizer that trims its offsets says that a token of one space stands for nothing."""
     folder = folder_of("chatml")
@@ -331,7 +340,8 @@ def test_a_special_token_that_swallows_the_beginning_of_a_message_stays_the_temp
 ) -> None:
     folder = folder_of("phi")
     tokens = encode(folder, "  a b ")
-    assert tokenizer_of(folder).decode(tokens.ids) == "<|user|>a b <|end|><|assistant|>"
+    names = tokenizer_of(folder).convert_ids_to_tokens(tokens.ids)
+    assert names == ["<|user|>", "a", "Ġ", "b", "Ġ", "<|end|>", "<|assistant|>"]
     assert decode(folder, tokens) == "a b "
 
 
