@@ -717,6 +717,24 @@ def test_conversations_are_told_apart_by_who_said_what(write: Write) -> None:
     assert len(bundle.data.examples) == 38
 
 
+def test_conversations_are_the_same_from_parquet_with_whatever_else_stands_in_them(
+    write: Write, tmp_path: Path
+) -> None:
+    rows = chat_rows()
+    plans = []
+    for suffix in ("jsonl", "parquet"):
+        task = write_chat_task(write, rows)
+        task.write_text(task.read_text("utf-8").replace("chats.jsonl", f"chats.{suffix}"), "utf-8")
+        for row in rows:
+            row["messages"][0]["name"] = (
+                None  # a key that a dataset gives every message, of which few have one
+            )
+        pd.DataFrame(rows).to_parquet(tmp_path / "chats.parquet")
+        session = harness.open(device="cpu", include=[task])
+        plans.append(session.plan(write_chat_suite(write)))
+    assert [cell.cell_id for cell in plans[0].cells] == [cell.cell_id for cell in plans[1].cells]
+
+
 def test_features_are_made_of_conversations_in_a_file(
     harness_command: Harness, write: Write, tmp_path: Path
 ) -> None:
