@@ -61,13 +61,12 @@ def _chat_tokens(
     tokenizer: Any, encoding: Any, rendering: Rendering, special: Sequence[int], max_length: int
 ) -> Tokens:
     ids, offsets = _arrays(encoding)
-    is_special = np.isin(ids, special)
-    inside, _ = _masks(offsets, rendering.spans)
-    if (is_special & inside).any():
+    spelt, owned = _split_special(np.isin(ids, special), offsets, rendering)
+    if spelt.any():
         ids, offsets = _encode_messages_as_text(
-            tokenizer, rendering.text, ids, offsets, is_special=is_special, owned=is_special & ~inside
+            tokenizer, rendering.text, ids, offsets, spelt=spelt, owned=owned
         )
-    content, prompt = _masks(offsets, rendering.spans)
+    content, prompt = (mask & ~np.isin(ids, special) for mask in _masks(offsets, rendering.spans))
     kept = slice(max_length)
     return Tokens(
         ids=ids[kept],
@@ -77,10 +76,23 @@ def _chat_tokens(
     )
 
 
+def _split_special(is_special: Array, offsets: Array, rendering: Rendering) -> tuple[Array, Array]:
+    """Which special tokens a message spells out, and which the template wrote."""
+    inside, _ = _masks(offsets, rendering.spans)
+    offsets = offsets.copy()
+    # Some of a template's special tokens take in the whitespace around them, though it be a message's.
+    for token in (is_special & inside).nonzero()[0]:
+        start, end = offsets[token]
+        taken = rendering.text[start:end]
+        offsets[token] = end - len(taken.lstrip()), start + len(taken.rstrip())
+    inside, _ = _masks(offsets, rendering.spans)
+    return is_special & inside, is_special & ~inside
+
+
 def _encode_messages_as_text(
-    tokenizer: Any, text: str, ids: Array, offsets: Array, *, is_special: Array, owned: Array
+    tokenizer: Any, text: str, ids: Array, offsets: Array, *, spelt: Array, owned: Array
 ) -> tuple[Array, Array]:
-    """Ids and offsets again, with special tokens only where `owned` says that the template wrote them.
+    """Ids and offsets again, with the special tokens that a message spells out as text.
 
     A tokenizer splits a text at its special tokens before all else, so what stands between two of the
     template's can be encoded by itself.
@@ -89,7 +101,7 @@ def _encode_messages_as_text(
     for before, after in pairwise([-1, *owned.nonzero()[0], len(ids)]):
         between = slice(before + 1, after)
         part = ids[between], offsets[between]
-        if is_special[between].any():
+        if spelt[between].any():
             start = offsets[before, 1] if before >= 0 else 0
             end = offsets[after, 0] if after < len(ids) else len(text)
             plain_ids, plain_offsets = _encode_as_text(tokenizer, text[start:end])
