@@ -227,9 +227,13 @@ class RunFolder:
         if record.status != "ok":
             return False
         try:
-            return len(self.predictions(record.cell_id)) == record.n_test
+            frame = self.predictions(record.cell_id)
         except MissingError:
             return False
+        if len(frame) != record.n_test or not {"example_id", "label", "prediction"} <= set(frame.columns):
+            return False
+        # A parquet file's pages have checksums, and the names of its columns have none.
+        return {f"score_{name}" for name in {*frame["label"], *frame["prediction"]}} <= set(frame.columns)
 
     def predictions(self, cell_id: str) -> pd.DataFrame:
         """Test predictions of a cell: example_id, group (where rows have one), label, prediction,
