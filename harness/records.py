@@ -287,6 +287,8 @@ class RunFolder:
                 raise UsageError(
                     f"'{self.path}' holds a run of another suite (it differs in {field}); choose another -o"
                 )
+        if (self.path / "results.jsonl").is_file():
+            read_records(self.path / "results.jsonl")  # a broken one is refused before anything is touched
         self._make()
         self._tidy()
         self._about = {
