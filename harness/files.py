@@ -70,9 +70,12 @@ def append_line(path: Path, line: str) -> None:
 
 def cut_unfinished_line(path: Path) -> None:
     """Take away what follows the last newline: a killed writer did not finish it."""
-    if path.is_file() and (data := path.read_bytes()) and not data.endswith(b"\n"):
-        with path.open("r+b") as file:
-            file.truncate(data.rfind(b"\n") + 1)
+    try:
+        if path.is_file() and (data := path.read_bytes()) and not data.endswith(b"\n"):
+            with path.open("r+b") as file:
+                file.truncate(data.rfind(b"\n") + 1)
+    except OSError as error:
+        raise MissingError(f"'{path}' cannot be written: {error.strerror or error}") from error
 
 
 @contextmanager

@@ -123,7 +123,7 @@ class FeatureStore:
         for shard in self._shards(key):
             try:
                 rows, values = _read_shard(shard)
-                if n_rows is not None and not set(rows.tolist()) <= set(range(n_rows)):
+                if n_rows is not None and rows.max(initial=-1) >= n_rows:
                     raise ValueError("holds rows that are not there")
             except (OSError, ValueError):
                 shard.unlink(missing_ok=True)
@@ -170,12 +170,13 @@ def _pack(
 
 def _read_shard(path: Path) -> tuple[np.ndarray[Any, Any], Matrix]:
     """Rows and values `[rows, features]`; ValueError says what is wrong with the file."""
+    from safetensors import SafetensorError
     from safetensors.numpy import load
 
-    data = _read_sound(path)
-    tensors = load(data)
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    data = _read_checked(path)
     try:
+        tensors = load(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         rows = tensors["rows"]
         if "dense" in tensors:
             values: Matrix = tensors["dense"]
@@ -183,24 +184,19 @@ def _read_shard(path: Path) -> tuple[np.ndarray[Any, Any], Matrix]:
             shape = (len(rows), int(header["__metadata__"]["features"]))
             values = sparse.csr_array((tensors["values"], tensors["indices"], tensors["indptr"]), shape=shape)
             values.check_format(full_check=True)
-    except (KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError("holds no rows of features") from error
-    if rows.shape != values.shape[:1] or values.ndim != 2 or len(np.unique(rows)) < len(rows):
+    aligned = values.ndim == 2 and rows.shape == values.shape[:1] and rows.dtype == np.int64
+    if not aligned or rows.min(initial=0) < 0 or len(np.unique(rows)) < len(rows):
         raise ValueError("holds no rows of features")
     return rows, values
 
 
-def _read_sound(path: Path) -> bytes:
-    """The bytes of a file that is named by their SHA-256; ValueError when they are not, or are no safetensors."""
-    from safetensors import SafetensorError, deserialize
-
+def _read_checked(path: Path) -> bytes:
+    """The bytes of a file that is named by their SHA-256; ValueError when they are not."""
     data = path.read_bytes()
     if hashlib.sha256(data).hexdigest() != path.stem:
         raise ValueError("is not what its name says")
-    try:
-        deserialize(data)  # type: ignore[no-untyped-call]
-    except SafetensorError as error:
-        raise ValueError("is not a safetensors file") from error
     return data
 
 
@@ -367,7 +363,7 @@ def _damage(entry: Entry) -> dict[Path, str]:
                 if entry.kind == "features":
                     rows.update(_read_shard(path)[0].tolist())
                 else:
-                    _read_sound(path)
+                    _check_tensors(_read_checked(path))
             elif path.name == "complete.json" and not entry.complete:
                 raise ValueError("is not JSON")
             elif entry.kind == "plans" and _read_batches(path) is None:
@@ -382,6 +378,15 @@ def _damage(entry: Entry) -> dict[Path, str]:
     if not damage and isinstance(wanted, int) and entry.kind == "features" and rows != set(range(wanted)):
         damage[entry.path / "complete.json"] = f"tells of {wanted} rows, and the shards hold {len(rows)}"
     return damage
+
+
+def _check_tensors(data: bytes) -> None:
+    from safetensors import SafetensorError, deserialize
+
+    try:
+        deserialize(data)  # type: ignore[no-untyped-call]
+    except SafetensorError as error:
+        raise ValueError("is not a safetensors file") from error
 
 
 def _remove(path: Path) -> None:

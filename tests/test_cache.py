@@ -186,9 +186,9 @@ def test_verify_finds_what_has_the_right_checksum_and_is_wrong_all_the_same(
     assert told.code == 4
     assert sorted(told.rows[0]["damaged"].values()) == [
         "holds no rows of features",
+        "holds no rows of features",
         "is no batch plan",
         "is not JSON",
-        "is not a safetensors file",
         "tells of 4 rows, and the shards hold 2",
     ]
     assert len(shards(folder)) == 2 and not plan.exists()
@@ -211,8 +211,15 @@ def test_a_further_kind_of_folder_takes_one_line(
         {"what": "fitted", "sets": 1, "bytes": len(data)}
     ]
     assert harness_command("cache", "verify").code == 0
+    junk = path.with_name(f"{hashlib.sha256(b'junk').hexdigest()}.safetensors")
+    junk.write_bytes(b"junk")
     flip(path)
-    assert harness_command("cache", "verify").code == 4
+    told = harness_command("cache", "verify", "--json")
+    assert told.code == 4
+    assert told.rows[0]["damaged"] == {
+        str(path): "is not what its name says",
+        str(junk): "is not a safetensors file",
+    }
     assert harness_command("cache", "prune", "--incomplete", "--json").rows[0]["taken"] == []
     assert harness_command("cache", "prune", "--all", "--json").rows[0]["taken"] == [str(path.parent)]
 
