@@ -52,7 +52,13 @@ class Runner:
     report: Callable[[Fault], None] = lambda fault: None
 
     def run(self, plan: Plan) -> Summary:
-        """Do all of a plan that is not done yet. MissingError when results cannot be written."""
+        """Do all of a plan that is not done yet. MissingError when results cannot be written, or when another
+        process is at work on the folder.
+        """
+        with self.folder.hold(), self.store.in_use():
+            return self._run(plan)
+
+    def _run(self, plan: Plan) -> Summary:
         started = time.perf_counter()
         self.folder.start(
             suite=plan.suite.model_dump(mode="json", exclude={"summary"}),
@@ -122,7 +128,7 @@ class Runner:
         broken |= unloadable
         missing = [one for one in missing if one.key not in broken]
         if missing:
-            kept = [self.store.rows(one.key) for one in missing if one.key]
+            kept = [self.store.rows(one.key, n_rows) for one in missing if one.key]
             batches = self._batches(bundle)
             remaining = [batch for batch in batches if not set(batch) <= set.intersection(*kept)]
             meter.tokens_total = sum(
@@ -133,7 +139,8 @@ class Runner:
             meter.read_tokens = model.read_tokens if isinstance(model, KeptActivations) else 0
             for one in missing:
                 assert one.key
-                self.store.complete(one.key, {"rows": n_rows, "cost": meter.cost().model_dump()})
+                about = {"rows": n_rows, "of": _origin(one, bundle), "cost": meter.cost().model_dump()}
+                self.store.complete(one.key, about)
         return meter.stats(), broken
 
     def _open(self, bundle: Bundle, missing: Sequence[Features]) -> LoadedModel:
@@ -180,7 +187,7 @@ class Runner:
         return {**fitted, **made}, broken
 
     def _stored(self, key: str, n_rows: int) -> bool:
-        return self.store.is_complete(key) and len(self.store.rows(key)) == n_rows
+        return self.store.is_complete(key) and len(self.store.rows(key, n_rows)) == n_rows
 
     def _batches(self, bundle: Bundle) -> list[list[int]]:
         """The batches of an earlier, unfinished pass over this bundle, else new ones, kept before they run."""
@@ -358,6 +365,18 @@ def _rows(bundle: Bundle, seed: int) -> Rows:
         splits,
         seed=leaderboard.bootstrap_seed(bundle.data.spec.name),
     )
+
+
+def _origin(features: Features, bundle: Bundle) -> dict[str, str]:
+    """What features were made from, for people who look at the cache."""
+    parts = {
+        "task": bundle.data.spec.name,
+        "model": bundle.model.label if bundle.model else None,
+        "site": features.site,
+        "representation": features.representation.label,
+        "pooling": features.pooling.label if features.pooling else None,
+    }
+    return {name: str(part) for name, part in parts.items() if part}
 
 
 def _is_disk(error: Exception) -> bool:

@@ -13,6 +13,7 @@ import click
 from harness.errors import HarnessError
 
 COMMANDS = {
+    "cache": "Look at, verify and prune the feature cache.",
     "doctor": "Say what works here, what was left out, and why.",
     "features": "Write pooled features of texts to a file.",
     "leaderboard": "Build, publish and check leaderboards.",

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import ValidationError
 
 from harness.errors import GateError, MissingError, UsageError
 from harness.files import whole_file, write_json
@@ -27,7 +26,7 @@ from harness.leaderboard.board import build
 from harness.leaderboard.choice import Cell, Unit, choose, read_cells
 from harness.leaderboard.estimate import read_predictions
 from harness.leaderboard.render import write
-from harness.records import Record, Results, RunFolder
+from harness.records import Record, Results, RunFolder, read_records
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,18 +116,7 @@ class PublishedRun:
 
     @cached_property
     def _records(self) -> list[Record]:
-        try:
-            data = self.path.read_bytes()
-            lines = (gzip.decompress(data) if self.path.suffix == ".gz" else data).splitlines()
-        except (OSError, EOFError) as error:
-            raise MissingError(f"'{self.path}' is missing or damaged") from error
-        records = []
-        for number, line in enumerate(lines, start=1):
-            try:
-                records.append(Record.model_validate_json(line))
-            except ValidationError as error:
-                raise MissingError(f"'{self.path}' line {number} is not a valid record") from error
-        return records
+        return read_records(self.path)
 
     @cached_property
     def _tasks(self) -> Mapping[str, Mapping[str, Any]]:
