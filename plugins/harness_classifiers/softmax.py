@@ -17,7 +17,7 @@ from scipy import sparse
 from scipy.special import softmax
 from sklearn.exceptions import ConvergenceWarning
 
-GAP = 1e-10
+GAP = 1e-9
 """Stop when the mean loss is expected to fall by less than this (nats): half of the gradient times the step."""
 
 MEMORY = 20
@@ -59,11 +59,12 @@ def _minimise(X: Any, y: Any, C: float, max_iter: int) -> Any:
             return W
         change, size = _product(X, step), 1.0
         while True:
-            after, P = _loss(Z + size * change, y, W + size * step, penalty)
+            W_next, Z_next = W + size * step, Z + size * change
+            after, P = _loss(Z_next, y, W_next, penalty)
             if after <= value + 1e-4 * size * slope or size < 1e-6:
                 break
             size /= 2
-        W, Z, value, before = W + size * step, Z + size * change, after, gradient
+        W, Z, value, before = W_next, Z_next, after, gradient
         gradient = _gradient(X, P, y, W, penalty)
         if ((gradient - before) * step).sum() > 0:
             pairs.append((size * step, gradient - before))
@@ -84,7 +85,8 @@ def _product(X: Any, W: Any) -> Any:
 def _loss(Z: Any, y: Any, W: Any, penalty: Any) -> tuple[float, Any]:
     """The penalised mean loss, and probabilities `[rows, classes]`."""
     top = Z.max(axis=1, keepdims=True)
-    P = np.exp(Z - top)
+    P = Z - top
+    np.exp(P, out=P)
     total = P.sum(axis=1, keepdims=True)
     loss = (top + np.log(total))[:, 0] - Z[np.arange(len(y)), y]
     P /= total
