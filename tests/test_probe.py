@@ -321,3 +321,14 @@ def test_test_rows_are_in_the_order_of_their_ids_whatever_the_row_order() -> Non
     assert [examples.ids[row] for row in one.test] == [turned.ids[row] for row in two.test]
     np.testing.assert_array_equal(one.weights, two.weights)
     np.testing.assert_array_equal(one.y[one.test], two.y[two.test])
+
+
+def test_of_many_classes_logreg_chooses_and_scores_as_a_plain_scikit_learn_loop(registry: Registry) -> None:
+    X, rows = table(n=600, width=30, n_classes=8)
+    classifier = registry.choose("classifiers", "logreg")
+    outcome = probe(X, rows, transform=UNCHANGED, classifier=classifier, seed=0)
+    C, validation, test = plain_loop(X, rows)
+    assert outcome.parameters["C"] == C
+    assert outcome.validation["macro_f1"] == pytest.approx(validation, abs=1e-12)
+    assert outcome.metrics["macro_f1"].value == pytest.approx(test, abs=1e-12)
+    assert outcome.flags == ()

@@ -11,11 +11,14 @@ from harness_classifiers.require import require_count, require_positive
 from harness_classifiers.scale import Scale
 from harness_classifiers.softmax import SoftmaxRegression
 
+SOFTMAX_UP_TO = 2048
+"""Above this number of features SoftmaxRegression's decomposition and memory cost more than they save."""
+
 
 class LogReg:
-    """What scikit-learn's LogisticRegression (multinomial) converges to, on scaled rows. For two classes it is
-    scikit-learn's, by Newton's method, because lbfgs stops short of the optimum where C is large; for more,
-    SoftmaxRegression, which is there sooner.
+    """What scikit-learn's LogisticRegression (multinomial) converges to, on scaled rows. It is scikit-learn's, by
+    Newton's method, because lbfgs stops short of the optimum where C is large; for more than two classes on not too
+    many features it is SoftmaxRegression, which is there sooner.
     """
 
     def __init__(self, *, C: float, max_iter: int, seed: int) -> None:
@@ -23,7 +26,7 @@ class LogReg:
 
     def fit(self, X: Any, y: Any) -> LogReg:
         self.scale = Scale().fit(X)
-        if y.max() > 1:
+        if y.max() > 1 and X.shape[1] <= SOFTMAX_UP_TO:
             self.model = SoftmaxRegression(C=self.C, max_iter=self.max_iter)
         else:
             self.model = LogisticRegression(

@@ -1,4 +1,4 @@
-"""Multinomial logistic regression to its optimum, dense or CSR.
+"""Multinomial logistic regression to its optimum, dense or CSR, for up to a few thousand features.
 
 L-BFGS alone stops short where C is large, and Newton's method spends hundreds of Hessian products on each step there.
 Here L-BFGS starts from the inverse Hessian at weights of zero, which is a matrix over features alone: what is left for
@@ -21,8 +21,6 @@ GAP = 1e-9
 """Stop when the mean loss is expected to fall by less than this (nats): half of the gradient times the step."""
 
 MEMORY = 20
-FULL_UP_TO = 2048
-"""Above this number of features the mean of x xᵀ is taken to be diagonal."""
 
 
 class SoftmaxRegression:
@@ -33,12 +31,13 @@ class SoftmaxRegression:
 
     def fit(self, X: Any, y: Any) -> SoftmaxRegression:
         """Learn from `X [rows, features]` and class numbers, every class with a row."""
-        self.weights = _minimise(_with_ones(X), y, self.C, self.max_iter)
+        weights = _minimise(_with_ones(X), y, self.C, self.max_iter)
+        self.coef_, self.intercept_ = weights[:-1].T, weights[-1]
         return self
 
     def predict_proba(self, X: Any) -> Any:
         """`[rows, classes]`."""
-        return softmax(np.asarray(X @ self.weights[:-1]) + self.weights[-1], axis=1)
+        return softmax(np.asarray(X @ self.coef_.T) + self.intercept_, axis=1)
 
 
 def _minimise(X: Any, y: Any, C: float, max_iter: int) -> Any:
@@ -117,9 +116,6 @@ def _inverse_at_zero(X: Any, k: int, penalty: float) -> Callable[[Any], Any]:
     There the Hessian is the mean of x xᵀ over rows, times (1 − 1/k) within a class and −1/k between two, and λ.
     """
     n = X.shape[0]
-    if X.shape[1] > FULL_UP_TO:
-        diagonal = np.asarray((X * X).sum(axis=0), dtype=np.float64)[:, None] / (n * k) + penalty
-        return lambda gradient: gradient / diagonal
     A = X.T @ X
     sizes, axes = np.linalg.eigh((A.toarray() if sparse.issparse(A) else A).astype(np.float64) / (n * k))
     inverse = (axes / (np.maximum(sizes, 0) + penalty)) @ axes.T
