@@ -164,8 +164,7 @@ def optimum(rows: Array, y: Array, C: float) -> tuple[float, Any]:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("C", [0.1, 10.0, 1000.0])
-@pytest.mark.parametrize("n_classes", [3, 20])
-@pytest.mark.parametrize("width", [30, 600])
+@pytest.mark.parametrize("n_classes, width", [(3, 30), (20, 30), (3, 600), (20, 600), (3, 2100)])
 def test_logreg_is_at_its_optimum(
     registry: Registry, kind: str, C: float, n_classes: int, width: int
 ) -> None:
@@ -180,10 +179,10 @@ def test_logreg_is_at_its_optimum(
     )  # rounded as they are where they are fitted
     best, model = optimum(rows.astype(float), y, C)
     fitted = make(registry, f"logreg(C={C})").fit(KINDS[kind](X), y)
+    tolerance = 1e-8 if width <= 2048 else 1e-6  # beyond it is scikit-learn's in float32, stopped at tol=1e-6
     scores = fitted.predict_proba(KINDS[kind](X))
-    assert loss(scores, y) + (fitted.model.coef_.astype(float) ** 2).sum() / (
-        2 * C * len(y)
-    ) == pytest.approx(best, abs=1e-8)
+    penalty = (fitted.model.coef_.astype(float) ** 2).sum() / (2 * C * len(y))
+    assert loss(scores, y) + penalty == pytest.approx(best, abs=tolerance)
     assert (scores.argmax(axis=1) == model.predict(rows)).mean() > 0.99
 
 
