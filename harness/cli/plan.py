@@ -7,7 +7,15 @@ from typing import Any
 
 import click
 
-from harness.cli.options import json_option, machine_options, open_session, read_suite, suite_options
+from harness.cli.options import (
+    json_option,
+    machine_options,
+    open_session,
+    read_suite,
+    say_left_out,
+    suite_options,
+)
+from harness.errors import MissingError
 
 
 @click.command("plan")
@@ -15,18 +23,25 @@ from harness.cli.options import json_option, machine_options, open_session, read
 @machine_options
 @json_option
 @click.pass_context
-def command(context: click.Context, /, as_json: bool, **options: Any) -> None:
-    """Resolve SUITE and say what running it would take: bundles, cells, cache hits, tokens, disk, memory, minutes."""
+def command(context: click.Context, /, as_json: bool, **options: Any) -> int:
+    """Resolve SUITE and say what running it would take: bundles, cells, cache hits, tokens, disk, memory, minutes.
+    Exit code 3 when something would be left out because it cannot be had.
+    """
     machine = {name: options[name] for name in ("device", "data_dir", "cache_dir", "include", "offline")}
     session = open_session(context, **machine)
     plan = session.plan(read_suite(session, options))
+    say_left_out(plan.left_out)
     rows = [_row(session, bundle) for bundle in plan.bundles]
     total = {key: sum(row[key] for row in rows) for key in rows[0] if key not in {"bundle", "memory"}}
     total["memory"] = max(row["memory"] for row in rows)
     if as_json:
-        click.echo(json.dumps({"suite": plan.suite.name, "bundles": rows, "total": total}))
-        return
-    _print(rows, total)
+        left_out = dict(plan.left_out)
+        click.echo(
+            json.dumps({"suite": plan.suite.name, "bundles": rows, "total": total, "left_out": left_out})
+        )
+    else:
+        _print(rows, total)
+    return MissingError.exit_code if plan.left_out else 0
 
 
 def _row(session: Any, bundle: Any) -> dict[str, Any]:
