@@ -15,6 +15,7 @@ import click
 from harness.errors import HarnessError
 
 COMMANDS = {
+    "compare": "Compare two runs arm by arm, paired.",
     "doctor": "Say what works here, what was left out, and why.",
     "features": "Write pooled features of texts to a file.",
     "leaderboard": "Build a leaderboard from finished runs.",

@@ -2,16 +2,21 @@
 
 A row is (model, representation, width). `choice` finds the cell each row goes by, on validation alone;
 `estimate` scores those cells on test with shared resamples; `board` compares and ranks; `render` writes.
+`comparison` sets two runs side by side.
 """
 
 from harness.leaderboard.board import Board, Row, TaskResult, TaskSummary, build
 from harness.leaderboard.choice import Cell, Unit
+from harness.leaderboard.comparison import Arm, Comparison, Difference, compare
 from harness.leaderboard.estimate import Estimate, bootstrap_seed
 from harness.leaderboard.render import remove, to_csv, to_frame, to_markdown, write
 
 __all__ = [
+    "Arm",
     "Board",
     "Cell",
+    "Comparison",
+    "Difference",
     "Estimate",
     "Row",
     "TaskResult",
@@ -19,6 +24,7 @@ __all__ = [
     "Unit",
     "bootstrap_seed",
     "build",
+    "compare",
     "remove",
     "to_csv",
     "to_frame",
