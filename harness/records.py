@@ -274,6 +274,7 @@ class RunFolder:
     def finish(self, status: str) -> None:
         """Note how the run ended."""
         write_json(self.path / "run.json", {**self._about, "status": status, "finished": _now()})
+        self.add_event("ended", status=status)
 
     def add(self, record: Record) -> None:
         """Append one record, on disk when this returns."""

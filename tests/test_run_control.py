@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import harness.records
 from harness import leaderboard
 from harness.records import RunFolder
 
@@ -232,8 +233,8 @@ def test_when_nothing_remains_the_sentence_ends_it(run, second):
 
 def test_fail_fast_does_not_begin_what_lacks_something(run, second):
     told = run(*second(None), "--fail-fast")
-    assert told.code == 3
-    assert told.said[-1].startswith("harness: task 'second': there is no file")
+    assert (told.code, len(told.said)) == (3, 1)
+    assert told.said[0].startswith("harness: task 'second': there is no file")
     assert not Path("out").exists()
 
 
@@ -273,12 +274,23 @@ def test_a_model_without_its_weights_is_left_out_and_no_task_with_it(
 
     folder = Path(harness_minigemma.__file__).parent / "weights" / "minigemma-s"
     shutil.copytree(folder, tmp_path / "bare")
-    (tmp_path / "bare" / "model.safetensors").unlink()
-    models = ["-m", "minigemma-s", "-m", "./bare"]
-    told = harness_command("run", toy_suite, "--include", toy_task, "-o", "out", "-d", "cpu", *models)
-    assert told.code == 1
+    weights = tmp_path / "bare" / "model.safetensors"
+    weights.rename(tmp_path / "away")
+    words = ["run", toy_suite, "--include", toy_task, "-o", "out", "-d", "cpu"]
+    models = (
+        "{ref: minigemma-s, sites: [resid_post.1]}, {ref: ./bare, sites: [resid_post.1], max_length: 300}"
+    )
+    words += ["--set", f"models=[{models}]", "--json"]
+    told = harness_command(*words)
+    assert (told.code, told.rows[0]["ok"]) == (1, 2)
     assert about()["left_out"].keys() == {"./bare"}
     assert {cell[0]["status"] for cell in records().values()} == {"ok"}
+    (tmp_path / "away").rename(weights)
+    told = harness_command(*words)
+    assert (told.code, told.rows[0]["ok"], told.rows[0]["skipped"]) == (0, 3, 2)
+    weights.rename(tmp_path / "away")
+    told = harness_command(*words)
+    assert (told.code, told.rows[0]["ok"]) == (1, 3)  # what it had stays
 
 
 def test_a_dictionary_that_cannot_be_had_is_left_out_at_its_place_only(
@@ -442,7 +454,7 @@ def test_without_offline_the_hub_is_asked(toy_suite, toy_task, write, tmp_path):
 
 SLOW = """
 import os, pathlib, time
-import harness
+import harness, harness.records
 from sklearn.linear_model import LogisticRegression
 
 def wait(where):
@@ -455,6 +467,16 @@ class Slow(LogisticRegression):
     def fit(self, X, y, sample_weight=None):
         wait("probe")
         return super().fit(X, y)
+
+write_json = harness.records.write_json
+
+def write_slowly(path, value):
+    if value.get("status") == "interrupted":
+        pathlib.Path("saving").touch()
+        time.sleep(1)
+    write_json(path, value)
+
+harness.records.write_json = write_slowly
 
 @harness.hookimpl
 def harness_batch_finished(stats):
@@ -469,17 +491,20 @@ def harness_classifiers():
 @pytest.mark.slow
 @pytest.mark.parametrize("where", ["forward", "probe"])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_anywhere_leaves_what_the_same_command_completes(
-    harness_command, install, toy_suite, toy_task, tmp_path, number, code, where
+def test_a_signal_and_another_while_saving_leave_what_the_same_command_completes(
+    monkeypatch, harness_command, install, toy_suite, toy_task, tmp_path, number, code, where
 ):
     install(SLOW, name="slowness")
+    monkeypatch.setattr(
+        "harness.records.write_json", harness.records.write_json
+    )  # the plugin changes it here too
     words = ["run", str(toy_suite), "--include", str(toy_task), "-o", "out", "-d", "cpu", "-b", "5"]
     words += ["--set", "classifiers=[slow]"]
     child = start(words, tmp_path, WAIT=where)
     child.send_signal(number)
-    child.send_signal(number)  # an impatient user, or a terminal that tells the whole group
-    time.sleep(0.02)
-    child.send_signal(signal.SIGINT)
+    wait_for(tmp_path / "saving", child)
+    for again in (signal.SIGINT, signal.SIGTERM):  # an impatient user
+        child.send_signal(again)
     _, err = child.communicate(timeout=300)
     assert child.returncode == code, err
     assert "the same command resumes" in err
@@ -504,9 +529,14 @@ def start(words: list[str], folder: Path, **settings: str) -> subprocess.Popen[s
         # A shell that starts this in the background has SIGINT ignored, and a child inherits that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
+    wait_for(folder / "ready", child)
+    return child
+
+
+def wait_for(path: Path, child: subprocess.Popen[str]) -> None:
+    """Until the child has made a file."""
     deadline = time.monotonic() + 120
-    while not (folder / "ready").exists():
+    while not path.exists():
         assert child.poll() is None, child.communicate()
         assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return child
+        time.sleep(0.02)

@@ -54,7 +54,7 @@ def test_a_finished_run_is_counted_by_task(harness_command, words):
         False,
         None,
     )
-    assert facts["last_event"]["event"] == "bundle"
+    assert facts["last_event"]["event"] == "ended"
     assert facts["disk"] == sum(file.stat().st_size for file in Path("out").rglob("*") if file.is_file())
     told = harness_command("status", "out")
     assert "3 of 3" in told.out

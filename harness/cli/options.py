@@ -106,8 +106,8 @@ def open_registry(context: click.Context) -> Registry:
 
 
 def say_left_out(left_out: Mapping[str, str]) -> None:
-    """One line on stderr for each task, model or dictionary that cannot be had."""
-    for reason in left_out.values():
+    """One line on stderr for each reason why tasks, models or dictionaries cannot be had."""
+    for reason in dict.fromkeys(left_out.values()):
         click.echo(f"harness: left out: {' '.join(reason.split())}", err=True)
 
 

@@ -65,7 +65,8 @@ def command(
     machine = {name: options[name] for name in ("device", "data_dir", "cache_dir", "include", "offline")}
     session = open_session(context, **machine)
     plan = session.plan(read_suite(session, options))
-    say_left_out(plan.left_out)
+    if not fail_fast:  # which ends with that sentence
+        say_left_out(plan.left_out)
     argv = context.meta[ARGUMENTS]
     run = session.run(plan, output=output, batch_size=examples, argv=argv, rerun=rerun, fail_fast=fail_fast)
     # Of an option given twice the last counts.
@@ -104,7 +105,7 @@ def _show(run: Any, again: str) -> None:
         click.echo(f"failed ({count} {'cell' if count == 1 else 'cells'}): {error}", err=True)
     if (others := len(summary.errors) - MOST_ERRORS) > 0:
         click.echo(f"failed: {others} other errors, in {run.folder / 'results.jsonl'}", err=True)
-    for reason in summary.left_out.values():
+    for reason in dict.fromkeys(summary.left_out.values()):
         click.echo(f"left out: {' '.join(reason.split())}", err=True)
     if not summary.is_whole:
         click.echo(f"what is missing is run by: {again}", err=True)
