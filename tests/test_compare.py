@@ -129,6 +129,7 @@ def test_hidden_states_are_the_baseline_of_their_own_model(harness_command, toy_
     words = ["run", toy_suite, "--include", toy_task, "-d", "cpu"]
     words += ["--set", "representations=[hidden, 'random_sae[width=96,k=8]', majority]"]
     assert harness_command(*words, "-o", "a").code == 0
+    assert "random_sae[width=96,k=8]" in harness_command("compare", "a", "a").out
     [each] = harness_command("compare", "a", "a", "--baseline", "hidden", "--json").rows[0]["differences"]
     assert (each["model"], each["representation"]) == ("minigemma-s", "random_sae[width=96,k=8]")
     scores = {

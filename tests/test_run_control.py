@@ -373,6 +373,12 @@ def test_the_end_is_told_as_json_too(run, sick, second):
     assert (summary["again"], summary["errors"], summary["left_out"]) == (None, {}, {})
 
 
+def test_the_table_at_the_end_shows_parameters_in_brackets(harness_command, toy_suite, toy_task):
+    words = ["--set", "representations=['random_sae[width=96,k=8]']", "-d", "cpu"]
+    told = harness_command("run", toy_suite, "--include", toy_task, "-o", "out", *words)
+    assert "random_sae[width=96,k=8]" in told.out
+
+
 def test_run_json_holds_the_words_of_the_command(run):
     assert run().code == 0
     argv = about()["argv"]

@@ -71,4 +71,5 @@ def _print(differences: tuple[Difference, ...], baseline: str | None) -> None:
         words = [str(fact[name] or "") for name in ("task", "model", "representation", "width", "seeds")]
         change = f"{fact['difference']:+.3f} [{fact['low']:+.3f}, {fact['high']:+.3f}]"
         table.add_row(*words, f"{fact['a']:.3f}", f"{fact['b']:.3f}", change)
-    Console(width=None if sys.stdout.isatty() else 150).print(table)
+    # Names such as random_sae[k=16] are no markup.
+    Console(width=None if sys.stdout.isatty() else 150, markup=False, emoji=False).print(table)

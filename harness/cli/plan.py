@@ -72,7 +72,7 @@ def _print(rows: list[dict[str, Any]], total: dict[str, Any]) -> None:
         table.add_column(_HEADS.get(name, name), footer, justify="left" if name == "bundle" else "right")
     for row in rows:
         table.add_row(*(_cell(name, value) for name, value in row.items()))
-    Console(width=140).print(table)
+    Console(width=140, markup=False, emoji=False).print(table)  # names may hold brackets
 
 
 _HEADS = {"features": "feature sets", "cached": "cache hits", "seconds": "minutes", "tokens": "tokens to run"}

@@ -128,7 +128,8 @@ def _print(board: Any) -> None:
         table.add_row(
             str(rank), row["model"], row["representation"], width, score, difference, outcome, choice
         )
-    Console(width=None if sys.stdout.isatty() else 150).print(table)
+    # Names such as random_sae[k=16] are no markup.
+    Console(width=None if sys.stdout.isatty() else 150, markup=False, emoji=False).print(table)
 
 
 _HEADS = (
