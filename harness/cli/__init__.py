@@ -136,8 +136,8 @@ def _catch_signals() -> dict[signal.Signals, Any]:
             last = now
             raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
-    caught = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    caught = {number: handler for number, handler in caught.items() if handler is not signal.SIG_IGN}
+    known = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    caught = {number: handler for number, handler in known.items() if handler not in (signal.SIG_IGN, None)}
     for number in caught:
         signal.signal(number, stop)
     return caught
