@@ -225,7 +225,8 @@ def check_records(records: Sequence[Record]) -> tuple[str, ...]:
     """What is wrong with records taken together, and with each: scores without a good end or a good end without
     them, two records of one cell, one task with two sets of rows.
     """
-    sentences = []
+    times = Counter(record.cell_id for record in records)
+    sentences = [f"cell '{cell_id}' has {count} records" for cell_id, count in times.items() if count > 1]
     known: dict[str, str] = {}
     rows: dict[tuple[object, ...], str | None] = {}
     for record in records:
@@ -239,9 +240,7 @@ def check_records(records: Sequence[Record]) -> tuple[str, ...]:
             sentences.append(f"{what} and cell '{other}' are the same evaluation")
         task = (record.task, record.task_version, record.train_language, record.test_language)
         if rows.setdefault(task, record.data) != record.data:
-            sentences.append(
-                f"{what} was tested on other rows of task '{record.task}' than others of the run"
-            )
+            sentences.append(f"{what} was tested on other rows of '{record.task}' than others of the run")
     return tuple(sentences)
 
 
@@ -297,7 +296,7 @@ def check_cell(record: Record, frame: pd.DataFrame) -> tuple[str, ...]:
         for column in ("label", "prediction")
     )
     if (y < 0).any() or (predicted < 0).any():
-        return (f"{what} name a class without a score",)
+        return (f"{what} name a class that it did not choose from",)
     scores = frame[names].to_numpy(np.float64) if names else np.eye(len(classes))[predicted]
     if not np.isfinite(scores).all():
         return (f"{what} hold scores that are not finite",)

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from harness.records import Metric, Record
-from harness.validate import check_cell
+from harness.validate import check_cell, check_records
 
 Change = Callable[[dict[str, Any]], Any]
 
@@ -320,7 +320,7 @@ def test_a_line_that_a_later_one_supersedes_is_no_fault(found, broken):
 
 def test_a_task_with_two_sets_of_rows_is_found(found, broken):
     cell = change_record(broken, lambda record: {**record, "data": "other"}, line=1)
-    assert any(f"cell '{cell}' was tested on other rows of task" in sentence for sentence in found())
+    assert any(f"cell '{cell}' was tested on other rows of " in sentence for sentence in found())
 
 
 @pytest.mark.parametrize("damage", ["gone", "cut"])
@@ -406,8 +406,8 @@ def test_a_cell_with_the_scores_of_scikit_learn_is_sound(cell):
         (lambda f: f.drop(columns=["score_a", "score_b"]), "lack the scores of the classes"),
         (lambda f: f.iloc[1:], "have 5 rows, but its record says 6"),
         (lambda f: f.assign(example_id=list("uuwxyz")), "hold an example twice"),
-        (lambda f: f.assign(prediction=list("abcaba")), "name a class without a score"),
-        (lambda f: f.assign(label=[None, *LABELS[1:]]), "name a class without a score"),
+        (lambda f: f.assign(prediction=list("abcaba")), "name a class that it did not choose from"),
+        (lambda f: f.assign(label=[None, *LABELS[1:]]), "name a class that it did not choose from"),
         (lambda f: f.assign(score_a=np.nan), "hold scores that are not finite"),
         (lambda f: f.assign(score_a=f["score_b"], score_b=f["score_a"]), "highest score in 6 rows"),
         (lambda f: f.assign(label=list("bbbaba")), "give macro_f1"),
@@ -416,6 +416,12 @@ def test_a_cell_with_the_scores_of_scikit_learn_is_sound(cell):
 def test_what_is_wrong_with_predictions_is_found(cell, change, sentence):
     record, frame = cell
     assert sentence in check_cell(record, change(frame))[0]
+
+
+def test_two_records_of_one_cell_are_found(cell):
+    record, _ = cell
+    assert check_records([record]) == ()
+    assert check_records([record, record]) == ("cell 'c' has 2 records",)
 
 
 def test_without_scores_the_categories_of_the_label_are_the_classes(cell):
