@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import distributions
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -126,6 +126,32 @@ class Record(_Frozen):
             if isinstance(item, float) and not math.isfinite(item):
                 raise ValueError(f"classifier_params.{key} is not finite")
         return value
+
+
+class Results(Protocol):
+    """What a board is built from: records with the predictions of their cells. A run folder, or what was
+    published of one.
+    """
+
+    @property
+    def path(self) -> Path:
+        """Where they lie, for messages."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every cell of the run has a record."""
+
+    def records(self) -> list[Record]:
+        """The last record of every cell; MissingError when they cannot be read."""
+
+    def is_done(self, record: Record) -> bool:
+        """Whether a cell ended well and its predictions are there."""
+
+    def predictions(self, cell_id: str) -> pd.DataFrame:
+        """Test predictions of a cell, one row for each example: example_id, group (where rows have one), label,
+        prediction. The classes are those of the columns score_<class>, else the categories of `label`.
+        MissingError when they are not there.
+        """
 
 
 class RunFolder:

@@ -441,9 +441,41 @@ def test_the_files_are_written_whole(run: Run, tmp_path: Path) -> None:
     board = build([run])
     write(board, tmp_path / "out")
     write(board, tmp_path / "out")
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["leaderboard.csv", "leaderboard.md"]
+    names = ["leaderboard-tasks.csv", "leaderboard.csv", "leaderboard.md"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
     assert (tmp_path / "out" / "leaderboard.md").read_text("utf-8") == to_markdown(board)
     assert (tmp_path / "out" / "leaderboard.csv").read_text("utf-8") == to_csv(board)
+
+
+def test_a_board_of_many_tasks_takes_one_line_a_task_and_model(run: Run) -> None:
+    for number in range(21):
+        run.put("hidden", task=f"task{number:02}", luck=1, n=120)
+        run.put("sae", task=f"task{number:02}", luck=2, n=120, skill=1.0 if number == 0 else 0.7, width=512)
+    board = build([run])
+    lines = to_markdown(board).splitlines()
+    place = lines.index("| task | hidden 64 | sae 512 |")
+    assert len([text for text in lines if text.startswith("| task")]) == 2 * 21 + 2
+    first, second = find(board, "hidden").results[0], find(board, "sae").results[0]
+    assert second.delta is not None
+    values = f"{first.macro_f1.value:.3f}".lstrip("0"), f"{second.delta.value:+.3f}".replace("0.", ".")
+    assert lines[place + 2] == f"| task00 | {values[0]} | {values[1]} won |"
+
+
+def test_every_number_of_every_task_stands_in_a_file_of_its_own(run: Run, tmp_path: Path) -> None:
+    for task in ("spam", "banking"):
+        run.put("hidden", task=task, luck=1)
+        run.put("sae", task=task, luck=2, skill=0.95, width=512)
+    board = build([run])
+    write(board, tmp_path)
+    frame = pd.read_csv(tmp_path / "leaderboard-tasks.csv").set_index(["representation", "task"])
+    assert len(frame) == 4
+    for result in find(board, "sae").results:
+        found = frame.loc[("sae", result.task)]
+        assert result.delta is not None and found["outcome"] == result.verdict == "won"
+        assert found["macro_f1"] == pytest.approx(result.macro_f1.value, abs=1e-6)
+        assert found["delta_vs_hidden_low"] == pytest.approx(result.delta.interval[0], abs=1e-6)
+        assert found["p_value"] == pytest.approx(result.p_value, abs=1e-6)
+    assert pd.isna(frame.loc[("hidden", "spam")]["delta_vs_hidden"])
 
 
 def test_a_board_does_not_depend_on_the_order_of_records(tmp_path: Path) -> None:

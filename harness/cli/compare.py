@@ -22,17 +22,19 @@ if TYPE_CHECKING:
 @click.option("--baseline", metavar="NAME", help="Compare leads over this representation, such as hidden.")
 @json_option
 def command(first: Path, second: Path, baseline: str | None, as_json: bool) -> None:
-    """Compare the run folders A and B arm by arm: the paired difference B − A of macro-F1 with its 95 % interval.
+    """Compare the runs A and B, run folders or published ones, arm by arm: the paired difference B − A of macro-F1
+    with its 95 % interval.
 
     Each arm goes by the cell that its own run chose on validation. Runs on other data are refused.
     """
-    from harness.leaderboard import compare
-    from harness.records import RunFolder
+    from harness.errors import UsageError
+    from harness.leaderboard import compare, find_results
 
-    runs = [RunFolder(path) for path in (first, second)]
-    for run in runs:
-        run.about()
-    comparison = compare(runs[0], runs[1], baseline=baseline)
+    runs = [find_results(path) for path in (first, second)]
+    for path, found in zip((first, second), runs, strict=True):
+        if len(found) > 1:
+            raise UsageError(f"'{path}' holds {len(found)} published runs; name one of them")
+    comparison = compare(runs[0][0], runs[1][0], baseline=baseline)
     if as_json:
         click.echo(json.dumps(_facts(comparison, first, second, baseline), ensure_ascii=False))
         return

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.errors import MissingError, NothingSelectedError
-from harness.records import Record, RunFolder
+from harness.records import Record, Results
 
 HIDDEN = "hidden"
 
@@ -40,7 +40,7 @@ class Cell:
     """A record and the run its predictions lie in."""
 
     record: Record
-    run: RunFolder
+    run: Results
 
     @property
     def unit(self) -> Unit:
@@ -105,17 +105,22 @@ class Choices:
                 needed |= {cell.record.cell_id: cell for arm in arms for cell in arm.values()}
         return list(needed.values())
 
+    def units(self) -> list[Unit]:
+        """The tasks of the board, in order."""
+        return sorted({unit for tasks in self.selected.values() for unit in tasks})
 
-def read_cells(runs: Sequence[RunFolder]) -> list[Cell]:
-    """Each cell of the runs once: the last that ended well, else the last. NothingSelectedError when none
-    ended well.
+
+def read_cells(runs: Sequence[Results]) -> list[Cell]:
+    """Each cell of the runs once: the last that ended well and has its predictions (of a published run not all do),
+    else the last that ended well, else the last. NothingSelectedError when none ended well.
     """
     cells: dict[str, Cell] = {}
     for run in runs:
         for record in run.records():
+            cell = Cell(record=record, run=run)
             before = cells.get(record.cell_id)
-            if before is None or record.status == "ok" or before.record.status != "ok":
-                cells[record.cell_id] = Cell(record=record, run=run)
+            if before is None or _replaces(cell, before):
+                cells[record.cell_id] = cell
     if not any(cell.record.status == "ok" for cell in cells.values()):
         places = ", ".join(f"'{run.path}'" for run in runs) or "no run"
         raise NothingSelectedError(f"{places}: none of {len(cells)} cells ended well, so there is no board")
@@ -172,6 +177,12 @@ def in_natural_order(text: str) -> list[tuple[str, int]]:
 def _preference(cell: Cell) -> tuple[float, list[list[tuple[str, int]]], str]:
     validation = cell.record.validation_metrics.get("macro_f1", -math.inf)
     return -validation, [in_natural_order(part) for part in cell.choice], cell.record.cell_id
+
+
+def _replaces(cell: Cell, before: Cell) -> bool:
+    if cell.record.status != "ok" or before.record.status != "ok":
+        return before.record.status != "ok"
+    return cell.run.is_done(cell.record) or not before.run.is_done(before.record)
 
 
 def _place(cell: Cell) -> tuple[object, ...]:

@@ -25,7 +25,7 @@ from harness.leaderboard.choice import (
     read_cells,
 )
 from harness.leaderboard.estimate import Estimate, TaskScores, difference, mean, score_cells
-from harness.records import RunFolder
+from harness.records import Results
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ class Comparison:
 
 
 def compare(
-    first: RunFolder, second: RunFolder, *, baseline: str | None = None, resamples: int = 1000
+    first: Results, second: Results, *, baseline: str | None = None, resamples: int = 1000
 ) -> Comparison:
     """UsageError when a task has other rows in one run than in the other, or no arm has the baseline in both;
     NothingSelectedError when the runs share no arm. Arms without a baseline are not compared with one.
@@ -110,7 +110,7 @@ def _by_place(choices: Choices) -> _Places:
     }
 
 
-def _check_same_rows(chosen: Sequence[_Places], runs: Sequence[RunFolder]) -> None:
+def _check_same_rows(chosen: Sequence[_Places], runs: Sequence[Results]) -> None:
     """UsageError where the examples, labels or splits of a task differ."""
     first, second = (
         {(unit, cell.record.data) for (_, unit), by_seed in places.items() for cell in by_seed.values()}
@@ -122,7 +122,7 @@ def _check_same_rows(chosen: Sequence[_Places], runs: Sequence[RunFolder]) -> No
             raise _other_rows(unit, runs)
 
 
-def _other_rows(unit: Unit, runs: Sequence[RunFolder]) -> UsageError:
+def _other_rows(unit: Unit, runs: Sequence[Results]) -> UsageError:
     return UsageError(
         f"task '{unit.task}' has other data in '{runs[1].path}' than in '{runs[0].path}', so they cannot be "
         f"compared; run both on the same data"

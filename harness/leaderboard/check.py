@@ -1,0 +1,53 @@
+"""A folder of published runs in, findings out, one sentence each: what is wrong, and where. Records and cells are
+checked as those of any run are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from harness.errors import HarnessError
+from harness.leaderboard.board import build
+from harness.leaderboard.choice import choose, read_cells
+from harness.leaderboard.published import LIMIT, PublishedRun, find_published, unpublishable
+from harness.leaderboard.render import render
+from harness.validate import check_cell, check_records
+
+
+def check_published(folder: Path) -> tuple[str, ...]:
+    """All that is wrong with the runs published in `folder`, and with the pages when the runs are well."""
+    runs = find_published(folder)
+    if not runs:
+        return (f"'{folder}' holds no published run",)
+    findings = [finding for run in runs for finding in dict.fromkeys(_check_run(run))]
+    return tuple(findings or _check_pages(folder, runs))
+
+
+def _check_run(run: PublishedRun) -> Iterator[str]:
+    where = f"'{run.path}'"
+    if run.size > LIMIT:
+        yield f"{where} and the files beside it take {run.size:,} bytes, {run.size - LIMIT:,} more than allowed"
+    try:
+        yield from (f"{where} should not stand here: {fault}" for fault in unpublishable(run))
+        yield from (f"{where}: {finding}" for finding in check_records(run.records()))
+        choices = choose(read_cells([run]))
+        for cell in (cell for unit in choices.units() for cell in choices.cells(unit)):
+            frame = run.predictions(cell.record.cell_id)
+            yield from (f"{where}: {finding}" for finding in check_cell(cell.record, frame))
+    except HarnessError as error:  # nothing more can be said of a run that cannot be read
+        yield str(error)
+
+
+def _check_pages(folder: Path, runs: Sequence[PublishedRun]) -> Iterator[str]:
+    try:
+        pages = render(build(runs))
+    except HarnessError as error:
+        yield str(error)
+        return
+    for name, text in pages.items():
+        page = folder / name
+        if not page.is_file() or page.read_bytes() != text.encode():
+            yield (
+                f"'{page}' is not what the published runs give; `harness leaderboard build {folder}` writes it anew"
+            )
