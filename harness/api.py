@@ -420,7 +420,9 @@ class BundleStats:
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """How a run ended."""
+    """How a run ended: cells by their end, `pending` those without one, `skipped` those not done anew; errors with
+    the number of cells each took; what could not be had, by name, and why.
+    """
 
     folder: Path
     ok: int
@@ -428,3 +430,11 @@ class Summary:
     skipped: int
     seconds: float
     tokens: int
+    pending: int = 0
+    errors: Mapping[str, int] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all that was asked for ended well."""
+        return not (self.failed or self.pending or self.left_out)

@@ -24,6 +24,12 @@ class Leak:
     inputs: int
     groups: int
 
+    def __str__(self) -> str:
+        return (
+            f"{self.inputs} inputs and {self.groups} groups that '{self.tested}' is tested on stand in the training "
+            f"rows of '{self.trained}'"
+        )
+
 
 def leaks_between(tasks: Sequence[TaskData]) -> tuple[Leak, ...]:
     """Every ordered pair of different tasks that share something, the largest first.

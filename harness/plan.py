@@ -1,4 +1,5 @@
-"""Suite × registry → bundles of cells. Everything that can be wrong is refused here, before a weight is loaded.
+"""Suite × registry → bundles of cells. Everything that can be wrong is refused here, before a weight is loaded;
+what cannot be had (data, a model's files, a dictionary) is left out by name while something else remains.
 
 A bundle is one model on one task: one forward pass fills all its features, and its cells are probes on them.
 Input-only arms of a task form a bundle without a model.
@@ -9,13 +10,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from harness.api import Located, Model, Site, TaskSpec, TokenRepresentation, Tokens
 from harness.data import TaskData, load_task, without
-from harness.errors import HarnessError, UsageError, did_you_mean
+from harness.errors import HarnessError, MissingError, UsageError, did_you_mean
 from harness.identity import IDENTITY_VERSION, hash_json, hash_lines
 from harness.plugins import describe
 from harness.registry import Choice, Registry
@@ -109,10 +111,11 @@ class Bundle:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """All that a run will do."""
+    """All that a run will do, and by name what cannot be had, and why."""
 
     suite: Suite
     bundles: tuple[Bundle, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def cells(self) -> tuple[Cell, ...]:
@@ -134,36 +137,51 @@ def make_plan(
 ) -> Plan:
     """Resolve every name, parameter, site and dictionary of `suite`; HarnessError at the first that cannot be.
 
-    `included` are tasks given as files; they come before registered ones.
+    A task, model or dictionary that only cannot be had here and now is left out; MissingError when that leaves
+    nothing, or none of the suite's models. `included` are tasks given as files; they come before registered ones.
     """
     arms = _Arms.choose(suite, registry)
     tokens = TokenSet.parse(suite.tokens)
     specs = _choose_tasks(suite, registry, included)
-    models = open_models(suite.models, registry) if arms.on_tokens else ()
-    if arms.on_tokens and not models:
+    if arms.on_tokens and not suite.models:
         raise UsageError(f"suite '{suite.name}' has representations that need a model, but no models")
-    located = [
-        (model, representation, site, locate(representation, model, site, registry))
-        for model in models
-        for representation in arms.on_tokens
-        for site in model.sites
-    ]
+    left_out: dict[str, str] = {}
+    models = _open_present(suite.models, registry, left_out) if arms.on_tokens else ()
+    located: list[_LocatedArm] = []
     for model in models:
         _check_modality(model, specs)
+        for representation in arms.on_tokens:
+            for site in model.sites:
+                with _leaving_out(f"{representation.label} at {site} of {model.label}", left_out):
+                    located.append(
+                        (model, representation, site, locate(representation, model, site, registry))
+                    )
     others = [find_trained_on(spec, registry, included) for spec, _ in specs]
-    tables = [
-        load_task(spec, data_dir=data_dir, limit=limit, trained_on=other)
-        for (spec, limit), other in zip(specs, others, strict=True)
-    ]
-    bundles = [
-        bundle
-        for data in tables
-        for bundle in _bundles(
-            data, models=models, located=located, arms=arms, token_set=tokens, seeds=suite.seeds
-        )
-    ]
+    bundles: list[Bundle] = []
+    for (spec, limit), other in zip(specs, others, strict=True):
+        with _leaving_out(spec.name, left_out):
+            data = load_task(spec, data_dir=data_dir, limit=limit, trained_on=other)
+            bundles += tuple(
+                _bundles(data, models=models, located=located, arms=arms, token_set=tokens, seeds=suite.seeds)
+            )
+    if not bundles:
+        raise _nothing_left(left_out)
     _refuse_twins(bundles)
-    return Plan(suite=suite, bundles=tuple(bundles))
+    return Plan(suite=suite, bundles=tuple(bundles), left_out=left_out)
+
+
+@contextmanager
+def _leaving_out(name: str, left_out: dict[str, str]) -> Iterator[None]:
+    """What the block finds missing is noted under `name`, and ends nothing."""
+    try:
+        yield
+    except MissingError as error:
+        left_out[name] = str(error)
+
+
+def _nothing_left(left_out: Mapping[str, str]) -> MissingError:
+    first, *more = left_out.values()
+    return MissingError(f"{first} (and {len(more)} more cannot be had)" if more else first)
 
 
 # ── names ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -190,11 +208,14 @@ class _Arms:
             classifiers=_choose_all(registry, "classifiers", suite.classifiers),
         )
         # Making them now finds values that a factory refuses, while nothing is lost yet.
-        for choice in (*arms.poolings, *arms.transforms, *arms.on_inputs):
-            choice.make()
-        for choice in arms.classifiers:
-            choice.make(**({"seed": 0} if choice.takes_seed else {}))
+        for choice in (*arms.poolings, *arms.transforms, *arms.on_inputs, *arms.classifiers):
+            try_to_make(choice)
         return arms
+
+
+def try_to_make(choice: Choice) -> None:
+    """HarnessError when its factory refuses its parameters."""
+    choice.make(**({"seed": 0} if choice.kind == "classifiers" and choice.takes_seed else {}))
 
 
 def _choose_all(registry: Registry, kind: str, references: Iterable[Any]) -> tuple[Choice, ...]:
@@ -269,11 +290,21 @@ def _check_modality(model: OpenModel, specs: Iterable[tuple[TaskSpec, int | None
 # ── models, sites, dictionaries ──────────────────────────────────────────────────────────────────────────
 
 
-def open_models(choices: Iterable[ModelChoice], registry: Registry) -> tuple[OpenModel, ...]:
-    """Open every model and resolve its sites; UsageError for one that stands twice."""
-    models = tuple(open_model(choice, registry) for choice in choices)
+def _open_present(
+    choices: Sequence[ModelChoice], registry: Registry, left_out: dict[str, str]
+) -> tuple[OpenModel, ...]:
+    """Open every model that is there; UsageError for one that stands twice, MissingError when none is there."""
+    models: list[OpenModel] = []
+    for choice in choices:
+        with _leaving_out(choice.ref, left_out):
+            opened = open_model(choice, registry)
+            for site in opened.sites:
+                opened.model.identity(site)  # needs every file that the model will be read from
+            models.append(opened)
     _refuse_repeats("model", [model.label for model in models])
-    return models
+    if not models:
+        raise _nothing_left(left_out)
+    return tuple(models)
 
 
 def open_model(wanted: ModelChoice, registry: Registry) -> OpenModel:
@@ -395,21 +426,26 @@ def _bundles(
             for _, representation, site, at in here
             for pooling in arms.poolings
         )
-        yield Bundle(
-            data=data,
-            model=model,
-            tokens=kept,
-            sample=sample,
-            features=features,
-            cells=cells(features, model),
-        )
+        if features:  # none where every dictionary was left out
+            yield Bundle(
+                data=data,
+                model=model,
+                tokens=kept,
+                sample=sample,
+                features=features,
+                cells=cells(features, model),
+            )
 
 
 def _tokenize(data: TaskData, model: OpenModel, token_set: TokenSet) -> list[Tokens]:
+    """The inputs as the model reads them; what it cannot read is a fault of the data."""
     try:
         tokens = model.model.tokenize(data.examples.inputs)
-    except HarnessError as error:
-        raise type(error)(f"task '{data.spec.name}': {error}") from error
+    except Exception as error:  # a tokenizer of any plugin may fail in any way
+        told = str(error) if isinstance(error, HarnessError) else describe(error)
+        raise MissingError(
+            f"task '{data.spec.name}' cannot be read by model '{model.label}': {told}"
+        ) from error
     return [token_set.select(one) for one in tokens]
 
 

@@ -1,6 +1,6 @@
 """What a run leaves on disk: results, predictions, environment, events. Written so that a cut leaves no half line.
 
-run.json         schema version, argv, the resolved suite, status
+run.json         schema version, argv, the resolved suite, its cells, what was left out, status, who is at it
 env.json         distributions, OS, CPU, GPU, plugins
 results.jsonl    one Record a line, appended and synced; a later line supersedes an earlier one
 predictions/     <cell_id>.parquet: example_id, label, prediction, score_<class>…
@@ -29,6 +29,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from harness.errors import MissingError, UsageError
 from harness.files import TEMPORARY, append_line, cut_unfinished_line, lock, whole_file, write_json
+from harness.identity import hash_lines
 from harness.plugins import Plugins
 
 if TYPE_CHECKING:
@@ -255,8 +256,37 @@ class RunFolder:
 
     @property
     def is_whole(self) -> bool:
-        """Whether every cell of the run has a record."""
-        return not self.exists or len(self.records()) >= len(self.about().get("cells", ()))
+        """Whether nothing was left out and every cell of the run has a record."""
+        if not self.exists:
+            return True
+        about = self.about()
+        return not about.get("left_out") and len(self.records()) >= len(about.get("cells", ()))
+
+    @property
+    def is_at_work(self) -> bool | None:
+        """Whether a process is at this run; None when it was started on another machine, so that nobody knows."""
+        about = self.about()
+        if about.get("status") != "running":
+            return False
+        process = about.get("process")
+        if not isinstance(process, dict) or process.get("machine") != _machine():
+            return None
+        return _is_alive(process)
+
+    @property
+    def status(self) -> str:
+        """How the run stands: `running`, or how it ended; one whose process is gone was `interrupted`."""
+        told = str(self.about().get("status", "unknown"))
+        return "interrupted" if told == "running" and self.is_at_work is False else told
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        """Every whole line of events.jsonl, in order."""
+        path = self.path / "events.jsonl"
+        for line in path.read_bytes().split(b"\n") if path.is_file() else ():
+            with suppress(ValueError):
+                event = json.loads(line)
+                if isinstance(event, dict):
+                    yield event
 
     def is_done(self, record: Record) -> bool:
         """Whether a cell ended well and all its predictions are there, undamaged."""
@@ -315,8 +345,10 @@ class RunFolder:
         argv: Sequence[str],
         plugins: Plugins,
         device: str,
+        tasks: Mapping[str, int] | None = None,
+        left_out: Mapping[str, str] | None = None,
     ) -> None:
-        """Create or reopen the run of `cells`; UsageError when another suite already lives here."""
+        """Create or reopen the run of `cells`, so many of each task; UsageError when another suite lives here."""
         if self.exists:
             # A field that the harness did not have when the run began stood, then, at what is its default now.
             field = _first_difference({**_ADDED, **self.about().get("suite", {})}, {**_ADDED, **suite})
@@ -328,14 +360,16 @@ class RunFolder:
             read_records(self.path / "results.jsonl")  # a broken one is refused before anything is touched
         self._make()
         self._tidy()
-        self._about = {
+        self._about: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION,
             "argv": list(argv),
             "suite": dict(suite),
             "cells": list(cells),
+            "tasks": dict(tasks or {}),
+            "left_out": dict(left_out or {}),
             "started": _now(),
         }
-        write_json(self.path / "run.json", {**self._about, "status": "running"})
+        write_json(self.path / "run.json", {**self._about, "status": "running", "process": _this_process()})
         facts = environment(plugins, device)
         write_json(self.path / "env.json", facts)
         # A resumed run may have begun elsewhere: each start says where and with what.
@@ -343,6 +377,8 @@ class RunFolder:
         self.add_event(
             "started", argv=list(argv), device=device, gpu=facts["gpu"], os=facts["os"], **versions
         )
+        for name, reason in self._about["left_out"].items():
+            self.add_event("left_out", name=name, reason=reason)
 
     def finish(self, status: str) -> None:
         """Note how the run ended."""
@@ -351,6 +387,7 @@ class RunFolder:
         except MissingError:
             self._fail_in_place()
             raise
+        self.add_event("ended", status=status)
 
     def add(self, record: Record) -> None:
         """Append one record, on disk when this returns."""
@@ -448,6 +485,29 @@ def _first_difference(old: Any, new: Any, path: str = "") -> str:
         if found := _first_difference(a, b, f"{path}.{key}".lstrip(".")):
             return found
     return ""
+
+
+def _machine() -> str:
+    """Tells machines apart without their names, which are nobody's business."""
+    return hash_lines([platform.node()])[:16]
+
+
+def _this_process() -> dict[str, Any]:
+    import psutil
+
+    return {"pid": os.getpid(), "started": psutil.Process().create_time(), "machine": _machine()}
+
+
+def _is_alive(process: Mapping[str, Any]) -> bool:
+    """Whether the process is there: one of its number that began when it did (to a second, as clocks are set)."""
+    import psutil
+
+    try:
+        found = psutil.Process(process["pid"])
+        alive = found.status() != psutil.STATUS_ZOMBIE
+        return bool(alive and abs(found.create_time() - process["started"]) < 1)
+    except (psutil.Error, KeyError, TypeError, ValueError):
+        return False
 
 
 def _now() -> str:

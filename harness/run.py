@@ -9,10 +9,11 @@ from __future__ import annotations
 import resource
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from harness import leaderboard
 from harness.activations import KeptActivations
@@ -38,6 +39,14 @@ FLUSH_SECONDS = 20.0
 """A shard is written after so many rows or seconds: what a cut can cost."""
 
 
+Rerun = Literal["failed", "all", "never"]
+"""Which cells that have a record are done anew."""
+
+
+class _Stopped(Exception):
+    """A cell failed, and the run was to end with the first that does."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Runner:
     """Where and how a plan is run; none of it changes a number."""
@@ -49,41 +58,78 @@ class Runner:
     batch_size: int | None = None
     keep_activations: bool = False
     argv: Sequence[str] = field(default_factory=tuple)
+    rerun: Rerun = "failed"
+    fail_fast: bool = False
     report: Callable[[Fault], None] = lambda fault: None
 
     def run(self, plan: Plan) -> Summary:
-        """Do all of a plan that is not done yet. MissingError when results cannot be written, or when another
-        process is at work on the folder.
+        """Do all of a plan that `rerun` does not count as done. MissingError when results cannot be written, or when
+        another process is at work on the folder.
         """
         with self.folder.hold(), self.store.in_use():
             return self._run(plan)
 
     def _run(self, plan: Plan) -> Summary:
         started = time.perf_counter()
+        earlier = self._of_left_out(plan)
         self.folder.start(
             suite=plan.suite.model_dump(mode="json", exclude={"summary"}),
-            cells=[cell.cell_id for cell in plan.cells],
+            cells=[*(cell.cell_id for cell in plan.cells), *(record.cell_id for record in earlier)],
+            tasks=Counter(
+                [*(b.data.spec.name for b in plan.bundles for _ in b.cells), *(r.task for r in earlier)]
+            ),
+            left_out=plan.left_out,
             argv=self.argv,
             plugins=self.registry.plugins,
             device=self.device,
         )
-        done = {record.cell_id for record in self.folder.records() if self.folder.is_done(record)}
+        done = {record.cell_id for record in self.folder.records() if self._stays(record)}
         self._tell("run_started", plan=plan, done=sum(cell.cell_id in done for cell in plan.cells))
         tokens = 0
+        status = "finished"
         try:
             for bundle in plan.bundles:
                 tokens += self._run_bundle(replace(bundle, cells=_pending(bundle, done)), plan)
+        except _Stopped:
+            status = "stopped"
         except BaseException as error:
             with suppress(MissingError):  # a full disk has its own sentence already
                 self.folder.finish("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
             raise
         summary = self._summarise(plan, skipped=len(done), tokens=tokens, started=started)
-        self.folder.finish("failed" if summary.failed else "finished")
+        self.folder.finish("failed" if status == "finished" and not summary.is_whole else status)
         leaderboard.remove(self.folder.path)  # whatever fails now, an old board must not pass for this run's
         with suppress(NothingSelectedError):
             leaderboard.write(leaderboard.build([self.folder]), self.folder.path)
         self._tell("run_finished", summary=summary)
         return summary
+
+    def _stays(self, record: Record) -> bool:
+        """Whether a cell with this record is not done anew."""
+        if self.rerun == "all":
+            return False
+        return self.folder.is_done(record) or (self.rerun == "never" and record.status != "ok")
+
+    def _of_left_out(self, plan: Plan) -> list[Record]:
+        """Records of earlier passes that the plan lacks because something is missing now; they stay the run's,
+        unless their task has other rows now.
+        """
+        if not plan.left_out:
+            return []
+        planned = {cell.cell_id for cell in plan.cells}
+        arms = {
+            (bundle.data.spec.name, bundle.model and bundle.model.label, *_place(features))
+            for bundle in plan.bundles
+            for features in bundle.features
+        }
+        rows = {bundle.data.spec.name: bundle.data.fingerprint for bundle in plan.bundles}
+        return [
+            record
+            for record in self.folder.records()
+            if record.cell_id not in planned
+            and (record.task, record.model, record.site, record.representation) not in arms
+            and rows.get(record.task, record.data) == record.data
+        ]
 
     # ── one bundle ───────────────────────────────────────────────────────────────────────────────────
 
@@ -92,6 +138,7 @@ class Runner:
         if not bundle.cells:
             return 0
         wanted = _wanted(bundle)
+        self.folder.add_event("bundle", bundle=bundle.name, cells=len(bundle.cells))
         try:
             rows = {seed: _rows(bundle, seed) for seed in sorted({cell.seed for cell in bundle.cells})}
             stats, broken = self._fill(bundle, wanted)
@@ -294,16 +341,22 @@ class Runner:
     def _add(self, record: Record) -> None:
         self.folder.add(record)
         self._tell("cell_finished", record=record)
+        if self.fail_fast and record.status != "ok":
+            raise _Stopped
 
     # ── the end ──────────────────────────────────────────────────────────────────────────────────────
 
     def _summarise(self, plan: Plan, *, skipped: int, tokens: int, started: float) -> Summary:
         records = self.folder.records()
-        ok = sum(record.status == "ok" for record in records)
+        failed = [record for record in records if record.status != "ok"]
+        known = {record.cell_id for record in records}
         return Summary(
             folder=self.folder.path,
-            ok=ok,
-            failed=len(records) - ok,
+            ok=len(records) - len(failed),
+            failed=len(failed),
+            pending=sum(cell.cell_id not in known for cell in plan.cells),
+            errors=dict(Counter(str(record.error) for record in failed).most_common()),
+            left_out=plan.left_out,
             skipped=skipped,
             seconds=time.perf_counter() - started,
             tokens=tokens,
@@ -344,6 +397,10 @@ def make_readings(
 def _load(located: Located, device: str) -> Encoder:
     assert located.load is not None
     return located.load(device)
+
+
+def _place(features: Features) -> tuple[str | None, str]:
+    return str(features.site) if features.site else None, features.representation.label
 
 
 def _pending(bundle: Bundle, done: set[str]) -> tuple[Cell, ...]:

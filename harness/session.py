@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
     from harness.api import Matrix
     from harness.plan import Plan
-    from harness.run import Runner
+    from harness.run import Rerun, Runner
     from harness.store import FeatureStore
+    from harness.validate import Finding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,15 +84,31 @@ class Session:
 
     def suite(self, name: str | Path, **overrides: Any) -> Suite:
         """A suite by registered name or by path, with the overrides of `read_suite`."""
+        return read_suite(self._find_suite(name), **overrides)
+
+    def _find_suite(self, name: str | Path) -> Path:
         path = Path(name)
         if path.suffix in {".yaml", ".yml"} or os.sep in str(name):
-            return read_suite(path, **overrides)
+            return path
+        if str(name) in self.registry.catalogs["suites"]:
+            return Path(self.registry.get("suites", str(name)).spec)
+        if path.is_file():
+            return path
         known = self.registry.names("suites")
-        if str(name) not in self.registry.catalogs["suites"] and path.is_file():
-            return read_suite(path, **overrides)
-        if str(name) not in self.registry.catalogs["suites"]:
-            raise UsageError(f"there is no suite '{name}', and no such file{did_you_mean(str(name), known)}")
-        return read_suite(self.registry.get("suites", str(name)).spec, **overrides)
+        raise UsageError(f"there is no suite '{name}', and no such file{did_you_mean(str(name), known)}")
+
+    def check(self, name: str | Path, *, strict_data: bool = False) -> tuple[Finding, ...]:
+        """What is wrong with a suite, and what is worth knowing before it is run."""
+        from harness.validate import check_suite
+
+        return check_suite(
+            self._find_suite(name),
+            self.registry,
+            data_dir=self.data_dir,
+            included=self.included,
+            memory=memory_of(self.device),
+            strict_data=strict_data,
+        )
 
     def plan(self, suite: Suite | str | Path, **overrides: Any) -> Plan:
         """All that running `suite` would do."""
@@ -108,18 +125,27 @@ class Session:
         batch_size: int | None = None,
         keep_activations: bool = False,
         argv: Sequence[str] = (),
+        rerun: Rerun = "failed",
+        fail_fast: bool = False,
         **overrides: Any,
     ) -> Run:
         """Run a suite into `output` (default `runs/<suite>`), resuming what is there. `keep_activations` leaves the
         activations at the suite's sites in the cache, and reads those that are there in place of a forward pass.
+
+        Cells that have ended are done anew if they `failed`, `all` or `never`. `fail_fast` ends the run with the
+        first cell that fails, and with MissingError where anything cannot be had.
         """
         plan = suite if not isinstance(suite, Suite | str | Path) else self.plan(suite, **overrides)
+        if fail_fast and plan.left_out:
+            raise MissingError(next(iter(plan.left_out.values())))
         folder = RunFolder(Path(output) if output else Path("runs") / plan.suite.name)
         runner = self._runner(
             folder,
             batch_size=batch_size,
             keep_activations=keep_activations,
             argv=argv,
+            rerun=rerun,
+            fail_fast=fail_fast,
             report=self.registry.report,
         )
         return Run(folder=folder.path, summary=runner.run(plan))
@@ -217,3 +243,14 @@ def resolve_device(device: str) -> str:
             f"device '{device}' is not there: this machine has {torch.cuda.device_count()} GPUs"
         )
     return device
+
+
+def memory_of(device: str) -> int:
+    """All the bytes that a device has."""
+    if device.startswith("cuda"):
+        import torch
+
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    import psutil
+
+    return int(psutil.virtual_memory().total)

@@ -642,7 +642,7 @@ def test_a_conversation_that_the_template_refuses_names_task_and_model(
     task = write_chat_task(write, rows)
     suite = write_chat_suite(write, f"{{ref: '{folder_of('gemma')}', template: chat}}")
     result = harness_command("run", suite, "--include", task)
-    assert result.code == 2 and len(result.said) == 1
+    assert result.code == 3 and len(result.said) == 1
     for part in (
         "task 'chats'",
         f"model '{folder_of('gemma')}'",

@@ -150,7 +150,7 @@ PLANNED = {
     "an unknown pooling": (
         ["--set", "poolings=[avg]"],
         2,
-        "there is no pooling 'avg'; known: count, last, max",
+        "there is no pooling 'avg'; known: count, first, last",
     ),
     "an unknown transform": (
         ["--set", "transforms=[non]"],

@@ -25,7 +25,6 @@ from harness.errors import GateError, MissingError, UsageError
 from harness.leaderboard import (
     PublishedRun,
     build,
-    check_cell,
     check_published,
     find_published,
     find_results,
@@ -36,6 +35,7 @@ from harness.leaderboard import (
 from harness.leaderboard import published as module
 from harness.plugins import load_plugins
 from harness.records import Metric, Record, RunFolder
+from harness.validate import check_cell
 
 LEADERBOARDS = Path(__file__).parent.parent / "leaderboards"
 PAGES = ("leaderboard.md", "leaderboard.csv", "leaderboard-tasks.csv")

@@ -198,6 +198,6 @@ def test_every_json_file_is_json(tmp_path: Path, plugins: Plugins) -> None:
     run.finish("finished")
     assert json.loads((tmp_path / "run.json").read_text("utf-8"))["status"] == "finished"
     events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text("utf-8").splitlines()]
-    assert [event["event"] for event in events] == ["started", "forward"]
+    assert [event["event"] for event in events] == ["started", "forward", "ended"]
     assert {"argv", "device", "torch", "transformers"} <= set(events[0])
     assert Record.model_json_schema()["properties"]["metrics"]

@@ -273,7 +273,7 @@ def test_the_same_command_again_does_nothing(
     summary = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (summary["tokens"], summary["ok"], summary["failed"]) == (0, N_CELLS, 0)
     assert (done.path / "run" / "results.jsonl").read_bytes() == before
-    assert [event["event"] for event in done.events()[len(events) :]] == ["started"]
+    assert [event["event"] for event in done.events()[len(events) :]] == ["started", "ended"]
 
 
 def test_another_run_reads_the_features_of_the_first(done: Workplace, no_forward: None) -> None:

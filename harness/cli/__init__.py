@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import signal
 import sys
+import time
 from typing import Any
 
 import click
@@ -14,6 +16,7 @@ from harness.errors import HarnessError
 
 COMMANDS = {
     "cache": "Look at, verify and prune the feature cache.",
+    "compare": "Compare two runs arm by arm, paired.",
     "doctor": "Say what works here, what was left out, and why.",
     "features": "Write pooled features of texts to a file.",
     "leaderboard": "Build, publish and check leaderboards.",
@@ -21,11 +24,17 @@ COMMANDS = {
     "plan": "Say what a run would do, before anything is loaded.",
     "run": "Run a suite; the same command again resumes it.",
     "show": "Show one thing: its origin, parameters, licence, …",
+    "status": "Say how far a run is, and whether a process is at it.",
+    "validate": "Check a suite before it is run, or a run before it is published.",
 }
+
+ARGUMENTS = "harness.arguments"
+"""Under this name a command finds its whole command line in click's `context.meta`."""
 
 BUG = 70
 INTERRUPTED = 130
 TERMINATED = 143
+GRACE_S = 5.0
 
 
 class Terminated(KeyboardInterrupt):
@@ -34,6 +43,10 @@ class Terminated(KeyboardInterrupt):
 
 class LazyGroup(click.Group):
     """Commands by name, each in the module of that name."""
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        context.meta[ARGUMENTS] = tuple(args)
+        return super().parse_args(context, args)
 
     def list_commands(self, context: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -77,12 +90,15 @@ def cli(context: click.Context, plugins: tuple[str, ...]) -> None:
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    sys.exit(execute(sys.argv[1:]))
+    code = execute(sys.argv[1:])
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # all is saved: a signal now could only change the exit code
+    sys.exit(code)
 
 
 def execute(arguments: list[str]) -> int:
     """Run one command; every error ends in one sentence on stderr and its exit code."""
-    before = signal.signal(signal.SIGTERM, _terminate)
+    before = _catch_signals()
     try:
         code = cli.main(args=arguments, prog_name="harness", standalone_mode=False)
         sys.stdout.flush()
@@ -104,11 +120,28 @@ def execute(arguments: list[str]) -> int:
         said = f"{type(error).__name__}: {error}".splitlines()[0]
         return _fail(f"a bug in the harness: {said} (HARNESS_DEBUG=1 shows where)", BUG)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _terminate(number: int, frame: Any) -> None:
-    raise Terminated
+def _catch_signals() -> dict[signal.Signals, Any]:
+    """From here on the first SIGINT or SIGTERM raises, and those within GRACE_S after it are passed over, so that
+    saving is not cut by a second Ctrl-C; one later than that raises again. The handlers before, to be put back.
+    """
+    last = -math.inf
+
+    def stop(number: int, frame: Any) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last > GRACE_S:
+            last = now
+            raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+
+    known = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    caught = {number: handler for number, handler in known.items() if handler not in (signal.SIG_IGN, None)}
+    for number in caught:
+        signal.signal(number, stop)
+    return caught
 
 
 def _fail(message: str, code: int) -> int:

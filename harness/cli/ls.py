@@ -78,9 +78,9 @@ def _runs() -> list[dict[str, Any]]:
     rows = []
     for path in sorted(Path("runs").glob("*/run.json")):
         try:
-            about = RunFolder(path.parent).about()
-            suite = about.get("suite", {}).get("name", "unknown suite")
-            summary = f"{suite}: {about.get('status', 'unknown')}"
+            folder = RunFolder(path.parent)
+            suite = folder.about().get("suite", {}).get("name", "unknown suite")
+            summary = f"{suite}: {folder.status}"
         except HarnessError as error:
             summary = str(error)
         rows.append({"name": path.parent.name, "origin": str(path.parent), "summary": summary})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,6 +103,12 @@ def open_registry(context: click.Context) -> Registry:
     from harness import session
 
     return session.open_registry(context.obj or (), Reporter())
+
+
+def say_left_out(left_out: Mapping[str, str]) -> None:
+    """One line on stderr for each reason why tasks, models or dictionaries cannot be had."""
+    for reason in dict.fromkeys(left_out.values()):
+        click.echo(f"harness: left out: {' '.join(reason.split())}", err=True)
 
 
 def read_suite(session: Session, options: dict[str, Any]) -> Suite:

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.options import json_option, machine_options, open_session, read_suite, suite_options
+from harness.cli.options import (
+    json_option,
+    machine_options,
+    open_session,
+    read_suite,
+    say_left_out,
+    suite_options,
+)
+from harness.errors import MissingError
+
+if TYPE_CHECKING:
+    from harness.leaks import Leak
 
 SHOWN_LEAKS = 20
 
@@ -18,29 +30,33 @@ SHOWN_LEAKS = 20
 @machine_options
 @json_option
 @click.pass_context
-def command(context: click.Context, /, as_json: bool, **options: Any) -> None:
+def command(context: click.Context, /, as_json: bool, **options: Any) -> int:
     """Resolve SUITE and say what running it would take: bundles, cells, cache hits, tokens, disk, memory, minutes;
-    and which of its tasks are tested on what others learn from.
+    and which of its tasks are tested on what others learn from. Exit code 3 when something would be left out
+    because it cannot be had.
     """
     from harness.leaks import leaks_between
 
     machine = {name: options[name] for name in ("device", "data_dir", "cache_dir", "include", "offline")}
     session = open_session(context, **machine)
     plan = session.plan(read_suite(session, options))
+    say_left_out(plan.left_out)
     rows = [_row(session, bundle) for bundle in plan.bundles]
     total = {key: sum(row[key] for row in rows) for key in rows[0] if key not in {"bundle", "memory"}}
     total["memory"] = max(row["memory"] for row in rows)
     leaks = leaks_between(plan.tasks)
     if as_json:
-        shared = [dataclasses.asdict(leak) for leak in leaks]
-        click.echo(json.dumps({"suite": plan.suite.name, "bundles": rows, "total": total, "leaks": shared}))
-        return
-    _print(rows, total)
+        facts = {"suite": plan.suite.name, "bundles": rows, "total": total, "left_out": dict(plan.left_out)}
+        click.echo(json.dumps({**facts, "leaks": [dataclasses.asdict(leak) for leak in leaks]}))
+    else:
+        _print(rows, total)
+        _print_leaks(leaks)
+    return MissingError.exit_code if plan.left_out else 0
+
+
+def _print_leaks(leaks: Sequence[Leak]) -> None:
     for leak in leaks[:SHOWN_LEAKS]:
-        click.echo(
-            f"leak: {leak.inputs} inputs and {leak.groups} groups that '{leak.tested}' is tested on stand in the "
-            f"training rows of '{leak.trained}'"
-        )
+        click.echo(f"leak: {leak}")
     if len(leaks) > SHOWN_LEAKS:
         click.echo(f"and {len(leaks) - SHOWN_LEAKS} more pairs of tasks; --json has them all")
 
@@ -73,7 +89,7 @@ def _print(rows: list[dict[str, Any]], total: dict[str, Any]) -> None:
         table.add_column(_HEADS.get(name, name), footer, justify="left" if name == "bundle" else "right")
     for row in rows:
         table.add_row(*(_cell(name, value) for name, value in row.items()))
-    Console(width=140).print(table)
+    Console(width=140, markup=False, emoji=False).print(table)  # names may hold brackets
 
 
 _HEADS = {"features": "feature sets", "cached": "cache hits", "seconds": "minutes", "tokens": "tokens to run"}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.cli import ARGUMENTS
 from harness.cli.options import (
     batch_option,
     json_option,
@@ -16,10 +18,15 @@ from harness.cli.options import (
     open_session,
     read_batch_size,
     read_suite,
+    say_left_out,
     suite_options,
 )
 
+if TYPE_CHECKING:
+    from harness.run import Rerun
+
 SOME_FAILED = 1
+MOST_ERRORS = 10
 
 
 @click.command("run")
@@ -32,6 +39,16 @@ SOME_FAILED = 1
     is_flag=True,
     help="Keep activations in the cache, and read those kept there: other dictionaries then need no forward pass.",
 )
+@click.option(
+    "--rerun",
+    type=click.Choice(["failed", "all", "never"]),
+    default="failed",
+    show_default=True,
+    help="Which ended cells are done anew.",
+)
+@click.option(
+    "--fail-fast", is_flag=True, help="Stop at the first cell that fails, or thing that is missing."
+)
 @json_option
 @click.pass_context
 def command(
@@ -40,40 +57,72 @@ def command(
     output: Path | None,
     batch_size: str,
     keep_activations: bool,
+    rerun: Rerun,
+    fail_fast: bool,
     as_json: bool,
     **options: Any,
 ) -> int:
-    """Run SUITE, a registered name or a YAML file. The same command again resumes; nothing finished is redone."""
+    """Run SUITE, a registered name or a YAML file. The same command again resumes; nothing finished is redone.
+
+    What cannot be had (data, a model, a dictionary) is left out and named while something remains. Exit code 1 when
+    a cell failed or anything was left out.
+    """
     examples = read_batch_size(batch_size)
     machine = {name: options[name] for name in ("device", "data_dir", "cache_dir", "include", "offline")}
     session = open_session(context, **machine)
+    plan = session.plan(read_suite(session, options))
+    if not fail_fast:  # which ends with that sentence
+        say_left_out(plan.left_out)
+    argv = context.meta[ARGUMENTS]
     run = session.run(
-        session.plan(read_suite(session, options)),
+        plan,
         output=output,
         batch_size=examples,
         keep_activations=keep_activations,
-        argv=sys.argv[1:],
+        argv=argv,
+        rerun=rerun,
+        fail_fast=fail_fast,
     )
-    summary = run.summary
+    # Of an option given twice the last counts.
+    again = shlex.join(["harness", *argv, *(["--rerun", "failed"] if rerun != "failed" else [])])
     if as_json:
-        numbers = {"ok": summary.ok, "failed": summary.failed, "tokens": summary.tokens}
-        click.echo(json.dumps({"folder": str(run.folder), **numbers, "seconds": round(summary.seconds, 3)}))
+        click.echo(json.dumps(_facts(run, again)))
     else:
-        _show(run)
-    return SOME_FAILED if summary.failed else 0
+        _show(run, again)
+    return 0 if run.summary.is_whole else SOME_FAILED
 
 
-def _show(run: Any) -> None:
+def _facts(run: Any, again: str) -> dict[str, Any]:
+    summary = run.summary
+    return {
+        "folder": str(run.folder),
+        "leaderboard": str(run.folder / "leaderboard.md") if summary.ok else None,
+        **{name: getattr(summary, name) for name in ("ok", "failed", "pending", "skipped", "tokens")},
+        "seconds": round(summary.seconds, 3),
+        "errors": dict(summary.errors),
+        "left_out": dict(summary.left_out),
+        "again": None if summary.is_whole else again,
+    }
+
+
+def _show(run: Any, again: str) -> None:
     summary = run.summary
     if summary.ok:
         _print(run.leaderboard())
-    failed = f", {summary.failed} failed" if summary.failed else ""
+    counts = {"failed": summary.failed, "not run": summary.pending, "left out": len(summary.left_out)}
+    more = "".join(f", {count} {what}" for what, count in counts.items() if count)
     click.echo(
-        f"{summary.ok} cells{failed}; {summary.tokens:,} tokens through models; {summary.seconds:.1f} s\n"
+        f"{summary.ok} cells{more}; {summary.tokens:,} tokens through models; {summary.seconds:.1f} s\n"
         f"{run.folder / 'leaderboard.md' if summary.ok else 'no cell ended well, so there is no leaderboard'}"
     )
-    if summary.failed:
-        click.echo("the same command again retries what failed", err=True)
+    for error, count in list(summary.errors.items())[:MOST_ERRORS]:
+        click.echo(f"failed ({count} {'cell' if count == 1 else 'cells'}): {error}", err=True)
+    if (others := len(summary.errors) - MOST_ERRORS) > 0:
+        click.echo(f"failed: {others} other errors, in {run.folder / 'results.jsonl'}", err=True)
+    for reason in dict.fromkeys(summary.left_out.values()):
+        click.echo(f"left out: {' '.join(reason.split())}", err=True)
+    if not summary.is_whole:
+        click.echo(f"what is missing is run by: {again}", err=True)
 
 
 def _print(board: Any) -> None:
@@ -95,7 +144,8 @@ def _print(board: Any) -> None:
         table.add_row(
             str(rank), row["model"], row["representation"], width, score, difference, outcome, choice
         )
-    Console(width=None if sys.stdout.isatty() else 150).print(table)
+    # Names such as random_sae[k=16] are no markup.
+    Console(width=None if sys.stdout.isatty() else 150, markup=False, emoji=False).print(table)
 
 
 _HEADS = (

@@ -1,0 +1,89 @@
+"""`harness status`: how far a run is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness.cli.options import json_option
+
+
+@click.command("status")
+@click.argument("run", type=click.Path(path_type=Path))
+@json_option
+def command(run: Path, as_json: bool) -> None:
+    """Say how far RUN is: cells by task, what is in work, whether a process is at it. Exit code 3 without a run."""
+    facts = _facts(run)
+    click.echo(json.dumps(facts, ensure_ascii=False) if as_json else _lines(facts))
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    from harness.records import RunFolder
+
+    run = RunFolder(path)
+    about, status = run.about(), run.status
+    records = run.records()
+    events = list(run.events())
+    begun = [event for event in events if event.get("event") == "bundle"]
+    return {
+        "run": str(path),
+        "suite": about.get("suite", {}).get("name"),
+        "status": status,
+        "process": run.is_at_work,
+        "started": about.get("started"),
+        "finished": about.get("finished"),
+        "cells": len(about.get("cells", ())),
+        **_count([record.status for record in records], len(about.get("cells", ()))),
+        "tasks": {
+            task: {"cells": n} | _count([record.status for record in records if record.task == task], n)
+            for task, n in about.get("tasks", {}).items()
+        },
+        "left_out": about.get("left_out", {}),
+        "bundle": {"name": begun[-1].get("bundle"), "since": begun[-1].get("time")}
+        if status == "running" and begun
+        else None,
+        "last_event": {key: events[-1].get(key) for key in ("time", "event")} if events else None,
+        "disk": sum(map(_size, path.rglob("*"))),
+    }
+
+
+def _count(ends: list[str], n: int) -> dict[str, int]:
+    ok = ends.count("ok")
+    return {"ok": ok, "failed": len(ends) - ok, "pending": n - len(ends)}
+
+
+_PROCESS = {True: "at work", False: "none", None: "not known: it was started on another machine"}
+
+
+def _lines(facts: dict[str, Any]) -> str:
+    bundle, event = facts["bundle"], facts["last_event"]
+    told = [
+        ("suite", facts["suite"]),
+        ("status", facts["status"]),
+        ("process", _PROCESS[facts["process"]]),
+        ("started", facts["started"]),
+        ("finished", facts["finished"]),
+        ("cells", _progress(facts)),
+        *((f"  {task}", _progress(counts)) for task, counts in facts["tasks"].items()),
+        *(("left out", reason) for reason in facts["left_out"].values()),
+        ("bundle", bundle and f"{bundle['name']}, since {bundle['since']}"),
+        ("last event", event and f"{event['event']}, {event['time']}"),
+        ("disk", f"{facts['disk'] / 2**20:.1f} MiB, features in the cache aside"),
+    ]
+    width = max(len(name) for name, value in told if value)
+    return "\n".join(f"{name:<{width}}  {' '.join(str(value).split())}" for name, value in told if value)
+
+
+def _progress(counts: dict[str, int]) -> str:
+    more = "".join(f", {counts[name]} {name}" for name in ("failed", "pending") if counts[name])
+    return f"{counts['ok']} of {counts['cells']}{more}"
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size if file.is_file() else 0
+    except FileNotFoundError:  # a run at work has files that are gone the next moment
+        return 0

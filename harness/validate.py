@@ -1,0 +1,320 @@
+"""A suite or a run in, findings out: one sentence each. Nothing here runs a model or changes a file.
+
+What a run's predictions cannot show (its validation scores, its costs) is taken from the records as it stands.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import ValidationError
+
+from harness.api import TaskSpec
+from harness.data import TaskData
+from harness.errors import GateError, HarnessError, MissingError, UsageError
+from harness.leaks import leaks_between
+from harness.metrics import score
+from harness.plan import Plan, estimate, make_plan, open_model, try_to_make
+from harness.records import Record, RunFolder
+from harness.registry import Registry
+from harness.suite import Suite, read_suite
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Severity = Literal["fault", "missing", "note"]
+
+ROUNDING = 1e-9
+"""A recomputed metric may differ by this from the recorded one: another machine may sum in another order."""
+
+_MEASURED = {
+    "schema_version",
+    "cell_id",
+    "status",
+    "error",
+    "classifier_params",
+    "metrics",
+    "validation_metrics",
+    "n_train",
+    "n_validation",
+    "n_test",
+    "n_features",
+    "hygiene",
+    "fidelity",
+    "cost",
+    "flags",
+    "origins",
+}
+"""Fields of a record that do not say which cell it is; all others together do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What was seen: a fault, something that is missing here and now, or only a note."""
+
+    severity: Severity
+    sentence: str
+
+
+def exit_code(findings: Iterable[Finding]) -> int:
+    """0 where all are notes, 4 where there is a fault, else 3."""
+    severities = {finding.severity for finding in findings}
+    if "fault" in severities:
+        return GateError.exit_code
+    return MissingError.exit_code if "missing" in severities else 0
+
+
+# ── suites ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def check_suite(
+    path: Path,
+    registry: Registry,
+    *,
+    data_dir: Path | None = None,
+    included: Sequence[TaskSpec] = (),
+    memory: int | None = None,
+    strict_data: bool = False,
+) -> tuple[Finding, ...]:
+    """All that is wrong with a suite: its fields, with the line; names, parameters and sites; data that cannot be
+    had or learnt from. Notes say what cleaning removed from each task, which bundles are expected to take more than
+    `memory` bytes, and what would be run. With `strict_data`, inputs that are empty, stand under two labels or in
+    another split are faults, and so are those that another task of the suite learns from. MissingError when there is
+    no such file.
+    """
+    try:
+        suite = read_suite(path)
+    except UsageError as error:
+        return (Finding(severity="fault", sentence=str(error)),)
+    findings = _check_names(suite, registry, {spec.name for spec in included})
+    if findings:
+        return findings
+    try:
+        plan = make_plan(suite, registry, data_dir=data_dir, included=included)
+    except HarnessError as error:
+        return (_found(error),)
+    return (
+        *(Finding(severity="missing", sentence=f"left out: {reason}") for reason in plan.left_out.values()),
+        *_check_data(plan.tasks, strict_data),
+        *(
+            Finding(severity="fault" if strict_data else "note", sentence=str(leak))
+            for leak in leaks_between(plan.tasks)
+        ),
+        *_check_memory(plan, memory),
+        Finding(severity="note", sentence=f"{len(plan.bundles)} bundles, {len(plan.cells)} cells"),
+    )
+
+
+def _check_names(suite: Suite, registry: Registry, included: set[str]) -> tuple[Finding, ...]:
+    """Every name and parameter that cannot be, not only the first."""
+
+    def make(kind: str, reference: Any) -> None:
+        try_to_make(registry.choose(kind, reference))
+
+    tries: list[Callable[[], object]] = [
+        *(lambda reference=each: make("representations", reference) for each in suite.representations),
+        *(lambda reference=each: make("poolings", reference) for each in suite.poolings),
+        *(lambda reference=each: make("transforms", reference) for each in suite.transforms),
+        *(lambda reference=each: make("classifiers", reference) for each in suite.classifiers),
+        *(lambda model=each: open_model(model, registry) for each in suite.models),
+        *(
+            lambda name=task.name: registry.get("tasks", name)
+            for task in suite.tasks
+            if task.name not in included
+        ),
+    ]
+    findings = []
+    for attempt in tries:
+        try:
+            attempt()
+        except MissingError:  # the plan leaves it out, and says so
+            continue
+        except HarnessError as error:
+            findings.append(_found(error))
+    return tuple(findings)
+
+
+def _found(error: HarnessError) -> Finding:
+    return Finding(severity="missing" if isinstance(error, MissingError) else "fault", sentence=str(error))
+
+
+def _check_data(tables: Sequence[TaskData], strict: bool) -> Iterator[Finding]:
+    """What cleaning removed from each task."""
+    for data in tables:
+        removed = dict(
+            zip((field.name for field in fields(data.hygiene)), astuple(data.hygiene), strict=True)
+        )
+        told = ", ".join(f"{count} {name}" for name, count in removed.items() if count) or "nothing"
+        yield Finding(
+            severity="note",
+            sentence=f"task '{data.spec.name}': {len(data.examples)} examples, {len(data.classes)} classes; "
+            f"removed: {told}",
+        )
+        broken = {name: count for name, count in removed.items() if count and name != "duplicates"}
+        if strict and broken:
+            counts = ", ".join(f"{count} {name}" for name, count in broken.items())
+            yield Finding(
+                severity="fault", sentence=f"task '{data.spec.name}' has broken or leaking rows: {counts}"
+            )
+
+
+def _check_memory(plan: Plan, memory: int | None) -> Iterator[Finding]:
+    for bundle in plan.bundles:
+        needed = estimate(bundle, device="cpu", cached=lambda key: False).memory
+        if memory is not None and needed > memory:
+            yield Finding(
+                severity="note",
+                sentence=f"'{bundle.name}' is expected to take {needed / 2**30:.1f} GiB of memory, and this device "
+                f"has {memory / 2**30:.1f}",
+            )
+
+
+# ── runs ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def check_run(run: RunFolder) -> tuple[Finding, ...]:
+    """All that keeps a run from being published: cells without a record or with a failed one, records that are not
+    as they should be, predictions that are not there, or that do not give the recorded scores; limited runs.
+    MissingError when there is no run.
+    """
+    about = run.about()
+    try:
+        suite, cells = Suite.model_validate(about.get("suite")), list(map(str, about["cells"]))
+    except (ValidationError, KeyError, TypeError):
+        sentence = f"'{run.path / 'run.json'}' does not hold a suite and its cells as a run writes them"
+        return (Finding(severity="fault", sentence=sentence),)
+    try:
+        records = run.records()
+    except MissingError as error:
+        return (Finding(severity="fault", sentence=str(error)),)
+    sentences = [
+        *_check_end(run, about, cells, records),
+        *_check_limit(suite, records),
+        *check_records(records),
+        *_check_places(suite, records),
+        *_check_predictions(run, [record for record in records if record.status == "ok"]),
+    ]
+    return tuple(Finding(severity="fault", sentence=sentence) for sentence in sentences)
+
+
+def _check_end(
+    run: RunFolder, about: Mapping[str, Any], cells: Sequence[str], records: Sequence[Record]
+) -> Iterator[str]:
+    """Whether the run has come to its end, and every cell to a good one."""
+    if (status := run.status) != "finished":
+        yield f"the run is {status}, not finished"
+    for name, reason in dict(about.get("left_out") or {}).items():
+        yield f"'{name}' was left out: {reason}"
+    if len(set(cells)) < len(cells):
+        yield "a cell stands twice in run.json"
+    known = {record.cell_id for record in records}
+    if lacking := [cell for cell in cells if cell not in known]:
+        yield f"{len(lacking)} of {len(cells)} cells have no record, the first '{lacking[0]}'"
+    failed = Counter(f"{record.status}: {record.error}" for record in records if record.status != "ok")
+    for error, count in failed.most_common():
+        yield f"{count} of {len(cells)} cells {error}"
+
+
+def _check_limit(suite: Suite, records: Sequence[Record]) -> Iterator[str]:
+    if suite.limit is not None or any("limited" in record.flags for record in records):
+        yield "the run was limited with -L, so it is not publishable"
+
+
+def check_records(records: Sequence[Record]) -> tuple[str, ...]:
+    """What is wrong with records taken together, and with each: scores without a good end or a good end without
+    them, two records of one cell, one task with two sets of rows.
+    """
+    times = Counter(record.cell_id for record in records)
+    sentences = [f"cell '{cell_id}' has {count} records" for cell_id, count in times.items() if count > 1]
+    known: dict[str, str] = {}
+    rows: dict[tuple[object, ...], str | None] = {}
+    for record in records:
+        what = f"cell '{record.cell_id}'"
+        if record.status == "ok" and not {"macro_f1", "accuracy"} <= record.metrics.keys():
+            sentences.append(f"{what} ended well, but its record lacks macro_f1 or accuracy")
+        if record.status != "ok" and record.metrics:
+            sentences.append(f"{what} is {record.status}, but its record holds scores")
+        place = record.model_dump_json(exclude=_MEASURED)
+        if (other := known.setdefault(place, record.cell_id)) != record.cell_id:
+            sentences.append(f"{what} and cell '{other}' are the same evaluation")
+        task = (record.task, record.task_version, record.train_language, record.test_language)
+        if rows.setdefault(task, record.data) != record.data:
+            sentences.append(f"{what} was tested on other rows of '{record.task}' than others of the run")
+    return tuple(sentences)
+
+
+def _check_places(suite: Suite, records: Sequence[Record]) -> Iterator[str]:
+    """Records of cells that the run's suite cannot have."""
+    tasks = {task.name for task in suite.tasks}
+    for record in records:
+        if record.suite != suite.name or record.task not in tasks or record.seed not in suite.seeds:
+            yield (
+                f"cell '{record.cell_id}' is of suite '{record.suite}', task '{record.task}', seed {record.seed}, "
+                f"which the run's suite does not hold"
+            )
+
+
+def _check_predictions(run: RunFolder, records: Sequence[Record]) -> Iterator[str]:
+    first: dict[tuple[object, ...], tuple[str, list[tuple[Any, Any]]]] = {}
+    for record in records:
+        try:
+            frame = run.predictions(record.cell_id)
+        except MissingError as error:
+            yield str(error)
+            continue
+        faults = check_cell(record, frame)
+        yield from faults
+        if faults:
+            continue
+        rows = sorted(zip(frame["example_id"], frame["label"], strict=True))
+        task = (record.task, record.task_version, record.train_language, record.test_language)
+        other, common = first.setdefault(task, (record.cell_id, rows))
+        if rows != common:
+            yield f"cells '{other}' and '{record.cell_id}' were not tested on the same rows of '{record.task}'"
+
+
+def check_cell(record: Record, frame: pd.DataFrame) -> tuple[str, ...]:
+    """What is wrong with the predictions of a cell that ended well: their columns, rows and classes, and whether they
+    give the recorded macro-F1, accuracy and AUROC. Where scores were not kept, the classes are the categories of
+    `label`, and nothing is said about AUROC.
+    """
+    what = f"the predictions of cell '{record.cell_id}'"
+    if lacking := {"example_id", "label", "prediction"} - set(map(str, frame.columns)):
+        return (f"{what} lack the column {', '.join(sorted(lacking))}",)
+    names = [str(name) for name in frame.columns if str(name).startswith("score_")]
+    classes = [name.removeprefix("score_") for name in names] or _categories(frame["label"])
+    if not classes:
+        return (f"{what} lack the scores of the classes",)
+    if len(frame) != record.n_test:
+        return (f"{what} have {len(frame)} rows, but its record says {record.n_test}",)
+    if frame["example_id"].duplicated().any():
+        return (f"{what} hold an example twice",)
+    numbers = {name: number for number, name in enumerate(classes)}
+    y, predicted = (
+        np.array([numbers.get(name, -1) for name in frame[column]], dtype=np.int64)
+        for column in ("label", "prediction")
+    )
+    if (y < 0).any() or (predicted < 0).any():
+        return (f"{what} name a class that it did not choose from",)
+    scores = frame[names].to_numpy(np.float64) if names else np.eye(len(classes))[predicted]
+    if not np.isfinite(scores).all():
+        return (f"{what} hold scores that are not finite",)
+    sentences = []
+    if wrong := int(np.count_nonzero(scores.argmax(axis=1) != predicted)):
+        sentences.append(f"{what} do not name the class with the highest score in {wrong} rows")
+    found = score(y, predicted, scores, weights=None)
+    for name in ("macro_f1", "accuracy", *(["auroc"] if names else [])):
+        if name in record.metrics and name in found:
+            said, given = record.metrics[name].value, found[name].value
+            if abs(said - given) > ROUNDING:
+                sentences.append(f"{what} give {name} {given:.9f}, but its record says {said:.9f}")
+    return tuple(sentences)
+
+
+def _categories(labels: pd.Series[Any]) -> list[str]:
+    return [str(name) for name in labels.cat.categories] if hasattr(labels, "cat") else []

@@ -1,0 +1,201 @@
+"""`harness compare`: paired differences of two runs, by scikit-learn's scores and resamples drawn here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score
+
+from harness import leaderboard
+from harness.records import RunFolder
+from harness.stats import bootstrap_weights
+
+
+@pytest.fixture
+def run(harness_command, tmp_path) -> Callable[..., str]:
+    """`run("a", …)` runs two noisy tasks with arms that need no model into a folder; its name."""
+    for number, name in enumerate(("one", "two")):
+        generator = np.random.default_rng(number)
+        rows = [
+            {
+                "text": f"{'warm' if i % 2 else 'cold'} day {i} " + "again " * int(generator.integers(6)),
+                "label": "ab"[(i + (generator.random() < 0.3)) % 2],
+            }
+            for i in range(300)
+        ]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        (tmp_path / f"{name}.yaml").write_text(
+            f"name: {name}\nsource: {{file: {name}.jsonl}}\nlicence: CC0\ncitation: none\n"
+        )
+    suite = tmp_path / "suite.yaml"
+    suite.write_text(
+        "name: s\ntasks: [one, two]\nrepresentations: [tfidf, text_length, majority]\nseeds: 2\n"
+    )
+
+    def call(name: str, *more: str) -> str:
+        include = ["--include", tmp_path / "one.yaml", "--include", tmp_path / "two.yaml"]
+        told = harness_command("run", suite, *include, "-o", name, "-d", "cpu", *more)
+        assert told.code == 0, told.err
+        return name
+
+    return call
+
+
+@pytest.fixture
+def compare(harness_command):
+    """`harness compare` as JSON."""
+
+    def call(*words: str) -> dict[str, Any]:
+        told = harness_command("compare", *words, "--json")
+        assert told.code == 0, told.err
+        return told.rows[0]
+
+    return call
+
+
+WEAK = ("--set", "classifiers=[{name: logreg, C: 1.0e-9}]")
+STRONG = ("--set", "classifiers=[{name: logreg, C: 1.0}]")
+
+
+def score_of(folder: str, task: str, representation: str, weights: Any = None) -> Any:
+    """Mean over seeds of scikit-learn's macro-F1, of all rows or of each resample."""
+    run = RunFolder(Path(folder))
+    values = []
+    for record in run.records():
+        if (record.task, record.representation) == (task, representation):
+            frame = run.predictions(record.cell_id).sort_values("example_id")
+            args = frame["label"], frame["prediction"]
+            values.append(
+                f1_score(*args, average="macro")
+                if weights is None
+                else [f1_score(*args, average="macro", sample_weight=one) for one in weights]
+            )
+    assert len(values) == 2
+    return np.mean(values, axis=0)
+
+
+def test_a_difference_is_that_of_scikit_learn_and_its_interval_is_paired(run, compare):
+    a, b = run("a", *WEAK), run("b", *STRONG)
+    found = {(each["task"], each["representation"]): each for each in compare(a, b)["differences"]}
+    assert len(found) == 6
+    for (task, representation), each in found.items():
+        one, two = (score_of(folder, task, representation) for folder in (a, b))
+        assert each["a"] == pytest.approx(one, abs=1e-12)
+        assert each["b"] == pytest.approx(two, abs=1e-12)
+        assert each["difference"] == pytest.approx(two - one, abs=1e-12)
+        assert each["seeds"] == 2
+    each = found["one", "tfidf"]
+    record = next(r for r in RunFolder(Path(a)).records() if r.task == "one")
+    labels = RunFolder(Path(a)).predictions(record.cell_id).sort_values("example_id")["label"]
+    strata = (labels == "b").to_numpy().astype(int)
+    weights = bootstrap_weights(strata, resamples=1000, seed=leaderboard.bootstrap_seed("one"))
+    samples = score_of(b, "one", "tfidf", weights) - score_of(a, "one", "tfidf", weights)
+    assert (each["low"], each["high"]) == pytest.approx(tuple(np.quantile(samples, [0.025, 0.975])), abs=1e-9)
+    assert each["low"] > 0  # a classifier that hardly learns is worse beyond noise
+
+
+def test_a_run_differs_from_itself_by_nothing(run, compare):
+    a = run("a")
+    for each in compare(a, a)["differences"]:
+        assert (each["difference"], each["low"], each["high"]) == (0, 0, 0)
+
+
+def test_turning_the_runs_round_turns_the_signs(run, compare):
+    a, b = run("a", *WEAK), run("b", *STRONG)
+    for one, two in zip(compare(a, b)["differences"], compare(b, a)["differences"], strict=True):
+        assert one["difference"] == -two["difference"]
+        assert (one["low"], one["high"]) == pytest.approx((-two["high"], -two["low"]), abs=1e-12)
+
+
+def test_with_a_baseline_leads_are_compared(run, compare):
+    a, b = run("a", *WEAK), run("b", *STRONG)
+    plain = {(each["task"], each["representation"]): each for each in compare(a, b)["differences"]}
+    leads = {
+        (e["task"], e["representation"]): e for e in compare(a, b, "--baseline", "text_length")["differences"]
+    }
+    assert {representation for _, representation in leads} == {"tfidf", "majority"}
+    for (task, representation), each in leads.items():
+        arm, base = plain[task, representation], plain[task, "text_length"]
+        for name in ("a", "b", "difference"):
+            assert each[name] == pytest.approx(arm[name] - base[name], abs=1e-12)
+
+
+def test_hidden_states_are_the_baseline_of_their_own_model(harness_command, toy_suite, toy_task):
+    words = ["run", toy_suite, "--include", toy_task, "-d", "cpu"]
+    words += ["--set", "representations=[hidden, 'random_sae[width=96,k=8]', majority]"]
+    assert harness_command(*words, "-o", "a").code == 0
+    assert "random_sae[width=96,k=8]" in harness_command("compare", "a", "a").out
+    [each] = harness_command("compare", "a", "a", "--baseline", "hidden", "--json").rows[0]["differences"]
+    assert (each["model"], each["representation"]) == ("minigemma-s", "random_sae[width=96,k=8]")
+    scores = {
+        record.representation: record.metrics["macro_f1"].value for record in RunFolder(Path("a")).records()
+    }
+    assert each["a"] == pytest.approx(scores["random_sae[width=96,k=8]"] - scores["hidden"], abs=1e-12)
+
+
+def test_what_only_one_run_has_is_named(run, compare, harness_command):
+    a = run("a", "--set", "representations=[tfidf, majority]")
+    b = run("b", "-t", "one", "--set", "representations=[tfidf, text_length]")
+    found = compare(a, b)
+    assert [(each["task"], each["representation"]) for each in found["differences"]] == [("one", "tfidf")]
+    assert [(each["task"], each["representation"]) for each in found["only_in_a"]] == [
+        ("one", "majority"),
+        ("two", "majority"),
+        ("two", "tfidf"),
+    ]
+    assert [(each["task"], each["representation"]) for each in found["only_in_b"]] == [("one", "text_length")]
+    told = harness_command("compare", a, b).out
+    assert "only in a: two tfidf" in told
+    assert "only in b: one text_length" in told
+
+
+def test_each_run_goes_by_its_own_choice_on_validation(run, compare):
+    a = run("a", "--set", "classifiers=[{name: logreg, C: 1.0e-9}, {name: logreg, C: 1.0}]")
+    b = run("b", *STRONG)
+    [each] = [e for e in compare(a, b)["differences"] if (e["task"], e["representation"]) == ("one", "tfidf")]
+    records = [r for r in RunFolder(Path(a)).records() if (r.task, r.representation) == ("one", "tfidf")]
+    best = [
+        max((r for r in records if r.seed == seed), key=lambda r: r.validation_metrics["macro_f1"])
+        for seed in (0, 1)
+    ]
+    assert each["a"] == pytest.approx(np.mean([r.metrics["macro_f1"].value for r in best]), abs=1e-12)
+
+
+def test_runs_on_other_data_are_refused_by_the_name_of_the_task(run, harness_command, tmp_path):
+    a = run("a")
+    path = tmp_path / "two.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    b = run("b")
+    told = harness_command("compare", a, b)
+    assert (told.code, len(told.said)) == (2, 1)
+    assert "task 'two' has other data in 'b' than in 'a'" in told.err
+
+
+def test_a_limited_run_has_other_rows_than_a_whole_one(run, harness_command):
+    told = harness_command("compare", run("a"), run("b", "-L", "100"))
+    assert told.code == 2
+    assert "has other data" in told.err
+
+
+def test_runs_without_anything_in_common_are_refused(run, harness_command):
+    told = harness_command("compare", run("a", "-t", "one"), run("b", "-t", "two"))
+    assert (told.code, told.said) == (5, ["harness: 'a' and 'b' have no arm in common"])
+
+
+def test_a_baseline_that_no_arm_has_is_refused(run, harness_command):
+    a = run("a")
+    told = harness_command("compare", a, a, "--baseline", "hidden")
+    assert (told.code, len(told.said)) == (2, 1)
+    assert "'hidden'" in told.err
+
+
+def test_where_no_run_is_the_exit_code_is_3(run, harness_command):
+    a = run("a", "-t", "one")
+    for words in ([a, "nowhere"], ["nowhere", a]):
+        told = harness_command("compare", *words)
+        assert (told.code, told.said) == (3, ["harness: there is no run in 'nowhere'"])
