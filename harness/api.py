@@ -256,7 +256,8 @@ class Located:
     """A representation at one site of one model: all that a plan must know before it is loaded.
 
     `identity` is JSON of all that may change a feature; `load(device)` gives the Encoder; `sparse` says
-    whether pooled rows are worth keeping sparse.
+    whether pooled rows are worth keeping sparse. `reference` is the exact name of a dictionary that a shorter
+    reference led to; `flags` is what every result of it must say about it. Both are shown, not hashed.
     """
 
     identity: Mapping[str, Any]
@@ -265,6 +266,8 @@ class Located:
     load: Callable[[str], Encoder]
     sparse: bool
     published_l0: float | None = None
+    reference: str | None = None
+    flags: tuple[str, ...] = ()
 
 
 @runtime_checkable

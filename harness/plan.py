@@ -33,6 +33,8 @@ class OpenModel:
     choice: Choice
     model: Model
     sites: tuple[Site, ...]
+    representations: tuple[Choice, ...] = ()
+    """Those of this model alone, beside the suite's."""
 
     @property
     def label(self) -> str:
@@ -119,13 +121,14 @@ def make_plan(
     """
     arms = _Arms.choose(suite, registry)
     specs = _choose_tasks(suite, registry, included)
-    models = open_models(suite.models, registry) if arms.on_tokens else ()
+    needed = arms.on_tokens or any(model.representations for model in suite.models)
+    models = open_models(suite.models, registry) if needed else ()
     if arms.on_tokens and not models:
         raise UsageError(f"suite '{suite.name}' has representations that need a model, but no models")
     located = [
         (model, representation, site, locate(representation, model, site, registry))
         for model in models
-        for representation in arms.on_tokens
+        for representation in (*arms.on_tokens, *model.representations)
         for site in model.sites
     ]
     for model in models:
@@ -235,7 +238,12 @@ def open_model(wanted: ModelChoice, registry: Registry) -> OpenModel:
     sites = [site for text in wanted.sites for site in parse_sites(text, model.n_layers)]
     for site in sites:
         _width(model, site, choice)
-    return OpenModel(choice=choice, model=model, sites=tuple(dict.fromkeys(sites)))
+    return OpenModel(
+        choice=choice,
+        model=model,
+        sites=tuple(dict.fromkeys(sites)),
+        representations=_choose_all(registry, "representations", wanted.representations),
+    )
 
 
 def _width(model: Model, site: Site, choice: Choice) -> int:
@@ -343,6 +351,8 @@ def _bundles(
             if owner is model
             for pooling in arms.poolings
         )
+        if not features:  # only other models have representations of their own
+            continue
         kept = tuple(one for row, one in enumerate(tokens[model.label]) if row not in bare)
         yield Bundle(data=data, model=model, tokens=kept, features=features, cells=cells(features, model))
 

@@ -98,6 +98,7 @@ class Record(_Frozen):
     site: str | None
     representation: str
     representation_hash: str | None
+    dictionary: str | None = None
     width: int | None
     pooling: str | None
     transform: str

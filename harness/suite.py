@@ -32,12 +32,15 @@ class TaskChoice(_Strict):
 
 
 class ModelChoice(BaseModel):
-    """A model of a suite and the sites read in it; any other field is a parameter of the model."""
+    """A model of a suite, the sites read in it, and representations that only this model has beside the
+    suite's; any other field is a parameter of the model.
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     ref: str
     sites: tuple[str, ...] = Field(default=DEFAULT_SITES, min_length=1)
+    representations: tuple[Reference, ...] = ()
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -226,13 +229,16 @@ def _sentence(error: ValidationError, where: str, lines: _Lines) -> str:
 
 
 def _normalise(tree: dict[str, Any]) -> None:
-    """Short spellings to long ones: a name for a task or model, one site for a list, a count of seeds."""
+    """Short spellings to long ones: a name for a task or model, one site or representation for a list, a count
+    of seeds.
+    """
     for field, key in (("tasks", "name"), ("models", "ref")):
         if isinstance(tree.get(field), list):
             tree[field] = [{key: item} if isinstance(item, str) else item for item in tree[field]]
     for model in _mappings(tree.get("models")):
-        if isinstance(model.get("sites"), str):
-            model["sites"] = [model["sites"]]
+        for field in ("sites", "representations"):
+            if isinstance(model.get(field), str):
+                model[field] = [model[field]]
     seeds = tree.get("seeds")
     if isinstance(seeds, int) and not isinstance(seeds, bool):
         tree["seeds"] = list(range(seeds))

@@ -73,6 +73,7 @@ def to_markdown(board: Board) -> str:
         "Macro-F1 on test beside the model's selected hidden states. p is Holm-adjusted over the row's tasks;"
         " *detectable* is the true difference that this test set would show with probability .8.",
         *_task_tables(board),
+        *_dictionaries(board),
         "## Removed examples",
         "The most over the task's cells; cut inputs depend on the model.",
         _table(["task", "duplicates", "leaks", "conflicts", "empty", "cut inputs"], _hygiene_lines(board)),
@@ -107,6 +108,11 @@ def _line(row: Row) -> dict[str, Any]:
         "seed_sd": row.seed_sd,
         "accuracy": _mean_metric(row, "accuracy"),
         "auroc": _mean_metric(row, "auroc"),
+        "dictionary": " ".join(
+            sorted(
+                {cell.record.dictionary for cell in row.cells if cell.record.dictionary}, key=in_natural_order
+            )
+        ),
         "fidelity": _join(cell.record.fidelity.verdict for cell in row.cells),
         "seconds": row.seconds,
         "peak_memory": row.peak_memory,
@@ -214,6 +220,22 @@ def _hygiene_lines(board: Board) -> list[list[str]]:
         numbers = (counts.duplicates, counts.leaks, counts.conflicts, counts.empty, counts.cut)
         lines.append([task.name, *(str(number) for number in numbers)])
     return lines
+
+
+def _dictionaries(board: Board) -> list[str]:
+    """A table of the exact dictionaries behind short references, of the sites that rows go by; [] without any."""
+    lines = sorted(
+        {
+            (row.model or NONE, row.representation, cell.record.site or NONE, cell.record.dictionary)
+            for row in board.rows
+            for cell in row.cells
+            if cell.record.dictionary
+        },
+        key=lambda line: [in_natural_order(part) for part in line],
+    )
+    if not lines:
+        return []
+    return ["## Dictionaries", _table(["model", "representation", "site", "dictionary"], lines)]
 
 
 def _find(row: Row, task: TaskSummary) -> TaskResult | None:
