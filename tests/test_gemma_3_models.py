@@ -95,7 +95,7 @@ def rename(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def folder_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """A checkpoint by kind: `text` and `vision` in shards as on the hub, `renamed` with other names, `one` in one file."""
+    """A checkpoint by kind: `text` and `vision` in shards as on the hub, `renamed` otherwise, `one` in one file."""
     made: dict[str, Path] = {}
 
     def folder(kind: str) -> Path:
