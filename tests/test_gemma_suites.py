@@ -16,7 +16,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -373,3 +373,54 @@ def test_the_suites_ask_for_just_the_dictionaries_that_their_comments_list() -> 
     for model in read_suite(registry.get("suites", "gemma-3").spec).models:
         size = model.ref.removeprefix("google/gemma-3-").removesuffix("-pt")
         assert model.sites == (f"resid_post.[{','.join(map(str, LAYERS[size]))}]",)
+
+
+# ── what the documentation says they take ────────────────────────────────────────────────────────────────
+
+SHAPES = {  # model → hidden, intermediate, heads, key-value heads, head size, blocks, vocabulary, bytes stored
+    "google/gemma-2-2b": (2304, 9216, 8, 4, 256, 26, 256000, 4),
+    "google/gemma-2-9b": (3584, 14336, 16, 8, 256, 42, 256000, 4),
+    "google/gemma-2-9b-it": (3584, 14336, 16, 8, 256, 42, 256000, 2),
+    "google/gemma-2-27b": (4608, 36864, 32, 16, 128, 46, 256000, 4),
+    "google/gemma-3-270m": (640, 2048, 4, 1, 256, 18, 262144, 2),
+    "google/gemma-3-1b-pt": (1152, 6912, 4, 1, 256, 26, 262144, 2),
+    "google/gemma-3-4b-pt": (2560, 10240, 8, 4, 256, 34, 262208, 2),
+    "google/gemma-3-12b-pt": (3840, 15360, 16, 8, 256, 48, 262208, 2),
+    "google/gemma-3-27b-pt": (5376, 21504, 32, 16, 128, 62, 262208, 2),
+}
+WIDTHS = {"16k": 1 << 14, "65k": 1 << 16, "131k": 1 << 17}
+N_TOKENS = 1.26e6
+RATES = {"model": 0.3 * 989e12, "encoders": 0.6 * 67e12}
+
+
+def expectation(suite: str, model: str, *, layers: Sequence[int], widths: Sequence[str]) -> tuple[str, float]:
+    """The documentation's line for one model, and its GPU minutes."""
+    hidden, inner, heads, kv_heads, head, n_blocks, vocabulary, stored = SHAPES[model]
+    block = 2 * hidden * head * (heads + kv_heads) + 3 * hidden * inner
+    embedding, run = vocabulary * hidden, (max(layers) + 1) * block
+    published = [hidden * WIDTHS[width] for width in widths for _ in layers]
+    encoders = sum(published) + hidden * WIDTHS["16k"] * len(layers)  # random_sae
+    memory = 2 * (embedding + run) + 4 * encoders + 2**30
+    minutes = 2 * N_TOKENS * (run / RATES["model"] + encoders / RATES["encoders"]) / 60
+    sizes = [stored * (embedding + n_blocks * block), stored * (embedding + run), 8 * sum(published), memory]
+    numbers = [*(f"{size / 1e9:.1f}" for size in sizes), f"{minutes:.1f}"]
+    return f"| {' | '.join([suite, model, *numbers])} |", minutes
+
+
+def test_the_documentation_says_what_the_shapes_give() -> None:
+    page = (Path(__file__).parent.parent / "plugins" / "harness_saes" / "README.md").read_text("utf-8")
+    told = [
+        expectation("gemma-2", model, layers=list(next(iter(l0s.values()))), widths=list(l0s))
+        for model, l0s in SCOPE.items()
+    ] + [
+        expectation(
+            "gemma-3",
+            f"google/gemma-3-{size}",
+            layers=LAYERS[size.removesuffix("-pt")],
+            widths=["16k", "65k"],
+        )
+        for size in GEMMA_3
+    ]
+    lines = [line for line in page.splitlines() if line.startswith("| gemma-")]
+    assert lines == [line for line, _ in told]
+    assert f"that is {sum(minutes for _, minutes in told) / 60:.1f} hours" in page
