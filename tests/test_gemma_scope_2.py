@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import huggingface_hub.constants
 import numpy as np
 import pytest
 import torch
+from huggingface_hub.errors import EntryNotFoundError
 from safetensors.torch import save_file
 
 import harness
@@ -389,3 +391,33 @@ def test_a_dictionary_that_is_not_in_the_cache_is_named_with_the_command_that_fe
     assert str(caught.value).endswith(
         f"run `hf download {REPO} resid_post/layer_7_width_16k_l0_medium/params.safetensors`"
     )
+
+
+@pytest.mark.parametrize("has_config", [True, False])
+def test_online_a_plan_fetches_the_config_alone_and_a_run_the_parameters_never_the_folder(
+    registry: Registry, folder: Path, monkeypatch: pytest.MonkeyPatch, has_config: bool
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    fetched: list[str] = []
+
+    def download(repo: str, name: str, revision: str | None = None) -> str:
+        assert (repo, revision) == (REPO, None)
+        fetched.append(name)
+        if name.endswith("config.json") and not has_config:
+            raise EntryNotFoundError("no such file")
+        return str(folder.parent.parent / name)
+
+    def describe(url: str) -> Any:
+        assert url == f"https://huggingface.co/{REPO}/resolve/main/{NAME}/params.safetensors"
+        return Mock(etag="f" * 64)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", describe)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", None)
+    located = find(registry, f"{REPO}[width=16k,l0=medium]")
+    assert fetched == [f"{NAME}/config.json"]
+    assert located.identity["sha256"] == "f" * 64
+    assert (located.width, located.published_l0) == (16384, 53 if has_config else None)
+    located.load("cpu")
+    assert fetched[1:] == [f"{NAME}/params.safetensors"]
