@@ -404,6 +404,7 @@ def test_a_damaged_array_is_refused(registry: Registry, tmp_path: Path, name: st
         ({"threshold": np.ones(3, np.float32)}, r"threshold is \[3\], not \[16\]"),
         ({"b_enc": np.full(WIDTH, np.nan, np.float32)}, "b_enc holds values that are not finite"),
         ({"b_enc": np.array(["a"] * WIDTH)}, "cannot be read"),
+        ({"threshold": np.ones(WIDTH, np.int64)}, "cannot be read: threshold holds int64, not floats"),
         ({"W_enc": np.float32(1)}, "W_enc has 0 dimensions, not 2"),
     ],
 )

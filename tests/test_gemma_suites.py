@@ -306,6 +306,28 @@ def test_gemma_2_runs_whole_offline_from_the_hubs_cache(
 
 
 @pytest.mark.slow
+def test_a_tuned_model_without_dictionaries_of_its_own_is_flagged_in_plan_records_and_board(
+    command: Command, tmp_path: Path, toy_task: Path
+) -> None:
+    add_gemma_2(tmp_path / "hub", tmp_path / "work", "2b")
+    hub = tmp_path / "hub"
+    (hub / "models--google--gemma-2-2b").rename(hub / "models--google--gemma-2-2b-it")
+    words = ["gemma-2", "--offline", "-m", "google/gemma-2-2b-it", "-t", "toy_task", "--include", toy_task]
+    words += ["-d", "cpu", "-L", "32", "--set", "representations=[hidden]", "--set", "poolings=[max]"]
+    planned = command("plan", *words)
+    assert planned.returncode == 0, planned.stderr
+    assert planned.stdout.count("(pt-dictionary)") == 6
+    ran = command("run", *words, "-o", "out")
+    assert ran.returncode == 0, ran.stderr
+    assert dictionaries_of(tmp_path / "out", "gemma-scope") == {
+        "google/gemma-2-2b-it": wanted_of("google/gemma-2-2b")
+    }
+    with (tmp_path / "out" / "leaderboard.csv").open() as file:
+        flagged = {line["representation"]: "pt-dictionary" in line["flags"] for line in csv.DictReader(file)}
+    assert flagged.pop("hidden") is False and list(flagged.values()) == [True, True]
+
+
+@pytest.mark.slow
 def test_gemma_3_runs_whole_offline_from_the_hubs_cache(
     command: Command, tmp_path: Path, toy_task: Path
 ) -> None:

@@ -262,10 +262,7 @@ def load(path: Path, *, name: str, device: str) -> harness.Dictionary:
     """The encoder of `params.npz`; its decoder is left on disk. Arrays of any float type become float32."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            parts = {
-                key: torch.from_numpy(arrays[key].astype(np.float32))
-                for key in ("W_enc", "b_enc", "threshold")
-            }
+            parts = {key: _floats(key, arrays[key]) for key in ("W_enc", "b_enc", "threshold")}
     except _UNREADABLE as error:
         raise harness.MissingError(f"dictionary '{name}' cannot be read: {error}") from error
     return harness.Dictionary(
@@ -276,3 +273,10 @@ def load(path: Path, *, name: str, device: str) -> harness.Dictionary:
         b_enc=parts["b_enc"].to(device),
         threshold=parts["threshold"].to(device),
     )
+
+
+def _floats(name: str, array: np.ndarray[Any, Any]) -> torch.Tensor:
+    """As float32; ValueError for whole numbers, which no published dictionary holds."""
+    if array.dtype.kind != "f":
+        raise ValueError(f"{name} holds {array.dtype}, not floats")
+    return torch.from_numpy(array.astype(np.float32))
