@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from harness.api import Columns, FileSource, HubSource, TaskSpec
 from harness.errors import MissingError, UsageError
@@ -41,6 +48,14 @@ class ModelChoice(BaseModel):
     ref: str
     sites: tuple[str, ...] = Field(default=DEFAULT_SITES, min_length=1)
     representations: tuple[Reference, ...] = ()
+
+    @model_serializer(mode="wrap")
+    def _dump(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without representations where there are none, as in the suites of runs from before there could be any."""
+        tree: dict[str, Any] = dump(self)
+        if not self.representations:
+            del tree["representations"]
+        return tree
 
     @property
     def parameters(self) -> dict[str, Any]:
