@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import torch
     from scipy import sparse
 
+    from harness.dictionary import Dictionary
+
     Matrix: TypeAlias = np.ndarray[Any, Any] | sparse.csr_array
 
 Modality = Literal["text", "image"]
@@ -54,8 +56,46 @@ class Site:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Message:
+    """One turn of a conversation; `role` is `user`, `assistant`, `system` or what else a template knows."""
+
+    role: str
+    content: str
+
+    @property
+    def is_prompt(self) -> bool:
+        """Whether it is anyone's but the assistant's."""
+        return self.role != "assistant"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conversation:
+    """An input of several messages; as plain text it is their contents, joined with newlines."""
+
+    messages: tuple[Message, ...]
+
+    def __str__(self) -> str:
+        return "\n".join(message.content for message in self.messages)
+
+    @classmethod
+    def parse(cls, value: Sequence[Any]) -> Conversation:
+        """`[{"role": …, "content": …}, …]` as a Conversation; other keys are not read. UsageError says which
+        message is not of that form.
+        """
+        messages = []
+        for number, message in enumerate(value, start=1):
+            for key in ("role", "content"):
+                if not isinstance(message, Mapping) or not isinstance(message.get(key), str):
+                    raise UsageError(f'message {number} of the conversation has no text under "{key}"')
+            messages.append(Message(role=message["role"], content=message["content"]))
+        return cls(messages=tuple(messages))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Examples:
-    """Labelled examples, column by column; every column has one entry for each example."""
+    """Labelled examples, column by column; every column has one entry for each example. A text task's inputs
+    are `str` or Conversation.
+    """
 
     ids: tuple[str, ...]
     inputs: tuple[Any, ...]
@@ -81,10 +121,14 @@ class Examples:
 
 @dataclass(frozen=True, kw_only=True)
 class Tokens:
-    """One encoded input: token ids `[tokens]`, and which of them are content (not BOS, not template)."""
+    """One encoded input: token ids `[tokens]`, and which of them are content (not BOS, not template).
+
+    `prompt` marks the content that is not the assistant's; None when all of it is prompt.
+    """
 
     ids: np.ndarray[Any, np.dtype[np.int64]]
     content: np.ndarray[Any, np.dtype[np.bool_]]
+    prompt: np.ndarray[Any, np.dtype[np.bool_]] | None = None
     cut: bool = False
     """Whether the input was longer than the model's maximum length, so that its end is missing."""
 
@@ -123,7 +167,8 @@ class ModelSpec(Spec):
 @dataclass(frozen=True, kw_only=True)
 class RepresentationSpec(Spec):
     """What is pooled. `needs="tokens"`: `make(**parameters) -> TokenRepresentation`;
-    otherwise `make(**parameters) -> InputRepresentation`, which sees the inputs and no model.
+    otherwise `make(**parameters) -> InputRepresentation`, which sees the inputs and no model; with
+    `needs="text"` every input as `str`.
     """
 
     needs: Needs
@@ -162,12 +207,15 @@ class Columns:
 
 @dataclass(frozen=True, kw_only=True)
 class HubSource:
-    """A dataset on the hub, pinned to a revision; `columns` only where the hub spells them differently."""
+    """A dataset on the hub, pinned to a revision; `columns` and `labels` only where the hub spells them
+    differently.
+    """
 
     hub: str
     revision: str
     config: str | None = None
     columns: Columns | None = None
+    labels: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,6 +231,10 @@ class TaskSpec:
 
     `columns` are those of the local mirror (`<data-dir>/<name>/data.parquet`) and of a file; `mirror` names
     the folder there when it is not the task's own name. A task without a source lives in the mirror alone.
+
+    `where` keeps only the rows whose columns hold these values; `labels` gives the class for each label of the
+    source that is spelled otherwise. A task that is `trained_on` another has test rows only, and learns from the
+    training and validation rows of that other task.
     """
 
     name: str
@@ -197,6 +249,9 @@ class TaskSpec:
     metric: str = "macro_f1"
     content_warning: bool = False
     mirror: str | None = None
+    where: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    trained_on: str | None = None
 
 
 # ── what the factories return ────────────────────────────────────────────────────────────────────────────
@@ -222,7 +277,7 @@ class Model(Protocol):
         """JSON of all that may change the activations at `site`: weights, tokenizer, dtype, length …"""
 
     def tokenize(self, inputs: Sequence[Any]) -> list[Tokens]:
-        """One Tokens for each input."""
+        """One Tokens for each input: a `str`, or a Conversation, which is also `str(conversation)`."""
 
     def load(self, sites: Sequence[Site], device: str) -> LoadedModel:
         """The model in memory, only as deep as the deepest of `sites`."""
@@ -255,19 +310,26 @@ class Encoder(Protocol):
 class Located:
     """A representation at one site of one model: all that a plan must know before it is loaded.
 
-    `identity` is JSON of all that may change a feature; `load(device)` gives the Encoder; `sparse` says
-    whether pooled rows are worth keeping sparse. `reference` is the exact name of a dictionary that a shorter
-    reference led to; `flags` is what every result of it must say about it. Both are shown, not hashed.
+    `identity` is JSON of all that may change a feature; `sparse` says whether pooled rows are worth keeping
+    sparse. Either `load(device)` gives the Encoder, or `fit(activations)` makes one, a Dictionary, of a sample
+    `[tokens, d_in]` (float32, on the device) of the task's training tokens; what was fitted is kept in the cache.
+    `reference` is the exact name of a dictionary that a shorter reference led to; `flags` is what every result of
+    it must say about it. Both are shown, not hashed.
     """
 
     identity: Mapping[str, Any]
     d_in: int
     width: int
-    load: Callable[[str], Encoder]
+    load: Callable[[str], Encoder] | None = None
+    fit: Callable[[torch.Tensor], Dictionary] | None = None
     sparse: bool
     published_l0: float | None = None
     reference: str | None = None
     flags: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if (self.load is None) == (self.fit is None):
+            raise TypeError("a located representation needs either load or fit, and not both")
 
 
 @runtime_checkable
@@ -299,6 +361,15 @@ class Pooling(Protocol):
         """`values [tokens, features]` float32, `offsets [examples + 1]`; returns `[examples, features]`.
         The tokens of example i are `values[offsets[i]:offsets[i + 1]]`, at least one.
         """
+
+
+@runtime_checkable
+class RankedPooling(Pooling, Protocol):
+    """A pooling that ranks the features of a token against one another: of each token it is given the `top`
+    largest only, zeros in place of all others; of equal values the lowest features.
+    """
+
+    top: int
 
 
 @runtime_checkable
@@ -338,10 +409,13 @@ class BatchStats:
 
 @dataclass(frozen=True, kw_only=True)
 class BundleStats:
-    """What one bundle cost: content tokens, seconds, peak device bytes; zero tokens means all was cached."""
+    """What one bundle cost: tokens pooled, seconds, peak device bytes; zero tokens means all was cached.
+    `calibration_tokens` went through the model before, for what is fitted on activations.
+    """
 
     bundle: str
     tokens: int
+    calibration_tokens: int = 0
     seconds: float
     tokens_per_s: float
     padding_share: float

@@ -1,4 +1,5 @@
-"""The canonical sparse autoencoder: parameters and an activation rule. Every checkpoint format becomes one.
+"""The canonical sparse autoencoder: parameters and an activation rule. Every checkpoint format becomes one, and so
+does what is fitted on activations (principal components, chosen neurons): a linear map is the rule `identity`.
 
 Encoding exists once, here, in float32, and is done by slices of features, so that a dictionary a million wide
 never makes a `[tokens, d_sae]` tensor of its own.
@@ -6,9 +7,9 @@ never makes a `[tokens, d_sae]` tensor of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -16,17 +17,32 @@ from torch import Tensor
 from harness.api import Encoder
 from harness.errors import MissingError
 
-Activation = Literal["identity", "relu", "jumprelu", "topk"]
+Activation = Literal["identity", "relu", "jumprelu", "topk", "batchtopk", "gated"]
+
+_NEEDED: Mapping[str, tuple[str, ...]] = {
+    "jumprelu": ("threshold",),
+    "batchtopk": ("threshold",),
+    "gated": ("r_mag", "b_mag"),
+}
+"""Parameters without which a rule cannot be applied."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dictionary:
     """Encoder parameters in float32 on one device.
 
-    `W_enc [d_in, d_sae]`, `b_enc [d_sae]`; `threshold [d_sae]` for jumprelu, `k` for topk; `subtract [d_in]`
-    is taken from the input first (some formats subtract `b_dec`, Gemma Scope does not). The rule `identity`
-    has no parameters but `width`: the hidden state itself. `W_dec [d_sae, d_in]` and `b_dec [d_in]` may be
-    left out. MissingError when shapes disagree or a value is not finite; `name` is who is blamed.
+    With `x` the input less `subtract [d_in]` (some formats subtract `b_dec`, Gemma Scope does not) and
+    `pre = x W_enc + b_enc`, for `W_enc [d_in, d_sae]` and `b_enc [d_sae]`, the rules are
+
+    - `relu`, `jumprelu`: relu(pre), of the latter only where pre > `threshold [d_sae]` (Rajamanoharan et al. 2024b)
+    - `topk`: relu of each token's `k` largest, ties to the lowest feature (Gao et al. 2024)
+    - `batchtopk`: relu(pre) above the one `threshold` that stands for the batch at inference, a number or
+      `[d_sae]` (Bussmann et al. 2024)
+    - `gated`: relu(exp(`r_mag`) · x W_enc + `b_mag`) where pre > 0, both `[d_sae]` (Rajamanoharan et al. 2024a)
+    - `identity`: pre as it is; without `W_enc` the hidden state itself, which has no parameter but `width`
+
+    `W_dec [d_sae, d_in]` and `b_dec [d_in]` may be left out. MissingError when shapes disagree or a value is not
+    finite; `name` is who is blamed.
     """
 
     name: str
@@ -35,21 +51,27 @@ class Dictionary:
     W_enc: Tensor | None = None
     b_enc: Tensor | None = None
     threshold: Tensor | None = None
+    r_mag: Tensor | None = None
+    b_mag: Tensor | None = None
     k: int | None = None
     subtract: Tensor | None = None
     W_dec: Tensor | None = None
     b_dec: Tensor | None = None
 
     def __post_init__(self) -> None:
-        if self.activation == "identity":
+        if self.activation == "identity" and self.W_enc is None:
             return
         if self.W_enc is None or self.b_enc is None or self.W_enc.ndim != 2:
             raise MissingError(f"dictionary '{self.name}' needs a two-dimensional W_enc, and b_enc")
+        if self.activation == "batchtopk" and self.threshold is not None and self.threshold.ndim == 0:
+            object.__setattr__(self, "threshold", self.threshold.expand(self.width))
         d_in = self.W_enc.shape[0]
         wanted: dict[str, tuple[int, ...]] = {
             "W_enc": (d_in, self.width),
             "b_enc": (self.width,),
             "threshold": (self.width,),
+            "r_mag": (self.width,),
+            "b_mag": (self.width,),
             "subtract": (d_in,),
             "W_dec": (self.width, d_in),
             "b_dec": (d_in,),
@@ -64,8 +86,9 @@ class Dictionary:
                 )
             if not bool(torch.isfinite(tensor).all()):
                 raise MissingError(f"dictionary '{self.name}': {field} holds values that are not finite")
-        if self.activation == "jumprelu" and self.threshold is None:
-            raise MissingError(f"dictionary '{self.name}' has no threshold for its JumpReLU")
+        for field in _NEEDED.get(self.activation, ()):
+            if getattr(self, field) is None:
+                raise MissingError(f"dictionary '{self.name}' has no {field} for its rule, {self.activation}")
         if self.activation == "topk" and not 1 <= (self.k or 0) <= self.width:
             raise MissingError(f"dictionary '{self.name}': k={self.k} is not between 1 and {self.width}")
 
@@ -80,41 +103,85 @@ class Dictionary:
         if self.subtract is not None:
             x = x - self.subtract
         if self.activation == "topk":
-            yield from _spread(*self._top(x, size), width=self.width, size=size)
+            yield from self._top(x, size).slices(self.width, size)
             return
         for start in range(0, self.width, size):
             yield start, self._activate(x, start, min(start + size, self.width))
 
     def _activate(self, x: Tensor, start: int, stop: int) -> Tensor:
-        if self.activation == "identity":
+        if self.W_enc is None:
             return x[:, start:stop]
+        if self.activation == "gated":
+            return self._gated(x, start, stop)
         pre = self._pre(x, start, stop)
+        if self.activation == "identity":
+            return pre
         if self.activation == "relu":
             return pre.relu_()
         assert self.threshold is not None
         # relu(pre) · (pre > θ), as published: a negative θ still gives nothing below zero.
         return torch.where(pre > self.threshold[start:stop], pre, 0).relu_()
 
+    def _gated(self, x: Tensor, start: int, stop: int) -> Tensor:
+        assert self.W_enc is not None and self.b_enc is not None
+        assert self.r_mag is not None and self.b_mag is not None
+        product = x @ self.W_enc[:, start:stop]
+        magnitude = (product * self.r_mag[start:stop].exp() + self.b_mag[start:stop]).relu_()
+        return torch.where(product + self.b_enc[start:stop] > 0, magnitude, 0)
+
     def _pre(self, x: Tensor, start: int, stop: int) -> Tensor:
         assert self.W_enc is not None and self.b_enc is not None
         return torch.addmm(self.b_enc[start:stop], x, self.W_enc[:, start:stop])
 
-    def _top(self, x: Tensor, size: int) -> tuple[Tensor, Tensor]:
-        """The k largest pre-activations of each token and their features in rising order, `[tokens, k]` twice.
-
-        A running top-k, merged slice by slice.
-        """
+    def _top(self, x: Tensor, size: int) -> RunningTop:
         assert self.k is not None
-        best = x.new_empty((len(x), 0))
-        where = torch.empty((len(x), 0), dtype=torch.long, device=x.device)
+        top = RunningTop(self.k)
         for start in range(0, self.width, size):
-            stop = min(start + size, self.width)
-            features = torch.arange(start, stop, device=x.device).expand(len(x), -1)
-            candidates = torch.cat([best, self._pre(x, start, stop)], 1)
-            kept = _largest(candidates, min(self.k, candidates.shape[1]))
-            best = candidates.gather(1, kept)
-            where = torch.cat([where, features], 1).gather(1, kept)
-        return best.relu(), where
+            top.add(start, self._pre(x, start, min(start + size, self.width)))
+        assert top.values is not None
+        top.values.relu_()
+        return top
+
+    def to(self, device: str) -> Dictionary:
+        """The same dictionary with its tensors on `device`."""
+        moved: dict[str, Any] = {name: tensor.to(device) for name, tensor in self.tensors.items()}
+        return replace(self, **moved)
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """Its parameters by name, without those it does not have."""
+        named = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in named.items() if isinstance(value, Tensor)}
+
+
+class RunningTop:
+    """The k largest features of each token, merged slice by slice: `values` and, rising, `features`
+    `[tokens, ≤ k]`. Of equal values the lowest feature counts as the larger.
+    """
+
+    def __init__(self, k: int) -> None:
+        self.k = k
+        self.values: Tensor | None = None
+        self.features: Tensor | None = None
+
+    def add(self, start: int, values: Tensor) -> None:
+        """Take in a slice `[tokens, features]` whose first feature is `start`."""
+        features = torch.arange(start, start + values.shape[1], device=values.device).expand(len(values), -1)
+        if self.values is not None and self.features is not None:
+            values = torch.cat([self.values, values], 1)
+            features = torch.cat([self.features, features], 1)
+        kept = _largest(values, min(self.k, values.shape[1]))
+        self.values, self.features = values.gather(1, kept), features.gather(1, kept)
+
+    def slices(self, width: int, size: int) -> Iterator[tuple[int, Tensor]]:
+        """`(first feature, features [tokens, ≤ size])` with zeros where a feature is not among the largest."""
+        assert self.values is not None and self.features is not None
+        for start in range(0, width, size):
+            stop = min(start + size, width)
+            inside = (self.features >= start) & (self.features < stop)
+            spread = self.values.new_zeros((len(self.values), stop - start))
+            spread.scatter_add_(1, (self.features - start).clamp(0, stop - start - 1), self.values * inside)
+            yield start, spread
 
 
 def _largest(values: Tensor, k: int) -> Tensor:
@@ -129,16 +196,6 @@ def _largest(values: Tensor, k: int) -> Tensor:
         tied = values == smallest
         kept = above | (tied & (tied.cumsum(1) <= k - above.sum(1, keepdim=True)))
     return kept.nonzero()[:, 1].view(len(values), k)
-
-
-def _spread(best: Tensor, where: Tensor, *, width: int, size: int) -> Iterator[tuple[int, Tensor]]:
-    """Top-k codes `[tokens, k]` as dense slices of features."""
-    for start in range(0, width, size):
-        stop = min(start + size, width)
-        inside = (where >= start) & (where < stop)
-        values = best.new_zeros((len(best), stop - start))
-        values.scatter_add_(1, (where - start).clamp(0, stop - start - 1), best * inside)
-        yield start, values
 
 
 def slices_of(encoder: Encoder, activations: Tensor, size: int) -> Iterator[tuple[int, Tensor]]:

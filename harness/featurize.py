@@ -9,15 +9,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
 from scipy import sparse
 from torch import Tensor
 
-from harness.api import Encoder, LoadedModel, Pooling, Site, Tokens
-from harness.dictionary import slices_of
+from harness.api import Encoder, LoadedModel, Pooling, RankedPooling, Site, Tokens
+from harness.dictionary import RunningTop, slices_of
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
@@ -42,13 +42,19 @@ class Reading:
 
 @dataclass(frozen=True, kw_only=True)
 class Pooled:
-    """What one batch left: its rows, for each feature key `[rows, features]`, and what it took."""
+    """What one batch left: its rows, for each feature key `[rows, features]`, and what it took: tokens pooled,
+    positions the model ran on (without padding), those with padding, seconds.
+    """
 
     rows: Sequence[int]
     features: Mapping[str, Matrix]
     tokens: int
+    positions: int
     padded_tokens: int
     seconds: float
+
+
+_Done = TypeVar("_Done")
 
 
 def plan_batches(lengths: Sequence[int], *, batch_size: int | None, device: str) -> list[list[int]]:
@@ -75,20 +81,34 @@ def featurize(
     batches: Sequence[Sequence[int]],
     on_halved: Callable[[Sequence[int]], None] = lambda rows: None,
 ) -> Iterator[Pooled]:
-    """Pooled features batch by batch. A batch that does not fit into memory is halved and tried again;
-    `on_halved` is told its rows first. A single example that does not fit raises the memory error.
+    """Pooled features batch by batch, halved where memory does not suffice (`run_batches`)."""
+
+    def work(rows: Sequence[int]) -> Pooled:
+        return Pooled(rows=rows, **_featurize_batch(model, [tokens[row] for row in rows], readings))
+
+    return run_batches(batches, work, on_halved=on_halved)
+
+
+def run_batches(
+    batches: Sequence[Sequence[int]],
+    work: Callable[[Sequence[int]], _Done],
+    *,
+    on_halved: Callable[[Sequence[int]], None] = lambda rows: None,
+) -> Iterator[_Done]:
+    """What `work` makes of the rows of each batch. A batch that does not fit into memory is halved and tried
+    again; `on_halved` is told its rows first. A single example that does not fit raises the memory error.
     """
     waiting = [list(batch) for batch in reversed(batches)]
     while waiting:
         rows = waiting.pop()
-        pooled = None
+        done = None
         try:
-            pooled = _featurize_batch(model, [tokens[row] for row in rows], readings)
+            done = work(rows)
         except (MemoryError, RuntimeError) as error:
             if len(rows) == 1 or not _is_out_of_memory(error):
                 raise
-        if pooled is not None:
-            yield Pooled(rows=rows, **pooled)
+        if done is not None:
+            yield done
             continue
         # Only here, where the error and with it the frames that hold the batch's tensors are gone.
         if torch.cuda.is_available():
@@ -117,18 +137,19 @@ def _featurize_batch(
     activations = model.forward(batch)
     features: dict[str, Matrix] = {}
     for reading in readings:
-        _check_finite(activations[reading.site], reading.site)
+        check_finite(activations[reading.site], reading.site)
         features |= pool_reading(reading, activations[reading.site], counts)
     return {
         "features": features,
         "tokens": sum(counts),
+        "positions": sum(len(tokens.ids) for tokens in batch),
         "padded_tokens": len(batch) * max(len(tokens.ids) for tokens in batch),
         "seconds": time.perf_counter() - started,
     }
 
 
-def _check_finite(activations: Tensor, site: Site) -> None:
-    """A threshold would turn NaN into an ordinary zero, so it is refused before."""
+def check_finite(activations: Tensor, site: Site) -> None:
+    """UsageError where a value is not finite: a threshold would turn NaN into an ordinary zero."""
     if activations.numel() and not bool(torch.isfinite(torch.stack(activations.aminmax())).all()):
         raise UsageError(
             f"activations at '{site}' are not finite in {str(activations.dtype).removeprefix('torch.')}: use "
@@ -139,8 +160,9 @@ def _check_finite(activations: Tensor, site: Site) -> None:
 def pool_reading(reading: Reading, activations: Tensor, counts: Sequence[int]) -> dict[str, Matrix]:
     """Every pooling of one reading: `activations [tokens, d]` of examples with `counts` tokens each.
 
-    Features are encoded slice by slice, each slice pooled in every way before the next is made. An example
-    without content tokens becomes a row of zeros.
+    Features are encoded slice by slice, each slice pooled in every way before the next is made; a pooling that
+    ranks features takes its turn when each token's largest are known. An example without content tokens becomes a
+    row of zeros.
     """
     filled = [row for row, count in enumerate(counts) if count]
     offsets = torch.tensor(
@@ -148,11 +170,19 @@ def pool_reading(reading: Reading, activations: Tensor, counts: Sequence[int]) -
     )
     size = max(1, SLICE_VALUES // max(1, len(activations)))
     parts: dict[str, list[Matrix]] = {key: [] for key in reading.poolings}
-    if filled:
-        for _, values in slices_of(reading.encoder, activations, size):
-            for key, pooling in reading.poolings.items():
-                parts[key].append(_to_host(pooling(values, offsets), as_sparse=reading.sparse))
+    ranked = {key: pool for key, pool in reading.poolings.items() if isinstance(pool, RankedPooling)}
+    tops = {pool.top: RunningTop(pool.top) for pool in ranked.values()}
     width = reading.encoder.width
+    if filled:
+        for start, values in slices_of(reading.encoder, activations, size):
+            for top in tops.values():
+                top.add(start, values)
+            for key in reading.poolings.keys() - ranked.keys():
+                pooled = reading.poolings[key](values, offsets)
+                parts[key].append(_to_host(pooled, as_sparse=reading.sparse))
+        for key, pool in ranked.items():
+            for _, values in tops[pool.top].slices(width, size):
+                parts[key].append(_to_host(pool(values, offsets), as_sparse=reading.sparse))
     return {key: _join(slices, filled, len(counts), width, reading.sparse) for key, slices in parts.items()}
 
 

@@ -15,7 +15,9 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from harness import leaderboard
-from harness.api import BatchStats, BundleStats, Split, Summary
+from harness.activations import KeptActivations
+from harness.api import BatchStats, BundleStats, Encoder, LoadedModel, Located, Split, Summary
+from harness.calibrate import fit_all, read_sample
 from harness.data import split_rows
 from harness.errors import MissingError, NothingSelectedError
 from harness.featurize import Pooled, Reading, featurize, halve, plan_batches, stack
@@ -29,6 +31,7 @@ from harness.store import FeatureStore
 
 if TYPE_CHECKING:
     from harness.api import Matrix
+    from harness.dictionary import Dictionary
 
 FLUSH_ROWS = 2048
 FLUSH_SECONDS = 20.0
@@ -44,11 +47,18 @@ class Runner:
     folder: RunFolder
     device: str = "cpu"
     batch_size: int | None = None
+    keep_activations: bool = False
     argv: Sequence[str] = field(default_factory=tuple)
     report: Callable[[Fault], None] = lambda fault: None
 
     def run(self, plan: Plan) -> Summary:
-        """Do all of a plan that is not done yet. MissingError when results cannot be written."""
+        """Do all of a plan that is not done yet. MissingError when results cannot be written, or when another
+        process is at work on the folder.
+        """
+        with self.folder.hold(), self.store.in_use():
+            return self._run(plan)
+
+    def _run(self, plan: Plan) -> Summary:
         started = time.perf_counter()
         self.folder.start(
             suite=plan.suite.model_dump(mode="json", exclude={"summary"}),
@@ -98,7 +108,7 @@ class Runner:
                 self._fail(part, plan, fault)
             else:
                 self._probe(part, features, rows, plan)
-        return stats.tokens
+        return stats.tokens + stats.calibration_tokens
 
     def _fill(
         self, bundle: Bundle, wanted: Sequence[Features]
@@ -109,24 +119,75 @@ class Runner:
         n_rows = len(bundle.data.examples)
         missing = [one for one in wanted if one.key and not self._stored(one.key, n_rows)]
         meter = _Meter(bundle, self.device)
-        readings, broken = make_readings(missing, self.device)
+        if not missing or bundle.model is None:
+            return meter.stats(), {}
+        model = self._open(bundle, missing)
+        fitted, broken = self._fit(bundle, missing, model, meter)
         missing = [one for one in missing if one.key not in broken]
-        if missing and bundle.model:
-            kept = [self.store.rows(one.key) for one in missing if one.key]
+        readings, unloadable = make_readings(missing, self.device, fitted)
+        broken |= unloadable
+        missing = [one for one in missing if one.key not in broken]
+        if missing:
+            kept = [self.store.rows(one.key, n_rows) for one in missing if one.key]
             batches = self._batches(bundle)
             remaining = [batch for batch in batches if not set(batch) <= set.intersection(*kept)]
             meter.tokens_total = sum(
                 int(bundle.tokens[row].content.sum()) for rows in remaining for row in rows
             )
             self.folder.add_event("forward", bundle=bundle.name, batches=len(remaining), of=len(batches))
-            self._forward(bundle, readings, batches, remaining, meter)
+            self._forward(bundle, model, readings, batches, remaining, meter)
+            meter.read_tokens = model.read_tokens if isinstance(model, KeptActivations) else 0
             for one in missing:
                 assert one.key
-                self.store.complete(one.key, {"rows": n_rows, "cost": meter.cost().model_dump()})
+                about = {"rows": n_rows, "of": _origin(one, bundle), "cost": meter.cost().model_dump()}
+                self.store.complete(one.key, about)
         return meter.stats(), broken
 
+    def _open(self, bundle: Bundle, missing: Sequence[Features]) -> LoadedModel:
+        """The bundle's model in memory, as deep as the missing features need it."""
+        assert bundle.model
+        sites = sorted({one.site for one in missing if one.site})
+        if not self.keep_activations:
+            return bundle.model.model.load(sites, self.device)
+        return KeptActivations(self.store, bundle.model, sites, self.device)
+
+    def _fit(
+        self, bundle: Bundle, missing: Sequence[Features], model: LoadedModel, meter: _Meter
+    ) -> tuple[Mapping[str, Dictionary], dict[str, Exception]]:
+        """The dictionaries that missing features fit on the bundle's sample, by fitted key, from the store where
+        they are there; and the feature keys of those that cannot be fitted, and why.
+        """
+        needed = {one.fitted_key: one for one in missing if one.fitted_key}
+        stored = {key: self.store.read_fitted(key, self.device) for key in needed}
+        fitted = {key: one for key, one in stored.items() if one is not None}
+        unfitted = {
+            key: (one.site, one.located)
+            for key, one in needed.items()
+            if key not in fitted and one.site and one.located
+        }
+        if not unfitted:
+            return fitted, {}
+        started = time.perf_counter()
+        tokens = [bundle.tokens[row] for row in bundle.sample]
+        sites = sorted({site for site, _ in unfitted.values()})
+        sample = read_sample(model, tokens, sites, batch_size=self.batch_size, device=self.device)
+        made, faults = fit_all(unfitted, sample)
+        for key, dictionary in made.items():
+            self.store.write_fitted(key, dictionary)
+        meter.calibration_tokens = sum(int(one.content.sum()) for one in tokens)
+        self.folder.add_event(
+            "calibrated",
+            bundle=bundle.name,
+            examples=len(tokens),
+            tokens=meter.calibration_tokens,
+            fitted=len(made),
+            seconds=round(time.perf_counter() - started, 3),
+        )
+        broken = {one.key: faults[one.fitted_key] for one in missing if one.key and one.fitted_key in faults}
+        return {**fitted, **made}, broken
+
     def _stored(self, key: str, n_rows: int) -> bool:
-        return self.store.is_complete(key) and len(self.store.rows(key)) == n_rows
+        return self.store.is_complete(key) and len(self.store.rows(key, n_rows)) == n_rows
 
     def _batches(self, bundle: Bundle) -> list[list[int]]:
         """The batches of an earlier, unfinished pass over this bundle, else new ones, kept before they run."""
@@ -145,13 +206,12 @@ class Runner:
     def _forward(
         self,
         bundle: Bundle,
+        model: LoadedModel,
         readings: Sequence[Reading],
         batches: list[list[int]],
         remaining: Sequence[list[int]],
         meter: _Meter,
     ) -> None:
-        assert bundle.model
-        model = bundle.model.model.load([reading.site for reading in readings], self.device)
         shards = _Shards(self.store)
 
         def keep_halved(rows: Sequence[int]) -> None:
@@ -185,6 +245,7 @@ class Runner:
             try:
                 if matrix is None or features.key is None:
                     matrix = self._matrix(bundle, features, rows[cell.seed])
+                started = time.perf_counter()
                 outcome = probe(
                     matrix,
                     rows[cell.seed],
@@ -192,7 +253,8 @@ class Runner:
                     classifier=cell.classifier,
                     seed=cell.seed,
                 )
-                self._keep(cell, bundle, plan, rows[cell.seed], outcome)
+                seconds = time.perf_counter() - started
+                self._keep(cell, bundle, plan, rows[cell.seed], outcome, seconds)
             except Exception as error:  # a transform or classifier of any plugin may fail in any way
                 if _is_disk(error):
                     raise
@@ -202,6 +264,8 @@ class Runner:
         """`[examples, features]`, from the store or from the inputs."""
         if features.key is None:
             inputs = bundle.data.examples.inputs
+            if features.representation.spec.needs == "text":
+                inputs = tuple(map(str, inputs))  # a conversation as plain text
             fitted = features.representation.make().fit([inputs[row] for row in rows.train])
             made: Matrix = fitted.transform(list(inputs))
             return made
@@ -210,7 +274,9 @@ class Runner:
             raise MissingError("features vanished from the cache while the run was reading them; run again")
         return matrix
 
-    def _keep(self, cell: Cell, bundle: Bundle, plan: Plan, rows: Rows, outcome: Outcome) -> None:
+    def _keep(
+        self, cell: Cell, bundle: Bundle, plan: Plan, rows: Rows, outcome: Outcome, seconds: float
+    ) -> None:
         examples = bundle.data.examples
         self.folder.write_predictions(
             cell.cell_id,
@@ -221,7 +287,8 @@ class Runner:
             scores=outcome.scores,
             classes=rows.classes,
         )
-        cost = self.store.about(cell.features.key).get("cost", {}) if cell.features.key else {}
+        forward = self.store.about(cell.features.key).get("cost", {}) if cell.features.key else {}
+        cost = {**forward, "probe_seconds": seconds}
         self._add(_record(cell, bundle, plan, status="ok", rows=rows, outcome=outcome, cost=cost))
 
     def _add(self, record: Record) -> None:
@@ -246,8 +313,12 @@ class Runner:
         notify(self.registry.plugins, f"harness_{event}", self.report, **arguments)
 
 
-def make_readings(features: Iterable[Features], device: str) -> tuple[list[Reading], dict[str, Exception]]:
-    """Each dictionary at each site once, with all its poolings; and the keys of those that cannot be loaded."""
+def make_readings(
+    features: Iterable[Features], device: str, fitted: Mapping[str, Dictionary]
+) -> tuple[list[Reading], dict[str, Exception]]:
+    """Each dictionary at each site once, with all its poolings; and the keys of those that cannot be loaded.
+    `fitted` are the dictionaries of features that have a fitted key.
+    """
     grouped: dict[tuple[str, str], list[Features]] = {}
     for one in features:
         grouped.setdefault((str(one.site), one.representation.label), []).append(one)
@@ -258,7 +329,9 @@ def make_readings(features: Iterable[Features], device: str) -> tuple[list[Readi
         assert first.site and first.located
         poolings = {one.key: one.pooling.make() for one in group if one.key and one.pooling}
         try:
-            encoder = first.located.load(device)
+            encoder: Encoder = (
+                fitted[first.fitted_key].to(device) if first.fitted_key else _load(first.located, device)
+            )
         except Exception as error:  # a loader of any plugin may fail in any way
             broken |= dict.fromkeys(poolings, error)
             continue
@@ -266,6 +339,11 @@ def make_readings(features: Iterable[Features], device: str) -> tuple[list[Readi
             Reading(site=first.site, encoder=encoder, sparse=first.located.sparse, poolings=poolings)
         )
     return readings, broken
+
+
+def _load(located: Located, device: str) -> Encoder:
+    assert located.load is not None
+    return located.load(device)
 
 
 def _pending(bundle: Bundle, done: set[str]) -> tuple[Cell, ...]:
@@ -287,6 +365,18 @@ def _rows(bundle: Bundle, seed: int) -> Rows:
         splits,
         seed=leaderboard.bootstrap_seed(bundle.data.spec.name),
     )
+
+
+def _origin(features: Features, bundle: Bundle) -> dict[str, str]:
+    """What features were made from, for people who look at the cache."""
+    parts = {
+        "task": bundle.data.spec.name,
+        "model": bundle.model.label if bundle.model else None,
+        "site": features.site,
+        "representation": features.representation.label,
+        "pooling": features.pooling.label if features.pooling else None,
+    }
+    return {name: str(part) for name, part in parts.items() if part}
 
 
 def _is_disk(error: Exception) -> bool:
@@ -328,18 +418,26 @@ class _Meter:
             import torch
 
             torch.cuda.reset_peak_memory_stats()
-        self.tokens = self.padded = self.tokens_total = 0
+        self.tokens = self.positions = self.padded = self.tokens_total = 0
+        self.calibration_tokens = self.read_tokens = 0
         self.seconds = 0.0
         self.started = time.perf_counter()
 
     def add(self, pooled: Pooled) -> None:
         self.tokens += pooled.tokens
+        self.positions += pooled.positions
         self.padded += pooled.padded_tokens
         self.seconds += pooled.seconds
 
     @property
+    def forwarded(self) -> int:
+        """Tokens that went through the model, and were not read from kept activations."""
+        return self.tokens - self.read_tokens
+
+    @property
     def tokens_per_s(self) -> float:
-        return self.tokens / self.seconds if self.seconds else 0.0
+        """0, for unknown, of a pass that partly read what was kept."""
+        return self.tokens / self.seconds if self.seconds and not self.read_tokens else 0.0
 
     def progress(self) -> BatchStats:
         return BatchStats(
@@ -352,16 +450,17 @@ class _Meter:
     def stats(self) -> BundleStats:
         return BundleStats(
             bundle=self.name,
-            tokens=self.tokens,
+            tokens=self.forwarded,
+            calibration_tokens=self.calibration_tokens,
             seconds=self.seconds,
             tokens_per_s=self.tokens_per_s,
-            padding_share=1 - self.tokens / self.padded if self.padded else 0.0,
+            padding_share=1 - self.positions / self.padded if self.padded else 0.0,
             peak_memory=peak_memory(self.device),
         )
 
     def cost(self) -> Cost:
         return Cost(
-            tokens=self.tokens,
+            tokens=self.forwarded,
             tokens_per_s=self.tokens_per_s,
             seconds=self.seconds,
             peak_memory=peak_memory(self.device),
@@ -415,12 +514,14 @@ def _record(
         suite=plan.suite.name,
         task=spec.name,
         task_version=spec.version,
+        trained_on=spec.trained_on,
         modality=spec.modality,
         train_language=languages,
         test_language=languages,
         model=model.label if model else None,
         model_hash=hash_json(model.model.identity(features.site)) if model and features.site else None,
         site=str(features.site) if features.site else None,
+        tokens=features.tokens.label if features.tokens else None,
         representation=features.representation.label,
         representation_hash=hash_json(located.identity if located else features.representation.identity),
         dictionary=located.reference if located else None,

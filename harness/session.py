@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.api import Summary, TaskSpec
+from harness.api import Conversation, Summary, TaskSpec
 from harness.errors import MissingError, UsageError, did_you_mean
 from harness.plugins import Fault, find_candidates, load_plugins
 from harness.records import RunFolder
@@ -106,13 +106,22 @@ class Session:
         *,
         output: Path | str | None = None,
         batch_size: int | None = None,
+        keep_activations: bool = False,
         argv: Sequence[str] = (),
         **overrides: Any,
     ) -> Run:
-        """Run a suite into `output` (default `runs/<suite>`), resuming what is there."""
+        """Run a suite into `output` (default `runs/<suite>`), resuming what is there. `keep_activations` leaves the
+        activations at the suite's sites in the cache, and reads those that are there in place of a forward pass.
+        """
         plan = suite if not isinstance(suite, Suite | str | Path) else self.plan(suite, **overrides)
         folder = RunFolder(Path(output) if output else Path("runs") / plan.suite.name)
-        runner = self._runner(folder, batch_size=batch_size, argv=argv, report=self.registry.report)
+        runner = self._runner(
+            folder,
+            batch_size=batch_size,
+            keep_activations=keep_activations,
+            argv=argv,
+            report=self.registry.report,
+        )
         return Run(folder=folder.path, summary=runner.run(plan))
 
     def _runner(self, folder: RunFolder, **options: Any) -> Runner:
@@ -124,24 +133,28 @@ class Session:
 
     def features(
         self,
-        texts: Sequence[str],
+        texts: Sequence[str | Conversation | Sequence[Mapping[str, str]]],
         *,
         model: str | Mapping[str, Any],
         site: str,
         representation: str = "hidden",
+        tokens: str | Mapping[str, Any] = "content",
         pooling: str = "mean",
         batch_size: int | None = None,
     ) -> Matrix:
         """Pooled features of `texts`, one row each, in order: CSR `[texts, features]` for dictionaries, else an
-        array. A text without content tokens is a row of zeros, and a warning.
+        array. A conversation is given as its messages, `[{"role": …, "content": …}, …]`. `tokens` says what
+        is pooled: content, all, prompt, last(k=…); a text of which it leaves nothing is a row of zeros, and
+        a warning.
         """
         from harness.extract import extract
 
         return extract(
-            texts,
+            [text if isinstance(text, str | Conversation) else Conversation.parse(text) for text in texts],
             registry=self.registry,
             model=ModelChoice(**{"ref": model} if isinstance(model, str) else dict(model), sites=(site,)),
             representation=representation,
+            tokens=tokens,
             pooling=pooling,
             device=self.device,
             batch_size=batch_size,

@@ -26,7 +26,9 @@ def make(activation: str, **changed: Any) -> Dictionary:
     parameters: dict[str, Any] = {
         "W_enc": draw(D_IN, WIDTH),
         "b_enc": draw(WIDTH, seed=1),
-        "threshold": draw(WIDTH, seed=2) if activation == "jumprelu" else None,
+        "threshold": draw(WIDTH, seed=2) if activation in {"jumprelu", "batchtopk"} else None,
+        "r_mag": draw(WIDTH, seed=5) / 4 if activation == "gated" else None,
+        "b_mag": draw(WIDTH, seed=6) if activation == "gated" else None,
         "k": 5 if activation == "topk" else None,
     }
     return Dictionary(name="toy", width=WIDTH, activation=activation, **{**parameters, **changed})  # type: ignore[arg-type]
@@ -50,6 +52,7 @@ def top(values: Array, k: int) -> Array:
     return np.maximum(codes, 0)
 
 
+RULES = ["relu", "jumprelu", "topk", "batchtopk", "gated", "identity", "hidden"]
 SUBTRACT = [None, draw(D_IN, seed=4)]
 
 
@@ -82,6 +85,33 @@ def test_a_value_equal_to_its_threshold_does_not_fire() -> None:
     assert dictionary.encode(torch.tensor([[1.0], [1.5], [0.0]])).tolist() == [[0, 1], [1.5, 1.5], [0, 0]]
 
 
+@pytest.mark.parametrize("subtract", SUBTRACT, ids=["raw", "subtract"])
+def test_gated_scales_the_magnitude_of_open_gates(subtract: torch.Tensor | None) -> None:
+    dictionary, x = make("gated", subtract=subtract), draw(TOKENS, D_IN, seed=3)
+    assert dictionary.b_enc is not None and dictionary.r_mag is not None and dictionary.b_mag is not None
+    gate = before(dictionary, x)
+    product = gate - dictionary.b_enc.double().numpy()
+    magnitude = product * np.exp(dictionary.r_mag.double().numpy()) + dictionary.b_mag.double().numpy()
+    assert (abs(gate) > 1e-5).all()
+    wanted = np.where(gate > 0, np.maximum(magnitude, 0), 0)
+    assert (wanted > 0).any() and ((gate > 0) & (magnitude < 0)).any()
+    np.testing.assert_allclose(dictionary.encode(x), wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("threshold", [torch.tensor(0.7), torch.full((WIDTH,), 0.7)], ids=["one", "each"])
+def test_batchtopk_is_relu_above_its_one_threshold(threshold: torch.Tensor) -> None:
+    dictionary = make("batchtopk", threshold=threshold, subtract=draw(D_IN, seed=4))
+    x = draw(TOKENS, D_IN, seed=3)
+    pre = before(dictionary, x)
+    assert (abs(pre - 0.7) > 1e-5).all()
+    np.testing.assert_allclose(dictionary.encode(x), pre * (pre > 0.7), rtol=1e-5, atol=1e-5)
+
+
+def test_identity_with_weights_is_an_affine_map() -> None:
+    dictionary, x = make("identity", subtract=draw(D_IN, seed=4)), draw(TOKENS, D_IN, seed=3)
+    np.testing.assert_allclose(dictionary.encode(x), before(dictionary, x), rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("k", [1, 5, WIDTH])
 def test_topk_keeps_the_k_largest(k: int) -> None:
     dictionary, x = make("topk", k=k), draw(TOKENS, D_IN, seed=3)
@@ -106,13 +136,13 @@ def test_topk_gives_ties_to_the_lowest_feature_in_any_slices(
     np.testing.assert_array_equal(torch.cat([part for _, part in parts], 1), top(x.numpy(), k))
 
 
-@pytest.mark.parametrize("activation", ["relu", "jumprelu", "topk", "identity"])
+@pytest.mark.parametrize("activation", RULES)
 @pytest.mark.parametrize("size", [1, 4, WIDTH, 100])
 def test_slices_are_the_whole(activation: str, size: int) -> None:
     x = draw(TOKENS, D_IN, seed=3)
     dictionary = (
         Dictionary(name="hidden", width=D_IN, activation="identity")
-        if activation == "identity"
+        if activation == "hidden"
         else make(activation)
     )
     parts = list(slices_of(dictionary, x, size))
@@ -120,13 +150,13 @@ def test_slices_are_the_whole(activation: str, size: int) -> None:
     torch.testing.assert_close(torch.cat([part for _, part in parts], 1), dictionary.encode(x))
 
 
-@pytest.mark.parametrize("activation", ["relu", "jumprelu", "topk", "identity"])
+@pytest.mark.parametrize("activation", RULES)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_activations_are_encoded_in_float32(activation: str, dtype: torch.dtype) -> None:
     x = draw(TOKENS, D_IN, seed=3).to(dtype)
     dictionary = (
         Dictionary(name="hidden", width=D_IN, activation="identity")
-        if activation == "identity"
+        if activation == "hidden"
         else make(activation)
     )
     codes = dictionary.encode(x)
@@ -136,7 +166,7 @@ def test_half_precision_activations_are_encoded_in_float32(activation: str, dtyp
 
 def test_encoding_leaves_the_activations_as_they_are() -> None:
     x = draw(TOKENS, D_IN, seed=3)
-    for dictionary in (make("relu"), make("jumprelu", subtract=draw(D_IN)), make("topk")):
+    for dictionary in (make("relu"), make("jumprelu", subtract=draw(D_IN)), make("topk"), make("gated")):
         copy = x.clone()
         dictionary.encode(x)
         assert torch.equal(x, copy)
@@ -159,13 +189,16 @@ def test_no_tokens_give_no_rows() -> None:
         ("relu", {"W_dec": draw(D_IN, WIDTH)}, r"W_dec is \[6, 37\], not \[37, 6\]"),
         ("relu", {"b_dec": draw(WIDTH)}, r"b_dec is \[37\], not \[6\]"),
         ("jumprelu", {"threshold": draw(1)}, r"threshold is \[1\], not \[37\]"),
-        ("jumprelu", {"threshold": None}, "has no threshold for its JumpReLU"),
+        ("jumprelu", {"threshold": None}, "has no threshold for its rule, jumprelu"),
         (
             "relu",
             {"W_enc": torch.full((D_IN, WIDTH), float("nan"))},
             "W_enc holds values that are not finite",
         ),
         ("relu", {"b_enc": torch.full((WIDTH,), float("inf"))}, "b_enc holds values that are not finite"),
+        ("batchtopk", {"threshold": None}, "has no threshold for its rule, batchtopk"),
+        ("gated", {"r_mag": None}, "has no r_mag for its rule, gated"),
+        ("gated", {"b_mag": draw(3)}, r"b_mag is \[3\], not \[37\]"),
         ("topk", {"k": None}, "k=None is not between 1 and 37"),
         ("topk", {"k": 0}, "k=0 is not between 1 and 37"),
         ("topk", {"k": WIDTH + 1}, "k=38 is not between 1 and 37"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from scipy import sparse
 
 import harness
 from harness import UsageError
+from harness.featurize import Reading, pool_reading
 from harness.registry import Registry
 
 Array = np.ndarray[Any, Any]
@@ -62,6 +64,51 @@ def test_a_pooling_sees_each_examples_tokens_and_no_others(
 def test_the_maximum_of_negative_values_is_negative(registry: Registry) -> None:
     values = torch.tensor([[-3.0], [-1.0], [-7.0]])
     assert make(registry, "poolings", "max")(values, torch.tensor([0, 2, 3])).tolist() == [[-1.0], [-7.0]]
+
+
+def top_counts(values: Array, offsets: Array, n: int) -> Array:
+    """How many tokens of each example have a feature among their n largest and above zero; ties to the lowest."""
+    order = np.argsort(-values, axis=1, kind="stable")[:, :n]
+    hot = np.zeros_like(values)
+    np.put_along_axis(hot, order, 1, axis=1)
+    hot *= values > 0
+    return np.array([hot[start:stop].sum(0) for start, stop in itertools.pairwise(offsets)])
+
+
+@given(
+    values=arrays.arrays(
+        np.float32, st.tuples(st.integers(1, 9), st.just(11)), elements=st.integers(-2, 3).map(float)
+    ),
+    n=st.integers(1, 12),
+    size=st.integers(1, 11),
+    as_sparse=st.booleans(),
+)
+@settings(max_examples=80, deadline=None)
+def test_topn_count_counts_tokens_where_a_feature_is_among_the_largest_in_any_slices(
+    registry: Registry, values: Array, n: int, size: int, as_sparse: bool
+) -> None:
+    counts = [len(values) // 2, 0, len(values) - len(values) // 2]
+    encoder = harness.Dictionary(
+        name="toy", width=11, activation="identity", W_enc=torch.eye(11), b_enc=torch.zeros(11)
+    )
+    pooling = make(registry, "poolings", f"topn_count(n={n})")
+    mean = make(registry, "poolings", "mean")
+    reading = Reading(
+        site=harness.Site.parse("resid_post.0"),
+        encoder=encoder,
+        sparse=as_sparse,
+        poolings={"top": pooling, "mean": mean},
+    )
+    with mock.patch("harness.featurize.SLICE_VALUES", size * len(values)):
+        got = pool_reading(reading, torch.from_numpy(values), counts)["top"]
+    dense = got.toarray() if sparse.issparse(got) else got
+    np.testing.assert_array_equal(dense, top_counts(values, np.concatenate([[0], np.cumsum(counts)]), n))
+
+
+def test_topn_count_takes_a_positive_whole_number(registry: Registry) -> None:
+    for wrong in (0, -3, 1.5, "true"):
+        with pytest.raises(UsageError, match=r"pooling 'topn_count' .* cannot be made"):
+            make(registry, "poolings", f"topn_count(n={wrong})")
 
 
 def test_a_count_needs_a_number_and_no_pooling_takes_another_parameter(registry: Registry) -> None:

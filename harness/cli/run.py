@@ -27,10 +27,21 @@ SOME_FAILED = 1
 @machine_options
 @batch_option
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Run folder [runs/<suite>].")
+@click.option(
+    "--keep-activations",
+    is_flag=True,
+    help="Keep activations in the cache, and read those kept there: other dictionaries then need no forward pass.",
+)
 @json_option
 @click.pass_context
 def command(
-    context: click.Context, /, output: Path | None, batch_size: str, as_json: bool, **options: Any
+    context: click.Context,
+    /,
+    output: Path | None,
+    batch_size: str,
+    keep_activations: bool,
+    as_json: bool,
+    **options: Any,
 ) -> int:
     """Run SUITE, a registered name or a YAML file. The same command again resumes; nothing finished is redone."""
     examples = read_batch_size(batch_size)
@@ -40,6 +51,7 @@ def command(
         session.plan(read_suite(session, options)),
         output=output,
         batch_size=examples,
+        keep_activations=keep_activations,
         argv=sys.argv[1:],
     )
     summary = run.summary
@@ -72,6 +84,8 @@ def _print(board: Any) -> None:
     table = Table(*_HEADS, box=None)
     for row in board.astype(object).where(board.notna(), None).to_dict("records"):
         choice = " ".join(row[key] for key in ("site", "pooling", "transform", "classifier") if row[key])
+        if row["tokens"] not in ("", "content"):
+            choice += f" tokens={row['tokens']}"
         outcome = "" if row["won"] is None else f"{row['won']}/{row['tied']}/{row['lost']}"
         rank = row["rank"] or ""
         if row["rank"] and row["last_rank"] != row["rank"]:

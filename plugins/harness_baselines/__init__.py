@@ -1,4 +1,6 @@
-"""What SAE features are compared with: hidden states, a random dictionary, and arms that read only the input."""
+"""What SAE features are compared with: hidden states, linear maps of them, a random dictionary, and arms that read
+only the input.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +17,24 @@ def _random_sae(*, width: int | None = None, k: int = 32, seed: int = 0) -> harn
     from harness_baselines.on_tokens import RandomSae
 
     return RandomSae(width=width, k=k, seed=seed)
+
+
+def _pca(*, n: int | None = None) -> harness.TokenRepresentation:
+    from harness_baselines.on_tokens import Pca
+
+    return Pca(n=n)
+
+
+def _top_neurons(*, k: int | None = None) -> harness.TokenRepresentation:
+    from harness_baselines.on_tokens import TopNeurons
+
+    return TopNeurons(k=k)
+
+
+def _random_projection(*, n: int | None = None, seed: int = 0) -> harness.TokenRepresentation:
+    from harness_baselines.on_tokens import RandomProjection
+
+    return RandomProjection(n=n, seed=seed)
 
 
 def _tfidf(*, ngrams: int = 2) -> harness.InputRepresentation:
@@ -45,6 +65,26 @@ def harness_representations() -> list[harness.RepresentationSpec]:
             name="random_sae",
             summary="a TopK dictionary with random unit directions: what sparsity and width alone give",
             make=_random_sae,
+            needs="tokens",
+        ),
+        harness.RepresentationSpec(
+            name="pca",
+            summary="principal components of the training tokens: the best linear summary of as many numbers",
+            make=_pca,
+            needs="tokens",
+            fitted=True,
+        ),
+        harness.RepresentationSpec(
+            name="top_neurons",
+            summary="the coordinates that vary most over the training tokens",
+            make=_top_neurons,
+            needs="tokens",
+            fitted=True,
+        ),
+        harness.RepresentationSpec(
+            name="random_projection",
+            summary="random directions, linear: what fewer numbers alone keep",
+            make=_random_projection,
             needs="tokens",
         ),
         harness.RepresentationSpec(

@@ -25,6 +25,12 @@ def _count(*, t: float = 0.0) -> harness.Pooling:
     return Count(t)
 
 
+def _topn_count(*, n: int = 20) -> harness.Pooling:
+    from harness_poolings.segments import TopCount
+
+    return TopCount(n)
+
+
 def _none() -> harness.Transform:
     from harness_poolings.transforms import Unchanged
 
@@ -45,6 +51,11 @@ def harness_poolings() -> list[harness.PoolingSpec]:
         harness.PoolingSpec(name="sum", summary="the sum over tokens", make=_pooling("total")),
         harness.PoolingSpec(name="last", summary="the last token's value", make=_pooling("last")),
         harness.PoolingSpec(name="count", summary="in how many tokens the value exceeds t", make=_count),
+        harness.PoolingSpec(
+            name="topn_count",
+            summary="in how many tokens a feature is among the n largest, and above zero",
+            make=_topn_count,
+        ),
     ]
 
 

@@ -42,6 +42,20 @@ class Count:
         return total((values > self.t).to(values.dtype), offsets)
 
 
+class TopCount:
+    """Number of tokens of each example in which a feature is above zero and among the token's `n` largest: the sum
+    of one-hot codes of MOSAIC (Gallifant et al. 2025), less the features that did not fire.
+    """
+
+    def __init__(self, n: int) -> None:
+        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+            raise ValueError(f"n={n} must be a positive whole number")
+        self.top = n
+
+    def __call__(self, values: Tensor, offsets: Tensor) -> Tensor:
+        return total((values > 0).to(values.dtype), offsets)
+
+
 def _empty(values: Tensor, offsets: Tensor) -> Tensor:
     return torch.zeros((len(offsets) - 1, values.shape[1]), dtype=values.dtype, device=values.device)
 
