@@ -91,7 +91,13 @@ def add_to_cache(hub: Path, repo: str, files: Mapping[str, Path]) -> Path:
     return root / "snapshots" / commit
 
 
-def write_tokenizer(folder: Path) -> None:
+CHAT_TEMPLATE = (  # Gemma's turns: <start_of_turn>user … <end_of_turn>, in fewer letters
+    "{{ bos_token }}{% for message in messages %}<{{ message['role'] }}>{{ message['content'] | trim }}</>\n"
+    "{% endfor %}{% if add_generation_prompt %}<model>{% endif %}"
+)
+
+
+def write_tokenizer(folder: Path, *, chat: bool) -> None:
     vocabulary = {"<pad>": 0, "<eos>": 1, "<bos>": 2}
     vocabulary |= {byte: number for number, byte in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()), 3)}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
@@ -99,9 +105,12 @@ def write_tokenizer(folder: Path) -> None:
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<bos> $A", pair="<bos> $A $B", special_tokens=[("<bos>", 2)]
     )
-    transformers.PreTrainedTokenizerFast(
+    fast = transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token="<bos>", eos_token="<eos>", pad_token="<pad>"
-    ).save_pretrained(folder)
+    )
+    if chat:
+        fast.chat_template = CHAT_TEMPLATE
+    fast.save_pretrained(folder)
 
 
 def add_model(hub: Path, work: Path, repo: str, model: Any, deepest: int, *, shards: int = 6) -> None:
@@ -109,7 +118,7 @@ def add_model(hub: Path, work: Path, repo: str, model: Any, deepest: int, *, sha
     folder = work / repo.replace("/", "--")
     size = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
     model.save_pretrained(folder, max_shard_size=size // shards + (shards == 1))
-    write_tokenizer(folder)
+    write_tokenizer(folder, chat=repo.endswith("-it"))
     files = {path.name: path for path in folder.iterdir()}
     assert ("model.safetensors" in files) is (shards == 1)
     if shards > 1:
