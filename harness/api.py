@@ -313,6 +313,8 @@ class Located:
     `identity` is JSON of all that may change a feature; `sparse` says whether pooled rows are worth keeping
     sparse. Either `load(device)` gives the Encoder, or `fit(activations)` makes one, a Dictionary, of a sample
     `[tokens, d_in]` (float32, on the device) of the task's training tokens; what was fitted is kept in the cache.
+    `reference` is the exact name of a dictionary that a shorter reference led to; `flags` is what every result of
+    it must say about it. Both are shown, not hashed.
     """
 
     identity: Mapping[str, Any]
@@ -322,6 +324,8 @@ class Located:
     fit: Callable[[torch.Tensor], Dictionary] | None = None
     sparse: bool
     published_l0: float | None = None
+    reference: str | None = None
+    flags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if (self.load is None) == (self.fit is None):

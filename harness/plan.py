@@ -36,6 +36,8 @@ class OpenModel:
     choice: Choice
     model: Model
     sites: tuple[Site, ...]
+    representations: tuple[Choice, ...] = ()
+    """Those of this model alone, beside the suite's."""
 
     @property
     def label(self) -> str:
@@ -143,14 +145,15 @@ def make_plan(
     arms = _Arms.choose(suite, registry)
     tokens = TokenSet.parse(suite.tokens)
     specs = _choose_tasks(suite, registry, included)
+    needs_model = arms.on_tokens or any(model.representations for model in suite.models)
     if arms.on_tokens and not suite.models:
         raise UsageError(f"suite '{suite.name}' has representations that need a model, but no models")
     left_out: dict[str, str] = {}
-    models = _open_present(suite.models, registry, left_out) if arms.on_tokens else ()
+    models = _open_present(suite.models, registry, left_out) if needs_model else ()
     located: list[_LocatedArm] = []
     for model in models:
         _check_modality(model, specs)
-        for representation in arms.on_tokens:
+        for representation in (*arms.on_tokens, *model.representations):
             for site in model.sites:
                 with _leaving_out(f"{representation.label} at {site} of {model.label}", left_out):
                     located.append(
@@ -314,7 +317,12 @@ def open_model(wanted: ModelChoice, registry: Registry) -> OpenModel:
     sites = [site for text in wanted.sites for site in parse_sites(text, model.n_layers)]
     for site in sites:
         _width(model, site, choice)
-    return OpenModel(choice=choice, model=model, sites=tuple(dict.fromkeys(sites)))
+    return OpenModel(
+        choice=choice,
+        model=model,
+        sites=tuple(dict.fromkeys(sites)),
+        representations=_choose_all(registry, "representations", wanted.representations),
+    )
 
 
 def _width(model: Model, site: Site, choice: Choice) -> int:
@@ -426,7 +434,7 @@ def _bundles(
             for _, representation, site, at in here
             for pooling in arms.poolings
         )
-        if features:  # none where every dictionary was left out
+        if features:  # none where every dictionary was left out, or only other models have representations
             yield Bundle(
                 data=data,
                 model=model,

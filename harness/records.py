@@ -118,6 +118,7 @@ class Record(_Frozen):
     tokens: str | None = "content"
     representation: str
     representation_hash: str | None
+    dictionary: str | None = None
     width: int | None
     pooling: str | None
     transform: str

@@ -562,7 +562,7 @@ def _record(
             "n_test": len(rows.test),
             "n_features": outcome.n_features,
         }
-    flags = ("limited",) if plan.suite.limit is not None else ()
+    flags = (located.flags if located else ()) + (("limited",) if plan.suite.limit is not None else ())
     return Record(
         cell_id=cell.cell_id,
         data=bundle.data.fingerprint,
@@ -581,6 +581,7 @@ def _record(
         tokens=features.tokens.label if features.tokens else None,
         representation=features.representation.label,
         representation_hash=hash_json(located.identity if located else features.representation.identity),
+        dictionary=located.reference if located else None,
         width=located.width if located else None,
         pooling=features.pooling.label if features.pooling else None,
         transform=cell.transform.label,

@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from harness.api import Columns, FileSource, HubSource, TaskSpec
 from harness.errors import MissingError, UsageError
@@ -32,12 +39,23 @@ class TaskChoice(_Strict):
 
 
 class ModelChoice(BaseModel):
-    """A model of a suite and the sites read in it; any other field is a parameter of the model."""
+    """A model of a suite, the sites read in it, and representations that only this model has beside the
+    suite's; any other field is a parameter of the model.
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     ref: str
     sites: tuple[str, ...] = Field(default=DEFAULT_SITES, min_length=1)
+    representations: tuple[Reference, ...] = ()
+
+    @model_serializer(mode="wrap")
+    def _dump(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without representations where there are none, as in the suites of runs from before there could be any."""
+        tree: dict[str, Any] = dump(self)
+        if not self.representations:
+            del tree["representations"]
+        return tree
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -230,13 +248,16 @@ def _sentence(error: ValidationError, where: str, lines: _Lines) -> str:
 
 
 def _normalise(tree: dict[str, Any]) -> None:
-    """Short spellings to long ones: a name for a task or model, one site for a list, a count of seeds."""
+    """Short spellings to long ones: a name for a task or model, one site or representation for a list, a count
+    of seeds.
+    """
     for field, key in (("tasks", "name"), ("models", "ref")):
         if isinstance(tree.get(field), list):
             tree[field] = [{key: item} if isinstance(item, str) else item for item in tree[field]]
     for model in _mappings(tree.get("models")):
-        if isinstance(model.get("sites"), str):
-            model["sites"] = [model["sites"]]
+        for field in ("sites", "representations"):
+            if isinstance(model.get(field), str):
+                model[field] = [model[field]]
     seeds = tree.get("seeds")
     if isinstance(seeds, int) and not isinstance(seeds, bool):
         tree["seeds"] = list(range(seeds))

@@ -117,7 +117,10 @@ def _check_names(suite: Suite, registry: Registry, included: set[str]) -> tuple[
         try_to_make(registry.choose(kind, reference))
 
     tries: list[Callable[[], object]] = [
-        *(lambda reference=each: make("representations", reference) for each in suite.representations),
+        *(
+            lambda reference=each: make("representations", reference)
+            for each in (*suite.representations, *(one for m in suite.models for one in m.representations))
+        ),
         *(lambda reference=each: make("poolings", reference) for each in suite.poolings),
         *(lambda reference=each: make("transforms", reference) for each in suite.transforms),
         *(lambda reference=each: make("classifiers", reference) for each in suite.classifiers),

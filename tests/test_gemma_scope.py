@@ -233,8 +233,8 @@ def test_another_models_width_is_refused_before_anything_is_loaded(
 @pytest.mark.parametrize(
     ("d_model", "site", "name"),
     [
-        (2304, "resid_post.12", "google/gemma-scope-2b-pt-res"),
-        (3584, "resid_post.20", "google/gemma-scope-9b-pt-res"),
+        (2304, "resid_post.13", "google/gemma-scope-2b-pt-res"),
+        (3584, "resid_post.21", "google/gemma-scope-9b-pt-res"),
         (4608, "mlp_out.10", "google/gemma-scope-27b-pt-mlp"),
         (2304, "attn_z.0", "google/gemma-scope-2b-pt-att"),
     ],
@@ -245,6 +245,82 @@ def test_the_published_repository_is_found_by_the_models_shape(
     made = registry.choose("representations", "gemma-scope[width=65k,l0=~60]").make()
     found = made.at(Shape(d_model=d_model), Site.parse(site))
     assert found == {"name": name, "width": "65k", "l0": "~60"}
+
+
+@pytest.mark.parametrize(
+    ("name", "d_model", "site", "options", "folder"),
+    [
+        ("google/gemma-2-2b", 2304, "resid_post.5", "", "2b-pt-res/layer_5/width_16k/average_l0_68"),
+        ("google/gemma-2-2b", 2304, "resid_post.12", "width=16k,l0=~100", "2b-pt-res/layer_12/width_16k/average_l0_82"),
+        ("google/gemma-2-2b", 2304, "resid_post.19", "width=65k", "2b-pt-res/layer_19/width_65k/average_l0_115"),
+        ("google/gemma-2-2b", 2304, "resid_post.12", "width=1m,l0=26", "2b-pt-res/layer_12/width_1m/average_l0_26"),
+        ("google/gemma-2-9b", 3584, "resid_post.20", "width=131k", "9b-pt-res/layer_20/width_131k/average_l0_114"),
+        ("google/gemma-2-27b", 4608, "resid_post.34", "width=131k", "27b-pt-res/layer_34/width_131k/average_l0_72"),
+        ("google/gemma-2-9b-it", 3584, "resid_post.9", "", "9b-it-res/layer_9/width_16k/average_l0_88"),
+        ("google/gemma-2-9b-it@1a2b", 3584, "resid_post.31", "", "9b-it-res/layer_31/width_16k/average_l0_76"),
+        ("hub/models--google--gemma-2-9b-it/snapshots/1a", 3584, "resid_post.20", "width=131k",
+         "9b-it-res/layer_20/width_131k/average_l0_81"),
+        ("google/gemma-2-2b-it", 2304, "resid_post.5", "", "2b-pt-res/layer_5/width_16k/average_l0_68"),
+        ("google/gemma-2-27b-it", 4608, "resid_post.22", "width=131k", "27b-pt-res/layer_22/width_131k/average_l0_82"),
+    ],
+)  # fmt: skip
+def test_where_all_is_known_the_exact_dictionary_is_named_whatever_a_cache_holds(
+    registry: Registry, name: str, d_model: int, site: str, options: str, folder: str
+) -> None:
+    made = registry.choose("representations", f"gemma-scope[{options}]").make()
+    assert made.at(Shape(name=name, d_model=d_model), Site.parse(site)) == f"google/gemma-scope-{folder}"
+
+
+@pytest.mark.parametrize(
+    ("name", "site", "repo"),
+    [
+        ("google/gemma-2-9b-it", "resid_post.10", "google/gemma-scope-9b-pt-res"),
+        ("google/gemma-2-9b-it", "mlp_out.9", "google/gemma-scope-9b-pt-mlp"),
+    ],
+)
+def test_where_a_tuned_model_has_none_of_its_own_it_borrows_and_says_so(
+    registry: Registry, tmp_path: Path, name: str, site: str, repo: str
+) -> None:
+    made = registry.choose("representations", "gemma-scope").make()
+    assert made.at(Shape(name=name, d_model=3584), Site.parse(site))["name"] == repo
+    folder = folder_of(tmp_path / repo, Site.parse(site).layer, 82, "16k")
+    write(folder, arrays())
+    own = find(registry, str(folder), site)
+    borrowed = find(registry, str(folder), site, Shape(name=name))
+    assert (own.flags, borrowed.flags) == ((), ("pt-dictionary",))
+    assert borrowed.identity == {**own.identity, "trained_on": "pt"}
+    assert (
+        borrowed.reference
+        == f"{repo.partition('/')[2]}/layer_{Site.parse(site).layer}/width_16k/average_l0_82"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (
+            "width=131k",
+            "'google/gemma-scope-2b-pt-res' has no width 131k for 'resid_post.5'; it has: 16k, 65k, 1m",
+        ),
+        ("l0=70", "has no dictionary with l0=70; it has: 18, 34, 68, 143, 309"),
+    ],
+)
+def test_what_is_known_not_to_be_published_is_refused_without_asking_a_hub(
+    registry: Registry, options: str, problem: str
+) -> None:
+    with pytest.raises(UsageError, match=problem):
+        find(registry, f"gemma-scope[{options}]", "resid_post.5", Shape(d_model=2304))
+
+
+def test_a_dictionary_that_is_not_in_the_cache_is_named_with_the_command_that_fetches_it(
+    registry: Registry,
+) -> None:
+    with pytest.raises(MissingError) as caught:
+        find(registry, "gemma-scope", "resid_post.12", Shape(d_model=2304))
+    assert str(caught.value).endswith(
+        "which lacks layer_12/width_16k/average_l0_82/params.npz: when online, run "
+        "`hf download google/gemma-scope-2b-pt-res layer_12/width_16k/average_l0_82/params.npz`"
+    )
 
 
 @pytest.mark.parametrize(
@@ -328,6 +404,7 @@ def test_a_damaged_array_is_refused(registry: Registry, tmp_path: Path, name: st
         ({"threshold": np.ones(3, np.float32)}, r"threshold is \[3\], not \[16\]"),
         ({"b_enc": np.full(WIDTH, np.nan, np.float32)}, "b_enc holds values that are not finite"),
         ({"b_enc": np.array(["a"] * WIDTH)}, "cannot be read"),
+        ({"threshold": np.ones(WIDTH, np.int64)}, "cannot be read: threshold holds int64, not floats"),
         ({"W_enc": np.float32(1)}, "W_enc has 0 dimensions, not 2"),
     ],
 )

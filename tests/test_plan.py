@@ -81,3 +81,57 @@ def test_a_plan_says_what_the_cache_holds(plan, toy_suite, toy_task, harness_com
     after = plan().rows[0]["total"]
     assert before["cached"] == 0 and before["tokens"] > 0
     assert after["cached"] == after["features"] == 1 and after["tokens"] == 0
+
+
+def test_a_model_may_have_representations_of_its_own(harness_command, write, toy_task):
+    suite = write(
+        "own.yaml",
+        "name: own\ntasks: [toy_task]\nrepresentations: [hidden]\npoolings: [max]\nmodels:\n"
+        "  - {ref: minigemma-s, sites: resid_post.1, representations: minigemma-scope}\n"
+        "  - {ref: minigemma-m, sites: resid_post.1, representations: [random_sae, 'random_sae[k=16]']}\n",
+    )
+    told = harness_command("plan", suite, "--include", toy_task, "--json", "-d", "cpu")
+    assert told.code == 0, told.err
+    small, large = told.rows[0]["bundles"]
+    assert (small["features"], large["features"]) == (2, 3)
+    [line] = told.rows[0]["dictionaries"]
+    assert line["dictionary"] == "minigemma-s-scope/layer_1/width_512/average_l0_10"
+    assert (line["model"], line["site"], line["representation"]) == (
+        "minigemma-s",
+        "resid_post.1",
+        "minigemma-scope",
+    )
+
+
+def test_models_with_representations_of_their_own_need_none_of_the_suites(harness_command, write, toy_task):
+    suite = write(
+        "own.yaml",
+        "name: own\ntasks: [toy_task]\nrepresentations: [majority]\npoolings: [max]\nmodels:\n"
+        "  - {ref: minigemma-s, sites: resid_post.1, representations: [hidden]}\n"
+        "  - {ref: minigemma-m, sites: resid_post.1}\n",
+    )
+    told = harness_command("plan", suite, "--include", toy_task, "--json", "-d", "cpu")
+    assert told.code == 0, told.err
+    assert [bundle["bundle"] for bundle in told.rows[0]["bundles"]] == ["toy_task", "toy_task × minigemma-s"]
+
+
+@pytest.mark.parametrize(
+    ("own", "sentence"),
+    [
+        ("[hidden]", "are the same; leave one out"),
+        ("[tfidf]", "reads no activations, so it has no place at 'resid_post.1'"),
+        ("[absent]", "there is no representation 'absent'"),
+        ("3", "line 5: models.0.representations: input should be a valid tuple"),
+    ],
+)
+def test_a_models_own_representation_that_cannot_be_is_refused(
+    harness_command, write, toy_task, own, sentence
+):
+    suite = write(
+        "own.yaml",
+        "name: own\ntasks: [toy_task]\nrepresentations: [hidden]\nmodels:\n"
+        f"  - {{ref: minigemma-s, sites: resid_post.1, representations: {own}}}\n",
+    )
+    told = harness_command("plan", suite, "--include", toy_task, "-d", "cpu")
+    assert (told.code, len(told.said)) == (2, 1)
+    assert sentence in told.err

@@ -88,6 +88,16 @@ def test_the_built_in_suites_are_sound(name):
             assert registry.choose(kind, reference)
 
 
+def test_a_models_own_representations_are_a_list_and_are_dumped_only_where_there_are_any(write):
+    text = "name: toy\ntasks: [a]\nrepresentations: [hidden]\nmodels: [{ref: m, representations: pca, dtype: x}, n]\n"
+    read = read_suite(write("own.yaml", text))
+    assert [model.representations for model in read.models] == [("pca",), ()]
+    assert read.model_dump(mode="json")["models"] == [
+        {"ref": "m", "sites": ["resid_post.50%"], "representations": ["pca"], "dtype": "x"},
+        {"ref": "n", "sites": ["resid_post.50%"]},
+    ]
+
+
 # ── overrides ────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -533,7 +533,9 @@ def test_a_shard_that_only_the_hub_has_is_known_by_the_hubs_hash(
 
 @pytest.mark.parametrize("ref", ["org/absent", "org/llama@other"])
 def test_a_model_absent_from_the_hub_cache_says_how_to_fetch_it(hub: Path, ref: str) -> None:
-    with pytest.raises(MissingError, match=r"run `hf download org/.* config\.json"):
+    with pytest.raises(
+        MissingError, match=r"has no file config\.json .*run `hf download org/.* --include '\*\.json'"
+    ):
         open_model(ref)
 
 
@@ -544,6 +546,17 @@ def test_a_shard_absent_from_the_hub_cache_says_how_to_fetch_it(hub: Path) -> No
             MissingError, match=rf"run `hf download org/llama model-.*safetensors --revision {COMMIT}"
         ):
             ask(site("resid_post.3"))
+
+
+def test_all_shards_that_a_site_needs_are_asked_for_at_once(hub: Path) -> None:
+    index = json.loads((hub / "model.safetensors.index.json").read_text())["weight_map"]
+    absent = sorted({shard for shard in index.values() if not (hub / shard).exists()})
+    assert len(absent) > 1
+    with pytest.raises(MissingError) as caught:
+        open_model("org/llama").identity(site("resid_post.3"))
+    needed = [shard for shard in absent if shard in str(caught.value)]
+    assert len(needed) > 1
+    assert f"run `hf download org/llama {' '.join(needed)} --revision {COMMIT}`" in str(caught.value)
 
 
 @pytest.mark.parametrize(

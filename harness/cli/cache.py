@@ -16,7 +16,7 @@ from harness.cli.options import json_option
 from harness.errors import GateError, UsageError
 
 if TYPE_CHECKING:
-    from harness.store import Entry
+    from harness.cache import Entry
 
 SIZES = {
     "B": 1,
@@ -45,7 +45,8 @@ def command() -> None:
 @json_option
 def info(cache_dir: Path | None, as_json: bool) -> None:
     """Say what is in the cache: how much, how old, and of what."""
-    from harness.store import default_cache_dir, list_entries
+    from harness.cache import list_entries
+    from harness.store import default_cache_dir
 
     root = cache_dir or default_cache_dir()
     entries = list_entries(root)
@@ -78,7 +79,8 @@ def info(cache_dir: Path | None, as_json: bool) -> None:
 @json_option
 def verify(cache_dir: Path | None, remove: bool, as_json: bool) -> None:
     """Read every file and compare its checksum. Exit code 4 when one is damaged; without --remove, nothing changes."""
-    from harness.store import default_cache_dir, find_damage, list_entries
+    from harness.cache import find_damage, list_entries
+    from harness.store import default_cache_dir
 
     root = cache_dir or default_cache_dir()
     files = sum(len(entry.files) for entry in list_entries(root))
@@ -113,13 +115,14 @@ def prune(
     as_json: bool,
 ) -> None:
     """Take features out of the cache. While a run uses it, what was used within the last hour stays."""
-    from harness import store
+    from harness import cache
+    from harness.store import default_cache_dir
 
     if not (older_than or max_size or incomplete or everything):
         raise UsageError("say what to prune: --older-than AGE, --max-size SIZE, --incomplete or --all")
-    root = cache_dir or store.default_cache_dir()
-    store.list_entries(root)  # before anything is made there
-    pruned = store.prune(
+    root = cache_dir or default_cache_dir()
+    cache.list_entries(root)  # before anything is made there
+    pruned = cache.prune(
         root,
         older_than=read_amount(older_than, AGES, "--older-than", "30d or 12h") if older_than else None,
         max_bytes=int(read_amount(max_size, SIZES, "--max-size", "20GB or 500MB")) if max_size else None,

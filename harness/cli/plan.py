@@ -44,12 +44,15 @@ def command(context: click.Context, /, as_json: bool, **options: Any) -> int:
     rows = [_row(session, bundle) for bundle in plan.bundles]
     total = {key: sum(row[key] for row in rows) for key in rows[0] if key not in {"bundle", "memory"}}
     total["memory"] = max(row["memory"] for row in rows)
+    dictionaries = _dictionaries(plan)
     leaks = leaks_between(plan.tasks)
     if as_json:
         facts = {"suite": plan.suite.name, "bundles": rows, "total": total, "left_out": dict(plan.left_out)}
-        click.echo(json.dumps({**facts, "leaks": [dataclasses.asdict(leak) for leak in leaks]}))
+        shared = [dataclasses.asdict(leak) for leak in leaks]
+        click.echo(json.dumps({**facts, "dictionaries": dictionaries, "leaks": shared}))
     else:
         _print(rows, total)
+        _print_dictionaries(dictionaries)
         _print_leaks(leaks)
     return MissingError.exit_code if plan.left_out else 0
 
@@ -77,6 +80,35 @@ def _row(session: Any, bundle: Any) -> dict[str, Any]:
         "memory": guess.memory,
         "seconds": round(guess.seconds, 1),
     }
+
+
+def _dictionaries(plan: Any) -> list[dict[str, Any]]:
+    """Every exact dictionary once: what a short reference such as `l0=~100` led to at each site."""
+    found = {
+        (bundle.model.label, str(features.site), features.representation.label): features.located
+        for bundle in plan.bundles
+        for features in bundle.features
+        if bundle.model and features.located and features.located.reference
+    }
+    return [
+        {
+            "model": model,
+            "site": site,
+            "representation": representation,
+            "dictionary": located.reference,
+            "width": located.width,
+            "flags": list(located.flags),
+        }
+        for (model, site, representation), located in found.items()
+    ]
+
+
+def _print_dictionaries(dictionaries: list[dict[str, Any]]) -> None:
+    for line in dictionaries:
+        flags = "".join(f"  ({flag})" for flag in line["flags"])
+        click.echo(
+            f"{line['model']}  {line['site']}  {line['representation']}  →  {line['dictionary']}{flags}"
+        )
 
 
 def _print(rows: list[dict[str, Any]], total: dict[str, Any]) -> None:

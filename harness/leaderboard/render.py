@@ -89,6 +89,7 @@ def to_markdown(board: Board) -> str:
         "## Task by task",
         _how_to_read_tasks(board),
         *_task_tables(board),
+        *_dictionaries(board),
         "## Removed examples",
         _removed_examples(board),
     ]
@@ -124,6 +125,11 @@ def _line(row: Row) -> dict[str, Any]:
         "seed_sd": row.seed_sd,
         "accuracy": _mean_metric(row, "accuracy"),
         "auroc": _mean_metric(row, "auroc"),
+        "dictionary": " ".join(
+            sorted(
+                {cell.record.dictionary for cell in row.cells if cell.record.dictionary}, key=in_natural_order
+            )
+        ),
         "fidelity": _join(cell.record.fidelity.verdict for cell in row.cells),
         "seconds": row.seconds,
         "peak_memory": row.peak_memory,
@@ -293,6 +299,22 @@ def _removed_examples(board: Board) -> str:
         "The most over the task's cells; cut inputs depend on the model. Tasks without any are left out.\n\n"
         + _table(["task", "duplicates", "leaks", "conflicts", "empty", "cut inputs"], lines)
     )
+
+
+def _dictionaries(board: Board) -> list[str]:
+    """A table of the exact dictionaries behind short references, of the sites that rows go by; [] without any."""
+    lines = sorted(
+        {
+            (row.model or NONE, row.representation, cell.record.site or NONE, cell.record.dictionary)
+            for row in board.rows
+            for cell in row.cells
+            if cell.record.dictionary
+        },
+        key=lambda line: [in_natural_order(part) for part in line],
+    )
+    if not lines:
+        return []
+    return ["## Dictionaries", _table(["model", "representation", "site", "dictionary"], lines)]
 
 
 def _find(row: Row, task: TaskSummary) -> TaskResult | None:

@@ -21,6 +21,20 @@ def _folder(
     return Folder(ref, width=width, l0=l0, any_site=any_site)
 
 
+def _gemma_scope_2(*, width: str | int = "16k", l0: str = "medium") -> harness.TokenRepresentation:
+    from harness_saes.gemma_scope_2 import Catalogue
+
+    return Catalogue(width=width, l0=l0)
+
+
+def _folder_2(
+    ref: str, *, width: str | int | None = None, l0: str | None = None, any_site: bool = False
+) -> harness.TokenRepresentation:
+    from harness_saes.gemma_scope_2 import Folder
+
+    return Folder(ref, width=width, l0=l0, any_site=any_site)
+
+
 @harness.hookimpl
 def harness_representations() -> list[harness.RepresentationSpec]:
     return [
@@ -29,14 +43,28 @@ def harness_representations() -> list[harness.RepresentationSpec]:
             summary="Gemma Scope 1, the published dictionaries of Gemma 2; l0=~100 takes the nearest",
             make=_gemma_scope,
             needs="tokens",
-        )
+        ),
+        harness.RepresentationSpec(
+            name="gemma-scope-2",
+            summary="Gemma Scope 2, the published dictionaries of Gemma 3; l0 is small, medium or big",
+            make=_gemma_scope_2,
+            needs="tokens",
+        ),
     ]
 
 
 @harness.hookimpl
 def harness_resolve_representation(ref: str) -> harness.RepresentationSpec | None:
     from harness_saes.gemma_scope import is_gemma_scope
+    from harness_saes.gemma_scope_2 import is_gemma_scope_2
 
+    if is_gemma_scope_2(ref):
+        return harness.RepresentationSpec(
+            name=ref,
+            summary="a dictionary in the Gemma Scope 2 layout",
+            make=partial(_folder_2, ref),
+            needs="tokens",
+        )
     if not is_gemma_scope(ref):
         return None
     return harness.RepresentationSpec(

@@ -2,6 +2,9 @@
 
 The arithmetic (Lieberum et al. 2024): `f = relu(pre) · (pre > threshold)`, `pre = x @ W_enc + b_enc`, on raw
 activations; b_dec is not subtracted. Everything is stored, and used, without normalisation.
+
+An instruction-tuned model is given dictionaries trained on it where they were published (9B, residual stream,
+layers 9, 20 and 31), else those of its pretrained sibling; results then carry the flag `pt-dictionary`.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import numpy as np
 import torch
 
 import harness
+from harness_saes.published import GEMMA_2, RESIDUAL_L0, is_instruction_tuned
 from harness_saes.repository import HubRepository, LocalRepository, Repository, is_hub_reference
 
 CANONICAL_L0 = 100
@@ -37,8 +41,10 @@ _UNREADABLE = (
 )
 """What numpy, zipfile and zlib raise on files that are damaged, or something else."""
 
-_SIZES = {2304: "2b", 3584: "9b", 4608: "27b"}
-"""Width of a Gemma 2 model's residual stream → its name."""
+_FILES = "layer_*/width_*/average_l0_*/params.npz"
+
+PT_DICTIONARY = "pt-dictionary"
+"""Flag of an instruction-tuned model read by a dictionary of its pretrained sibling."""
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -64,7 +70,7 @@ def is_gemma_scope(ref: str) -> bool:
     """Whether `ref` is a `params.npz`, a folder with one in it or below it as laid out, or may be one on the hub."""
     path = folder_of(ref)
     if path.is_dir():
-        return (path / "params.npz").is_file() or any(path.glob("layer_*/width_*/average_l0_*/params.npz"))
+        return (path / "params.npz").is_file() or any(path.glob(_FILES))
     return is_hub_reference(ref) and ("gemma-scope" in ref or Entry.parse(ref) is not None)
 
 
@@ -75,24 +81,34 @@ def folder_of(ref: str) -> Path:
 
 
 class Catalogue:
-    """The published repositories: the one for the model's size and the site's kind is looked up there."""
+    """The published repositories: one for the model's size and training, and the site's kind. At layers whose
+    dictionaries are all known the exact folder is named here, else the repository's files decide.
+    """
 
     def __init__(self, *, width: str | int, l0: str | int | None) -> None:
-        self.width, self.l0 = width, l0
+        self.width, self.l0 = str(width), l0
 
-    def at(self, model: harness.Model, site: harness.Site) -> dict[str, Any]:
-        size = _SIZES.get(model.width(harness.Site(kind="resid_post", layer=0)))
+    def at(self, model: harness.Model, site: harness.Site) -> str | dict[str, Any]:
+        size = GEMMA_2.get(model.width(harness.Site(kind="resid_post", layer=0)))
         if model.architecture != "gemma2" or size is None:
             raise harness.UsageError(
                 f"gemma-scope has no dictionaries for model '{model.name}', which is no Gemma 2 of "
-                f"{', '.join(_SIZES.values())}"
+                f"{', '.join(GEMMA_2.values())}"
             )
         if site.kind not in _KINDS:
             raise harness.UsageError(
                 f"gemma-scope has no dictionaries at '{site}'; its sites: {', '.join(_KINDS)}"
             )
-        name = f"google/gemma-scope-{size}-pt-{_KINDS[site.kind]}"
-        return {"name": name, "width": self.width, "l0": self.l0}
+        known = RESIDUAL_L0 if site.kind == "resid_post" else {}
+        own = f"{size}-it"
+        has_own = is_instruction_tuned(model.name) and site.layer in known.get(own, {})
+        trained_on = own if has_own else f"{size}-pt"
+        name = f"google/gemma-scope-{trained_on}-{_KINDS[site.kind]}"
+        widths = known.get(trained_on, {}).get(site.layer)
+        if widths is None:
+            return {"name": name, "width": self.width, "l0": self.l0}
+        entries = [Entry(layer=site.layer, width=width, l0=l0) for width in widths for l0 in widths[width]]
+        return f"{name}/{_choose(name, entries, site, width=self.width, l0=self.l0).folder}"
 
 
 class Folder:
@@ -119,7 +135,7 @@ class Folder:
         elif not self.repository.has("params.npz"):
             entry = self._choose(self._entries(site), site)
             inside = entry.folder
-        return self._located(f"{inside}/params.npz".lstrip("/"), entry, model.width(site))
+        return self._located(f"{inside}/params.npz".lstrip("/"), entry, model, site)
 
     def _check_site(self, entry: Entry | None, site: harness.Site) -> None:
         """Names of folders and of published repositories say what a dictionary was trained on."""
@@ -140,7 +156,7 @@ class Folder:
 
     def _entries(self, site: harness.Site) -> list[Entry]:
         """The repository's dictionaries of the site's layer."""
-        entries = [entry for path in self.repository.files() if (entry := Entry.parse(path))]
+        entries = [entry for path in self.repository.files(_FILES) if (entry := Entry.parse(path))]
         here = [entry for entry in entries if entry.layer == site.layer]
         if not here:
             layers = ", ".join(map(str, sorted({entry.layer for entry in entries}))) or "none"
@@ -148,28 +164,56 @@ class Folder:
         return here
 
     def _choose(self, here: Sequence[Entry], site: harness.Site) -> Entry:
-        """The one of the width and L0 asked for."""
-        widths = sorted({entry.width for entry in here}, key=width_of)
-        width = self.width or widths[0]
-        if width not in widths:
-            raise harness.UsageError(
-                f"'{self.ref}' has no width {width} for '{site}'; it has: {', '.join(widths)}"
-            )
-        return _nearest(self.ref, [entry for entry in here if entry.width == width], self.l0)
+        return _choose(self.ref, here, site, width=self.width, l0=self.l0)
 
-    def _located(self, name: str, entry: Entry | None, d_model: int) -> harness.Located:
+    def _located(
+        self, name: str, entry: Entry | None, model: harness.Model, site: harness.Site
+    ) -> harness.Located:
         repository, ref = self.repository, self.ref
         path = repository.local(name)
         # A dictionary not yet downloaded is known by its folder's name and its hash on the hub.
-        d_in, width = read_shape(path) if path else (d_model, width_of(entry.width if entry else "0"))
+        d_in, width = (
+            read_shape(path) if path else (model.width(site), width_of(entry.width if entry else "0"))
+        )
+        on_pretrained = re.search(r"gemma-scope-\w+-pt-", self.place) is not None
+        borrowed = on_pretrained and is_instruction_tuned(model.name)
         return harness.Located(
-            identity={"kind": "gemma_scope", "sha256": repository.sha256(name)},
+            identity={
+                "kind": "gemma_scope",
+                "sha256": repository.sha256(name),
+                **({"trained_on": "pt"} if borrowed else {}),
+            },
             d_in=d_in,
             width=width,
             load=lambda device: load(repository.fetch(name), name=ref, device=device),
             sparse=True,
             published_l0=entry.l0 if entry else None,
+            reference=full_reference(repository, name, depth=4 if entry else 1),
+            flags=(PT_DICTIONARY,) if borrowed else (),
         )
+
+
+def full_reference(repository: Repository, name: str, *, depth: int) -> str:
+    """The exact dictionary: repository, revision if one was given, and folder; of a local folder the last `depth`
+    parts, since where it lies is nobody else's matter.
+    """
+    inside = name.rpartition("/")[0]
+    if isinstance(repository, HubRepository):
+        revision = f"@{repository.revision}" if repository.revision else ""
+        return f"{repository.repo}{revision}/{inside}".rstrip("/")
+    assert isinstance(repository, LocalRepository)
+    return "/".join((repository.root.resolve() / inside).parts[-depth:])
+
+
+def _choose(
+    ref: str, here: Sequence[Entry], site: harness.Site, *, width: str | None, l0: str | int | None
+) -> Entry:
+    """The one of the width and L0 asked for; the narrowest and the nearest to 100 where nothing was."""
+    widths = sorted({entry.width for entry in here}, key=width_of)
+    width = width or widths[0]
+    if width not in widths:
+        raise harness.UsageError(f"'{ref}' has no width {width} for '{site}'; it has: {', '.join(widths)}")
+    return _nearest(ref, [entry for entry in here if entry.width == width], l0)
 
 
 def _nearest(ref: str, entries: Sequence[Entry], wanted: str | int | None) -> Entry:
@@ -218,10 +262,7 @@ def load(path: Path, *, name: str, device: str) -> harness.Dictionary:
     """The encoder of `params.npz`; its decoder is left on disk. Arrays of any float type become float32."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            parts = {
-                key: torch.from_numpy(arrays[key].astype(np.float32))
-                for key in ("W_enc", "b_enc", "threshold")
-            }
+            parts = {key: _floats(key, arrays[key]) for key in ("W_enc", "b_enc", "threshold")}
     except _UNREADABLE as error:
         raise harness.MissingError(f"dictionary '{name}' cannot be read: {error}") from error
     return harness.Dictionary(
@@ -232,3 +273,10 @@ def load(path: Path, *, name: str, device: str) -> harness.Dictionary:
         b_enc=parts["b_enc"].to(device),
         threshold=parts["threshold"].to(device),
     )
+
+
+def _floats(name: str, array: np.ndarray[Any, Any]) -> torch.Tensor:
+    """As float32; ValueError for whole numbers, which no published dictionary holds."""
+    if array.dtype.kind != "f":
+        raise ValueError(f"{name} holds {array.dtype}, not floats")
+    return torch.from_numpy(array.astype(np.float32))

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 import harness
@@ -30,14 +30,17 @@ class Repository(Protocol):
     def has(self, name: str) -> bool:
         """Whether a file of the folder can be read without asking anybody."""
 
-    def files(self) -> list[str]:
-        """Names of all files."""
+    def files(self, pattern: str) -> list[str]:
+        """Names of the files that match, such as `layer_*/params.npz`."""
 
     def local(self, name: str) -> Path | None:
         """A file's path, if it is on this machine."""
 
     def sha256(self, name: str) -> str:
         """A file's SHA-256."""
+
+    def find(self, name: str) -> Path | None:
+        """A small file's path, downloaded if need be; None where there is none, or offline not here."""
 
     def fetch(self, name: str) -> Path:
         """A file's path, downloaded if need be."""
@@ -53,11 +56,15 @@ class LocalRepository:
     def has(self, name: str) -> bool:
         return (self.root / name).is_file()
 
-    def files(self) -> list[str]:
-        return [str(path.relative_to(self.root)) for path in self.root.glob("layer_*/width_*/*/params.npz")]
+    def files(self, pattern: str) -> list[str]:
+        return [str(path.relative_to(self.root)) for path in self.root.glob(pattern)]
 
     def local(self, name: str) -> Path | None:
         return self.fetch(name)
+
+    def find(self, name: str) -> Path | None:
+        path = self.root / name
+        return path if path.is_file() else None
 
     def sha256(self, name: str) -> str:
         return harness.hash_file(self.fetch(name))
@@ -87,25 +94,39 @@ class HubRepository:
     def has(self, name: str) -> bool:
         return self.local(f"{self.folder}/{name}".lstrip("/")) is not None
 
-    def files(self) -> list[str]:
+    def files(self, pattern: str) -> list[str]:
         from huggingface_hub import HfApi, snapshot_download
 
         if not _offline():
             try:
-                return list(HfApi().list_repo_files(self.repo, revision=self.revision))
+                names = HfApi().list_repo_files(self.repo, revision=self.revision)
             except Exception as error:  # the hub client raises errors of many libraries
-                raise self._missing(error) from error
+                raise self._missing(error, pattern) from error
+            return [name for name in names if PurePosixPath(name).match(pattern)]
         try:
             root = Path(snapshot_download(self.repo, revision=self.revision, local_files_only=True))
         except Exception as error:
-            raise self._missing(error) from error
-        return [str(path.relative_to(root)) for path in root.rglob("params.npz")]
+            raise self._missing(error, pattern) from error
+        return [str(path.relative_to(root)) for path in root.glob(pattern)]
 
     def local(self, name: str) -> Path | None:
         from huggingface_hub import try_to_load_from_cache
 
         found = try_to_load_from_cache(self.repo, name, revision=self.revision)
         return Path(found) if isinstance(found, str) else None
+
+    def find(self, name: str) -> Path | None:
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import EntryNotFoundError
+
+        if _offline():
+            return self.local(name)
+        try:
+            return Path(hf_hub_download(self.repo, name, revision=self.revision))
+        except EntryNotFoundError:
+            return None
+        except Exception as error:
+            raise self._missing(error, name) from error
 
     def sha256(self, name: str) -> str:
         path = self.local(name)
@@ -119,7 +140,7 @@ class HubRepository:
         try:
             etag: Any = get_hf_file_metadata(hf_hub_url(self.repo, name, revision=self.revision)).etag
         except Exception as error:
-            raise self._missing(error) from error
+            raise self._missing(error, name) from error
         # Large files have their SHA-256 as etag; should this one not, it must be read to be known.
         return etag if re.fullmatch(r"[0-9a-f]{64}", etag or "") else harness.hash_file(self.fetch(name))
 
@@ -129,12 +150,18 @@ class HubRepository:
         try:
             return Path(hf_hub_download(self.repo, name, revision=self.revision))
         except Exception as error:
-            raise self._missing(error) from error
+            raise self._missing(error, name) from error
 
-    def _missing(self, error: Exception) -> harness.MissingError:
-        where = "the local hub cache (offline)" if _offline() else "the hub"
+    def _missing(self, error: Exception, wanted: str) -> harness.MissingError:
+        """What could not be had, and the command that fetches just that."""
+        repo = f"dictionary repository '{self.repo}'"
+        if not _offline():
+            return harness.MissingError(f"{repo} cannot be had from the hub: {type(error).__name__}")
+        what = f"--include '{wanted}'" if "*" in wanted else wanted
+        revision = f" --revision {self.revision}" if self.revision else ""
         return harness.MissingError(
-            f"dictionary repository '{self.repo}' cannot be had from {where}: {type(error).__name__}"
+            f"{repo} cannot be had from the local hub cache (offline), which lacks {wanted}: when online, run "
+            f"`hf download {self.repo} {what}{revision}`"
         )
 
 

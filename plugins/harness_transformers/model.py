@@ -66,7 +66,7 @@ class TransformersModel:
         names = ["config.json", *self._tokenizer_files, *shards]
         return {
             "kind": "transformers",
-            "files": {name: self._files.hash(name) for name in names},
+            "files": self._files.hashes(names),
             "dtype": self._dtype,
             "attention": self._attention,
             "max_length": self._max_length,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -22,6 +23,9 @@ class Files(Protocol):
 
     def hash(self, file: str) -> str:
         """Hex SHA-256 of `file`, if possible without fetching or reading it."""
+
+    def hashes(self, files: Sequence[str]) -> dict[str, str]:
+        """`hash` of each; MissingError that names all that are absent, where that is known at once."""
 
 
 def open_files(ref: str) -> Files:
@@ -56,6 +60,9 @@ class Folder:
     def hash(self, file: str) -> str:
         return hash_file(self.get(file))
 
+    def hashes(self, files: Sequence[str]) -> dict[str, str]:
+        return {file: self.hash(file) for file in files}
+
 
 class Hub:
     """The files of a hub repository, all at one commit; from the local hub cache where they are there."""
@@ -81,22 +88,43 @@ class Hub:
     def get(self, file: str) -> Path:
         path = self.find(file)
         if path is None:
-            raise MissingError(
-                f"model '{self.name}' has no file {file} in the local hub cache, nor could the hub give one"
-                f"{_note(file)}: when online, run `hf download {self.repo} {file} --revision {self.revision}`"
-            )
+            raise self._missing([file])
         return path
 
     def hash(self, file: str) -> str:
         published = self._published_hash(file)
         return published if published is not None else _hash_blob(self.get(file))
 
+    def hashes(self, files: Sequence[str]) -> dict[str, str]:
+        from huggingface_hub import constants
+
+        known = {file: self._published_hash(file) for file in files}
+        absent = [file for file, published in known.items() if published is None and not self._has(file)]
+        if absent and constants.HF_HUB_OFFLINE:  # else they can be fetched
+            raise self._missing(absent)
+        return {file: published or _hash_blob(self.get(file)) for file, published in known.items()}
+
+    def _has(self, file: str) -> bool:
+        from huggingface_hub import try_to_load_from_cache
+
+        return isinstance(try_to_load_from_cache(self.repo, file, revision=self.revision), str)
+
+    def _missing(self, files: Sequence[str]) -> MissingError:
+        """One command that fetches all: of small files every one, since the next would be asked for next."""
+        wanted = "--include '*.json'" if files[0].endswith(".json") else " ".join(files)
+        named = f"file {files[0]}" if len(files) == 1 else f"files {', '.join(files)}"
+        return MissingError(
+            f"model '{self.name}' has no {named} in the local hub cache, nor could the hub give "
+            f"{'one' if len(files) == 1 else 'them'}{_note(files[0])}: when online, run "
+            f"`hf download {self.repo} {wanted} --revision {self.revision}`"
+        )
+
     def _published_hash(self, file: str) -> str | None:
         """What the hub says about a file that is not in the cache; None if that is not a SHA-256."""
-        from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+        from huggingface_hub import get_hf_file_metadata, hf_hub_url
         from huggingface_hub.errors import EntryNotFoundError, OfflineModeIsEnabled
 
-        if isinstance(try_to_load_from_cache(self.repo, file, revision=self.revision), str):
+        if self._has(file):
             return None
         try:
             etag = get_hf_file_metadata(hf_hub_url(self.repo, file, revision=self.revision)).etag

@@ -1,0 +1,332 @@
+"""Gemma Scope 2: `{part}/layer_{L}_width_{W}_l0_{small|medium|big}/params.safetensors` beside a config.json → Located.
+
+The same JumpReLU on raw activations as Gemma Scope 1, with lower-case names. What a dictionary reads stands in
+config.json as `hf_hook_point_in`, else in the name of its folder: the part `attn_out` reads the input of the output
+projection, our `attn_z`. Files are taken one by one: gigabytes of examples lie beside them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import harness
+from harness_saes.gemma_scope import PT_DICTIONARY, full_reference, width_of
+from harness_saes.published import EVERY_LAYER, FOUR_LAYERS, GEMMA_3, MANY_WIDTHS, is_instruction_tuned
+from harness_saes.repository import HubRepository, LocalRepository, Repository, is_hub_reference
+
+PARAMS = "params.safetensors"
+
+_PARTS = {"resid_post": "resid_post", "attn_z": "attn_out", "mlp_out": "mlp_out"}
+"""Site → the part of a repository whose dictionaries read it."""
+
+_HOOKS = {
+    "output": "resid_post",
+    "self_attn.o_proj.input": "attn_z",
+    "post_feedforward_layernorm.output": "mlp_out",
+}
+"""What follows the block in `hf_hook_point_in` → site. Vision-language models only have a longer root."""
+
+_PUBLISHED = re.compile(r"gemma-scope-2-(270m|1b|4b|12b|27b)-(pt|it)(?=$|[@/])")
+_FLOATS = ("F64", "F32", "F16", "BF16")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One dictionary of a repository."""
+
+    part: str
+    layer: int
+    width: str
+    l0: str
+    rest: str = ""
+
+    @property
+    def folder(self) -> str:
+        return f"{self.part}/layer_{self.layer}_width_{self.width}_l0_{self.l0}{self.rest}".lstrip("/")
+
+    @classmethod
+    def parse(cls, path: str) -> Entry | None:
+        """The entry that a path ends in, if it ends in one; its part is empty when the path begins with it."""
+        match = re.search(
+            r"(?:([a-z0-9_]+)/)?layer_(\d+)_width_(\d+[km]?)_l0_(small|medium|big)(_[a-z0-9_]+)?"
+            r"(?:/params\.safetensors)?/?$",
+            path,
+        )
+        if match is None:
+            return None
+        part, layer, width, l0, rest = match.groups()
+        return cls(part=part or "", layer=int(layer), width=width, l0=l0, rest=rest or "")
+
+    @property
+    def site(self) -> harness.Site | None:
+        """What a dictionary of this name reads; None where the part says nothing."""
+        kinds = {part: kind for kind, part in _PARTS.items()}
+        kind = kinds.get(self.part.removesuffix("_all"))
+        return harness.Site(kind=kind, layer=self.layer) if kind else None
+
+
+def is_gemma_scope_2(ref: str) -> bool:
+    """Whether `ref` is a `params.safetensors`, a folder with one in it or below it as laid out, or may be one on
+    the hub.
+    """
+    path = folder_of(ref)
+    if path.is_dir():
+        return (path / PARAMS).is_file() or any(path.glob(f"*/layer_*/{PARAMS}"))
+    return is_hub_reference(ref) and (_PUBLISHED.search(ref) is not None or Entry.parse(ref) is not None)
+
+
+def folder_of(ref: str) -> Path:
+    """The folder that a path names, or that holds the `params.safetensors` it names."""
+    path = Path(ref).expanduser()
+    return path.parent if path.name == PARAMS and path.is_file() else path
+
+
+class Catalogue:
+    """The published repositories: the exact folder for the model's size and training, and the site."""
+
+    def __init__(self, *, width: str | int, l0: str) -> None:
+        self.width, self.l0 = str(width), l0
+
+    def at(self, model: harness.Model, site: harness.Site) -> str:
+        size = GEMMA_3.get(model.width(harness.Site(kind="resid_post", layer=0)))
+        if not model.architecture.startswith("gemma3") or size is None:
+            raise harness.UsageError(
+                f"gemma-scope-2 has no dictionaries for model '{model.name}', which is no Gemma 3 of "
+                f"{', '.join(GEMMA_3.values())}"
+            )
+        trained = "it" if is_instruction_tuned(model.name) else "pt"
+        repo = f"google/gemma-scope-2-{size}-{trained}"
+        return f"{repo}/{published(repo, size, site, width=self.width, l0=self.l0).folder}"
+
+
+def published(ref: str, size: str, site: harness.Site, *, width: str, l0: str) -> Entry:
+    """The dictionary at `site` in the published repository of a size; UsageError when there is none."""
+    if site.kind not in _PARTS:
+        raise harness.UsageError(f"'{ref}' has no dictionaries at '{site}'; its sites: {', '.join(_PARTS)}")
+    many = site.layer in MANY_WIDTHS[size]
+    widths, l0s = FOUR_LAYERS if many else EVERY_LAYER
+    if site.kind != "resid_post":
+        widths = tuple(each for each in widths if each != "1m")
+    for what, wanted, known in (("width", width, widths), ("l0", l0, l0s)):
+        if wanted not in known:
+            layers = ", ".join(map(str, MANY_WIDTHS[size]))
+            more = "" if many else f" (more at layers {layers})"
+            raise harness.UsageError(
+                f"'{ref}' has no {what}={wanted} for '{site}'; it has: {', '.join(known)}{more}"
+            )
+    return Entry(part=_PARTS[site.kind] + ("" if many else "_all"), layer=site.layer, width=width, l0=l0)
+
+
+class Folder:
+    """One dictionary's folder, or a whole repository of which `width` and `l0` choose one for each site."""
+
+    def __init__(self, ref: str, *, width: str | int | None, l0: str | None, any_site: bool) -> None:
+        self.ref, self.any_site = ref, any_site
+        self.width = None if width is None else str(width)
+        self.l0 = l0
+        self.repository: Repository
+        path = folder_of(ref)
+        if path.is_dir():
+            self.repository, self.place = LocalRepository(path), str(path.resolve())
+        else:
+            self.repository = HubRepository.parse(ref.removesuffix(f"/{PARAMS}"))
+            self.place = ref
+
+    def at(self, model: harness.Model, site: harness.Site) -> harness.Located:
+        entry, inside = Entry.parse(self.place), self.repository.folder
+        if other := re.search(r"/(transcoder|crosscoder|clt)(?:_all)?(?:/|$)", self.place):
+            raise self._no_autoencoder(other[1])
+        if entry:
+            self._check_choice(entry)
+        elif not self.repository.has(PARAMS):
+            entry = self._choose(site)
+            inside = entry.folder
+        config = self._config(f"{inside}/config.json".lstrip("/"))
+        self._check_site(config, entry, site)
+        return self._located(f"{inside}/{PARAMS}".lstrip("/"), entry, config, model, site)
+
+    # ── which one ────────────────────────────────────────────────────────────────────────────────────
+
+    def _check_choice(self, entry: Entry) -> None:
+        for what, wanted, own in (("width", self.width, entry.width), ("l0", self.l0, entry.l0)):
+            if wanted is not None and wanted != own:
+                raise harness.UsageError(f"'{self.ref}' has {what}={own}, not {wanted}")
+
+    def _choose(self, site: harness.Site) -> Entry:
+        """The one at `site`; 16k and medium where nothing else was asked for."""
+        width, l0 = self.width or "16k", self.l0 or "medium"
+        if self.repository.folder:
+            raise harness.UsageError(
+                f"'{self.ref}' names no dictionary: REPOSITORY/PART/layer_L_width_W_l0_SIZE does, or REPOSITORY alone"
+            )
+        named = _PUBLISHED.search(self.ref)
+        if isinstance(self.repository, HubRepository) and named:
+            return published(self.ref, named[1], site, width=width, l0=l0)
+        found = [Entry.parse(path) for path in self.repository.files(f"*/layer_*/{PARAMS}")]
+        here = [entry for entry in found if entry and entry.site == site and not entry.rest]
+        chosen = [entry for entry in here if (entry.width, entry.l0) == (width, l0)]
+        if not chosen:
+            names = ", ".join(sorted(entry.folder for entry in here)) or "nothing"
+            raise harness.UsageError(
+                f"'{self.ref}' has no dictionary with width={width}, l0={l0} for '{site}'; there it has: {names}"
+            )
+        return min(chosen, key=lambda entry: len(entry.part))  # resid_post before resid_post_all
+
+    # ── what it reads ────────────────────────────────────────────────────────────────────────────────
+
+    def _config(self, name: str) -> Mapping[str, Any]:
+        """config.json; empty when there is none, as with some published folders."""
+        path = self.repository.find(name)
+        if path is None:
+            return {}
+        try:
+            config = json.loads(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise harness.MissingError(
+                f"dictionary '{self.ref}': its config.json cannot be read: delete it and fetch it again"
+            ) from error
+        if not isinstance(config, dict):
+            raise harness.MissingError(f"dictionary '{self.ref}': its config.json is no mapping")
+        return config
+
+    def _check_site(self, config: Mapping[str, Any], entry: Entry | None, site: harness.Site) -> None:
+        """Only sparse autoencoders, only where they were trained; names and config must not contradict."""
+        kind = str(config.get("type", "sae"))
+        if kind != "sae" or config.get("affine_connection"):
+            raise self._no_autoencoder(kind if kind != "sae" else "transcoder")
+        if config.get("architecture", "jump_relu") not in {"jump_relu", "jumprelu"}:
+            raise harness.UsageError(
+                f"dictionary '{self.ref}' has the architecture '{config['architecture']}', not jump_relu"
+            )
+        named, hooked = entry.site if entry else None, self._hooked(config)
+        if named and hooked and named != hooked:
+            raise harness.MissingError(
+                f"dictionary '{self.ref}': its config.json says '{hooked}', its folder '{named}': fetch it again"
+            )
+        trained_on = hooked or named
+        if self.any_site or trained_on is None:
+            if entry and not self.any_site and entry.layer != site.layer:
+                raise self._elsewhere(f"layer {entry.layer}", site)
+            return
+        if trained_on != site:
+            raise self._elsewhere(f"'{trained_on}'", site)
+
+    def _no_autoencoder(self, kind: str) -> harness.UsageError:
+        return harness.UsageError(
+            f"dictionary '{self.ref}' is a {kind}, which predicts something else than it reads: only sparse "
+            f"autoencoders are read"
+        )
+
+    def _elsewhere(self, trained_on: str, site: harness.Site) -> harness.UsageError:
+        return harness.UsageError(
+            f"dictionary '{self.ref}' was trained on {trained_on}, not on '{site}'; any_site=true reads it "
+            f"there all the same"
+        )
+
+    def _hooked(self, config: Mapping[str, Any]) -> harness.Site | None:
+        hook = config.get("hf_hook_point_in")
+        if hook is None:
+            return None
+        match = re.fullmatch(r"(?:\w+\.)*layers\.(\d+)\.(.+)", str(hook))
+        if match is None or match[2] not in _HOOKS:
+            raise harness.UsageError(
+                f"dictionary '{self.ref}' reads '{hook}', which is none of the sites {', '.join(_PARTS)}"
+            )
+        return harness.Site(kind=_HOOKS[match[2]], layer=int(match[1]))
+
+    # ── what a plan must know ────────────────────────────────────────────────────────────────────────
+
+    def _located(
+        self,
+        name: str,
+        entry: Entry | None,
+        config: Mapping[str, Any],
+        model: harness.Model,
+        site: harness.Site,
+    ) -> harness.Located:
+        repository, ref = self.repository, self.ref
+        path = repository.local(name)
+        # A dictionary not yet downloaded is known by its folder's name and its hash on the hub.
+        d_in, width = (
+            read_shape(path, ref) if path else (model.width(site), width_of(entry.width if entry else "0"))
+        )
+        borrowed = is_instruction_tuned(model.name) and self._trained_on(config) == "pt"
+        l0 = config.get("l0")
+        return harness.Located(
+            identity={
+                "kind": "gemma_scope_2",
+                "sha256": repository.sha256(name),
+                **({"trained_on": "pt"} if borrowed else {}),
+            },
+            d_in=d_in,
+            width=width,
+            load=lambda device: load(repository.fetch(name), name=ref, device=device),
+            sparse=True,
+            published_l0=float(l0) if isinstance(l0, int | float) and not isinstance(l0, bool) else None,
+            reference=full_reference(repository, name, depth=3 if entry else 1),
+            flags=(PT_DICTIONARY,) if borrowed else (),
+        )
+
+    def _trained_on(self, config: Mapping[str, Any]) -> str | None:
+        """`pt` or `it`, by the repository's name, else by the model that config.json names."""
+        if named := _PUBLISHED.search(self.place):
+            return named[2]
+        model = config.get("model_name")
+        return None if model is None else "it" if is_instruction_tuned(str(model)) else "pt"
+
+
+# ── the file ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def read_shape(path: Path, name: str) -> tuple[int, int]:
+    """`(d_in, d_sae)` from the header; no values are read."""
+    with _open(path, name) as file:
+        shape = file.get_slice("w_enc").get_shape()
+    if len(shape) != 2:
+        raise harness.MissingError(f"dictionary '{name}': w_enc has {len(shape)} dimensions, not 2")
+    return int(shape[0]), int(shape[1])
+
+
+def load(path: Path, *, name: str, device: str) -> harness.Dictionary:
+    """The encoder; the decoder is left on disk. Tensors of any float type become float32."""
+    with _open(path, name) as file:
+        parts = {key: file.get_tensor(key).float().to(device) for key in ("w_enc", "b_enc", "threshold")}
+    return harness.Dictionary(
+        name=name,
+        width=len(parts["b_enc"].flatten()),
+        activation="jumprelu",
+        W_enc=parts["w_enc"],
+        b_enc=parts["b_enc"],
+        threshold=parts["threshold"],
+    )
+
+
+def _open(path: Path, name: str) -> Any:
+    """An opened safetensors file with the encoder's tensors; MissingError for anything else."""
+    from safetensors import safe_open
+
+    try:
+        file: Any = safe_open(path, framework="pt")
+        types = {key: file.get_slice(key).get_dtype() for key in list(file.keys())}
+    except Exception as error:  # safetensors raises its own error, OSError or RuntimeError
+        raise harness.MissingError(
+            f"dictionary '{name}' cannot be read ({error}): delete {PARAMS} and fetch it again"
+        ) from error
+    for key in ("w_enc", "b_enc", "threshold"):
+        if key not in types:
+            raise harness.MissingError(
+                f"dictionary '{name}' has no {key}; {PARAMS} holds: {', '.join(sorted(types)) or 'nothing'}"
+            )
+        if types[key] not in _FLOATS:
+            raise harness.MissingError(f"dictionary '{name}': {key} holds {types[key]}, not floats")
+    if any(key.startswith("affine_skip") for key in types):
+        raise harness.UsageError(
+            f"dictionary '{name}' is a transcoder, which predicts something else than it reads: only sparse "
+            f"autoencoders are read"
+        )
+    return file
