@@ -85,7 +85,7 @@ class Cost(_Frozen):
 class Record(_Frozen):
     """One finished cell, whatever its end."""
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = Field(default=SCHEMA_VERSION, le=SCHEMA_VERSION)
     cell_id: str
     data: str | None = None
     status: Status
@@ -144,15 +144,23 @@ class RunFolder:
 
     def about(self) -> dict[str, Any]:
         """The contents of run.json; MissingError when there is none or it is damaged."""
+        path = self.path / "run.json"
         try:
-            about = dict(json.loads((self.path / "run.json").read_text("utf-8")))
-        except FileNotFoundError as error:
+            about = json.loads(path.read_text("utf-8"))
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise MissingError(f"there is no run in '{self.path}'") from error
-        except (OSError, ValueError, TypeError) as error:
-            raise MissingError(f"'{self.path / 'run.json'}' cannot be read: it is damaged") from error
-        if about.get("schema_version", 0) > SCHEMA_VERSION:
+        except (OSError, ValueError, RecursionError) as error:
+            raise MissingError(f"'{path}' cannot be read: it is damaged") from error
+        version = about.get("schema_version", 0) if isinstance(about, dict) else None
+        if isinstance(version, int) and version > SCHEMA_VERSION:
             raise MissingError(f"the run in '{self.path}' was written by a newer harness")
-        return about
+        if (
+            not isinstance(version, int)
+            or not isinstance(about.get("suite"), dict)
+            or not isinstance(about.get("cells", []), list)
+        ):
+            raise MissingError(f"'{path}' cannot be read: it is damaged")
+        return dict(about)
 
     def records(self) -> list[Record]:
         """The last record of every cell of the run, in the order of first appearance.
@@ -183,8 +191,16 @@ class RunFolder:
         return not self.exists or len(self.records()) >= len(self.about().get("cells", ()))
 
     def is_done(self, record: Record) -> bool:
-        """Whether a cell ended well and its predictions are there."""
-        return record.status == "ok" and (self.path / "predictions" / f"{record.cell_id}.parquet").is_file()
+        """Whether a cell ended well and its predictions are there, whole as far as a look at their end tells."""
+        import pyarrow.parquet as pq
+
+        if record.status != "ok":
+            return False
+        try:
+            path = self.path / "predictions" / f"{record.cell_id}.parquet"
+            return bool(pq.read_metadata(path).num_rows == record.n_test)
+        except Exception:  # missing, or any damage
+            return False
 
     def predictions(self, cell_id: str) -> pd.DataFrame:
         """Test predictions of a cell: example_id, group (where rows have one), label, prediction,
@@ -216,6 +232,7 @@ class RunFolder:
                 raise UsageError(
                     f"'{self.path}' holds a run of another suite (it differs in {field}); choose another -o"
                 )
+            self.records()  # what cannot be read must be known before anything is written
         try:
             (self.path / "predictions").mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -14,10 +14,21 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness.api import Columns, FileSource, HubSource, TaskSpec
 from harness.errors import MissingError, UsageError
+from harness.identity import hash_json
 
 DEFAULT_SITES = ("resid_post.50%",)
 
 Reference = str | dict[str, Any]
+
+_Whole = Annotated[int, Field(strict=True)]
+_Count = Annotated[int, Field(strict=True, ge=1)]
+_Seed = Annotated[int, Field(strict=True, ge=0, lt=1 << 32)]
+"""Whole numbers only: YAML's `yes` is no 1. Random generators take seeds of 32 bits."""
+
+MOST_SEEDS = 1000
+
+DEEPEST = 16
+"""Nothing in a suite or a task is nested deeper."""
 
 
 class _Strict(BaseModel):
@@ -28,7 +39,7 @@ class TaskChoice(_Strict):
     """A task of a suite; `limit` takes that many rows, stratified."""
 
     name: str
-    limit: int | None = Field(default=None, ge=1)
+    limit: _Count | None = None
 
 
 class ModelChoice(BaseModel):
@@ -49,7 +60,7 @@ class Suite(_Strict):
     """One evaluation, before any name in it is resolved."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    version: int = 1
+    version: _Whole = 1
     summary: str = ""
     tasks: tuple[TaskChoice, ...] = Field(min_length=1)
     models: tuple[ModelChoice, ...] = ()
@@ -57,8 +68,8 @@ class Suite(_Strict):
     poolings: tuple[Reference, ...] = Field(default=("mean",), min_length=1)
     transforms: tuple[Reference, ...] = Field(default=("none",), min_length=1)
     classifiers: tuple[Reference, ...] = Field(default=("logreg",), min_length=1)
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
-    limit: int | None = Field(default=None, ge=1)
+    seeds: tuple[_Seed, ...] = Field(default=(0,), min_length=1, max_length=MOST_SEEDS)
+    limit: _Count | None = None
 
 
 class _TaskSource(_Strict):
@@ -78,7 +89,7 @@ class _TaskColumns(_Strict):
 
 class _TaskFile(_Strict):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    version: int = 1
+    version: _Whole = 1
     summary: str = ""
     modality: Literal["text", "image"] = "text"
     source: _TaskSource
@@ -87,7 +98,7 @@ class _TaskFile(_Strict):
     licence: str
     citation: str
     metric: Literal["macro_f1"] = "macro_f1"
-    content_warning: bool = False
+    content_warning: Annotated[bool, Field(strict=True)] = False
 
 
 def read_suite(
@@ -156,42 +167,79 @@ def _read_yaml(path: Path, kind: str) -> tuple[dict[str, Any], _Lines]:
         raise UsageError(f"{kind} '{path}' is not UTF-8 text") from error
     except OSError as error:
         raise MissingError(f"{kind} '{path}' cannot be read: {error.strerror}") from error
+    where = f"{kind} '{path}'"
     try:
+        _check_events(text, where)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         lines: dict[tuple[str | int, ...], int] = {}
         if node is not None:
-            _walk(node, (), lines, where=f"{kind} '{path}'")
+            _walk(node, (), lines, where=where)
         tree = yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise UsageError(f"{kind} '{path}' line {line}: not valid YAML: {error.problem}") from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a value such as the date 2020-13-45
-        raise UsageError(f"{kind} '{path}' is not valid YAML: {str(error).splitlines()[0]}") from error
-    except RecursionError as error:
-        raise UsageError(f"{kind} '{path}' is nested without end") from error
+        raise UsageError(f"{where} line {line}: not valid YAML: {error.problem}") from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise UsageError(f"{where} line {line}: not valid YAML: {error.reason}") from error
     if not isinstance(tree, dict):
         raise UsageError(f"{kind} '{path}' is not a mapping of fields")
     return tree, lines
+
+
+_PLAIN = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
+
+
+def _check_events(text: str, where: str) -> None:
+    """UsageError for an alias, which could stand for billions of values or for itself, and for deep nesting."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        line = event.start_mark.line + 1 if event.start_mark else 1
+        if isinstance(event, yaml.AliasEvent):
+            raise UsageError(
+                f"{where} line {line}: the alias '*{event.anchor}' is not read: write its value out"
+            )
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise UsageError(f"{where} line {line}: nested deeper than {DEEPEST} levels")
 
 
 def _walk(
     node: yaml.Node, path: tuple[str | int, ...], lines: dict[tuple[str | int, ...], int], *, where: str
 ) -> None:
     lines[path] = node.start_mark.line + 1
+    if isinstance(node, yaml.CollectionNode) and node.tag not in _PLAIN:
+        raise UsageError(
+            f"{where} line {node.start_mark.line + 1}: '{node.tag}' is neither a list nor a mapping"
+        )
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                raise UsageError(f"{where} line {key.start_mark.line + 1}: a field's name must be plain text")
+            line = key.start_mark.line + 1
+            if key.tag == "tag:yaml.org,2002:merge":
+                raise UsageError(f"{where} line {line}: the merge key '<<' is not read: write its fields out")
+            if key.tag != "tag:yaml.org,2002:str":
+                said = f", not '{key.value}'" if isinstance(key, yaml.ScalarNode) else ""
+                raise UsageError(f"{where} line {line}: a field's name must be plain text{said}")
             if key.value in seen:  # YAML itself would silently keep the last
-                line = key.start_mark.line + 1
                 raise UsageError(f"{where} line {line}: '{key.value}' stands twice")
             seen.add(key.value)
             _walk(value, (*path, key.value), lines, where=where)
-            lines[(*path, key.value)] = key.start_mark.line + 1
+            lines[(*path, key.value)] = line
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
             _walk(value, (*path, index), lines, where=where)
+    else:
+        _check_value(node, f"{where} line {node.start_mark.line + 1}")
+
+
+def _check_value(node: yaml.Node, where: str) -> None:
+    """UsageError for what no result could be known by: NaN, dates, bytes, integers beyond 2^53."""
+    try:
+        hash_json({"": yaml.constructor.SafeConstructor().construct_object(node, deep=True)})
+    except ValueError as error:  # also of a date such as 2020-13-45
+        raise UsageError(
+            f"{where}: '{node.value}' is neither text, a finite number, yes, no nor nothing; text needs quotes"
+        ) from error
 
 
 def _validate(model: type[_Validated], tree: Mapping[str, Any], *, where: str, lines: _Lines) -> _Validated:
@@ -211,15 +259,33 @@ def _sentence(error: ValidationError, where: str, lines: _Lines) -> str:
     while path and path not in lines:
         path = path[:-1]
     line = f" line {lines[path]}" if path in lines and path else ""
-    field = ".".join(str(part) for part in first["loc"])
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    field = ".".join(str(part) for part in first["loc"] if part not in _BRANCHES)
+    places = {tuple(part for part in fault["loc"] if part not in _BRANCHES) for fault in error.errors()}
+    # A list is also said to be too short when what stands in it is wrong.
+    places -= {place[:end] for place in places for end in range(len(place))}
+    more = f" (and {len(places) - 1} more)" if len(places) > 1 else ""
     if first["type"] == "extra_forbidden":
         return f"{where}{line}: there is no field '{field}'{more}"
     if first["type"] == "too_short":
         return f"{where}{line}: {field} must not be empty{more}"
+    if first["type"] == "too_long":
+        return f"{where}{line}: {field} must not be more than {first['ctx']['max_length']}{more}"
     if first["type"] == "missing":
         return f"{where}{line}: the field '{field}' is missing{more}"
-    return f"{where}{line}: {field}: {first['msg'][0].lower()}{first['msg'][1:]}{more}"
+    said = _SAID.get(first["type"], first["msg"][0].lower() + first["msg"][1:])
+    return f"{where}{line}: {field}: {said}{more}"
+
+
+_BRANCHES = ("str", "dict[str,any]")
+"""What pydantic adds to the place of a fault for each spelling of a Reference."""
+
+_SAID = {
+    "path_type": "input should be a path",
+    "tuple_type": "input should be a list",
+    "model_type": "input should be a mapping of fields",
+    "model_attributes_type": "input should be a mapping of fields",
+}
+"""pydantic's words for Python's types, in YAML's."""
 
 
 # ── overrides ────────────────────────────────────────────────────────────────────────────────────────────
@@ -235,7 +301,7 @@ def _normalise(tree: dict[str, Any]) -> None:
             model["sites"] = [model["sites"]]
     seeds = tree.get("seeds")
     if isinstance(seeds, int) and not isinstance(seeds, bool):
-        tree["seeds"] = list(range(seeds))
+        tree["seeds"] = list(range(min(seeds, MOST_SEEDS + 1)))
 
 
 def _mappings(value: Any) -> Iterable[dict[str, Any]]:

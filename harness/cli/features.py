@@ -91,11 +91,14 @@ def read_texts(path: Path) -> list[str]:
 def _text(line: str, where: str) -> str:
     try:
         row = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{where} is not JSON") from error
     if not isinstance(row, dict) or not isinstance(row.get("text"), str):
         raise UsageError(f'{where} has no "text"')
-    return str(row["text"])
+    text = str(row["text"])
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise UsageError(f"{where} holds half a character (a lone surrogate)")
+    return text
 
 
 def write_matrix(matrix: Any, path: Path) -> None:

@@ -20,6 +20,8 @@ DTYPES = ("float32", "bfloat16", "float16")
 ATTENTION = ("eager", "sdpa", "flex_attention", "flash_attention_2")
 UNCUT = ("num_kv_shared_layers", "hidden_size_per_layer_input")
 """Settings whose presence ties every block to the number of blocks (Gemma 3n, Gemma 4): never truncated."""
+HEAD = 64
+"""Characters of a text, for each token kept, that are encoded at first."""
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 
 
@@ -68,23 +70,33 @@ class TransformersModel:
         """One Tokens for each text; special tokens written out in a text are ordinary text."""
         for number, text in enumerate(inputs):
             _check_text(self.name, number, text)
-        if len(inputs) == 0:
-            return []
-        encoded = self._tokenizer(
-            list(inputs),
-            truncation=True,
-            max_length=self._max_length,
-            split_special_tokens=True,
-            verbose=False,
-        )
         return [
             Tokens(
                 ids=np.array(encoding.ids, dtype=np.int64),
                 content=np.array(encoding.special_tokens_mask, dtype=np.int64) == 0,
                 cut=bool(encoding.overflowing),
             )
-            for encoding in encoded.encodings
+            for encoding in self._encode(inputs)
         ]
+
+    def _encode(self, texts: Sequence[str]) -> list[Any]:
+        """The encodings of texts, cut at the maximum length. Of a very long text only its head is encoded, where
+        that alone holds several times what is kept: a gigabyte of memory for ten megabytes is so not needed.
+        """
+        head = HEAD * self._max_length
+        encodings = self._encode_whole([text[:head] for text in texts])
+        rest = [n for n, text in enumerate(texts) if len(text) > head and len(encodings[n].overflowing) < 2]
+        for n, encoding in zip(rest, self._encode_whole([texts[n] for n in rest]), strict=True):
+            encodings[n] = encoding
+        return encodings
+
+    def _encode_whole(self, texts: list[str]) -> list[Any]:
+        if not texts:
+            return []
+        encoded = self._tokenizer(
+            texts, truncation=True, max_length=self._max_length, split_special_tokens=True, verbose=False
+        )
+        return list(encoded.encodings)
 
     def load(self, sites: Sequence[Site], device: str) -> LoadedTransformer:
         """The blocks up to the deepest of `sites`, in memory."""
