@@ -158,6 +158,8 @@ def load_plugins(candidates: Iterable[Candidate]) -> Plugins:
             if (other := manager.get_name(module)) is not None:
                 raise _Broken(f"is the same module as plugin '{other}' ({loaded[other].distribution})")
             hooks = _check_hooks(module)
+            if not hooks:
+                raise _Broken("implements no hook of the harness")
             offers = _collect_offers(module)
             manager.register(module, name=candidate.name)
         except _Broken as broken:

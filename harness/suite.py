@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from harness.api import Columns, FileSource, HubSource, TaskSpec
 from harness.errors import MissingError, UsageError
@@ -18,7 +18,14 @@ from harness.identity import hash_json
 
 DEFAULT_SITES = ("resid_post.50%",)
 
-Reference = str | dict[str, Any]
+
+def _has_name(reference: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(reference.get("name"), str):
+        raise ValueError("a mapping needs a 'name'")
+    return reference
+
+
+Reference = str | Annotated[dict[str, Any], AfterValidator(_has_name)]
 
 _Whole = Annotated[int, Field(strict=True)]
 _Count = Annotated[int, Field(strict=True, ge=1)]
@@ -115,16 +122,16 @@ def read_suite(
     tree, lines = _read_yaml(path, "suite")
     _normalise(tree)
     if models:
-        tree["models"] = [_override_model(tree.get("models", ()), ref) for ref in models]
+        tree["models"] = [_override_model(tree.get("models"), ref) for ref in models]
     if tasks:
-        known = {task["name"]: task for task in tree.get("tasks", ()) if isinstance(task, dict)}
+        known = {str(task.get("name")): task for task in _mappings(tree.get("tasks"))}
         tree["tasks"] = [known.get(name, {"name": name}) for name in tasks]
     if dtype is not None:
         tree["models"] = [{**model, "dtype": dtype} for model in _mappings(tree.get("models"))]
     if limit is not None:
         tree["limit"] = limit
     if seeds is not None:
-        tree["seeds"] = list(range(seeds))
+        tree["seeds"] = list(range(min(seeds, MOST_SEEDS + 1)))
     _apply_settings(tree, settings)
     _normalise(tree)
     return _validate(Suite, tree, where=f"suite '{path}'", lines=lines)
@@ -254,7 +261,10 @@ def _sentence(error: ValidationError, where: str, lines: _Lines) -> str:
 
     What is there and wrong comes before what is missing, for it is often the same field misspelt.
     """
-    first = min(error.errors(), key=lambda fault: fault["type"] == "missing")
+    # A Reference is tried as a name first, which says nothing about a mapping.
+    first = min(
+        error.errors(), key=lambda fault: (fault["type"] == "missing", fault["type"] != "value_error")
+    )
     path = tuple(first["loc"])
     while path and path not in lines:
         path = path[:-1]
@@ -272,11 +282,12 @@ def _sentence(error: ValidationError, where: str, lines: _Lines) -> str:
         return f"{where}{line}: {field} must not be more than {first['ctx']['max_length']}{more}"
     if first["type"] == "missing":
         return f"{where}{line}: the field '{field}' is missing{more}"
-    said = _SAID.get(first["type"], first["msg"][0].lower() + first["msg"][1:])
+    said = _SAID.get(first["type"], first["msg"].removeprefix("Value error, "))
+    said = said[0].lower() + said[1:]
     return f"{where}{line}: {field}: {said}{more}"
 
 
-_BRANCHES = ("str", "dict[str,any]")
+_BRANCHES = ("str", "dict[str,any]", "function-after[_has_name(), dict[str,any]]")
 """What pydantic adds to the place of a fault for each spelling of a Reference."""
 
 _SAID = {
@@ -308,9 +319,9 @@ def _mappings(value: Any) -> Iterable[dict[str, Any]]:
     return (item for item in value if isinstance(item, dict)) if isinstance(value, list) else ()
 
 
-def _override_model(models: Sequence[Any], ref: str) -> dict[str, Any]:
+def _override_model(models: Any, ref: str) -> dict[str, Any]:
     """The suite's own entry for `ref`, else `ref` with the settings of the suite's first model."""
-    entries = list(_mappings(list(models)))
+    entries = list(_mappings(models))
     for entry in entries:
         if entry.get("ref") == ref:
             return entry
@@ -323,6 +334,7 @@ def _apply_settings(tree: dict[str, Any], settings: Sequence[str]) -> None:
         if not equals or not path:
             raise UsageError(f"--set '{setting}' is not of the form a.b=value")
         try:
+            _check_events(text, f"--set '{path}'")
             value = yaml.safe_load(text)
         except (yaml.YAMLError, ValueError) as error:
             raise UsageError(f"--set '{setting}': '{text}' is not a YAML value") from error

@@ -51,7 +51,7 @@ def test_two_names_for_one_thing_are_refused(plan):
         (["-m", "minigemma-s", "-m", "minigemma-s"], "model 'minigemma-s' is given twice"),
         (["-t", "toy_task", "-t", "toy_task"], "task 'toy_task' is given twice"),
         (["--set", "representations=['random_sae[k=5000]']"], "k=5000 is more than its width, 512"),
-        (["--set", "representations=['random_sae[k=1.5]']"], "must be whole numbers"),
+        (["--set", "representations=['random_sae[k=1.5]']"], "must be positive whole numbers"),
         (["--set", "models.0.sites=[resid_post.9]"], "its layers are 0 to 3"),
     ],
 )
