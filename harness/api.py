@@ -56,8 +56,46 @@ class Site:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Message:
+    """One turn of a conversation; `role` is `user`, `assistant`, `system` or what else a template knows."""
+
+    role: str
+    content: str
+
+    @property
+    def is_prompt(self) -> bool:
+        """Whether it is anyone's but the assistant's."""
+        return self.role != "assistant"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conversation:
+    """An input of several messages; as plain text it is their contents, joined with newlines."""
+
+    messages: tuple[Message, ...]
+
+    def __str__(self) -> str:
+        return "\n".join(message.content for message in self.messages)
+
+    @classmethod
+    def parse(cls, value: Sequence[Any]) -> Conversation:
+        """`[{"role": …, "content": …}, …]` as a Conversation; other keys are not read. UsageError says which
+        message is not of that form.
+        """
+        messages = []
+        for number, message in enumerate(value, start=1):
+            for key in ("role", "content"):
+                if not isinstance(message, Mapping) or not isinstance(message.get(key), str):
+                    raise UsageError(f'message {number} of the conversation has no text under "{key}"')
+            messages.append(Message(role=message["role"], content=message["content"]))
+        return cls(messages=tuple(messages))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Examples:
-    """Labelled examples, column by column; every column has one entry for each example."""
+    """Labelled examples, column by column; every column has one entry for each example. A text task's inputs
+    are `str` or Conversation.
+    """
 
     ids: tuple[str, ...]
     inputs: tuple[Any, ...]
@@ -83,10 +121,14 @@ class Examples:
 
 @dataclass(frozen=True, kw_only=True)
 class Tokens:
-    """One encoded input: token ids `[tokens]`, and which of them are content (not BOS, not template)."""
+    """One encoded input: token ids `[tokens]`, and which of them are content (not BOS, not template).
+
+    `prompt` marks the content that is not the assistant's; None when all of it is prompt.
+    """
 
     ids: np.ndarray[Any, np.dtype[np.int64]]
     content: np.ndarray[Any, np.dtype[np.bool_]]
+    prompt: np.ndarray[Any, np.dtype[np.bool_]] | None = None
     cut: bool = False
     """Whether the input was longer than the model's maximum length, so that its end is missing."""
 
@@ -125,7 +167,8 @@ class ModelSpec(Spec):
 @dataclass(frozen=True, kw_only=True)
 class RepresentationSpec(Spec):
     """What is pooled. `needs="tokens"`: `make(**parameters) -> TokenRepresentation`;
-    otherwise `make(**parameters) -> InputRepresentation`, which sees the inputs and no model.
+    otherwise `make(**parameters) -> InputRepresentation`, which sees the inputs and no model; with
+    `needs="text"` every input as `str`.
     """
 
     needs: Needs
@@ -164,12 +207,15 @@ class Columns:
 
 @dataclass(frozen=True, kw_only=True)
 class HubSource:
-    """A dataset on the hub, pinned to a revision; `columns` only where the hub spells them differently."""
+    """A dataset on the hub, pinned to a revision; `columns` and `labels` only where the hub spells them
+    differently.
+    """
 
     hub: str
     revision: str
     config: str | None = None
     columns: Columns | None = None
+    labels: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,6 +231,10 @@ class TaskSpec:
 
     `columns` are those of the local mirror (`<data-dir>/<name>/data.parquet`) and of a file; `mirror` names
     the folder there when it is not the task's own name. A task without a source lives in the mirror alone.
+
+    `where` keeps only the rows whose columns hold these values; `labels` gives the class for each label of the
+    source that is spelled otherwise. A task that is `trained_on` another has test rows only, and learns from the
+    training and validation rows of that other task.
     """
 
     name: str
@@ -199,6 +249,9 @@ class TaskSpec:
     metric: str = "macro_f1"
     content_warning: bool = False
     mirror: str | None = None
+    where: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    trained_on: str | None = None
 
 
 # ── what the factories return ────────────────────────────────────────────────────────────────────────────
@@ -224,7 +277,7 @@ class Model(Protocol):
         """JSON of all that may change the activations at `site`: weights, tokenizer, dtype, length …"""
 
     def tokenize(self, inputs: Sequence[Any]) -> list[Tokens]:
-        """One Tokens for each input."""
+        """One Tokens for each input: a `str`, or a Conversation, which is also `str(conversation)`."""
 
     def load(self, sites: Sequence[Site], device: str) -> LoadedModel:
         """The model in memory, only as deep as the deepest of `sites`."""
@@ -352,7 +405,7 @@ class BatchStats:
 
 @dataclass(frozen=True, kw_only=True)
 class BundleStats:
-    """What one bundle cost: content tokens, seconds, peak device bytes; zero tokens means all was cached.
+    """What one bundle cost: tokens pooled, seconds, peak device bytes; zero tokens means all was cached.
     `calibration_tokens` went through the model before, for what is fitted on activations.
     """
 

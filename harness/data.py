@@ -13,11 +13,12 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, astuple, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, fields, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from harness.api import Columns, Examples, FileSource, HubSource, Split, TaskSpec
+from harness.api import Columns, Conversation, Examples, FileSource, HubSource, Split, TaskSpec
 from harness.errors import MissingError, UsageError
 from harness.identity import hash_lines
 from harness.plugins import describe
@@ -69,12 +70,24 @@ class TaskData:
         return hash_lines("\x1f".join("" if part is None else part for part in row) for row in rows)
 
 
-def load_task(spec: TaskSpec, *, data_dir: Path | None = None, limit: int | None = None) -> TaskData:
-    """Read a task (from the mirror in `data_dir` if that is given), clean it, split it, limit it.
+def load_task(
+    spec: TaskSpec,
+    *,
+    data_dir: Path | None = None,
+    limit: int | None = None,
+    trained_on: TaskSpec | None = None,
+) -> TaskData:
+    """Read a task (from the mirror in `data_dir` if that is given), clean it, split it, limit it. `trained_on` is
+    the task of that name where the spec asks for one.
 
     MissingError when it is not there, unreadable, or unfit (no labels, one class, no training rows).
     """
-    examples, hygiene = clean(_split(_examples(spec, *_read(spec, data_dir))))
+    if spec.trained_on is None:
+        examples, hygiene = clean(_split(_examples(spec, data_dir)))
+    elif trained_on is None:
+        raise MissingError(f"task '{spec.name}' learns from '{spec.trained_on}', which was not given")
+    else:
+        examples, hygiene = _transfer(spec, trained_on, data_dir)
     if limit is not None:
         examples = take_stratified(examples, limit)
     return TaskData(
@@ -112,19 +125,49 @@ def split_rows(examples: Examples, seed: int) -> dict[Split, list[int]]:
     return rows
 
 
+def _transfer(spec: TaskSpec, other: TaskSpec, data_dir: Path | None) -> tuple[Examples, Hygiene]:
+    """What is learnt from `other`, and every row of the task's own as a test row, unless its text or its group
+    stands in what is learnt. What is counted is of the task's own rows.
+    """
+    learnt, _ = clean(_split(_examples(other, data_dir)))
+    learnt = learnt.take([row for row, split in enumerate(learnt.splits) if split != "test"])
+    own = _examples(spec, data_dir)
+    test: Split = "test"
+    own, hygiene = clean(replace(own, splits=(test,) * len(own)))
+    both = _joined(learnt, own)
+    # A group is the same thing in two sets only where the same column names it.
+    comparable = both if spec.columns.group == other.columns.group else _without_groups(both)
+    leaks = _leak_finder(comparable, range(len(both)))
+    kept = [row for row in range(len(both)) if not leaks(row)]
+    return both.take(kept), replace(hygiene, leaks=hygiene.leaks + len(both) - len(kept))
+
+
+def _joined(one: Examples, other: Examples) -> Examples:
+    return Examples(
+        **{field.name: getattr(one, field.name) + getattr(other, field.name) for field in fields(Examples)}
+    )
+
+
+def _without_groups(examples: Examples) -> Examples:
+    return replace(examples, groups=(None,) * len(examples))
+
+
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────
 
 _Rows = Mapping[str, Sequence[Any]]
 
 
-def _read(spec: TaskSpec, data_dir: Path | None) -> tuple[_Rows, Columns]:
+def _read(spec: TaskSpec, data_dir: Path | None) -> tuple[_Rows, Columns, Mapping[str, str]]:
+    """A task's rows, which column holds what there, and the class of each label that is spelled otherwise."""
     if isinstance(spec.source, FileSource):
-        return _read_file(spec, spec.source.file), spec.columns
+        return _read_file(spec, spec.source.file), spec.columns, spec.labels
     mirrored = data_dir / (spec.mirror or spec.name) / "data.parquet" if data_dir else None
     if mirrored is not None and mirrored.is_file():
-        return _read_file(spec, mirrored), spec.columns
+        return _read_file(spec, mirrored), spec.columns, spec.labels
     if isinstance(spec.source, HubSource):
-        return _read_hub(spec, spec.source), spec.source.columns or spec.columns
+        hub = spec.source
+        labels = spec.labels if hub.labels is None else hub.labels
+        return _read_hub(spec, hub), hub.columns or spec.columns, labels
     wanted = (
         f"there is no '{mirrored}'" if mirrored else "give its folder with --data-dir or HARNESS_DATA_DIR"
     )
@@ -137,34 +180,37 @@ def _read_file(spec: TaskSpec, path: Path) -> _Rows:
         raise UsageError(f"task '{spec.name}': '{path}' is none of {', '.join(_READERS)}")
     if not path.is_file():
         raise MissingError(f"task '{spec.name}': there is no file '{path}'")
+    named = (*(name for name in astuple(spec.columns) if name is not None), *spec.where)
     if reader == "csv":
-        _refuse_repeated_columns(spec, path)
-    with _silent_datasets() as datasets:
-        try:
-            stream = datasets.load_dataset(
-                reader, data_files=str(path), split="train", streaming=True, **_options(spec, reader)
-            )
-            return _columns(stream)
-        except Exception as error:  # parsers of four formats raise what they like
-            said = describe(error.__cause__ or error)
-            raise MissingError(f"task '{spec.name}': '{path}' cannot be read as {reader}: {said}") from error
+        _refuse_repeated_columns(spec, path, named)
+    status = path.stat()
+    try:
+        return _parse(str(path), reader, named, status.st_size, status.st_mtime_ns, status.st_ino)
+    except Exception as error:  # parsers of four formats raise what they like
+        said = describe(error.__cause__ or error)
+        raise MissingError(f"task '{spec.name}': '{path}' cannot be read as {reader}: {said}") from error
 
 
-def _refuse_repeated_columns(spec: TaskSpec, path: Path) -> None:
+def _refuse_repeated_columns(spec: TaskSpec, path: Path, named: Iterable[str]) -> None:
     """The reader would take the first of two columns of one name and call the second otherwise."""
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         head = next(csv.reader(file), [])
-    for name in astuple(spec.columns):
+    for name in named:
         if head.count(name) > 1:
             raise MissingError(f"task '{spec.name}': '{path}' has the column '{name}' twice")
 
 
-def _options(spec: TaskSpec, reader: str) -> dict[str, Any]:
-    """CSV knows no types: read as text, a value depends on no other row, and `NA` and `007` stay what they are."""
-    if reader != "csv":
-        return {}
-    named = [name for name in astuple(spec.columns) if name is not None]
-    return {"keep_default_na": False, "converters": dict.fromkeys(named, str)}
+@lru_cache(maxsize=2)
+def _parse(path: str, reader: str, named: tuple[str, ...], size: int, mtime_ns: int, inode: int) -> _Rows:
+    """The columns of a file, remembered while it stays as it is: a family of tasks reads one file many times.
+
+    CSV knows no types: read as text, a value depends on no other row, and `NA` and `007` stay what they are.
+    """
+    as_text = {"keep_default_na": False, "converters": dict.fromkeys(named, str)} if reader == "csv" else {}
+    with _silent_datasets() as datasets:
+        return _columns(
+            datasets.load_dataset(reader, data_files=path, split="train", streaming=True, **as_text)
+        )
 
 
 def _read_hub(spec: TaskSpec, source: HubSource) -> _Rows:
@@ -196,11 +242,12 @@ def _named_labels(part: Any, label: str) -> dict[str, list[Any]]:
     return columns
 
 
-def _columns(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
+def _columns(rows: Any) -> dict[str, list[Any]]:
+    """Of a dataset or a stream, batch by batch: row by row takes ten times as long."""
     columns: dict[str, list[Any]] = defaultdict(list)
-    for row in rows:
-        for key, value in row.items():
-            columns[key].append(value)
+    for batch in rows.iter(10_000):
+        for key, values in batch.items():
+            columns[key].extend(values)
     return columns
 
 
@@ -218,11 +265,16 @@ def _silent_datasets() -> Iterator[Any]:
         datasets.logging.set_verbosity(level)
 
 
-def _examples(spec: TaskSpec, rows: _Rows, columns: Columns) -> Examples:
+def _examples(spec: TaskSpec, data_dir: Path | None) -> Examples:
+    """The task's rows as they are, not yet split or cleaned."""
+    rows, columns, classes = _read(spec, data_dir)
+    rows = _where(spec, rows)
     if not rows or not next(iter(rows.values())):
-        raise MissingError(f"task '{spec.name}' has no rows")
-    inputs = [_as_text(spec, value, row) for row, value in enumerate(_column(spec, rows, columns.input))]
+        only = "".join(f" where {name} is '{value}'" for name, value in spec.where.items())
+        raise MissingError(f"task '{spec.name}' has no rows{only}")
+    inputs = [_as_input(spec, value, row) for row, value in enumerate(_column(spec, rows, columns.input))]
     labels = [_as_label(spec, value, row) for row, value in enumerate(_column(spec, rows, columns.label))]
+    labels = [classes.get(label, label) for label in labels]
     splits: Sequence[Split] = ["train"] * len(inputs)
     if columns.split is not None and (columns.split in rows or columns.split != Columns().split):
         splits = [_as_split(spec, value) for value in _column(spec, rows, columns.split)]
@@ -234,7 +286,8 @@ def _examples(spec: TaskSpec, rows: _Rows, columns: Columns) -> Examples:
     groups = _column(spec, rows, columns.group) if columns.group else [None] * len(inputs)
     return Examples(
         ids=tuple(
-            hash_lines([text, language])[:16] for text, language in zip(inputs, languages, strict=True)
+            hash_lines([*_contents(one), language])[:16]
+            for one, language in zip(inputs, languages, strict=True)
         ),
         inputs=tuple(inputs),
         labels=tuple(labels),
@@ -244,18 +297,41 @@ def _examples(spec: TaskSpec, rows: _Rows, columns: Columns) -> Examples:
     )
 
 
+def _where(spec: TaskSpec, rows: _Rows) -> _Rows:
+    """The rows whose columns hold what the task asks for."""
+    if not spec.where or not rows:
+        return rows
+    kept: Sequence[int] = range(len(next(iter(rows.values()))))
+    for name, wanted in spec.where.items():
+        column = _column(spec, rows, name)
+        kept = [row for row in kept if str(column[row]) == wanted]
+    return {name: [values[row] for row in kept] for name, values in rows.items()}
+
+
 def _column(spec: TaskSpec, rows: _Rows, name: str) -> Sequence[Any]:
     if name not in rows:
         raise MissingError(f"task '{spec.name}' has no column '{name}'; it has: {', '.join(sorted(rows))}")
     return rows[name]
 
 
-def _as_text(spec: TaskSpec, value: Any, row: int) -> str:
+def _as_input(spec: TaskSpec, value: Any, row: int) -> str | Conversation:
     if value is None:
         return ""
-    if not isinstance(value, str):
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, list):
         raise MissingError(f"task '{spec.name}' row {row}: the input is {type(value).__name__}, not text")
-    return value
+    try:
+        return Conversation.parse(value)
+    except UsageError as error:
+        raise MissingError(f"task '{spec.name}' row {row}: {error}") from error
+
+
+def _contents(one: str | Conversation) -> Sequence[str]:
+    """All that tells an input from others: a text, or who said what."""
+    if isinstance(one, str):
+        return [one]
+    return [part for message in one.messages for part in (message.role, message.content)]
 
 
 def _as_label(spec: TaskSpec, value: Any, row: int) -> str:
@@ -317,7 +393,7 @@ def clean(examples: Examples) -> tuple[Examples, Hygiene]:
         counts[reason] += len(rows) - len(kept)
         return kept
 
-    rows = keep(range(len(examples)), "empty", lambda row: not examples.inputs[row].strip())
+    rows = keep(range(len(examples)), "empty", lambda row: not str(examples.inputs[row]).strip())
     rows = keep(rows, "conflicts", lambda row: len(labels_of[examples.ids[row]]) > 1)
     leaks = _leak_finder(examples, rows)
     seen: set[tuple[str, Split]] = set()

@@ -1,14 +1,14 @@
-"""Texts in, one matrix of pooled features out; no task, no store."""
+"""Texts or conversations in, one matrix of pooled features out; no task, no store."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.api import Encoder, LoadedModel, Located, Site, Tokens
+from harness.api import Conversation, Encoder, LoadedModel, Located, Site, Tokens
 from harness.calibrate import read_sample
 from harness.errors import UsageError
 from harness.featurize import Reading, featurize, plan_batches, stack
@@ -16,24 +16,27 @@ from harness.plan import locate, open_model
 from harness.registry import Registry
 from harness.sample import sample_all
 from harness.suite import ModelChoice
+from harness.tokens import TokenSet
 
 if TYPE_CHECKING:
     from harness.api import Matrix
 
 
 def extract(
-    texts: Sequence[str],
+    inputs: Sequence[str | Conversation],
     *,
     registry: Registry,
     model: ModelChoice,
     representation: str,
+    tokens: str | Mapping[str, Any],
     pooling: str,
     device: str,
     batch_size: int | None,
 ) -> Matrix:
-    """Pooled features of `texts` at the one site of `model`, rows in the order of the texts. What is fitted on
-    activations is fitted on those of the texts.
+    """Pooled features of `inputs` at the one site of `model`, rows in their order. What is fitted on activations is
+    fitted on those of the inputs.
     """
+    token_set = TokenSet.parse(tokens)
     choice = registry.choose("representations", representation)
     opened = open_model(model, registry)
     if len(opened.sites) != 1:
@@ -41,23 +44,23 @@ def extract(
     (site,) = opened.sites
     located = locate(choice, opened, site, registry)
     pool = registry.choose("poolings", pooling).make()
-    tokens = opened.model.tokenize(texts)
-    bare = sum(not one.content.any() for one in tokens)
+    encoded = [token_set.select(one) for one in opened.model.tokenize(inputs)]
+    bare = sum(not one.content.any() for one in encoded)
     if bare:
         warnings.warn(
-            f"{bare} of {len(texts)} texts have no content tokens; their rows are zero", stacklevel=2
+            f"{bare} of {len(inputs)} texts have no content tokens; their rows are zero", stacklevel=2
         )
     loaded = opened.model.load([site], device)
     encoder = (
-        located.load(device) if located.load else _fit(located, loaded, site, tokens, batch_size, device)
+        located.load(device) if located.load else _fit(located, loaded, site, encoded, batch_size, device)
     )
     reading = Reading(site=site, encoder=encoder, sparse=located.sparse, poolings={"": pool})
     pooled = list(
         featurize(
             model=loaded,
-            tokens=tokens,
+            tokens=encoded,
             readings=[reading],
-            batches=plan_batches([len(one.ids) for one in tokens], batch_size=batch_size, device=device),
+            batches=plan_batches([len(one.ids) for one in encoded], batch_size=batch_size, device=device),
         )
     )
     order = np.argsort([row for batch in pooled for row in batch.rows])

@@ -42,11 +42,14 @@ class Reading:
 
 @dataclass(frozen=True, kw_only=True)
 class Pooled:
-    """What one batch left: its rows, for each feature key `[rows, features]`, and what it took."""
+    """What one batch left: its rows, for each feature key `[rows, features]`, and what it took: tokens pooled,
+    positions the model ran on (without padding), those with padding, seconds.
+    """
 
     rows: Sequence[int]
     features: Mapping[str, Matrix]
     tokens: int
+    positions: int
     padded_tokens: int
     seconds: float
 
@@ -139,6 +142,7 @@ def _featurize_batch(
     return {
         "features": features,
         "tokens": sum(counts),
+        "positions": sum(len(tokens.ids) for tokens in batch),
         "padded_tokens": len(batch) * max(len(tokens.ids) for tokens in batch),
         "seconds": time.perf_counter() - started,
     }

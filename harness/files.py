@@ -1,16 +1,20 @@
-"""Files that are whole or not there, whatever cuts the writing."""
+"""Files that are whole or not there, whatever cuts the writing; and locks that die with their process."""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from harness.errors import MissingError
+
+TEMPORARY = ".tmp-"
+"""How names of files begin that are not whole yet; a killed writer leaves them behind."""
 
 
 @contextmanager
@@ -21,7 +25,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=TEMPORARY, dir=path.parent)
         os.close(handle)
         temporary = Path(name)
         yield temporary
@@ -33,7 +37,8 @@ def whole_file(path: Path) -> Iterator[Path]:
         raise MissingError(f"'{path}' cannot be written: {error.strerror or error}") from error
     finally:
         if temporary is not None:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):  # the disk's own fault is the one to tell
+                temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -44,11 +49,52 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append one line, on disk when this returns; MissingError when it cannot be written."""
+    """Append one line, on disk when this returns; MissingError, and the file as it was, when it cannot be
+    written.
+    """
+    data = (line + "\n").encode("utf-8")
     try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        # Unbuffered: what a buffer still held after a failure would be written when the file is closed.
+        with path.open("ab", buffering=0) as file:
+            before = os.fstat(file.fileno()).st_size
+            try:
+                while data:
+                    data = data[file.write(data) :]
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(before)
+                raise
     except OSError as error:
         raise MissingError(f"'{path}' cannot be written: {error.strerror or error}") from error
+
+
+def cut_unfinished_line(path: Path) -> None:
+    """Take away what follows the last newline: a killed writer did not finish it."""
+    try:
+        if path.is_file() and (data := path.read_bytes()) and not data.endswith(b"\n"):
+            with path.open("r+b") as file:
+                file.truncate(data.rfind(b"\n") + 1)
+    except OSError as error:
+        raise MissingError(f"'{path}' cannot be written: {error.strerror or error}") from error
+
+
+@contextmanager
+def lock(path: Path, *, shared: bool = False) -> Iterator[bool | None]:
+    """An advisory lock for the block, which the system frees when the process dies: True when it was taken, False
+    when another process has it, None where the file system knows no locks. A shared one waits for its turn.
+    """
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX | fcntl.LOCK_NB
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("ab")
+    except OSError as error:
+        raise MissingError(f"'{path}' cannot be written: {error.strerror or error}") from error
+    with file:
+        try:
+            fcntl.flock(file, kind)
+            taken: bool | None = True
+        except BlockingIOError:
+            taken = False
+        except OSError:
+            taken = None
+        yield taken

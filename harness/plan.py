@@ -15,14 +15,14 @@ from typing import Any
 
 from harness.api import Located, Model, Site, TaskSpec, TokenRepresentation, Tokens
 from harness.data import TaskData, load_task, without
-from harness.errors import HarnessError, UsageError
+from harness.errors import HarnessError, UsageError, did_you_mean
 from harness.identity import IDENTITY_VERSION, hash_json, hash_lines
 from harness.plugins import describe
 from harness.registry import Choice, Registry
 from harness.sample import SAMPLE_TOKENS, sample_rows
 from harness.suite import ModelChoice, Suite
+from harness.tokens import TokenSet
 
-TOKEN_MASK = "content"
 PRECISION = {"tf32": False, "encode": "float32"}
 PROTOCOL = "fit on train, choose on validation by macro_f1, score test once"
 
@@ -43,7 +43,7 @@ class OpenModel:
 
 @dataclass(frozen=True, kw_only=True)
 class Features:
-    """A matrix `[examples, features]` that cells share. Input-only arms have no site, pooling and key.
+    """A matrix `[examples, features]` that cells share. Input-only arms have no site, tokens, pooling and key.
 
     `fitted_key` names what the representation fits on the bundle's sample, where it fits something.
     """
@@ -51,6 +51,7 @@ class Features:
     representation: Choice
     site: Site | None = None
     located: Located | None = None
+    tokens: TokenSet | None = None
     pooling: Choice | None = None
     key: str | None = None
     fitted_key: str | None = None
@@ -69,8 +70,8 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
-    """Cells that share one forward pass of `model` over the examples of `data`; `sample` are the rows on whose
-    activations representations are fitted.
+    """Cells that share one forward pass of `model` over the examples of `data`. The content of `tokens` is what the
+    suite's token set takes; `sample` are the rows on whose activations representations are fitted.
     """
 
     data: TaskData
@@ -92,8 +93,13 @@ class Bundle:
 
     @property
     def n_tokens(self) -> int:
-        """Content tokens of all examples."""
+        """Pooled tokens of all examples."""
         return sum(int(tokens.content.sum()) for tokens in self.tokens)
+
+    @property
+    def n_positions(self) -> int:
+        """Real positions of all examples: what the model runs on, whatever is pooled of it."""
+        return sum(len(tokens.ids) for tokens in self.tokens)
 
     @property
     def n_cut(self) -> int:
@@ -113,6 +119,11 @@ class Plan:
         """The cells of all bundles."""
         return tuple(cell for bundle in self.bundles for cell in bundle.cells)
 
+    @property
+    def tasks(self) -> tuple[TaskData, ...]:
+        """The examples of each task, once."""
+        return tuple({bundle.data.spec.name: bundle.data for bundle in self.bundles}.values())
+
 
 def make_plan(
     suite: Suite,
@@ -126,6 +137,7 @@ def make_plan(
     `included` are tasks given as files; they come before registered ones.
     """
     arms = _Arms.choose(suite, registry)
+    tokens = TokenSet.parse(suite.tokens)
     specs = _choose_tasks(suite, registry, included)
     models = open_models(suite.models, registry) if arms.on_tokens else ()
     if arms.on_tokens and not models:
@@ -138,11 +150,17 @@ def make_plan(
     ]
     for model in models:
         _check_modality(model, specs)
-    tables = [load_task(spec, data_dir=data_dir, limit=limit) for spec, limit in specs]
+    others = [find_trained_on(spec, registry, included) for spec, _ in specs]
+    tables = [
+        load_task(spec, data_dir=data_dir, limit=limit, trained_on=other)
+        for (spec, limit), other in zip(specs, others, strict=True)
+    ]
     bundles = [
         bundle
         for data in tables
-        for bundle in _bundles(data, models=models, located=located, arms=arms, seeds=suite.seeds)
+        for bundle in _bundles(
+            data, models=models, located=located, arms=arms, token_set=tokens, seeds=suite.seeds
+        )
     ]
     _refuse_twins(bundles)
     return Plan(suite=suite, bundles=tuple(bundles))
@@ -197,6 +215,28 @@ def _choose_tasks(
         )
         for task in suite.tasks
     ]
+
+
+def find_trained_on(spec: TaskSpec, registry: Registry, included: Sequence[TaskSpec] = ()) -> TaskSpec | None:
+    """The task whose rows `spec` learns from, if it learns from another; UsageError when that cannot be."""
+    if spec.trained_on is None:
+        return None
+    by_name = {one.name: one for one in included}
+    if spec.trained_on not in by_name and spec.trained_on not in registry.names("tasks"):
+        hint = did_you_mean(spec.trained_on, [*by_name, *registry.names("tasks")])
+        raise UsageError(f"task '{spec.name}' learns from '{spec.trained_on}', which is no task{hint}")
+    other: TaskSpec = by_name.get(spec.trained_on) or registry.get("tasks", spec.trained_on).spec
+    if other.trained_on is not None:
+        raise UsageError(
+            f"task '{spec.name}' learns from '{other.name}', which learns from '{other.trained_on}' and has no "
+            f"training rows of its own"
+        )
+    if other.modality != spec.modality:
+        raise UsageError(
+            f"task '{spec.name}' holds {spec.modality}s, but '{other.name}', which it learns from, holds "
+            f"{other.modality}s"
+        )
+    return other
 
 
 def _refuse_repeats(what: str, names: Sequence[str]) -> None:
@@ -323,10 +363,11 @@ def _bundles(
     models: Sequence[OpenModel],
     located: Sequence[_LocatedArm],
     arms: _Arms,
+    token_set: TokenSet,
     seeds: Sequence[int],
 ) -> Iterator[Bundle]:
     """The bundles of one task: one for input-only arms, one for each model; all on the same rows."""
-    tokens = {model.label: model.model.tokenize(data.examples.inputs) for model in models}
+    tokens = {model.label: _tokenize(data, model, token_set) for model in models}
     # A row in which some model finds no content is left out for every arm: all are compared on the same rows.
     bare = {row for encoded in tokens.values() for row, one in enumerate(encoded) if not one.content.any()}
     data = without(data, bare)
@@ -351,7 +392,7 @@ def _bundles(
         sample = sample_rows(data.examples, kept) if any(at.fit for *_, at in here) else ()
         sample_hash = hash_lines(data.examples.ids[row] for row in sample)
         features = tuple(
-            _features(representation, model, site, at, pooling, inputs_hash, sample_hash)
+            _features(representation, model, site, at, token_set, pooling, inputs_hash, sample_hash)
             for _, representation, site, at in here
             for pooling in arms.poolings
         )
@@ -365,16 +406,29 @@ def _bundles(
         )
 
 
+def _tokenize(data: TaskData, model: OpenModel, token_set: TokenSet) -> list[Tokens]:
+    try:
+        tokens = model.model.tokenize(data.examples.inputs)
+    except HarnessError as error:
+        raise type(error)(f"task '{data.spec.name}': {error}") from error
+    return [token_set.select(one) for one in tokens]
+
+
 def _features(
     representation: Choice,
     model: OpenModel,
     site: Site,
     at: Located,
+    token_set: TokenSet,
     pooling: Choice,
     inputs_hash: str,
     sample_hash: str,
 ) -> Features:
-    common = {"identity_version": IDENTITY_VERSION, **activation_identity(model, site)}
+    common = {
+        "identity_version": IDENTITY_VERSION,
+        **activation_identity(model, site),
+        "mask": token_set.label,
+    }
     representation_identity = dict(at.identity)
     fitted_key = None
     if at.fit is not None:
@@ -390,6 +444,7 @@ def _features(
         representation=representation,
         site=site,
         located=at,
+        tokens=token_set,
         pooling=pooling,
         key=hash_json(key),
         fitted_key=fitted_key,
@@ -397,11 +452,10 @@ def _features(
 
 
 def activation_identity(model: OpenModel, site: Site) -> dict[str, Any]:
-    """JSON of all that may change the activations of content tokens at a site."""
+    """JSON of all that may change the activations of given tokens at a site."""
     return {
         "model": {**model.model.identity(site), "revision": model.choice.spec.revision},
         "site": str(site),
-        "mask": TOKEN_MASK,
         "precision": PRECISION,
     }
 
@@ -435,7 +489,7 @@ def _cell(
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """What a bundle is expected to take: tokens to forward, bytes on disk, bytes in memory, seconds."""
+    """What a bundle is expected to take: tokens to pool, bytes on disk, bytes in memory, seconds."""
 
     tokens: int
     disk: int
@@ -471,7 +525,7 @@ def estimate(bundle: Bundle, *, device: str, cached: Callable[[str], bool]) -> E
             if features.located
         }
         encoded = sum(located.d_in * located.width for located in encoders.values() if located.sparse)
-        operations = 2 * tokens * (parameters + encoded)
+        operations = 2 * (bundle.n_positions * parameters + tokens * encoded)
         memory = int(4 * (parameters + encoded)) + (1 << 28)
     probes = sum(2 * rows * _probed_width(cell.features) * len(bundle.data.classes) for cell in bundle.cells)
     return Estimate(

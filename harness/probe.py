@@ -74,6 +74,7 @@ def probe(matrix: Matrix, rows: Rows, *, transform: Choice, classifier: Choice, 
     """Fit every point of the classifier's grid on train, keep the best on validation (the first of equals),
     and score that one on test. `matrix [examples, features]`.
     """
+    matrix = _narrow(matrix)
     fitted = transform.make().fit(matrix[rows.train], rows.y[rows.train])
     train, validation, test = (
         fitted.transform(matrix[part]) for part in (rows.train, rows.validation, rows.test)
@@ -90,6 +91,14 @@ def probe(matrix: Matrix, rows: Rows, *, transform: Choice, classifier: Choice, 
         n_features=int(train.shape[1]),
         flags=best.fit.flags,
     )
+
+
+def _narrow(matrix: Matrix) -> Matrix:
+    """The same with 32-bit indices where they suffice: much of scikit-learn takes no others."""
+    if isinstance(matrix, np.ndarray) or max(matrix.nnz, *matrix.shape) > np.iinfo(np.int32).max:
+        return matrix
+    parts = (matrix.data, matrix.indices.astype(np.int32), matrix.indptr.astype(np.int32))
+    return type(matrix)(parts, shape=matrix.shape)
 
 
 @dataclass(frozen=True, kw_only=True)

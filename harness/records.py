@@ -5,10 +5,12 @@ env.json         distributions, OS, CPU, GPU, plugins
 results.jsonl    one Record a line, appended and synced; a later line supersedes an earlier one
 predictions/     <cell_id>.parquet: example_id, label, prediction, score_<class>…
 events.jsonl     what happened when
+lock             held by the process that writes here
 """
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 import os
@@ -16,24 +18,36 @@ import platform
 import re
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from importlib.metadata import distributions
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from harness.errors import MissingError, UsageError
-from harness.files import append_line, whole_file, write_json
+from harness.files import TEMPORARY, append_line, cut_unfinished_line, lock, whole_file, write_json
 from harness.plugins import Plugins
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Of records and of run.json. 2: records say which tokens were pooled and what was trained on."""
+
+STEPS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+"""Version → what makes a record of the next version from one of this; none where the defaults of the fields that are
+new say what was so before."""
+
+_RUNNING, _FAILED = b'"status": "running"', b'"status": "failed" '
 
 _TOLD = ("sae-harness", "torch", "transformers", "scikit-learn", "numpy")
+
+_ADDED: Mapping[str, Any] = {"tokens": "content"}
+"""Fields of suites that came after schema version 1, with their defaults."""
 
 Status = Literal["ok", "failed", "skipped", "oom"]
 
@@ -71,7 +85,7 @@ class Fidelity(_Frozen):
 
 
 class Cost(_Frozen):
-    """What the cell's bundle cost: content tokens, tokens per second, seconds, peak bytes on the device; and the
+    """What the cell's bundle cost: tokens pooled, tokens per second, seconds, peak bytes on the device; and the
     seconds of the cell's own probe, its whole grid.
     """
 
@@ -85,7 +99,7 @@ class Cost(_Frozen):
 class Record(_Frozen):
     """One finished cell, whatever its end."""
 
-    schema_version: int = Field(default=SCHEMA_VERSION, le=SCHEMA_VERSION)
+    schema_version: int = SCHEMA_VERSION
     cell_id: str
     data: str | None = None
     status: Status
@@ -93,12 +107,14 @@ class Record(_Frozen):
     suite: str
     task: str
     task_version: int
+    trained_on: str | None = None
     modality: str
     train_language: str
     test_language: str
     model: str | None
     model_hash: str | None
     site: str | None
+    tokens: str | None = "content"
     representation: str
     representation_hash: str | None
     width: int | None
@@ -129,8 +145,75 @@ class Record(_Frozen):
         return value
 
 
+class Results(Protocol):
+    """What a board is built from: records with the predictions of their cells. A run folder, or what was
+    published of one.
+    """
+
+    @property
+    def path(self) -> Path:
+        """Where they lie, for messages."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every cell of the run has a record."""
+
+    def records(self) -> list[Record]:
+        """The last record of every cell; MissingError when they cannot be read."""
+
+    def is_done(self, record: Record) -> bool:
+        """Whether a cell ended well and its predictions are there."""
+
+    def predictions(self, cell_id: str) -> pd.DataFrame:
+        """Test predictions of a cell, one row for each example: example_id, group (where rows have one), label,
+        prediction. The classes are those of the columns score_<class>, else the categories of `label`.
+        MissingError when they are not there.
+        """
+
+
+def read_records(path: Path) -> list[Record]:
+    """Every line of a results file (`.gz`: compressed), of this or an older schema version, in order.
+
+    A last line that a cut left unfinished is ignored; any other broken line is a MissingError with its number.
+    """
+    try:
+        data = path.read_bytes()
+        data = gzip.decompress(data) if path.suffix == ".gz" else data
+    except (OSError, EOFError) as error:
+        raise MissingError(f"'{path}' cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    lines = data.split(b"\n")[:-1]  # bytes: a cut may have fallen inside a character
+    records = []
+    for number, line in enumerate(lines, start=1):
+        if not line:
+            continue
+        try:
+            records.append(_read_record(line, f"'{path}' line {number}"))
+        except ValueError as error:  # not UTF-8, not JSON, or not a record
+            raise MissingError(f"'{path}' line {number} is not a valid record") from error
+    return records
+
+
+def _read_record(line: bytes, where: str) -> Record:
+    fields = json.loads(line)
+    version = fields.get("schema_version") if isinstance(fields, dict) else None
+    if not isinstance(version, int) or version < 1:
+        raise ValueError("no schema version")
+    _check_version(version, where)
+    for older in range(version, SCHEMA_VERSION):
+        fields = STEPS[older](fields) if older in STEPS else fields
+    return Record.model_validate({**fields, "schema_version": SCHEMA_VERSION})
+
+
+def _check_version(version: int, what: str) -> None:
+    if version > SCHEMA_VERSION:
+        raise MissingError(
+            f"{what} was written by a newer harness: it is of schema version {version}, and this one reads up to "
+            f"{SCHEMA_VERSION}"
+        )
+
+
 class RunFolder:
-    """One run on disk. `open` prepares it for writing; reading needs no preparation."""
+    """One run on disk. `hold` and `start` prepare it for writing; reading needs no preparation."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -147,41 +230,32 @@ class RunFolder:
         path = self.path / "run.json"
         try:
             about = json.loads(path.read_text("utf-8"))
+            version = int(about.get("schema_version", 0))
         except (FileNotFoundError, NotADirectoryError) as error:
             raise MissingError(f"there is no run in '{self.path}'") from error
-        except (OSError, ValueError, RecursionError) as error:
-            raise MissingError(f"'{path}' cannot be read: it is damaged") from error
-        version = about.get("schema_version", 0) if isinstance(about, dict) else None
-        if isinstance(version, int) and version > SCHEMA_VERSION:
-            raise MissingError(f"the run in '{self.path}' was written by a newer harness")
-        if (
-            not isinstance(version, int)
-            or not isinstance(about.get("suite"), dict)
-            or not isinstance(about.get("cells", []), list)
-        ):
-            raise MissingError(f"'{path}' cannot be read: it is damaged")
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise self._damaged() from error
+        _check_version(version, f"the run in '{self.path}'")
+        if not isinstance(about.get("suite"), dict) or not isinstance(about.get("cells", []), list):
+            raise self._damaged()
         return dict(about)
+
+    def _damaged(self) -> MissingError:
+        return MissingError(
+            f"'{self.path / 'run.json'}' cannot be read: it is damaged; remove it, and the same command again "
+            f"keeps what is done"
+        )
 
     def records(self) -> list[Record]:
         """The last record of every cell of the run, in the order of first appearance.
 
         Cells that an earlier plan of the same suite left behind (other weights, other data) are not the run's.
-        A last line that a cut left unfinished is ignored; any other broken line is a MissingError with its
-        number.
+        Broken lines are as in `read_records`.
         """
         path = self.path / "results.jsonl"
         if not path.is_file():
             return []
-        lines = path.read_bytes().split(b"\n")  # bytes: a cut may have fallen inside a character
-        records: dict[str, Record] = {}
-        for number, line in enumerate(lines, start=1):
-            if not line or number == len(lines):  # what follows the last newline was never finished
-                continue
-            try:
-                record = Record.model_validate_json(line)
-            except ValidationError as error:
-                raise MissingError(f"'{path}' line {number} is not a valid record") from error
-            records[record.cell_id] = record
+        records = {record.cell_id: record for record in read_records(path)}
         cells = set(self.about().get("cells", records)) if self.exists else set(records)
         return [record for record in records.values() if record.cell_id in cells]
 
@@ -191,16 +265,17 @@ class RunFolder:
         return not self.exists or len(self.records()) >= len(self.about().get("cells", ()))
 
     def is_done(self, record: Record) -> bool:
-        """Whether a cell ended well and its predictions are there, whole as far as a look at their end tells."""
-        import pyarrow.parquet as pq
-
+        """Whether a cell ended well and all its predictions are there, undamaged."""
         if record.status != "ok":
             return False
         try:
-            path = self.path / "predictions" / f"{record.cell_id}.parquet"
-            return bool(pq.read_metadata(path).num_rows == record.n_test)
-        except Exception:  # missing, or any damage
+            frame = self.predictions(record.cell_id)
+        except MissingError:
             return False
+        if len(frame) != record.n_test or not {"example_id", "label", "prediction"} <= set(frame.columns):
+            return False
+        # A parquet file's pages have checksums, and the names of its columns have none.
+        return {f"score_{name}" for name in {*frame["label"], *frame["prediction"]}} <= set(frame.columns)
 
     def predictions(self, cell_id: str) -> pd.DataFrame:
         """Test predictions of a cell: example_id, group (where rows have one), label, prediction,
@@ -210,11 +285,33 @@ class RunFolder:
 
         path = self.path / "predictions" / f"{cell_id}.parquet"
         try:
-            return pd.read_parquet(path)
+            return pd.read_parquet(path, page_checksum_verification=True)
         except Exception as error:  # a missing file, or any damage that parquet readers report in many ways
             raise MissingError(f"the predictions '{path}' are missing or damaged") from error
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────────
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Let no other process write here meanwhile; MissingError when one already does."""
+        self._make()
+        with lock(self.path / "lock") as taken:
+            if taken is False:
+                raise MissingError(
+                    f"another process is at work on '{self.path}': wait until it has ended, or choose another -o"
+                )
+            if taken is None:
+                warnings.warn(
+                    f"the file system of '{self.path}' knows no locks: let no other process work on it",
+                    stacklevel=3,
+                )
+            yield
+
+    def _make(self) -> None:
+        try:
+            (self.path / "predictions").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MissingError(f"the run folder '{self.path}' cannot be made: {error.strerror}") from error
 
     def start(
         self,
@@ -227,16 +324,16 @@ class RunFolder:
     ) -> None:
         """Create or reopen the run of `cells`; UsageError when another suite already lives here."""
         if self.exists:
-            field = _first_difference(self.about()["suite"], dict(suite))
+            # A field that the harness did not have when the run began stood, then, at what is its default now.
+            field = _first_difference({**_ADDED, **self.about().get("suite", {})}, {**_ADDED, **suite})
             if field:
                 raise UsageError(
                     f"'{self.path}' holds a run of another suite (it differs in {field}); choose another -o"
                 )
-            self.records()  # what cannot be read must be known before anything is written
-        try:
-            (self.path / "predictions").mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise MissingError(f"the run folder '{self.path}' cannot be made: {error.strerror}") from error
+        if (self.path / "results.jsonl").is_file():
+            read_records(self.path / "results.jsonl")  # a broken one is refused before anything is touched
+        self._make()
+        self._tidy()
         self._about = {
             "schema_version": SCHEMA_VERSION,
             "argv": list(argv),
@@ -247,7 +344,6 @@ class RunFolder:
         write_json(self.path / "run.json", {**self._about, "status": "running"})
         facts = environment(plugins, device)
         write_json(self.path / "env.json", facts)
-        self._cut_unfinished_line()
         # A resumed run may have begun elsewhere: each start says where and with what.
         versions = {name: facts["distributions"].get(name) for name in _TOLD}
         self.add_event(
@@ -256,7 +352,11 @@ class RunFolder:
 
     def finish(self, status: str) -> None:
         """Note how the run ended."""
-        write_json(self.path / "run.json", {**self._about, "status": status, "finished": _now()})
+        try:
+            write_json(self.path / "run.json", {**self._about, "status": status, "finished": _now()})
+        except MissingError:
+            self._fail_in_place()
+            raise
 
     def add(self, record: Record) -> None:
         """Append one record, on disk when this returns."""
@@ -287,13 +387,24 @@ class RunFolder:
         columns |= {f"score_{name}": scores[:, index] for index, name in enumerate(classes)}
         path = self.path / "predictions" / f"{cell_id}.parquet"
         with whole_file(path) as temporary:
-            pd.DataFrame(columns).to_parquet(temporary, index=False)
+            pd.DataFrame(columns).to_parquet(temporary, index=False, write_page_checksum=True)
 
-    def _cut_unfinished_line(self) -> None:
-        path = self.path / "results.jsonl"
-        if path.is_file() and (data := path.read_bytes()) and not data.endswith(b"\n"):
-            with path.open("r+b") as file:
-                file.truncate(data.rfind(b"\n") + 1)
+    def _fail_in_place(self) -> None:
+        """A full disk has no room for another run.json, but for a word of the same length in the one that is there."""
+        path = self.path / "run.json"
+        with suppress(OSError), path.open("r+b") as file:
+            place = file.read().rfind(_RUNNING)
+            if place >= 0:
+                file.seek(place)
+                file.write(_FAILED)
+
+    def _tidy(self) -> None:
+        """Take away what a killed writer left unfinished."""
+        for name in ("results.jsonl", "events.jsonl"):
+            cut_unfinished_line(self.path / name)
+        for folder in (self.path, self.path / "predictions"):
+            for leftover in folder.glob(f"{TEMPORARY}*"):
+                leftover.unlink(missing_ok=True)
 
 
 def environment(plugins: Plugins, device: str) -> dict[str, Any]:

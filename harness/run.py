@@ -52,7 +52,13 @@ class Runner:
     report: Callable[[Fault], None] = lambda fault: None
 
     def run(self, plan: Plan) -> Summary:
-        """Do all of a plan that is not done yet. MissingError when results cannot be written."""
+        """Do all of a plan that is not done yet. MissingError when results cannot be written, or when another
+        process is at work on the folder.
+        """
+        with self.folder.hold(), self.store.in_use():
+            return self._run(plan)
+
+    def _run(self, plan: Plan) -> Summary:
         started = time.perf_counter()
         self.folder.start(
             suite=plan.suite.model_dump(mode="json", exclude={"summary"}),
@@ -122,7 +128,7 @@ class Runner:
         broken |= unloadable
         missing = [one for one in missing if one.key not in broken]
         if missing:
-            kept = [self.store.rows(one.key) for one in missing if one.key]
+            kept = [self.store.rows(one.key, n_rows) for one in missing if one.key]
             batches = self._batches(bundle)
             remaining = [batch for batch in batches if not set(batch) <= set.intersection(*kept)]
             meter.tokens_total = sum(
@@ -133,7 +139,8 @@ class Runner:
             meter.read_tokens = model.read_tokens if isinstance(model, KeptActivations) else 0
             for one in missing:
                 assert one.key
-                self.store.complete(one.key, {"rows": n_rows, "cost": meter.cost().model_dump()})
+                about = {"rows": n_rows, "of": _origin(one, bundle), "cost": meter.cost().model_dump()}
+                self.store.complete(one.key, about)
         return meter.stats(), broken
 
     def _open(self, bundle: Bundle, missing: Sequence[Features]) -> LoadedModel:
@@ -180,7 +187,7 @@ class Runner:
         return {**fitted, **made}, broken
 
     def _stored(self, key: str, n_rows: int) -> bool:
-        return self.store.is_complete(key) and len(self.store.rows(key)) == n_rows
+        return self.store.is_complete(key) and len(self.store.rows(key, n_rows)) == n_rows
 
     def _batches(self, bundle: Bundle) -> list[list[int]]:
         """The batches of an earlier, unfinished pass over this bundle, else new ones, kept before they run."""
@@ -257,6 +264,8 @@ class Runner:
         """`[examples, features]`, from the store or from the inputs."""
         if features.key is None:
             inputs = bundle.data.examples.inputs
+            if features.representation.spec.needs == "text":
+                inputs = tuple(map(str, inputs))  # a conversation as plain text
             fitted = features.representation.make().fit([inputs[row] for row in rows.train])
             made: Matrix = fitted.transform(list(inputs))
             return made
@@ -358,6 +367,18 @@ def _rows(bundle: Bundle, seed: int) -> Rows:
     )
 
 
+def _origin(features: Features, bundle: Bundle) -> dict[str, str]:
+    """What features were made from, for people who look at the cache."""
+    parts = {
+        "task": bundle.data.spec.name,
+        "model": bundle.model.label if bundle.model else None,
+        "site": features.site,
+        "representation": features.representation.label,
+        "pooling": features.pooling.label if features.pooling else None,
+    }
+    return {name: str(part) for name, part in parts.items() if part}
+
+
 def _is_disk(error: Exception) -> bool:
     """Whether results can no longer be written: then going on would only lose more."""
     return isinstance(error, OSError | MissingError) and "cannot be written" in str(error)
@@ -397,12 +418,14 @@ class _Meter:
             import torch
 
             torch.cuda.reset_peak_memory_stats()
-        self.tokens = self.padded = self.tokens_total = self.calibration_tokens = self.read_tokens = 0
+        self.tokens = self.positions = self.padded = self.tokens_total = 0
+        self.calibration_tokens = self.read_tokens = 0
         self.seconds = 0.0
         self.started = time.perf_counter()
 
     def add(self, pooled: Pooled) -> None:
         self.tokens += pooled.tokens
+        self.positions += pooled.positions
         self.padded += pooled.padded_tokens
         self.seconds += pooled.seconds
 
@@ -431,7 +454,7 @@ class _Meter:
             calibration_tokens=self.calibration_tokens,
             seconds=self.seconds,
             tokens_per_s=self.tokens_per_s,
-            padding_share=1 - self.tokens / self.padded if self.padded else 0.0,
+            padding_share=1 - self.positions / self.padded if self.padded else 0.0,
             peak_memory=peak_memory(self.device),
         )
 
@@ -491,12 +514,14 @@ def _record(
         suite=plan.suite.name,
         task=spec.name,
         task_version=spec.version,
+        trained_on=spec.trained_on,
         modality=spec.modality,
         train_language=languages,
         test_language=languages,
         model=model.label if model else None,
         model_hash=hash_json(model.model.identity(features.site)) if model and features.site else None,
         site=str(features.site) if features.site else None,
+        tokens=features.tokens.label if features.tokens else None,
         representation=features.representation.label,
         representation_hash=hash_json(located.identity if located else features.representation.identity),
         width=located.width if located else None,

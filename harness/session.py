@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.api import Summary, TaskSpec
+from harness.api import Conversation, Summary, TaskSpec
 from harness.errors import MissingError, UsageError, did_you_mean
 from harness.plugins import Fault, find_candidates, load_plugins
 from harness.records import RunFolder
@@ -135,24 +135,28 @@ class Session:
 
     def features(
         self,
-        texts: Sequence[str],
+        texts: Sequence[str | Conversation | Sequence[Mapping[str, str]]],
         *,
         model: str | Mapping[str, Any],
         site: str,
         representation: str = "hidden",
+        tokens: str | Mapping[str, Any] = "content",
         pooling: str = "mean",
         batch_size: int | None = None,
     ) -> Matrix:
         """Pooled features of `texts`, one row each, in order: CSR `[texts, features]` for dictionaries, else an
-        array. A text without content tokens is a row of zeros, and a warning.
+        array. A conversation is given as its messages, `[{"role": …, "content": …}, …]`. `tokens` says what
+        is pooled: content, all, prompt, last(k=…); a text of which it leaves nothing is a row of zeros, and
+        a warning.
         """
         from harness.extract import extract
 
         return extract(
-            texts,
+            [text if isinstance(text, str | Conversation) else Conversation.parse(text) for text in texts],
             registry=self.registry,
             model=ModelChoice(**{"ref": model} if isinstance(model, str) else dict(model), sites=(site,)),
             representation=representation,
+            tokens=tokens,
             pooling=pooling,
             device=self.device,
             batch_size=batch_size,

@@ -1,13 +1,15 @@
-"""Pooled features on disk by content key: atomic, checksummed, sharded; and what else a run need not make twice.
+"""Pooled features on disk by content key: atomic, checksummed, sharded; what else a run need not make twice; and the
+housekeeping of that folder.
 
     <root>/features/<key>/<sha256 of the file>.safetensors    rows, and their values (dense or CSR)
-    <root>/features/<key>/complete.json                       written last
+    <root>/features/<key>/complete.json                       written last, touched by each reader
     <root>/plans/<key>.json                                   the batches of a forward pass
     <root>/fitted/<key>/<sha256 of the file>.safetensors      a dictionary fitted on activations
     <root>/activations/<key>/<sha256 of the file>.safetensors activations of one batch, where they are kept
+    <root>/lock                                               shared by the runs that use the cache
 
 A shard's name is its own checksum, so a damaged one is seen without a second file, and two processes that write
-the same rows do each other no harm.
+the same rows do each other no harm. Checksums are of the bytes that are then used, read at that moment.
 """
 
 from __future__ import annotations
@@ -15,7 +17,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import shutil
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +30,7 @@ import numpy as np
 from scipy import sparse
 
 from harness.errors import MissingError
-from harness.files import whole_file, write_json
-from harness.identity import hash_file
+from harness.files import TEMPORARY, lock, whole_file, write_json
 
 if TYPE_CHECKING:
     import torch
@@ -35,6 +41,12 @@ if TYPE_CHECKING:
 BREAK_EVEN = 0.5
 """Above this density CSR (an int32 and a float32 for each value) takes more room than dense rows."""
 
+KINDS: Mapping[str, bool] = {"features": True, "fitted": False, "activations": False}
+"""Folders of `<key>/<sha256 of the file>.safetensors`, and whether a set is complete only with its complete.json."""
+
+GRACE = 3600.0
+"""Seconds for which a set that was just read or written is left alone while any run uses the cache."""
+
 
 class FeatureStore:
     """Pooled features under `root`, shared by all runs."""
@@ -44,11 +56,20 @@ class FeatureStore:
 
     def is_complete(self, key: str) -> bool:
         """Whether all rows were written; says nothing about damage since."""
-        return (self._folder(key) / "complete.json").is_file()
+        return _read_json(self._folder(key) / "complete.json") is not None
 
-    def rows(self, key: str) -> set[int]:
-        """Rows that lie in undamaged shards; damaged shards are removed."""
-        return {int(row) for shard in self._sound_shards(key) for row in _read_shard(shard)[0]}
+    def rows(self, key: str, n_rows: int | None = None) -> set[int]:
+        """Rows that lie in undamaged shards; what is damaged, or holds a row beyond `n_rows`, is removed."""
+        found: set[int] = set()
+        widths: set[int] = set()
+        for rows, values in self._sound(key, n_rows):
+            found.update(rows.tolist())
+            widths.add(values.shape[1])
+        if len(widths) > 1:  # nothing says which of them is right
+            for shard in self._shards(key):
+                shard.unlink(missing_ok=True)
+            return set()
+        return found
 
     def write(self, key: str, rows: Sequence[int], matrix: Matrix) -> None:
         """Write one shard: `rows` [n] and their values `[n, features]`, float32."""
@@ -62,18 +83,16 @@ class FeatureStore:
 
     def about(self, key: str) -> dict[str, Any]:
         """What `complete` was told about a key; empty when it is not complete."""
-        try:
-            return dict(json.loads((self._folder(key) / "complete.json").read_text("utf-8")))
-        except (OSError, ValueError, TypeError):
-            return {}
+        return _read_json(self._folder(key) / "complete.json") or {}
 
     def read(self, key: str, n_rows: int) -> Matrix | None:
         """All rows in order, or None when some are missing or damaged (those are gone afterwards)."""
-        parts = [_read_shard(shard) for shard in self._sound_shards(key)]
+        parts = list(self._sound(key, n_rows))
         rows = np.concatenate([rows for rows, _ in parts]) if parts else np.empty(0, dtype=np.int64)
         # Two processes may have written the same rows; they are equal, and the first is taken.
         unique, first = np.unique(rows, return_index=True)
-        if len(unique) != n_rows or not np.array_equal(unique, np.arange(n_rows)):
+        widths = {values.shape[1] for _, values in parts}
+        if not np.array_equal(unique, np.arange(n_rows)) or len(widths) > 1:
             (self._folder(key) / "complete.json").unlink(missing_ok=True)
             return None
         if any(sparse.issparse(values) for _, values in parts):
@@ -86,11 +105,7 @@ class FeatureStore:
 
     def read_batches(self, key: str) -> list[list[int]] | None:
         """The batches of an earlier, unfinished forward pass; None when there are none to be read."""
-        try:
-            batches = json.loads((self.root / "plans" / f"{key}.json").read_text("utf-8"))["batches"]
-            return [[int(row) for row in batch] for batch in batches]
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+        return _read_batches(self.root / "plans" / f"{key}.json")
 
     def write_batches(self, key: str, batches: Sequence[Sequence[int]]) -> None:
         """Keep the batches of a forward pass before it begins, and again when one of them is halved."""
@@ -126,12 +141,18 @@ class FeatureStore:
     def _read_tensors(
         self, kind: str, key: str, device: str
     ) -> tuple[dict[str, torch.Tensor], dict[str, str]] | None:
-        from safetensors import safe_open
+        from safetensors.torch import load
 
-        for path in _sound_files(self.root / kind / key):
-            with safe_open(path, framework="pt", device=device) as file:
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-                return tensors, dict(file.metadata() or {})
+        for path in sorted((self.root / kind / key).glob("*.safetensors")):
+            try:
+                data = _read_checked(path)
+            except (OSError, ValueError):
+                path.unlink(missing_ok=True)
+                continue
+            with suppress(OSError):  # only `prune` goes by it
+                os.utime(path)
+            tensors = {name: tensor.to(device) for name, tensor in load(data).items()}
+            return tensors, _read_header(data).get("__metadata__", {})
         return None
 
     def _write_tensors(
@@ -147,8 +168,27 @@ class FeatureStore:
     def _folder(self, key: str) -> Path:
         return self.root / "features" / key
 
-    def _sound_shards(self, key: str) -> Iterator[Path]:
-        return _sound_files(self._folder(key))
+    def _shards(self, key: str) -> list[Path]:
+        return sorted(self._folder(key).glob("*.safetensors"))
+
+    def _sound(self, key: str, n_rows: int | None) -> Iterator[tuple[np.ndarray[Any, Any], Matrix]]:
+        with suppress(OSError):  # only `prune` goes by it
+            os.utime(self._folder(key) / "complete.json")
+        for shard in self._shards(key):
+            try:
+                rows, values = _read_shard(shard)
+                if n_rows is not None and rows.max(initial=-1) >= n_rows:
+                    raise ValueError("holds rows that are not there")
+            except (OSError, ValueError):
+                shard.unlink(missing_ok=True)
+            else:
+                yield rows, values
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Let `prune` know meanwhile that a run is at work."""
+        with lock(self.root / "lock", shared=True):
+            yield
 
 
 def _write_named(folder: Path, data: bytes) -> None:
@@ -157,13 +197,18 @@ def _write_named(folder: Path, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
-def _sound_files(folder: Path) -> Iterator[Path]:
-    """The undamaged files of a folder; damaged ones are removed."""
-    for path in sorted(folder.glob("*.safetensors")):
-        if hash_file(path) == path.stem:
-            yield path
-        else:
-            path.unlink(missing_ok=True)
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        return dict(json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _read_batches(path: Path) -> list[list[int]] | None:
+    try:
+        return [[int(row) for row in batch] for batch in (_read_json(path) or {})["batches"]]
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _pack(
@@ -184,16 +229,40 @@ def _pack(
 
 
 def _read_shard(path: Path) -> tuple[np.ndarray[Any, Any], Matrix]:
-    from safetensors import safe_open
+    """Rows and values `[rows, features]`; ValueError says what is wrong with the file."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
 
-    with safe_open(path, framework="numpy") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        width = int(file.metadata()["features"])
-    rows = tensors["rows"]
-    if "dense" in tensors:
-        return rows, tensors["dense"]
-    shape = (len(rows), width)
-    return rows, sparse.csr_array((tensors["values"], tensors["indices"], tensors["indptr"]), shape=shape)
+    data = _read_checked(path)
+    try:
+        tensors = load(data)
+        header = _read_header(data)
+        rows = tensors["rows"]
+        if "dense" in tensors:
+            values: Matrix = tensors["dense"]
+        else:
+            shape = (len(rows), int(header["__metadata__"]["features"]))
+            values = sparse.csr_array((tensors["values"], tensors["indices"], tensors["indptr"]), shape=shape)
+            values.check_format(full_check=True)
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ValueError("holds no rows of features") from error
+    aligned = values.ndim == 2 and rows.shape == values.shape[:1] and rows.dtype == np.int64
+    if not aligned or rows.min(initial=0) < 0 or len(np.unique(rows)) < len(rows):
+        raise ValueError("holds no rows of features")
+    return rows, values
+
+
+def _read_checked(path: Path) -> bytes:
+    """The bytes of a file that is named by their SHA-256; ValueError when they are not."""
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != path.stem:
+        raise ValueError("is not what its name says")
+    return data
+
+
+def _read_header(data: bytes) -> dict[str, Any]:
+    """The header of a safetensors file, of which the library gives no metadata when it reads from memory."""
+    return dict(json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]))
 
 
 def default_cache_dir() -> Path:
@@ -212,3 +281,189 @@ def check_writable(root: Path) -> None:
         raise MissingError(f"the cache '{root}' cannot be written: {error.strerror}") from error
     if not os.access(root, os.W_OK):
         raise MissingError(f"the cache '{root}' cannot be written: use another folder with --cache-dir")
+
+
+# ── housekeeping ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What goes together: the files of one key, a batch plan, or what a killed writer left; `used` is when it was
+    last read or written, in seconds since the epoch.
+    """
+
+    kind: str
+    path: Path
+    complete: bool
+    files: tuple[Path, ...]
+    bytes: int
+    used: float
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pruned:
+    """What was taken, and what would have been, were it not in use."""
+
+    taken: tuple[Entry, ...]
+    spared: tuple[Entry, ...]
+
+    @property
+    def bytes(self) -> int:
+        """What was freed."""
+        return sum(entry.bytes for entry in self.taken)
+
+
+def list_entries(root: Path) -> list[Entry]:
+    """Everything of the store's under `root`, least recently used first; MissingError when there is no such folder.
+    What is not the store's is neither listed nor ever touched.
+    """
+    if not root.is_dir():
+        raise MissingError(f"there is no cache in '{root}'")
+    found: list[Entry] = []
+    for kind, marked in KINDS.items():
+        for folder in sorted((root / kind).glob("*")):
+            if _is_key(folder.name):
+                about = _read_json(folder / "complete.json")
+                found += _entries(folder, kind, complete=not marked or about is not None, about=about or {})
+    for path in sorted((root / "plans").glob("*.json")):
+        if _is_key(path.stem):
+            found += _entries(path, "plans", complete=True)
+    for path in sorted(root.glob(f"*/{TEMPORARY}*")) + sorted(root.glob(f"*/*/{TEMPORARY}*")):
+        if path.relative_to(root).parts[0] in {*KINDS, "plans"}:
+            found += _entries(path, "leftovers", complete=False)
+    return sorted(found, key=lambda entry: (entry.used, entry.path))
+
+
+def find_damage(root: Path, *, remove: bool = False) -> dict[Path, str]:
+    """Every damaged file with what is wrong with it, all bytes read; `remove` takes them away, so that the next run
+    makes them again.
+    """
+    damage: dict[Path, str] = {}
+    for entry in list_entries(root):
+        found = _damage(entry)
+        damage |= found
+        if remove and found:
+            for path in found:
+                _remove(path)
+            if entry.path.is_dir():
+                _remove(entry.path / "complete.json")
+    return damage
+
+
+def prune(
+    root: Path,
+    *,
+    older_than: float | None = None,
+    max_bytes: int | None = None,
+    incomplete: bool = False,
+    everything: bool = False,
+    dry_run: bool = False,
+) -> Pruned:
+    """Take away what was not used for `older_than` seconds, what is incomplete, everything; and then the least
+    recently used, until at most `max_bytes` are left. While any run uses the cache, what was used within the last
+    hour stays.
+    """
+    with lock(root / "lock") as alone:
+        now = time.time()
+        entries = list_entries(root)
+        busy = [] if alone else [entry for entry in entries if now - entry.used < GRACE]
+
+        def is_named(entry: Entry) -> bool:
+            too_old = older_than is not None and now - entry.used > older_than
+            return everything or too_old or (incomplete and not entry.complete)
+
+        free = [entry for entry in entries if entry not in busy]
+        taken = [entry for entry in free if is_named(entry)]
+        left = sum(entry.bytes for entry in entries) - sum(entry.bytes for entry in taken)
+        for entry in free:
+            if max_bytes is None or left <= max_bytes:
+                break
+            if not is_named(entry):
+                taken.append(entry)
+                left -= entry.bytes
+        if not dry_run:
+            for entry in taken:
+                _remove(entry.path)
+    too_much = max_bytes is not None and left > max_bytes
+    return Pruned(taken=tuple(taken), spared=tuple(entry for entry in busy if too_much or is_named(entry)))
+
+
+def _is_key(name: str) -> bool:
+    return re.fullmatch("[0-9a-f]{64}", name) is not None
+
+
+def _entries(
+    path: Path, kind: str, *, complete: bool, about: Mapping[str, Any] | None = None
+) -> Iterator[Entry]:
+    """One entry; none when it went away meanwhile."""
+    try:
+        files = {file: file.stat() for file in (sorted(path.iterdir()) if path.is_dir() else [path])}
+        used = max((status.st_mtime for status in files.values()), default=path.stat().st_mtime)
+    except FileNotFoundError:
+        return
+    whole = {file: status for file, status in files.items() if kind == "leftovers" or not _is_temporary(file)}
+    yield Entry(
+        kind=kind,
+        path=path,
+        complete=complete,
+        files=tuple(whole),
+        bytes=sum(status.st_size for status in whole.values()),
+        used=used,
+        about=about or {},
+    )
+
+
+def _is_temporary(path: Path) -> bool:
+    return path.name.startswith(TEMPORARY)
+
+
+def _damage(entry: Entry) -> dict[Path, str]:
+    """The damaged files of one entry."""
+    damage: dict[Path, str] = {}
+    rows: set[int] = set()
+    for path in entry.files:
+        try:
+            if path.suffix == ".safetensors":
+                if entry.kind == "features":
+                    rows.update(_read_shard(path)[0].tolist())
+                else:
+                    _check_tensors(_read_checked(path))
+            elif path.name == "complete.json" and not entry.complete:
+                raise ValueError("is not JSON")
+            elif entry.kind == "plans" and _read_batches(path) is None:
+                raise ValueError("is no batch plan")
+        except FileNotFoundError:
+            continue  # somebody took it meanwhile
+        except OSError as error:
+            damage[path] = f"cannot be read: {error.strerror}"
+        except ValueError as error:
+            damage[path] = str(error)
+    wanted = entry.about.get("rows")
+    if not damage and isinstance(wanted, int) and entry.kind == "features" and rows != set(range(wanted)):
+        damage[entry.path / "complete.json"] = f"tells of {wanted} rows, and the shards hold {len(rows)}"
+    return damage
+
+
+def _check_tensors(data: bytes) -> None:
+    from safetensors import SafetensorError, deserialize
+
+    try:
+        deserialize(data)  # type: ignore[no-untyped-call]
+    except SafetensorError as error:
+        raise ValueError("is not a safetensors file") from error
+
+
+def _remove(path: Path) -> None:
+    try:
+        if path.is_dir():
+            (path / "complete.json").unlink(
+                missing_ok=True
+            )  # first: what is left of the rest is not complete
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except FileNotFoundError:
+        pass  # somebody else took it
+    except OSError as error:
+        raise MissingError(f"'{path}' cannot be removed: {error.strerror}") from error

@@ -72,6 +72,7 @@ class Suite(_Strict):
     tasks: tuple[TaskChoice, ...] = Field(min_length=1)
     models: tuple[ModelChoice, ...] = ()
     representations: tuple[Reference, ...] = Field(min_length=1)
+    tokens: Reference = "content"
     poolings: tuple[Reference, ...] = Field(default=("mean",), min_length=1)
     transforms: tuple[Reference, ...] = Field(default=("none",), min_length=1)
     classifiers: tuple[Reference, ...] = Field(default=("logreg",), min_length=1)
@@ -106,6 +107,9 @@ class _TaskFile(_Strict):
     citation: str
     metric: Literal["macro_f1"] = "macro_f1"
     content_warning: Annotated[bool, Field(strict=True)] = False
+    where: dict[str, str] = Field(default_factory=dict)
+    labels: dict[str, str] = Field(default_factory=dict)
+    trained_on: str | None = None
 
 
 def read_suite(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -136,3 +138,174 @@ def toy_suite(write: Callable[[str, str], Path]) -> Path:
         "representations: [hidden, majority]\npoolings: [mean]\ntransforms: [none]\n"
         "classifiers: [logreg]\nseeds: 1\n",
     )
+
+
+# ── processes of their own, quickly ──────────────────────────────────────────────────────────────────────
+
+SERVER = r'''
+"""Imports everything once, then forks a child for each job: a run costs its own second, not the imports'."""
+import json, os, signal, sys, time
+from harness.cli import execute
+
+
+def kill():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def at(owner, name, act, n=1, *, where=lambda *arguments: True, after=False):
+    """Do `act` at the n-th call of owner.name whose arguments are as wanted: before it, or after it."""
+    original, calls = getattr(owner, name), [0]
+
+    def called(*arguments, **more):
+        wanted = where(*arguments)
+        calls[0] += wanted
+        due = wanted and calls[0] == n
+        if due and not after:
+            act(*arguments)
+        result = original(*arguments, **more)
+        if due and after:
+            act(*arguments)
+        return result
+
+    setattr(owner, name, called)
+
+
+def cut(owner, name, n=1, *, before=lambda *arguments: None, **more):
+    """Die there, after having done `before`."""
+    at(owner, name, lambda *arguments: (before(*arguments), kill()), n, **more)
+
+
+def start(job):
+    if pid := os.fork():
+        return pid
+    code = 99
+    try:
+        signal.alarm(100)
+        for number in (1, 2):
+            os.dup2(os.open(job["output"], os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
+        exec(job["before"], {"at": at, "cut": cut, "execute": execute})
+        code = execute(job["arguments"])
+        sys.stdout.flush()
+    except BaseException:
+        import traceback
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def wait(pid, job, started):
+    if job["kill_after"] is not None:
+        time.sleep(max(0.0, started + job["kill_after"] - time.perf_counter()))
+        os.kill(pid, signal.SIGKILL)  # a child that has ended is still there until it is waited for
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return {"code": code, "seconds": time.perf_counter() - started}
+
+
+execute(json.loads(sys.argv[1]))  # whatever the first run imports late, later ones have
+print("ready", flush=True)
+for line in sys.stdin:
+    jobs = json.loads(line)
+    started = time.perf_counter()
+    pids = [start(job) for job in jobs]
+    print(json.dumps([wait(pid, job, started) for pid, job in zip(pids, jobs)]), flush=True)
+'''
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a forked command ended: its exit code (negative for a signal), all it said, and how long it took."""
+
+    code: int
+    said: str
+    seconds: float
+
+
+LABELS = (1, 3, 4, 7, 8, 9)
+"""Last digits of the rows labelled b: not quite told by the words, so that no score is 1."""
+
+
+class Forks:
+    """Runs `harness` commands in processes that may be killed, crippled, or at work at the same time."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        rows = [
+            {
+                "text": f"{'warm' if i % 2 else 'cold'} day {i} " + "again " * (i % 7),
+                "label": "ab"[i % 10 in LABELS],
+            }
+            for i in range(60)
+        ]
+        (home / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        (home / "task.yaml").write_text(
+            "name: toy\nsource: {file: data.jsonl}\nlicence: CC0\ncitation: none\n"
+        )
+        (home / "suite.yaml").write_text(
+            "name: cut\ntasks: [toy]\nmodels: [{ref: minigemma-s, sites: [resid_post.0]}]\n"
+            'representations: [hidden, "random_sae[width=96,k=8]"]\npoolings: [mean, max]\n'
+            "classifiers: [{name: logreg, C: 10.0}]\nseeds: 2\n"
+        )
+        (home / "server.py").write_text(SERVER)
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+        self.process = subprocess.Popen(
+            [sys.executable, home / "server.py", json.dumps(self.command("whole"))],
+            env=environment,
+            cwd=home,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        while (line := self._answer()) != "ready\n":
+            assert line, "the first run failed"
+        self.seconds = min(self.run(f"timed-{number}").seconds for number in range(3))
+
+    def command(self, output: str | Path, cache: str | Path | None = None) -> list[str]:
+        """The command that runs the suite into a folder, with a cache of its own where none is named."""
+        folders = ["-o", str(output), "--cache-dir", str(cache or f"{output}-cache")]
+        return ["run", "suite.yaml", "--include", "task.yaml", *folders, "-d", "cpu", "-b", "10"]
+
+    def run(
+        self,
+        output: str | Path,
+        *,
+        cache: str | Path | None = None,
+        before: str = "",
+        kill_after: float | None = None,
+    ) -> Ended:
+        """Run the suite in a child, which first executes `before`."""
+        (ended,) = self.together([(self.command(output, cache), before, kill_after)])
+        return ended
+
+    def together(self, jobs: Sequence[tuple[list[str], str, float | None]]) -> list[Ended]:
+        """Several commands at the same time: arguments, code to execute before, seconds until it is killed."""
+        names = [self.home / f"said-{next(self._number)}" for _ in jobs]
+        keys = ("arguments", "before", "kill_after", "output")
+        wanted = [
+            dict(zip(keys, (*job, str(name)), strict=True)) for job, name in zip(jobs, names, strict=True)
+        ]
+        assert self.process.stdin
+        self.process.stdin.write(json.dumps(wanted) + "\n")
+        self.process.stdin.flush()
+        answers = json.loads(self._answer())
+        return [Ended(said=name.read_text(), **answer) for name, answer in zip(names, answers, strict=True)]
+
+    _number = itertools.count()
+
+    def _answer(self) -> str:
+        assert self.process.stdout
+        return self.process.stdout.readline()
+
+
+@pytest.fixture(scope="session")
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    """A small suite of eight cells over one model, run once, uninterrupted, into the folder `whole`."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("HARNESS_PLUGINS", "HARNESS_DATA_DIR", "HARNESS_DEBUG"):
+            patch.delenv(name, raising=False)
+        opened = Forks(tmp_path_factory.mktemp("forks"))
+    yield opened
+    assert opened.process.stdin
+    opened.process.stdin.close()
+    opened.process.wait(timeout=60)

@@ -383,6 +383,13 @@ UNKNOWN = [
     Case("a device that is not there", f"{RUN} -d cuda:99", 3, ("device 'cuda:99' is not there",)),
     Case("a batch of none", f"{RUN} -b 0", 2, ("'0' is neither auto nor a positive number",)),
     Case("a batch in words", f"{RUN} -b many", 2, ("'many' is neither auto nor a positive number",)),
+    Case("a token set", f"{RUN} --set tokens=x", 2, ("there is no token set 'x'; known: all, content, last, prompt",)),
+    Case("a template", f"{RUN} -m minigemma-s[template=x]", 2, ("takes template none, chat, not 'x'",)),
+    Case("a cache", "cache info --cache-dir nowhere", 3, ("there is no cache in 'nowhere'",)),
+    Case("a cache that is a file", "cache verify --cache-dir task.yaml", 3, ("there is no cache in 'task.yaml'",)),
+    Case("nothing to prune", "cache prune", 2, ("say what to prune: --older-than AGE",)),
+    Case("an age in words", "cache prune --older-than old", 2, ("'old' is not of the form 30d or 12h",)),
+    Case("a size in words", "cache prune --max-size big", 2, ("'big' is not of the form 20GB",)),
     Case("seeds of none", f"{RUN} --seeds 0", 2, ("--seeds", "0 is not in the range x>=1")),
     Case("rows of none", f"{RUN} -L 0", 2, ("--limit", "0 is not in the range x>=1")),
     Case("rows in words", f"{RUN} -L few", 2, ("'few' is not a valid integer",)),
@@ -498,7 +505,7 @@ DATA = [
     Case("a parquet with a column twice", RUN, 3, ("task 'toy_task'", "data.parquet"), repeated_columns),
     Case("texts that are numbers", RUN, 3, ("row 0: the input is int, not text",), changed(text=lambda n,
          text: n)),
-    Case("texts that are lists", RUN, 3, ("row 0: the input is list, not text",), changed(text=lambda n,
+    Case("texts that are lists", RUN, 3, ("row 0: message 1 of the conversation",), changed(text=lambda n,
          text: [text])),
     Case("texts that are bytes", RUN, 3, ("row 0: the input is bytes, not text",),
          parquet(lambda frame: frame.assign(text=[text.encode() for text in frame["text"]]))),
@@ -610,7 +617,7 @@ RECORDS = [
             "a field that is unknown": record(colour="red"),
             "a metric of another type": record(metrics={"macro_f1": "good"}),
             "a status nobody knows": record(status="fine"),
-            "another schema version": record(schema_version=99),
+            "a schema version in words": record(schema_version="one"),
         }.items()
         for what, command in (("run again", RESUME), ("on a board", BUILD))
     ),
@@ -641,6 +648,12 @@ RECORDS = [
         }.items()
         for what, command in (("run again", RESUME), ("on a board", BUILD))
     ),
+    Case("a record of a newer harness, run again", RESUME, 3,
+         ("copy/results.jsonl' line 1 was written by a newer harness",),
+         copied("results.jsonl", record(schema_version=99))),
+    Case("a record of a newer harness, on a board", BUILD, 3,
+         ("copy/results.jsonl' line 1 was written by a newer harness",),
+         copied("results.jsonl", record(schema_version=99))),
     Case("run.json of a newer harness", RESUME, 3, ("the run in 'copy' was written by a newer harness",),
          copied("run.json", about(schema_version=99))),
     Case("run.json that is a list, listed", "ls runs", 0, ("runs/copy/run.json' cannot be read: it is damaged",),
@@ -822,6 +835,11 @@ TEXTS = [
             ("a text that is a number", '{"text": 7}\n', "'texts.jsonl' line 1 has no \"text\""),
             ("a text that is nothing", '{"text": null}\n', "'texts.jsonl' line 1 has no \"text\""),
             ("a text that is a lone surrogate", '{"text": "a"}\n{"text": "\\ud800"}\n', "'texts.jsonl' line 2"),
+            ("a message that is a number", '{"messages": [7]}', "'texts.jsonl' line 1: message 1 of the conversation"),
+            ("a message without its text", '{"messages": [{"role": "user"}]}', "line 1: message 1", '"content"'),
+            ("a message without its role", '{"messages": [{"content": "a"}]}', "line 1: message 1", '"role"'),
+            ("messages that are a text", '{"messages": "a"}', "'texts.jsonl' line 1 has no"),
+            ("a message with a lone surrogate", '{"messages": [{"role": "user", "content": "\\ud800"}]}', "line 1"),
             ("a line nested without end", "[" * 100_000 + "\n", "'texts.jsonl' line 1"),
             ("an empty file", "", "'texts.jsonl' holds no texts"),
             ("empty lines alone", "\n\n", "'texts.jsonl' holds no texts"),
@@ -835,6 +853,8 @@ TEXTS = [
          ("'task.yaml/out.npy' cannot be written",)),
     Case("an output that is a folder", FEATURES.replace("out.npy", "here.npy"), 3,
          ("'here.npy' cannot be written",), lambda folder: (folder / "here.npy").mkdir()),
+    Case("a token set nobody knows", f"{FEATURES} --tokens x", 2, ("there is no token set 'x'; known: all, content",)),
+    Case("the last none of the tokens", f"{FEATURES} --tokens 'last(k=0)'", 2, ("token set 'last' needs k", "not 0")),
     Case("several sites", FEATURES.replace("resid_post.1", "resid_post.[0,1]"), 2, ("at one site, not at 2",)),
     Case("a representation that reads no activations", f"{FEATURES} --representation tfidf", 2,
          ("representation 'tfidf'", "reads no activations")),
@@ -958,7 +978,7 @@ def check_untouched(before: dict[str, bytes], after: dict[str, bytes], case: Cas
             assert after[name] == data, name
 
 
-NOTES = ("run.json", "env.json", "events.jsonl", "leaderboard.md", "leaderboard.csv")
+NOTES = ("run.json", "env.json", "events.jsonl", "leaderboard.md", "leaderboard.csv", "leaderboard-tasks.csv")
 """What a run writes anew whenever it begins or ends."""
 
 

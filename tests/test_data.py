@@ -566,3 +566,117 @@ def test_a_hub_dataset_that_cannot_be_had_is_one_sentence(monkeypatch: pytest.Mo
     assert "'nobody/no-such-dataset' cannot be loaded from the hub or its local cache" in str(error)
     assert "--data-dir" in str(error)
     assert error.exit_code == 3
+
+
+# ── some rows, other spellings, another task's training rows ─────────────────────────────────────────────
+
+
+def test_a_task_takes_only_the_rows_it_asks_for(tmp_path: Path) -> None:
+    rows = rows_of(60, kind=lambda i: "xyz"[i % 3], number=lambda i: i % 2)
+    for suffix in SUFFIXES:
+        file = save(rows, tmp_path / f"data.{suffix}")
+        data = load_task(spec_of(FileSource(file=file), where={"kind": "y"}))
+        assert set(data.examples.inputs) == {f"text number {i}" for i in range(1, 60, 3)}
+        both = spec_of(FileSource(file=file), where={"kind": "y", "number": "1"})
+        with pytest.raises(MissingError, match="one class only"):  # odd rows are all of class b
+            load_task(both)
+
+
+def test_rows_that_are_not_there_cannot_be_asked_for(tmp_path: Path) -> None:
+    file = FileSource(file=save(rows_of(kind=lambda i: "x"), tmp_path / "data.csv"))
+    with pytest.raises(MissingError, match="task 'toy' has no rows where kind is 'y'"):
+        load_task(spec_of(file, where={"kind": "y"}))
+    with pytest.raises(MissingError, match=r"task 'toy' has no column 'sort'; it has: kind, label, text"):
+        load_task(spec_of(file, where={"sort": "x"}))
+
+
+def test_a_family_of_tasks_reads_its_file_once_and_sees_when_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets
+
+    reads = []
+    load = datasets.load_dataset
+    monkeypatch.setattr(datasets, "load_dataset", lambda *a, **k: (reads.append(a), load(*a, **k))[1])
+    file = save(rows_of(60, kind=lambda i: f"k{i % 5}"), tmp_path / "data.parquet")
+    family = [spec_of(FileSource(file=file), where={"kind": f"k{number}"}) for number in range(5)]
+    assert {len(load_task(spec).examples) for spec in family} == {12}
+    assert len(reads) == 1
+    save(rows_of(90, kind=lambda i: f"k{i % 5}"), file)
+    assert {len(load_task(spec).examples) for spec in family} == {18}
+    assert len(reads) == 2
+
+
+def test_labels_are_spelled_as_the_task_asks_and_others_stay(tmp_path: Path, hub: Path) -> None:
+    file = FileSource(file=save(rows_of(), tmp_path / "data.csv"))
+    assert load_task(spec_of(file, labels={"a": "first"})).classes == ("b", "first")
+    source = HubSource(
+        hub=str(hub), revision="0" * 40, columns=Columns(input="body"), labels={"spam": "junk"}
+    )
+    spec = spec_of(source, labels={"ham": "not used on the hub"})
+    assert load_task(spec).classes == ("ham", "junk")
+    assert load_task(replace(spec, source=replace(source, labels=None))).classes == (
+        "not used on the hub",
+        "spam",
+    )
+
+
+def transfer(tmp_path: Path, own: Sequence[dict[str, Any]], *, group: str | None = "kind") -> TaskData:
+    """A task with the rows `own`, learning from 60 rows of another whose groups are in the column `kind`."""
+    learnt = rows_of(60, kind=lambda i: f"g{i // 6}", split=lambda i: "test" if i % 24 < 6 else "train")
+    source = replace(spec_of(columns=Columns(group="kind"), mirror="source"), name="source")
+    target = spec_of(columns=Columns(group=group), mirror="target", trained_on="source")
+    for name, rows in (("source", learnt), ("target", own)):
+        (tmp_path / name).mkdir(exist_ok=True)
+        save(rows, tmp_path / name / "data.parquet")
+    return load_task(target, data_dir=tmp_path, trained_on=source)
+
+
+def test_a_task_that_learns_from_another_is_tested_on_its_own_rows_alone(tmp_path: Path) -> None:
+    own = rows_of(30, text=lambda i: f"own text {i}", kind=lambda i: f"h{i}", split=lambda i: "train")
+    data = transfer(tmp_path, own)
+    rows = split_rows(data.examples, 0)
+    assert {data.examples.inputs[row] for row in rows["test"]} == {row["text"] for row in own}
+    source = replace(spec_of(columns=Columns(group="kind"), mirror="source"), name="source")
+    theirs = load_task(source, data_dir=tmp_path)
+    for split in ("train", "validation"):  # carved as the other task carves it: the two are paired
+        expected = {theirs.examples.inputs[row] for row in split_rows(theirs.examples, 0)[split]}
+        assert {data.examples.inputs[row] for row in rows[split]} == expected
+    assert data.hygiene.leaks == 0
+
+
+def test_a_test_row_that_the_other_task_teaches_is_a_leak(tmp_path: Path) -> None:
+    own = rows_of(30, text=lambda i: f"own text {i}", kind=lambda i: f"h{i}")
+    own[0]["text"] = "text number 7"  # a training row of the other task
+    own[1]["text"] = "text number 4"  # one of its test rows: nothing is learnt from it
+    own[2]["kind"] = "g3"  # a group of its training rows
+    data = transfer(tmp_path, own)
+    assert data.hygiene.leaks == 2
+    tested = {data.examples.inputs[row] for row in split_rows(data.examples, 0)["test"]}
+    assert tested == {row["text"] for row in own} - {"text number 7", "own text 2"}
+    assert "text number 7" in data.examples.inputs  # the training row stays
+
+
+def test_groups_of_another_column_mean_nothing(tmp_path: Path) -> None:
+    own = rows_of(30, text=lambda i: f"own text {i}", source=lambda i: "g3")
+    assert transfer(tmp_path, own, group="source").hygiene.leaks == 0
+
+
+def test_what_is_tested_must_have_been_taught(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match="label 'c' outside training only"):
+        transfer(tmp_path, rows_of(9, text=lambda i: f"own {i}", label=lambda i: "c", kind=lambda i: "h"))
+    with pytest.raises(MissingError, match="'toy' learns from 'source', which was not given"):
+        load_task(spec_of(trained_on="source"))
+
+
+def test_a_task_file_says_which_rows_which_labels_and_what_teaches(tmp_path: Path) -> None:
+    path = tmp_path / "task.yaml"
+    path.write_text(
+        "name: toy\nsource: {file: data.csv}\nlicence: CC0\ncitation: none\n"
+        "where: {kind: x}\nlabels: {a: first}\ntrained_on: sms_spam\n"
+    )
+    spec = read_task(path)
+    assert (spec.where, spec.labels, spec.trained_on) == ({"kind": "x"}, {"a": "first"}, "sms_spam")
+    path.write_text("name: toy\nsource: {file: data.csv}\nlicence: CC0\ncitation: none\nwhere: kind\n")
+    with pytest.raises(UsageError, match=r"line 5: where: "):
+        read_task(path)

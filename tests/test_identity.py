@@ -189,6 +189,9 @@ REACH_ALL: Mapping[str, Callable[[Setup], object]] = {
     "dtype": lambda setup: setup.set_model(dtype="bfloat16"),
     "attention": lambda setup: setup.set_model(attention="flex_attention"),
     "the maximum length": lambda setup: setup.set_model(max_length=100),
+    "the template": lambda setup: setup.set_model(template="chat"),
+    "the token set": lambda setup: setup.suite.update(tokens="all"),
+    "a token set that comes to the same here": lambda setup: setup.suite.update(tokens="prompt"),
     "the site": lambda setup: setup.set_model(sites=[f"mlp_out.{LAYER}"]),
     "an example's text": lambda setup: setup.rows[3].update(text="another text"),
     "an example's language": lambda setup: setup.rows[3].update(lang="fr"),
@@ -292,7 +295,13 @@ REACH_NOTHING: Mapping[str, Callable[[Setup], object]] = {
     "a task's limit above the number of rows": lambda setup: setup.suite.update(
         tasks=[{"name": "toy", "limit": 1000}]
     ),
-    "defaults written out": lambda setup: setup.set_model(dtype="float32", attention="eager", max_length=512),
+    "defaults written out": lambda setup: setup.set_model(
+        dtype="float32", attention="eager", max_length=512, template="none"
+    ),
+    "the default token set": lambda setup: setup.suite.update(tokens={"name": "content"}),
+    "a chat template that is not used": lambda setup: (Path(setup.model) / "chat_template.jinja").write_text(
+        "new"
+    ),
     "0 as 0.0": lambda setup: setup.suite.update(poolings=["mean", {"name": "count", "t": 0.0}]),
     "a site by its depth": lambda setup: setup.set_model(sites=["resid_post.50%"]),
     "the device": lambda setup: setup.settings.update(device="auto"),
@@ -320,10 +329,33 @@ def test_the_batch_size_changes_no_name(setup: Setup) -> None:
     assert [(each.ok, each.skipped, each.tokens > 0) for each in done] == [(1, 0, True), (1, 1, False)]
 
 
+@pytest.mark.parametrize("template", ["{{ messages[0].content }}!", "{{ messages[0].content + '!' }}"])
+def test_every_change_of_a_chat_template_that_is_used_is_another_one(setup: Setup, template: str) -> None:
+    """Even one that writes the same: how it is written decides what it does with other conversations."""
+    setup.set_model(template="chat")
+    seen = [setup.keys()]
+    (Path(setup.model) / "chat_template.jinja").write_text("{{ messages[0]['content'] }}!")
+    seen.append(setup.keys())
+    (Path(setup.model) / "chat_template.jinja").write_text(template)
+    seen.append(setup.keys())
+    assert len(set.union(*(keys for keys, _ in seen))) == 3 * 6
+    assert len(set.union(*(cells for _, cells in seen))) == 3 * 6
+
+
+def test_a_longer_token_set_is_another_one(setup: Setup) -> None:
+    named = ["last(k=2)", {"name": "last", "k": 2}, "last(k=3)"]
+    keys = []
+    for tokens in named:
+        setup.suite.update(tokens=tokens)
+        keys.append(setup.keys())
+    assert keys[0] == keys[1] and not keys[0][0] & keys[2][0] and not keys[0][1] & keys[2][1]
+
+
 def test_arms_without_a_model_are_named_by_what_they_read(setup: Setup) -> None:
     setup.suite.update(representations=["tfidf", "majority"])
     first = setup.keys()
     flip_weight(setup)
+    setup.suite.update(tokens="all")
     assert setup.keys() == first and not first[0]
     setup.suite.update(representations=["tfidf[ngrams=1]", "majority"])
     assert len(setup.keys()[1] & first[1]) == 1

@@ -131,6 +131,30 @@ def test_the_choice_is_the_best_on_validation_whatever_test_says(run: Run) -> No
     assert line(build([run]), "hidden")["pooling"] == "max"
 
 
+def test_the_token_set_is_chosen_on_validation_like_the_pooling(run: Run) -> None:
+    for tokens, validation, skill in (("all", 0.6, 0.9), ("content", 0.5, 0.2)):
+        run.put(tokens=tokens, validation=validation, skill=skill, cell_id=f"hidden-{tokens}")
+        run.put("sae", tokens=tokens, validation=1 - validation, skill=0.6, cell_id=f"sae-{tokens}", luck=1)
+    run.put("pca", tokens="content", luck=2)
+    run.put("tfidf", model=None, site=None, pooling=None, tokens=None, luck=3)
+    board = build([run])
+    chosen = {row.representation: line(board, row.representation)["tokens"] for row in board.rows}
+    assert chosen == {"hidden": "all", "sae": "content", "pca": "content", "tfidf": ""}
+    assert find(board, "sae").flags == () and find(board, "pca").flags == ("searched:1/2",)
+    assert line(board, "sae")["delta_vs_hidden"] < 0 < line(board, "sae")["delta_matched"]
+    assert "| tokens |" in to_markdown(board)
+
+
+def test_a_board_of_content_alone_says_nothing_of_tokens(run: Run) -> None:
+    run.put()
+    run.put(
+        "tfidf", model=None, site=None, pooling=None
+    )  # as an older harness wrote it, with tokens' default
+    board = build([run])
+    assert "tokens |" not in to_markdown(board).replace("tokens/s |", "")
+    assert [line(board, name)["tokens"] for name in ("hidden", "tfidf")] == ["content", ""]
+
+
 def test_permuted_test_labels_change_no_choice(run: Run) -> None:
     generator = np.random.default_rng(0)
     records = [
@@ -441,9 +465,41 @@ def test_the_files_are_written_whole(run: Run, tmp_path: Path) -> None:
     board = build([run])
     write(board, tmp_path / "out")
     write(board, tmp_path / "out")
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["leaderboard.csv", "leaderboard.md"]
+    names = ["leaderboard-tasks.csv", "leaderboard.csv", "leaderboard.md"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
     assert (tmp_path / "out" / "leaderboard.md").read_text("utf-8") == to_markdown(board)
     assert (tmp_path / "out" / "leaderboard.csv").read_text("utf-8") == to_csv(board)
+
+
+def test_a_board_of_many_tasks_takes_one_line_a_task_and_model(run: Run) -> None:
+    for number in range(21):
+        run.put("hidden", task=f"task{number:02}", luck=1, n=120)
+        run.put("sae", task=f"task{number:02}", luck=2, n=120, skill=1.0 if number == 0 else 0.7, width=512)
+    board = build([run])
+    lines = to_markdown(board).splitlines()
+    place = lines.index("| task | hidden 64 | sae 512 |")
+    assert len([text for text in lines if text.startswith("| task")]) == 2 * 21 + 2
+    first, second = find(board, "hidden").results[0], find(board, "sae").results[0]
+    assert second.delta is not None
+    values = f"{first.macro_f1.value:.3f}".lstrip("0"), f"{second.delta.value:+.3f}".replace("0.", ".")
+    assert lines[place + 2] == f"| task00 | {values[0]} | {values[1]} won |"
+
+
+def test_every_number_of_every_task_stands_in_a_file_of_its_own(run: Run, tmp_path: Path) -> None:
+    for task in ("spam", "banking"):
+        run.put("hidden", task=task, luck=1)
+        run.put("sae", task=task, luck=2, skill=0.95, width=512)
+    board = build([run])
+    write(board, tmp_path)
+    frame = pd.read_csv(tmp_path / "leaderboard-tasks.csv").set_index(["representation", "task"])
+    assert len(frame) == 4
+    for result in find(board, "sae").results:
+        found = frame.loc[("sae", result.task)]
+        assert result.delta is not None and found["outcome"] == result.verdict == "won"
+        assert found["macro_f1"] == pytest.approx(result.macro_f1.value, abs=1e-6)
+        assert found["delta_vs_hidden_low"] == pytest.approx(result.delta.interval[0], abs=1e-6)
+        assert found["p_value"] == pytest.approx(result.p_value, abs=1e-6)
+    assert pd.isna(frame.loc[("hidden", "spam")]["delta_vs_hidden"])
 
 
 def test_a_board_does_not_depend_on_the_order_of_records(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ ORACLES: dict[str, Any] = {
     "mean": lambda x: x.mean(axis=0),
     "sum": lambda x: x.sum(axis=0),
     "last": lambda x: x[-1],
+    "first": lambda x: x[0],
     "count": lambda x: (x > 0).sum(axis=0),
     "count(t=1.5)": lambda x: (x > 1.5).sum(axis=0),
     "count(t=-2)": lambda x: (x > -2).sum(axis=0),

@@ -321,3 +321,44 @@ def test_test_rows_are_in_the_order_of_their_ids_whatever_the_row_order() -> Non
     assert [examples.ids[row] for row in one.test] == [turned.ids[row] for row in two.test]
     np.testing.assert_array_equal(one.weights, two.weights)
     np.testing.assert_array_equal(one.y[one.test], two.y[two.test])
+
+
+def test_of_many_classes_logreg_chooses_and_scores_as_a_plain_scikit_learn_loop(registry: Registry) -> None:
+    X, rows = table(n=600, width=30, n_classes=8)
+    classifier = registry.choose("classifiers", "logreg")
+    outcome = probe(X, rows, transform=UNCHANGED, classifier=classifier, seed=0)
+    C, validation, test = plain_loop(X, rows)
+    assert outcome.parameters["C"] == C
+    assert outcome.validation["macro_f1"] == pytest.approx(validation, abs=1e-12)
+    assert outcome.metrics["macro_f1"].value == pytest.approx(test, abs=1e-12)
+    assert outcome.flags == ()
+
+
+@pytest.mark.parametrize(
+    "transform", ["none", "binarize", "standardize", "select(k=5)", "select(k=5, by=l1)"]
+)
+@pytest.mark.parametrize(
+    "classifier",
+    ["logreg", "ksparse_logreg(k=3)", "ridge", "nearest_centroid", "linear_sgd", "decision_tree"],
+)
+def test_every_transform_with_every_classifier_takes_rows_with_wide_indices_as_the_store_reads_them(
+    registry: Registry, transform: str, classifier: str
+) -> None:
+    X, rows = table(n=120)
+    X *= np.random.default_rng(0).random(X.shape) < 0.09
+    X[:3, :2] = 1
+    wide = sparse.csr_array(X)
+    wide.indices, wide.indptr = wide.indices.astype(np.int64), wide.indptr.astype(np.int64)
+    dense, csr = (
+        probe(
+            matrix,
+            rows,
+            transform=registry.choose("transforms", transform),
+            classifier=registry.choose("classifiers", classifier),
+            seed=0,
+        )
+        for matrix in (X, wide)
+    )
+    assert csr.n_features == dense.n_features
+    if transform != "standardize":  # which moves dense rows only
+        assert csr.validation["macro_f1"] == pytest.approx(dense.validation["macro_f1"], abs=0.1)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +17,28 @@ from sklearn.metrics import f1_score
 
 import harness
 from harness.data import Hygiene, load_task, split_rows
+from harness.leaks import leaks_between
 from harness.records import RunFolder
 from harness.session import Session, open_registry
 
 DATA = Path(os.environ.get("HARNESS_DATA_DIR") or "/nonexistent")
 GRID = (0.1, 1.0, 10.0, 100.0, 1000.0)
-TASKS = ("sms_spam", "rotten_tomatoes", "davidson_hate", "hatecheck", "harmful_requests", "banking77")
+TASKS = (
+    "sms_spam",
+    "rotten_tomatoes",
+    "davidson_hate",
+    "hatecheck",
+    "harmful_requests",
+    "banking77",
+    "jailbreak_vs_benign",
+    "stormfront_hate",
+    "clinc150",
+    "movie_reviews",
+    "goemotions",
+    "gsm8k",
+    "svamp",
+    "ioi",
+)
 
 pytestmark = [
     pytest.mark.data,
@@ -51,6 +69,64 @@ def test_a_mirrored_task_has_the_rows_of_its_info_and_no_leak(name: str) -> None
             by_group.setdefault(group, set()).add(homes[row])
     assert all(len(home) == 1 for home in by_group.values())
     assert all(rows.values())
+
+
+@pytest.mark.parametrize("name", [*TASKS, "xstest", "persona_openness"])
+def test_a_mirrored_task_warns_of_its_content_where_its_info_does(name: str) -> None:
+    info = json.loads((DATA / (spec(name).mirror or name) / "info.json").read_text("utf-8"))
+    assert spec(name).content_warning == bool(info["warn"])
+
+
+def test_xstest_is_tested_on_what_harmful_requests_teaches() -> None:
+    near, far = spec("harmful_requests"), spec("xstest")
+    learnt = load_task(near, data_dir=DATA)
+    data = load_task(far, data_dir=DATA, trained_on=near)
+    assert data.classes == learnt.classes == ("benign", "harmful")
+    assert data.hygiene == Hygiene()
+    rows, theirs = split_rows(data.examples, 0), split_rows(learnt.examples, 0)
+    for split in ("train", "validation"):
+        assert data.examples.take(rows[split]) == learnt.examples.take(theirs[split])
+    tested = data.examples.take(rows["test"])
+    assert Counter(tested.labels) == {"benign": 250, "harmful": 200}
+    assert leaks_between([learnt, data]) == ()
+
+
+def test_every_behaviour_of_the_persona_set_is_a_task_and_one_read_serves_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import datasets
+
+    reads = []
+    load = datasets.load_dataset
+    monkeypatch.setattr(datasets, "load_dataset", lambda *a, **k: (reads.append(a), load(*a, **k))[1])
+    names = [name for name in open_registry().names("tasks") if name.startswith("persona_")]
+    tables = [load_task(spec(name), data_dir=DATA) for name in names]
+    info = json.loads((DATA / "anthropic_persona" / "info.json").read_text("utf-8"))
+    assert len(names) == 135
+    assert len(reads) <= 1  # none where an earlier test has read the file
+    assert sum(len(data.examples) for data in tables) == info["rows"]
+    found = Counter(split for data in tables for split in data.examples.splits)
+    assert found == info["splits"]
+    assert {data.classes for data in tables} == {("does_not_match", "matches")}
+    assert {data.hygiene for data in tables} == {Hygiene()}
+    assert leaks_between(tables) == ()
+
+
+def test_what_the_mirrored_sets_share_is_found() -> None:
+    """By pandas alone: distinct texts that one set tests and another teaches."""
+    names = ("clinc150", "harmful_requests", "jailbreak_vs_benign", "hatecheck")
+    frames = {
+        name: pd.read_parquet(DATA / name / "data.parquet", columns=["text", "split"]) for name in names
+    }
+    expected = {}
+    for one, other in permutations(names, 2):
+        learnt = frames[one]["text"][frames[one]["split"] != "test"]
+        tested = frames[other]["text"][frames[other]["split"] == "test"]
+        if shared := len(set(learnt) & set(tested)):
+            expected[one, other] = shared
+    found = leaks_between([load_task(spec(name), data_dir=DATA) for name in names])
+    assert {(leak.trained, leak.tested): leak.inputs for leak in found} == expected
+    assert expected["harmful_requests", "clinc150"] > 0
 
 
 def plain_tfidf(name: str, validation: set[str], grid: tuple[float, ...]) -> tuple[float, float]:

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from harness.cli import execute
-from harness.records import Record, RunFolder
+from harness.records import SCHEMA_VERSION, Record, RunFolder
 
 WEIGHTS = Path(__file__).parents[1] / "plugins" / "harness_minigemma" / "weights" / "minigemma-s"
 SECRET = "hf_thisisasecrettokenthatmustnotbewritten"
@@ -140,7 +140,7 @@ def test_a_run_leaves_these_files(done: Workplace) -> None:
 
 def test_run_json_holds_the_resolved_suite_and_the_status(done: Workplace) -> None:
     about = json.loads((done.path / "run" / "run.json").read_text())
-    assert about["schema_version"] == 1
+    assert about["schema_version"] == SCHEMA_VERSION
     assert about["status"] == "finished"
     assert about["suite"]["seeds"] == [0, 1]
     assert about["suite"]["models"] == [{"ref": "minigemma-s", "sites": ["resid_post.1"]}]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 import threading
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from safetensors.numpy import save
 from scipy import sparse
 
 import harness.files
@@ -180,6 +182,69 @@ def test_a_shard_cut_short_is_seen_and_gone(store: FeatureStore, damage: Any) ->
     assert not victim.exists() and store.read(KEY, 8) is None
 
 
+def test_damage_that_neither_time_nor_size_tells_is_seen(store: FeatureStore) -> None:
+    fill(store, EXAMPLE)
+    assert store.rows(KEY) == set(range(8))  # read once: nothing of it may be believed later
+    victim = shards(store)[0]
+    times = victim.stat()
+    flip(victim, times.st_size - 1)
+    os.utime(victim, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert store.read(KEY, 8) is None and not victim.exists()
+
+
+def foreign(store: FeatureStore, tensors: dict[str, Array], width: int = 5) -> Path:
+    """A file in the key's folder that has the right checksum."""
+    data = save(tensors, {"features": str(width)})
+    path = store.root / "features" / KEY / f"{hashlib.sha256(data).hexdigest()}.safetensors"
+    path.write_bytes(data)
+    return path
+
+
+ONE = np.ones((1, 5), dtype=np.float32)
+ROWS = np.array([0])
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {"other": ONE},
+        {"rows": ROWS},
+        {"rows": np.array([0, 1]), "dense": ONE},
+        {"rows": np.array([0, 0]), "dense": np.ones((2, 5), dtype=np.float32)},
+        {"rows": np.array([8]), "dense": ONE},
+        {"rows": np.array([-1]), "dense": ONE},
+        {"rows": ROWS, "dense": np.ones(1, dtype=np.float32)},
+        {
+            "rows": ROWS,
+            "values": np.ones(1, dtype=np.float32),
+            "indices": np.array([5]),
+            "indptr": np.array([0, 1]),
+        },
+        {
+            "rows": ROWS,
+            "values": np.ones(1, dtype=np.float32),
+            "indices": np.array([0]),
+            "indptr": np.array([0, 2]),
+        },
+    ],
+)
+def test_a_file_with_the_right_checksum_that_holds_no_such_rows_is_gone(
+    store: FeatureStore, tensors: dict[str, Array]
+) -> None:
+    fill(store, EXAMPLE)
+    path = foreign(store, tensors)
+    assert store.rows(KEY, 8) == set(range(8))
+    assert not path.exists() and len(shards(store)) == 3
+    np.testing.assert_array_equal(dense(store.read(KEY, 8)), EXAMPLE)
+
+
+def test_shards_that_disagree_about_the_width_are_all_made_again(store: FeatureStore) -> None:
+    fill(store, EXAMPLE)
+    foreign(store, {"rows": ROWS, "dense": np.ones((1, 7), dtype=np.float32)})
+    assert store.read(KEY, 8) is None
+    assert store.rows(KEY, 8) == set() and shards(store) == []
+
+
 def test_a_missing_shard_is_missing_rows(store: FeatureStore) -> None:
     fill(store, EXAMPLE)
     store.complete(KEY, {})
@@ -251,7 +316,7 @@ def test_a_batch_plan_that_cannot_be_read_is_none(store: FeatureStore, text: str
 def test_words_about_a_key_that_cannot_be_read_are_none(store: FeatureStore, text: str) -> None:
     store.complete(KEY, {})
     (store.root / "features" / KEY / "complete.json").write_bytes(text.encode("latin-1"))
-    assert store.about(KEY) == {}
+    assert store.about(KEY) == {} and not store.is_complete(KEY)
 
 
 # ── the folder ───────────────────────────────────────────────────────────────────────────────────────────

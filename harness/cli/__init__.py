@@ -13,9 +13,10 @@ import click
 from harness.errors import HarnessError
 
 COMMANDS = {
+    "cache": "Look at, verify and prune the feature cache.",
     "doctor": "Say what works here, what was left out, and why.",
     "features": "Write pooled features of texts to a file.",
-    "leaderboard": "Build a leaderboard from finished runs.",
+    "leaderboard": "Build, publish and check leaderboards.",
     "ls": "List what can be named: tasks, models, plugins, …",
     "plan": "Say what a run would do, before anything is loaded.",
     "run": "Run a suite; the same command again resumes it.",

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from harness.api import Conversation
 from harness.cli.options import batch_option, json_option, machine_options, open_session, read_batch_size
 from harness.errors import MissingError, UsageError
 
@@ -17,10 +18,15 @@ from harness.errors import MissingError, UsageError
 @click.option("-m", "--model", required=True, metavar="REF", help="Model.")
 @click.option("--site", required=True, help="Where to read, for example resid_post.12.")
 @click.option("--representation", default="hidden", show_default=True, metavar="REF", help="What to pool.")
+@click.option("--tokens", default="content", show_default=True, help="content, all, prompt, last(k=…).")
 @click.option("--pooling", default="mean", show_default=True, help="How to pool.")
 @click.option("--dtype", help="The model's dtype, as a parameter of the model.")
 @click.option(
-    "--input", "source", required=True, type=click.Path(path_type=Path), help='JSON lines {"id", "text"}.'
+    "--input",
+    "source",
+    required=True,
+    type=click.Path(path_type=Path),
+    help='JSON lines {"id", "text"}, or "messages".',
 )
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path), help=".npz (CSR) or .npy (dense)."
@@ -35,6 +41,7 @@ def command(
     model: str,
     site: str,
     representation: str,
+    tokens: str,
     pooling: str,
     dtype: str | None,
     source: Path,
@@ -56,6 +63,7 @@ def command(
             model={"ref": model, **parameters},
             site=site,
             representation=representation,
+            tokens=tokens,
             pooling=pooling,
             batch_size=read_batch_size(batch_size),
         )
@@ -71,8 +79,10 @@ def command(
     )
 
 
-def read_texts(path: Path) -> list[str]:
-    """The texts of a JSON-lines file; UsageError with the line number of the first that is not as it should be."""
+def read_texts(path: Path) -> list[str | Conversation]:
+    """The texts and conversations of a JSON-lines file; UsageError with the line number of the first that is not
+    as it should be.
+    """
     try:
         # Not splitlines: a text may hold U+2028, U+0085 and others that end a line for it, but not in JSON lines.
         lines = path.read_text("utf-8-sig").split("\n")
@@ -88,17 +98,27 @@ def read_texts(path: Path) -> list[str]:
     return texts
 
 
-def _text(line: str, where: str) -> str:
+def _text(line: str, where: str) -> str | Conversation:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{where} is not JSON") from error
-    if not isinstance(row, dict) or not isinstance(row.get("text"), str):
-        raise UsageError(f'{where} has no "text"')
-    text = str(row["text"])
+    if isinstance(row, dict) and isinstance(row.get("text"), str):
+        _check_characters(row["text"], where)
+        return str(row["text"])
+    if isinstance(row, dict) and isinstance(row.get("messages"), list):
+        try:
+            conversation = Conversation.parse(row["messages"])
+        except UsageError as error:
+            raise UsageError(f"{where}: {error}") from error
+        _check_characters(str(conversation), where)
+        return conversation
+    raise UsageError(f'{where} has no "text" and no list of "messages"')
+
+
+def _check_characters(text: str, where: str) -> None:
     if any("\ud800" <= character <= "\udfff" for character in text):
         raise UsageError(f"{where} holds half a character (a lone surrogate)")
-    return text
 
 
 def write_matrix(matrix: Any, path: Path) -> None:

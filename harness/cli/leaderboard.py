@@ -6,31 +6,78 @@ from pathlib import Path
 
 import click
 
-from harness.errors import MissingError
+from harness.errors import MissingError, NothingSelectedError
+
+FOUND = 4
+
+PATH = click.Path(path_type=Path)
 
 
 @click.group("leaderboard", no_args_is_help=False)
 def command() -> None:
-    """Build leaderboards from finished runs."""
+    """Build leaderboards from finished runs, publish them, and check what is published."""
 
 
 @command.command("build")
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="Where to write [the run folder, if it is one]."
-)
+@click.argument("runs", nargs=-1, required=True, type=PATH)
+@click.option("-o", "--output", type=PATH, help="Where to write [the run folder, if it is one].")
 def build(runs: tuple[Path, ...], output: Path | None) -> None:
-    """Write leaderboard.md and leaderboard.csv of the run folders RUNS."""
+    """Write leaderboard.md and .csv of RUNS: run folders, published runs, or folders of them."""
     from harness import leaderboard
-    from harness.records import RunFolder
 
-    folders = [RunFolder(path) for path in runs]
-    for folder in folders:
-        folder.about()
+    results = [result for path in runs for result in leaderboard.find_results(path)]
     if output is None and len(runs) > 1:
         raise click.UsageError("several runs need -o, the folder to write to")
+    if output is None and runs[0].is_file():
+        raise click.UsageError("a published run needs -o, the folder to write to")
     target = output or runs[0]
     if target.exists() and not target.is_dir():
         raise MissingError(f"'{target}' is a file, not a folder")
-    leaderboard.write(leaderboard.build(folders), target)
+    leaderboard.write(leaderboard.build(results), target)
     click.echo(target / "leaderboard.md")
+
+
+@command.command("publish")
+@click.argument("run", type=PATH)
+@click.option("-o", "--output", required=True, type=PATH, help="The suite's folder under leaderboards/.")
+@click.option("--name", help="Name of the published run [the day it began].")
+@click.option("--replace", is_flag=True, help="Take the place of all runs published there.")
+def publish(run: Path, output: Path, name: str | None, replace: bool) -> None:
+    """Write what a board needs of the run folder RUN, small enough to commit, and the board of all runs there."""
+    from harness import leaderboard
+    from harness.records import RunFolder
+
+    published = leaderboard.publish(RunFolder(run), output, name=name, replace=replace)
+    click.echo(f"{published.path}: {published.size:,} bytes\n{output / 'leaderboard.md'}")
+
+
+@command.command("check")
+@click.argument("folders", nargs=-1, metavar="[DIR]...", type=PATH)
+def check(folders: tuple[Path, ...]) -> int:
+    """Check what is published in DIR [leaderboards]: a suite's folder, or a folder of them.
+
+    Records, predictions and recomputed scores, sizes, and whether the pages are what the published runs give.
+    """
+    from harness import leaderboard
+
+    suites = [suite for folder in folders or (Path("leaderboards"),) for suite in _suites(folder)]
+    findings = [finding for suite in suites for finding in leaderboard.check_published(suite)]
+    for finding in findings:
+        click.echo(finding)
+    if findings:
+        return FOUND
+    runs = sum(len(leaderboard.find_published(suite)) for suite in suites)
+    click.echo(f"{runs} published runs in {len(suites)} folders: nothing is wrong")
+    return 0
+
+
+def _suites(folder: Path) -> list[Path]:
+    """The folder itself when it holds a run or a page, else the folders in it."""
+    if not folder.is_dir():
+        raise MissingError(f"there is no folder '{folder}'")
+    if any(folder.glob("*.jsonl*")) or (folder / "leaderboard.md").is_file():
+        return [folder]
+    suites = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if not suites:
+        raise NothingSelectedError(f"'{folder}' holds no published run")
+    return suites

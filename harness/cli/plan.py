@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
 import click
 
 from harness.cli.options import json_option, machine_options, open_session, read_suite, suite_options
+
+SHOWN_LEAKS = 20
 
 
 @click.command("plan")
@@ -16,17 +19,30 @@ from harness.cli.options import json_option, machine_options, open_session, read
 @json_option
 @click.pass_context
 def command(context: click.Context, /, as_json: bool, **options: Any) -> None:
-    """Resolve SUITE and say what running it would take: bundles, cells, cache hits, tokens, disk, memory, minutes."""
+    """Resolve SUITE and say what running it would take: bundles, cells, cache hits, tokens, disk, memory, minutes;
+    and which of its tasks are tested on what others learn from.
+    """
+    from harness.leaks import leaks_between
+
     machine = {name: options[name] for name in ("device", "data_dir", "cache_dir", "include", "offline")}
     session = open_session(context, **machine)
     plan = session.plan(read_suite(session, options))
     rows = [_row(session, bundle) for bundle in plan.bundles]
     total = {key: sum(row[key] for row in rows) for key in rows[0] if key not in {"bundle", "memory"}}
     total["memory"] = max(row["memory"] for row in rows)
+    leaks = leaks_between(plan.tasks)
     if as_json:
-        click.echo(json.dumps({"suite": plan.suite.name, "bundles": rows, "total": total}))
+        shared = [dataclasses.asdict(leak) for leak in leaks]
+        click.echo(json.dumps({"suite": plan.suite.name, "bundles": rows, "total": total, "leaks": shared}))
         return
     _print(rows, total)
+    for leak in leaks[:SHOWN_LEAKS]:
+        click.echo(
+            f"leak: {leak.inputs} inputs and {leak.groups} groups that '{leak.tested}' is tested on stand in the "
+            f"training rows of '{leak.trained}'"
+        )
+    if len(leaks) > SHOWN_LEAKS:
+        click.echo(f"and {len(leaks) - SHOWN_LEAKS} more pairs of tasks; --json has them all")
 
 
 def _row(session: Any, bundle: Any) -> dict[str, Any]:

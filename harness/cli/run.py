@@ -84,6 +84,8 @@ def _print(board: Any) -> None:
     table = Table(*_HEADS, box=None)
     for row in board.astype(object).where(board.notna(), None).to_dict("records"):
         choice = " ".join(row[key] for key in ("site", "pooling", "transform", "classifier") if row[key])
+        if row["tokens"] not in ("", "content"):
+            choice += f" tokens={row['tokens']}"
         outcome = "" if row["won"] is None else f"{row['won']}/{row['tied']}/{row['lost']}"
         rank = row["rank"] or ""
         if row["rank"] and row["last_rank"] != row["rank"]:

@@ -20,7 +20,14 @@ from harness.errors import UsageError, did_you_mean
 @json_option
 @click.pass_context
 def command(context: click.Context, name: str, as_json: bool) -> None:
-    """Show what NAME is, whatever its kind: owner, parameters with defaults, licence, citation, source."""
+    """Show what NAME is, whatever its kind: owner, parameters with defaults, licence, citation, source. The name
+    record-schema shows the JSON Schema of a line of results.jsonl.
+    """
+    if name == "record-schema":
+        from harness.records import Record
+
+        click.echo(json.dumps(Record.model_json_schema(), indent=None if as_json else 2))
+        return
     registry = open_registry(context)
     for fault in registry.faults:
         registry.report(fault)

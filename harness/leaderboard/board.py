@@ -37,7 +37,7 @@ from harness.leaderboard.choice import (
     read_cells,
 )
 from harness.leaderboard.estimate import Estimate, TaskScores, difference, mean, score_cells
-from harness.records import HygieneCounts, RunFolder
+from harness.records import HygieneCounts, Results
 from harness.stats import bootstrap_p_value, holm, minimum_detectable_difference, paired_differences
 
 Verdict = Literal["won", "tied", "lost"]
@@ -120,7 +120,7 @@ class Board:
     rows: tuple[Row, ...] = field(repr=False)
 
 
-def build(runs: Sequence[RunFolder], *, resamples: int = 1000) -> Board:
+def build(runs: Sequence[Results], *, resamples: int = 1000) -> Board:
     """The board of all cells of `runs`. More than ten tasks take 100 resamples for each, so that the adjusted
     p-value of one clear task can fall below .05. NothingSelectedError when no cell ended well, MissingError
     when predictions are missing or arms of one task were tested on different rows.
@@ -131,7 +131,7 @@ def build(runs: Sequence[RunFolder], *, resamples: int = 1000) -> Board:
     by_row: dict[RowKey, list[Cell]] = defaultdict(list)
     for cell in cells:
         by_row[cell.row].append(cell)
-    units = sorted({unit for tasks in choices.selected.values() for unit in tasks})
+    units = choices.units()
     resamples = max(resamples, 100 * len(units))
     scores = {unit: score_cells(unit, choices.cells(unit), resamples=resamples) for unit in units}
     names = _name_units(units)
@@ -299,7 +299,9 @@ def _summarize(name: str, unit: Unit, cells: Sequence[Cell], scores: TaskScores)
 
 
 def _name_units(units: Sequence[Unit]) -> dict[Unit, str]:
-    """`task`, with `@version` and `[train→test]` only where the board holds several or they differ."""
+    """`task`, with `@version` and `[train→test]` only where the board holds several or they differ, and with
+    `← other` where it was trained on another task.
+    """
     names = {}
     for unit in units:
         same = [other for other in units if other.task == unit.task]
@@ -310,5 +312,6 @@ def _name_units(units: Sequence[Unit]) -> dict[Unit, str]:
             language = f"[{unit.train_language}→{unit.test_language}]"
         elif len(pairs) > 1:
             language = f"[{unit.test_language}]"
-        names[unit] = f"{unit.task}{version}{language}"
+        other = f" ← {unit.trained_on}" if unit.trained_on else ""
+        names[unit] = f"{unit.task}{version}{language}{other}"
     return names

@@ -7,9 +7,10 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from harness.errors import MissingError, NothingSelectedError
-from harness.records import Record, RunFolder
+from harness.records import Record, Results
 
 HIDDEN = "hidden"
 
@@ -18,12 +19,15 @@ BySeed = Mapping[int, "Cell"]
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Unit:
-    """What counts as one task on a board: a task's version, trained in one language, tested in one."""
+    """What counts as one task on a board: a task's version, trained in one language, tested in one; and the other
+    task whose rows it was trained on, if it was.
+    """
 
     task: str
     version: int
     train_language: str
     test_language: str
+    trained_on: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +39,22 @@ class RowKey:
     width: int | None
 
 
+class Choice(NamedTuple):
+    """What is chosen on validation; empty where there is none."""
+
+    site: str
+    pooling: str
+    transform: str
+    classifier: str
+    tokens: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Cell:
     """A record and the run its predictions lie in."""
 
     record: Record
-    run: RunFolder
+    run: Results
 
     @property
     def unit(self) -> Unit:
@@ -51,6 +65,7 @@ class Cell:
             version=record.task_version,
             train_language=record.train_language,
             test_language=record.test_language,
+            trained_on=record.trained_on or "",
         )
 
     @property
@@ -61,10 +76,16 @@ class Cell:
         return RowKey(model=record.model, representation=record.representation, width=width)
 
     @property
-    def choice(self) -> tuple[str, str, str, str]:
-        """Site, pooling, transform, classifier; empty where there is none."""
+    def choice(self) -> Choice:
+        """Where the cell stands in what was searched."""
         record = self.record
-        return record.site or "", record.pooling or "", record.transform, record.classifier
+        return Choice(
+            site=record.site or "",
+            pooling=record.pooling or "",
+            transform=record.transform,
+            classifier=record.classifier,
+            tokens=(record.tokens or "") if record.model is not None else "",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +110,7 @@ class Choices:
         matched = {seed: self._hidden_cells.get(_place(cell)) for seed, cell in own.items()}
         return {seed: cell for seed, cell in matched.items() if cell is not None}
 
-    def budget(self, row: RowKey) -> set[tuple[Unit, tuple[str, str, str, str], int]]:
+    def budget(self, row: RowKey) -> set[tuple[Unit, Choice, int]]:
         """Task, choice and seed of every hidden cell of the row's model; none for an arm without a model."""
         hidden = self._hidden_cells.values()
         return {
@@ -105,17 +126,22 @@ class Choices:
                 needed |= {cell.record.cell_id: cell for arm in arms for cell in arm.values()}
         return list(needed.values())
 
+    def units(self) -> list[Unit]:
+        """The tasks of the board, in order."""
+        return sorted({unit for tasks in self.selected.values() for unit in tasks})
 
-def read_cells(runs: Sequence[RunFolder]) -> list[Cell]:
-    """Each cell of the runs once: the last that ended well, else the last. NothingSelectedError when none
-    ended well.
+
+def read_cells(runs: Sequence[Results]) -> list[Cell]:
+    """Each cell of the runs once: the last that ended well and has its predictions (of a published run not all do),
+    else the last that ended well, else the last. NothingSelectedError when none ended well.
     """
     cells: dict[str, Cell] = {}
     for run in runs:
         for record in run.records():
+            cell = Cell(record=record, run=run)
             before = cells.get(record.cell_id)
-            if before is None or record.status == "ok" or before.record.status != "ok":
-                cells[record.cell_id] = Cell(record=record, run=run)
+            if before is None or _replaces(cell, before):
+                cells[record.cell_id] = cell
     if not any(cell.record.status == "ok" for cell in cells.values()):
         places = ", ".join(f"'{run.path}'" for run in runs) or "no run"
         raise NothingSelectedError(f"{places}: none of {len(cells)} cells ended well, so there is no board")
@@ -147,8 +173,8 @@ def check_consistent(cells: Iterable[Cell]) -> None:
 
 def choose(cells: Iterable[Cell]) -> Choices:
     """For each row, task and seed the cell with the best validation macro-F1 over sites × poolings ×
-    transforms × classifiers. A tie goes to the first by site, pooling, transform, classifier, in
-    natural order.
+    transforms × classifiers × token sets. A tie goes to the first by site, pooling, transform, classifier,
+    tokens, in natural order.
     """
     good = [cell for cell in cells if cell.record.status == "ok"]
     selected: dict[RowKey, dict[Unit, dict[int, Cell]]] = defaultdict(lambda: defaultdict(dict))
@@ -172,6 +198,12 @@ def in_natural_order(text: str) -> list[tuple[str, int]]:
 def _preference(cell: Cell) -> tuple[float, list[list[tuple[str, int]]], str]:
     validation = cell.record.validation_metrics.get("macro_f1", -math.inf)
     return -validation, [in_natural_order(part) for part in cell.choice], cell.record.cell_id
+
+
+def _replaces(cell: Cell, before: Cell) -> bool:
+    if cell.record.status != "ok" or before.record.status != "ok":
+        return before.record.status != "ok"
+    return cell.run.is_done(cell.record) or not before.run.is_done(before.record)
 
 
 def _place(cell: Cell) -> tuple[object, ...]:

@@ -48,7 +48,9 @@ class TaskScores:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Predictions:
+class Predictions:
+    """A cell's test rows by example id; labels and predictions `[rows]` are class numbers, groups are numbers."""
+
     cell: Cell
     ids: NDArray[np.object_]
     classes: list[str]
@@ -67,12 +69,12 @@ def score_cells(unit: Unit, cells: Sequence[Cell], *, resamples: int) -> TaskSco
     and the labels, so that all arms, also of a later run, share them. MissingError when the cells were not
     tested on the same rows.
     """
-    first = _read(cells[0])
+    first = read_predictions(cells[0])
     n_classes = len(first.classes)
     weights = cluster_weights(first.labels, first.groups, resamples=resamples, seed=bootstrap_seed(unit.task))
     estimates: dict[str, Estimate] = {}
     for cell in cells:
-        arm = first if cell is first.cell else _read(cell, like=first)
+        arm = first if cell is first.cell else read_predictions(cell, like=first)
         estimates[cell.record.cell_id] = Estimate(
             value=macro_f1(arm.labels, arm.predicted, n_classes=n_classes),
             samples=resampled_macro_f1(arm.labels, arm.predicted, n_classes=n_classes, weights=weights),
@@ -94,9 +96,12 @@ def difference(estimate: Estimate, reference: Estimate) -> Estimate:
     )
 
 
-def _read(cell: Cell, like: _Predictions | None = None) -> _Predictions:
+def read_predictions(cell: Cell, like: Predictions | None = None) -> Predictions:
+    """The predictions of a cell. MissingError when they are not there, lack something, or (with `like`) are of
+    other rows than those of another cell.
+    """
     frame = cell.run.predictions(cell.record.cell_id)
-    classes = [str(name).removeprefix("score_") for name in frame.columns if str(name).startswith("score_")]
+    classes = classes_of(frame)
     if not {"example_id", "label", "prediction"} <= set(frame.columns) or not classes or frame.empty:
         raise MissingError(f"the predictions of {_name(cell)} lack rows or columns; run the cell again")
     if like is not None and set(classes) != set(like.classes):
@@ -104,7 +109,7 @@ def _read(cell: Cell, like: _Predictions | None = None) -> _Predictions:
     ids = frame["example_id"].to_numpy(object)
     order = np.argsort(ids, kind="stable")
     names = classes if like is None else like.classes
-    arm = _Predictions(
+    arm = Predictions(
         cell=cell,
         ids=ids[order],
         classes=names,
@@ -117,6 +122,14 @@ def _read(cell: Cell, like: _Predictions | None = None) -> _Predictions:
     ):
         raise _unlike(like.cell, cell)
     return arm
+
+
+def classes_of(frame: pd.DataFrame) -> list[str]:
+    """The classes a cell chose from, also those without a test row."""
+    scored = [str(name).removeprefix("score_") for name in frame.columns if str(name).startswith("score_")]
+    if scored or "label" not in frame or not isinstance(frame["label"].dtype, pd.CategoricalDtype):
+        return scored
+    return [str(name) for name in frame["label"].cat.categories]
 
 
 def _groups(frame: pd.DataFrame) -> NDArray[np.object_]:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from harness.files import whole_file
 from harness.leaderboard.board import Board, Row, TaskResult, TaskSummary
-from harness.leaderboard.choice import in_natural_order
+from harness.leaderboard.choice import Choice, in_natural_order
 from harness.leaderboard.estimate import Estimate
 
 NONE = "—"
@@ -27,6 +27,7 @@ _COLUMNS = {
     "matched": "Δ matched",
     "outcome": "won / tied / lost",
     "site": "site",
+    "tokens": "tokens",
     "pooling": "pooling",
     "transform": "transform",
     "classifier": "classifier",
@@ -36,18 +37,28 @@ _COLUMNS = {
 }
 
 
-FILES = ("leaderboard.md", "leaderboard.csv")
+MANY_TASKS = 20
+"""Above this the page shows each task in one line a model; leaderboard-tasks.csv has all numbers."""
+
+
+def render(board: Board) -> dict[str, str]:
+    """The board's files by name."""
+    return {
+        "leaderboard.md": to_markdown(board),
+        "leaderboard.csv": to_csv(board),
+        "leaderboard-tasks.csv": to_task_csv(board),
+    }
 
 
 def remove(folder: Path) -> None:
     """Take an earlier board away."""
-    for name in FILES:
+    for name in ("leaderboard.md", "leaderboard.csv", "leaderboard-tasks.csv"):
         (folder / name).unlink(missing_ok=True)
 
 
 def write(board: Board, folder: Path) -> None:
-    """Write leaderboard.md and leaderboard.csv, each whole; MissingError when the disk refuses."""
-    for name, text in zip(FILES, (to_markdown(board), to_csv(board)), strict=True):
+    """Write the board's files, each whole; MissingError when the disk refuses."""
+    for name, text in render(board).items():
         with whole_file(folder / name) as temporary:
             temporary.write_text(text, "utf-8")
 
@@ -60,7 +71,13 @@ def to_frame(board: Board) -> pd.DataFrame:
 
 def to_csv(board: Board) -> str:
     """leaderboard.csv: numbers to six digits after the point, empty where there is none."""
-    return str(to_frame(board).to_csv(index=False, float_format="%.6f", lineterminator="\n"))
+    return _to_csv(to_frame(board))
+
+
+def to_task_csv(board: Board) -> str:
+    """leaderboard-tasks.csv: one line for each row and task."""
+    lines = [_result_line(row, result) for row in board.rows for result in row.results]
+    return _to_csv(pd.DataFrame(lines).astype({"width": "Int64"}))
 
 
 def to_markdown(board: Board) -> str:
@@ -68,14 +85,12 @@ def to_markdown(board: Board) -> str:
     parts = [
         f"# Leaderboard: {_escape(', '.join(board.suites))}",
         _how_to_read(board),
-        _table(list(_COLUMNS.values()), _main_lines(board)),
+        _main_table(board),
         "## Task by task",
-        "Macro-F1 on test beside the model's selected hidden states. p is Holm-adjusted over the row's tasks;"
-        " *detectable* is the true difference that this test set would show with probability .8.",
+        _how_to_read_tasks(board),
         *_task_tables(board),
         "## Removed examples",
-        "The most over the task's cells; cut inputs depend on the model.",
-        _table(["task", "duplicates", "leaks", "conflicts", "empty", "cut inputs"], _hygiene_lines(board)),
+        _removed_examples(board),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -84,12 +99,14 @@ def to_markdown(board: Board) -> str:
 
 
 def _line(row: Row) -> dict[str, Any]:
+    choice = _choice(row)
+    tokens = choice.pop("tokens")
     return {
         "rank": row.rank,
         "model": row.model or NONE,
         "representation": row.representation,
         "width": row.width,
-        **_choice(row),
+        **choice,
         "n_tasks": len(row.results),
         **_numbers("macro_f1", row.macro_f1),
         "delta_vs_hidden": row.delta.value if row.delta else None,
@@ -110,12 +127,36 @@ def _line(row: Row) -> dict[str, Any]:
         "fidelity": _join(cell.record.fidelity.verdict for cell in row.cells),
         "seconds": row.seconds,
         "peak_memory": row.peak_memory,
+        "tokens": tokens,
     }
 
 
+def _result_line(row: Row, result: TaskResult) -> dict[str, Any]:
+    return {
+        "task": result.task,
+        "model": row.model or NONE,
+        "representation": row.representation,
+        "width": row.width,
+        **_numbers("macro_f1", result.macro_f1),
+        **_numbers("delta_vs_hidden", result.delta),
+        **_numbers("delta_matched", result.matched),
+        "p_value": result.p_value,
+        "detectable": result.detectable,
+        "outcome": result.verdict,
+    }
+
+
+def _to_csv(frame: pd.DataFrame) -> str:
+    return str(frame.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
+
+
 def _choice(row: Row) -> dict[str, str]:
-    columns = zip(*(cell.choice for cell in row.cells), strict=True) if row.cells else ((), (), (), ())
-    return dict(zip(("site", "pooling", "transform", "classifier"), map(_join, columns), strict=True))
+    return {name: _join(getattr(cell.choice, name) for cell in row.cells) for name in Choice._fields}
+
+
+def _has_token_sets(board: Board) -> bool:
+    """Whether any row pools other tokens than content, which then is worth a column."""
+    return any(_choice(row)["tokens"] not in ("", "content") for row in board.rows)
 
 
 def _join(values: Iterable[str]) -> str:
@@ -145,7 +186,8 @@ def _mean_metric(row: Row, name: str) -> float | None:
 
 def _how_to_read(board: Board) -> str:
     return (
-        "Each row's site, pooling, transform and classifier were chosen on validation; macro-F1 is on test,"
+        f"Each row's site,{' token set,' * _has_token_sets(board)} pooling, transform and classifier were chosen on"
+        " validation; macro-F1 is on test,"
         f" its mean over tasks, with 95 % intervals ({board.resamples} paired bootstrap resamples)."
         " Δ hidden compares with the selected hidden states of the same model, Δ matched with hidden states"
         " at the row's own choice. A rank is the range of places that noise leaves: where ranges overlap, the"
@@ -154,13 +196,30 @@ def _how_to_read(board: Board) -> str:
     )
 
 
-def _main_lines(board: Board) -> list[list[str]]:
-    return [_main_line(row) for row in board.rows]
+def _main_table(board: Board) -> str:
+    columns = [name for name in _COLUMNS if name != "tokens" or _has_token_sets(board)]
+    lines = [_main_line(row) for row in board.rows]
+    return _table(
+        [_COLUMNS[name] for name in columns], [[line[name] or NONE for name in columns] for line in lines]
+    )
 
 
-def _main_line(row: Row) -> list[str]:
+def _how_to_read_tasks(board: Board) -> str:
+    if len(board.tasks) > MANY_TASKS:
+        return (
+            "Macro-F1 on test of the model's selected hidden states, then the difference of every other row from them;"
+            " won and lost where the Holm-adjusted p over the row's tasks is below .05, a bare number is"
+            " a tie. Intervals, p-values and detectable differences stand in leaderboard-tasks.csv."
+        )
+    return (
+        "Macro-F1 on test beside the model's selected hidden states. p is Holm-adjusted over the row's tasks;"
+        " *detectable* is the true difference that this test set would show with probability .8."
+    )
+
+
+def _main_line(row: Row) -> dict[str, str]:
     compared = [row.count("won"), row.count("tied"), row.count("lost")]
-    cells: dict[str, str] = {
+    return {
         "rank": _rank(row),
         "model": row.model or NONE,
         "representation": row.representation,
@@ -174,7 +233,6 @@ def _main_line(row: Row) -> list[str]:
         "tokens_per_s": NONE if row.tokens_per_s is None else f"{row.tokens_per_s:,.0f}",
         "flags": ", ".join(row.flags),
     }
-    return [cells[name] or NONE for name in _COLUMNS]
 
 
 def _task_tables(board: Board) -> list[str]:
@@ -185,8 +243,13 @@ def _task_tables(board: Board) -> list[str]:
     tables = [_table(header, lines)]
     for model in sorted({row.model for row in board.rows if row.model is not None}, key=in_natural_order):
         rows = [row for row in board.rows if row.model == model]
-        lines = [line for task in board.tasks for line in _model_lines(task, rows)]
-        header = ["task", "representation", "width", "macro-F1", "Δ hidden", "p", "detectable", "outcome"]
+        rows.sort(key=lambda row: not row.is_hidden)
+        if len(board.tasks) > MANY_TASKS:
+            header = ["task", *(f"{row.representation} {_integer(row.width)}" for row in rows)]
+            lines = [[task.name, *(_short(_find(row, task)) for row in rows)] for task in board.tasks]
+        else:
+            header = ["task", "representation", "width", "macro-F1", "Δ hidden", "p", "detectable", "outcome"]
+            lines = [line for task in board.tasks for line in _model_lines(task, rows)]
         tables += [f"### {_escape(model)}", _table(header, lines)]
     return tables
 
@@ -199,7 +262,7 @@ def _task_line(task: TaskSummary, inputs: Sequence[Row]) -> list[str]:
 
 def _model_lines(task: TaskSummary, rows: Sequence[Row]) -> list[list[str]]:
     lines = []
-    for row in sorted(rows, key=lambda row: not row.is_hidden):
+    for row in rows:
         if result := _find(row, task):
             numbers = [_difference(result.delta), _optional(result.p_value), _optional(result.detectable)]
             line = [task.name, row.representation, _integer(row.width), _score(result.macro_f1), *numbers]
@@ -207,13 +270,29 @@ def _model_lines(task: TaskSummary, rows: Sequence[Row]) -> list[list[str]]:
     return lines
 
 
-def _hygiene_lines(board: Board) -> list[list[str]]:
+def _short(result: TaskResult | None) -> str:
+    """A score alone, or a difference with its outcome."""
+    if result is None:
+        return NONE
+    if result.delta is None:
+        return _point(result.macro_f1.value)
+    outcome = f" {result.verdict}" if result.verdict in ("won", "lost") else ""
+    return _signed(result.delta.value) + outcome
+
+
+def _removed_examples(board: Board) -> str:
     lines = []
     for task in board.tasks:
         counts = task.hygiene
         numbers = (counts.duplicates, counts.leaks, counts.conflicts, counts.empty, counts.cut)
-        lines.append([task.name, *(str(number) for number in numbers)])
-    return lines
+        if any(numbers):
+            lines.append([task.name, *(str(number) for number in numbers)])
+    if not lines:
+        return "None."
+    return (
+        "The most over the task's cells; cut inputs depend on the model. Tasks without any are left out.\n\n"
+        + _table(["task", "duplicates", "leaks", "conflicts", "empty", "cut inputs"], lines)
+    )
 
 
 def _find(row: Row, task: TaskSummary) -> TaskResult | None:

@@ -88,7 +88,12 @@ def harness_representations() -> list[harness.RepresentationSpec]:
             needs="tokens",
         ),
         harness.RepresentationSpec(
-            name="tfidf", summary="TF-IDF of words and word pairs", make=_tfidf, needs="text", fitted=True
+            name="tfidf",
+            summary="TF-IDF of words and word pairs; of characters where a script does not separate words",
+            make=_tfidf,
+            needs="text",
+            fitted=True,
+            revision="2",
         ),
         harness.RepresentationSpec(
             name="text_length", summary="characters and words, nothing else", make=_text_length, needs="text"

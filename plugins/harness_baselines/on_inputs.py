@@ -9,14 +9,24 @@ import numpy as np
 from scipy import sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from harness_baselines.words import split_words
+
 
 class Tfidf:
-    """TF-IDF of word n-grams up to `ngrams`, sublinear in the count, in every language without stop words."""
+    """TF-IDF of word n-grams up to `ngrams`, sublinear in the count, in every language without stop words. Where a
+    script does not separate words they are n-grams of characters.
+    """
 
     def __init__(self, *, ngrams: int) -> None:
         if ngrams < 1:
             raise ValueError(f"ngrams={ngrams} must be at least 1")
-        self.vectorizer = TfidfVectorizer(ngram_range=(1, ngrams), sublinear_tf=True, dtype=np.float32)
+        self.vectorizer = TfidfVectorizer(
+            tokenizer=split_words,
+            token_pattern=None,
+            ngram_range=(1, ngrams),
+            sublinear_tf=True,
+            dtype=np.float32,
+        )
 
     def fit(self, inputs: Sequence[str]) -> Tfidf:
         self.vectorizer.fit(inputs)

@@ -1,14 +1,51 @@
-"""Classifiers: scikit-learn's, on inputs brought to one scale."""
+"""Classifiers: linear ones on inputs brought to one scale, and a tree."""
 
 from __future__ import annotations
 
 import harness
+
+C_GRID = (0.1, 1.0, 10.0, 100.0, 1000.0)
 
 
 def _logreg(*, C: float = 10.0, max_iter: int = 1000, seed: int = 0) -> harness.Classifier:
     from harness_classifiers.logreg import LogReg
 
     return LogReg(C=C, max_iter=max_iter, seed=seed)
+
+
+def _ksparse_logreg(*, k: int, C: float = 10.0, max_iter: int = 1000, seed: int = 0) -> harness.Classifier:
+    from harness_classifiers.logreg import KSparseLogReg
+
+    return KSparseLogReg(k=k, C=C, max_iter=max_iter, seed=seed)
+
+
+def _ridge(*, alpha: float = 1.0) -> harness.Classifier:
+    from harness_classifiers.linear import Ridge
+
+    return Ridge(alpha=alpha)
+
+
+def _nearest_centroid() -> harness.Classifier:
+    from harness_classifiers.linear import Centroids
+
+    return Centroids()
+
+
+def _linear_sgd(*, alpha: float = 1e-4, max_iter: int = 1000, seed: int = 0) -> harness.Classifier:
+    from harness_classifiers.linear import Sgd
+
+    return Sgd(alpha=alpha, max_iter=max_iter, seed=seed)
+
+
+def _decision_tree(*, depth: int = 8, seed: int = 0) -> harness.Classifier:
+    from sklearn.tree import DecisionTreeClassifier
+
+    from harness_classifiers.require import require_count
+
+    tree: harness.Classifier = DecisionTreeClassifier(
+        max_depth=require_count("depth", depth), random_state=seed
+    )
+    return tree
 
 
 @harness.hookimpl
@@ -18,6 +55,36 @@ def harness_classifiers() -> list[harness.ClassifierSpec]:
             name="logreg",
             summary="L2 logistic regression; C chosen on validation",
             make=_logreg,
-            grid={"C": (0.1, 1.0, 10.0, 100.0, 1000.0)},
-        )
+            grid={"C": C_GRID},
+            revision="2",
+        ),
+        harness.ClassifierSpec(
+            name="ksparse_logreg",
+            summary="logreg on the k features whose class means differ most in training",
+            make=_ksparse_logreg,
+            grid={"C": C_GRID},
+        ),
+        harness.ClassifierSpec(
+            name="ridge",
+            summary="least squares, one class against the rest; alpha chosen on validation",
+            make=_ridge,
+            grid={"alpha": (0.01, 0.1, 1.0, 10.0, 100.0)},
+        ),
+        harness.ClassifierSpec(
+            name="nearest_centroid",
+            summary="the class whose training mean is nearest; nothing to choose",
+            make=_nearest_centroid,
+        ),
+        harness.ClassifierSpec(
+            name="linear_sgd",
+            summary="logistic regression by stochastic gradients; alpha chosen on validation",
+            make=_linear_sgd,
+            grid={"alpha": (1e-6, 1e-5, 1e-4, 1e-3, 1e-2)},
+        ),
+        harness.ClassifierSpec(
+            name="decision_tree",
+            summary="one decision tree; its depth chosen on validation",
+            make=_decision_tree,
+            grid={"depth": (2, 4, 8, 16, 32)},
+        ),
     ]

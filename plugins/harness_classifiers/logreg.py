@@ -1,52 +1,67 @@
-"""L2 logistic regression, dense or CSR."""
+"""L2 logistic regression, dense or CSR: on all features, or on the k that separate the classes best."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 from sklearn.linear_model import LogisticRegression
 
-DENSE_FROM = 0.1
-"""Above this share of values that are not zero, dense products in float32 are faster than sparse ones."""
+from harness_classifiers.require import require_count, require_positive
+from harness_classifiers.scale import Scale
+from harness_classifiers.softmax import SoftmaxRegression
 
-DENSE_BYTES = 1 << 30
-"""No matrix larger than this is made dense."""
+SOFTMAX_UP_TO = 2048
+"""Above this number of features SoftmaxRegression's decomposition and memory cost more than they save."""
 
 
 class LogReg:
-    """scikit-learn's LogisticRegression (multinomial) on rows divided by one number, their root mean square norm
-    in training. Newton's method, because lbfgs stops short of the optimum where C is large, and is slower.
-
-    One number for the whole matrix, so that C means the same for hidden states and for sums over a thousand
-    tokens, while a rotation of the features changes nothing and CSR stays CSR.
+    """What scikit-learn's LogisticRegression (multinomial) converges to, on scaled rows. It is scikit-learn's, by
+    Newton's method, because lbfgs stops short of the optimum where C is large; for more than two classes on not too
+    many features it is SoftmaxRegression, which is there sooner.
     """
 
     def __init__(self, *, C: float, max_iter: int, seed: int) -> None:
-        if not isinstance(C, int | float) or not isinstance(max_iter, int) or C <= 0 or max_iter < 1:
-            raise ValueError(f"C={C} and max_iter={max_iter} must be positive numbers")
-        self.model = LogisticRegression(
-            C=C, solver="newton-cg", tol=1e-6, max_iter=max_iter, random_state=seed
-        )
+        self.C, self.max_iter, self.seed = require_positive("C", C), require_count("max_iter", max_iter), seed
 
     def fit(self, X: Any, y: Any) -> LogReg:
-        squares = X.multiply(X).sum() if sparse.issparse(X) else np.square(X, dtype=np.float64).sum()
-        self.scale = float(np.sqrt(squares / X.shape[0])) or 1.0
-        self.dense = not sparse.issparse(X) or _is_better_dense(X)
-        self.model.fit(self._scaled(X), y)
+        self.scale = Scale().fit(X)
+        if y.max() > 1 and X.shape[1] <= SOFTMAX_UP_TO:
+            self.model = SoftmaxRegression(C=self.C, max_iter=self.max_iter)
+        else:
+            self.model = LogisticRegression(
+                C=self.C, solver="newton-cg", tol=1e-6, max_iter=self.max_iter, random_state=self.seed
+            )
+        self.model.fit(self.scale.transform(X), y)
         return self
 
     def predict_proba(self, X: Any) -> Any:
         """`[examples, classes]`."""
-        return self.model.predict_proba(self._scaled(X))
-
-    def _scaled(self, X: Any) -> Any:
-        if self.dense and sparse.issparse(X):
-            X = X.toarray()
-        return X / self.scale
+        return self.model.predict_proba(self.scale.transform(X))
 
 
-def _is_better_dense(X: Any) -> bool:
-    cells = X.shape[0] * X.shape[1]
-    return bool(X.nnz > DENSE_FROM * cells and cells * X.dtype.itemsize <= DENSE_BYTES)
+class KSparseLogReg:
+    """LogReg on the `k` features whose means differ most between the classes (Gurnee et al. 2023, section 3)."""
+
+    def __init__(self, *, k: int, C: float, max_iter: int, seed: int) -> None:
+        self.k = require_count("k", k)
+        self.model = LogReg(C=C, max_iter=max_iter, seed=seed)
+
+    def fit(self, X: Any, y: Any) -> KSparseLogReg:
+        order = np.argsort(-mean_difference(X, y), kind="stable")
+        self.chosen = np.sort(order[: self.k])
+        self.model.fit(X[:, self.chosen], y)
+        return self
+
+    def predict_proba(self, X: Any) -> Any:
+        """`[examples, classes]`."""
+        return self.model.predict_proba(X[:, self.chosen])
+
+
+def mean_difference(X: Any, y: Any) -> Any:
+    """For each feature the largest distance, over classes, of its mean in the class from its mean in the rest."""
+    members = np.eye(int(y.max()) + 1)[y]
+    inside = np.asarray(X.T @ members)
+    sizes = members.sum(axis=0)
+    differences = inside / sizes - (inside.sum(axis=1, keepdims=True) - inside) / (len(y) - sizes)
+    return np.abs(differences).max(axis=1)

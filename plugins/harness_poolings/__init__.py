@@ -43,6 +43,18 @@ def _binarize(*, t: float = 0.0) -> harness.Transform:
     return Binarize(t)
 
 
+def _select(*, k: int, by: str = "mean_difference") -> harness.Transform:
+    from harness_poolings.transforms import Select
+
+    return Select(k, by)
+
+
+def _standardize() -> harness.Transform:
+    from harness_poolings.transforms import Standardize
+
+    return Standardize()
+
+
 @harness.hookimpl
 def harness_poolings() -> list[harness.PoolingSpec]:
     return [
@@ -50,6 +62,7 @@ def harness_poolings() -> list[harness.PoolingSpec]:
         harness.PoolingSpec(name="mean", summary="the mean over tokens", make=_pooling("mean")),
         harness.PoolingSpec(name="sum", summary="the sum over tokens", make=_pooling("total")),
         harness.PoolingSpec(name="last", summary="the last token's value", make=_pooling("last")),
+        harness.PoolingSpec(name="first", summary="the first token's value", make=_pooling("first")),
         harness.PoolingSpec(name="count", summary="in how many tokens the value exceeds t", make=_count),
         harness.PoolingSpec(
             name="topn_count",
@@ -64,4 +77,15 @@ def harness_transforms() -> list[harness.TransformSpec]:
     return [
         harness.TransformSpec(name="none", summary="pooled features as they are", make=_none),
         harness.TransformSpec(name="binarize", summary="1 where a feature exceeds t, else 0", make=_binarize),
+        harness.TransformSpec(
+            name="select",
+            summary="the k features that tell most about the class in training: by mean_difference, "
+            "mutual_information, variance or l1",
+            make=_select,
+        ),
+        harness.TransformSpec(
+            name="standardize",
+            summary="mean 0 and deviation 1 as in training; sparse features are only divided",
+            make=_standardize,
+        ),
     ]

@@ -32,6 +32,11 @@ def last(values: Tensor, offsets: Tensor) -> Tensor:
     return values[offsets[1:] - 1]
 
 
+def first(values: Tensor, offsets: Tensor) -> Tensor:
+    """Value at the first token of each example."""
+    return values[offsets[:-1]]
+
+
 class Count:
     """Number of tokens of each example whose value exceeds `t`."""
 

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from harness_poolings import selection
+
 
 class Unchanged:
     """The matrix as it is."""
@@ -35,3 +37,47 @@ class Binarize:
             return above
         dense = X.toarray() if sparse.issparse(X) else X
         return (dense > self.t).astype(np.float32)
+
+
+CRITERIA = ("mean_difference", "mutual_information", "variance", "l1")
+
+
+class Select:
+    """The `k` features that tell most about the class in the training rows, in their order; of equal ones the first.
+    All of them where there are no more than `k`.
+    """
+
+    def __init__(self, k: int, by: str) -> None:
+        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+            raise ValueError(f"k={k} must be a whole number, at least 1")
+        if by not in CRITERIA:
+            raise ValueError(f"by={by} must be one of {', '.join(CRITERIA)}")
+        self.k, self.by = k, by
+
+    def fit(self, X: Any, y: Any) -> Select:
+        told = getattr(selection, self.by)(X, y)
+        self.chosen = np.sort(np.argsort(-told, kind="stable")[: self.k])
+        return self
+
+    def transform(self, X: Any) -> Any:
+        return X[:, self.chosen]
+
+
+class Standardize:
+    """Every feature with the mean 0 and the standard deviation 1 of training rows. CSR is only divided by the
+    deviation, so that zeros stay zeros; a feature without variance is left as it is.
+    """
+
+    def fit(self, X: Any, y: Any) -> Standardize:
+        mean, deviation = selection.spread(X)
+        varies = deviation > 0
+        self.mean = np.where(varies, mean, 0.0)
+        self.deviation = np.where(varies, deviation, 1.0)
+        return self
+
+    def transform(self, X: Any) -> Any:
+        if sparse.issparse(X):
+            divided = X.copy()
+            divided.data = (X.data / self.deviation[X.indices]).astype(X.dtype)
+            return divided
+        return ((X - self.mean) / self.deviation).astype(X.dtype)

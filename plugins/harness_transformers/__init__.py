@@ -23,9 +23,20 @@ def harness_resolve_model(ref: str) -> ModelSpec | None:
     return ModelSpec(name=ref, summary=summary, make=functools.partial(open_model, ref))
 
 
-def open_model(ref: str, *, dtype: str = "float32", attention: str = "eager", max_length: int = 512) -> Model:
-    """Read configuration and tokenizer of a model, no weights."""
+def open_model(
+    ref: str,
+    *,
+    dtype: str = "float32",
+    attention: str = "eager",
+    max_length: int = 512,
+    template: str = "none",
+) -> Model:
+    """Read configuration and tokenizer of a model, no weights. `template="chat"` puts every input into the
+    tokenizer's chat template, a text as one message of the user.
+    """
     from harness_transformers.model import TransformersModel
     from harness_transformers.references import open_files
 
-    return TransformersModel(open_files(ref), dtype=dtype, attention=attention, max_length=max_length)
+    return TransformersModel(
+        open_files(ref), dtype=dtype, attention=attention, max_length=max_length, template=template
+    )

@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from harness import MissingError, Site, Tokens, UsageError
+from harness import Conversation, MissingError, Site, Tokens, UsageError
+from harness_transformers.chat import ChatTemplate
+from harness_transformers.encoding import encode_chat, encode_plain
 from harness_transformers.forward import LoadedTransformer
 from harness_transformers.opening import build_skeleton, first_line, quiet, read_config, read_tokenizer
 from harness_transformers.references import Files
@@ -20,19 +22,20 @@ DTYPES = ("float32", "bfloat16", "float16")
 ATTENTION = ("eager", "sdpa", "flex_attention", "flash_attention_2")
 UNCUT = ("num_kv_shared_layers", "hidden_size_per_layer_input")
 """Settings whose presence ties every block to the number of blocks (Gemma 3n, Gemma 4): never truncated."""
-HEAD = 64
-"""Characters of a text, for each token kept, that are encoded at first."""
+TEMPLATES = ("none", "chat")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+TEMPLATE_FILE = "chat_template.jinja"
 
 
 class TransformersModel:
     """An opened model: everything that can be known of it without its weights."""
 
-    def __init__(self, files: Files, *, dtype: str, attention: str, max_length: int) -> None:
+    def __init__(self, files: Files, *, dtype: str, attention: str, max_length: int, template: str) -> None:
         self.name = files.name
         self._files = files
         _check_choice(self.name, "dtype", dtype, DTYPES)
         _check_choice(self.name, "attention", attention, ATTENTION)
+        _check_choice(self.name, "template", template, TEMPLATES)
         config = read_config(files)
         self.architecture = str(config.model_type)
         self._config = config.get_text_config()
@@ -44,8 +47,12 @@ class TransformersModel:
         self._dtype, self._attention = dtype, attention
         self._skeleton, self._layout = build_skeleton(self.name, self._config, attention)
         self.n_parameters = sum(p.numel() for p in self._blocks(self._skeleton).parameters())
-        self._tokenizer_files = [file for file in TOKENIZER_FILES if files.find(file)]
+        chat = template == "chat"
+        # Where there is one, it is read in place of the template in tokenizer_config.json.
+        named = (*TOKENIZER_FILES, TEMPLATE_FILE) if chat else TOKENIZER_FILES
+        self._tokenizer_files = [file for file in named if files.find(file)]
         self._tokenizer = read_tokenizer(files)
+        self._template = ChatTemplate(self.name, self._tokenizer) if chat else None
         self._max_length = self._usable_length(max_length)
 
     def width(self, site: Site) -> int:
@@ -63,40 +70,18 @@ class TransformersModel:
             "dtype": self._dtype,
             "attention": self._attention,
             "max_length": self._max_length,
-            "template": None,
+            "template": self._template and self._template.identity,
         }
 
     def tokenize(self, inputs: Sequence[Any]) -> list[Tokens]:
-        """One Tokens for each text; special tokens written out in a text are ordinary text."""
-        for number, text in enumerate(inputs):
-            _check_text(self.name, number, text)
-        return [
-            Tokens(
-                ids=np.array(encoding.ids, dtype=np.int64),
-                content=np.array(encoding.special_tokens_mask, dtype=np.int64) == 0,
-                cut=bool(encoding.overflowing),
-            )
-            for encoding in self._encode(inputs)
-        ]
-
-    def _encode(self, texts: Sequence[str]) -> list[Any]:
-        """The encodings of texts, cut at the maximum length. Of a very long text only its head is encoded, where
-        that alone holds several times what is kept: a gigabyte of memory for ten megabytes is so not needed.
-        """
-        head = HEAD * self._max_length
-        encodings = self._encode_whole([text[:head] for text in texts])
-        rest = [n for n, text in enumerate(texts) if len(text) > head and len(encodings[n].overflowing) < 2]
-        for n, encoding in zip(rest, self._encode_whole([texts[n] for n in rest]), strict=True):
-            encodings[n] = encoding
-        return encodings
-
-    def _encode_whole(self, texts: list[str]) -> list[Any]:
-        if not texts:
+        """One Tokens for each text or conversation; special tokens written out in a text are ordinary text."""
+        for number, one in enumerate(inputs):
+            _check_text(self.name, number, one)
+        if len(inputs) == 0:
             return []
-        encoded = self._tokenizer(
-            texts, truncation=True, max_length=self._max_length, split_special_tokens=True, verbose=False
-        )
-        return list(encoded.encodings)
+        if self._template is None:
+            return encode_plain(self._tokenizer, inputs, max_length=self._max_length)
+        return encode_chat(self._tokenizer, self._template, inputs, max_length=self._max_length)
 
     def load(self, sites: Sequence[Site], device: str) -> LoadedTransformer:
         """The blocks up to the deepest of `sites`, in memory."""
@@ -201,10 +186,10 @@ def _check_choice(name: str, parameter: str, given: Any, known: Sequence[str]) -
         raise UsageError(f"model '{name}' takes {parameter} {', '.join(known)}, not {given!r}")
 
 
-def _check_text(name: str, number: int, text: Any) -> None:
-    if not isinstance(text, str):
-        raise UsageError(f"model '{name}' reads text, and input {number} is {type(text).__name__}")
+def _check_text(name: str, number: int, one: Any) -> None:
+    if not isinstance(one, str | Conversation):
+        raise UsageError(f"model '{name}' reads text, and input {number} is {type(one).__name__}")
     try:
-        text.encode()
+        str(one).encode()
     except UnicodeEncodeError:
         raise UsageError(f"model '{name}' reads text, and input {number} is not valid Unicode") from None

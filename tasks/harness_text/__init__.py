@@ -1,4 +1,4 @@
-"""English text tasks on safety, sentiment and intent, and the suites that run them."""
+"""English text tasks on safety, sentiment, emotion, intent, behaviour and reasoning, and the suites that run them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import harness
-from harness_text.tasks import TASKS
+from harness_text import mosaic, persona, tasks
 
 
 @harness.hookimpl
 def harness_tasks() -> Iterable[harness.TaskSpec]:
-    return TASKS
+    return (*tasks.TASKS, *persona.TASKS, *mosaic.TASKS)
 
 
 @harness.hookimpl

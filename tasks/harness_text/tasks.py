@@ -49,6 +49,7 @@ TASKS = (
             hub="tdavidson/hate_speech_offensive",
             revision="fc4b46c0631548e60294fb1abafa0e35520a62db",
             columns=Columns(input="tweet", label="class", split=None),
+            labels={"hate speech": "hate_speech", "offensive language": "offensive_language"},
         ),
         languages=("en",),
         licence="MIT (repository); tweets under Twitter terms",
@@ -114,6 +115,121 @@ TASKS = (
         citation=(
             "Iñigo Casanueva, Tadas Temčinas, Daniela Gerz, Matthew Henderson, Ivan Vulić (2020). Efficient "
             "Intent Detection with Dual Sentence Encoders. NLP4ConvAI."
+        ),
+    ),
+    TaskSpec(
+        name="xstest",
+        version=1,
+        summary="Can a request that sounds unsafe be told from one that is, by what harmful_requests teaches?",
+        languages=("en",),
+        licence="CC BY 4.0",
+        citation=(
+            "Paul Röttger, Hannah Rose Kirk, Bertie Vidgen, Giuseppe Attanasio, Federico Bianchi, Dirk Hovy "
+            "(2024). XSTest: A Test Suite for Identifying Exaggerated Safety Behaviours in Large Language "
+            "Models. NAACL."
+        ),
+        labels={"safe": "benign", "unsafe": "harmful"},
+        trained_on="harmful_requests",
+        content_warning=True,
+    ),
+    TaskSpec(
+        name="jailbreak_vs_benign",
+        version=1,
+        summary="Is a prompt an attempt at a jailbreak, or a harmless instruction or role?",
+        languages=("en",),
+        licence=(
+            "MIT (jailbreak_llms, GPTFuzz, Self-Reminder), CC0 (awesome-chatgpt-prompts), Apache-2.0 "
+            "(Self-Instruct)"
+        ),
+        citation=(
+            "Xinyue Shen et al. (2024). “Do Anything Now”: Characterizing and Evaluating In-The-Wild "
+            "Jailbreak Prompts on Large Language Models. CCS; "
+            "Jiahao Yu et al. (2023). GPTFUZZER: Red Teaming Large Language Models with Auto-Generated "
+            "Jailbreak Prompts. arXiv:2309.10253; "
+            "Yueqi Xie et al. (2023). Defending ChatGPT against Jailbreak Attack via Self-Reminders. Nature "
+            "Machine Intelligence; "
+            "Fatih Kadir Akın et al. (2022). Awesome ChatGPT Prompts; "
+            "Yizhong Wang et al. (2023). Self-Instruct: Aligning Language Models with Self-Generated "
+            "Instructions. ACL."
+        ),
+        content_warning=True,
+    ),
+    # Most official test rows are sentences of posts that training rows come from too, so posts are no groups.
+    TaskSpec(
+        name="stormfront_hate",
+        version=1,
+        summary="Is a sentence of a white-supremacist forum hate speech?",
+        languages=("en",),
+        licence="CC BY-SA 3.0 ES",
+        citation=(
+            "Ona de Gibert, Naiara Perez, Aitor García-Pablos, Montse Cuadros (2018). Hate Speech Dataset from "
+            "a White Supremacy Forum. ALW2."
+        ),
+        content_warning=True,
+    ),
+    TaskSpec(
+        name="clinc150",
+        version=1,
+        summary="Which of 150 intents does a request to an assistant have, or none of them?",
+        languages=("en",),
+        licence="CC BY 3.0",
+        citation=(
+            "Stefan Larson et al. (2019). An Evaluation Dataset for Intent Classification and Out-of-Scope "
+            "Prediction. EMNLP-IJCNLP."
+        ),
+    ),
+    TaskSpec(
+        name="movie_reviews",
+        version=1,
+        summary="Is a whole film review positive or negative?",
+        languages=("en",),
+        licence="CC BY 4.0",
+        citation=(
+            "Bo Pang, Lillian Lee (2004). A Sentimental Education: Sentiment Analysis Using Subjectivity "
+            "Summarization Based on Minimum Cuts. ACL."
+        ),
+    ),
+    TaskSpec(
+        name="goemotions",
+        version=1,
+        summary="Which of Ekman's six emotions does a Reddit comment show, or none?",
+        languages=("en",),
+        licence="CC BY 4.0 / Apache-2.0 (GoEmotions), Apache-2.0 (the copy)",
+        citation=(
+            "Dorottya Demszky, Dana Movshovitz-Attias, Jeongwoo Ko, Alan Cowen, Gaurav Nemade, Sujith Ravi "
+            "(2020). GoEmotions: A Dataset of Fine-Grained Emotions. ACL."
+        ),
+        content_warning=True,
+    ),
+    TaskSpec(
+        name="gsm8k",
+        version=1,
+        summary="How many calculation steps does a school maths problem take: 1-2, 3-4, or 5 and more?",
+        languages=("en",),
+        licence="MIT",
+        citation="Karl Cobbe et al. (2021). Training Verifiers to Solve Math Word Problems. arXiv:2110.14168.",
+    ),
+    TaskSpec(
+        name="svamp",
+        version=1,
+        summary="Which of four operations solves an elementary arithmetic problem?",
+        languages=("en",),
+        licence="MIT",
+        citation=(
+            "Arkil Patel, Satwik Bhattamishra, Navin Goyal (2021). Are NLP Models really able to Solve Simple "
+            "Math Word Problems? NAACL."
+        ),
+    ),
+    # Split by pair of names; no one column holds a pair, so a pair is no group.
+    TaskSpec(
+        name="ioi",
+        version=1,
+        summary="Is the indirect object of a sentence the name that comes first or second?",
+        languages=("en",),
+        licence="MIT",
+        citation=(
+            "Kevin Wang, Alexandre Variengien, Arthur Conmy, Buck Shlegeris, Jacob Steinhardt (2023). "
+            "Interpretability in the Wild: a Circuit for Indirect Object Identification in GPT-2 small. ICLR."
         ),
     ),
 )

@@ -1,0 +1,130 @@
+"""Conversations in; the text a model reads, and where in it each message stands, out.
+
+The tokenizer's own chat template writes the text. Where it puts a message is found by having it write
+placeholders, and the parts so found must add up to the text exactly.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness import Conversation, Message, UsageError, hash_json
+from harness_transformers.opening import first_line
+
+DATE = "26 Jul 2024"
+"""What a template that asks for the date is told (the date that Llama 3's falls back to): a result must not
+depend on the day.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    """The characters `text[start:end]` of one message, and whether it is anyone's but the assistant's."""
+
+    start: int
+    end: int
+    is_prompt: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rendering:
+    """The text that a model reads, and its messages in the order in which they stand there."""
+
+    text: str
+    spans: tuple[Span, ...]
+
+
+def join_messages(conversation: Conversation) -> Rendering:
+    """The contents joined with newlines: what a model without a template reads."""
+    spans = []
+    start = 0
+    for message in conversation.messages:
+        end = start + len(message.content)
+        spans.append(Span(start=start, end=end, is_prompt=message.is_prompt))
+        start = end + 1
+    return Rendering(text=str(conversation), spans=tuple(spans))
+
+
+class ChatTemplate:
+    """A tokenizer's chat template; UsageError when it has none, or none for a single message of the user."""
+
+    def __init__(self, name: str, tokenizer: Any) -> None:
+        self._name = name
+        self._tokenizer = tokenizer
+        self._skeletons: dict[tuple[str, ...], tuple[list[str], list[int]]] = {}
+        if not tokenizer.chat_template:
+            raise UsageError(
+                f"model '{name}' has no chat template in its tokenizer_config.json or chat_template.jinja: "
+                f"use template=none"
+            )
+        self._single = self._skeleton(("user",), "a single message of the user")
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """JSON of the template and what it writes around a message."""
+        return {"name": "chat", "around": hash_json({"parts": self._single[0]})}
+
+    def render(self, one: str | Conversation, number: int) -> Rendering:
+        """Input `number` as the template writes it: a text as one message of the user, and an opened answer
+        unless the assistant spoke last. UsageError for a conversation that the template refuses or rewrites.
+        """
+        if isinstance(one, str):
+            one = Conversation(messages=(Message(role="user", content=one),))
+        roles = tuple(message.role for message in one.messages)
+        if not roles:
+            return Rendering(text="", spans=())
+        what = f"input {number} (roles {', '.join(roles)})"
+        parts, order = self._skeleton(roles, what)
+        text = self._write(roles, [message.content for message in one.messages], what)
+        return Rendering(text=text, spans=self._locate(text, parts, [one.messages[i] for i in order], what))
+
+    def _skeleton(self, roles: tuple[str, ...], what: str) -> tuple[list[str], list[int]]:
+        """What the template writes around messages of these roles, and which message follows which part."""
+        if roles not in self._skeletons:
+            text = self._write(roles, [f"\ue000{number}\ue001" for number in range(len(roles))], what)
+            parts = re.split("\ue000([0-9]+)\ue001", text)
+            order = [int(number) for number in parts[1::2]]
+            if sorted(order) != list(range(len(roles))):
+                raise UsageError(
+                    f"model '{self._name}': its chat template does not write each message of {what} once, so "
+                    f"they cannot be told from the template: use template=none"
+                )
+            self._skeletons[roles] = parts[::2], order
+        return self._skeletons[roles]
+
+    def _write(self, roles: Sequence[str], contents: Sequence[str], what: str) -> str:
+        messages = [{"role": role, "content": content} for role, content in zip(roles, contents, strict=True)]
+        try:
+            text: str = self._tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=roles[-1] != "assistant", date_string=DATE
+            )
+        except Exception as error:  # a template is a program of strangers, which raises what it likes
+            raise UsageError(
+                f"model '{self._name}': its chat template refuses {what}: {first_line(error)}"
+            ) from error
+        return text
+
+    def _locate(
+        self, text: str, parts: Sequence[str], messages: Sequence[Message], what: str
+    ) -> tuple[Span, ...]:
+        """Where each message stands, whole or without its outer whitespace, as many templates write it."""
+        spans: list[Span] = []
+        place = len(parts[0]) if text.startswith(parts[0]) else -1
+        for message, after in zip(messages, parts[1:], strict=True):
+            content = message.content
+            forms = (content, content.rstrip(), content.lstrip(), content.strip())
+            form = next((form for form in forms if place >= 0 and text.startswith(form + after, place)), None)
+            if form is None:
+                place = -1
+                break
+            spans.append(Span(start=place, end=place + len(form), is_prompt=message.is_prompt))
+            place += len(form) + len(after)
+        if place != len(text):
+            raise UsageError(
+                f"model '{self._name}': its chat template changes the messages of {what}, so they cannot be told "
+                f"from the template: use template=none"
+            )
+        return tuple(spans)
