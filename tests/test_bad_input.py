@@ -731,7 +731,7 @@ YAML = [
             ("no sites", "[resid_post.1]", "[]", "line 6: models.0.sites must not be empty"),
             ("a representation that is a number", "[hidden, majority]", "[hidden, 7]",
                  "line 7: representations.1"),
-            ("a representation that is nothing", "[hidden, majority]", "[hidden, ]\nsummary: [", "line"),
+            ("a representation that is nothing", "[hidden, majority]", "[hidden, ~]", "line 7: representations.1"),
             ("representations that are nothing", "[hidden, majority]", "", "line 7: representations"),
             ("no representations", "[hidden, majority]", "[]", "line 7: representations must not be empty"),
             ("a pooling that is a list", "[mean]", "[[mean]]", "line 8: poolings.0"),
