@@ -45,7 +45,7 @@ class Site:
     @classmethod
     def parse(cls, text: str) -> Site:
         """`[TOWER.]KIND.LAYER` as a Site; UsageError when it is not of that form."""
-        match = re.fullmatch(r"(?:([a-z]+)\.)?([a-z_]+)\.([0-9]+)", text)
+        match = re.fullmatch(r"(?:([a-z]+)\.)?([a-z_]+)\.([0-9]{1,9})", text)
         if match is None:
             raise UsageError(f"site '{text}' is not of the form KIND.LAYER, for example resid_post.12")
         tower, kind, layer = match.groups()

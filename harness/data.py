@@ -6,13 +6,14 @@ of their group or content, so that no later stage and no other row can move an e
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import math
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import asdict, astuple, dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from typing import Any
 from harness.api import Columns, Conversation, Examples, FileSource, HubSource, Split, TaskSpec
 from harness.errors import MissingError, UsageError
 from harness.identity import hash_lines
+from harness.plugins import describe
 
 TEST_SHARE = 0.2
 VALIDATION_SHARE = 0.15
@@ -89,7 +91,7 @@ def load_task(
     if limit is not None:
         examples = take_stratified(examples, limit)
     return TaskData(
-        spec=spec, examples=examples, classes=_classes(spec, examples), hygiene=hygiene, limit=limit
+        spec=spec, examples=examples, classes=_classes(spec, examples, hygiene), hygiene=hygiene, limit=limit
     )
 
 
@@ -100,7 +102,7 @@ def without(data: TaskData, rows: Iterable[int]) -> TaskData:
         return data
     kept = data.examples.take([row for row in range(len(data.examples)) if row not in dropped])
     hygiene = replace(data.hygiene, empty=data.hygiene.empty + len(dropped))
-    return replace(data, examples=kept, hygiene=hygiene, classes=_classes(data.spec, kept))
+    return replace(data, examples=kept, hygiene=hygiene, classes=_classes(data.spec, kept, hygiene))
 
 
 def split_rows(examples: Examples, seed: int) -> dict[Split, list[int]]:
@@ -179,11 +181,23 @@ def _read_file(spec: TaskSpec, path: Path) -> _Rows:
     if not path.is_file():
         raise MissingError(f"task '{spec.name}': there is no file '{path}'")
     named = (*(name for name in astuple(spec.columns) if name is not None), *spec.where)
+    if reader == "csv":
+        _refuse_repeated_columns(spec, path, named)
     status = path.stat()
     try:
         return _parse(str(path), reader, named, status.st_size, status.st_mtime_ns, status.st_ino)
     except Exception as error:  # parsers of four formats raise what they like
-        raise MissingError(f"task '{spec.name}': '{path}' cannot be read as {reader}") from error
+        said = describe(error.__cause__ or error)
+        raise MissingError(f"task '{spec.name}': '{path}' cannot be read as {reader}: {said}") from error
+
+
+def _refuse_repeated_columns(spec: TaskSpec, path: Path, named: Iterable[str]) -> None:
+    """The reader would take the first of two columns of one name and call the second otherwise."""
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        head = next(csv.reader(file), [])
+    for name in named:
+        if head.count(name) > 1:
+            raise MissingError(f"task '{spec.name}': '{path}' has the column '{name}' twice")
 
 
 @lru_cache(maxsize=2)
@@ -323,11 +337,17 @@ def _contents(one: str | Conversation) -> Sequence[str]:
 def _as_label(spec: TaskSpec, value: Any, row: int) -> str:
     if _is_absent(value):
         raise MissingError(f"task '{spec.name}' row {row} has no label")
+    if not isinstance(value, str | int | float):
+        raise MissingError(
+            f"task '{spec.name}' row {row}: the label is {type(value).__name__}, neither text nor a number"
+        )
     return str(value)
 
 
 def _is_absent(value: Any) -> bool:
-    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
+    if isinstance(value, str):
+        return not value.strip()
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _as_split(spec: TaskSpec, value: Any) -> Split:
@@ -426,14 +446,16 @@ def take_stratified(examples: Examples, limit: int) -> Examples:
     return examples.take(sorted(kept))
 
 
-def _classes(spec: TaskSpec, examples: Examples) -> tuple[str, ...]:
+def _classes(spec: TaskSpec, examples: Examples, hygiene: Hygiene) -> tuple[str, ...]:
     """The labels of the training rows, sorted; refuses what cannot be learnt or scored."""
     by_split: dict[Split, set[str]] = defaultdict(set)
     for split, label in zip(examples.splits, examples.labels, strict=True):
         by_split[split].add(label)
     for split in ("train", "test"):
         if not by_split[split]:
-            raise MissingError(f"task '{spec.name}' has no {split} rows")
+            removed = ", ".join(f"{count} {why}" for why, count in asdict(hygiene).items() if count)
+            left = f" left; removed were {removed}" if removed else ""
+            raise MissingError(f"task '{spec.name}' has no {split} rows{left}")
     if len(by_split["train"]) < 2:
         raise MissingError(f"task '{spec.name}' has one class only: '{min(by_split['train'])}'")
     strange = (by_split["test"] | by_split["validation"]) - by_split["train"]

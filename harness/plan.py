@@ -230,6 +230,7 @@ def _choose_tasks(
 ) -> list[tuple[TaskSpec, int | None]]:
     _refuse_repeats("task file", [spec.name for spec in included])
     _refuse_repeats("task", [task.name for task in suite.tasks])
+    _refuse_repeats("seed", [str(seed) for seed in suite.seeds])
     by_name = {spec.name: spec for spec in included}
     return [
         (
@@ -346,7 +347,7 @@ def parse_sites(text: str, n_layers: int) -> list[Site]:
 
 
 def _layer(text: str, n_layers: int, site: str) -> int:
-    if re.fullmatch(r"[0-9]+", text):
+    if re.fullmatch(r"[0-9]{1,9}", text):
         return int(text)
     percent = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)%", text)
     if percent is None or not 0 < float(percent[1]) <= 100:

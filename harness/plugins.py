@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -27,7 +28,7 @@ from harness.api import (
     TaskSpec,
     TransformSpec,
 )
-from harness.errors import UsageError, did_you_mean
+from harness.errors import MissingError, UsageError, did_you_mean
 from harness.identity import hash_file
 
 GROUP = "harness"
@@ -93,7 +94,8 @@ def find_candidates(
 ) -> list[Candidate]:
     """Installed plugins in a fixed order: those in `only` (all when None), less `without`, plus `modules`.
 
-    UsageError for a name in `only` or `without` that no installed plugin has.
+    UsageError for a name in `only` or `without` that no installed plugin has, MissingError for a module that is
+    not there: who asked for it by name would not want to go on without it.
     """
     points = entry_points(group=GROUP)
     for name in sorted({*(only or ()), *without} - set(points.names)):
@@ -107,11 +109,24 @@ def find_candidates(
         for point in points
         if (only is None or point.name in only) and point.name not in without
     ]
+    for module in modules:
+        if not _is_there(module):
+            raise MissingError(f"there is no module '{module}' to load as a plugin")
     named = [
         Candidate(name=module, distribution=f"{module}@{_source_hash(module)}", load=_importer(module))
         for module in modules
     ]
     return sorted(installed, key=lambda candidate: (candidate.name, candidate.distribution)) + named
+
+
+def _is_there(module: str) -> bool:
+    """Whether a module can be found; one whose package cannot be imported is found broken when it is loaded."""
+    try:
+        return module in sys.modules or importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError as error:
+        return not module.startswith(f"{error.name}.")
+    except Exception:  # a stranger's package may raise anything, and so does find_spec for a name like '.'
+        return not module.startswith(".")
 
 
 def _source_hash(module: str) -> str:
@@ -143,6 +158,8 @@ def load_plugins(candidates: Iterable[Candidate]) -> Plugins:
             if (other := manager.get_name(module)) is not None:
                 raise _Broken(f"is the same module as plugin '{other}' ({loaded[other].distribution})")
             hooks = _check_hooks(module)
+            if not hooks:
+                raise _Broken("implements no hook of the harness")
             offers = _collect_offers(module)
             manager.register(module, name=candidate.name)
         except _Broken as broken:

@@ -229,18 +229,24 @@ class RunFolder:
 
     def about(self) -> dict[str, Any]:
         """The contents of run.json; MissingError when there is none or it is damaged."""
+        path = self.path / "run.json"
         try:
-            about = dict(json.loads((self.path / "run.json").read_text("utf-8")))
+            about = json.loads(path.read_text("utf-8"))
             version = int(about.get("schema_version", 0))
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise MissingError(f"there is no run in '{self.path}'") from error
-        except (OSError, ValueError, TypeError) as error:
-            raise MissingError(
-                f"'{self.path / 'run.json'}' cannot be read: it is damaged; remove it, and the same command again "
-                f"keeps what is done"
-            ) from error
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise self._damaged() from error
         _check_version(version, f"the run in '{self.path}'")
-        return about
+        if not isinstance(about.get("suite"), dict) or not isinstance(about.get("cells", []), list):
+            raise self._damaged()
+        return dict(about)
+
+    def _damaged(self) -> MissingError:
+        return MissingError(
+            f"'{self.path / 'run.json'}' cannot be read: it is damaged; remove it, and the same command again "
+            f"keeps what is done"
+        )
 
     def records(self) -> list[Record]:
         """The last record of every cell of the run, in the order of first appearance.

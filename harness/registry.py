@@ -7,10 +7,12 @@ filled in, and the label that stands in tables.
 from __future__ import annotations
 
 import inspect
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -129,6 +131,8 @@ class Registry:
         """The one offer under a name; UsageError when there is none, or two."""
         entries = self.catalogs[kind].get(name, ())
         if not entries:
+            if kind in RESOLVED and os.sep in name and Path(name).expanduser().exists():
+                raise MissingError(f"no plugin can read what lies in '{name}' as a {_singular(kind)}")
             hint = did_you_mean(name, self.names(kind))
             raise UsageError(f"there is no {_singular(kind)} '{name}'{hint}")
         if len(entries) > 1:

@@ -111,8 +111,8 @@ class Runner:
         return self.folder.is_done(record) or (self.rerun == "never" and record.status != "ok")
 
     def _of_left_out(self, plan: Plan) -> list[Record]:
-        """Records of earlier passes that the plan lacks because something is missing now; they stay the run's,
-        unless their task has other rows now.
+        """Good records of earlier passes that the plan lacks because something is missing now; they stay the run's,
+        unless their task has other rows now, or their model other weights.
         """
         if not plan.left_out:
             return []
@@ -123,12 +123,20 @@ class Runner:
             for features in bundle.features
         }
         rows = {bundle.data.spec.name: bundle.data.fingerprint for bundle in plan.bundles}
+        weights = {
+            (bundle.model.label, str(site)): hash_json(bundle.model.model.identity(site))
+            for bundle in plan.bundles
+            if bundle.model
+            for site in {features.site for features in bundle.features if features.site}
+        }
         return [
             record
             for record in self.folder.records()
-            if record.cell_id not in planned
+            if record.status == "ok"
+            and record.cell_id not in planned
             and (record.task, record.model, record.site, record.representation) not in arms
             and rows.get(record.task, record.data) == record.data
+            and weights.get((str(record.model), str(record.site)), record.model_hash) == record.model_hash
         ]
 
     # ── one bundle ───────────────────────────────────────────────────────────────────────────────────

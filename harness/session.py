@@ -114,6 +114,8 @@ class Session:
         """All that running `suite` would do."""
         from harness.plan import make_plan
 
+        if self.data_dir and not self.data_dir.is_dir():
+            raise MissingError(f"the data folder '{self.data_dir}' does not exist")
         resolved = suite if isinstance(suite, Suite) else self.suite(suite, **overrides)
         return make_plan(resolved, self.registry, data_dir=self.data_dir, included=self.included)
 
@@ -203,8 +205,6 @@ def open(
     told of every fault of a plugin that shows later than while loading; those are in `registry.faults`.
     """
     given = data_dir or os.environ.get("HARNESS_DATA_DIR")
-    if given and not Path(given).is_dir():
-        raise MissingError(f"the data folder '{given}' does not exist")
     return Session(
         open_registry(plugins, report),
         data_dir=Path(given) if given else None,

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -21,10 +22,28 @@ from pydantic import (
 
 from harness.api import Columns, FileSource, HubSource, TaskSpec
 from harness.errors import MissingError, UsageError
+from harness.identity import hash_json
 
 DEFAULT_SITES = ("resid_post.50%",)
 
-Reference = str | dict[str, Any]
+
+def _has_name(reference: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(reference.get("name"), str):
+        raise ValueError("a mapping needs a 'name'")
+    return reference
+
+
+Reference = str | Annotated[dict[str, Any], AfterValidator(_has_name)]
+
+_Whole = Annotated[int, Field(strict=True)]
+_Count = Annotated[int, Field(strict=True, ge=1)]
+_Seed = Annotated[int, Field(strict=True, ge=0, lt=1 << 32)]
+"""Whole numbers only: YAML's `yes` is no 1. Random generators take seeds of 32 bits."""
+
+MOST_SEEDS = 1000
+
+DEEPEST = 16
+"""Nothing in a suite or a task is nested deeper."""
 
 
 class _Strict(BaseModel):
@@ -35,7 +54,7 @@ class TaskChoice(_Strict):
     """A task of a suite; `limit` takes that many rows, stratified."""
 
     name: str
-    limit: int | None = Field(default=None, ge=1)
+    limit: _Count | None = None
 
 
 class ModelChoice(BaseModel):
@@ -67,7 +86,7 @@ class Suite(_Strict):
     """One evaluation, before any name in it is resolved."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    version: int = 1
+    version: _Whole = 1
     summary: str = ""
     tasks: tuple[TaskChoice, ...] = Field(min_length=1)
     models: tuple[ModelChoice, ...] = ()
@@ -76,8 +95,8 @@ class Suite(_Strict):
     poolings: tuple[Reference, ...] = Field(default=("mean",), min_length=1)
     transforms: tuple[Reference, ...] = Field(default=("none",), min_length=1)
     classifiers: tuple[Reference, ...] = Field(default=("logreg",), min_length=1)
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
-    limit: int | None = Field(default=None, ge=1)
+    seeds: tuple[_Seed, ...] = Field(default=(0,), min_length=1, max_length=MOST_SEEDS)
+    limit: _Count | None = None
 
 
 class _TaskSource(_Strict):
@@ -97,7 +116,7 @@ class _TaskColumns(_Strict):
 
 class _TaskFile(_Strict):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    version: int = 1
+    version: _Whole = 1
     summary: str = ""
     modality: Literal["text", "image"] = "text"
     source: _TaskSource
@@ -106,7 +125,7 @@ class _TaskFile(_Strict):
     licence: str
     citation: str
     metric: Literal["macro_f1"] = "macro_f1"
-    content_warning: bool = False
+    content_warning: Annotated[bool, Field(strict=True)] = False
     where: dict[str, str] = Field(default_factory=dict)
     labels: dict[str, str] = Field(default_factory=dict)
     trained_on: str | None = None
@@ -126,16 +145,16 @@ def read_suite(
     tree, lines = _read_yaml(path, "suite")
     _normalise(tree)
     if models:
-        tree["models"] = [_override_model(tree.get("models", ()), ref) for ref in models]
+        tree["models"] = [_override_model(tree.get("models"), ref) for ref in models]
     if tasks:
-        known = {task["name"]: task for task in tree.get("tasks", ()) if isinstance(task, dict)}
+        known = {str(task.get("name")): task for task in _mappings(tree.get("tasks"))}
         tree["tasks"] = [known.get(name, {"name": name}) for name in tasks]
     if dtype is not None:
         tree["models"] = [{**model, "dtype": dtype} for model in _mappings(tree.get("models"))]
     if limit is not None:
         tree["limit"] = limit
     if seeds is not None:
-        tree["seeds"] = list(range(seeds))
+        tree["seeds"] = list(range(min(seeds, MOST_SEEDS + 1)))
     _apply_settings(tree, settings)
     _normalise(tree)
     return _validate(Suite, tree, where=f"suite '{path}'", lines=lines)
@@ -178,42 +197,79 @@ def _read_yaml(path: Path, kind: str) -> tuple[dict[str, Any], _Lines]:
         raise UsageError(f"{kind} '{path}' is not UTF-8 text") from error
     except OSError as error:
         raise MissingError(f"{kind} '{path}' cannot be read: {error.strerror}") from error
+    where = f"{kind} '{path}'"
     try:
+        _check_events(text, where)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         lines: dict[tuple[str | int, ...], int] = {}
         if node is not None:
-            _walk(node, (), lines, where=f"{kind} '{path}'")
+            _walk(node, (), lines, where=where)
         tree = yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise UsageError(f"{kind} '{path}' line {line}: not valid YAML: {error.problem}") from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a value such as the date 2020-13-45
-        raise UsageError(f"{kind} '{path}' is not valid YAML: {str(error).splitlines()[0]}") from error
-    except RecursionError as error:
-        raise UsageError(f"{kind} '{path}' is nested without end") from error
+        raise UsageError(f"{where} line {line}: not valid YAML: {error.problem}") from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise UsageError(f"{where} line {line}: not valid YAML: {error.reason}") from error
     if not isinstance(tree, dict):
         raise UsageError(f"{kind} '{path}' is not a mapping of fields")
     return tree, lines
+
+
+_PLAIN = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
+
+
+def _check_events(text: str, where: str) -> None:
+    """UsageError for an alias, which could stand for billions of values or for itself, and for deep nesting."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        line = event.start_mark.line + 1 if event.start_mark else 1
+        if isinstance(event, yaml.AliasEvent):
+            raise UsageError(
+                f"{where} line {line}: the alias '*{event.anchor}' is not read: write its value out"
+            )
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise UsageError(f"{where} line {line}: nested deeper than {DEEPEST} levels")
 
 
 def _walk(
     node: yaml.Node, path: tuple[str | int, ...], lines: dict[tuple[str | int, ...], int], *, where: str
 ) -> None:
     lines[path] = node.start_mark.line + 1
+    if isinstance(node, yaml.CollectionNode) and node.tag not in _PLAIN:
+        raise UsageError(
+            f"{where} line {node.start_mark.line + 1}: '{node.tag}' is neither a list nor a mapping"
+        )
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                raise UsageError(f"{where} line {key.start_mark.line + 1}: a field's name must be plain text")
+            line = key.start_mark.line + 1
+            if key.tag == "tag:yaml.org,2002:merge":
+                raise UsageError(f"{where} line {line}: the merge key '<<' is not read: write its fields out")
+            if key.tag != "tag:yaml.org,2002:str":
+                said = f", not '{key.value}'" if isinstance(key, yaml.ScalarNode) else ""
+                raise UsageError(f"{where} line {line}: a field's name must be plain text{said}")
             if key.value in seen:  # YAML itself would silently keep the last
-                line = key.start_mark.line + 1
                 raise UsageError(f"{where} line {line}: '{key.value}' stands twice")
             seen.add(key.value)
             _walk(value, (*path, key.value), lines, where=where)
-            lines[(*path, key.value)] = key.start_mark.line + 1
+            lines[(*path, key.value)] = line
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
             _walk(value, (*path, index), lines, where=where)
+    else:
+        _check_value(node, f"{where} line {node.start_mark.line + 1}")
+
+
+def _check_value(node: yaml.Node, where: str) -> None:
+    """UsageError for what no result could be known by: NaN, dates, bytes, integers beyond 2^53."""
+    try:
+        hash_json({"": yaml.constructor.SafeConstructor().construct_object(node, deep=True)})
+    except ValueError as error:  # also of a date such as 2020-13-45
+        raise UsageError(
+            f"{where}: '{node.value}' is neither text, a finite number, yes, no nor nothing; text needs quotes"
+        ) from error
 
 
 def _validate(model: type[_Validated], tree: Mapping[str, Any], *, where: str, lines: _Lines) -> _Validated:
@@ -228,20 +284,42 @@ def _sentence(error: ValidationError, where: str, lines: _Lines) -> str:
 
     What is there and wrong comes before what is missing, for it is often the same field misspelt.
     """
-    first = min(error.errors(), key=lambda fault: fault["type"] == "missing")
+    # A Reference is tried as a name first, which says nothing about a mapping.
+    first = min(
+        error.errors(), key=lambda fault: (fault["type"] == "missing", fault["type"] != "value_error")
+    )
     path = tuple(first["loc"])
     while path and path not in lines:
         path = path[:-1]
     line = f" line {lines[path]}" if path in lines and path else ""
-    field = ".".join(str(part) for part in first["loc"])
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    field = ".".join(str(part) for part in first["loc"] if part not in _BRANCHES)
+    places = {tuple(part for part in fault["loc"] if part not in _BRANCHES) for fault in error.errors()}
+    # A list is also said to be too short when what stands in it is wrong.
+    places -= {place[:end] for place in places for end in range(len(place))}
+    more = f" (and {len(places) - 1} more)" if len(places) > 1 else ""
     if first["type"] == "extra_forbidden":
         return f"{where}{line}: there is no field '{field}'{more}"
     if first["type"] == "too_short":
         return f"{where}{line}: {field} must not be empty{more}"
+    if first["type"] == "too_long":
+        return f"{where}{line}: {field} must not be more than {first['ctx']['max_length']}{more}"
     if first["type"] == "missing":
         return f"{where}{line}: the field '{field}' is missing{more}"
-    return f"{where}{line}: {field}: {first['msg'][0].lower()}{first['msg'][1:]}{more}"
+    said = _SAID.get(first["type"], first["msg"].removeprefix("Value error, "))
+    said = said[0].lower() + said[1:]
+    return f"{where}{line}: {field}: {said}{more}"
+
+
+_BRANCHES = ("str", "dict[str,any]", "function-after[_has_name(), dict[str,any]]")
+"""What pydantic adds to the place of a fault for each spelling of a Reference."""
+
+_SAID = {
+    "path_type": "input should be a path",
+    "tuple_type": "input should be a list",
+    "model_type": "input should be a mapping of fields",
+    "model_attributes_type": "input should be a mapping of fields",
+}
+"""pydantic's words for Python's types, in YAML's."""
 
 
 # ── overrides ────────────────────────────────────────────────────────────────────────────────────────────
@@ -260,16 +338,16 @@ def _normalise(tree: dict[str, Any]) -> None:
                 model[field] = [model[field]]
     seeds = tree.get("seeds")
     if isinstance(seeds, int) and not isinstance(seeds, bool):
-        tree["seeds"] = list(range(seeds))
+        tree["seeds"] = list(range(min(seeds, MOST_SEEDS + 1)))
 
 
 def _mappings(value: Any) -> Iterable[dict[str, Any]]:
     return (item for item in value if isinstance(item, dict)) if isinstance(value, list) else ()
 
 
-def _override_model(models: Sequence[Any], ref: str) -> dict[str, Any]:
+def _override_model(models: Any, ref: str) -> dict[str, Any]:
     """The suite's own entry for `ref`, else `ref` with the settings of the suite's first model."""
-    entries = list(_mappings(list(models)))
+    entries = list(_mappings(models))
     for entry in entries:
         if entry.get("ref") == ref:
             return entry
@@ -282,6 +360,7 @@ def _apply_settings(tree: dict[str, Any], settings: Sequence[str]) -> None:
         if not equals or not path:
             raise UsageError(f"--set '{setting}' is not of the form a.b=value")
         try:
+            _check_events(text, f"--set '{path}'")
             value = yaml.safe_load(text)
         except (yaml.YAMLError, ValueError) as error:
             raise UsageError(f"--set '{setting}': '{text}' is not a YAML value") from error

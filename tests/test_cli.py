@@ -426,7 +426,7 @@ def test_a_damaged_run_is_listed_as_such(harness_command, write):
     write("runs/odd/run.json", "{}")
     cut, odd = harness_command("ls", "runs", "--json").rows
     assert "is damaged" in cut["summary"]
-    assert odd["summary"] == "unknown suite: unknown"
+    assert "is damaged" in odd["summary"]
 
 
 def test_a_failing_cell_ends_with_1_and_the_rest_is_saved(harness_command, install, toy_suite, toy_task):

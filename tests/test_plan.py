@@ -51,7 +51,7 @@ def test_two_names_for_one_thing_are_refused(plan):
         (["-m", "minigemma-s", "-m", "minigemma-s"], "model 'minigemma-s' is given twice"),
         (["-t", "toy_task", "-t", "toy_task"], "task 'toy_task' is given twice"),
         (["--set", "representations=['random_sae[k=5000]']"], "k=5000 is more than its width, 512"),
-        (["--set", "representations=['random_sae[k=1.5]']"], "must be whole numbers"),
+        (["--set", "representations=['random_sae[k=1.5]']"], "must be positive whole numbers"),
         (["--set", "models.0.sites=[resid_post.9]"], "its layers are 0 to 3"),
     ],
 )
@@ -121,7 +121,7 @@ def test_models_with_representations_of_their_own_need_none_of_the_suites(harnes
         ("[hidden]", "are the same; leave one out"),
         ("[tfidf]", "reads no activations, so it has no place at 'resid_post.1'"),
         ("[absent]", "there is no representation 'absent'"),
-        ("3", "line 5: models.0.representations: input should be a valid tuple"),
+        ("3", "line 5: models.0.representations: input should be a list"),
     ],
 )
 def test_a_models_own_representation_that_cannot_be_is_refused(

@@ -360,10 +360,22 @@ def test_a_module_named_on_the_command_line_is_a_plugin(harness_command, monkeyp
     assert _loaded(harness_command, "-p", "loose_plugin") == {"loose_plugin"}
 
 
-def test_a_module_named_on_the_command_line_that_is_not_there_is_named(harness_command):
-    listed = harness_command("-p", "no_such_module", "ls", "tasks")
+@pytest.mark.parametrize("module", ["no_such_module", "no_such_module.inner", ".", "harness_text.no_such"])
+def test_a_module_named_on_the_command_line_that_is_not_there_is_missing(harness_command, module):
+    listed = harness_command("-p", module, "ls", "tasks")
+    assert (listed.code, listed.out) == (3, "")
+    assert listed.said == [f"harness: there is no module '{module}' to load as a plugin"]
+
+
+def test_a_module_named_on_the_command_line_that_is_broken_is_left_out(
+    harness_command, write, monkeypatch, tmp_path
+):
+    write("loose/broken_plugin.py", "import no_such_package\n")
+    monkeypatch.syspath_prepend(str(tmp_path / "loose"))
+    listed = harness_command("-p", "broken_plugin", "ls", "tasks")
     (line,) = listed.said
-    assert line.startswith("harness: plugin 'no_such_module' (no_such_module@unknown) cannot be imported: ")
+    assert line.startswith("harness: plugin 'broken_plugin' (broken_plugin@")
+    assert "cannot be imported: ModuleNotFoundError: No module named 'no_such_package'" in line
     assert listed.code == 0
 
 

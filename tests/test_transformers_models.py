@@ -430,6 +430,27 @@ def test_a_text_that_is_too_long_is_cut_and_says_so(llama: Path, caplog: pytest.
     assert not caplog.records
 
 
+WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "and", "some", "more"]
+
+VERY_LONG = {
+    "words": " ".join(WORDS[(n * n + n // 7) % len(WORDS)] for n in range(20_000)),
+    "one letter": "a" * 60_000,
+    "no spaces": "".join(WORDS[(n * n + n // 5) % len(WORDS)] for n in range(20_000)),
+    "nothing that counts, then words": "\u200b" * 60_000 + " ".join(WORDS),
+    "spaces, then words": " " * 60_000 + " ".join(WORDS),
+}
+
+
+@pytest.mark.parametrize("text", VERY_LONG)
+def test_a_very_long_text_has_the_tokens_it_has_when_it_is_encoded_whole(text: str) -> None:
+    folder = Path(__file__).parents[1] / "plugins/harness_minigemma/weights/minigemma-s"
+    whole = transformers.AutoTokenizer.from_pretrained(folder)(VERY_LONG[text])["input_ids"]
+    for length in (512, 30):
+        (tokens,) = open_model(folder, max_length=length).tokenize([VERY_LONG[text]])
+        assert tokens.ids.tolist() == whole[:length]
+        assert tokens.cut == (len(whole) > length)
+
+
 def test_no_text_is_longer_than_the_model_has_positions(tmp_path: Path) -> None:
     write_checkpoint(tmp_path, FAMILIES["gpt2"])
     model = open_model(tmp_path, max_length=1000)

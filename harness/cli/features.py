@@ -101,16 +101,24 @@ def read_texts(path: Path) -> list[str | Conversation]:
 def _text(line: str, where: str) -> str | Conversation:
     try:
         row = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{where} is not JSON") from error
     if isinstance(row, dict) and isinstance(row.get("text"), str):
+        _check_characters(row["text"], where)
         return str(row["text"])
     if isinstance(row, dict) and isinstance(row.get("messages"), list):
         try:
-            return Conversation.parse(row["messages"])
+            conversation = Conversation.parse(row["messages"])
         except UsageError as error:
             raise UsageError(f"{where}: {error}") from error
+        _check_characters(str(conversation), where)
+        return conversation
     raise UsageError(f'{where} has no "text" and no list of "messages"')
+
+
+def _check_characters(text: str, where: str) -> None:
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise UsageError(f"{where} holds half a character (a lone surrogate)")
 
 
 def write_matrix(matrix: Any, path: Path) -> None:

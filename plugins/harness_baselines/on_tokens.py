@@ -65,7 +65,7 @@ class RandomProjection:
     """
 
     def __init__(self, *, n: int | None, seed: int) -> None:
-        self.n, self.seed = _check_count(n), seed
+        self.n, self.seed = _check_count(n), _check_seed(seed)
 
     def at(self, model: harness.Model, site: harness.Site) -> harness.Located:
         d_in = model.width(site)
@@ -88,9 +88,9 @@ class RandomSae:
     """TopK on random unit directions; `width` defaults to eight times the activations' size."""
 
     def __init__(self, *, width: int | None, k: int, seed: int) -> None:
-        if not isinstance(k, int) or not isinstance(width, int | None) or k < 1:
-            raise ValueError(f"k={k} and width={width} must be whole numbers, k at least 1")
-        self.width, self.k, self.seed = width, k, seed
+        if not _is_whole(k, 1) or not (width is None or _is_whole(width, 1)):
+            raise ValueError(f"k={k} and width={width} must be positive whole numbers")
+        self.width, self.k, self.seed = width, k, _check_seed(seed)
 
     def at(self, model: harness.Model, site: harness.Site) -> harness.Located:
         d_in = model.width(site)
@@ -121,9 +121,19 @@ class RandomSae:
 
 
 def _check_count(count: int | None) -> int | None:
-    if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
+    if count is not None and not _is_whole(count, 1):
         raise ValueError(f"{count} is not a positive whole number")
     return count
+
+
+def _check_seed(seed: int) -> int:
+    if not _is_whole(seed, 0):
+        raise ValueError(f"seed={seed} is not a whole number")
+    return seed
+
+
+def _is_whole(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def _count_within(name: str, count: int | None, d_in: int) -> int:

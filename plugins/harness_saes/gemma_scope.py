@@ -250,21 +250,32 @@ def read_shape(path: Path) -> tuple[int, int]:
                 if version == (1, 0)
                 else np.lib.format.read_array_header_2_0
             )
-            shape = read_header(file)[0]
+            shape, _, dtype = read_header(file)
     except _UNREADABLE as error:
         raise harness.MissingError(f"'{path}' cannot be read as a Gemma Scope dictionary") from error
     if len(shape) != 2:
         raise harness.MissingError(f"'{path}': W_enc has {len(shape)} dimensions, not 2")
+    _check_dtype(f"'{path}'", "W_enc", dtype)
+    if 0 in shape:
+        raise harness.MissingError(f"'{path}': W_enc is {list(shape)}, which leaves no features")
     return int(shape[0]), int(shape[1])
+
+
+def _check_dtype(owner: str, key: str, dtype: Any) -> None:
+    if not np.issubdtype(dtype, np.floating):
+        raise harness.MissingError(f"{owner}: {key} is {dtype}, not floating point")
 
 
 def load(path: Path, *, name: str, device: str) -> harness.Dictionary:
     """The encoder of `params.npz`; its decoder is left on disk. Arrays of any float type become float32."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            parts = {key: _floats(key, arrays[key]) for key in ("W_enc", "b_enc", "threshold")}
+            stored = {key: arrays[key] for key in ("W_enc", "b_enc", "threshold")}
     except _UNREADABLE as error:
         raise harness.MissingError(f"dictionary '{name}' cannot be read: {error}") from error
+    for key, array in stored.items():
+        _check_dtype(f"dictionary '{name}'", key, array.dtype)
+    parts = {key: torch.from_numpy(array.astype(np.float32)) for key, array in stored.items()}
     return harness.Dictionary(
         name=name,
         width=len(parts["b_enc"].flatten()),
@@ -273,10 +284,3 @@ def load(path: Path, *, name: str, device: str) -> harness.Dictionary:
         b_enc=parts["b_enc"].to(device),
         threshold=parts["threshold"].to(device),
     )
-
-
-def _floats(name: str, array: np.ndarray[Any, Any]) -> torch.Tensor:
-    """As float32; ValueError for whole numbers, which no published dictionary holds."""
-    if array.dtype.kind != "f":
-        raise ValueError(f"{name} holds {array.dtype}, not floats")
-    return torch.from_numpy(array.astype(np.float32))

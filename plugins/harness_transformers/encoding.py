@@ -17,19 +17,37 @@ from harness_transformers.chat import ChatTemplate, Rendering, Span, join_messag
 
 Array = np.ndarray[Any, Any]
 
+HEAD = 64
+"""Characters of a text, for each token kept, that are encoded at first."""
+
 
 def encode_plain(tokenizer: Any, inputs: Sequence[str | Conversation], *, max_length: int) -> list[Tokens]:
     """One Tokens for each input, a conversation as its contents joined with newlines; special tokens written
     out in a text are ordinary text.
     """
+    encodings = _encode_heads(tokenizer, [str(one) for one in inputs], max_length)
+    return [_plain_tokens(encoding, one) for encoding, one in zip(encodings, inputs, strict=True)]
+
+
+def _encode_heads(tokenizer: Any, texts: Sequence[str], max_length: int) -> list[Any]:
+    """The encodings of texts, cut at the maximum length. Of a very long text only its head is encoded, where that
+    alone holds several times what is kept: ten megabytes would otherwise take a gigabyte of memory.
+    """
+    head = HEAD * max_length
+    encodings = _encode(tokenizer, [text[:head] for text in texts], max_length)
+    rest = [n for n, text in enumerate(texts) if len(text) > head and len(encodings[n].overflowing) < 2]
+    for n, encoding in zip(rest, _encode(tokenizer, [texts[n] for n in rest], max_length), strict=True):
+        encodings[n] = encoding
+    return encodings
+
+
+def _encode(tokenizer: Any, texts: list[str], max_length: int) -> list[Any]:
+    if not texts:
+        return []
     encoded = tokenizer(
-        [str(one) for one in inputs],
-        truncation=True,
-        max_length=max_length,
-        split_special_tokens=True,
-        verbose=False,
+        texts, truncation=True, max_length=max_length, split_special_tokens=True, verbose=False
     )
-    return [_plain_tokens(encoding, one) for encoding, one in zip(encoded.encodings, inputs, strict=True)]
+    return list(encoded.encodings)
 
 
 def _plain_tokens(encoding: Any, one: str | Conversation) -> Tokens:

@@ -45,6 +45,12 @@ def read_tensors(files: Files, layout: Layout, n_blocks: int) -> dict[str, torch
             raise MissingError(
                 f"model '{files.name}': {shard} is broken ({error}): delete it and fetch it again"
             ) from error
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point() and name.endswith((".weight", ".bias")):
+            dtype = str(tensor.dtype).removeprefix("torch.")
+            raise MissingError(
+                f"model '{files.name}': {name} is {dtype}, not floating point: use other weights"
+            )
     return tensors
 
 
