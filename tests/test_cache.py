@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import store as stores
+from harness import cache as housekeeping
 from harness.cli.cache import AGES, SIZES, read_amount
 from harness.files import whole_file
 from harness.store import FeatureStore
@@ -202,7 +202,7 @@ def test_a_further_kind_of_folder_takes_one_line(
 
     from safetensors.numpy import save
 
-    monkeypatch.setattr(stores, "KINDS", {**stores.KINDS, "fitted": False})
+    monkeypatch.setattr(stores, "KINDS", {**housekeeping.KINDS, "fitted": False})
     data = save({"mean": np.zeros(3, dtype=np.float32)})
     path = store.root / "fitted" / key(5) / f"{hashlib.sha256(data).hexdigest()}.safetensors"
     path.parent.mkdir(parents=True)
@@ -361,7 +361,7 @@ def test_pruning_to_a_size_leaves_at_most_it_and_the_most_recent(sizes: list[int
                 temporary.write_bytes(b" " * rows)
             os.utime(path, (1000.0 + number, 1000.0 + number))
         limit = int(share * sum(sizes))
-        pruned = stores.prune(root, max_bytes=limit)
+        pruned = housekeeping.prune(root, max_bytes=limit)
         left = [int(path.stem, 16) for path in sorted((root / "plans").iterdir())]
     assert left == list(range(len(sizes) - len(left), len(sizes)))
     assert sum(sizes[number] for number in left) <= limit
