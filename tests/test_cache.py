@@ -195,14 +195,11 @@ def test_verify_finds_what_has_the_right_checksum_and_is_wrong_all_the_same(
     assert harness_command("cache", "verify").code == 0
 
 
-def test_a_further_kind_of_folder_takes_one_line(
-    store: FeatureStore, harness_command: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_was_fitted_is_looked_after_like_features(store: FeatureStore, harness_command: Any) -> None:
     import hashlib
 
     from safetensors.numpy import save
 
-    monkeypatch.setattr(stores, "KINDS", {**housekeeping.KINDS, "fitted": False})
     data = save({"mean": np.zeros(3, dtype=np.float32)})
     path = store.root / "fitted" / key(5) / f"{hashlib.sha256(data).hexdigest()}.safetensors"
     path.parent.mkdir(parents=True)
