@@ -137,8 +137,10 @@ def _transfer(spec: TaskSpec, other: TaskSpec, data_dir: Path | None) -> tuple[E
     both = _joined(learnt, own)
     # A group is the same thing in two sets only where the same column names it.
     comparable = both if spec.columns.group == other.columns.group else _without_groups(both)
+    # A text is the same in whatever language two sets file it.
+    comparable = replace(comparable, ids=tuple(hash_lines(_contents(one)) for one in both.inputs))
     leaks = _leak_finder(comparable, range(len(both)))
-    kept = [row for row in range(len(both)) if not leaks(row)]
+    kept = [row for row in range(len(both)) if row < len(learnt) or not leaks(row)]
     return both.take(kept), replace(hygiene, leaks=hygiene.leaks + len(both) - len(kept))
 
 

@@ -63,13 +63,16 @@ class Features:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One fully specified evaluation; `cell_id` hashes all that may change its numbers."""
+    """One fully specified evaluation; `cell_id` hashes all that may change its numbers, `protocol_hash` of that what
+    pooling, transform, classifier, grid and selection are.
+    """
 
     cell_id: str
     features: Features
     transform: Choice
     classifier: Choice
     seed: int
+    protocol_hash: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -514,17 +517,27 @@ def _cell(
     seed: int,
 ) -> Cell:
     grid = {key: list(values) for key, values in classifier.spec.grid.items() if key not in classifier.given}
+    protocol = {
+        "transform": transform.identity,
+        "classifier": {**classifier.identity, "grid": grid},
+        "protocol": PROTOCOL,
+    }
     identity: dict[str, Any] = {
         "identity_version": IDENTITY_VERSION,
         "task": {"name": spec.name, "version": spec.version, "data": fingerprint},
         "features": features.key or features.representation.identity,
-        "transform": transform.identity,
-        "classifier": {**classifier.identity, "grid": grid},
-        "protocol": PROTOCOL,
+        **protocol,
         "seed": seed,
     }
     return Cell(
-        cell_id=hash_json(identity), features=features, transform=transform, classifier=classifier, seed=seed
+        cell_id=hash_json(identity),
+        features=features,
+        transform=transform,
+        classifier=classifier,
+        seed=seed,
+        protocol_hash=hash_json(
+            {"pooling": features.pooling.identity if features.pooling else None, **protocol}
+        ),
     )
 
 

@@ -75,7 +75,7 @@ def probe(matrix: Matrix, rows: Rows, *, transform: Choice, classifier: Choice, 
     and score that one on test. `matrix [examples, features]`.
     """
     matrix = _narrow(matrix)
-    fitted = transform.make().fit(matrix[rows.train], rows.y[rows.train])
+    fitted = transform.make().fit(matrix[rows.train], _numbered(rows)[1])
     train, validation, test = (
         fitted.transform(matrix[part]) for part in (rows.train, rows.validation, rows.test)
     )
@@ -144,6 +144,12 @@ def _choose(train: Matrix, validation: Matrix, rows: Rows, classifier: Choice, s
     return best
 
 
+def _numbered(rows: Rows) -> tuple[Array, Array]:
+    """The classes that training rows have (validation may have carved one out), and which each row has of them."""
+    known, numbers = np.unique(rows.y[rows.train], return_inverse=True)
+    return known, numbers
+
+
 def grid_points(classifier: Choice) -> Iterator[dict[str, Any]]:
     """Every combination of the grid's values, of the parameters that the suite leaves open."""
     free = {key: values for key, values in classifier.spec.grid.items() if key not in classifier.given}
@@ -154,7 +160,7 @@ def grid_points(classifier: Choice) -> Iterator[dict[str, Any]]:
 def _fit(train: Matrix, rows: Rows, classifier: Choice, point: Mapping[str, Any], seed: int) -> _Fit:
     """A fitted classifier; `unconverged` when it warned that it did not converge."""
     model: Classifier = classifier.make(**point, **({"seed": seed} if classifier.takes_seed else {}))
-    known, numbers = np.unique(rows.y[rows.train], return_inverse=True)
+    known, numbers = _numbered(rows)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         model.fit(train, numbers)

@@ -87,14 +87,15 @@ class Fidelity(_Frozen):
 
 class Cost(_Frozen):
     """What the cell's bundle cost: tokens pooled, tokens per second, seconds, peak bytes on the device; and the
-    seconds of the cell's own probe, its whole grid.
+    seconds of the cell's own probe, its whole grid. 0 is unknown: tokens and seconds of a pass that was resumed,
+    the speed of one that read kept activations.
     """
 
-    tokens: int = 0
-    tokens_per_s: float = 0.0
-    seconds: float = 0.0
-    peak_memory: int = 0
-    probe_seconds: float = 0.0
+    tokens: int = Field(default=0, ge=0)
+    tokens_per_s: float = Field(default=0.0, ge=0)
+    seconds: float = Field(default=0.0, ge=0)
+    peak_memory: int = Field(default=0, ge=0)
+    probe_seconds: float = Field(default=0.0, ge=0)
 
 
 class Record(_Frozen):
@@ -123,6 +124,7 @@ class Record(_Frozen):
     pooling: str | None
     transform: str
     classifier: str
+    protocol_hash: str | None = None
     classifier_params: dict[str, Any] = Field(default_factory=dict)
     seed: int
     selected_on: str = "validation"

@@ -15,6 +15,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from scipy import sparse
+
 from harness import leaderboard
 from harness.activations import KeptActivations
 from harness.api import BatchStats, BundleStats, Encoder, LoadedModel, Located, Split, Summary
@@ -97,10 +99,15 @@ class Runner:
                 self.folder.finish("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
             raise
         summary = self._summarise(plan, skipped=len(done), tokens=tokens, started=started)
-        self.folder.finish("failed" if status == "finished" and not summary.is_whole else status)
         leaderboard.remove(self.folder.path)  # whatever fails now, an old board must not pass for this run's
-        with suppress(NothingSelectedError):
-            leaderboard.write(leaderboard.build([self.folder]), self.folder.path)
+        try:
+            with suppress(NothingSelectedError):
+                leaderboard.write(leaderboard.build([self.folder]), self.folder.path)
+        except BaseException:
+            with suppress(MissingError):
+                self.folder.finish("failed")
+            raise
+        self.folder.finish("failed" if status == "finished" and not summary.is_whole else status)
         self._tell("run_finished", summary=summary)
         return summary
 
@@ -190,12 +197,14 @@ class Runner:
                 int(bundle.tokens[row].content.sum()) for rows in remaining for row in rows
             )
             self.folder.add_event("forward", bundle=bundle.name, batches=len(remaining), of=len(batches))
+            resumed = len(remaining) < len(batches)
+            read_before = _read_tokens(model)
             self._forward(bundle, model, readings, batches, remaining, meter)
-            meter.read_tokens = model.read_tokens if isinstance(model, KeptActivations) else 0
+            meter.read_tokens = _read_tokens(model) - read_before
+            cost = meter.cost(resumed=resumed).model_dump()
             for one in missing:
                 assert one.key
-                about = {"rows": n_rows, "of": _origin(one, bundle), "cost": meter.cost().model_dump()}
-                self.store.complete(one.key, about)
+                self.store.complete(one.key, {"rows": n_rows, "of": _origin(one, bundle), "cost": cost})
         return meter.stats(), broken
 
     def _open(self, bundle: Bundle, missing: Sequence[Features]) -> LoadedModel:
@@ -227,9 +236,14 @@ class Runner:
         sites = sorted({site for site, _ in unfitted.values()})
         sample = read_sample(model, tokens, sites, batch_size=self.batch_size, device=self.device)
         made, faults = fit_all(unfitted, sample)
+        for one in missing:
+            if one.key and one.fitted_key in made:  # shards of an earlier fit are not of this one
+                self.store.discard(one.key)
         for key, dictionary in made.items():
             self.store.write_fitted(key, dictionary)
-        meter.calibration_tokens = sum(int(one.content.sum()) for one in tokens)
+            # Should another process have fitted it too, both go on with the same one.
+            fitted[key] = self.store.read_fitted(key, self.device) or dictionary
+        meter.calibration_tokens = sum(int(one.content.sum()) for one in tokens) - _read_tokens(model)
         self.folder.add_event(
             "calibrated",
             bundle=bundle.name,
@@ -239,7 +253,7 @@ class Runner:
             seconds=round(time.perf_counter() - started, 3),
         )
         broken = {one.key: faults[one.fitted_key] for one in missing if one.key and one.fitted_key in faults}
-        return {**fitted, **made}, broken
+        return fitted, broken
 
     def _stored(self, key: str, n_rows: int) -> bool:
         return self.store.is_complete(key) and len(self.store.rows(key, n_rows)) == n_rows
@@ -327,7 +341,8 @@ class Runner:
         matrix = self.store.read(features.key, len(bundle.data.examples))
         if matrix is None:
             raise MissingError("features vanished from the cache while the run was reading them; run again")
-        return matrix
+        # A shard is kept dense where that is smaller; what a transform sees must not depend on where shards end.
+        return sparse.csr_array(matrix) if features.located and features.located.sparse else matrix
 
     def _keep(
         self, cell: Cell, bundle: Bundle, plan: Plan, rows: Rows, outcome: Outcome, seconds: float
@@ -449,6 +464,11 @@ def _is_disk(error: Exception) -> bool:
     return isinstance(error, OSError | MissingError) and "cannot be written" in str(error)
 
 
+def _read_tokens(model: LoadedModel) -> int:
+    """Content tokens that were not forwarded, but read from what was kept."""
+    return model.read_tokens if isinstance(model, KeptActivations) else 0
+
+
 class _Shards:
     """Pooled batches collected until they are worth a shard."""
 
@@ -523,11 +543,12 @@ class _Meter:
             peak_memory=peak_memory(self.device),
         )
 
-    def cost(self) -> Cost:
+    def cost(self, *, resumed: bool) -> Cost:
+        """Of a resumed pass the speed is known, and what it took in all is not."""
         return Cost(
-            tokens=self.forwarded,
+            tokens=0 if resumed else self.forwarded,
             tokens_per_s=self.tokens_per_s,
-            seconds=self.seconds,
+            seconds=0.0 if resumed else self.seconds,
             peak_memory=peak_memory(self.device),
         )
 
@@ -594,6 +615,7 @@ def _record(
         pooling=features.pooling.label if features.pooling else None,
         transform=cell.transform.label,
         classifier=cell.classifier.label,
+        protocol_hash=cell.protocol_hash,
         seed=cell.seed,
         hygiene=HygieneCounts(**asdict(bundle.data.hygiene), cut=bundle.n_cut),
         cost=Cost(**(cost or {})),

@@ -69,6 +69,11 @@ class FeatureStore:
 
         _write_named(self._folder(key), save(*_pack(np.asarray(rows, dtype=np.int64), matrix)))
 
+    def discard(self, key: str) -> None:
+        """Take away all that is kept under a key."""
+        for path in [self._folder(key) / "complete.json", *self._shards(key)]:
+            path.unlink(missing_ok=True)
+
     def complete(self, key: str, about: Mapping[str, Any]) -> None:
         """Declare a key complete; `about` is kept for people."""
         write_json(self._folder(key) / "complete.json", about)

@@ -52,7 +52,12 @@ def test_what_version_1_did_not_say_is_what_was_so_then() -> None:
         new = fields.keys() - rows(VERSION_1)[0].keys()
         assert {key: fields[key] for key in new} == {
             key: value
-            for key, value in {"tokens": "content", "trained_on": None, "dictionary": None}.items()
+            for key, value in {
+                "tokens": "content",
+                "trained_on": None,
+                "dictionary": None,
+                "protocol_hash": None,
+            }.items()
             if key in fields
         }
 

@@ -150,21 +150,31 @@ def read_cells(runs: Sequence[Results]) -> list[Cell]:
 
 def check_consistent(cells: Iterable[Cell]) -> None:
     """MissingError when one name stands for two things: a task for other rows, a model or a dictionary for
-    other weights. Comparing them would compare what is not the same.
+    other weights, a pooling, transform or classifier for another revision or grid. Comparing them would compare
+    what is not the same.
     """
     known: dict[tuple[object, ...], tuple[str | None, Cell]] = {}
     for cell in cells:
-        record = cell.record
+        record, choice = cell.record, cell.choice
         for what, name, value in (
-            (f"task '{record.task}' has other data", (cell.unit,), record.data),
-            (f"model '{record.model}' has other weights", (record.model, record.site), record.model_hash),
+            (f"task '{record.task}' has other data", ("task", cell.unit), record.data),
+            (
+                f"model '{record.model}' has other weights",
+                ("model", record.model, record.site),
+                record.model_hash,
+            ),
             (
                 f"representation '{record.representation}' is another one",
-                (record.model, record.site, record.representation),
+                ("representation", record.model, record.site, record.representation),
                 record.representation_hash,
             ),
+            (
+                f"'{' '.join(filter(None, choice[1:4]))}' stands for another revision or grid",
+                ("protocol", choice.pooling, choice.transform, choice.classifier),
+                record.protocol_hash,
+            ),
         ):
-            before, first = known.setdefault((len(name), *name), (value, cell))
+            before, first = known.setdefault(name, (value, cell))
             if value is not None and before is not None and value != before:
                 raise MissingError(
                     f"{what} in '{cell.run.path}' than in '{first.run.path}', so there is no common board"

@@ -177,6 +177,8 @@ def publish(run: RunFolder, folder: Path, *, name: str | None = None, replace: b
     run is published under `name` (default: the day the run began). Nothing is changed then.
     """
     about = run.about()
+    if (status := run.status) not in {"finished", "failed"}:
+        raise GateError(f"the run in '{run.path}' cannot be published: it is {status}")
     if faults := unpublishable(run):
         raise GateError(f"the run in '{run.path}' cannot be published: {'; '.join(faults)}")
     name = name or str(about.get("started", ""))[:10]

@@ -8,7 +8,6 @@ import numpy as np
 from scipy.special import softmax
 from sklearn.linear_model import RidgeClassifier, SGDClassifier
 from sklearn.metrics import pairwise_distances
-from sklearn.neighbors import NearestCentroid
 
 from harness_classifiers.require import require_count, require_positive
 from harness_classifiers.scale import Scale
@@ -37,17 +36,16 @@ class Centroids:
     spheres with variance 1 (rows have a root mean square norm of 1).
     """
 
-    def __init__(self) -> None:
-        self.model = NearestCentroid()
-
     def fit(self, X: Any, y: Any) -> Centroids:
         self.scale = Scale().fit(X)
-        self.model.fit(self.scale.transform(X), y)
+        members = np.eye(int(y.max()) + 1)[y]
+        # scikit-learn's NearestCentroid makes CSR dense, and refuses features that are all constant.
+        self.centroids = np.asarray(self.scale.transform(X).T @ members).T / members.sum(axis=0)[:, None]
         return self
 
     def predict_proba(self, X: Any) -> Any:
         """`[examples, classes]`."""
-        distances = pairwise_distances(self.scale.transform(X), self.model.centroids_)
+        distances = pairwise_distances(self.scale.transform(X), self.centroids)
         return softmax(-np.square(distances) / 2, axis=1)
 
 

@@ -44,7 +44,7 @@ CRITERIA = ("mean_difference", "mutual_information", "variance", "l1")
 
 class Select:
     """The `k` features that tell most about the class in the training rows, in their order; of equal ones the first.
-    All of them where there are no more than `k`.
+    All of them where there are no more than `k`; fewer where only fewer have a coefficient (`l1`).
     """
 
     def __init__(self, k: int, by: str) -> None:
@@ -56,7 +56,10 @@ class Select:
 
     def fit(self, X: Any, y: Any) -> Select:
         told = getattr(selection, self.by)(X, y)
-        self.chosen = np.sort(np.argsort(-told, kind="stable")[: self.k])
+        if not np.isfinite(told).all():
+            raise ValueError(f"select: {self.by} of some feature is not finite")
+        k = min(self.k, max(1, np.count_nonzero(told))) if self.by == "l1" else self.k
+        self.chosen = np.sort(np.argsort(-told, kind="stable")[:k])
         return self
 
     def transform(self, X: Any) -> Any:

@@ -156,6 +156,10 @@ def _masks(offsets: Array, spans: Sequence[Span]) -> tuple[Array, Array]:
     prompt = np.zeros(len(offsets), dtype=np.bool_)
     answer = prompt.copy()
     for span in spans:
+        if (
+            span.start == span.end
+        ):  # an empty message has no token, not even one that the template lays over it
+            continue
         touched = (offsets[:, 0] < span.end) & (offsets[:, 1] > span.start)
         if span.is_prompt:
             prompt |= touched
