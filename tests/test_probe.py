@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -284,6 +285,27 @@ def test_a_class_without_training_rows_shifts_no_other_class(missing: int) -> No
     assert outcome.metrics["macro_f1"].value == pytest.approx(
         f1_score(y, outcome.predicted, average="macro", labels=[0, 1, 2], zero_division=0)
     )
+
+
+def test_a_transform_is_told_of_classes_that_have_training_rows() -> None:
+    told: list[set[int]] = []
+
+    class Listening(Unchanged):
+        def fit(self, X: Any, y: Any) -> Unchanged:
+            told.append(set(y.tolist()))
+            return self
+
+    X, rows = table()
+    train = rows.train[rows.y[rows.train] != 1]
+    spec = TransformSpec(name="listening", summary="", make=Listening)
+    probe(
+        X,
+        replace(rows, train=train),
+        transform=replace(UNCHANGED, spec=spec),
+        classifier=choice(lambda: LogisticRegression()),
+        seed=0,
+    )
+    assert told == [{0, 1}]
 
 
 def test_scores_of_a_wrong_shape_are_refused() -> None:

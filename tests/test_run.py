@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors import safe_open
 
 from harness.cli import execute
 from harness.records import SCHEMA_VERSION, Record, RunFolder
@@ -294,6 +295,41 @@ def test_a_twin_with_a_cache_of_its_own_has_the_same_numbers(done: Workplace) ->
 def test_another_batch_size_changes_no_prediction(done: Workplace) -> None:
     assert done.run("batches", "-b", "7", cache="batch-cache") == 0
     assert_equal_runs(done.folder(), done.folder("batches"), tolerance=1e-4)
+
+
+def test_a_transform_sees_one_form_of_rows_wherever_shards_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite = SUITE.replace("MODEL", "minigemma-s").replace(
+        '[hidden, "random_sae[width=96,k=8]", tfidf, majority]', '["random_sae[width=96,k=10]"]'
+    )
+    suite = suite.replace("transforms: [none]", "transforms: [standardize]")
+    place = Workplace(tmp_path / "place", suite=suite)
+    assert place.run("one", cache="one-cache") == 0
+    monkeypatch.setattr("harness.run.FLUSH_ROWS", 4)
+    assert place.run("many", "-b", "4", cache="many-cache") == 0
+    kinds = {
+        "dense" in safe_open(path, framework="numpy").keys()  # noqa: SIM118 - not a mapping
+        for path in place.path.glob("many-cache/features/*/*.safetensors")
+    }
+    assert kinds == {True, False}, "the rows are about as dense as pays"
+    assert_equal_runs(place.folder("one"), place.folder("many"), tolerance=1e-4)
+
+
+def test_a_resumed_pass_does_not_pass_its_remainder_for_the_whole_cost(
+    done: Workplace, tmp_path: Path
+) -> None:
+    place = Workplace(tmp_path / "place")
+    assert place.run("one") == 0
+    shards = sorted(place.path.glob("cache/features/*/*.safetensors"))
+    whole = {record.cell_id: record.cost for record in place.folder("one").records()}
+    assert all(cost.tokens for cell, cost in whole.items() if cost.tokens_per_s)
+    for path in shards[:1]:
+        path.unlink()
+        (path.parent / "complete.json").unlink()
+    assert place.run("two") == 0
+    again = {record.cell_id: record.cost for record in place.folder("two").records()}
+    assert {cost.tokens for cost in again.values()} <= {0, *(cost.tokens for cost in whole.values())}
 
 
 def test_a_folder_of_another_suite_is_refused(done: Workplace, capsys: pytest.CaptureFixture[str]) -> None:

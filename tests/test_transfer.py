@@ -60,6 +60,15 @@ def test_its_record_says_what_it_learnt_from_and_the_board_names_both(
     assert "far ← toy_task" in (tmp_path / "run" / "leaderboard.md").read_text("utf-8")
 
 
+def test_a_text_that_was_learnt_leaks_in_whatever_language_it_is_filed(
+    command: Any, far_task: Any, tmp_path: Path
+) -> None:
+    far = far_task(trained_on="toy_task", languages="[de]")
+    assert command("run", [far], "-t", "toy_task", "-o", tmp_path / "run").code == 0
+    records = RunFolder(tmp_path / "run").records()
+    assert {(one.n_test, one.hygiene.leaks) for one in records if one.task == "far"} == {(10, 1)}
+
+
 def test_the_task_it_learns_from_need_not_be_in_the_suite(command: Any, far_task: Any) -> None:
     told = command("plan", [far_task(trained_on="toy_task")], "--json")
     assert [bundle["bundle"] for bundle in told.rows[0]["bundles"]] == ["far", "far × minigemma-s"]

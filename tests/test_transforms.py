@@ -75,7 +75,7 @@ def test_select_takes_the_best_features_of_an_oracle_dense_or_sparse(
     told = oracle(X, y, by)
     for rows in (X, sparse.csr_array(X)):
         selected = make(registry, f"select(k={k}, by={by})").fit(rows, y)
-        assert len(selected.chosen) == k
+        assert len(selected.chosen) == (min(k, max(1, np.count_nonzero(told))) if by == "l1" else k)
         assert told[selected.chosen].sum() == pytest.approx(np.sort(told)[-k:].sum(), rel=1e-4, abs=1e-6)
         got = selected.transform(rows)
         assert sparse.issparse(got) == sparse.issparse(rows)
@@ -90,6 +90,15 @@ def test_mutual_information_is_that_of_scikit_learn(kind: Any, seed: int, n: int
 
     X, y = table(seed, n=n, n_classes=n_classes)
     np.testing.assert_allclose(mutual_information(kind(X), y), oracle(X, y, "mutual_information"), atol=1e-12)
+
+
+def test_l1_takes_no_feature_without_a_coefficient(registry: Registry) -> None:
+    X, y = table(n=60, n_classes=2)
+    X = np.concatenate([np.zeros((60, 5), np.float32), X], axis=1)  # none of the first could be chosen
+    selected = make(registry, "select(k=1000, by=l1)").fit(X[:, :6] * 0.01, y)
+    assert 1 <= len(selected.chosen) <= 6
+    chosen = make(registry, "select(k=8, by=l1)").fit(X, y).chosen
+    assert len(chosen) and not set(chosen) & {0, 1, 2, 3, 4}
 
 
 def test_a_sparse_feature_tells_by_firing() -> None:

@@ -68,12 +68,13 @@ class Select:
 
 class Standardize:
     """Every feature with the mean 0 and the standard deviation 1 of training rows. CSR is only divided by the
-    deviation, so that zeros stay zeros; a feature without variance is left as it is.
+    deviation, so that zeros stay zeros; a feature without variance, beyond what rounding makes, is left as it is.
     """
 
     def fit(self, X: Any, y: Any) -> Standardize:
         mean, deviation = selection.spread(X)
-        varies = deviation > 0
+        # Two passes over the same tokens differ by about 1e-6 of a value, which must not become a feature.
+        varies = deviation > 1e-5 * np.hypot(mean, deviation)
         self.mean = np.where(varies, mean, 0.0)
         self.deviation = np.where(varies, deviation, 1.0)
         return self
