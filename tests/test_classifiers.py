@@ -133,6 +133,13 @@ def test_two_nearest_means_score_as_their_distances(registry: Registry) -> None:
     np.testing.assert_allclose(scores[:, 1] / scores[:, 0], odds, rtol=1e-3)
 
 
+def test_centroids_of_features_that_never_vary_tell_nothing(registry: Registry) -> None:
+    y = np.array([0, 1, 2, 0])
+    for X in (np.ones((4, 1), np.float32), sparse.csr_array((4, 3), dtype=np.float32)):
+        scores = make(registry, "nearest_centroid").fit(X, y).predict_proba(X)
+        np.testing.assert_allclose(scores, 1 / 3, rtol=1e-6)
+
+
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 999), k=st.integers(1, 25))
 def test_ksparse_reads_k_features_and_no_others(registry: Registry, seed: int, k: int) -> None:

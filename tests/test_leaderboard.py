@@ -542,6 +542,14 @@ def test_one_name_for_two_things_makes_no_board(
         build([one, other])
 
 
+def test_one_name_for_two_protocols_makes_no_board(tmp_path: Path) -> None:
+    one, other = Run(tmp_path / "one"), Run(tmp_path / "other")
+    one.put("hidden", protocol_hash="p")
+    other.put("sae", protocol_hash="q")
+    with pytest.raises(MissingError, match="'mean none logreg' stands for another revision or grid"):
+        build([one, other])
+
+
 def test_a_row_that_searched_less_than_its_hidden_states_says_so(run: Run) -> None:
     for pooling in ("mean", "max"):
         run.put("hidden", pooling=pooling)

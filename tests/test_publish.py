@@ -200,12 +200,14 @@ def test_limited_failed_and_unfinished_runs_are_refused_in_one_sentence(
     make_run(tmp_path / "limited", flags=("limited",))
     make_run(tmp_path / "failed", status="failed", error="broken")
     short = make_run(tmp_path / "short")
+    make_run(tmp_path / "cut").finish("interrupted")
     results = short.path / "results.jsonl"
     results.write_text("".join(results.read_text().splitlines(keepends=True)[:-1]), "utf-8")
     for name, said in (
         ("limited", "10 of its 10 cells saw a part of the rows only (--limit)"),
         ("failed", "10 of its 10 cells failed"),
         ("short", "it is unfinished"),
+        ("cut", "it is interrupted"),
     ):
         refused = harness_command("leaderboard", "publish", tmp_path / name, "-o", tmp_path / "board")
         assert refused.code == 4 and said in refused.err and len(refused.said) == 1
