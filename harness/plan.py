@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -539,68 +539,3 @@ def _cell(
             {"pooling": features.pooling.identity if features.pooling else None, **protocol}
         ),
     )
-
-
-# ── estimates ────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """What a bundle is expected to take: tokens to pool, bytes on disk, bytes in memory, seconds."""
-
-    tokens: int
-    disk: int
-    memory: int
-    seconds: float
-
-
-RATES = {"cpu": 4e10, "cuda": 1e14}
-"""Floating-point operations a second that a forward pass reaches, by kind of device; a rough first guess."""
-
-PROBE_RATE = 4e9
-"""The same for fitting a probe, which runs on the CPU."""
-
-PROBE_PASSES = 300
-"""Passes over the training rows that a probe makes in all, over its whole grid."""
-
-
-def estimate(bundle: Bundle, *, device: str, cached: Callable[[str], bool]) -> Estimate:
-    """Rough expectations for one bundle; `cached` tells which feature keys need no forward pass."""
-    missing = [features for features in bundle.features if features.key and not cached(features.key)]
-    tokens = bundle.n_tokens if missing else 0
-    rows = len(bundle.data.examples)
-    rate = RATES.get(device.split(":")[0], RATES["cpu"])
-    operations = 0.0
-    memory = 0
-    if bundle.model and missing:
-        deepest = max(features.site.layer for features in missing if features.site)
-        share = (deepest + 1) / bundle.model.model.n_layers
-        parameters = bundle.model.model.n_parameters * share
-        encoders = {
-            (features.site, features.representation.label): features.located
-            for features in missing
-            if features.located
-        }
-        encoded = sum(located.d_in * located.width for located in encoders.values() if located.sparse)
-        operations = 2 * (bundle.n_positions * parameters + tokens * encoded)
-        memory = int(4 * (parameters + encoded)) + (1 << 28)
-    probes = sum(2 * rows * _probed_width(cell.features) * len(bundle.data.classes) for cell in bundle.cells)
-    return Estimate(
-        tokens=tokens,
-        disk=sum(4 * rows * _stored_width(features, bundle) for features in missing),
-        memory=memory,
-        seconds=operations / rate + PROBE_PASSES * probes / PROBE_RATE,
-    )
-
-
-def _stored_width(features: Features, bundle: Bundle) -> int:
-    """Values kept for each row: all of a dense one; of a sparse one two words for each feature that fires."""
-    assert features.located is not None
-    if not features.located.sparse:
-        return features.located.width
-    firing = (features.located.published_l0 or features.located.width / 16) * bundle.n_tokens
-    return min(features.located.width, int(2 * firing / max(1, len(bundle.data.examples))))
-
-
-def _probed_width(features: Features) -> int:
-    return features.located.width if features.located else 100

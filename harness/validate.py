@@ -17,9 +17,10 @@ from pydantic import ValidationError
 from harness.api import TaskSpec
 from harness.data import TaskData
 from harness.errors import GateError, HarnessError, MissingError, UsageError
+from harness.estimate import estimate
 from harness.leaks import leaks_between
 from harness.metrics import score
-from harness.plan import Plan, estimate, make_plan, open_model, try_to_make
+from harness.plan import Plan, make_plan, open_model, try_to_make
 from harness.records import Record, RunFolder
 from harness.registry import Registry
 from harness.suite import Suite, read_suite

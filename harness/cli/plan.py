@@ -65,7 +65,7 @@ def _print_leaks(leaks: Sequence[Leak]) -> None:
 
 
 def _row(session: Any, bundle: Any) -> dict[str, Any]:
-    from harness.plan import estimate
+    from harness.estimate import estimate
 
     store = session.store()
     guess = estimate(bundle, device=session.device, cached=store.is_complete)
