@@ -23,7 +23,7 @@ POOLED_RATES = {"cpu": 4e9, "cuda": 1e12}
 CELL_SECONDS = 0.05
 """Scoring a cell, with its resamples, and writing it."""
 
-TWO_CLASSES, MANY_CLASSES = (1.8e-6, 1.5e-8), (1.1e-7, 8e-9)
+TWO_CLASSES, MANY_CLASSES = (2.2e-6, 1.8e-8), (1.3e-7, 9.6e-9)
 """Seconds of fitting one point of a grid, for each row (and, of many, each class): by itself, and for each feature."""
 
 TEXT_WIDTH, OTHER_WIDTH = 800, 2
