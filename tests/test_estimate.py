@@ -1,0 +1,55 @@
+"""What a plan expects, against what the published runs took: deterministic, since both are on record."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import harness
+from harness.estimate import estimate
+from harness.plan import Plan
+
+DATA = Path(os.environ.get("HARNESS_DATA_DIR") or "/nonexistent")
+PUBLISHED = Path(__file__).parent.parent / "leaderboards"
+
+
+def nothing_cached(key: str) -> bool:
+    return False
+
+
+def total_seconds(plan: Plan) -> float:
+    return sum(estimate(bundle, device="cpu", cached=nothing_cached).seconds for bundle in plan.bundles)
+
+
+@pytest.mark.data
+@pytest.mark.slow
+@pytest.mark.skipif(not DATA.is_dir(), reason="needs the mirrored datasets (HARNESS_DATA_DIR)")
+@pytest.mark.parametrize("suite", ["safety-text", "general-text", "behaviours"])
+def test_a_plan_expects_what_the_published_run_took_within_a_factor_of_two(suite: str) -> None:
+    (path,) = (PUBLISHED / suite).glob("*.env.json")
+    about = json.loads(path.read_text("utf-8"))
+    began, ended = (datetime.fromisoformat(time) for time in (about["starts"][0]["time"], about["finished"]))
+    taken = (ended - began).total_seconds()
+    plan = harness.open(data_dir=DATA, device="cpu").plan(suite)
+    assert len(plan.cells) == about["cells"]
+    assert taken / 2 < total_seconds(plan) < 2 * taken
+
+
+def test_what_is_cached_or_smaller_is_expected_to_take_less() -> None:
+    session = harness.open(device="cpu")
+
+    def seconds(**overrides: Any) -> float:
+        return total_seconds(session.plan("quickstart", **overrides))
+
+    whole = seconds()
+    assert 0 < seconds(tasks=["quickstart_tone"]) < whole
+    assert 0 < seconds(models=["minigemma-s"]) < whole
+    plan = session.plan("quickstart")
+    cached = [estimate(bundle, device="cpu", cached=lambda key: True) for bundle in plan.bundles]
+    assert 0 < sum(one.seconds for one in cached) < whole
+    assert {(one.tokens, one.disk, one.memory) for one in cached} == {(0, 0, 0)}
