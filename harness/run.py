@@ -6,11 +6,9 @@ as failed and ends nothing else; what is finished is never done again.
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,11 +17,12 @@ from scipy import sparse
 
 from harness import leaderboard
 from harness.activations import KeptActivations
-from harness.api import BatchStats, BundleStats, Encoder, LoadedModel, Located, Split, Summary
+from harness.api import BundleStats, LoadedModel, Split, Summary
 from harness.calibrate import fit_all, read_sample
 from harness.data import split_rows
 from harness.errors import MissingError, NothingSelectedError
-from harness.featurize import Pooled, Reading, featurize, halve, plan_batches, stack
+from harness.featurize import Reading, featurize, halve, plan_batches
+from harness.forward import Meter, Shards, make_readings, read_tokens_of
 from harness.identity import hash_json, hash_lines
 from harness.plan import Bundle, Cell, Features, Plan
 from harness.plugins import Fault, describe, notify
@@ -35,11 +34,6 @@ from harness.store import FeatureStore
 if TYPE_CHECKING:
     from harness.api import Matrix
     from harness.dictionary import Dictionary
-
-FLUSH_ROWS = 2048
-FLUSH_SECONDS = 20.0
-"""A shard is written after so many rows or seconds: what a cut can cost."""
-
 
 Rerun = Literal["failed", "all", "never"]
 """Which cells that have a record are done anew."""
@@ -180,7 +174,7 @@ class Runner:
         """
         n_rows = len(bundle.data.examples)
         missing = [one for one in wanted if one.key and not self._stored(one.key, n_rows)]
-        meter = _Meter(bundle, self.device)
+        meter = Meter(bundle, self.device)
         if not missing or bundle.model is None:
             return meter.stats(), {}
         model = self._open(bundle, missing)
@@ -198,9 +192,9 @@ class Runner:
             )
             self.folder.add_event("forward", bundle=bundle.name, batches=len(remaining), of=len(batches))
             resumed = len(remaining) < len(batches)
-            read_before = _read_tokens(model)
+            read_before = read_tokens_of(model)
             self._forward(bundle, model, readings, batches, remaining, meter)
-            meter.read_tokens = _read_tokens(model) - read_before
+            meter.read_tokens = read_tokens_of(model) - read_before
             cost = meter.cost(resumed=resumed).model_dump()
             for one in missing:
                 assert one.key
@@ -216,7 +210,7 @@ class Runner:
         return KeptActivations(self.store, bundle.model, sites, self.device)
 
     def _fit(
-        self, bundle: Bundle, missing: Sequence[Features], model: LoadedModel, meter: _Meter
+        self, bundle: Bundle, missing: Sequence[Features], model: LoadedModel, meter: Meter
     ) -> tuple[Mapping[str, Dictionary], dict[str, Exception]]:
         """The dictionaries that missing features fit on the bundle's sample, by fitted key, from the store where
         they are there; and the feature keys of those that cannot be fitted, and why.
@@ -243,7 +237,7 @@ class Runner:
             self.store.write_fitted(key, dictionary)
             # Should another process have fitted it too, both go on with the same one.
             fitted[key] = self.store.read_fitted(key, self.device) or dictionary
-        meter.calibration_tokens = sum(int(one.content.sum()) for one in tokens) - _read_tokens(model)
+        meter.calibration_tokens = sum(int(one.content.sum()) for one in tokens) - read_tokens_of(model)
         self.folder.add_event(
             "calibrated",
             bundle=bundle.name,
@@ -279,9 +273,9 @@ class Runner:
         readings: Sequence[Reading],
         batches: list[list[int]],
         remaining: Sequence[list[int]],
-        meter: _Meter,
+        meter: Meter,
     ) -> None:
-        shards = _Shards(self.store)
+        shards = Shards(self.store)
 
         def keep_halved(rows: Sequence[int]) -> None:
             place = batches.index(list(rows))
@@ -389,39 +383,6 @@ class Runner:
         notify(self.registry.plugins, f"harness_{event}", self.report, **arguments)
 
 
-def make_readings(
-    features: Iterable[Features], device: str, fitted: Mapping[str, Dictionary]
-) -> tuple[list[Reading], dict[str, Exception]]:
-    """Each dictionary at each site once, with all its poolings; and the keys of those that cannot be loaded.
-    `fitted` are the dictionaries of features that have a fitted key.
-    """
-    grouped: dict[tuple[str, str], list[Features]] = {}
-    for one in features:
-        grouped.setdefault((str(one.site), one.representation.label), []).append(one)
-    readings = []
-    broken: dict[str, Exception] = {}
-    for group in grouped.values():
-        first = group[0]
-        assert first.site and first.located
-        poolings = {one.key: one.pooling.make() for one in group if one.key and one.pooling}
-        try:
-            encoder: Encoder = (
-                fitted[first.fitted_key].to(device) if first.fitted_key else _load(first.located, device)
-            )
-        except Exception as error:  # a loader of any plugin may fail in any way
-            broken |= dict.fromkeys(poolings, error)
-            continue
-        readings.append(
-            Reading(site=first.site, encoder=encoder, sparse=first.located.sparse, poolings=poolings)
-        )
-    return readings, broken
-
-
-def _load(located: Located, device: str) -> Encoder:
-    assert located.load is not None
-    return located.load(device)
-
-
 def _place(features: Features) -> tuple[str | None, str]:
     return str(features.site) if features.site else None, features.representation.label
 
@@ -462,105 +423,6 @@ def _origin(features: Features, bundle: Bundle) -> dict[str, str]:
 def _is_disk(error: Exception) -> bool:
     """Whether results can no longer be written: then going on would only lose more."""
     return isinstance(error, OSError | MissingError) and "cannot be written" in str(error)
-
-
-def _read_tokens(model: LoadedModel) -> int:
-    """Content tokens that were not forwarded, but read from what was kept."""
-    return model.read_tokens if isinstance(model, KeptActivations) else 0
-
-
-class _Shards:
-    """Pooled batches collected until they are worth a shard."""
-
-    def __init__(self, store: FeatureStore) -> None:
-        self.store = store
-        self.waiting: list[Pooled] = []
-        self.since = time.perf_counter()
-
-    def add(self, pooled: Pooled) -> None:
-        self.waiting.append(pooled)
-        rows = sum(len(batch.rows) for batch in self.waiting)
-        if rows >= FLUSH_ROWS or time.perf_counter() - self.since > FLUSH_SECONDS:
-            self.flush()
-
-    def flush(self) -> None:
-        if not self.waiting:
-            return
-        rows = [row for batch in self.waiting for row in batch.rows]
-        for key in self.waiting[0].features:
-            self.store.write(key, rows, stack([batch.features[key] for batch in self.waiting]))
-        self.waiting = []
-        self.since = time.perf_counter()
-
-
-class _Meter:
-    """What one forward pass costs, counted as it goes."""
-
-    def __init__(self, bundle: Bundle, device: str) -> None:
-        self.name = bundle.name
-        self.device = device
-        if device.startswith("cuda"):
-            import torch
-
-            torch.cuda.reset_peak_memory_stats()
-        self.tokens = self.positions = self.padded = self.tokens_total = 0
-        self.calibration_tokens = self.read_tokens = 0
-        self.seconds = 0.0
-        self.started = time.perf_counter()
-
-    def add(self, pooled: Pooled) -> None:
-        self.tokens += pooled.tokens
-        self.positions += pooled.positions
-        self.padded += pooled.padded_tokens
-        self.seconds += pooled.seconds
-
-    @property
-    def forwarded(self) -> int:
-        """Tokens that went through the model, and were not read from kept activations."""
-        return self.tokens - self.read_tokens
-
-    @property
-    def tokens_per_s(self) -> float:
-        """0, for unknown, of a pass that partly read what was kept."""
-        return self.tokens / self.seconds if self.seconds and not self.read_tokens else 0.0
-
-    def progress(self) -> BatchStats:
-        return BatchStats(
-            bundle=self.name,
-            tokens_done=self.tokens,
-            tokens_total=self.tokens_total,
-            seconds=time.perf_counter() - self.started,
-        )
-
-    def stats(self) -> BundleStats:
-        return BundleStats(
-            bundle=self.name,
-            tokens=self.forwarded,
-            calibration_tokens=self.calibration_tokens,
-            seconds=self.seconds,
-            tokens_per_s=self.tokens_per_s,
-            padding_share=1 - self.positions / self.padded if self.padded else 0.0,
-            peak_memory=peak_memory(self.device),
-        )
-
-    def cost(self, *, resumed: bool) -> Cost:
-        """Of a resumed pass the speed is known, and what it took in all is not."""
-        return Cost(
-            tokens=0 if resumed else self.forwarded,
-            tokens_per_s=self.tokens_per_s,
-            seconds=0.0 if resumed else self.seconds,
-            peak_memory=peak_memory(self.device),
-        )
-
-
-def peak_memory(device: str) -> int:
-    """Most bytes held so far: on the GPU by tensors, on the CPU by this process."""
-    if device.startswith("cuda"):
-        import torch
-
-        return int(torch.cuda.max_memory_allocated())
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 # ── records ──────────────────────────────────────────────────────────────────────────────────────────────

@@ -281,6 +281,8 @@ class Forks:
     def together(self, jobs: Sequence[tuple[list[str], str, float | None]]) -> list[Ended]:
         """Several commands at the same time: arguments, code to execute before, seconds until it is killed."""
         names = [self.home / f"said-{next(self._number)}" for _ in jobs]
+        for name in names:
+            name.touch()  # a child may be killed before it opens its own
         keys = ("arguments", "before", "kill_after", "output")
         wanted = [
             dict(zip(keys, (*job, str(name)), strict=True)) for job, name in zip(jobs, names, strict=True)

@@ -22,7 +22,7 @@ from harness import leaderboard
 from harness.records import RunFolder
 from harness.store import FeatureStore
 
-harness.run.FLUSH_ROWS = 1
+harness.forward.FLUSH_ROWS = 1
 libc = ctypes.CDLL(None, use_errno=True)
 
 def system(name, *arguments):

@@ -37,7 +37,7 @@ from harness import leaderboard
 from harness.records import RunFolder
 from harness.store import FeatureStore
 
-harness.run.FLUSH_ROWS = 1  # a shard after every batch
+harness.forward.FLUSH_ROWS = 1  # a shard after every batch
 
 write_bytes, write_text, to_parquet = Path.write_bytes, Path.write_text, pd.DataFrame.to_parquet
 def half_bytes(path, data): write_bytes(path, data[:len(data) // 2])
@@ -206,7 +206,7 @@ def test_a_twin_without_a_cache_and_one_with_it_are_equal(forks: Any) -> None:
 SLOWED = """
 import time
 import harness.run
-harness.run.FLUSH_ROWS = 1
+harness.forward.FLUSH_ROWS = 1
 featurize = harness.run.featurize
 def slowly(**more):
     for pooled in featurize(**more):
@@ -416,7 +416,7 @@ import os, signal
 import harness, harness.run
 
 if "CUT" in os.environ:
-    harness.run.FLUSH_ROWS = 1
+    harness.forward.FLUSH_ROWS = 1
 told = {"batch": 0, "cell": 0}
 
 def count(what):

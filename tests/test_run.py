@@ -306,7 +306,7 @@ def test_a_transform_sees_one_form_of_rows_wherever_shards_end(
     suite = suite.replace("transforms: [none]", "transforms: [standardize]")
     place = Workplace(tmp_path / "place", suite=suite)
     assert place.run("one", cache="one-cache") == 0
-    monkeypatch.setattr("harness.run.FLUSH_ROWS", 4)
+    monkeypatch.setattr("harness.forward.FLUSH_ROWS", 4)
     assert place.run("many", "-b", "4", cache="many-cache") == 0
     kinds = {
         "dense" in safe_open(path, framework="numpy").keys()  # noqa: SIM118 - not a mapping
