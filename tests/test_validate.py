@@ -343,15 +343,20 @@ def test_rows_that_are_not_those_of_the_other_cells_are_found(found, broken):
     assert "were not tested on the same rows" in sentence
 
 
-@pytest.mark.parametrize("field", ["suite", "cells"])
-def test_a_run_json_that_lacks_what_a_run_writes_is_found(found, broken, field):
-    change_run(broken, lambda about: about.pop(field))
+@pytest.mark.parametrize(
+    "break_it",
+    [lambda about: about.pop("cells"), lambda about: about["suite"].pop("tasks")],
+    ids=["cells", "suite"],
+)
+def test_a_run_json_that_lacks_what_a_run_writes_is_found(found, broken, break_it):
+    change_run(broken, break_it)
     [sentence] = found()
     assert "does not hold a suite and its cells" in sentence
 
 
-def test_a_damaged_run_json_is_no_run(harness_command, broken):
-    (broken / "run.json").write_text("{")
+@pytest.mark.parametrize("text", ["{", "{}", "[]", ""])
+def test_a_damaged_run_json_is_no_run(harness_command, broken, text):
+    (broken / "run.json").write_text(text)
     assert harness_command("validate", broken).code == 3
 
 
