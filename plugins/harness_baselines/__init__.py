@@ -20,15 +20,15 @@ def _random_sae(*, width: int | None = None, k: int = 32, seed: int = 0) -> harn
 
 
 def _pca(*, n: int | None = None) -> harness.TokenRepresentation:
-    from harness_baselines.on_tokens import Pca
+    from harness_baselines.on_tokens import Fitted, principal_components
 
-    return Pca(n=n)
+    return Fitted("pca", principal_components, n=n)
 
 
 def _top_neurons(*, k: int | None = None) -> harness.TokenRepresentation:
-    from harness_baselines.on_tokens import TopNeurons
+    from harness_baselines.on_tokens import Fitted, most_varying
 
-    return TopNeurons(k=k)
+    return Fitted("top_neurons", most_varying, k=k)
 
 
 def _random_projection(*, n: int | None = None, seed: int = 0) -> harness.TokenRepresentation:

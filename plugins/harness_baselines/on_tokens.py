@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import torch
 
 import harness
 
 DEFAULT_COUNT = 256
+
+Fit: TypeAlias = Callable[[torch.Tensor, int], harness.Dictionary]
 
 
 class Hidden:
@@ -23,38 +28,25 @@ class Hidden:
         )
 
 
-class Pca:
-    """Principal components of the training tokens' activations, centred; `n` defaults to 256, or to all."""
+class Fitted:
+    """A linear map fitted on the training tokens' activations, `fit(activations, count)`; `count` is called `word` in
+    references, and defaults to 256, or to the activations' size where that is less.
+    """
 
-    def __init__(self, *, n: int | None) -> None:
-        self.n = _check_count(n)
-
-    def at(self, model: harness.Model, site: harness.Site) -> harness.Located:
-        d_in = model.width(site)
-        n = _count_within("pca", self.n, d_in)
-        return harness.Located(
-            identity={"kind": "pca", "n": n},
-            d_in=d_in,
-            width=n,
-            fit=lambda x: _components(x, n),
-            sparse=False,
-        )
-
-
-class TopNeurons:
-    """The `k` coordinates of the activations that vary most over the training tokens, as they are."""
-
-    def __init__(self, *, k: int | None) -> None:
-        self.k = _check_count(k)
+    def __init__(self, kind: str, fit: Fit, **count: int | None) -> None:
+        ((self.word, given),) = count.items()
+        self.kind, self.fit, self.count = kind, fit, _check_count(given)
 
     def at(self, model: harness.Model, site: harness.Site) -> harness.Located:
         d_in = model.width(site)
-        k = _count_within("top_neurons", self.k, d_in)
+        if self.count is not None and self.count > d_in:
+            raise harness.UsageError(f"{self.kind}: {self.count} is more than the activations' size, {d_in}")
+        count = self.count or min(DEFAULT_COUNT, d_in)
         return harness.Located(
-            identity={"kind": "top_neurons", "k": k},
+            identity={"kind": self.kind, self.word: count},
             d_in=d_in,
-            width=k,
-            fit=lambda x: _most_varying(x, k),
+            width=count,
+            fit=lambda x: self.fit(x, count),
             sparse=False,
         )
 
@@ -136,13 +128,7 @@ def _is_whole(value: object, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
-def _count_within(name: str, count: int | None, d_in: int) -> int:
-    if count is not None and count > d_in:
-        raise harness.UsageError(f"{name}: {count} is more than the activations' size, {d_in}")
-    return count or min(DEFAULT_COUNT, d_in)
-
-
-def _components(x: torch.Tensor, n: int) -> harness.Dictionary:
+def principal_components(x: torch.Tensor, n: int) -> harness.Dictionary:
     """The first `n` eigenvectors of the covariance of `x [tokens, d]`; the largest entry of each is positive."""
     if len(x) <= n:
         raise harness.UsageError(f"pca: {len(x)} training tokens are too few for {n} components")
@@ -153,7 +139,8 @@ def _components(x: torch.Tensor, n: int) -> harness.Dictionary:
     return _linear_map("pca", (directions * signs).float(), subtract=centre.float())
 
 
-def _most_varying(x: torch.Tensor, k: int) -> harness.Dictionary:
+def most_varying(x: torch.Tensor, k: int) -> harness.Dictionary:
+    """The `k` coordinates of `x [tokens, d]` that vary most, as they are, in their order."""
     # Stable, so that of coordinates that vary alike the first are taken on every device.
     kept = x.double().var(0).sort(descending=True, stable=True).indices[:k].sort().values
     return _linear_map("top_neurons", torch.eye(x.shape[1], device=x.device)[:, kept])
