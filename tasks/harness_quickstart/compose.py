@@ -1,22 +1,64 @@
-"""Choices that are the same on every machine and Python, and rows that know which of them are siblings."""
+"""Choices that are the same on every machine and Python, and rows that know which of them are siblings.
+
+A text is put together in English; its translations follow sentence by sentence.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 T = TypeVar("T")
+Sentence = Mapping[str, str]
+
+LANGUAGES = ("en", "de", "es", "fr", "ru", "zh")
+WRITTEN_WITHOUT_SPACES = {"zh"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One labelled text; rows of one group share what makes their label and stay in one split."""
+    """One labelled text; rows of one group share what makes their label and stay in one split.
+
+    Groups of one family stay in one split too: where twins of opposite label share their words, half a pair to learn
+    from would teach that those words mean the other label. A row has a language only where its task has several.
+    """
 
     text: str
     label: str
     group: str
+    family: str | None = None
+    language: str | None = None
+
+    @property
+    def kept_whole(self) -> str:
+        """What no two splits share."""
+        return self.family or self.group
+
+
+def parallel(bank: str) -> dict[str, Sentence]:
+    """The sentences of a bank, each in every language, by their English.
+
+    A sentence is a block of lines `language: text`, one for each of LANGUAGES, in that order; ValueError otherwise.
+    """
+    sentences: dict[str, Sentence] = {}
+    for block in bank.strip().split("\n\n"):
+        languages, texts = zip(*(line.split(": ", 1) for line in block.splitlines()), strict=True)
+        if languages != LANGUAGES:
+            raise ValueError(f"one line each for {', '.join(LANGUAGES)} was wanted, not:\n{block}")
+        sentence = dict(zip(languages, texts, strict=True))
+        if sentence["en"] in sentences:
+            raise ValueError(f"a bank has this sentence twice: {sentence['en']}")
+        sentences[sentence["en"]] = sentence
+    return sentences
+
+
+def in_every_language(sentences: Sequence[Sentence], *, label: str, group: str, family: str) -> Iterator[Row]:
+    """One text as a row per language."""
+    for language in LANGUAGES:
+        text = join((sentence[language] for sentence in sentences), language)
+        yield Row(text=text, label=label, group=group, family=family, language=language)
 
 
 def ordered(items: Iterable[str], *key: str) -> list[str]:
@@ -29,8 +71,8 @@ def pick(items: Sequence[T], *key: str) -> T:
     return items[_number(*key) % len(items)]
 
 
-def join(sentences: Iterable[str]) -> str:
-    return " ".join(sentences)
+def join(sentences: Iterable[str], language: str = "en") -> str:
+    return ("" if language in WRITTEN_WITHOUT_SPACES else " ").join(sentences)
 
 
 def _number(*key: str) -> int:

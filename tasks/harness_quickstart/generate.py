@@ -6,11 +6,16 @@ import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from harness_quickstart import roles, tone, topic
+from harness_quickstart import requests, roles, tone, topic
 from harness_quickstart.compose import Row, ordered
 
 DATA = Path(__file__).parent / "data"
-TASKS = {"quickstart_tone": tone.rows, "quickstart_topic": topic.rows, "quickstart_roles": roles.rows}
+TASKS = {
+    "quickstart_tone": tone.rows,
+    "quickstart_requests": requests.rows,
+    "quickstart_topic": topic.rows,
+    "quickstart_roles": roles.rows,
+}
 
 TEST_SHARE = 0.25
 VALIDATION_SHARE = 0.15
@@ -20,24 +25,25 @@ def write(folder: Path) -> None:
     """Every task's rows as one file in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, rows in TASKS.items():
-        lines = [json.dumps(record) + "\n" for record in records(list(rows()))]
+        lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in records(list(rows()))]
         (folder / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8", newline="\n")
 
 
 def records(rows: list[Row]) -> Iterator[dict[str, str]]:
     """Rows with their split, shuffled, each text once."""
-    splits = split_groups(rows)
+    splits = split_rows(rows)
     by_text = {row.text: row for row in rows}
     for text in ordered(by_text, "rows"):
         row = by_text[text]
-        yield {"text": text, "label": row.label, "split": splits[row.group], "group": row.group}
+        record = {"text": text, "label": row.label, "split": splits[row.kept_whole], "group": row.group}
+        yield record if row.language is None else {**record, "language": row.language}
 
 
-def split_groups(rows: Iterable[Row]) -> dict[str, str]:
-    """A split for each group; groups are dealt out label by label, so that every split is balanced."""
+def split_rows(rows: Iterable[Row]) -> dict[str, str]:
+    """A split for what is kept whole, group or family; dealt out label by label, so that every split is balanced."""
     labels: dict[str, set[str]] = {}
     for row in rows:
-        labels.setdefault(row.group, set()).add(row.label)
+        labels.setdefault(row.kept_whole, set()).add(row.label)
     alike: dict[tuple[str, ...], list[str]] = {}
     for group, held in labels.items():
         alike.setdefault(tuple(sorted(held)), []).append(group)
