@@ -123,12 +123,14 @@ class Examples:
 class Tokens:
     """One encoded input: token ids `[tokens]`, and which of them are content (not BOS, not template).
 
-    `prompt` marks the content that is not the assistant's; None when all of it is prompt.
+    `prompt` marks the content that is not the assistant's; None when all of it is prompt. `own` is what the model
+    itself called content, where a token set has chosen other positions since.
     """
 
     ids: np.ndarray[Any, np.dtype[np.int64]]
     content: np.ndarray[Any, np.dtype[np.bool_]]
     prompt: np.ndarray[Any, np.dtype[np.bool_]] | None = None
+    own: np.ndarray[Any, np.dtype[np.bool_]] | None = None
     cut: bool = False
     """Whether the input was longer than the model's maximum length, so that its end is missing."""
 
@@ -295,6 +297,28 @@ class LoadedModel(Protocol):
 
 
 @runtime_checkable
+class LanguageModel(Model, Protocol):
+    """A Model that can also be read to its end, so that what a change of its activations costs can be measured."""
+
+    def load_whole(self, site: Site, device: str) -> SplicedModel:
+        """All of the model in memory, with a place at `site` where activations can be replaced."""
+
+
+@runtime_checkable
+class SplicedModel(Protocol):
+    """A whole language model in memory."""
+
+    def losses(
+        self, batch: Sequence[Tokens], splice: Callable[[torch.Tensor], torch.Tensor] | None = None
+    ) -> torch.Tensor:
+        """Next-token losses in nats, float32 on the device, one example after the other: of every content token that
+        has a position before it. `splice` is given the activations of the content tokens at the site
+        `[content tokens of the batch, width]`, and what it returns, of the same shape, takes their place; all other
+        positions stay as they are.
+        """
+
+
+@runtime_checkable
 class Encoder(Protocol):
     """Turns activations `[tokens, d_in]` into features `[tokens, width]`; token by token."""
 
@@ -313,8 +337,9 @@ class Located:
     `identity` is JSON of all that may change a feature; `sparse` says whether pooled rows are worth keeping
     sparse. Either `load(device)` gives the Encoder, or `fit(activations)` makes one, a Dictionary, of a sample
     `[tokens, d_in]` (float32, on the device) of the task's training tokens; what was fitted is kept in the cache.
-    `reference` is the exact name of a dictionary that a shorter reference led to; `flags` is what every result of
-    it must say about it. Both are shown, not hashed.
+    `load_whole(device)` gives the same Dictionary with its decoder, where it has one: only the fidelity gate and
+    reports need that. `reference` is the exact name of a dictionary that a shorter reference led to; `flags` is what
+    every result of it must say about it. Both are shown, not hashed.
     """
 
     identity: Mapping[str, Any]
@@ -322,6 +347,7 @@ class Located:
     width: int
     load: Callable[[str], Encoder] | None = None
     fit: Callable[[torch.Tensor], Dictionary] | None = None
+    load_whole: Callable[[str], Dictionary] | None = None
     sparse: bool
     published_l0: float | None = None
     reference: str | None = None
@@ -425,7 +451,8 @@ class BundleStats:
 @dataclass(frozen=True, kw_only=True)
 class Summary:
     """How a run ended: cells by their end, `pending` those without one, `skipped` those not done anew; errors with
-    the number of cells each took; what could not be had, by name, and why.
+    the number of cells each took; what could not be had, by name, and why. `flagged` are cells whose dictionary the
+    fidelity gate found to read something else than what it was trained on.
     """
 
     folder: Path
@@ -435,6 +462,7 @@ class Summary:
     seconds: float
     tokens: int
     pending: int = 0
+    flagged: int = 0
     errors: Mapping[str, int] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
 

@@ -30,13 +30,20 @@ def open_model(
     attention: str = "eager",
     max_length: int = 512,
     template: str = "none",
+    random_weights: int | None = None,
 ) -> Model:
     """Read configuration and tokenizer of a model, no weights. `template="chat"` puts every input into the
-    tokenizer's chat template, a text as one message of the user.
+    tokenizer's chat template, a text as one message of the user. `random_weights`, a seed, gives the same model
+    untrained: its weights are drawn anew, and no weight file is needed.
     """
     from harness_transformers.model import TransformersModel
     from harness_transformers.references import open_files
 
     return TransformersModel(
-        open_files(ref), dtype=dtype, attention=attention, max_length=max_length, template=template
+        open_files(ref),
+        dtype=dtype,
+        attention=attention,
+        max_length=max_length,
+        template=template,
+        random_weights=random_weights,
     )

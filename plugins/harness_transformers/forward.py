@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,28 +29,49 @@ class LoadedTransformer:
         parameter = next(self._model.parameters())
         if not batch:
             return {key: parameter.new_empty(0, place.width) for key, place in self._places.items()}
-        ids, mask, rows = (part.to(parameter.device) for part in _pad(batch))
+        padded = pad(batch).to(parameter.device)
         kept: dict[Any, torch.Tensor] = {}
         with contextlib.ExitStack() as hooks:
             for key, place in self._places.items():
-                hooks.enter_context(_keep(place, key, ids.numel(), rows, kept))
-            self._model(
-                input_ids=ids,
-                attention_mask=mask,
-                position_ids=(mask.cumsum(-1) - 1).clamp(min=0),
-                use_cache=False,
-            )
+                hooks.enter_context(_keep(place, key, padded.ids.numel(), padded.rows, kept))
+            self._model(**padded.inputs)
         return kept
 
 
-def _pad(batch: Sequence[Tokens]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+@dataclass(frozen=True, kw_only=True)
+class Padded:
     """Ids and mask `[batch, longest]`, padded on the right; and where content stands when both are flat."""
+
+    ids: torch.Tensor
+    mask: torch.Tensor
+    rows: torch.Tensor
+
+    def to(self, device: torch.device) -> Padded:
+        return Padded(ids=self.ids.to(device), mask=self.mask.to(device), rows=self.rows.to(device))
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """What a decoder is called with."""
+        return {
+            "input_ids": self.ids,
+            "attention_mask": self.mask,
+            "position_ids": (self.mask.cumsum(-1) - 1).clamp(min=0),
+            "use_cache": False,
+        }
+
+
+def pad(batch: Sequence[Tokens]) -> Padded:
+    """The tokens of a batch in one tensor, on the CPU."""
     shape = len(batch), max(len(tokens.ids) for tokens in batch)
     ids, mask, content = np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.zeros(shape, np.bool_)
     for row, tokens in enumerate(batch):
         length = len(tokens.ids)
         ids[row, :length], mask[row, :length], content[row, :length] = tokens.ids, 1, tokens.content
-    return torch.from_numpy(ids), torch.from_numpy(mask), torch.from_numpy(content.ravel().nonzero()[0])
+    return Padded(
+        ids=torch.from_numpy(ids),
+        mask=torch.from_numpy(mask),
+        rows=torch.from_numpy(content.ravel().nonzero()[0]),
+    )
 
 
 def _keep(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,21 @@ from torch import nn
 
 from harness import Conversation, MissingError, Site, Tokens, UsageError
 from harness_transformers.chat import ChatTemplate
+from harness_transformers.drawing import check_seed, draw_part, draw_tensors
 from harness_transformers.encoding import encode_chat, encode_plain
 from harness_transformers.forward import LoadedTransformer
-from harness_transformers.opening import build_skeleton, first_line, quiet, read_config, read_tokenizer
+from harness_transformers.opening import (
+    build_skeleton,
+    build_whole_skeleton,
+    first_line,
+    quiet,
+    read_config,
+    read_tokenizer,
+)
 from harness_transformers.references import Files
-from harness_transformers.structure import KINDS, Place, find_place, truncate
-from harness_transformers.weights import needed_shards, read_tensors
+from harness_transformers.splicing import SplicedTransformer
+from harness_transformers.structure import KINDS, Layout, Place, find_place, truncate
+from harness_transformers.weights import needed_shards, read_head, read_tensors
 
 DTYPES = ("float32", "bfloat16", "float16")
 ATTENTION = ("eager", "sdpa", "flex_attention", "flash_attention_2")
@@ -30,12 +40,23 @@ TEMPLATE_FILE = "chat_template.jinja"
 class TransformersModel:
     """An opened model: everything that can be known of it without its weights."""
 
-    def __init__(self, files: Files, *, dtype: str, attention: str, max_length: int, template: str) -> None:
+    def __init__(
+        self,
+        files: Files,
+        *,
+        dtype: str,
+        attention: str,
+        max_length: int,
+        template: str,
+        random_weights: int | None,
+    ) -> None:
         self.name = files.name
         self._files = files
         _check_choice(self.name, "dtype", dtype, DTYPES)
         _check_choice(self.name, "attention", attention, ATTENTION)
         _check_choice(self.name, "template", template, TEMPLATES)
+        check_seed(self.name, random_weights)
+        self._seed = random_weights
         config = read_config(files)
         self.architecture = str(config.model_type)
         self._config = config.get_text_config()
@@ -62,8 +83,9 @@ class TransformersModel:
     def identity(self, site: Site) -> Mapping[str, Any]:
         """Files that can influence `site`, by content, and how they are used."""
         self.width(site)
-        shards = needed_shards(self._files, self._layout, self._depth([site]))
-        names = ["config.json", *self._tokenizer_files, *shards]
+        names = ["config.json", *self._tokenizer_files]
+        if self._seed is None:
+            names += needed_shards(self._files, self._layout, self._depth([site]))
         return {
             "kind": "transformers",
             "files": self._files.hashes(names),
@@ -71,6 +93,9 @@ class TransformersModel:
             "attention": self._attention,
             "max_length": self._max_length,
             "template": self._template and self._template.identity,
+            # What a seed draws may change with torch or transformers, but not into a worse control: a new version
+            # of either is no reason to do every result anew (nor is it with random_sae). A run records which it had.
+            **({} if self._seed is None else {"random_weights": self._seed}),
         }
 
     def tokenize(self, inputs: Sequence[Any]) -> list[Tokens]:
@@ -88,11 +113,30 @@ class TransformersModel:
         for site in sites:
             self.width(site)
         depth = self._depth(sites)
-        model = self._load_weights(depth).to(device)
-        self._check_finite(model)
-        for layer in sorted({site.layer for site in sites if site.kind in ("attn_out", "mlp_out")}):
-            self._check_sum(model, layer)
+        model, faulty = self._fill(
+            type(self._skeleton), truncate(self._config, depth), self._tensors(self._layout, depth)
+        )
+        self._check_complete(name for name in faulty if name.split(".")[0] in self._layout.parts)
+        self._check_finite(model.to(device))
+        self._check_sums(model, sites)
         return LoadedTransformer(model, {site: self._place(model, site) for site in sites})
+
+    def load_whole(self, site: Site, device: str) -> SplicedTransformer:
+        """The language model to its end, in memory; UsageError when it has no head that gives logits."""
+        self.width(site)
+        skeleton = build_whole_skeleton(
+            self.name, self._config, self._attention, decoder=type(self._skeleton)
+        )
+        model, faulty = self._fill(
+            type(skeleton), truncate(self._config, self.n_layers), self._whole_tensors(skeleton)
+        )
+        self._check_complete(faulty)
+        decoder = model.to(device).base_model
+        self._check_finite(model)
+        self._check_sums(decoder, [site])
+        self._check_causal(decoder)
+        holder = decoder.get_submodule(self._layout.blocks.rpartition(".")[0])
+        return SplicedTransformer(model, holder, self._place(decoder, site))
 
     def _depth(self, sites: Sequence[Site]) -> int:
         """How many blocks must be loaded for the sites."""
@@ -115,14 +159,45 @@ class TransformersModel:
             raise UsageError(f"{refusal}: its block {site.layer} has no part that gives {site.kind}")
         return place
 
-    def _load_weights(self, depth: int) -> nn.Module:
-        """The first `depth` blocks in evaluation mode, on the CPU, in the dtype asked for."""
-        tensors = read_tensors(self._files, self._layout, depth)
+    def _tensors(self, layout: Layout, depth: int) -> dict[str, torch.Tensor]:
+        """The weights of the first `depth` blocks and of the other parts of a layout, read or drawn."""
+        if self._seed is None:
+            return read_tensors(self._files, layout, depth)
+        return draw_tensors(
+            self.name, self._skeleton, layout, depth, seed=self._seed, dtype=getattr(torch, self._dtype)
+        )
+
+    def _whole_tensors(self, skeleton: Any) -> dict[str, torch.Tensor]:
+        """All weights of a language model, by their names in it."""
+        parts = frozenset(name.split(".")[0] for name, _ in self._skeleton.named_parameters())
+        layout = dataclasses.replace(self._layout, parts=parts)
+        decoder = self._tensors(layout, self.n_layers)
+        return {
+            **{f"{skeleton.base_model_prefix}.{name}": tensor for name, tensor in decoder.items()},
+            **self._head_tensors(skeleton, layout),
+        }
+
+    def _head_tensors(self, skeleton: Any, layout: Layout) -> dict[str, torch.Tensor]:
+        """The weights of a language model beside its decoder, read or drawn; a tied one may not be among them."""
+        inside = f"{skeleton.base_model_prefix}."
+        if self._seed is None:
+            names = [name for name in skeleton.state_dict() if not name.startswith(inside)]
+            return read_head(self._files, layout, names)
+        own = [name for name, _ in skeleton.named_parameters() if not name.startswith(inside)]
+        drawn: dict[str, torch.Tensor] = {}
+        for part in {name.split(".")[0]: None for name in own}:
+            drawn |= draw_part(self.name, skeleton, part, seed=self._seed, dtype=getattr(torch, self._dtype))
+        return {name: drawn[name] for name in own}
+
+    def _fill(self, kind: Any, config: Any, tensors: dict[str, torch.Tensor]) -> tuple[Any, set[str]]:
+        """A model of this class with these weights, in evaluation mode, on the CPU, in the dtype asked for; and the
+        names of the weights that were missing or misshapen.
+        """
         try:
             with quiet():
-                model, report = type(self._skeleton).from_pretrained(
+                model, report = kind.from_pretrained(
                     None,
-                    config=truncate(self._config, depth),
+                    config=config,
                     state_dict=tensors,
                     dtype=getattr(torch, self._dtype),
                     attn_implementation=self._attention,
@@ -133,16 +208,13 @@ class TransformersModel:
             raise MissingError(
                 f"model '{self.name}': its weights cannot be loaded: {first_line(error)}"
             ) from error
-        self._check_complete(report)
-        return model  # type: ignore[no-any-return]
+        return model, {*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}
 
-    def _check_complete(self, report: Mapping[str, Any]) -> None:
+    def _check_complete(self, faulty: Iterable[str]) -> None:
         """Never run on what was filled in at random."""
-        faulty = {*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}
-        needed = sorted(name for name in faulty if name.split(".")[0] in self._layout.parts)
-        if needed:
+        for name in sorted(faulty):
             raise MissingError(
-                f"model '{self.name}': its weights lack {needed[0]}, or have it in another shape than "
+                f"model '{self.name}': its weights lack {name}, or have it in another shape than "
                 f"config.json says: fetch a checkpoint that fits"
             )
 
@@ -154,6 +226,10 @@ class TransformersModel:
                     f"fetch the weights again, or use another dtype"
                 )
 
+    def _check_sums(self, model: nn.Module, sites: Sequence[Site]) -> None:
+        for layer in sorted({site.layer for site in sites if site.kind in ("attn_out", "mlp_out")}):
+            self._check_sum(model, layer)
+
     @torch.inference_mode()
     def _check_sum(self, model: nn.Module, layer: int) -> None:
         """Whether block output = block input + attn_out + mlp_out: some families scale what they add."""
@@ -163,8 +239,7 @@ class TransformersModel:
             **{kind: self._place(model, Site(kind=kind, layer=layer)) for kind in ("attn_out", "mlp_out")},
             "after": self._place(model, Site(kind="resid_post", layer=layer)),
         }
-        probe = Tokens(ids=np.arange(8) % self._config.vocab_size, content=np.ones(8, dtype=np.bool_))
-        read = LoadedTransformer(model, places).forward([probe])
+        read = LoadedTransformer(model, places).forward([self._probe(range(8))])
         terms = [read[name].float() for name in ("before", "attn_out", "mlp_out")]
         tolerance = 1e-3 if self._dtype == "float32" else 2e-2  # of the terms, which may cancel
         if (read["after"].float() - sum(terms)).norm() > tolerance * sum(term.norm() for term in terms):
@@ -172,6 +247,21 @@ class TransformersModel:
                 f"model '{self.name}' adds something else to its residual stream than the outputs of "
                 f"attention and MLP, so it has no sites attn_out and mlp_out: use resid_post or attn_z"
             )
+
+    @torch.inference_mode()
+    def _check_causal(self, model: nn.Module) -> None:
+        """Whether no token sees what comes after it: the blocks of BERT and its like have causal heads as well."""
+        last = self._place(model, Site(kind="resid_post", layer=self.n_layers - 1))
+        read = LoadedTransformer(model, {"last": last})
+        one, two = (read.forward([self._probe([*range(7), end])])["last"][:-1].float() for end in (7, 8))
+        tolerance = 1e-4 if self._dtype == "float32" else 1e-2
+        if (one - two).norm() > tolerance * one.norm():
+            raise UsageError(
+                f"model '{self.name}' gives no next-token losses: its tokens see what comes after them"
+            )
+
+    def _probe(self, ids: Sequence[int]) -> Tokens:
+        return Tokens(ids=np.array(ids) % self._config.vocab_size, content=np.ones(len(ids), dtype=np.bool_))
 
     def _usable_length(self, asked: int) -> int:
         """The maximum length asked for, but not more than the model has positions."""

@@ -50,17 +50,36 @@ def read_tokenizer(files: Files) -> Any:
 
 def build_skeleton(name: str, config: Any, attention: str) -> tuple[Any, Layout]:
     """The whole decoder without memory for its weights, and the names of its parts."""
-    try:
-        with quiet(), torch.device("meta"):
-            model = transformers.AutoModel.from_config(config, attn_implementation=attention)
-    except ImportError as error:
-        raise MissingError(f"model '{name}' with attention={attention}: {first_line(error)}") from error
-    except (ValueError, KeyError) as error:
-        raise UsageError(f"model '{name}' with attention={attention}: {first_line(error)}") from error
+    model = _build(transformers.AutoModel, name, config, attention)
     layout = find_layout(model, config.num_hidden_layers)
     if layout is None or getattr(config, "is_encoder_decoder", False):
         raise UsageError(f"model '{name}' ({config.model_type}) is not a text decoder with a list of blocks")
     return model, layout
+
+
+def build_whole_skeleton(name: str, config: Any, attention: str, decoder: type) -> Any:
+    """The decoder with its language modelling head, without memory for weights; UsageError when there is none."""
+    refusal = f"model '{name}' ({config.model_type}) gives no next-token losses"
+    if type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise UsageError(
+            f"{refusal}: transformers {transformers.__version__} has no causal language model of it"
+        )
+    model = _build(transformers.AutoModelForCausalLM, name, config, attention)
+    if type(model.base_model) is not decoder:
+        raise UsageError(
+            f"{refusal}: its {type(model).__name__} is not made around a {decoder.__name__}, whose sites these are"
+        )
+    return model
+
+
+def _build(factory: Any, name: str, config: Any, attention: str) -> Any:
+    try:
+        with quiet(), torch.device("meta"):
+            return factory.from_config(config, attn_implementation=attention)
+    except ImportError as error:
+        raise MissingError(f"model '{name}' with attention={attention}: {first_line(error)}") from error
+    except (ValueError, KeyError) as error:
+        raise UsageError(f"model '{name}' with attention={attention}: {first_line(error)}") from error
 
 
 @contextlib.contextmanager

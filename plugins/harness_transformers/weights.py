@@ -1,9 +1,10 @@
-"""A safetensors checkpoint in; the files and tensors that the first blocks of a decoder need, out."""
+"""A safetensors checkpoint in; the files and tensors that the first blocks of a decoder, or its head, need, out."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from harness import MissingError
@@ -27,17 +28,30 @@ def needed_shards(files: Files, layout: Layout, n_blocks: int) -> list[str]:
 
 def read_tensors(files: Files, layout: Layout, n_blocks: int) -> dict[str, torch.Tensor]:
     """The weights of embeddings and the first `n_blocks` blocks, by their names in the bare decoder."""
+    return _read(files, lambda stored: _needed_tensors(files, stored, layout, n_blocks))
+
+
+def read_head(files: Files, layout: Layout, names: Iterable[str]) -> dict[str, torch.Tensor]:
+    """What the checkpoint has beside the decoder that may be its head, whose tensors are called `names`: those, and
+    any lone linear map, for older checkpoints call theirs otherwise (`embed_out`), and transformers knows.
+    """
+    names = frozenset(names)
+    return _read(files, lambda stored: _head_tensors(files, stored, layout, names))
+
+
+def _read(files: Files, choose: Callable[[Iterable[str]], dict[str, str]]) -> dict[str, torch.Tensor]:
+    """The tensors that `choose` picks of the stored names, by the names it gives them."""
     from safetensors import safe_open
 
     tensors: dict[str, torch.Tensor] = {}
     index = _read_index(files)
-    names = index and _needed_tensors(files, index, layout, n_blocks)
-    for shard in needed_shards(files, layout, n_blocks):
+    names = None if index is None else choose(index)
+    for shard in [SINGLE] if index is None or names is None else sorted({index[key] for key in names}):
         path = files.get(shard)
         try:
             with safe_open(path, framework="pt") as file:
                 stored = list(file.keys())
-                wanted = names or _needed_tensors(files, stored, layout, n_blocks)
+                wanted = choose(stored) if names is None else names
                 tensors |= {wanted[key]: file.get_tensor(key) for key in stored if key in wanted}
         except MissingError:
             raise
@@ -70,14 +84,38 @@ def _read_index(files: Files) -> Mapping[str, str] | None:
 def _needed_tensors(files: Files, stored: Iterable[str], layout: Layout, n_blocks: int) -> dict[str, str]:
     """Stored name → name in the bare decoder, for all that the first `n_blocks` blocks need."""
     stored = list(stored)
+    prefix = _decoder_prefix(files, stored, layout)
+    names = {key: key[len(prefix) :] for key in stored if key.startswith(prefix)}
+    return {key: name for key, name in names.items() if _is_needed(name, layout, n_blocks)}
+
+
+def _head_tensors(
+    files: Files, stored: Iterable[str], layout: Layout, names: frozenset[str]
+) -> dict[str, str]:
+    """Stored name → name in the language model, for what stands beside the decoder or beside what holds it."""
+    stored = list(stored)
+    prefix = _decoder_prefix(files, stored, layout)
+    outside = [key for key in stored if not (prefix and key.startswith(prefix))]
+    words = prefix.split(".")[:-1]
+    found: dict[str, str] = {}
+    for around in ("".join(f"{word}." for word in words[:n]) for n in range(len(words) + 1)):
+        beside = {key[len(around) :]: key for key in outside if key.startswith(around)}
+        found |= {name: key for name, key in beside.items() if name in names or _may_be_head(name, layout)}
+    return {key: name for name, key in found.items()}
+
+
+def _may_be_head(name: str, layout: Layout) -> bool:
+    return re.fullmatch(r"\w+\.(weight|bias)", name) is not None and name.split(".")[0] not in layout.parts
+
+
+def _decoder_prefix(files: Files, stored: list[str], layout: Layout) -> str:
     prefix = _prefix(stored, layout)
     if prefix is None:
         raise MissingError(
             f"model '{files.name}': its weights hold no {layout.embedding} beside {layout.blocks}.0: "
             f"fetch a checkpoint that fits its config.json"
         )
-    names = {key: key[len(prefix) :] for key in stored if key.startswith(prefix)}
-    return {key: name for key, name in names.items() if _is_needed(name, layout, n_blocks)}
+    return prefix
 
 
 def _prefix(stored: list[str], layout: Layout) -> str | None:

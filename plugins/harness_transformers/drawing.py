@@ -1,0 +1,94 @@
+"""A skeleton without weights and a seed in; weights drawn as the architecture initialises them, out.
+
+Every part (an embedding, a block, a head) has a generator of its own, seeded with the seed and the part's name:
+a block is the same whatever else is loaded. All is drawn on the CPU in float32, so that devices and dtypes see
+the same weights, rounded or not.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+import transformers
+from torch import nn
+
+from harness import UsageError, hash_json
+from harness_transformers.structure import Layout
+
+LARGEST = 2**53 - 1
+"""Seeds beyond this have no exact JSON."""
+
+
+def check_seed(name: str, seed: Any) -> None:
+    """UsageError unless `seed` is a whole number that JSON can hold, or None."""
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= LARGEST):
+        raise UsageError(
+            f"model '{name}' takes random_weights, a seed, from 0 to {LARGEST} or none at all, not {seed!r}"
+        )
+
+
+def draw_tensors(
+    name: str, skeleton: Any, layout: Layout, n_blocks: int, *, seed: int, dtype: torch.dtype
+) -> dict[str, torch.Tensor]:
+    """The weights of embeddings and the first `n_blocks` blocks, by their names in the bare decoder."""
+    tensors: dict[str, torch.Tensor] = {}
+    for part in _needed_parts(name, skeleton, layout, n_blocks):
+        tensors |= draw_part(name, skeleton, part, seed=seed, dtype=dtype)
+    return tensors
+
+
+@torch.no_grad()
+def draw_part(
+    name: str, skeleton: Any, part: str, *, seed: int, dtype: torch.dtype
+) -> dict[str, torch.Tensor]:
+    """The weights of one part of a skeleton, by their names in it; the global generator stays as it was.
+
+    The skeleton keeps its full depth, for some families scale what they draw with the number of blocks.
+    UsageError for a weight that transformers does not initialise.
+    """
+    module = copy.deepcopy(skeleton.get_submodule(part)).to_empty(device="cpu")
+    for parameter in module.parameters():
+        parameter.fill_(torch.nan)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(hash_json({"seed": seed, "part": part})[:16], 16))
+        _initialize(skeleton, module)
+    for key, parameter in module.named_parameters():
+        if torch.isnan(parameter).any():
+            raise _refuse(name, f"{part}.{key}")
+    return {f"{part}.{key}": tensor.to(dtype) for key, tensor in module.state_dict().items()}
+
+
+def _initialize(model: Any, module: nn.Module) -> None:
+    """What `initialize_weights` of transformers does with a whole model: children first."""
+    for child in module.children():
+        _initialize(child if isinstance(child, transformers.PreTrainedModel) else model, child)
+    model._init_weights(module)
+
+
+def _needed_parts(name: str, skeleton: nn.Module, layout: Layout, n_blocks: int) -> Iterable[str]:
+    needed = (part for part, _ in skeleton.named_children() if part in layout.parts)
+    return (one for part in needed for one in _split(name, skeleton, part, layout, n_blocks))
+
+
+def _split(name: str, skeleton: nn.Module, part: str, layout: Layout, n_blocks: int) -> Iterator[str]:
+    """The part itself; or, where the list of blocks is in it, the first blocks and what stands beside them."""
+    if part == layout.blocks:
+        yield from (f"{part}.{number}" for number in range(n_blocks))
+    elif layout.blocks.startswith(f"{part}."):
+        module = skeleton.get_submodule(part)
+        for key, _ in module.named_parameters(recurse=False):
+            raise _refuse(name, f"{part}.{key}")
+        for child, _ in module.named_children():
+            yield from _split(name, skeleton, f"{part}.{child}", layout, n_blocks)
+    else:
+        yield part
+
+
+def _refuse(name: str, weight: str) -> UsageError:
+    return UsageError(
+        f"model '{name}' cannot have random_weights: transformers {transformers.__version__} does not say how "
+        f"{weight} begins"
+    )
