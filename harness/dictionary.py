@@ -108,6 +108,19 @@ class Dictionary:
         for start in range(0, self.width, size):
             yield start, self._activate(x, start, min(start + size, self.width))
 
+    def rebuild(self, activations: Tensor, size: int) -> tuple[Tensor, int]:
+        """`features W_dec + b_dec`, `[tokens, d_in]` in float32, by `size` features at once; and how many features of
+        all tokens together are not zero. MissingError without a decoder.
+        """
+        if self.W_dec is None:
+            raise MissingError(f"dictionary '{self.name}' has no decoder, so nothing can be rebuilt with it")
+        rebuilt = activations.new_zeros(activations.shape, dtype=torch.float32)
+        active = 0
+        for start, features in self.slices(activations, size):
+            rebuilt += features @ self.W_dec[start : start + features.shape[1]]
+            active += int(torch.count_nonzero(features))
+        return (rebuilt if self.b_dec is None else rebuilt + self.b_dec), active
+
     def _activate(self, x: Tensor, start: int, stop: int) -> Tensor:
         if self.W_enc is None:
             return x[:, start:stop]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,12 @@ from typing import Any
 from harness.api import Located, Model, Site, TaskSpec, TokenRepresentation, Tokens
 from harness.data import TaskData, load_task, without
 from harness.errors import HarnessError, MissingError, UsageError, did_you_mean
+from harness.gate import REVISION as GATE_REVISION
+from harness.gate import neighbours
 from harness.identity import IDENTITY_VERSION, hash_json, hash_lines
 from harness.plugins import describe
 from harness.registry import Choice, Registry
-from harness.sample import SAMPLE_TOKENS, sample_rows
+from harness.sample import GATE_TOKENS, SAMPLE_TOKENS, sample_rows
 from harness.suite import ModelChoice, Suite
 from harness.tokens import TokenSet
 
@@ -49,7 +51,8 @@ class OpenModel:
 class Features:
     """A matrix `[examples, features]` that cells share. Input-only arms have no site, tokens, pooling and key.
 
-    `fitted_key` names what the representation fits on the bundle's sample, where it fits something.
+    `fitted_key` names what the representation fits on the bundle's sample, where it fits something; `gate_key` what
+    the fidelity gate measures of it at `gate_sites`, where there is something to measure.
     """
 
     representation: Choice
@@ -59,6 +62,8 @@ class Features:
     pooling: Choice | None = None
     key: str | None = None
     fitted_key: str | None = None
+    gate_key: str | None = None
+    gate_sites: tuple[Site, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,13 +83,15 @@ class Cell:
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
     """Cells that share one forward pass of `model` over the examples of `data`. The content of `tokens` is what the
-    suite's token set takes; `sample` are the rows on whose activations representations are fitted.
+    suite's token set takes; `sample` are the rows on whose activations representations are fitted, `gate_sample` those
+    on which the fidelity of dictionaries is measured.
     """
 
     data: TaskData
     model: OpenModel | None
     tokens: tuple[Tokens, ...]
     sample: tuple[int, ...] = ()
+    gate_sample: tuple[int, ...] = ()
     features: tuple[Features, ...]
     cells: tuple[Cell, ...]
 
@@ -433,8 +440,15 @@ def _bundles(
         here = [arm for arm in located if arm[0] is model]
         sample = sample_rows(data.examples, kept) if any(at.fit for *_, at in here) else ()
         sample_hash = hash_lines(data.examples.ids[row] for row in sample)
+        gated = [site for *_, site, at in here if _is_measurable(at, site)]
+        gate_sample = sample_rows(data.examples, kept, limit=GATE_TOKENS) if gated else ()
+        gate_hash = hash_lines(data.examples.ids[row] for row in gate_sample)
         features = tuple(
-            _features(representation, model, site, at, token_set, pooling, inputs_hash, sample_hash)
+            _gated(
+                _features(representation, model, site, at, token_set, pooling, inputs_hash, sample_hash),
+                model,
+                gate_hash,
+            )
             for _, representation, site, at in here
             for pooling in arms.poolings
         )
@@ -444,6 +458,7 @@ def _bundles(
                 model=model,
                 tokens=kept,
                 sample=sample,
+                gate_sample=gate_sample,
                 features=features,
                 cells=cells(features, model),
             )
@@ -496,6 +511,33 @@ def _features(
         key=hash_json(key),
         fitted_key=fitted_key,
     )
+
+
+def _is_measurable(at: Located, site: Site) -> bool:
+    """Off the residual stream neighbouring layers are other things, and tell nothing."""
+    return at.load_whole is not None and site.kind == "resid_post"
+
+
+def _gated(features: Features, model: OpenModel, sample_hash: str) -> Features:
+    """The features with what the gate is to measure of them, if anything."""
+    assert features.site and features.located and features.tokens
+    if not _is_measurable(features.located, features.site):
+        return features
+    identities: dict[Site, dict[str, Any]] = {}
+    for site in neighbours(features.site, model.model.n_layers):
+        with suppress(
+            MissingError
+        ):  # of a deeper layer the files may not be here, and nothing else needs them
+            identities[site] = activation_identity(model, site)
+    key = {
+        "gate": GATE_REVISION,
+        "site": str(features.site),
+        "activations": list(identities.values()),
+        "mask": features.tokens.label,
+        "sample": sample_hash,
+        "representation": dict(features.located.identity),
+    }
+    return replace(features, gate_key=hash_json(key), gate_sites=tuple(identities))
 
 
 def activation_identity(model: OpenModel, site: Site) -> dict[str, Any]:

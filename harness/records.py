@@ -29,6 +29,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from harness.errors import MissingError, UsageError
 from harness.files import TEMPORARY, append_line, cut_unfinished_line, lock, whole_file, write_json
+from harness.gate import Verdict
 from harness.identity import hash_lines
 from harness.plugins import Plugins
 
@@ -77,12 +78,23 @@ class HygieneCounts(_Frozen):
 
 
 class Fidelity(_Frozen):
-    """How well a dictionary fits the activations it was given."""
+    """How well a dictionary fits the activations it was given (`harness.gate`): explained variance on the site's own,
+    its median over dimensions, those one layer down and up, on halved and doubled activations, and outside content;
+    why it is flagged, or cannot be measured, by rule. `not measured` is what has no dictionary.
+    """
 
-    verdict: str = "not measured"
+    verdict: Verdict = "not measured"
+    reasons: dict[str, str] = Field(default_factory=dict)
     explained_variance: float | None = None
+    median_explained_variance: float | None = None
     l0: float | None = None
     published_l0: float | None = None
+    below: float | None = None
+    above: float | None = None
+    halved: float | None = None
+    doubled: float | None = None
+    outside: float | None = None
+    tokens: int = 0
 
 
 class Cost(_Frozen):

@@ -18,16 +18,17 @@ from scipy import sparse
 from harness import leaderboard
 from harness.activations import KeptActivations
 from harness.api import BundleStats, LoadedModel, Split, Summary
-from harness.calibrate import fit_all, read_sample
+from harness.calibrate import fit_all, measure_all, read_sample
 from harness.data import split_rows
 from harness.errors import MissingError, NothingSelectedError
 from harness.featurize import Reading, featurize, halve, plan_batches
 from harness.forward import Meter, Shards, make_readings, read_tokens_of
+from harness.gate import Judgement, judge, not_measurable
 from harness.identity import hash_json, hash_lines
 from harness.plan import Bundle, Cell, Features, Plan
 from harness.plugins import Fault, describe, notify
 from harness.probe import Outcome, Rows, make_rows, probe
-from harness.records import Cost, HygieneCounts, Metric, Record, RunFolder, Status
+from harness.records import Cost, Fidelity, HygieneCounts, Metric, Record, RunFolder, Status
 from harness.registry import Registry
 from harness.store import FeatureStore
 
@@ -151,11 +152,13 @@ class Runner:
         try:
             rows = {seed: _rows(bundle, seed) for seed in sorted({cell.seed for cell in bundle.cells})}
             stats, broken = self._fill(bundle, wanted)
+            judged, measured_tokens = self._judge(bundle, wanted)
         except Exception as error:  # a model or dictionary of any plugin may fail in any way
             if _is_disk(error):
                 raise
             self._fail(bundle, plan, error)
             return 0
+        stats = replace(stats, calibration_tokens=stats.calibration_tokens + measured_tokens)
         if bundle.model:
             self._tell("bundle_finished", stats=stats)
         for features in wanted:
@@ -163,7 +166,9 @@ class Runner:
             if fault := broken.get(features.key or ""):
                 self._fail(part, plan, fault)
             else:
-                self._probe(part, features, rows, plan)
+                self._probe(
+                    part, features, rows, plan, judged.get(features.gate_key or "", _judge_bare(features))
+                )
         return stats.tokens + stats.calibration_tokens
 
     def _fill(
@@ -249,6 +254,40 @@ class Runner:
         broken = {one.key: faults[one.fitted_key] for one in missing if one.key and one.fitted_key in faults}
         return fitted, broken
 
+    def _judge(self, bundle: Bundle, wanted: Sequence[Features]) -> tuple[dict[str, Judgement], int]:
+        """What the gate says of every dictionary, by key, from what was measured before where it was; and the content
+        tokens that went through the model for it.
+        """
+        keyed = {one.gate_key: one for one in wanted if one.gate_key}
+        stored = {key: self.store.read_measured(key) for key in keyed}
+        judged = {key: judge(seen) for key, seen in stored.items() if seen is not None}
+        pending = {
+            key: (one.site, one.located)
+            for key, one in keyed.items()
+            if key not in judged and one.site and one.located
+        }
+        if not pending or bundle.model is None:
+            return judged, 0
+        started = time.perf_counter()
+        tokens = [bundle.tokens[row] for row in bundle.gate_sample]
+        sites = sorted({site for key in pending for site in keyed[key].gate_sites})
+        model = bundle.model.model.load(sites, self.device)
+        sample = read_sample(model, tokens, sites, batch_size=self.batch_size, device=self.device)
+        measured, faults = measure_all(pending, sample, tokens, self.device)
+        for key, seen in measured.items():
+            self.store.write_measured(key, seen)
+            judged[key] = judge(seen)
+        judged |= {key: not_measurable(fault) for key, fault in faults.items()}
+        n_tokens = sum(int(one.content.sum()) for one in tokens)
+        self.folder.add_event(
+            "measured",
+            bundle=bundle.name,
+            dictionaries=len(measured),
+            tokens=n_tokens,
+            seconds=round(time.perf_counter() - started, 3),
+        )
+        return judged, n_tokens
+
     def _stored(self, key: str, n_rows: int) -> bool:
         return self.store.is_complete(key) and len(self.store.rows(key, n_rows)) == n_rows
 
@@ -301,7 +340,14 @@ class Runner:
 
     # ── its cells ────────────────────────────────────────────────────────────────────────────────────
 
-    def _probe(self, bundle: Bundle, features: Features, rows: Mapping[int, Rows], plan: Plan) -> None:
+    def _probe(
+        self,
+        bundle: Bundle,
+        features: Features,
+        rows: Mapping[int, Rows],
+        plan: Plan,
+        judgement: Judgement,
+    ) -> None:
         """Probe every pending cell on one matrix, which is read or made once for each seed."""
         matrix: Matrix | None = None
         for cell in sorted(bundle.cells, key=lambda cell: cell.seed):
@@ -317,7 +363,7 @@ class Runner:
                     seed=cell.seed,
                 )
                 seconds = time.perf_counter() - started
-                self._keep(cell, bundle, plan, rows[cell.seed], outcome, seconds)
+                self._keep(cell, bundle, plan, rows[cell.seed], outcome, seconds, judgement)
             except Exception as error:  # a transform or classifier of any plugin may fail in any way
                 if _is_disk(error):
                     raise
@@ -339,7 +385,14 @@ class Runner:
         return sparse.csr_array(matrix) if features.located and features.located.sparse else matrix
 
     def _keep(
-        self, cell: Cell, bundle: Bundle, plan: Plan, rows: Rows, outcome: Outcome, seconds: float
+        self,
+        cell: Cell,
+        bundle: Bundle,
+        plan: Plan,
+        rows: Rows,
+        outcome: Outcome,
+        seconds: float,
+        judgement: Judgement,
     ) -> None:
         examples = bundle.data.examples
         self.folder.write_predictions(
@@ -353,7 +406,11 @@ class Runner:
         )
         forward = self.store.about(cell.features.key).get("cost", {}) if cell.features.key else {}
         cost = {**forward, "probe_seconds": seconds}
-        self._add(_record(cell, bundle, plan, status="ok", rows=rows, outcome=outcome, cost=cost))
+        self._add(
+            _record(
+                cell, bundle, plan, status="ok", rows=rows, outcome=outcome, cost=cost, judgement=judgement
+            )
+        )
 
     def _add(self, record: Record) -> None:
         self.folder.add(record)
@@ -372,6 +429,7 @@ class Runner:
             ok=len(records) - len(failed),
             failed=len(failed),
             pending=sum(cell.cell_id not in known for cell in plan.cells),
+            flagged=sum(record.fidelity.verdict == "flagged" for record in records),
             errors=dict(Counter(str(record.error) for record in failed).most_common()),
             left_out=plan.left_out,
             skipped=skipped,
@@ -438,6 +496,7 @@ def _record(
     rows: Rows | None = None,
     outcome: Outcome | None = None,
     cost: Mapping[str, Any] | None = None,
+    judgement: Judgement | None = None,
 ) -> Record:
     features, spec, model = cell.features, bundle.data.spec, bundle.model
     languages = "+".join(sorted(set(bundle.data.examples.languages)))
@@ -453,7 +512,10 @@ def _record(
             "n_test": len(rows.test),
             "n_features": outcome.n_features,
         }
+    fidelity = _fidelity(judgement)
     flags = (located.flags if located else ()) + (("limited",) if plan.suite.limit is not None else ())
+    if fidelity.verdict == "flagged":
+        flags += tuple(f"fidelity:{rule}" for rule in fidelity.reasons)
     return Record(
         cell_id=cell.cell_id,
         data=bundle.data.fingerprint,
@@ -480,11 +542,28 @@ def _record(
         protocol_hash=cell.protocol_hash,
         seed=cell.seed,
         hygiene=HygieneCounts(**asdict(bundle.data.hygiene), cut=bundle.n_cut),
+        fidelity=fidelity,
         cost=Cost(**(cost or {})),
         flags=flags + (outcome.flags if outcome else ()),
         origins=_origins(cell, bundle),
         **measured,
     )
+
+
+def _judge_bare(features: Features) -> Judgement:
+    """Of what the gate has no key for: a dictionary that it cannot measure, or none at all."""
+    if features.site is None or features.located is None or not features.located.sparse:
+        return Judgement(verdict="not measured")
+    if features.located.load_whole is None:
+        return not_measurable("it has no decoder")
+    return not_measurable(f"'{features.site}' is not on the residual stream")
+
+
+def _fidelity(judgement: Judgement | None) -> Fidelity:
+    if judgement is None:
+        return Fidelity()
+    seen = asdict(judgement.seen) if judgement.seen else {}
+    return Fidelity(verdict=judgement.verdict, reasons=dict(judgement.reasons), **seen)
 
 
 def _origins(cell: Cell, bundle: Bundle) -> dict[str, str]:

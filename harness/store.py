@@ -4,6 +4,7 @@
     <root>/features/<key>/complete.json                       written last, touched by each reader
     <root>/plans/<key>.json                                   the batches of a forward pass
     <root>/fitted/<key>/<sha256 of the file>.safetensors      a dictionary fitted on activations
+    <root>/fidelity/<key>/<sha256 of the file>.safetensors    what the gate measured of a dictionary
     <root>/activations/<key>/<sha256 of the file>.safetensors activations of one batch, where they are kept
     <root>/lock                                               shared by the runs that use the cache
 
@@ -18,6 +19,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +28,7 @@ from scipy import sparse
 
 from harness.errors import MissingError
 from harness.files import lock, whole_file, write_json
+from harness.gate import Measured
 
 if TYPE_CHECKING:
     import torch
@@ -36,7 +39,7 @@ if TYPE_CHECKING:
 BREAK_EVEN = 0.5
 """Above this density CSR (an int32 and a float32 for each value) takes more room than dense rows."""
 
-KINDS: Mapping[str, bool] = {"features": True, "fitted": False, "activations": False}
+KINDS: Mapping[str, bool] = {"features": True, "fitted": False, "fidelity": False, "activations": False}
 """Folders of `<key>/<sha256 of the file>.safetensors`, and whether a set is complete only with its complete.json."""
 
 
@@ -125,6 +128,15 @@ class FeatureStore:
         """Keep what was fitted, so that every shard of the features it makes is of one dictionary."""
         fields = {name: getattr(dictionary, name) for name in ("name", "width", "activation", "k")}
         self._write_tensors("fitted", key, dictionary.tensors, {"dictionary": json.dumps(fields)})
+
+    def read_measured(self, key: str) -> Measured | None:
+        """What the gate measured under `key`; None when it did not yet."""
+        found = self._read_tensors("fidelity", key, "cpu")
+        return None if found is None else Measured(**json.loads(found[1]["measured"]))
+
+    def write_measured(self, key: str, seen: Measured) -> None:
+        """Keep what the gate measured, so that a run whose features are all there forwards nothing."""
+        self._write_tensors("fidelity", key, {}, {"measured": json.dumps(asdict(seen))})
 
     def read_activations(self, key: str, device: str) -> torch.Tensor | None:
         """Activations of one batch at one site `[content tokens, width]`; None when they were not kept."""

@@ -53,4 +53,4 @@ class TokenSet:
             content &= tokens.prompt
         elif self.k is not None:
             content[content.nonzero()[0][: -self.k]] = False
-        return replace(tokens, content=content)
+        return replace(tokens, content=content, own=tokens.content)

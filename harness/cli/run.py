@@ -21,6 +21,7 @@ from harness.cli.options import (
     say_left_out,
     suite_options,
 )
+from harness.errors import GateError
 
 if TYPE_CHECKING:
     from harness.run import Rerun
@@ -49,6 +50,11 @@ MOST_ERRORS = 10
 @click.option(
     "--fail-fast", is_flag=True, help="Stop at the first cell that fails, or thing that is missing."
 )
+@click.option(
+    "--strict-gate",
+    is_flag=True,
+    help="Exit code 4 when a dictionary reads something else than what it was trained on.",
+)
 @json_option
 @click.pass_context
 def command(
@@ -59,13 +65,15 @@ def command(
     keep_activations: bool,
     rerun: Rerun,
     fail_fast: bool,
+    strict_gate: bool,
     as_json: bool,
     **options: Any,
 ) -> int:
     """Run SUITE, a registered name or a YAML file. The same command again resumes; nothing finished is redone.
 
     What cannot be had (data, a model, a dictionary) is left out and named while something remains. Exit code 1 when
-    a cell failed or anything was left out.
+    a cell failed or anything was left out. A dictionary that does not fit the activations it is given is flagged in
+    its records and on the leaderboard.
     """
     examples = read_batch_size(batch_size)
     machine = {name: options[name] for name in ("device", "data_dir", "cache_dir", "include", "offline")}
@@ -89,6 +97,8 @@ def command(
         click.echo(json.dumps(_facts(run, again)))
     else:
         _show(run, again)
+    if strict_gate and run.summary.flagged:
+        return GateError.exit_code
     return 0 if run.summary.is_whole else SOME_FAILED
 
 
@@ -97,7 +107,10 @@ def _facts(run: Any, again: str) -> dict[str, Any]:
     return {
         "folder": str(run.folder),
         "leaderboard": str(run.folder / "leaderboard.md") if summary.ok else None,
-        **{name: getattr(summary, name) for name in ("ok", "failed", "pending", "skipped", "tokens")},
+        **{
+            name: getattr(summary, name)
+            for name in ("ok", "failed", "pending", "skipped", "flagged", "tokens")
+        },
         "seconds": round(summary.seconds, 3),
         "errors": dict(summary.errors),
         "left_out": dict(summary.left_out),
@@ -109,7 +122,12 @@ def _show(run: Any, again: str) -> None:
     summary = run.summary
     if summary.ok:
         _print(run.leaderboard())
-    counts = {"failed": summary.failed, "not run": summary.pending, "left out": len(summary.left_out)}
+    counts = {
+        "flagged": summary.flagged,
+        "failed": summary.failed,
+        "not run": summary.pending,
+        "left out": len(summary.left_out),
+    }
     more = "".join(f", {count} {what}" for what, count in counts.items() if count)
     click.echo(
         f"{summary.ok} cells{more}; {summary.tokens:,} tokens through models; {summary.seconds:.1f} s\n"

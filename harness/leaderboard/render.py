@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from harness.files import whole_file
 from harness.leaderboard.board import Board, Row, TaskResult, TaskSummary
 from harness.leaderboard.choice import Choice, in_natural_order
 from harness.leaderboard.estimate import Estimate
+from harness.records import Fidelity
 
 NONE = "—"
 
@@ -131,6 +132,9 @@ def _line(row: Row) -> dict[str, Any]:
             )
         ),
         "fidelity": _join(cell.record.fidelity.verdict for cell in row.cells),
+        "explained_variance": _mean_fidelity(row, "explained_variance"),
+        "l0": _mean_fidelity(row, "l0"),
+        "published_l0": _mean_fidelity(row, "published_l0"),
         "seconds": row.seconds,
         "peak_memory": row.peak_memory,
         "tokens": tokens,
@@ -185,6 +189,13 @@ def _mean_metric(row: Row, name: str) -> float | None:
             return None
         means.append(sum(found) / len(found))
     return sum(means) / len(means) if means else None
+
+
+def _mean_fidelity(row: Row, name: str) -> float | None:
+    """A fidelity number's mean over the row's cells that have it; None where none has."""
+    values = [getattr(cell.record.fidelity, name) for cell in row.cells]
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 # ── Markdown ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -302,19 +313,63 @@ def _removed_examples(board: Board) -> str:
 
 
 def _dictionaries(board: Board) -> list[str]:
-    """A table of the exact dictionaries behind short references, of the sites that rows go by; [] without any."""
-    lines = sorted(
-        {
-            (row.model or NONE, row.representation, cell.record.site or NONE, cell.record.dictionary)
-            for row in board.rows
-            for cell in row.cells
-            if cell.record.dictionary
-        },
-        key=lambda line: [in_natural_order(part) for part in line],
-    )
-    if not lines:
+    """A table of the exact dictionaries at the sites that rows go by, and of how they fit there; [] without any."""
+    found: dict[tuple[str, ...], dict[str, Fidelity]] = {}
+    for row in board.rows:
+        for result in row.results:
+            for cell in result.cells:
+                record = cell.record
+                if record.dictionary or record.fidelity.verdict == "flagged":
+                    place = (row.model, row.representation, record.site, record.dictionary)
+                    of_place = found.setdefault(tuple(part or NONE for part in place), {})
+                    of_place[result.task] = record.fidelity
+    if not found:
         return []
-    return ["## Dictionaries", _table(["model", "representation", "site", "dictionary"], lines)]
+    places = sorted(found, key=lambda place: [in_natural_order(part) for part in place])
+    return [
+        "## Dictionaries",
+        "Explained variance on each task's own training tokens, lowest and highest over tasks: at the site, and with"
+        " the same dictionary one layer down and up, where it should be lower. L0 beside the published one. What is"
+        " flagged reads something else than what it was trained on: its scores stand, and mean little.",
+        _table(_FIDELITY_HEADS, [[*place, *_fidelity_line(found[place])] for place in places]),
+    ]
+
+
+_FIDELITY_HEADS = (
+    "model", "representation", "site", "dictionary", "explained variance", "one down", "one up", "L0", "published",
+    "fidelity",
+)  # fmt: skip
+
+
+def _fidelity_line(by_task: Mapping[str, Fidelity]) -> list[str]:
+    seen = list(by_task.values())
+    return [
+        _range([one.explained_variance for one in seen], _point),
+        _range([one.below for one in seen], _point),
+        _range([one.above for one in seen], _point),
+        _range([one.l0 for one in seen], lambda value: f"{value:.1f}"),
+        _range([one.published_l0 for one in seen], lambda value: f"{value:g}"),
+        _fidelity(by_task),
+    ]
+
+
+def _range(values: Iterable[float | None], write: Callable[[float], str]) -> str:
+    """The lowest and the highest of the values that are there, once where they are written alike."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return NONE
+    low, high = write(min(known)), write(max(known))
+    return low if low == high else f"{low} … {high}"
+
+
+def _fidelity(by_task: Mapping[str, Fidelity]) -> str:
+    """`ok`, or what is wrong: the verdict, on how many tasks, and the reasons of the first of them."""
+    for verdict in ("flagged", "not measurable"):
+        found = [one for one in by_task.values() if one.verdict == verdict]
+        if found:
+            share = f" on {len(found)} of {len(by_task)} tasks" if len(found) < len(by_task) else ""
+            return f"{verdict}{share}: {'; '.join(found[0].reasons.values())}"
+    return next(iter(by_task.values())).verdict
 
 
 def _find(row: Row, task: TaskSummary) -> TaskResult | None:

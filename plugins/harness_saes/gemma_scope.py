@@ -186,6 +186,7 @@ class Folder:
             d_in=d_in,
             width=width,
             load=lambda device: load(repository.fetch(name), name=ref, device=device),
+            load_whole=lambda device: load(repository.fetch(name), name=ref, device=device, decoder=True),
             sparse=True,
             published_l0=entry.l0 if entry else None,
             reference=full_reference(repository, name, depth=4 if entry else 1),
@@ -266,21 +267,20 @@ def _check_dtype(owner: str, key: str, dtype: Any) -> None:
         raise harness.MissingError(f"{owner}: {key} is {dtype}, not floating point")
 
 
-def load(path: Path, *, name: str, device: str) -> harness.Dictionary:
-    """The encoder of `params.npz`; its decoder is left on disk. Arrays of any float type become float32."""
+ENCODER = ("W_enc", "b_enc", "threshold")
+DECODER = ("W_dec", "b_dec")
+
+
+def load(path: Path, *, name: str, device: str, decoder: bool = False) -> harness.Dictionary:
+    """What `params.npz` holds; without `decoder` that is left on disk. Arrays of any float type become float32."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            stored = {key: arrays[key] for key in ("W_enc", "b_enc", "threshold")}
+            stored = {key: arrays[key] for key in (*ENCODER, *(DECODER if decoder else ()))}
     except _UNREADABLE as error:
         raise harness.MissingError(f"dictionary '{name}' cannot be read: {error}") from error
     for key, array in stored.items():
         _check_dtype(f"dictionary '{name}'", key, array.dtype)
-    parts = {key: torch.from_numpy(array.astype(np.float32)) for key, array in stored.items()}
+    parts = {key: torch.from_numpy(array.astype(np.float32)).to(device) for key, array in stored.items()}
     return harness.Dictionary(
-        name=name,
-        width=len(parts["b_enc"].flatten()),
-        activation="jumprelu",
-        W_enc=parts["W_enc"].to(device),
-        b_enc=parts["b_enc"].to(device),
-        threshold=parts["threshold"].to(device),
+        name=name, width=len(parts["b_enc"].flatten()), activation="jumprelu", **parts
     )

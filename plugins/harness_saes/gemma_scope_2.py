@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -266,6 +266,7 @@ class Folder:
             d_in=d_in,
             width=width,
             load=lambda device: load(repository.fetch(name), name=ref, device=device),
+            load_whole=lambda device: load(repository.fetch(name), name=ref, device=device, decoder=True),
             sparse=True,
             published_l0=float(l0) if isinstance(l0, int | float) and not isinstance(l0, bool) else None,
             reference=full_reference(repository, name, depth=3 if entry else 1),
@@ -292,22 +293,23 @@ def read_shape(path: Path, name: str) -> tuple[int, int]:
     return int(shape[0]), int(shape[1])
 
 
-def load(path: Path, *, name: str, device: str) -> harness.Dictionary:
-    """The encoder; the decoder is left on disk. Tensors of any float type become float32."""
-    with _open(path, name) as file:
-        parts = {key: file.get_tensor(key).float().to(device) for key in ("w_enc", "b_enc", "threshold")}
+ENCODER = ("w_enc", "b_enc", "threshold")
+DECODER = ("w_dec", "b_dec")
+
+
+def load(path: Path, *, name: str, device: str, decoder: bool = False) -> harness.Dictionary:
+    """What the file holds; without `decoder` that is left on disk. Tensors of any float type become float32."""
+    wanted = (*ENCODER, *(DECODER if decoder else ()))
+    with _open(path, name, wanted) as file:
+        parts = {key: file.get_tensor(key).float().to(device) for key in wanted}
+    named = {key.replace("w_", "W_"): value for key, value in parts.items()}
     return harness.Dictionary(
-        name=name,
-        width=len(parts["b_enc"].flatten()),
-        activation="jumprelu",
-        W_enc=parts["w_enc"],
-        b_enc=parts["b_enc"],
-        threshold=parts["threshold"],
+        name=name, width=len(parts["b_enc"].flatten()), activation="jumprelu", **named
     )
 
 
-def _open(path: Path, name: str) -> Any:
-    """An opened safetensors file with the encoder's tensors; MissingError for anything else."""
+def _open(path: Path, name: str, wanted: Sequence[str] = ENCODER) -> Any:
+    """An opened safetensors file with the `wanted` tensors; MissingError for anything else."""
     from safetensors import safe_open
 
     try:
@@ -317,7 +319,7 @@ def _open(path: Path, name: str) -> Any:
         raise harness.MissingError(
             f"dictionary '{name}' cannot be read ({error}): delete {PARAMS} and fetch it again"
         ) from error
-    for key in ("w_enc", "b_enc", "threshold"):
+    for key in wanted:
         if key not in types:
             raise harness.MissingError(
                 f"dictionary '{name}' has no {key}; {PARAMS} holds: {', '.join(sorted(types)) or 'nothing'}"
