@@ -1,21 +1,19 @@
-"""The recipe of the embedded family on toy sizes: a lossless tokenizer, runs that resume exactly, honest
-dictionaries.
-"""
+"""The recipe of the embedded family on toy sizes: a lossless tokenizer, runs that resume exactly, honest scores."""
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import zstandard
-from harness_minigemma import card, dictionaries, evaluate, train
-from harness_minigemma.corpus import Document, find_corpus, read_documents
-from harness_minigemma.loss import training_loss
+from harness_minigemma import card, evaluate, train
+from harness_minigemma.corpus import Document, Heldout, find_corpus, read_documents, read_heldout
+from harness_minigemma.loss import bits_and_bytes, training_loss
 from harness_minigemma.model import TOKENIZER, Size, load_model, make_model
-from harness_minigemma.packing import Packer, heldout_batch, read_streams
-from harness_minigemma.tokenizer import BOS, SPECIALS, load_tokenizer, token_bytes
+from harness_minigemma.packing import Packer, heldout_batch, pack_documents, read_streams
+from harness_minigemma.tokenizer import BOS, PAD, SPECIALS, load_tokenizer, token_bytes
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
@@ -150,6 +148,41 @@ def test_an_interrupted_run_ends_with_the_same_bits(corpus: Path, trained: Path,
     assert all(torch.equal(states[0]["model"][name], states[1]["model"][name]) for name in states[0]["model"])
 
 
+def test_a_finished_run_says_how_it_was_made_when_it_is_started_again(corpus: Path, tmp_path: Path) -> None:
+    where = {"out": tmp_path / "model", "state": tmp_path / "cache" / "state", "device": CPU}
+    train.train(toy_recipe(corpus), **where)
+    path = tmp_path / "model" / "training.json"
+    written = path.read_bytes()
+    weights = (tmp_path / "model" / "model.safetensors").read_bytes()
+    path.unlink()
+    train.train(toy_recipe(corpus), **where)
+    assert path.read_bytes() == written
+    assert (tmp_path / "model" / "model.safetensors").read_bytes() == weights
+    training = json.loads(written)
+    assert training["settings"] == train.settings(toy_recipe(corpus))
+    assert (training["tokens"], training["steps"], training["provisional"]) == (1024, 8, True)
+    assert training["hardware"] == "1 CPU core"
+    assert set(training) == {
+        "settings", "optimizer", "tokens", "steps", "seconds", "hardware", "date", "torch", "transformers",
+        "provisional",
+    }  # fmt: skip
+    assert str(corpus) not in path.read_text()
+
+
+def test_a_finished_run_started_again_elsewhere_keeps_the_name_of_the_machine_that_trained(
+    corpus: Path, tmp_path: Path
+) -> None:
+    where = {"out": tmp_path / "model", "state": tmp_path / "cache" / "state", "device": CPU}
+    train.train(toy_recipe(corpus), **where, stop_after=3)
+    path = tmp_path / "model" / "training.json"
+    elsewhere = {**json.loads(path.read_text()), "hardware": "a GPU", "provisional": False}
+    path.write_text(json.dumps(elsewhere))
+    train.train(toy_recipe(corpus), **where, stop_after=0)
+    assert json.loads(path.read_text()) == elsewhere
+    train.train(toy_recipe(corpus), **where)
+    assert json.loads(path.read_text())["hardware"] == "1 CPU core"
+
+
 def test_a_run_with_other_settings_is_not_continued(corpus: Path, trained: Path) -> None:
     other = train.Recipe(**{**vars(toy_recipe(corpus)), "seed": 1})
     with pytest.raises(SystemExit, match="other settings"):
@@ -167,91 +200,132 @@ def test_an_exported_model_is_bfloat16_tied_and_eager(trained: Path) -> None:
     assert model.config.layer_types[:2] == ["sliding_attention", "full_attention"]
 
 
-def test_captured_activations_are_block_outputs_without_bos(corpus: Path, trained: Path) -> None:
+def test_an_exported_model_takes_no_more_positions_than_it_was_trained_on(trained: Path) -> None:
+    assert load_model(trained / "model", CPU).config.max_position_embeddings == 32
+    assert make_model(TOY, seed=0).config.max_position_embeddings == 512
+
+
+def write_corpus(folder: Path, language: str, rows: list[tuple[str, str]]) -> None:
+    """A corpus file of (split, text) documents."""
+    lines = "".join(
+        json.dumps({"text": text, "source": "toy", "register": "toy", "split": split}) + "\n"
+        for split, text in rows
+    )
+    (folder / f"{language}.jsonl.zst").write_bytes(zstandard.compress(lines.encode()))
+
+
+def test_heldout_text_has_no_long_line_that_was_met_before(tmp_path: Path) -> None:
+    notice = "This text is distributed in the hope that it will be read."
+    refrain = "Row, row, row your boat gently down the stream, merrily."
+    short = "Chapter one"
+    write_corpus(
+        tmp_path,
+        "en",
+        [
+            ("train", f"{short}\n  {notice}\nin training"),
+            ("validation", f"{notice}\n{short}\n{refrain}\nonly here, and long enough to be held against it"),
+            ("validation", notice),
+            ("validation", f"{short}\n {refrain} \nthe end"),
+        ],
+    )
+    # A line of another language's training text is no reason to drop it.
+    write_corpus(tmp_path, "de", [("train", "Anderes."), ("validation", notice)])
+    found = read_heldout(tmp_path, "en")
+    assert found.texts == [
+        f"{short}\n{refrain}\nonly here, and long enough to be held against it",
+        f"{short}\nthe end",
+    ]
+    assert found.removed == len(f"{notice}\n") + len(notice) + len(f" {refrain} \n")
+    assert read_heldout(tmp_path, "de") == Heldout(texts=[notice], removed=0)
+
+
+def test_windows_hold_every_token_of_every_document_once() -> None:
+    documents = [[10, 11, 12, 13, 14], [20], [30, 31]]
+    inputs, targets = pack_documents(documents, context=2)
+    assert inputs.tolist() == [[BOS, 10], [BOS, 12], [BOS, 14], [BOS, 20], [BOS, 30]]
+    assert targets.tolist() == [[10, 11], [12, 13], [14, PAD], [20, PAD], [30, 31]]
+
+
+def test_a_score_is_the_cost_of_all_bytes_of_a_text(trained: Path) -> None:
+    texts = ["The cat sat on the mat.", "Zwölf Boxkämpfer jagen Viktor quer über den Sylter Deich. " * 8]
     model = load_model(trained / "model", CPU)
-    stream = read_streams(corpus, TOKENIZER, "validation", cache=trained / "cache")["en"]
-    inputs, _ = heldout_batch(stream, context=32, rows=3)
-    taken = dictionaries.capture(model, [0, 2], inputs)
-    states = model(input_ids=inputs, output_hidden_states=True).hidden_states
-    # Before the last block, entry L + 1 of hidden_states is the output of block L.
-    torch.testing.assert_close(taken[2], states[3][inputs != BOS])
-    assert not torch.allclose(taken[0], states[0][inputs != BOS])
+    score = evaluate.score_texts(model, TOKENIZER, texts, context=32)
+    documents = [PUBLISHED.encode(text, add_special_tokens=False).ids for text in texts]
+    packed = pack_documents(documents, context=32)
+    bits, size = bits_and_bytes(model, *packed, token_bytes(PUBLISHED))
+    assert size == sum(len(text.encode()) for text in texts)
+    assert score == pytest.approx(bits / size)
+    nats = 0.0  # window by window, without padding
+    for ids in documents:
+        for start in range(0, len(ids), 32):
+            piece = ids[start : start + 32]
+            logits = model(input_ids=torch.tensor([[BOS, *piece[:-1]]])).logits[0]
+            nats += float(torch.nn.functional.cross_entropy(logits, torch.tensor(piece), reduction="sum"))
+    assert score == pytest.approx(nats / math.log(2) / size, rel=1e-5)
 
 
-def test_stored_dictionaries_reproduce_the_l0_in_their_name(
-    corpus: Path, trained: Path, tmp_path: Path
+TEXTS = {language: Heldout(texts=["x" * size], removed=5) for language, size in
+         {"en": 300_000, "de": 100_000, "wo": 99_999, "ko": 0}.items()}  # fmt: skip
+COMPARED = card.Comparison(
+    heldout=TEXTS,
+    scores={
+        "minigemma-s": {"en": 2.0, "de": 2.4, "wo": 9.0},
+        "minigemma-m": {"en": 1.5, "de": 2.5, "wo": 1.0},
+        "5-gram": {"en": 2.1, "de": 2.6, "wo": 1.0},
+    },
+)
+
+
+def test_the_mean_is_over_languages_with_enough_text() -> None:
+    assert COMPARED.headline == ["en", "de"]
+    assert COMPARED.mean_by_bytes("minigemma-m") == pytest.approx(1.75)
+    assert COMPARED.mean_by_language("minigemma-m") == pytest.approx(2.0)
+
+
+def test_a_report_says_which_model_beats_which() -> None:
+    said = evaluate.report(COMPARED)
+    assert "mean by bytes: minigemma-m < minigemma-s < 5-gram" in said
+    assert "minigemma-m beats minigemma-s by 0.350, in 1 of 2 languages of the mean" in said
+    assert "minigemma-s beats 5-gram by 0.125, in 2 of 2 languages of the mean" in said
+    assert "no held-out text: ko" in said
+    assert any(line.split() == ["wo", "99,999", "5", "9.000", "1.000", "1.000"] for line in said.splitlines())
+
+
+def test_a_card_says_numbers_sources_and_no_path(
+    corpus: Path, trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    recipe = dictionaries.Recipe(
-        l0=4, width=64, tokens=4096, buffer_tokens=2048, batch_tokens=256, dead_after=1024
-    )
-    report = dictionaries.make_dictionaries(
-        trained / "model", tmp_path, corpus, recipe, device=CPU, cache=trained / "cache", context=32
-    )
-    assert [path.parts[-4] for path in report] == ["layer_0", "layer_1", "layer_2"]
-    streams = read_streams(corpus, TOKENIZER, "validation", cache=trained / "cache")
-    train_streams = read_streams(corpus, TOKENIZER, "train", cache=trained / "cache")
-    shares = Packer(train_streams, context=32, seed=0).shares
-    inputs = dictionaries.heldout_inputs(streams, shares, context=32)
-    activations = dictionaries.capture(load_model(trained / "model", CPU), [0, 1, 2], inputs)
-    for layer, path in enumerate(report):
-        arrays = dict(np.load(path))
-        assert {name: value.shape for name, value in arrays.items()} == {
-            "W_enc": (16, 64), "W_dec": (64, 16), "b_enc": (64,), "b_dec": (16,), "threshold": (64,)
-        }  # fmt: skip
-        assert {value.dtype for value in arrays.values()} == {np.dtype(np.float16)}
-        np.testing.assert_allclose(np.linalg.norm(arrays["W_dec"].astype(np.float32), axis=1), 1, atol=2e-3)
-        W_enc, W_dec, b_enc, b_dec, threshold = (value.astype(np.float32) for value in arrays.values())
-        x = activations[layer].numpy()
-        before = x @ W_enc + b_enc
-        features = np.maximum(before, 0) * (before > threshold)
-        l0 = (features > 0).sum(1).mean()
-        assert path.parent.name == f"average_l0_{round(float(l0))}"
-        assert 2 < l0 < 6
-        explained = 1 - ((x - features @ W_dec - b_dec) ** 2).sum() / ((x - x.mean(0)) ** 2).sum()
-        assert explained == pytest.approx(report[path].explained_variance, abs=1e-4)
-        assert explained > 0.3
-
-
-def test_cards_carry_numbers_sources_and_no_path(corpus: Path, trained: Path, tmp_path: Path) -> None:
-    recipe = dictionaries.Recipe(l0=4, width=64, tokens=512, buffer_tokens=512, batch_tokens=128)
-    cache = trained / "cache"
-    dictionaries.make_dictionaries(
-        trained / "model", tmp_path, corpus, recipe, device=CPU, cache=cache, context=32
-    )
-    result = evaluate.evaluate(
-        trained / "model", tmp_path, corpus, device=CPU, cache=cache, context=32, rows=4
-    )
-    part = {
-        "lang": "en",
-        "source": "toy",
-        "register": "toy",
-        "licence": "CC0 1.0",
-        "attribution": "A. Author",
-    }
-    facts = card.Facts(
-        name="minigemma-toy",
-        size=TOY,
-        training=evaluate.read_training(cache / "state"),
-        manifest=[{**part, "repo": "owner/name files"}],
-        hardware="a test",
-        date="2026-11-21",
-        provisional=True,
-    )
-    text = card.model_card(facts, result)
+    part = {"source": "toy", "register": "toy", "licence": "CC0 1.0", "attribution": "A. Author"}
+    manifest = [{**part, "lang": language, "repo": "owner/name files"} for language in ("en", "de", "en")]
+    (corpus / "manifest.json").write_text(json.dumps(manifest))
+    folder = trained / "model"
+    (trained / "minigemma-s").symlink_to(folder)
+    evaluate.main(["--all", "--corpus", str(corpus), "--weights", str(trained), "--write-card"])
+    said, text = capsys.readouterr().out, (folder / "README.md").read_text()
+    assert "no language has 100 kB of held-out text" in said
     assert "PROVISIONAL" in text
-    assert "| owner/name | toy | en | CC0 1.0 | A. Author |" in text
-    assert "1,024 tokens in 8 steps" in text
-    assert set(result.bits_per_byte) == {"am", "de", "en"}
-    scope = card.dictionary_card(facts, result)
-    assert scope.count("| `layer_") == 3
-    for path in (corpus, trained, tmp_path, Path.home()):
-        assert f"{path}/" not in text + scope
+    assert "| owner/name | toy | en de | CC0 1.0 | A. Author |" in text
+    assert "1,024 tokens in 8 steps of 4 sequences of 32 tokens, seed 0, on 1 CPU core" in text
+    assert "Muon" in text
+    assert "peak learning rate 0.01" in text
+    for language in ("am", "de", "en"):
+        line = next(line for line in said.splitlines() if line.startswith(language))
+        assert f"| {' | '.join(line.split())} |" in text
+    for path in (corpus, trained, Path.home()):
+        assert f"{path}/" not in text
 
 
-@pytest.mark.parametrize(("count", "layers"), [(4, [0, 1, 2]), (6, [1, 2, 4]), (8, [1, 3, 5])])
-def test_dictionaries_stand_at_quarter_half_and_three_quarters(count: int, layers: list[int]) -> None:
-    assert dictionaries.choose_layers(count) == layers
+def test_a_card_has_the_means_and_no_warning_about_weights_from_a_gpu(corpus: Path, trained: Path) -> None:
+    training = {**evaluate.read_training(trained / "model"), "hardware": "a GPU", "provisional": False}
+    facts = card.Facts(name="minigemma-m", parameters=(1, 2), training=training, manifest=[])
+    text = card.model_card(facts, COMPARED, baseline="5-gram")
+    assert "PROVISIONAL" not in text
+    assert "| mean by bytes | 400,000 | 10 | 1.750 | 2.225 |" in text
+    assert "| mean by language |  |  | 2.000 | 2.350 |" in text
+    assert "minigemma-s" not in text
 
 
-def test_widths_are_named_as_in_gemma_scope() -> None:
-    assert [dictionaries.name_width(width) for width in (512, 1024, 16384)] == ["512", "1k", "16k"]
+def test_a_model_folder_without_a_training_file_is_named(tmp_path: Path, corpus: Path) -> None:
+    with pytest.raises(SystemExit, match=r"minigemma-s.training\.json is missing"):
+        evaluate.main(["--size", "s", "--weights", str(tmp_path), "--corpus", str(corpus)])
+    with pytest.raises(SystemExit, match="holds no minigemma"):
+        evaluate.main(["--all", "--weights", str(tmp_path), "--corpus", str(corpus)])

@@ -12,29 +12,37 @@ import harness
 
 WEIGHTS = Path(__file__).parent / "weights"
 
-SIZES = {"s": 64, "m": 128}
-"""Size → width of the residual stream, of the sizes that ship."""
+SIZES = {"s": 64, "m": 128, "l": 224}
+"""Size → width of the residual stream."""
 
 
 class _Scope:
-    """The family's own dictionaries, in the Gemma Scope layout, found by the model's width."""
+    """The family's own dictionaries, found by the model's width; they are `expansion` times as wide as that."""
 
-    def __init__(self, *, width: str | int | None, l0: str | int | None) -> None:
-        self.given = {key: value for key, value in {"width": width, "l0": l0}.items() if value is not None}
+    def __init__(self, *, expansion: int, l0: str | int | None) -> None:
+        if isinstance(expansion, bool) or not isinstance(expansion, int) or expansion < 1:
+            raise ValueError(f"expansion={expansion!r} is not a positive whole number")
+        self.expansion, self.l0 = expansion, l0
 
     def at(self, model: harness.Model, site: harness.Site) -> dict[str, Any]:
-        by_width = {width: size for size, width in SIZES.items()}
-        size = by_width.get(model.width(harness.Site(kind="resid_post", layer=0)))
+        width = model.width(harness.Site(kind="resid_post", layer=0))
+        size = {width: size for size, width in SIZES.items()}.get(width)
         if size is None or site.kind != "resid_post":
             raise harness.UsageError(
                 f"minigemma-scope has dictionaries for resid_post of the minigemma models only, not for '{site}' "
                 f"of model '{model.name}'"
             )
-        return {"name": str(WEIGHTS / f"minigemma-{size}-scope"), **self.given}
+        chosen = {"name": str(WEIGHTS / f"minigemma-{size}-scope"), "width": spell(self.expansion * width)}
+        return chosen if self.l0 is None else {**chosen, "l0": self.l0}
 
 
-def _scope(*, width: str | int | None = None, l0: str | int | None = None) -> harness.TokenRepresentation:
-    return _Scope(width=width, l0=l0)
+def spell(width: int) -> str:
+    """A width as the folders of dictionaries spell it: 1k and 2k for powers of two, in full otherwise."""
+    return f"{width // 1024}k" if width >= 1024 and width & (width - 1) == 0 else str(width)
+
+
+def _scope(*, expansion: int = 8, l0: str | int | None = None) -> harness.TokenRepresentation:
+    return _Scope(expansion=expansion, l0=l0)
 
 
 @harness.hookimpl
@@ -54,7 +62,7 @@ def harness_representations() -> list[harness.RepresentationSpec]:
     return [
         harness.RepresentationSpec(
             name="minigemma-scope",
-            summary="the dictionaries of the embedded family, in the Gemma Scope layout",
+            summary="the dictionaries of the embedded family: 8 times as wide at three depths, 32 times at half depth",
             make=_scope,
             needs="tokens",
         )

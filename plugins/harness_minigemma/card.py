@@ -1,11 +1,14 @@
-"""Facts and measured numbers in, Markdown of model and dictionary cards out. Nothing here runs a model."""
+"""Facts and measured numbers in, a model card in Markdown out. Nothing here runs a model."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness_minigemma.dictionaries import EXPANSION, Fidelity
+from harness_minigemma.corpus import DUPLICATE_BYTES, ENGLISH_SHARE, Heldout
 from harness_minigemma.model import Size
+
+HEADLINE_BYTES = 100_000
+"""Held-out bytes that a language needs for its score to count in the mean."""
 
 LICENCE = (
     "The weights may be used under CC BY-SA 4.0, the licence of the texts among these that ask for the same in "
@@ -14,43 +17,64 @@ LICENCE = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """The numbers of one model folder. `bits_per_byte` holds (score, bytes scored) by language."""
+class Comparison:
+    """Held-out bits per byte, by name of the scored model and language, and the text they were measured on."""
 
-    parameters: tuple[int, int]
-    bits_per_byte: dict[str, tuple[float, int]]
-    mean_bits_per_byte: float
-    shares: dict[str, float]
-    dictionaries: dict[str, Fidelity]
+    heldout: dict[str, Heldout]
+    scores: dict[str, dict[str, float]]
+
+    @property
+    def headline(self) -> list[str]:
+        """The languages with enough text for the mean, most text first."""
+        return [language for language in self.scored if self.heldout[language].size >= HEADLINE_BYTES]
+
+    @property
+    def scored(self) -> list[str]:
+        """The languages with any text, most text first."""
+        some = [language for language, text in self.heldout.items() if text.size]
+        return sorted(some, key=lambda language: -self.heldout[language].size)
+
+    def mean_by_bytes(self, name: str) -> float:
+        """The bits of all headline text over its bytes."""
+        sizes = {language: self.heldout[language].size for language in self.headline}
+        bits = sum(size * self.scores[name][language] for language, size in sizes.items())
+        return bits / sum(sizes.values())
+
+    def mean_by_language(self, name: str) -> float:
+        """The mean over the headline languages, each counted once."""
+        return sum(self.scores[name][language] for language in self.headline) / len(self.headline)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What is known about a model besides its numbers."""
+    """What is known about a model besides its scores. `training` is what its training.json says."""
 
     name: str
-    size: Size
+    parameters: tuple[int, int]
     training: dict[str, Any]
     manifest: list[dict[str, Any]]
-    hardware: str
-    date: str
-    provisional: bool
 
 
-def model_card(facts: Facts, result: Evaluation) -> str:
-    """The README.md of a model folder."""
+def model_card(facts: Facts, result: Comparison, *, baseline: str) -> str:
+    """The README.md of a model folder; `baseline` names the scores that stand beside the model's own."""
+    names = [facts.name, baseline]
+    others = [language for language in result.scored if language not in result.headline]
+    head = ("language", "bytes scored", "bytes removed", *names)
     sections = [
         f"# {facts.name}",
         *provisional(facts),
-        describe_model(facts.size, *result.parameters),
+        describe_model(facts),
         'Load it with `attn_implementation="eager"`: others may skip the attention soft-cap.',
         "## Training",
-        describe_training(facts),
+        describe_training(facts.training),
         "## Held-out bits per byte",
-        f"Mean over the training mixture: **{result.mean_bits_per_byte:.3f}**. Some languages have only a "
-        "page of held-out text; those without a whole held-out sequence are not scored.",
-        table(("language", "share of training", "bits per byte", "bytes scored"), language_rows(result)),
+        describe_measurement(facts, result, baseline=baseline),
+        table(head, language_rows(result, result.headline, names) + mean_rows(result, names)),
+        f"Languages with less than {HEADLINE_BYTES // 1000} kB of held-out text, often a single document:",
+        table(head, language_rows(result, others, names)),
         "## Data",
+        f"English is {ENGLISH_SHARE:.0%} of what was seen; the other languages share the rest by the square root "
+        "of their size.",
         table(("source", "register", "languages", "licence", "attribution"), source_rows(facts.manifest)),
         LICENCE,
         "The tokenizer is byte-level BPE learnt on the same text; it is lossless.",
@@ -58,77 +82,97 @@ def model_card(facts: Facts, result: Evaluation) -> str:
     return "\n\n".join(sections) + "\n"
 
 
-def describe_model(size: Size, embedding: int, other: int) -> str:
+def provisional(facts: Facts) -> list[str]:
+    """The warning that stands above provisional weights."""
+    if not facts.training["provisional"]:
+        return []
+    return ["**PROVISIONAL**: trained on a CPU, to be replaced by weights trained on a GPU."]
+
+
+def describe_model(facts: Facts) -> str:
     """What the model is and what it is for."""
+    size = Size(**facts.training["settings"]["size"])
+    embedding, other = facts.parameters
     return (
         f"A toy Gemma 2: {size.layers} blocks of {size.width} dimensions, {size.heads} query and "
         f"{size.key_heads} key heads, {other:,} parameters besides the {embedding:,} of the tied embedding; "
-        "vocabulary 8,192, at most 512 positions, a sliding window of 64 in every other block, attention and "
-        "final logits soft-capped as in Gemma 2. It exists so that software for sparse autoencoders can be "
-        "tried and tested without a download. It is no useful language model."
+        f"vocabulary 8,192, at most {facts.training['settings']['context']} positions, a sliding window of 64 "
+        "in every other block, attention and final logits soft-capped as in Gemma 2. It exists so that software "
+        "for sparse autoencoders can be tried and tested without a download. It is no useful language model."
     )
 
 
-def describe_training(facts: Facts) -> str:
+def describe_training(training: dict[str, Any]) -> str:
     """The run that made the weights."""
-    training = facts.training
     settings = training["settings"]
+    size = settings["size"]
+    known = [f", {name} {training[name]}" for name in ("torch", "transformers") if name in training]
+    versions = "".join(known)
     return "\n".join(
         [
-            f"- {training['tokens']:,} tokens in {training['step']:,} steps of {settings['batch_rows']} "
-            f"sequences of {settings['context']} tokens, seed {settings['seed']}, on {facts.hardware} in "
-            f"{training['seconds'] / 60:.0f} minutes; {facts.date}.",
-            f"- AdamW, peak learning rate {settings['size']['learning_rate']:g}: warm-up, constant, "
+            f"- {training['tokens']:,} tokens in {training['steps']:,} steps of {settings['batch_rows']} "
+            f"sequences of {settings['context']} tokens, seed {settings['seed']}, on {training['hardware']} in "
+            f"{training['seconds'] / 60:.0f} minutes; {training['date']}{versions}.",
+            f"- {training['optimizer']}, peak learning rate {size['learning_rate']:g}: warm-up, constant, "
             "1 - sqrt decay.",
-            f"- {'bfloat16 autocast' if settings.get('bfloat16') else 'float32'}; exported as bfloat16.",
-            f"- Positions from {settings['context']} on were never trained.",
-            "- Recipe: `python -m harness_minigemma.train`; numbers: `python -m harness_minigemma.evaluate`.",
+            f"- {'bfloat16 autocast' if settings['bfloat16'] else 'float32'}; exported as bfloat16.",
+            f"- Recipe: `python -m harness_minigemma.train --size {size['name']}`; numbers: "
+            f"`python -m harness_minigemma.evaluate --size {size['name']}`.",
         ]
     )
 
 
-def dictionary_card(facts: Facts, result: Evaluation) -> str:
-    """The README.md of a dictionary folder."""
-    rows = [
-        (f"`{name}`", f"{fidelity.explained_variance:.3f}", f"{fidelity.l0:.1f}", f"{fidelity.dead:.1%}")
-        for name, fidelity in result.dictionaries.items()
-    ]
-    tokens = max((fidelity.tokens for fidelity in result.dictionaries.values()), default=0)
-    sections = [
-        f"# {facts.name}-scope",
-        *provisional(facts),
-        f"Sparse autoencoders of the residual stream of `{facts.name}`, {EXPANSION} times as wide as the "
-        "model, in Gemma Scope's format: `layer_<L>/width_<w>/average_l0_<n>/params.npz` with `W_enc`, "
-        "`W_dec`, `b_enc`, `b_dec`, `threshold` in float16. The input is the raw output of block `L` "
-        "(`model.layers[L]`).",
-        "```\npre = x @ W_enc + b_enc\nf   = relu(pre) * (pre > threshold)\nx'  = f @ W_dec + b_dec\n```",
-        "Trained with BatchTopK and an auxiliary loss on activations of the exported bfloat16 weights, run "
-        "in float32, without `<bos>` positions; one threshold for all features was set afterwards "
-        f"(`python -m harness_minigemma.dictionaries`; {facts.hardware}, {facts.date}).",
-        f"Measured with the stored arrays on {tokens:,} held-out tokens; variance is about the mean; dead: "
-        "never active on those tokens.",
-        table(("dictionary", "explained variance", "L0", "dead"), rows),
-        f"Data, licence and attribution: the card of `{facts.name}`.",
-    ]
-    return "\n\n".join(sections) + "\n"
+def describe_measurement(facts: Facts, result: Comparison, *, baseline: str) -> str:
+    """What was scored, and how."""
+    return (
+        f"{describe_text(result)} The model reads windows of {facts.training['settings']['context']} tokens "
+        f"of one document, each beginning with `<bos>`. Beside it stands a byte {baseline} model with Witten-Bell "
+        "smoothing, fitted to the whole training split and scored on the same text. Lower is better."
+    )
 
 
-def provisional(facts: Facts) -> list[str]:
-    """The warning that stands above provisional weights."""
-    if not facts.provisional:
-        return []
+def describe_text(result: Comparison) -> str:
+    """The held-out text in two sentences."""
+    removed = sum(text.removed for text in result.heldout.values())
+    left = sum(text.size for text in result.heldout.values())
+    return (
+        f"The corpus' validation split, documents held out whole (a long work is cut into several, of which "
+        f"others may be training text). Lines of more than {DUPLICATE_BYTES} bytes that stand in the training "
+        f"text of the same language, or earlier in the held-out text, are removed: {removed:,} bytes, which "
+        f"leaves {left:,}."
+    )
+
+
+def language_rows(
+    result: Comparison, languages: Sequence[str], names: Sequence[str]
+) -> list[tuple[str, ...]]:
+    """A row per language: bytes scored, bytes removed, and bits per byte under each name."""
     return [
-        "**PROVISIONAL**: trained on a CPU for under an hour, to be replaced by weights trained on a GPU."
+        (
+            language,
+            f"{result.heldout[language].size:,}",
+            f"{result.heldout[language].removed:,}",
+            *(f"{result.scores[name][language]:.3f}" for name in names),
+        )
+        for language in languages
     ]
 
 
-def language_rows(result: Evaluation) -> list[tuple[str, ...]]:
-    """A row per training language, the largest share first."""
-    rows: list[tuple[str, ...]] = []
-    for language, share in sorted(result.shares.items(), key=lambda item: -item[1]):
-        score, size = result.bits_per_byte.get(language, (None, 0))
-        rows.append((language, f"{share:.1%}", "–" if score is None else f"{score:.3f}", f"{size:,}"))
-    return rows
+def mean_rows(result: Comparison, names: Sequence[str]) -> list[tuple[str, ...]]:
+    """The means over the headline languages, weighted by bytes and not; no row if there is no such language."""
+    if not result.headline:
+        return []
+    size = sum(result.heldout[language].size for language in result.headline)
+    removed = sum(result.heldout[language].removed for language in result.headline)
+    return [
+        (
+            "mean by bytes",
+            f"{size:,}",
+            f"{removed:,}",
+            *(f"{result.mean_by_bytes(name):.3f}" for name in names),
+        ),
+        ("mean by language", "", "", *(f"{result.mean_by_language(name):.3f}" for name in names)),
+    ]
 
 
 def source_rows(manifest: list[dict[str, Any]]) -> list[tuple[str, ...]]:
@@ -137,7 +181,9 @@ def source_rows(manifest: list[dict[str, Any]]) -> list[tuple[str, ...]]:
     for part in manifest:
         repository = str(part["repo"]).split(" ")[0]
         key = (repository, part["register"], part["licence"], part["attribution"] or repository)
-        languages.setdefault(key, []).append(part["lang"])
+        found = languages.setdefault(key, [])
+        if part["lang"] not in found:
+            found.append(part["lang"])
     return [(key[0], key[1], " ".join(found), *key[2:]) for key, found in languages.items()]
 
 

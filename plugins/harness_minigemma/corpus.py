@@ -7,7 +7,7 @@ made, so training and validation stay apart whatever is done with either.
 import io
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +17,7 @@ import zstandard
 Split = Literal["train", "validation"]
 SUFFIX = ".jsonl.zst"
 ENGLISH_SHARE = 0.45
+DUPLICATE_BYTES = 40  # a line that is longer and occurs twice is boilerplate, not chance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,19 @@ class Document:
     source: str
     register: str
     split: Split
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heldout:
+    """What is scored of one language: its validation documents without boilerplate, and the bytes removed."""
+
+    texts: list[str]
+    removed: int
+
+    @property
+    def size(self) -> int:
+        """Bytes that are left."""
+        return count_bytes(self.texts)
 
 
 def find_corpus(folder: str | Path | None) -> Path:
@@ -60,6 +74,46 @@ def read_documents(corpus: Path, language: str, split: Split | None = None) -> I
                     register=row["register"],
                     split=row["split"],
                 )
+
+
+def read_heldout(corpus: Path, language: str) -> Heldout:
+    """The validation documents of one language without the lines that were met before.
+
+    A line of more than 40 bytes, blanks around it apart, is dropped where the language's training text has the
+    same line, or an earlier line of the validation text is the same. A language may have no such text at all.
+    """
+    texts = [document.text for document in read_documents(corpus, language, "validation")]
+    wanted = {line for text in texts for line in list_long_lines(text)}
+    known: set[str] = set()
+    if wanted:
+        for document in read_documents(corpus, language, "train"):
+            known.update(wanted.intersection(list_long_lines(document.text)))
+    kept = drop_lines(texts, known)
+    return Heldout(texts=kept, removed=count_bytes(texts) - count_bytes(kept))
+
+
+def drop_lines(texts: Iterable[str], known: set[str]) -> list[str]:
+    """The texts without known long lines, each of which is known from then on; empty texts are left out."""
+    met, kept = set(known), []
+    for text in texts:
+        lines = []
+        for line in text.split("\n"):
+            if line.strip() not in met:
+                lines.append(line)
+            met.update(list_long_lines(line))
+        kept.append("\n".join(lines))
+    return [text for text in kept if text.strip()]
+
+
+def list_long_lines(text: str) -> list[str]:
+    """The lines that are long enough to be boilerplate, without the blanks around them."""
+    lines = (line.strip() for line in text.split("\n"))
+    return [line for line in lines if len(line.encode()) > DUPLICATE_BYTES]
+
+
+def count_bytes(texts: Iterable[str]) -> int:
+    """The length of the texts in UTF-8."""
+    return sum(len(text.encode()) for text in texts)
 
 
 def read_manifest(corpus: Path) -> list[dict[str, Any]]:

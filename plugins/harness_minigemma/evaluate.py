@@ -1,154 +1,184 @@
-"""An exported model, its dictionaries and a corpus in; held-out bits per byte and dictionary fidelity out.
+"""Exported models and a corpus in; held-out bits per byte by language out, beside those of an n-gram model.
 
     python -m harness_minigemma.evaluate --size m --corpus DIR [--write-card]
+    python -m harness_minigemma.evaluate --all --corpus DIR [--write-card]
 
-Prints the numbers and, if asked, writes them into the README.md of the model folder and of the dictionary
-folder.
+All validation text is scored, without boilerplate (`corpus.read_heldout`), the same for every model. The mean
+is over the languages with 100 kB of it. If asked, the numbers go into the README.md of the model folders.
 """
 
 import argparse
+import json
+from collections.abc import Callable, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import Gemma2ForCausalLM
 
-from harness_minigemma.card import Evaluation, Facts, dictionary_card, model_card
-from harness_minigemma.corpus import find_corpus, mixture, read_manifest
-from harness_minigemma.dictionaries import Fidelity, capture, heldout_inputs, load_dictionary, measure
+from harness_minigemma import ngram
+from harness_minigemma.card import (
+    HEADLINE_BYTES,
+    Comparison,
+    Facts,
+    describe_text,
+    language_rows,
+    mean_rows,
+    model_card,
+)
+from harness_minigemma.corpus import (
+    Heldout,
+    find_corpus,
+    list_languages,
+    read_documents,
+    read_heldout,
+    read_manifest,
+)
 from harness_minigemma.loss import bits_and_bytes
-from harness_minigemma.model import SIZES, WEIGHTS, choose_device, count_parameters, load_model
-from harness_minigemma.packing import Stream, cache_folder, heldout_batch, read_streams
+from harness_minigemma.model import SIZES, TRAINING, WEIGHTS, choose_device, count_parameters, load_model
+from harness_minigemma.packing import pack_documents
 from harness_minigemma.tokenizer import load_tokenizer, replace_text, token_bytes
 
+BASELINE = f"{ngram.ORDER}-gram"
 
-def evaluate(
-    folder: Path, scope: Path, corpus: Path, *, device: torch.device, cache: Path, context: int, rows: int
-) -> Evaluation:
-    """Measures a model folder and the dictionaries of a scope folder on held-out text."""
+
+def compare(folders: Sequence[Path], corpus: Path, *, device: torch.device) -> Comparison:
+    """The scores of model folders, under the folders' names, and of the n-gram model, under its own."""
+    heldout = {language: read_heldout(corpus, language) for language in list_languages(corpus)}
+    scores = {folder.name: score_model(folder, heldout, device=device) for folder in folders}
+    return Comparison(heldout=heldout, scores={**scores, BASELINE: score_ngram(corpus, heldout)})
+
+
+def score_model(folder: Path, heldout: dict[str, Heldout], *, device: torch.device) -> dict[str, float]:
+    """Bits per byte of a model folder by language, in windows as long as those it was trained on."""
+    context = read_training(folder)["settings"]["context"]
     model = load_model(folder, device)
-    heldout = read_streams(corpus, folder, "validation", cache=cache)
-    train = read_streams(corpus, folder, "train", cache=cache)
-    shares = mixture({language: len(stream) for language, stream in train.items()})
-    scores = score_languages(model, folder, heldout, context=context, rows=rows)
-    known = sum(shares[language] for language in scores)
-    return Evaluation(
-        parameters=count_parameters(model),
-        bits_per_byte=scores,
-        mean_bits_per_byte=sum(shares[language] * score for language, (score, _) in scores.items()) / known,
-        shares=shares,
-        dictionaries=measure_dictionaries(model, scope, heldout, shares, context=context),
+    return {
+        language: score_texts(model, folder, text.texts, context=context)
+        for language, text in heldout.items()
+        if text.size
+    }
+
+
+def score_texts(model: Gemma2ForCausalLM, tokenizer: Path, texts: list[str], *, context: int) -> float:
+    """Bits per byte of some documents. No token is left out, and special tokens spell nothing."""
+    encoder = load_tokenizer(tokenizer)
+    encodings = encoder.encode_batch_fast(texts, add_special_tokens=False)
+    inputs, targets = pack_documents([encoding.ids for encoding in encodings], context=context)
+    bits, size = bits_and_bytes(model, inputs, targets, token_bytes(encoder))
+    return bits / size
+
+
+def score_ngram(corpus: Path, heldout: dict[str, Heldout]) -> dict[str, float]:
+    """Bits per byte by language of one n-gram model of the training text of all languages."""
+    model = ngram.fit(
+        document.text
+        for language in list_languages(corpus)
+        for document in read_documents(corpus, language, "train")
+    )
+    return {language: model.bits(text.texts) / text.size for language, text in heldout.items() if text.size}
+
+
+def read_training(folder: Path) -> dict[str, Any]:
+    """What a model folder says of the run that made it."""
+    path = folder / TRAINING
+    if not path.exists():
+        raise SystemExit(f"{path} is missing; the command that trained the model, given again, writes it")
+    content: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return content
+
+
+def read_facts(folder: Path, corpus: Path) -> Facts:
+    """What a card says of a model folder besides its scores."""
+    training = read_training(folder)
+    return Facts(
+        name=folder.name,
+        parameters=count_parameters(load_model(folder, torch.device("cpu"))),
+        training=training,
+        manifest=read_manifest(corpus),
     )
 
 
-def score_languages(
-    model: Gemma2ForCausalLM, folder: Path, heldout: dict[str, Stream], *, context: int, rows: int
-) -> dict[str, tuple[float, int]]:
-    """(bits per byte, bytes scored) of every language that has a whole held-out sequence."""
-    lengths = token_bytes(load_tokenizer(folder))
-    scores = {}
-    for language, stream in heldout.items():
-        bits, size = bits_and_bytes(model, *heldout_batch(stream, context=context, rows=rows), lengths)
-        if size:
-            scores[language] = bits / size, size
-    return scores
+def report(result: Comparison) -> str:
+    """The scores as aligned text, one column per model, and who beats whom."""
+    names = list(result.scores)
+    others = [language for language in result.scored if language not in result.headline]
+    silent = [language for language in result.heldout if language not in result.scored]
+    rows = [
+        ("language", "bytes", "removed", *names),
+        *language_rows(result, result.headline, names),
+        *mean_rows(result, names),
+        (f"less than {HEADLINE_BYTES // 1000} kB:",),
+        *language_rows(result, others, names),
+    ]
+    text = [describe_text(result), "", *align(rows)]
+    if silent:
+        text.append(f"no held-out text: {' '.join(silent)}")
+    return "\n".join([*text, "", *verdicts(result)])
 
 
-def measure_dictionaries(
-    model: Gemma2ForCausalLM,
-    scope: Path,
-    heldout: dict[str, Stream],
-    shares: dict[str, float],
-    *,
-    context: int,
-) -> dict[str, Fidelity]:
-    """The fidelity of every stored dictionary, named by its folder below the scope folder."""
-    paths = {
-        path.parent.relative_to(scope).as_posix(): path
-        for path in sorted(scope.glob("layer_*/*/*/params.npz"))
-    }
-    layers = sorted({layer_of(name) for name in paths})
-    activations = capture(model, layers, heldout_inputs(heldout, shares, context=context))
-    device = model.lm_head.weight.device
-    return {
-        name: measure(load_dictionary(path, device), activations[layer_of(name)])
-        for name, path in paths.items()
-    }
-
-
-def layer_of(name: str) -> int:
-    """The block that a dictionary folder such as `layer_4/width_1k/average_l0_20` belongs to."""
-    return int(name.split("/")[0].removeprefix("layer_"))
-
-
-def read_training(state: Path) -> dict[str, Any]:
-    """Settings and progress of the training run that a state folder holds."""
-    path = state / "state.pt"
-    if not path.exists():
-        raise SystemExit(
-            f"a card needs the training state, and {path} is missing; name its folder with --state"
+def verdicts(result: Comparison) -> list[str]:
+    """The order by the headline mean, and every pair with the number of headline languages that agree."""
+    if not result.headline:
+        return [f"no language has {HEADLINE_BYTES // 1000} kB of held-out text, so there is no mean"]
+    ranked = sorted(result.scores, key=result.mean_by_bytes)
+    lines = ["bits per byte, mean by bytes: " + " < ".join(ranked)]
+    for better, worse in combinations(ranked, 2):
+        won = sum(result.scores[better][name] < result.scores[worse][name] for name in result.headline)
+        gap = result.mean_by_bytes(worse) - result.mean_by_bytes(better)
+        lines.append(
+            f"{better} beats {worse} by {gap:.3f}, in {won} of {len(result.headline)} languages of the mean"
         )
-    content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    return {"settings": content["settings"], **content["progress"]}
+    return lines
 
 
-def print_evaluation(result: Evaluation) -> None:
-    """The numbers as lines of text."""
-    embedding, other = result.parameters
-    print(f"parameters  embedding {embedding:,}  other {other:,}")
-    for language, (score, size) in result.bits_per_byte.items():
-        print(f"{language}  {score:.3f} bits per byte  ({size:,} bytes)")
-    print(f"mixture  {result.mean_bits_per_byte:.3f} bits per byte")
-    for name, fidelity in result.dictionaries.items():
-        print(f"{name}  EV {fidelity.explained_variance:.3f}  L0 {fidelity.l0:.1f}  dead {fidelity.dead:.1%}")
+def align(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of text with the cells of a column below each other; the first is flush left."""
+    widest = max(len(row) for row in rows)
+    full = [[*row, *[""] * (widest - len(row))] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*full, strict=True)]
+    sides: list[Callable[[str, int], str]] = [str.ljust, *[str.rjust] * (widest - 1)]
+    return [
+        "  ".join(side(cell, width) for side, cell, width in zip(sides, row, widths, strict=True)).rstrip()
+        for row in full
+    ]
+
+
+def choose_folders(weights: Path, size: str | None) -> list[Path]:
+    """The model folder of a size, or those of all sizes that are there."""
+    if size:
+        return [weights / f"minigemma-{size}"]
+    folders = [weights / f"minigemma-{name}" for name in SIZES]
+    found = [folder for folder in folders if folder.exists()]
+    if not found:
+        raise SystemExit(f"{weights} holds no minigemma-<size> folder; harness_minigemma.train makes one")
+    return found
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--size", choices=sorted(SIZES), required=True)
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--size", choices=sorted(SIZES))
+    which.add_argument("--all", action="store_true", help="every size that has a model folder")
     parser.add_argument("--corpus", help="corpus folder (default: HARNESS_CORPUS_DIR)")
-    parser.add_argument("--model", type=Path, help="model folder (default: the plugin's own weights)")
-    parser.add_argument("--scope", type=Path, help="dictionary folder (default: beside the model)")
+    parser.add_argument(
+        "--weights", type=Path, default=WEIGHTS, help="where minigemma-<size> stands (default: in the plugin)"
+    )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--context", type=int, default=256)
-    parser.add_argument("--rows", type=int, default=64, help="held-out sequences per language at most")
-    parser.add_argument(
-        "--write-card", action="store_true", help="write the numbers into the README.md files"
-    )
-    parser.add_argument(
-        "--state", type=Path, help="training state that the card reports (default: the user's cache)"
-    )
-    parser.add_argument("--hardware", default="2 CPU cores", help="for the card")
-    parser.add_argument("--date", default="2026-11-21", help="for the card")
-    parser.add_argument("--final", action="store_true", help="the card does not call the weights provisional")
+    parser.add_argument("--write-card", action="store_true", help="write each model folder's README.md")
     arguments = parser.parse_args(argv)
     corpus = find_corpus(arguments.corpus)
-    folder = arguments.model or WEIGHTS / f"minigemma-{arguments.size}"
-    scope = arguments.scope or folder.with_name(f"{folder.name}-scope")
-    result = evaluate(
-        folder,
-        scope,
-        corpus,
-        device=choose_device(arguments.device),
-        cache=cache_folder(),
-        context=arguments.context,
-        rows=arguments.rows,
-    )
-    print_evaluation(result)
+    folders = choose_folders(arguments.weights, arguments.size)
+    # Read before anything is scored, so that a missing file does not cost minutes.
+    facts = {folder: read_facts(folder, corpus) for folder in folders}
+    result = compare(folders, corpus, device=choose_device(arguments.device))
+    print(report(result))
     if arguments.write_card:
-        facts = Facts(
-            name=folder.name,
-            size=SIZES[arguments.size],
-            training=read_training(arguments.state or cache_folder() / f"train-{arguments.size}-seed0"),
-            manifest=read_manifest(corpus),
-            hardware=arguments.hardware,
-            date=arguments.date,
-            provisional=not arguments.final,
-        )
-        replace_text(folder / "README.md", model_card(facts, result))
-        replace_text(scope / "README.md", dictionary_card(facts, result))
+        for folder in folders:
+            replace_text(folder / "README.md", model_card(facts[folder], result, baseline=BASELINE))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,9 @@ from harness_minigemma.tokenizer import BOS, EOS, FILES, PAD, VOCABULARY, replac
 
 WEIGHTS = Path(__file__).parent / "weights"
 TOKENIZER = WEIGHTS / "minigemma-s"
+TRAINING = "training.json"
+"""The file of a model folder that says how the weights were made."""
+CONTEXT = 512
 HEAD_WIDTH = 32
 
 
@@ -37,15 +40,15 @@ class Size:
 SIZES = {
     size.name: size
     for size in (
-        Size(name="s", width=64, layers=4, heads=2, key_heads=1, inner=256, learning_rate=6e-3),
-        Size(name="m", width=128, layers=6, heads=4, key_heads=2, inner=448, learning_rate=4e-3),
-        Size(name="l", width=224, layers=8, heads=8, key_heads=2, inner=896, learning_rate=3e-3),
+        Size(name="s", width=64, layers=4, heads=2, key_heads=1, inner=256, learning_rate=1.2e-2),
+        Size(name="m", width=128, layers=6, heads=4, key_heads=2, inner=448, learning_rate=1.2e-2),
+        Size(name="l", width=224, layers=8, heads=8, key_heads=2, inner=896, learning_rate=1e-2),
     )
 }
 
 
-def make_config(size: Size) -> Gemma2Config:
-    """The transformers configuration of a size."""
+def make_config(size: Size, *, context: int = CONTEXT) -> Gemma2Config:
+    """The transformers configuration of a size that was, or will be, trained on `context` positions."""
     return Gemma2Config(
         vocab_size=VOCABULARY,
         hidden_size=size.width,
@@ -55,7 +58,8 @@ def make_config(size: Size) -> Gemma2Config:
         num_key_value_heads=size.key_heads,
         head_dim=HEAD_WIDTH,
         query_pre_attn_scalar=HEAD_WIDTH,
-        max_position_embeddings=512,
+        # Later positions were never trained, so whoever reads this number cuts texts there.
+        max_position_embeddings=context,
         sliding_window=64,
         attn_logit_softcapping=50.0,
         final_logit_softcapping=30.0,
@@ -86,13 +90,15 @@ def load_model(folder: Path, device: torch.device) -> Gemma2ForCausalLM:
     return model.to(device).eval().requires_grad_(False)
 
 
-def save_model(size: Size, weights: dict[str, Tensor], folder: Path, *, tokenizer: Path) -> None:
+def save_model(
+    size: Size, weights: dict[str, Tensor], folder: Path, *, tokenizer: Path, context: int
+) -> None:
     """Writes a Hugging Face folder in bfloat16, file by file, so that it can be read at any time."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in FILES:
         if folder.resolve() != tokenizer.resolve():
             shutil.copyfile(tokenizer / name, folder / name)
-    replace_text(folder / "config.json", make_config(size).to_json_string())
+    replace_text(folder / "config.json", make_config(size, context=context).to_json_string())
     tied = {name: value.detach().to("cpu", torch.bfloat16).contiguous() for name, value in weights.items()}
     tied.pop("lm_head.weight", None)
     temporary = folder / f".model.safetensors.{os.getpid()}"

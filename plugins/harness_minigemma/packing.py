@@ -6,7 +6,7 @@ sequence is a piece of one stream and always begins with <bos>. The only state i
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from harness_minigemma.corpus import SUFFIX, Split, list_languages, mixture, read_documents
-from harness_minigemma.tokenizer import BOS, EOS, load_tokenizer
+from harness_minigemma.tokenizer import BOS, EOS, PAD, load_tokenizer
 
 Stream = NDArray[np.uint16]
 ENCODED_AT_ONCE = 512
@@ -120,3 +120,15 @@ def heldout_batch(stream: Stream, *, context: int, rows: int) -> tuple[Tensor, T
         return torch.zeros(0, context, dtype=torch.int64), torch.zeros(0, context, dtype=torch.int64)
     inputs_rows, targets_rows = (np.stack(side).astype(np.int64) for side in zip(*pairs, strict=True))
     return torch.from_numpy(inputs_rows), torch.from_numpy(targets_rows)
+
+
+def pack_documents(documents: Sequence[Sequence[int]], *, context: int) -> tuple[Tensor, Tensor]:
+    """Inputs and targets `[windows, context]` in which every token of every document is a target once.
+
+    A window holds tokens of one document, begins with <bos> and is filled up with <pad>.
+    """
+    pieces = [ids[start : start + context] for ids in documents for start in range(0, len(ids), context)]
+    targets = torch.full((len(pieces), context), PAD)
+    for row, piece in enumerate(pieces):
+        targets[row, : len(piece)] = torch.tensor(piece)
+    return torch.cat([torch.full((len(pieces), 1), BOS), targets[:, :-1]], dim=1), targets
