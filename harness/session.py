@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.api import Conversation, Summary, TaskSpec
+from harness.api import Conversation, FileSource, Site, Summary, TaskSpec
 from harness.errors import MissingError, UsageError, did_you_mean
+from harness.identity import hash_lines
 from harness.plugins import Fault, find_candidates, load_plugins
 from harness.records import RunFolder
 from harness.registry import Registry
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from harness.api import Matrix
-    from harness.plan import Plan
+    from harness.plan import OpenModel, Plan
+    from harness.report import Report
     from harness.run import Rerun, Runner
     from harness.store import FeatureStore
     from harness.validate import Finding
@@ -187,6 +189,82 @@ class Session:
             device=self.device,
             batch_size=batch_size,
         )
+
+    def report(
+        self,
+        representation: str,
+        *,
+        model: str | Mapping[str, Any],
+        site: str | None = None,
+        sources: Sequence[Path | str] = (),
+        tokens: int = 65536,
+        batch_size: int | None = None,
+        tell: Callable[[str], None] = lambda line: None,
+    ) -> Report:
+        """How well a dictionary fits a model, on at most `tokens` content tokens of the held-out part of `sources`
+        (without any: of the test rows of tasks that ship with plugins). `site` may be left out where the dictionary
+        serves at one place only.
+        """
+        from harness.plan import open_model
+        from harness.report import report
+
+        given = {"ref": model} if isinstance(model, str) else dict(model)
+        opened = open_model(ModelChoice(**given, sites=(site or "resid_post.[0]",)), self.registry)
+        if site is None:
+            opened = self._where_it_serves(representation, opened)
+        return report(
+            self._read_texts(sources) if sources else self._own_texts(),
+            registry=self.registry,
+            model=opened,
+            site=opened.sites[0],
+            representation=representation,
+            tokens=tokens,
+            device=self.device,
+            batch_size=batch_size,
+            tell=tell,
+        )
+
+    def _where_it_serves(self, representation: str, model: OpenModel) -> OpenModel:
+        """The model at the one site of its residual stream where a dictionary serves; UsageError for none or more."""
+        from harness.plan import locate
+
+        choice = self.registry.choose("representations", representation)
+        sites, refusal = [], None
+        for layer in range(model.model.n_layers):
+            site = Site(kind="resid_post", layer=layer)
+            try:
+                locate(choice, model, site, self.registry)
+                sites.append(site)
+            except UsageError as error:
+                refusal = error
+        if not sites and refusal is not None:
+            raise refusal
+        if len(sites) > 1:
+            served = ", ".join(map(str, sites))
+            raise UsageError(f"representation '{choice.label}' serves at {served}: choose one with --site")
+        return replace(model, sites=tuple(sites))
+
+    def _read_texts(self, sources: Sequence[Path | str]) -> Iterator[str]:
+        from harness.texts import read_corpus
+
+        return read_corpus([Path(path) for path in sources], "heldout")
+
+    def _own_texts(self) -> list[str]:
+        """The inputs of the test rows of every text task that a plugin ships, each once, in an order of their own."""
+        from harness.data import load_task
+
+        specs = [self.registry.get("tasks", name).spec for name in self.registry.names("tasks")]
+        shipped = [spec for spec in specs if isinstance(spec.source, FileSource) and spec.modality == "text"]
+        examples = [load_task(spec).examples for spec in shipped]
+        texts = {
+            str(one)
+            for each in examples
+            for one, split in zip(each.inputs, each.splits, strict=True)
+            if split == "test"
+        }
+        if not texts:
+            raise MissingError("no plugin ships a text task: give texts with --data")
+        return sorted(texts, key=lambda text: hash_lines([text]))
 
 
 def open(

@@ -22,9 +22,11 @@ COMMANDS = {
     "leaderboard": "Build, publish and check leaderboards.",
     "ls": "List what can be named: tasks, models, plugins, …",
     "plan": "Say what a run would do, before anything is loaded.",
+    "report-dictionary": "Say how well a dictionary fits a model on held-out text.",
     "run": "Run a suite; the same command again resumes it.",
     "show": "Show one thing: its origin, parameters, licence, …",
     "status": "Say how far a run is, and whether a process is at it.",
+    "train-dictionary": "Train sparse autoencoders on a model's activations.",
     "validate": "Check a suite before it is run, or a run before it is published.",
 }
 
@@ -54,7 +56,7 @@ class LazyGroup(click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"harness.cli.{name}").command
+        command: click.Command = importlib.import_module(f"harness.cli.{name.replace('-', '_')}").command
         return command
 
     def resolve_command(self, context: click.Context, args: list[str]) -> Any:

@@ -1,9 +1,9 @@
 """Records in, a ranked table out. Nothing here runs a model.
 
 A row is (model, representation, width). `choice` finds the cell each row goes by, on validation alone;
-`estimate` scores those cells on test with shared resamples; `board` compares and ranks; `render` writes;
-`published` keeps what a board needs small enough to commit; `check` looks whether all of that still holds;
-`comparison` sets two runs side by side.
+`estimate` scores those cells on test with shared resamples; `board` compares and ranks; `controls` sets hidden
+states against what should know less; `render` writes; `published` keeps what a board needs small enough to commit;
+`check` looks whether all of that still holds; `comparison` sets two runs side by side.
 """
 
 from harness.leaderboard.board import Board, Row, TaskResult, TaskSummary, build

@@ -12,6 +12,7 @@ import pandas as pd
 from harness.files import whole_file
 from harness.leaderboard.board import Board, Row, TaskResult, TaskSummary
 from harness.leaderboard.choice import Choice, in_natural_order
+from harness.leaderboard.controls import controls
 from harness.leaderboard.estimate import Estimate
 from harness.records import Fidelity
 
@@ -90,6 +91,7 @@ def to_markdown(board: Board) -> str:
         "## Task by task",
         _how_to_read_tasks(board),
         *_task_tables(board),
+        *_controls(board),
         *_dictionaries(board),
         "## Removed examples",
         _removed_examples(board),
@@ -310,6 +312,32 @@ def _removed_examples(board: Board) -> str:
         "The most over the task's cells; cut inputs depend on the model. Tasks without any are left out.\n\n"
         + _table(["task", "duplicates", "leaks", "conflicts", "empty", "cut inputs"], lines)
     )
+
+
+def _controls(board: Board) -> list[str]:
+    """A table of hidden states against what should know less; [] where a board has neither."""
+    lines = []
+    for one in controls(board):
+        task, least = one.least
+        lines.append(
+            [
+                one.model,
+                one.control,
+                f"{one.count(1)} / {one.count(0)} / {one.count(-1)}",
+                _difference(one.mean),
+                task,
+                _difference(least),
+            ]
+        )
+    if not lines:
+        return []
+    return [
+        "## Hidden states against what should know less",
+        "Macro-F1 of a model's selected hidden states minus that of an arm without a model, or of the same model under"
+        " other parameters (random weights); paired, with 95 % intervals that are not adjusted for the number of"
+        " tasks.",
+        _table(["model", "control", "above / tied / below", "mean", "least ahead on", "there"], lines),
+    ]
 
 
 def _dictionaries(board: Board) -> list[str]:

@@ -281,6 +281,4 @@ def load(path: Path, *, name: str, device: str, decoder: bool = False) -> harnes
     for key, array in stored.items():
         _check_dtype(f"dictionary '{name}'", key, array.dtype)
     parts = {key: torch.from_numpy(array.astype(np.float32)).to(device) for key, array in stored.items()}
-    return harness.Dictionary(
-        name=name, width=len(parts["b_enc"].flatten()), activation="jumprelu", **parts
-    )
+    return harness.Dictionary(name=name, width=len(parts["b_enc"].flatten()), activation="jumprelu", **parts)

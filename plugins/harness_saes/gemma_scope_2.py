@@ -303,9 +303,7 @@ def load(path: Path, *, name: str, device: str, decoder: bool = False) -> harnes
     with _open(path, name, wanted) as file:
         parts = {key: file.get_tensor(key).float().to(device) for key in wanted}
     named = {key.replace("w_", "W_"): value for key, value in parts.items()}
-    return harness.Dictionary(
-        name=name, width=len(parts["b_enc"].flatten()), activation="jumprelu", **named
-    )
+    return harness.Dictionary(name=name, width=len(parts["b_enc"].flatten()), activation="jumprelu", **named)
 
 
 def _open(path: Path, name: str, wanted: Sequence[str] = ENCODER) -> Any:

@@ -1,0 +1,67 @@
+"""A Board in; each model's hidden states against what should know less, out.
+
+Those are the arms without a model (the most frequent class, the text's length, its words) and the same model under
+other parameters, such as random weights: rows whose model is called `NAME[…]` beside a model `NAME`. Where hidden
+states are no better than these, nothing that is computed from them means much.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from harness.leaderboard.board import Board, Row
+from harness.leaderboard.estimate import Estimate, difference, mean
+
+
+@dataclass(frozen=True, kw_only=True)
+class Control:
+    """Hidden states of `model` minus `control`, task by task, paired; `differences` are by task."""
+
+    model: str
+    control: str
+    differences: tuple[tuple[str, Estimate], ...]
+
+    @property
+    def mean(self) -> Estimate:
+        """Over tasks, unweighted."""
+        return mean([one for _, one in self.differences])
+
+    @property
+    def least(self) -> tuple[str, Estimate]:
+        """The task on which hidden states are least ahead, and by how much."""
+        return min(self.differences, key=lambda pair: pair[1].value)
+
+    def count(self, sign: int) -> int:
+        """On how many tasks the 95 % interval lies above (1), around (0) or below (−1) zero."""
+        return sum(_sign(one) == sign for _, one in self.differences)
+
+
+def controls(board: Board) -> Iterator[Control]:
+    """Every model of the board against each of its controls, in the board's order."""
+    for row in board.rows:
+        if row.is_hidden and row.model and "[" not in row.model:
+            for other in board.rows:
+                if (name := _name(other, row.model)) and (found := _differences(row, other)):
+                    yield Control(model=row.model, control=name, differences=found)
+
+
+def _name(other: Row, model: str) -> str | None:
+    """What a row that is a control of the model is called; None for other rows."""
+    if other.model is None:
+        return other.representation
+    return other.model if other.is_hidden and other.model.startswith(f"{model}[") else None
+
+
+def _differences(row: Row, other: Row) -> tuple[tuple[str, Estimate], ...]:
+    theirs = {result.task: result.macro_f1 for result in other.results}
+    return tuple(
+        (result.task, difference(result.macro_f1, theirs[result.task]))
+        for result in row.results
+        if result.task in theirs
+    )
+
+
+def _sign(estimate: Estimate) -> int:
+    low, high = estimate.interval
+    return int(low > 0) - int(high < 0)

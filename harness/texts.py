@@ -1,0 +1,165 @@
+"""Files of plain texts in, texts out: what a dictionary is trained on, and what is held out of it.
+
+A text is held out when its row says so (`split`), else by its content, so that neither the order of rows nor that of
+files can move it. Texts come in the order of their hashes, which mixes files, languages and sources.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from harness.data import _silent_datasets
+from harness.errors import MissingError
+from harness.plugins import describe
+
+Part = Literal["train", "heldout"]
+
+HELDOUT_SHARE = 0.05
+"""Of the texts whose rows name no split."""
+
+CHARACTERS = 400_000_000
+"""At most so many characters are kept in memory: those of the texts whose hashes come first."""
+
+_PARTS: Mapping[str, Part] = {
+    "train": "train",
+    "training": "train",
+    "validation": "heldout",
+    "valid": "heldout",
+    "val": "heldout",
+    "dev": "heldout",
+    "test": "heldout",
+}
+_READERS: Mapping[str, str] = {".parquet": "parquet", ".csv": "csv", ".json": "json", ".txt": "text"}
+_OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "csv": {"keep_default_na": False},  # "NA" is a text like others
+    "text": {"sample_by": "paragraph"},
+}
+_LINES = (".jsonl", ".jsonl.zst")
+_SUFFIXES = (*_LINES, *_READERS)
+
+
+def read_corpus(sources: Sequence[Path], split: Part, *, characters: int = CHARACTERS) -> Iterator[str]:
+    """The texts of one split, each once, in the order of their SHA-256. Of more than `characters` in all, those with
+    the lowest hashes.
+
+    A source is a file (.jsonl, .jsonl.zst, .json, .parquet, .csv with a column `text`; .txt of texts with empty lines
+    between) or a folder of such files, in which files without that column are passed over. MissingError where one is
+    not there or cannot be read, and where no text is left.
+    """
+    kept: list[tuple[int, str]] = []  # a heap: the highest hash, as a negative number, is the first to go
+    known: set[int] = set()
+    total = 0
+    for text, named in _read_all(sources):
+        place = int.from_bytes(hashlib.sha256(text.encode()).digest(), "big")
+        if place in known or (named or _part_of(place)) != split:
+            continue
+        known.add(place)
+        heapq.heappush(kept, (-place, text))
+        total += len(text)
+        while total > characters and len(kept) > 1:
+            total -= len(heapq.heappop(kept)[1])
+    if not kept:
+        what = "training" if split == "train" else "held-out"
+        raise MissingError(f"there are no {what} texts in {', '.join(map(str, sources))}")
+    kept.sort()
+    while kept:
+        yield kept.pop()[1]
+
+
+def _part_of(place: int) -> Part:
+    """The fraction that a hash of 256 bits is of all."""
+    return "heldout" if place / 2**256 < HELDOUT_SHARE else "train"
+
+
+def _read_all(sources: Sequence[Path]) -> Iterator[tuple[str, Part | None]]:
+    """Each text that is not empty, with the part its row names, if it names one."""
+    for source in sources:
+        found = False
+        for path in _files(source):
+            for row in _rows(path):
+                if "text" not in row:
+                    break  # a file of something else
+                found = True
+                if text := _clean(row["text"]):
+                    yield text, _named(path, row.get("split"))
+        if not found:
+            raise MissingError(f"'{source}' has no column 'text'")
+
+
+def _files(source: Path) -> list[Path]:
+    if source.is_dir():
+        files = sorted(path for path in source.iterdir() if path.name.endswith(_SUFFIXES) and path.is_file())
+        if not files:
+            raise MissingError(f"the folder '{source}' has no file that ends in {', '.join(_SUFFIXES)}")
+        return files
+    if not source.is_file():
+        raise MissingError(f"there is no file or folder '{source}'")
+    if not source.name.endswith(_SUFFIXES):
+        raise MissingError(f"'{source}' is none of {', '.join(_SUFFIXES)}")
+    return [source]
+
+
+def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
+    try:
+        yield from _lines(path) if path.name.endswith(_LINES) else _parsed(path)
+    except MissingError:
+        raise
+    except Exception as error:  # parsers of five formats raise what they like
+        said = describe(error.__cause__ or error)
+        raise MissingError(f"'{path}' cannot be read: {said}") from error
+
+
+def _lines(path: Path) -> Iterator[Mapping[str, Any]]:
+    """JSON lines, read directly: a stream of compressed ones takes `datasets` several times as long."""
+    with path.open("rb") as file:
+        raw: Any = _decompressed(file, path) if path.suffix == ".zst" else file
+        for number, line in enumerate(io.TextIOWrapper(raw, "utf-8"), start=1):
+            if not line.strip():
+                continue
+            row = json.loads(line)
+            if not isinstance(row, dict):
+                raise MissingError(f"'{path}' line {number} is no JSON object")
+            yield row
+
+
+def _decompressed(file: Any, path: Path) -> Any:
+    try:
+        import zstandard
+    except ImportError as error:
+        raise MissingError(
+            f"'{path}' is compressed with zstandard: pip install 'sae-harness[train]'"
+        ) from error
+    return zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
+
+
+def _parsed(path: Path) -> Iterator[Mapping[str, Any]]:
+    reader = _READERS[path.suffix]
+    options = _OPTIONS.get(reader, {})
+    with _silent_datasets() as datasets:
+        stream = datasets.load_dataset(reader, data_files=str(path), split="train", streaming=True, **options)
+        for batch in stream.iter(1000):
+            names = [name for name in ("text", "split") if name in batch]
+            if not names:
+                yield {}
+            for values in zip(*(batch[name] for name in names), strict=True):
+                yield dict(zip(names, values, strict=True))
+
+
+def _clean(text: Any) -> str:
+    """A text as UTF-8 can hold it, without half characters; empty where it is none."""
+    return text.strip().encode("utf-8", "ignore").decode("utf-8") if isinstance(text, str) else ""
+
+
+def _named(path: Path, split: Any) -> Part | None:
+    if split is None or split == "":
+        return None
+    try:
+        return _PARTS[str(split)]
+    except KeyError:
+        raise MissingError(f"'{path}' has a split '{split}', which is none of {', '.join(_PARTS)}") from None

@@ -1,0 +1,148 @@
+"""Plain texts in every format, held out by their row's word or by their content, in an order no file decides."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from harness.errors import MissingError
+from harness.texts import read_corpus
+
+NUMBERED = [f"text number {number}" for number in range(400)]
+
+
+def write_lines(path: Path, rows: Iterable[object]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    return path
+
+
+def both(*sources: Path) -> tuple[list[str], list[str]]:
+    return list(read_corpus(sources, "train")), list(read_corpus(sources, "heldout"))
+
+
+WORDS = ["eins zwei", "три", "four\nlines of five", *NUMBERED[:80]]
+
+
+def as_lines(folder: Path) -> Path:
+    return write_lines(folder / "a.jsonl", [{"text": word} for word in WORDS])
+
+
+def as_array(folder: Path) -> Path:
+    (folder / "a.json").write_text(json.dumps([{"text": word, "id": 1} for word in WORDS]))
+    return folder / "a.json"
+
+
+def as_parquet(folder: Path) -> Path:
+    pd.DataFrame({"text": WORDS}).to_parquet(folder / "a.parquet")
+    return folder / "a.parquet"
+
+
+def as_table(folder: Path) -> Path:
+    pd.DataFrame({"text": WORDS}).to_csv(folder / "a.csv")
+    return folder / "a.csv"
+
+
+def as_text(folder: Path) -> Path:
+    (folder / "a.txt").write_text("\n\n\n".join(WORDS), "utf-8")
+    return folder / "a.txt"
+
+
+def as_compressed(folder: Path) -> Path:
+    zstandard = pytest.importorskip("zstandard", reason="zstandard is in the extra [train]")
+    packed = zstandard.ZstdCompressor().compress(as_lines(folder).read_bytes())
+    (folder / "a.jsonl.zst").write_bytes(packed)
+    return folder / "a.jsonl.zst"
+
+
+@pytest.mark.parametrize("write", [as_lines, as_array, as_parquet, as_table, as_text, as_compressed])
+def test_every_format_gives_the_same_texts(write: object, tmp_path: Path) -> None:
+    assert callable(write)
+    train, heldout = both(write(tmp_path))
+    assert sorted(train + heldout) == sorted(WORDS)
+
+
+def test_a_row_that_names_its_split_is_where_it_says(tmp_path: Path) -> None:
+    names = ["train", "validation", "valid", "dev", "test", None]
+    path = write_lines(
+        tmp_path / "a.jsonl", [{"text": f"t{n}", "split": name} for n, name in enumerate(names)]
+    )
+    train, heldout = both(path)
+    assert "t0" in train
+    assert {"t1", "t2", "t3", "t4"} <= set(heldout)
+    assert set(train) | set(heldout) == {f"t{n}" for n in range(6)}
+
+
+def test_without_a_split_a_twentieth_is_held_out_by_content_alone(tmp_path: Path) -> None:
+    one = write_lines(tmp_path / "one.jsonl", [{"text": text} for text in NUMBERED])
+    (tmp_path / "parts").mkdir()
+    for number in range(3):
+        rows = [{"text": text} for text in reversed(NUMBERED[number::3])]
+        write_lines(tmp_path / "parts" / f"{number}.jsonl", rows)
+    train, heldout = both(one)
+    assert both(tmp_path / "parts") == (train, heldout)
+    assert not set(train) & set(heldout)
+    assert sorted(train + heldout) == sorted(NUMBERED)
+    assert 8 <= len(heldout) <= 35
+
+
+def test_the_order_mixes_files(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_lines(
+            tmp_path / f"{name}.jsonl", [{"text": f"{name} {text}", "split": "train"} for text in NUMBERED]
+        )
+    first = [text[0] for text in read_corpus([tmp_path], "train")][:100]
+    assert 30 < first.count("a") < 70
+
+
+def test_of_too_much_text_the_first_of_that_order_are_kept(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "a.jsonl", [{"text": text} for text in NUMBERED])
+    some = list(read_corpus([path], "train", characters=500))
+    assert some == list(read_corpus([path], "train"))[: len(some)]
+    assert 450 < sum(map(len, some)) <= 500
+
+
+def test_empty_texts_repeated_texts_and_half_characters_are_left_out(tmp_path: Path) -> None:
+    texts = ["", "  ", None, 3, "twice", "twice", "half \ud800a"]
+    path = write_lines(tmp_path / "a.jsonl", [{"text": text, "split": "train"} for text in texts])
+    assert sorted(read_corpus([path], "train")) == ["half a", "twice"]
+
+
+def test_a_folder_may_hold_files_of_something_else(tmp_path: Path) -> None:
+    as_lines(tmp_path)
+    (tmp_path / "manifest.json").write_text(json.dumps({"licence": "CC0"}))
+    (tmp_path / "README.md").write_text("no data")
+    train, heldout = both(tmp_path)
+    assert sorted(train + heldout) == sorted(WORDS)
+
+
+def test_what_cannot_be_read_is_said_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken.jsonl").write_text('{"text": "a"}\n{"text"')
+    (tmp_path / "list.jsonl").write_text("[1]\n")
+    (tmp_path / "broken.parquet").write_text("no parquet")
+    (tmp_path / "other.docx").write_text("")
+    (tmp_path / "latin.jsonl").write_bytes('{"text": "ä"}\n'.encode("latin-1"))
+    write_lines(tmp_path / "column.jsonl", [{"body": "a"}])
+    write_lines(tmp_path / "split.jsonl", [{"text": "a", "split": "later"}])
+    write_lines(tmp_path / "blank.jsonl", [{"text": " "}])
+    said = {
+        "nowhere.jsonl": "there is no file or folder",
+        "empty": "has no file that ends in .jsonl",
+        "broken.jsonl": "cannot be read",
+        "list.jsonl": "line 1 is no JSON object",
+        "broken.parquet": "cannot be read",
+        "other.docx": "is none of .jsonl",
+        "latin.jsonl": "cannot be read",
+        "column.jsonl": "has no column 'text'",
+        "split.jsonl": "has a split 'later'",
+        "blank.jsonl": "no training texts",
+    }
+    for name, words in said.items():
+        with pytest.raises(MissingError, match=words) as caught:
+            list(read_corpus([tmp_path / name], "train"))
+        assert name in str(caught.value)
+        assert "\n" not in str(caught.value)
