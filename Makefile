@@ -3,8 +3,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DATA ?= $(HARNESS_DATA_DIR)
+CORPUS ?= $(HARNESS_CORPUS_DIR)
+WEIGHTS := plugins/harness_minigemma/weights
+SIZES := s m l
 
-.PHONY: install quickstart test lint fast bench boards data clean
+.PHONY: install quickstart test lint fast bench boards data family models dictionaries cards corpus clean
 
 install: .venv/installed
 
@@ -40,6 +43,37 @@ board-%: data install
 	rm -rf runs/boards/$*
 	$(BIN)/harness run $* --data-dir "$(DATA)" --cache-dir runs/boards/$*/cache -o runs/boards/$*/run
 	$(BIN)/harness leaderboard publish runs/boards/$*/run -o leaderboards/$* --replace
+
+# The embedded family made anew: models, dictionaries, what is reported of both. A GPU takes minutes, a CPU hours; every
+# hash changes, and with it every board. MODEL_OPTIONS and DICTIONARY_OPTIONS set budgets (`--tokens N`, `--minutes M`).
+family: models dictionaries cards
+
+models: corpus install
+	for size in $(SIZES); do $(BIN)/python -m harness_minigemma.train --size $$size --corpus "$(CORPUS)" $(MODEL_OPTIONS) || exit; done
+
+DICTIONARY_OPTIONS ?= --tokens 20000000
+
+dictionaries: corpus
+	for size in $(SIZES); do \
+	  $(BIN)/harness train-dictionary -m minigemma-$$size --site resid_post.25% --site resid_post.50% --site resid_post.75% \
+	    --width 8x --data "$(CORPUS)" $(DICTIONARY_OPTIONS) -o $(WEIGHTS)/minigemma-$$size-scope --replace && \
+	  $(BIN)/harness train-dictionary -m minigemma-$$size --site resid_post.50% \
+	    --width 32x --data "$(CORPUS)" $(DICTIONARY_OPTIONS) -o $(WEIGHTS)/minigemma-$$size-scope --replace || exit; \
+	done
+
+cards: corpus
+	$(BIN)/python -m harness_minigemma.evaluate --all --corpus "$(CORPUS)" --write-card
+	for size in $(SIZES); do \
+	  for folder in $(WEIGHTS)/minigemma-$$size-scope/layer_*/width_*/average_l0_*; do \
+	    $(BIN)/harness report-dictionary $$folder -m minigemma-$$size --data "$(CORPUS)" --tokens 131072 \
+	      -o runs/reports/minigemma-$$size/$$(basename $$(dirname $$(dirname $$folder)))-$$(basename $$(dirname $$folder)) \
+	      --json > $$folder/report.json || exit; \
+	  done; \
+	  $(BIN)/python -m harness_minigemma.scope --size $$size || exit; \
+	done
+
+corpus:
+	@test -d "$(CORPUS)" || { echo "the family needs its corpus: HARNESS_CORPUS_DIR=/path/to/corpus make family" >&2; exit 1; }
 
 data:
 	@test -d "$(DATA)" || { echo "boards need the mirrored datasets: HARNESS_DATA_DIR=/path/to/data make boards" >&2; exit 1; }
