@@ -280,5 +280,7 @@ def load(path: Path, *, name: str, device: str, decoder: bool = False) -> harnes
         raise harness.MissingError(f"dictionary '{name}' cannot be read: {error}") from error
     for key, array in stored.items():
         _check_dtype(f"dictionary '{name}'", key, array.dtype)
-    parts = {key: torch.from_numpy(array.astype(np.float32)).to(device) for key, array in stored.items()}
+    parts: dict[str, Any] = {
+        key: torch.from_numpy(array.astype(np.float32)).to(device) for key, array in stored.items()
+    }
     return harness.Dictionary(name=name, width=len(parts["b_enc"].flatten()), activation="jumprelu", **parts)
