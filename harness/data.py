@@ -209,14 +209,14 @@ def _parse(path: str, reader: str, named: tuple[str, ...], size: int, mtime_ns: 
     CSV knows no types: read as text, a value depends on no other row, and `NA` and `007` stay what they are.
     """
     as_text = {"keep_default_na": False, "converters": dict.fromkeys(named, str)} if reader == "csv" else {}
-    with _silent_datasets() as datasets:
+    with silent_datasets() as datasets:
         return _columns(
             datasets.load_dataset(reader, data_files=path, split="train", streaming=True, **as_text)
         )
 
 
 def _read_hub(spec: TaskSpec, source: HubSource) -> _Rows:
-    with _silent_datasets() as datasets:
+    with silent_datasets() as datasets:
         try:
             splits = datasets.load_dataset(source.hub, source.config, revision=source.revision)
         except Exception as error:  # network, cache and parser errors of many kinds
@@ -254,7 +254,7 @@ def _columns(rows: Any) -> dict[str, list[Any]]:
 
 
 @contextmanager
-def _silent_datasets() -> Iterator[Any]:
+def silent_datasets() -> Iterator[Any]:
     """The `datasets` library without its progress bars, and without its own lines about what cannot be read."""
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     import datasets

@@ -1,7 +1,8 @@
 """Files of plain texts in, texts out: what a dictionary is trained on, and what is held out of it.
 
 A text is held out when its row says so (`split`), else by its content, so that neither the order of rows nor that of
-files can move it. Texts come in the order of their hashes, which mixes files, languages and sources.
+files can move it. One that stands on both sides is held out, and not learnt from. Texts come in the order of their
+hashes, which mixes files, languages and sources.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from harness.data import _silent_datasets
+from harness.data import silent_datasets
 from harness.errors import MissingError
 from harness.plugins import describe
 
@@ -46,7 +47,7 @@ _SUFFIXES = (*_LINES, *_READERS)
 
 def read_corpus(sources: Sequence[Path], split: Part, *, characters: int = CHARACTERS) -> Iterator[str]:
     """The texts of one split, each once, in the order of their SHA-256. Of more than `characters` in all, those with
-    the lowest hashes.
+    the lowest hashes. A training text that is also held out is left out, wherever its rows stand.
 
     A source is a file (.jsonl, .jsonl.zst, .json, .parquet, .csv with a column `text`; .txt of texts with empty lines
     between) or a folder of such files, in which files without that column are passed over. MissingError where one is
@@ -54,16 +55,22 @@ def read_corpus(sources: Sequence[Path], split: Part, *, characters: int = CHARA
     """
     kept: list[tuple[int, str]] = []  # a heap: the highest hash, as a negative number, is the first to go
     known: set[int] = set()
+    heldout: set[int] = set()
     total = 0
     for text, named in _read_all(sources):
         place = int.from_bytes(hashlib.sha256(text.encode()).digest(), "big")
-        if place in known or (named or _part_of(place)) != split:
+        part = named or _part_of(place)
+        if part == "heldout":
+            heldout.add(place)
+        if place in known or part != split:
             continue
         known.add(place)
         heapq.heappush(kept, (-place, text))
         total += len(text)
         while total > characters and len(kept) > 1:
             total -= len(heapq.heappop(kept)[1])
+    if split == "train":  # only now: the row that holds a text out may be the last
+        kept = [one for one in kept if -one[0] not in heldout]
     if not kept:
         what = "training" if split == "train" else "held-out"
         raise MissingError(f"there are no {what} texts in {', '.join(map(str, sources))}")
@@ -141,7 +148,7 @@ def _decompressed(file: Any, path: Path) -> Any:
 def _parsed(path: Path) -> Iterator[Mapping[str, Any]]:
     reader = _READERS[path.suffix]
     options = _OPTIONS.get(reader, {})
-    with _silent_datasets() as datasets:
+    with silent_datasets() as datasets:
         stream = datasets.load_dataset(reader, data_files=str(path), split="train", streaming=True, **options)
         for batch in stream.iter(1000):
             names = [name for name in ("text", "split") if name in batch]

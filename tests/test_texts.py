@@ -89,6 +89,25 @@ def test_without_a_split_a_twentieth_is_held_out_by_content_alone(tmp_path: Path
     assert 8 <= len(heldout) <= 35
 
 
+def test_a_text_that_is_held_out_anywhere_is_not_learnt_from(tmp_path: Path) -> None:
+    """Whichever row comes first, and whether it says so or its content does."""
+    train, heldout = both(write_lines(tmp_path / "plain.jsonl", [{"text": text} for text in NUMBERED]))
+    for folder, names in (("first", "ab"), ("last", "ba")):
+        (tmp_path / folder).mkdir()
+        write_lines(
+            tmp_path / folder / f"{names[0]}.jsonl",
+            [{"text": train[0], "split": "test"}, {"text": heldout[0]}],
+        )
+        rows = [{"text": text, "split": "train"} for text in (*train, heldout[0])]
+        write_lines(tmp_path / folder / f"{names[1]}.jsonl", rows)
+        learnt, measured = both(tmp_path / folder)
+        assert learnt == train[1:]
+        assert sorted(measured) == sorted([train[0], heldout[0]])
+    path = write_lines(tmp_path / "a.jsonl", [{"text": "t", "split": name} for name in ("train", "test")])
+    with pytest.raises(MissingError, match="no training texts"):
+        list(read_corpus([path], "train"))
+
+
 def test_the_order_mixes_files(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_lines(

@@ -16,16 +16,10 @@ import torch
 
 import harness
 from harness.api import Site, Tokens
-from harness.trainer import (
-    ARCHITECTURES,
-    Recipe,
-    halve,
-    name_width,
-    read_heldout,
-    read_width,
-    tokenize_all,
-    train,
-)
+from harness.training import ARCHITECTURES, Recipe, train
+from harness.training.files import name_width
+from harness.training.recipe import read_width
+from harness.training.stream import halve, read_heldout, tokenize_all
 
 HAS_SAE_LENS = importlib.util.find_spec("sae_lens") is not None
 WITHOUT = "sae-lens is in the extra [train]"

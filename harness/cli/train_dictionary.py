@@ -12,10 +12,10 @@ import click
 from harness.cli.options import batch_option, json_option, machine_options, open_session, read_batch_size
 
 if TYPE_CHECKING:
-    from harness.trainer import Progress, Trained
+    from harness.training import Progress, Trained
 
 ARCHITECTURES = ("batchtopk", "topk", "jumprelu", "standard", "tied")
-"""Those of harness.trainer, which is not imported for --help."""
+"""Those of harness.training, which is not imported for --help."""
 
 LINES = 20
 """About so many lines tell how far training is."""
@@ -64,12 +64,12 @@ def command(
     as_json: bool,
     **recipe: Any,
 ) -> None:
-    """Train one dictionary for each site, and measure it on held-out texts."""
+    """Train one dictionary for each site, and measure it on held-out texts. An interrupted training begins anew."""
     batch = read_batch_size(batch_size)
     session = open_session(context, device=device, cache_dir=cache_dir, offline=offline)
 
     from harness.suite import ModelChoice
-    from harness.trainer import train_dictionaries
+    from harness.training import train_dictionaries
 
     choice: dict[str, Any] = {"ref": model, "sites": sites, **({"dtype": dtype} if dtype else {})}
     written = train_dictionaries(

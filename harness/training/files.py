@@ -1,0 +1,111 @@
+"""Dictionaries in, a folder of them in Gemma Scope's layout out, each beside a record of how it was made."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from harness.api import Site
+from harness.dictionary import Dictionary
+from harness.errors import MissingError, UsageError
+from harness.files import whole_file
+from harness.identity import hash_json, hash_lines
+from harness.plan import OpenModel
+from harness.training.outcome import Trained
+from harness.training.recipe import Recipe
+
+
+def check_output(output: Path, recipes: Mapping[Site, Recipe], *, replace: bool) -> None:
+    """UsageError where two sites would share a folder or a dictionary is there and is not to be replaced, MissingError
+    where nothing can be written.
+    """
+    by_layer: dict[int, Site] = {}
+    for site, recipe in recipes.items():
+        other = by_layer.setdefault(site.layer, site)
+        if other != site:
+            raise UsageError(f"'{other}' and '{site}' are of one layer: give each a folder of its own")
+        there = find_dictionaries(output, site.layer, recipe.width)
+        if there and not replace:
+            raise UsageError(f"there is '{there[0]}' already: give another folder, or --replace")
+    place = output
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        raise MissingError(f"nothing can be written into '{output}'")
+
+
+def find_dictionaries(output: Path, layer: int, width: int) -> list[Path]:
+    """The files of a layer's dictionaries of that width."""
+    return sorted(output.glob(f"layer_{layer}/width_{name_width(width)}/average_l0_*/params.npz"))
+
+
+def name_width(width: int) -> str:
+    """As Gemma Scope spells it, 512, 1k, 16k, 1m; in full where that would not be a power of two."""
+    if width & (width - 1) or width < 1 << 10:
+        return str(width)
+    return f"{width >> 20}m" if width >= 1 << 20 else f"{width >> 10}k"
+
+
+def save(dictionary: Dictionary, folder: Path, layer: int, l0: float) -> Path:
+    """Write `layer_L/width_W/average_l0_N/params.npz` in place of what stood there at that width; its path. Matrices
+    are float16, vectors float32: those are small, and large means would round away in them. MissingError when a value
+    is too large for that.
+    """
+    before = find_dictionaries(folder, layer, dictionary.width)
+    place = folder / f"layer_{layer}" / f"width_{name_width(dictionary.width)}" / f"average_l0_{round(l0)}"
+    arrays = {
+        name: value.cpu().numpy().astype(np.float16 if value.ndim == 2 else np.float32)
+        for name, value in sorted(dictionary.tensors.items())
+    }
+    with whole_file(place / "params.npz") as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+    for old in before:
+        if old.parent != place:
+            shutil.rmtree(old.parent)
+    return place / "params.npz"
+
+
+def describe_training(
+    trained: Trained, model: OpenModel, texts: Sequence[str], device: str
+) -> dict[str, Any]:
+    """JSON of all that made a dictionary, and of what it is worth; no paths."""
+    uses_lens = trained.recipe.architecture != "tied"
+    return {
+        "model": model.label,
+        "activations": hash_json(model.model.identity(trained.site)),
+        "site": str(trained.site),
+        "recipe": asdict(trained.recipe),
+        "texts": {"count": len(texts), "sha256": hash_lines(texts), "passes": trained.passes},
+        "tokens": trained.tokens,
+        "seconds": round(trained.seconds, 1),
+        "heldout": {**asdict(trained.fit), "dead": trained.dead},
+        "versions": {
+            name: _version(name) for name in ("torch", *(["sae-lens"] if uses_lens else []), "sae-harness")
+        },
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "hardware": name_hardware(device),
+    }
+
+
+def name_hardware(device: str) -> str:
+    """The GPU's name, or `2 CPU cores`."""
+    if device.startswith("cuda"):
+        return str(torch.cuda.get_device_name(device))
+    threads = torch.get_num_threads()
+    return f"{threads} CPU core{'s' if threads != 1 else ''}"
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None

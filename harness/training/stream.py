@@ -1,0 +1,143 @@
+"""Texts in, activations out: tokens again and again, what a model makes of them, and in which order they are learnt."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from harness.api import LoadedModel, Model, Site, Tokens
+from harness.errors import MissingError
+from harness.featurize import check_finite, plan_batches, run_batches
+from harness.training.recipe import Recipe
+
+HELDOUT_TOKENS = 32_768
+"""Held-out activations on which the fit is measured, at most."""
+
+_GROUP = 256
+"""Texts that are tokenized at once."""
+
+
+class TokenStream:
+    """The tokens of texts, again and again. `content` counts those of one time through, once that is known.
+    MissingError when there are none.
+    """
+
+    def __init__(self, model: Model, texts: Sequence[str]) -> None:
+        self.model, self.texts = model, texts
+        self.content: int | None = None
+
+    def __iter__(self) -> Iterator[Tokens]:
+        while True:
+            content = 0
+            for tokens in tokenize_all(self.model, self.texts):
+                content += int(tokens.content.sum())
+                yield tokens
+            if not content:
+                raise MissingError("the training texts have no content tokens")
+            self.content = content
+
+    def passes(self, tokens: int) -> int:
+        """How often the texts were begun for so many tokens; what is read ahead does not count."""
+        return math.ceil(tokens / self.content) if self.content else 1
+
+
+def tokenize_all(model: Model, texts: Iterable[str]) -> Iterator[Tokens]:
+    """Every text that has content, once. One longer than the model's maximum is halved until its beginning fits; what
+    is left of it comes after all others, so that neighbours in the stream are of different texts.
+    """
+    waiting = deque(texts)
+    while waiting:
+        batch = [waiting.popleft() for _ in range(min(_GROUP, len(waiting)))]
+        while batch:
+            encoded = list(zip(batch, model.tokenize(batch), strict=True))
+            fitting = [one for text, one in encoded if not one.cut or len(text) < 2]
+            yield from (one for one in fitting if one.content.any())
+            halves = [halve(text) for text, one in encoded if one.cut and len(text) >= 2]
+            waiting.extend(rest for _, rest in halves)
+            batch = [begin for begin, _ in halves]
+
+
+def halve(text: str) -> tuple[str, str]:
+    """A text of at least two characters as two, cut after a space of its second quarter if there is one."""
+    middle = len(text) // 2
+    space = max(text.rfind(mark, len(text) // 4, middle) for mark in " \n")
+    middle = space + 1 if space > 0 else middle
+    return text[:middle], text[middle:]
+
+
+def read_activations(
+    model: LoadedModel,
+    stream: Iterable[Tokens],
+    sites: Sequence[Site],
+    *,
+    batch_size: int | None,
+    device: str,
+) -> Iterator[Mapping[Site, Tensor]]:
+    """Activations `[content tokens, width]` of one batch after the other at each site, float32, on the device."""
+
+    @torch.inference_mode()
+    def work(batch: Sequence[Tokens]) -> Mapping[Site, Tensor]:
+        activations = model.forward(batch)
+        for site in sites:
+            check_finite(activations[site], site)
+        return {site: activations[site].float() for site in sites}
+
+    source = iter(stream)
+    while group := list(islice(source, _GROUP)):
+        batches = plan_batches([len(one.ids) for one in group], batch_size=batch_size, device=device)
+        yield from run_batches(batches, lambda rows, group=group: work([group[row] for row in rows]))  # type: ignore[misc]
+
+
+def fill_buffers(parts: Iterator[Mapping[Site, Tensor]], recipe: Recipe) -> Iterator[Mapping[Site, Tensor]]:
+    """Activations of many texts `[buffer, width]` in random order, the same at all sites, until there are as many as
+    the recipe's steps take; each buffer holds whole batches.
+    """
+    generator = torch.Generator().manual_seed(recipe.seed)
+    room = max(1, recipe.buffer_tokens // recipe.batch_tokens)
+    waiting: dict[Site, list[Tensor]] = {}
+    for first in range(0, recipe.steps, room):
+        size = min(room, recipe.steps - first) * recipe.batch_tokens
+        while not waiting or sum(map(len, next(iter(waiting.values())))) < size:
+            for site, part in next(parts).items():
+                waiting.setdefault(site, []).append(part)
+        order = torch.randperm(size, generator=generator)
+        buffer = {}
+        for site, several in waiting.items():
+            joined = torch.cat(several)
+            waiting[site] = [joined[size:].clone()]
+            buffer[site] = joined[order.to(joined.device)]
+        yield buffer
+
+
+def cut_batches(buffer: Mapping[Site, Tensor], batch_tokens: int) -> Iterator[Mapping[Site, Tensor]]:
+    """The batches `[batch_tokens, width]` of a buffer, at each site."""
+    for start in range(0, len(next(iter(buffer.values()))), batch_tokens):
+        yield {site: x[start : start + batch_tokens] for site, x in buffer.items()}
+
+
+def read_heldout(
+    model: Model,
+    loaded: LoadedModel,
+    texts: Sequence[str],
+    sites: Sequence[Site],
+    *,
+    batch_size: int | None,
+    device: str,
+) -> Mapping[Site, Tensor]:
+    """At most HELDOUT_TOKENS activations of held-out texts at each site. MissingError when they have no content."""
+    taken: list[Tokens] = []
+    total = 0
+    for tokens in tokenize_all(model, texts):
+        taken.append(tokens)
+        total += int(tokens.content.sum())
+        if total >= HELDOUT_TOKENS:
+            break
+    if not taken:
+        raise MissingError("the held-out texts have no content tokens")
+    parts = list(read_activations(loaded, taken, sites, batch_size=batch_size, device=device))
+    return {site: torch.cat([part[site] for part in parts])[:HELDOUT_TOKENS] for site in sites}
