@@ -19,15 +19,18 @@ from torch import Tensor
 from harness.api import Encoder, LanguageModel, Site, Tokens
 from harness.calibrate import read_all
 from harness.contexts import Contexts, Validation, contexts_of, validate
-from harness.dictionary import Dictionary, slices_of
+from harness.dictionary import slices_of
 from harness.errors import HarnessError, MissingError, UsageError
 from harness.featurize import plan_batches, run_batches
-from harness.fidelity import SLICE, measure_fit
+from harness.fidelity import SLICE
 from harness.plan import OpenModel, locate
 from harness.registry import Registry
 
 AGAINST = ("pca[n={l0}]", "top_neurons[k={l0}]", "random_sae[width={width},k={l0}]")
 """What a dictionary is compared with, at its own L0; names that no plugin offers are left out."""
+
+OWN = "dictionary"
+"""What the dictionary itself is called among the arms."""
 
 DENSE = 0.1
 """A feature is dense where it fires on more than this share of tokens."""
@@ -51,11 +54,11 @@ class Arm:
     """
 
     name: str
-    explained_variance: float | None
-    median_explained_variance: float | None
-    l0: float | None
-    loss: float | None
-    recovered: float | None
+    explained_variance: float | None = None
+    median_explained_variance: float | None = None
+    l0: float | None = None
+    loss: float | None = None
+    recovered: float | None = None
     note: str = ""
 
 
@@ -63,7 +66,6 @@ class Arm:
 class Report:
     """All that was measured of a dictionary; `frequencies [width]` are the shares of tokens on which features fire."""
 
-    representation: str
     dictionary: str
     model: str
     site: str
@@ -97,6 +99,33 @@ class _Text:
         return contexts_of(self.tokens)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Candidate:
+    """One way to say the activations: its features of either half `[tokens, width]`, and how they are rebuilt."""
+
+    features: tuple[sparse.csc_array, ...]
+    rebuild: Rebuild
+
+    @property
+    def width(self) -> int:
+        return int(self.features[0].shape[1])
+
+    @property
+    def l0(self) -> float:
+        """Features that fire on a token of the second half."""
+        return float(self.features[1].nnz / self.features[1].shape[0])
+
+    @property
+    def frequencies(self) -> NDArray[np.float64]:
+        """The share of all tokens on which each feature fires, `[width]`."""
+        counts: NDArray[np.float64] = sum(np.diff(half.indptr).astype(np.float64) for half in self.features)
+        shares: NDArray[np.float64] = counts / sum(half.shape[0] for half in self.features)
+        return shares
+
+
+_Halves = tuple[_Text, _Text]
+
+
 def report(
     texts: Iterable[str],
     *,
@@ -121,32 +150,25 @@ def report(
         )
     tell("reading")
     halves = _read(texts, model, site, tokens=tokens, device=device, batch_size=batch_size)
-    first, second = halves
     tell("measuring")
     dictionary = located.load_whole(device)
-    own = measure_fit(dictionary, second.activations)
-    counted = [_features(dictionary, half.activations) for half in halves]
-    arms = {choice.label: _rebuild_by(dictionary)}
-    notes: dict[str, str] = {}
-    controls: dict[str, list[sparse.csc_array]] = {}
-    for reference in against:
-        name = reference.format(l0=max(1, round(own.l0)), width=dictionary.width)
-        try:
-            encoder = _encoder(name, registry, model, site, first.activations, device)
-            features = [_features(encoder, half.activations) for half in halves]
-            arms[name] = _fit_decoder(encoder, features[0], first.activations)
-            controls[name] = features
-        except HarnessError as error:
-            notes[name] = str(error)
+    own = _Candidate(
+        features=tuple(_features(dictionary, half.activations) for half in halves),
+        rebuild=lambda x: dictionary.rebuild(x, SLICE)[0],
+    )
+    others, refused = _candidates(
+        [reference.format(l0=max(1, round(own.l0)), width=dictionary.width) for reference in against],
+        lambda reference: _encoder(reference, registry, model, site, halves[0].activations, device),
+        halves,
+    )
+    candidates = {OWN: own, **others}
     tell("splicing")
-    losses, loss_tokens = _losses(model, site, arms, first, second, device=device, batch_size=batch_size)
-    measured = [_arm(name, rebuild, second, losses) for name, rebuild in arms.items()]
-    l0s = {name: features[1].nnz / len(second.activations) for name, features in controls.items()}
-    frequencies = sum(_firing(one) for one in counted) / sum(one.shape[0] for one in counted)
-    random = next((one for name, one in controls.items() if one[0].shape[1] == dictionary.width), None)
+    rebuilds = {name: one.rebuild for name, one in candidates.items()}
+    losses, loss_tokens = _losses(model, site, rebuilds, halves, device=device, batch_size=batch_size)
     tell("validating")
+    frequencies = own.frequencies
+    random = next((one for one in others.values() if one.width == dictionary.width), None)
     return Report(
-        representation=choice.label,
         dictionary=located.reference or choice.label,
         model=model.label,
         site=str(site),
@@ -158,23 +180,12 @@ def report(
         dead=float((frequencies == 0).mean()),
         dense=float((frequencies > DENSE).mean()),
         arms=(
-            *(_with_l0(arm, own.l0 if arm.name == choice.label else l0s[arm.name]) for arm in measured),
-            *(
-                Arm(
-                    name=name,
-                    explained_variance=None,
-                    median_explained_variance=None,
-                    l0=None,
-                    loss=None,
-                    recovered=None,
-                    note=note,
-                )
-                for name, note in notes.items()
-            ),
+            *(_arm(name, one, halves[1], losses) for name, one in candidates.items()),
+            *(Arm(name=name, note=note) for name, note in refused.items()),
             _bound("identity", 1.0, losses),
             _bound("mean", 0.0, losses),
         ),
-        validation=_validate(counted, halves),
+        validation=_validate(own, halves),
         control=_validate(random, halves) if random else None,
         frequencies=frequencies,
     )
@@ -191,7 +202,7 @@ def _read(
     tokens: int,
     device: str,
     batch_size: int | None,
-) -> tuple[_Text, _Text]:
+) -> _Halves:
     """Every other text to each half, until both together hold `tokens` content tokens."""
     taken = list(_take(texts, model, tokens))
     if len(taken) < 2:
@@ -231,6 +242,23 @@ def _batched(texts: Iterable[str], size: int) -> Iterator[list[str]]:
 # ── arms ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def _candidates(
+    references: Iterable[str], encoder_of: Callable[[str], Encoder], halves: _Halves
+) -> tuple[dict[str, _Candidate], dict[str, str]]:
+    """Each reference's features with the best decoder of the first half; and why where there are none."""
+    found: dict[str, _Candidate] = {}
+    refused: dict[str, str] = {}
+    for reference in references:
+        try:
+            encoder = encoder_of(reference)
+            features = tuple(_features(encoder, half.activations) for half in halves)
+            rebuild = _fit_decoder(encoder, features[0], halves[0].activations)
+            found[reference] = _Candidate(features=features, rebuild=rebuild)
+        except HarnessError as error:
+            refused[reference] = str(error)
+    return found, refused
+
+
 def _encoder(
     reference: str, registry: Registry, model: OpenModel, site: Site, x: Tensor, device: str
 ) -> Encoder:
@@ -255,19 +283,9 @@ def _features(encoder: Encoder, x: Tensor) -> sparse.csc_array:
     return sparse.csc_array(sparse.vstack(rows))
 
 
-def _firing(features: sparse.csc_array) -> NDArray[np.float64]:
-    """On how many tokens each feature fires, `[width]`."""
-    counts: NDArray[np.float64] = np.diff(features.indptr).astype(np.float64)
-    return counts
-
-
-def _validate(features: Sequence[sparse.csc_array], halves: tuple[_Text, _Text]) -> Validation:
-    first, second = features
+def _validate(candidate: _Candidate, halves: _Halves) -> Validation:
+    first, second = candidate.features
     return validate(first, second, halves[0].contexts, halves[1].contexts)
-
-
-def _rebuild_by(dictionary: Dictionary) -> Rebuild:
-    return lambda x: dictionary.rebuild(x, SLICE)[0]
 
 
 def _fit_decoder(encoder: Encoder, features: sparse.csc_array, x: Tensor) -> Rebuild:
@@ -296,27 +314,22 @@ def _fit_decoder(encoder: Encoder, features: sparse.csc_array, x: Tensor) -> Reb
     return rebuild
 
 
-def _arm(name: str, rebuild: Rebuild, text: _Text, losses: Mapping[str, float]) -> Arm:
+def _arm(name: str, candidate: _Candidate, text: _Text, losses: Mapping[str, float]) -> Arm:
     x = text.activations
     with torch.inference_mode():
         lost = torch.zeros(x.shape[1], dtype=torch.float64, device=x.device)
-        for start in range(0, len(x), CHUNK):
-            part = x[start : start + CHUNK]
-            lost += (part - rebuild(part)).double().square().sum(0)
+        for part in torch.split(x, CHUNK):
+            lost += (part - candidate.rebuild(part)).double().square().sum(0)
         total = (x - x.mean(0)).double().square().sum(0)
     moving = total > 0
     return Arm(
         name=name,
         explained_variance=float(1 - lost.sum() / total.sum()),
         median_explained_variance=float((1 - lost[moving] / total[moving]).median()),
-        l0=None,
+        l0=candidate.l0,
         loss=losses.get(name),
         recovered=_recovered(losses, name),
     )
-
-
-def _with_l0(arm: Arm, l0: float) -> Arm:
-    return Arm(**{**vars(arm), "l0": l0})
 
 
 def _bound(name: str, variance: float, losses: Mapping[str, float]) -> Arm:
@@ -325,7 +338,6 @@ def _bound(name: str, variance: float, losses: Mapping[str, float]) -> Arm:
         name=name,
         explained_variance=variance,
         median_explained_variance=variance,
-        l0=None,
         loss=losses.get(name),
         recovered=_recovered(losses, name),
     )
@@ -344,9 +356,8 @@ def _recovered(losses: Mapping[str, float], name: str) -> float | None:
 def _losses(
     model: OpenModel,
     site: Site,
-    arms: Mapping[str, Rebuild],
-    first: _Text,
-    second: _Text,
+    rebuilds: Mapping[str, Rebuild],
+    halves: _Halves,
     *,
     device: str,
     batch_size: int | None,
@@ -357,13 +368,13 @@ def _losses(
     if not isinstance(model.model, LanguageModel):
         return {}, 0
     whole = model.model.load_whole(site, device)
-    mean = first.activations.mean(0)
+    mean = halves[0].activations.mean(0)
     splices: dict[str, Rebuild | None] = {
         "identity": None,
-        **arms,
+        **rebuilds,
         "mean": lambda x: mean.expand_as(x),
     }
-    tokens = list(_up_to(second.tokens, LOSS_TOKENS))
+    tokens = list(_up_to(halves[1].tokens, LOSS_TOKENS))
     batches = plan_batches([len(one.ids) for one in tokens], batch_size=batch_size, device=device)
 
     def work(rows: Sequence[int]) -> dict[str, Tensor]:

@@ -103,8 +103,8 @@ def test_losses_of_the_bounds_are_those_of_the_model(reported, texts):
     arms = {arm["name"]: arm for arm in reported["arms"]}
     assert arms["identity"]["loss"] == pytest.approx(float(torch.cat(losses).mean()), abs=1e-4)
     assert (arms["identity"]["recovered"], arms["mean"]["recovered"]) == (1.0, 0.0)
-    assert arms["identity"]["loss"] < arms["minigemma-scope"]["loss"] < arms["mean"]["loss"]
-    assert 0.5 < arms["minigemma-scope"]["recovered"] < 1
+    assert arms["identity"]["loss"] < arms["dictionary"]["loss"] < arms["mean"]["loss"]
+    assert 0.5 < arms["dictionary"]["recovered"] < 1
 
 
 def test_every_arm_stands_at_the_dictionary_s_l0(reported):
@@ -112,10 +112,10 @@ def test_every_arm_stands_at_the_dictionary_s_l0(reported):
     l0 = round(own["l0"])
     arms = {arm["name"]: arm for arm in reported["arms"]}
     assert set(arms) == {
-        "minigemma-scope", f"pca[n={l0}]", f"top_neurons[k={l0}]", f"random_sae[width=512,k={l0}]", "identity", "mean",
+        "dictionary", f"pca[n={l0}]", f"top_neurons[k={l0}]", f"random_sae[width=512,k={l0}]", "identity", "mean",
     }  # fmt: skip
     for name, arm in arms.items():
-        if name not in ("identity", "mean", "minigemma-scope"):
+        if name not in ("identity", "mean", "dictionary"):
             assert arm["l0"] == pytest.approx(l0, abs=0.05)
             assert arm["explained_variance"] < own["explained_variance"]
     assert arms[f"pca[n={l0}]"]["explained_variance"] > arms[f"top_neurons[k={l0}]"]["explained_variance"]
