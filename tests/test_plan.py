@@ -95,7 +95,7 @@ def test_a_model_may_have_representations_of_its_own(harness_command, write, toy
     small, large = told.rows[0]["bundles"]
     assert (small["features"], large["features"]) == (2, 3)
     [line] = told.rows[0]["dictionaries"]
-    assert line["dictionary"] == "minigemma-s-scope/layer_1/width_512/average_l0_10"
+    assert line["dictionary"] == "minigemma-s-scope/layer_1/width_512/average_l0_9"
     assert (line["model"], line["site"], line["representation"]) == (
         "minigemma-s",
         "resid_post.1",

@@ -415,7 +415,7 @@ def test_a_model_with_broken_weights_loses_its_own_cells_only(tmp_path: Path) ->
     weights.write_bytes(whole[:header] + b"\xff" * (len(whole) - header))  # NaN everywhere
     suite = SUITE.replace(
         "[{ref: MODEL, sites: [resid_post.1]}]",
-        f"[{{ref: '{broken}', sites: [resid_post.1], max_length: 300}}, {{ref: minigemma-s, sites: [resid_post.1]}}]",
+        f"[{{ref: '{broken}', sites: [resid_post.1], max_length: 200}}, {{ref: minigemma-s, sites: [resid_post.1]}}]",
     )
     place = Workplace(tmp_path / "place", suite=suite)
     assert place.run("run", "--seeds", "1") == 1

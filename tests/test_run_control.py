@@ -278,7 +278,7 @@ def test_a_model_without_its_weights_is_left_out_and_no_task_with_it(
     weights.rename(tmp_path / "away")
     words = ["run", toy_suite, "--include", toy_task, "-o", "out", "-d", "cpu"]
     models = (
-        "{ref: minigemma-s, sites: [resid_post.1]}, {ref: ./bare, sites: [resid_post.1], max_length: 300}"
+        "{ref: minigemma-s, sites: [resid_post.1]}, {ref: ./bare, sites: [resid_post.1], max_length: 200}"
     )
     words += ["--set", f"models=[{models}]", "--json"]
     told = harness_command(*words)
