@@ -17,8 +17,8 @@ REVISION = "1"
 """Changes when what is measured, or how it is judged, does."""
 
 LEAST_VARIANCE = 0.5
-"""Explained variance below which a dictionary is taken not to know the activations: those of a model with random weights
-are explained to .4 by a good dictionary of the trained one."""
+"""Explained variance below which a dictionary is taken not to know the activations: a good one explains .4 of those of
+a model with random weights."""
 
 MARGIN = 0.02
 """By so much explained variance must be higher elsewhere before that is held against the site."""
