@@ -120,6 +120,19 @@ class Examples:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Partition:
+    """What becomes of the rows of Examples in one cell: row numbers to learn from, to choose on and to test on; and
+    for every example the label it is learnt under. Without validation rows, or with few, the choice is made by repeated
+    stratified folds of `train`.
+    """
+
+    train: tuple[int, ...]
+    validation: tuple[int, ...]
+    test: tuple[int, ...]
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tokens:
     """One encoded input: token ids `[tokens]`, and which of them are content (not BOS, not template).
 
@@ -170,11 +183,12 @@ class ModelSpec(Spec):
 class RepresentationSpec(Spec):
     """What is pooled. `needs="tokens"`: `make(**parameters) -> TokenRepresentation`;
     otherwise `make(**parameters) -> InputRepresentation`, which sees the inputs and no model; with
-    `needs="text"` every input as `str`.
+    `needs="text"` every input as `str`. A `control` is there for dictionaries to be compared with, and is none.
     """
 
     needs: Needs
     fitted: bool = False
+    control: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,6 +208,13 @@ class ClassifierSpec(Spec):
     """
 
     grid: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegimeSpec(Spec):
+    """`make(**parameters) -> Regime`. One that tests on other rows than the task's own says `moves_test`."""
+
+    moves_test: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,7 +257,8 @@ class TaskSpec:
 
     `where` keeps only the rows whose columns hold these values; `labels` gives the class for each label of the
     source that is spelled otherwise. A task that is `trained_on` another has test rows only, and learns from the
-    training and validation rows of that other task.
+    training and validation rows of that other task. With `keep_leaks`, test rows that stand in training stay, for what
+    was published on them to be checked: they are counted, and every result is flagged.
     """
 
     name: str
@@ -254,6 +276,7 @@ class TaskSpec:
     where: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     trained_on: str | None = None
+    keep_leaks: bool = False
 
 
 # ── what the factories return ────────────────────────────────────────────────────────────────────────────
@@ -339,7 +362,8 @@ class Located:
     `[tokens, d_in]` (float32, on the device) of the task's training tokens; what was fitted is kept in the cache.
     `load_whole(device)` gives the same Dictionary with its decoder, where it has one: only the fidelity gate and
     reports need that. `reference` is the exact name of a dictionary that a shorter reference led to; `flags` is what
-    every result of it must say about it. Both are shown, not hashed.
+    every result of it must say about it; `link` is where one of its features is shown, a URL with `{feature}` in place
+    of its number. All three are shown, not hashed.
     """
 
     identity: Mapping[str, Any]
@@ -352,6 +376,7 @@ class Located:
     published_l0: float | None = None
     reference: str | None = None
     flags: tuple[str, ...] = ()
+    link: str | None = None
 
     def __post_init__(self) -> None:
         if (self.load is None) == (self.fit is None):
@@ -399,6 +424,17 @@ class RankedPooling(Pooling, Protocol):
 
 
 @runtime_checkable
+class Regime(Protocol):
+    """Turns a task's own partition into another: fewer training rows, other classes among them, wrong labels."""
+
+    def __call__(self, examples: Examples, rows: Partition, seed: int) -> Partition:
+        """The partition for one seed; it must depend on nothing else. Test rows keep their labels, and are `rows.test`
+        in their order unless the spec says `moves_test`; then they must not depend on the seed. MissingError where the
+        examples do not allow it: too few of them.
+        """
+
+
+@runtime_checkable
 class Transform(Protocol):
     """Pooled matrix in, pooled matrix out; scikit-learn's transformer contract."""
 
@@ -418,6 +454,19 @@ class Classifier(Protocol):
 
     def predict_proba(self, X: Matrix) -> np.ndarray[Any, Any]:
         """Scores `[examples, classes]`, higher is likelier; columns in the order of the class numbers."""
+
+
+@runtime_checkable
+class Weighted(Protocol):
+    """A fitted linear classifier that can say what it goes by."""
+
+    @property
+    def weights(self) -> np.ndarray[Any, Any]:
+        """`[classes, features]` of the matrix it was fitted on, in score per unit of the feature: `X @ weights.T` is
+        the decision function of every class, up to a constant for each class and a term that all classes share. Of two
+        classes the second has the weights of their one decision function and the first their negatives. 0 where a
+        feature is not used.
+        """
 
 
 # ── what observers are told ──────────────────────────────────────────────────────────────────────────────

@@ -83,7 +83,7 @@ def load_task(
     MissingError when it is not there, unreadable, or unfit (no labels, one class, no training rows).
     """
     if spec.trained_on is None:
-        examples, hygiene = clean(_split(_examples(spec, data_dir)))
+        examples, hygiene = clean(_split(_examples(spec, data_dir)), keep_leaks=spec.keep_leaks)
     elif trained_on is None:
         raise MissingError(f"task '{spec.name}' learns from '{spec.trained_on}', which was not given")
     else:
@@ -382,8 +382,10 @@ def _fraction(purpose: str, examples: Examples, row: int) -> float:
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def clean(examples: Examples) -> tuple[Examples, Hygiene]:
-    """Examples without empty inputs, conflicting labels, duplicates and leaks, and how many of each went."""
+def clean(examples: Examples, *, keep_leaks: bool = False) -> tuple[Examples, Hygiene]:
+    """Examples without empty inputs, conflicting labels, duplicates and leaks, and how many of each went; with
+    `keep_leaks` those are only counted.
+    """
     counts: Counter[str] = Counter()
     labels_of: dict[str, set[str]] = defaultdict(set)
     for example_id, label in zip(examples.ids, examples.labels, strict=True):
@@ -407,7 +409,8 @@ def clean(examples: Examples) -> tuple[Examples, Hygiene]:
         return known
 
     rows = keep(rows, "duplicates", repeated)
-    rows = keep(rows, "leaks", leaks)
+    without_leaks = keep(rows, "leaks", leaks)
+    rows = rows if keep_leaks else without_leaks
     return examples.take(rows), Hygiene(**counts)
 
 

@@ -14,6 +14,7 @@ from harness.api import (
     ClassifierSpec,
     ModelSpec,
     PoolingSpec,
+    RegimeSpec,
     RepresentationSpec,
     Summary,
     TaskSpec,
@@ -60,6 +61,13 @@ def harness_transforms() -> Iterable[TransformSpec]:  # type: ignore[empty-body]
 @hookspec
 def harness_classifiers() -> Iterable[ClassifierSpec]:  # type: ignore[empty-body]
     """Classifiers with the grid searched on validation. Called once; the same rules as for `harness_models`."""
+
+
+@hookspec
+def harness_regimes() -> Iterable[RegimeSpec]:  # type: ignore[empty-body]
+    """Ways to change what is learnt from: fewer rows, rarer classes, wrong labels, other splits. Called once; the same
+    rules as for `harness_models`.
+    """
 
 
 @hookspec

@@ -15,12 +15,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from harness.api import Located, Model, Site, TaskSpec, TokenRepresentation, Tokens
+from harness.api import Located, Model, Partition, Site, TaskSpec, TokenRepresentation, Tokens
 from harness.data import TaskData, load_task, without
 from harness.errors import HarnessError, MissingError, UsageError, did_you_mean
 from harness.gate import REVISION as GATE_REVISION
 from harness.gate import neighbours
 from harness.identity import IDENTITY_VERSION, hash_json, hash_lines
+from harness.partition import make_partition
 from harness.plugins import describe
 from harness.registry import Choice, Registry
 from harness.sample import GATE_TOKENS, SAMPLE_TOKENS, sample_rows
@@ -28,7 +29,7 @@ from harness.suite import ModelChoice, Suite
 from harness.tokens import TokenSet
 
 PRECISION = {"tf32": False, "encode": "float32"}
-PROTOCOL = "fit on train, choose on validation by macro_f1, score test once"
+PROTOCOL = "fit on train, choose on validation, or on folds of train, by macro_f1, score test once"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,15 +70,17 @@ class Features:
 @dataclass(frozen=True, kw_only=True)
 class Cell:
     """One fully specified evaluation; `cell_id` hashes all that may change its numbers, `protocol_hash` of that what
-    pooling, transform, classifier, grid and selection are.
+    pooling, transform, classifier, grid and selection are. `partition` follows from regime and seed.
     """
 
     cell_id: str
     features: Features
     transform: Choice
     classifier: Choice
+    regime: Choice
     seed: int
     protocol_hash: str
+    partition: Partition = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +178,15 @@ def make_plan(
         with _leaving_out(spec.name, left_out):
             data = load_task(spec, data_dir=data_dir, limit=limit, trained_on=other)
             bundles += tuple(
-                _bundles(data, models=models, located=located, arms=arms, token_set=tokens, seeds=suite.seeds)
+                _bundles(
+                    data,
+                    models=models,
+                    located=located,
+                    arms=arms,
+                    token_set=tokens,
+                    seeds=suite.seeds,
+                    left_out=left_out,
+                )
             )
     if not bundles:
         raise _nothing_left(left_out)
@@ -209,6 +220,7 @@ class _Arms:
     poolings: tuple[Choice, ...]
     transforms: tuple[Choice, ...]
     classifiers: tuple[Choice, ...]
+    regimes: tuple[Choice, ...]
 
     @classmethod
     def choose(cls, suite: Suite, registry: Registry) -> _Arms:
@@ -219,9 +231,10 @@ class _Arms:
             poolings=_choose_all(registry, "poolings", suite.poolings),
             transforms=_choose_all(registry, "transforms", suite.transforms),
             classifiers=_choose_all(registry, "classifiers", suite.classifiers),
+            regimes=_choose_all(registry, "regimes", suite.regimes),
         )
         # Making them now finds values that a factory refuses, while nothing is lost yet.
-        for choice in (*arms.poolings, *arms.transforms, *arms.on_inputs, *arms.classifiers):
+        for choice in (*arms.poolings, *arms.transforms, *arms.on_inputs, *arms.classifiers, *arms.regimes):
             try_to_make(choice)
         return arms
 
@@ -286,7 +299,7 @@ def _refuse_twins(bundles: Iterable[Bundle]) -> None:
     for bundle in bundles:
         for cell in bundle.cells:
             parts = (bundle.model, cell.features.representation, cell.features.pooling, cell.transform)
-            label = " ".join(part.label for part in (*parts, cell.classifier) if part)
+            label = " ".join(part.label for part in (*parts, cell.classifier, cell.regime) if part)
             if cell.cell_id in known:
                 raise UsageError(f"'{known[cell.cell_id]}' and '{label}' are the same; leave one out")
             known[cell.cell_id] = label
@@ -414,22 +427,32 @@ def _bundles(
     arms: _Arms,
     token_set: TokenSet,
     seeds: Sequence[int],
+    left_out: dict[str, str],
 ) -> Iterator[Bundle]:
-    """The bundles of one task: one for input-only arms, one for each model; all on the same rows."""
+    """The bundles of one task: one for input-only arms, one for each model; all on the same rows. A regime that the
+    task's rows do not allow is left out.
+    """
     tokens = {model.label: _tokenize(data, model, token_set) for model in models}
     # A row in which some model finds no content is left out for every arm: all are compared on the same rows.
     bare = {row for encoded in tokens.values() for row, one in enumerate(encoded) if not one.content.any()}
     data = without(data, bare)
     fingerprint = data.fingerprint
     inputs_hash = hash_lines(data.examples.ids)
+    partitions: list[tuple[Choice, int, Partition]] = []
+    for regime in arms.regimes:
+        name = data.spec.name if len(arms.regimes) == 1 else f"{data.spec.name} under {regime.label}"
+        with _leaving_out(name, left_out):
+            partitions += [(regime, seed, make_partition(data.examples, regime, seed)) for seed in seeds]
+    if not partitions:
+        return
 
     def cells(features: Sequence[Features], model: OpenModel | None) -> tuple[Cell, ...]:
         return tuple(
-            _cell(data.spec, fingerprint, model, each, transform, classifier, seed)
+            _cell(data.spec, fingerprint, model, each, transform, classifier, regime, seed, partition)
             for each in features
             for transform in arms.transforms
             for classifier in arms.classifiers
-            for seed in seeds
+            for regime, seed, partition in partitions
         )
 
     if arms.on_inputs:
@@ -556,7 +579,9 @@ def _cell(
     features: Features,
     transform: Choice,
     classifier: Choice,
+    regime: Choice,
     seed: int,
+    partition: Partition,
 ) -> Cell:
     grid = {key: list(values) for key, values in classifier.spec.grid.items() if key not in classifier.given}
     protocol = {
@@ -568,6 +593,7 @@ def _cell(
         "identity_version": IDENTITY_VERSION,
         "task": {"name": spec.name, "version": spec.version, "data": fingerprint},
         "features": features.key or features.representation.identity,
+        "regime": regime.identity,
         **protocol,
         "seed": seed,
     }
@@ -576,7 +602,9 @@ def _cell(
         features=features,
         transform=transform,
         classifier=classifier,
+        regime=regime,
         seed=seed,
+        partition=partition,
         protocol_hash=hash_json(
             {"pooling": features.pooling.identity if features.pooling else None, **protocol}
         ),

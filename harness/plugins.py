@@ -24,6 +24,7 @@ from harness.api import (
     ClassifierSpec,
     ModelSpec,
     PoolingSpec,
+    RegimeSpec,
     RepresentationSpec,
     TaskSpec,
     TransformSpec,
@@ -39,6 +40,7 @@ OFFERED: Mapping[str, type] = {
     "poolings": PoolingSpec,
     "transforms": TransformSpec,
     "classifiers": ClassifierSpec,
+    "regimes": RegimeSpec,
     "tasks": TaskSpec,
     "suites": Path,
 }

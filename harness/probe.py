@@ -5,13 +5,16 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from sklearn.model_selection import StratifiedGroupKFold
 
 from harness import stats
-from harness.api import Classifier, Examples, Split
+from harness.api import Classifier, Examples, Partition, Transform, Weighted
+from harness.errors import MissingError
+from harness.evidence import Used, find_used
 from harness.metrics import Score, macro_f1, score
 from harness.registry import Choice
 
@@ -22,13 +25,19 @@ if TYPE_CHECKING:
 
 RESAMPLES = 1000
 
+FOLDS, REPEATS = 5, 2
+"""Where there are no validation rows: so many folds of the training rows, drawn so many times."""
+
+SelectedOn = Literal["validation", "folds"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """Class numbers of all examples, the row numbers of each split, and bootstrap weights over test rows.
+    """Class numbers of all examples as they are learnt, the row numbers of each split, the group of each example,
+    and bootstrap weights over test rows.
 
     `test` is in the order of example ids, so that arms on the same rows share their resamples; a resample
-    takes groups whole.
+    takes groups whole, and so does a fold.
     """
 
     y: Array
@@ -36,61 +45,101 @@ class Rows:
     train: Array
     validation: Array
     test: Array
+    groups: Array
     weights: Array
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """A scored cell: what was chosen, what it predicts for the test rows, and how good that is."""
+    """A scored cell: what was chosen, what it predicts for the test rows, and how good that is. `tried` counts the
+    points of the grid that were compared on `selected_on`.
+    """
 
     parameters: Mapping[str, Any]
+    selected_on: SelectedOn
+    tried: int
     predicted: Array
     scores: Array
     metrics: Mapping[str, Score]
     validation: Mapping[str, float]
     n_features: int
     flags: tuple[str, ...]
+    used: tuple[Used, ...]
+
+
+def order_test(examples: Examples, partition: Partition) -> tuple[int, ...]:
+    """The test rows in the order of their ids."""
+    return tuple(sorted(partition.test, key=lambda row: examples.ids[row]))
+
+
+def draw_weights(examples: Examples, test: Sequence[int], *, seed: int) -> Array:
+    """Bootstrap weights `[RESAMPLES, test rows]`, drawn by `seed`: stratified by label, groups taken whole."""
+    labels = np.unique([examples.labels[row] for row in test], return_inverse=True)[1]
+    groups = stats.number_groups([examples.groups[row] for row in test])
+    return stats.cluster_weights(labels, groups, resamples=RESAMPLES, seed=seed)
 
 
 def make_rows(
-    examples: Examples, classes: Sequence[str], splits: Mapping[Split, Sequence[int]], *, seed: int
+    examples: Examples, classes: Sequence[str], partition: Partition, test: Sequence[int], weights: Array
 ) -> Rows:
-    """The rows that all arms of a task share; `seed` draws the bootstrap."""
+    """The rows that all arms of a task share under one partition; `test` and `weights` are of `order_test` and
+    `draw_weights`, which many partitions have in common.
+    """
     numbers = {name: number for number, name in enumerate(classes)}
-    y = np.array([numbers[label] for label in examples.labels])
-    test = np.array(sorted(splits["test"], key=lambda row: examples.ids[row]))
-    groups = stats.number_groups([examples.groups[row] for row in test])
     return Rows(
-        y=y,
+        y=np.array([numbers[label] for label in partition.labels]),
         classes=tuple(classes),
-        train=np.array(splits["train"]),
-        validation=np.array(splits["validation"]),
-        test=test,
-        weights=stats.cluster_weights(y[test], groups, resamples=RESAMPLES, seed=seed),
+        train=np.array(partition.train),
+        validation=np.array(partition.validation, dtype=np.int64),
+        test=np.array(test),
+        groups=stats.number_groups(examples.groups),
+        weights=weights,
     )
 
 
 def probe(matrix: Matrix, rows: Rows, *, transform: Choice, classifier: Choice, seed: int) -> Outcome:
-    """Fit every point of the classifier's grid on train, keep the best on validation (the first of equals),
-    and score that one on test. `matrix [examples, features]`.
+    """Choose a point of the classifier's grid on validation rows, or on folds of the training rows where there are
+    none (the first of equals), fit it on train, and score that on test. `matrix [examples, features]`.
     """
     matrix = _narrow(matrix)
-    fitted = transform.make().fit(matrix[rows.train], _numbered(rows)[1])
-    train, validation, test = (
-        fitted.transform(matrix[part]) for part in (rows.train, rows.validation, rows.test)
-    )
-    best = _choose(train, validation, rows, classifier, seed)
-    scores = best.fit.score(test)
-    predicted = scores.argmax(axis=1)
+    task = _Task(rows=rows, transform=transform, classifier=classifier, seed=seed)
+    chosen = _choose(matrix, task)
+    fit = chosen.fit or _fit(matrix, rows.train, chosen.point, task)
+    scores, metrics = _score_test(fit, matrix, rows)
     return Outcome(
-        parameters=best.parameters,
-        predicted=predicted,
+        parameters={**classifier.parameters, **chosen.point},
+        selected_on="validation" if len(rows.validation) else "folds",
+        tried=chosen.tried,
+        predicted=scores.argmax(axis=1),
         scores=scores,
-        metrics=score(rows.y[rows.test], predicted, scores, weights=rows.weights),
-        validation={"macro_f1": best.macro_f1},
-        n_features=int(train.shape[1]),
-        flags=best.fit.flags,
+        metrics=metrics,
+        validation={"macro_f1": chosen.macro_f1},
+        n_features=fit.n_features,
+        flags=fit.flags,
+        used=_find_used(fit, matrix, rows),
     )
+
+
+def _score_test(fit: _Fit, matrix: Matrix, rows: Rows) -> tuple[Array, Mapping[str, Score]]:
+    """Scores `[test rows, classes]` and metrics. Test rows and their labels are read here and nowhere else, once."""
+    scores = fit.score(matrix[rows.test])
+    return scores, score(rows.y[rows.test], scores.argmax(axis=1), scores, weights=rows.weights)
+
+
+def _find_used(fit: _Fit, matrix: Matrix, rows: Rows) -> tuple[Used, ...]:
+    """The features that a linear classifier goes by, as they stand in training; none for others."""
+    if not isinstance(fit.model, Weighted):
+        return ()
+    pooled = matrix[rows.train]
+    found = find_used(
+        fit.model.weights,
+        pooled=pooled,
+        transformed=fit.transform.transform(pooled),
+        chosen=getattr(fit.transform, "chosen", None),
+        y=np.searchsorted(fit.known, rows.y[rows.train]),
+        classes=[rows.classes[number] for number in fit.known],
+    )
+    return tuple(replace(one, rows=tuple(int(rows.train[row]) for row in one.rows)) for one in found)
 
 
 def _narrow(matrix: Matrix) -> Matrix:
@@ -101,53 +150,88 @@ def _narrow(matrix: Matrix) -> Matrix:
     return type(matrix)(parts, shape=matrix.shape)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Fit:
-    """A fitted classifier; `known` are the numbers of the classes that it has seen, of `n_classes`."""
-
-    model: Classifier
-    known: Array
-    n_classes: int
-    flags: tuple[str, ...]
-
-    def score(self, matrix: Matrix) -> Array:
-        """`[rows, classes]`. A class of which training holds no row (carved out for validation) comes last."""
-        scores = np.asarray(self.model.predict_proba(matrix))
-        wanted = (matrix.shape[0], len(self.known))
-        if scores.shape != wanted:
-            raise ValueError(f"the classifier's scores have shape {scores.shape}, not {wanted}")
-        if len(self.known) == self.n_classes:
-            return scores
-        every = np.full((len(scores), self.n_classes), min(0.0, scores.min(initial=0.0)), dtype=scores.dtype)
-        every[:, self.known] = scores
-        return every
+# ── choosing ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Best:
-    """The fit that a grid's search ends with."""
+class _Task:
+    """All that a fit depends on beside its rows and its point of the grid."""
 
-    fit: _Fit
-    parameters: Mapping[str, Any]
+    rows: Rows
+    transform: Choice
+    classifier: Choice
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Chosen:
+    """The best of `tried` points of the grid, how good it was, and its fit on all training rows where there is one."""
+
+    point: Mapping[str, Any]
     macro_f1: float
+    tried: int
+    fit: _Fit | None
 
 
-def _choose(train: Matrix, validation: Matrix, rows: Rows, classifier: Choice, seed: int) -> _Best:
-    best: _Best | None = None
-    for point in grid_points(classifier):
-        fit = _fit(train, rows, classifier, point, seed)
-        predicted = fit.score(validation).argmax(axis=1)
+def _choose(matrix: Matrix, task: _Task) -> _Chosen:
+    points = list(grid_points(task.classifier))
+    if len(task.rows.validation):
+        return _choose_on_validation(matrix, task, points)
+    values = _judge_on_folds(matrix, task, points)
+    best = int(np.argmax(values))
+    return _Chosen(point=points[best], macro_f1=float(values[best]), tried=len(points), fit=None)
+
+
+def _choose_on_validation(matrix: Matrix, task: _Task, points: Sequence[Mapping[str, Any]]) -> _Chosen:
+    rows = task.rows
+    transformed = _transform(matrix, rows.train, task)
+    judged = transformed.of(matrix[rows.validation])
+    best: _Chosen | None = None
+    for point in points:
+        fit = _fit_transformed(transformed, point, task)
+        predicted = fit.score_transformed(judged).argmax(axis=1)
         value = float(macro_f1(rows.y[rows.validation], predicted, n_classes=len(rows.classes)))
         if best is None or value > best.macro_f1:
-            best = _Best(fit=fit, parameters={**classifier.parameters, **point}, macro_f1=value)
+            best = _Chosen(point=point, macro_f1=value, tried=len(points), fit=fit)
     assert best is not None
     return best
 
 
-def _numbered(rows: Rows) -> tuple[Array, Array]:
-    """The classes that training rows have (validation may have carved one out), and which each row has of them."""
-    known, numbers = np.unique(rows.y[rows.train], return_inverse=True)
-    return known, numbers
+def _judge_on_folds(matrix: Matrix, task: _Task, points: Sequence[Mapping[str, Any]]) -> Array:
+    """For each point its macro-F1 over the training rows, each predicted by a fit that had not seen it, in the mean
+    over repeats. One F1 over all folds together, for that of a small fold is biased (Forman & Scholz 2010,
+    "Apples-to-apples in cross-validation studies").
+    """
+    rows = task.rows
+    values = np.zeros((REPEATS, len(points)))
+    for repeat in range(REPEATS):
+        predicted = np.empty((len(points), len(rows.train)), np.int64)
+        for inner, outer in draw_folds(rows, seed=task.seed * REPEATS + repeat):
+            transformed = _transform(matrix, rows.train[inner], task)
+            judged = transformed.of(matrix[rows.train[outer]])
+            for number, point in enumerate(points):
+                fit = _fit_transformed(transformed, point, task)
+                predicted[number, outer] = fit.score_transformed(judged).argmax(axis=1)
+        for number in range(len(points)):
+            y = rows.y[rows.train]
+            values[repeat, number] = macro_f1(y, predicted[number], n_classes=len(rows.classes))
+    return np.asarray(values.mean(axis=0))
+
+
+def draw_folds(rows: Rows, *, seed: int) -> Iterator[tuple[Array, Array]]:
+    """Stratified folds of the training rows, groups whole: the places in `rows.train` to fit on, and to judge.
+    MissingError where there are too few rows, or groups of them, for two folds.
+    """
+    y, groups = rows.y[rows.train], rows.groups[rows.train]
+    n = min(FOLDS, int(np.bincount(y).max()), len(np.unique(groups)))
+    if n < 2:
+        raise MissingError("training has too few rows, or groups of them, to choose on folds")
+    folds = StratifiedGroupKFold(n_splits=n, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # a class with fewer rows than folds is missing from some: as it must be
+        yield from ((a, b) for a, b in folds.split(y[:, None], y, groups) if len(a) and len(b))
 
 
 def grid_points(classifier: Choice) -> Iterator[dict[str, Any]]:
@@ -157,13 +241,80 @@ def grid_points(classifier: Choice) -> Iterator[dict[str, Any]]:
         yield dict(zip(free, values, strict=True))
 
 
-def _fit(train: Matrix, rows: Rows, classifier: Choice, point: Mapping[str, Any], seed: int) -> _Fit:
+# ── fitting ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Transformed:
+    """Training rows through a transform fitted on them; `known` are the numbers of the classes that they have."""
+
+    transform: Transform
+    matrix: Matrix
+    known: Array
+    numbers: Array
+
+    def of(self, matrix: Matrix) -> Matrix:
+        return self.transform.transform(matrix)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Fit:
+    """A fitted classifier (None where training has one class only) and its transform; `known` are the numbers of the
+    classes that it has seen, of `n_classes`.
+    """
+
+    transform: Transform
+    model: Classifier | None
+    known: Array
+    n_classes: int
+    n_features: int
+    flags: tuple[str, ...]
+
+    def score(self, matrix: Matrix) -> Array:
+        """`[rows, classes]`."""
+        return self.score_transformed(self.transform.transform(matrix))
+
+    def score_transformed(self, matrix: Matrix) -> Array:
+        """`[rows, classes]`. A class of which training holds no row (carved out for validation) comes last."""
+        wanted = (matrix.shape[0], len(self.known))
+        scores = np.ones(wanted) if self.model is None else np.asarray(self.model.predict_proba(matrix))
+        if scores.shape != wanted:
+            raise ValueError(f"the classifier's scores have shape {scores.shape}, not {wanted}")
+        if len(self.known) == self.n_classes:
+            return scores
+        every = np.full((len(scores), self.n_classes), min(0.0, scores.min(initial=0.0)), dtype=scores.dtype)
+        every[:, self.known] = scores
+        return every
+
+
+def _transform(matrix: Matrix, train: Array, task: _Task) -> _Transformed:
+    known, numbers = np.unique(task.rows.y[train], return_inverse=True)
+    rows = matrix[train]
+    transform = task.transform.make().fit(rows, numbers)
+    return _Transformed(transform=transform, matrix=transform.transform(rows), known=known, numbers=numbers)
+
+
+def _fit(matrix: Matrix, train: Array, point: Mapping[str, Any], task: _Task) -> _Fit:
+    return _fit_transformed(_transform(matrix, train, task), point, task)
+
+
+def _fit_transformed(transformed: _Transformed, point: Mapping[str, Any], task: _Task) -> _Fit:
     """A fitted classifier; `unconverged` when it warned that it did not converge."""
-    model: Classifier = classifier.make(**point, **({"seed": seed} if classifier.takes_seed else {}))
-    known, numbers = _numbered(rows)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        model.fit(train, numbers)
-    unconverged = any("converge" in f"{entry.category.__name__} {entry.message}".lower() for entry in caught)
-    flags = ("unconverged",) if unconverged else ()
-    return _Fit(model=model, known=known, n_classes=len(rows.classes), flags=flags)
+    classifier = task.classifier
+    model: Classifier | None = None
+    flags: tuple[str, ...] = ()
+    if len(transformed.known) > 1:
+        model = classifier.make(**point, **({"seed": task.seed} if classifier.takes_seed else {}))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            model.fit(transformed.matrix, transformed.numbers)
+        told = [f"{entry.category.__name__} {entry.message}".lower() for entry in caught]
+        flags = ("unconverged",) if any("converge" in one for one in told) else ()
+    return _Fit(
+        transform=transformed.transform,
+        model=model,
+        known=transformed.known,
+        n_classes=len(task.rows.classes),
+        n_features=int(transformed.matrix.shape[1]),
+        flags=flags,
+    )

@@ -48,7 +48,7 @@ _RUNNING, _FAILED = b'"status": "running"', b'"status": "failed" '
 
 _TOLD = ("sae-harness", "torch", "transformers", "scikit-learn", "numpy")
 
-_ADDED: Mapping[str, Any] = {"tokens": "content"}
+_ADDED: Mapping[str, Any] = {"tokens": "content", "regimes": ["full"]}
 """Fields of suites that came after schema version 1, with their defaults."""
 
 Status = Literal["ok", "failed", "skipped", "oom"]
@@ -110,8 +110,28 @@ class Cost(_Frozen):
     probe_seconds: float = Field(default=0.0, ge=0)
 
 
+class Used(_Frozen):
+    """A feature that a cell's classifier goes by: its number in the representation, the class it speaks for and its
+    weight there, what it is ranked by (`effect`: the size of the weight times the feature's deviation in training), its
+    mean pooled value by class, the beginnings of the training texts in which it is highest, and where it is described.
+    """
+
+    feature: int
+    label: str
+    weight: float
+    effect: float
+    means: dict[str, float] = Field(default_factory=dict)
+    snippets: tuple[str, ...] = ()
+    link: str | None = None
+
+
 class Record(_Frozen):
-    """One finished cell, whatever its end."""
+    """One finished cell, whatever its end.
+
+    `selected_on` is `validation` or `folds`; `tried` counts the points of the classifier's grid compared there.
+    `predictions_hash` is of the test rows' ids, labels and predictions (`hash_predictions`). `control` says whether the
+    representation is there to be compared with; None in records from before that was known.
+    """
 
     schema_version: int = SCHEMA_VERSION
     cell_id: str
@@ -131,21 +151,26 @@ class Record(_Frozen):
     tokens: str | None = "content"
     representation: str
     representation_hash: str | None
+    control: bool | None = None
     dictionary: str | None = None
     width: int | None
     pooling: str | None
     transform: str
     classifier: str
+    regime: str = "full"
     protocol_hash: str | None = None
     classifier_params: dict[str, Any] = Field(default_factory=dict)
     seed: int
     selected_on: str = "validation"
+    tried: int = 0
     metrics: dict[str, Metric] = Field(default_factory=dict)
     validation_metrics: dict[str, float] = Field(default_factory=dict)
     n_train: int = 0
     n_validation: int = 0
     n_test: int = 0
     n_features: int = 0
+    predictions_hash: str | None = None
+    used: tuple[Used, ...] = ()
     hygiene: HygieneCounts = HygieneCounts()
     fidelity: Fidelity = Fidelity()
     cost: Cost = Cost()
@@ -185,6 +210,11 @@ class Results(Protocol):
         prediction. The classes are those of the columns score_<class>, else the categories of `label`.
         MissingError when they are not there.
         """
+
+
+def hash_predictions(ids: Iterable[str], labels: Iterable[str], predictions: Iterable[str]) -> str:
+    """Hex SHA-256 over each test row's id, label and prediction, in the order of ids."""
+    return hash_lines("\x1f".join(row) for row in sorted(zip(ids, labels, predictions, strict=True)))
 
 
 def read_records(path: Path) -> list[Record]:

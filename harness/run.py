@@ -17,18 +17,29 @@ from scipy import sparse
 
 from harness import leaderboard
 from harness.activations import KeptActivations
-from harness.api import BundleStats, LoadedModel, Split, Summary
+from harness.api import BundleStats, LoadedModel, Located, Summary
 from harness.calibrate import fit_all, measure_all, read_sample
-from harness.data import split_rows
 from harness.errors import MissingError, NothingSelectedError
+from harness.evidence import snippet
 from harness.featurize import Reading, featurize, halve, plan_batches
 from harness.forward import Meter, Shards, make_readings, read_tokens_of
 from harness.gate import Judgement, judge, not_measurable
 from harness.identity import hash_json, hash_lines
+from harness.partition import count_shared_groups
 from harness.plan import Bundle, Cell, Features, Plan
 from harness.plugins import Fault, describe, notify
-from harness.probe import Outcome, Rows, make_rows, probe
-from harness.records import Cost, Fidelity, HygieneCounts, Metric, Record, RunFolder, Status
+from harness.probe import Outcome, Rows, draw_weights, make_rows, order_test, probe
+from harness.records import (
+    Cost,
+    Fidelity,
+    HygieneCounts,
+    Metric,
+    Record,
+    RunFolder,
+    Status,
+    Used,
+    hash_predictions,
+)
 from harness.registry import Registry
 from harness.store import FeatureStore
 
@@ -150,7 +161,7 @@ class Runner:
         wanted = _wanted(bundle)
         self.folder.add_event("bundle", bundle=bundle.name, cells=len(bundle.cells))
         try:
-            rows = {seed: _rows(bundle, seed) for seed in sorted({cell.seed for cell in bundle.cells})}
+            rows = _rows(bundle)
             stats, broken = self._fill(bundle, wanted)
             judged, measured_tokens = self._judge(bundle, wanted)
         except Exception as error:  # a model or dictionary of any plugin may fail in any way
@@ -344,26 +355,24 @@ class Runner:
         self,
         bundle: Bundle,
         features: Features,
-        rows: Mapping[int, Rows],
+        rows: Mapping[_Draw, Rows],
         plan: Plan,
         judgement: Judgement,
     ) -> None:
-        """Probe every pending cell on one matrix, which is read or made once for each seed."""
+        """Probe every pending cell on one matrix, which is read once, or made once for each regime and seed."""
         matrix: Matrix | None = None
-        for cell in sorted(bundle.cells, key=lambda cell: cell.seed):
+        made_for: _Draw | None = None
+        for cell in sorted(bundle.cells, key=_draw):
             try:
-                if matrix is None or features.key is None:
-                    matrix = self._matrix(bundle, features, rows[cell.seed])
+                own = rows[_draw(cell)]
+                if matrix is None or (features.key is None and made_for != _draw(cell)):
+                    matrix, made_for = self._matrix(bundle, features, own), _draw(cell)
                 started = time.perf_counter()
                 outcome = probe(
-                    matrix,
-                    rows[cell.seed],
-                    transform=cell.transform,
-                    classifier=cell.classifier,
-                    seed=cell.seed,
+                    matrix, own, transform=cell.transform, classifier=cell.classifier, seed=cell.seed
                 )
                 seconds = time.perf_counter() - started
-                self._keep(cell, bundle, plan, rows[cell.seed], outcome, seconds, judgement)
+                self._keep(cell, bundle, plan, own, outcome, seconds, judgement)
             except Exception as error:  # a transform or classifier of any plugin may fail in any way
                 if _is_disk(error):
                     raise
@@ -456,14 +465,27 @@ def _wanted(bundle: Bundle) -> list[Features]:
     ]
 
 
-def _rows(bundle: Bundle, seed: int) -> Rows:
-    splits: Mapping[Split, Sequence[int]] = split_rows(bundle.data.examples, seed)
-    return make_rows(
-        bundle.data.examples,
-        bundle.data.classes,
-        splits,
-        seed=leaderboard.bootstrap_seed(bundle.data.spec.name),
-    )
+_Draw = tuple[str, int]
+"""A regime and a seed: cells that have both in common learn from the same rows."""
+
+
+def _draw(cell: Cell) -> _Draw:
+    return cell.regime.label, cell.seed
+
+
+def _rows(bundle: Bundle) -> Mapping[_Draw, Rows]:
+    """The rows of every draw; those with the same test rows share their bootstrap weights."""
+    examples = bundle.data.examples
+    seed = leaderboard.bootstrap_seed(bundle.data.spec.name)
+    weights: dict[tuple[int, ...], Any] = {}
+    rows: dict[_Draw, Rows] = {}
+    for cell in bundle.cells:
+        if _draw(cell) not in rows:
+            test = order_test(examples, cell.partition)
+            if test not in weights:
+                weights[test] = draw_weights(examples, test, seed=seed)
+            rows[_draw(cell)] = make_rows(examples, bundle.data.classes, cell.partition, test, weights[test])
+    return rows
 
 
 def _origin(features: Features, bundle: Bundle) -> dict[str, str]:
@@ -511,9 +533,21 @@ def _record(
             "n_validation": len(rows.validation),
             "n_test": len(rows.test),
             "n_features": outcome.n_features,
+            "selected_on": outcome.selected_on,
+            "tried": outcome.tried,
+            "used": _used(outcome, bundle, located),
+            "predictions_hash": hash_predictions(
+                [bundle.data.examples.ids[row] for row in rows.test],
+                [bundle.data.examples.labels[row] for row in rows.test],
+                [rows.classes[number] for number in outcome.predicted],
+            ),
         }
     fidelity = _fidelity(judgement)
     flags = (located.flags if located else ()) + (("limited",) if plan.suite.limit is not None else ())
+    if spec.keep_leaks and bundle.data.hygiene.leaks:
+        flags += (f"leaks:{bundle.data.hygiene.leaks}",)
+    if shared := count_shared_groups(bundle.data.examples, cell.partition):
+        flags += (f"shared-groups:{shared}",)
     if fidelity.verdict == "flagged":
         flags += tuple(f"fidelity:{rule}" for rule in fidelity.reasons)
     return Record(
@@ -539,6 +573,8 @@ def _record(
         pooling=features.pooling.label if features.pooling else None,
         transform=cell.transform.label,
         classifier=cell.classifier.label,
+        regime=cell.regime.label,
+        control=features.representation.spec.control,
         protocol_hash=cell.protocol_hash,
         seed=cell.seed,
         hygiene=HygieneCounts(**asdict(bundle.data.hygiene), cut=bundle.n_cut),
@@ -547,6 +583,22 @@ def _record(
         flags=flags + (outcome.flags if outcome else ()),
         origins=_origins(cell, bundle),
         **measured,
+    )
+
+
+def _used(outcome: Outcome, bundle: Bundle, located: Located | None) -> tuple[Used, ...]:
+    inputs = bundle.data.examples.inputs
+    return tuple(
+        Used(
+            feature=one.feature,
+            label=one.label,
+            weight=one.weight,
+            effect=one.effect,
+            means=dict(one.means),
+            snippets=tuple(snippet(str(inputs[row])) for row in one.rows),
+            link=located.link.format(feature=one.feature) if located and located.link else None,
+        )
+        for one in outcome.used
     )
 
 
@@ -574,5 +626,6 @@ def _origins(cell: Cell, bundle: Bundle) -> dict[str, str]:
         "pooling": cell.features.pooling,
         "transform": cell.transform,
         "classifier": cell.classifier,
+        "regime": cell.regime,
     }
     return {kind: f"{choice.plugin} {choice.distribution}" for kind, choice in choices.items() if choice}

@@ -95,6 +95,7 @@ class Suite(_Strict):
     poolings: tuple[Reference, ...] = Field(default=("mean",), min_length=1)
     transforms: tuple[Reference, ...] = Field(default=("none",), min_length=1)
     classifiers: tuple[Reference, ...] = Field(default=("logreg",), min_length=1)
+    regimes: tuple[Reference, ...] = Field(default=("full",), min_length=1)
     seeds: tuple[_Seed, ...] = Field(default=(0,), min_length=1, max_length=MOST_SEEDS)
     limit: _Count | None = None
 

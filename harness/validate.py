@@ -21,7 +21,7 @@ from harness.estimate import estimate
 from harness.leaks import leaks_between
 from harness.metrics import score
 from harness.plan import Plan, make_plan, open_model, try_to_make
-from harness.records import Record, RunFolder
+from harness.records import Record, RunFolder, hash_predictions
 from harness.registry import Registry
 from harness.suite import Suite, read_suite
 
@@ -45,6 +45,11 @@ _MEASURED = {
     "n_validation",
     "n_test",
     "n_features",
+    "selected_on",
+    "tried",
+    "predictions_hash",
+    "used",
+    "control",
     "hygiene",
     "fidelity",
     "cost",
@@ -125,6 +130,7 @@ def _check_names(suite: Suite, registry: Registry, included: set[str]) -> tuple[
         *(lambda reference=each: make("poolings", reference) for each in suite.poolings),
         *(lambda reference=each: make("transforms", reference) for each in suite.transforms),
         *(lambda reference=each: make("classifiers", reference) for each in suite.classifiers),
+        *(lambda reference=each: make("regimes", reference) for each in suite.regimes),
         *(lambda model=each: open_model(model, registry) for each in suite.models),
         *(
             lambda name=task.name: registry.get("tasks", name)
@@ -276,7 +282,8 @@ def _check_predictions(run: RunFolder, records: Sequence[Record]) -> Iterator[st
         if faults:
             continue
         rows = sorted(zip(frame["example_id"], frame["label"], strict=True))
-        task = (record.task, record.task_version, record.train_language, record.test_language)
+        language = (record.train_language, record.test_language)
+        task = (record.task, record.task_version, *language, record.regime)
         other, common = first.setdefault(task, (record.cell_id, rows))
         if rows != common:
             yield f"cells '{other}' and '{record.cell_id}' were not tested on the same rows of '{record.task}'"
@@ -309,14 +316,20 @@ def check_cell(record: Record, frame: pd.DataFrame) -> tuple[str, ...]:
     if not np.isfinite(scores).all():
         return (f"{what} hold scores that are not finite",)
     sentences = []
+    if record.predictions_hash is not None:
+        given = hash_predictions(*(map(str, frame[name]) for name in ("example_id", "label", "prediction")))
+        if given != record.predictions_hash:
+            sentences.append(
+                f"{what} are not those that were scored: their checksum differs from the record's"
+            )
     if wrong := int(np.count_nonzero(scores.argmax(axis=1) != predicted)):
         sentences.append(f"{what} do not name the class with the highest score in {wrong} rows")
     found = score(y, predicted, scores, weights=None)
-    for name in ("macro_f1", "accuracy", *(["auroc"] if names else [])):
+    for name in ("macro_f1", "accuracy", "balanced_accuracy", *(["auroc"] if names else [])):
         if name in record.metrics and name in found:
-            said, given = record.metrics[name].value, found[name].value
-            if abs(said - given) > ROUNDING:
-                sentences.append(f"{what} give {name} {given:.9f}, but its record says {said:.9f}")
+            said, value = record.metrics[name].value, found[name].value
+            if abs(said - value) > ROUNDING:
+                sentences.append(f"{what} give {name} {value:.9f}, but its record says {said:.9f}")
     return tuple(sentences)
 
 

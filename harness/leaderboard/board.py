@@ -25,6 +25,7 @@ from typing import Literal
 import numpy as np
 
 from harness.leaderboard.choice import (
+    FULL,
     HIDDEN,
     BySeed,
     Cell,
@@ -299,8 +300,8 @@ def _summarize(name: str, unit: Unit, cells: Sequence[Cell], scores: TaskScores)
 
 
 def _name_units(units: Sequence[Unit]) -> dict[Unit, str]:
-    """`task`, with `@version` and `[train→test]` only where the board holds several or they differ, and with
-    `← other` where it was trained on another task.
+    """`task`, with `@version` and `[train→test]` only where the board holds several or they differ, with `← other`
+    where it was trained on another task, and with its regime where that is not the task as it is.
     """
     names = {}
     for unit in units:
@@ -313,5 +314,6 @@ def _name_units(units: Sequence[Unit]) -> dict[Unit, str]:
         elif len(pairs) > 1:
             language = f"[{unit.test_language}]"
         other = f" ← {unit.trained_on}" if unit.trained_on else ""
-        names[unit] = f"{unit.task}{version}{language}{other}"
+        regime = "" if unit.regime == FULL else f" {unit.regime}"
+        names[unit] = f"{unit.task}{version}{language}{other}{regime}"
     return names

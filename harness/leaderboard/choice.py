@@ -13,14 +13,16 @@ from harness.errors import MissingError, NothingSelectedError
 from harness.records import Record, Results
 
 HIDDEN = "hidden"
+FULL = "full"
+"""The regime that changes nothing, and goes unsaid."""
 
 BySeed = Mapping[int, "Cell"]
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Unit:
-    """What counts as one task on a board: a task's version, trained in one language, tested in one; and the other
-    task whose rows it was trained on, if it was.
+    """What counts as one task on a board: a task's version, trained in one language, tested in one; the other task
+    whose rows it was trained on, if it was; and the regime that it was learnt under.
     """
 
     task: str
@@ -28,6 +30,7 @@ class Unit:
     train_language: str
     test_language: str
     trained_on: str = ""
+    regime: str = FULL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +69,7 @@ class Cell:
             train_language=record.train_language,
             test_language=record.test_language,
             trained_on=record.trained_on or "",
+            regime=record.regime,
         )
 
     @property

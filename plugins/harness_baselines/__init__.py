@@ -37,6 +37,12 @@ def _random_projection(*, n: int | None = None, seed: int = 0) -> harness.TokenR
     return RandomProjection(n=n, seed=seed)
 
 
+def _random_rotation(*, seed: int = 0) -> harness.TokenRepresentation:
+    from harness_baselines.on_tokens import RandomRotation
+
+    return RandomRotation(seed=seed)
+
+
 def _tfidf(*, ngrams: int = 2) -> harness.InputRepresentation:
     from harness_baselines.on_inputs import Tfidf
 
@@ -85,6 +91,12 @@ def harness_representations() -> list[harness.RepresentationSpec]:
             name="random_projection",
             summary="random directions, linear: what fewer numbers alone keep",
             make=_random_projection,
+            needs="tokens",
+        ),
+        harness.RepresentationSpec(
+            name="random_rotation",
+            summary="the activations in other axes: what the model's own coordinates add, or nothing",
+            make=_random_rotation,
             needs="tokens",
         ),
         harness.RepresentationSpec(

@@ -76,6 +76,33 @@ class RandomProjection:
         return _linear_map("random_projection", directions.to(device))
 
 
+class RandomRotation:
+    """A rotation, or reflection, drawn uniformly from all (Haar): the Q of a Gaussian matrix's QR decomposition, with
+    the signs that make R's diagonal positive (Mezzadri 2007, section 5). What knows angles and distances alone sees
+    no difference from hidden states; what favours the model's own coordinates does.
+    """
+
+    def __init__(self, *, seed: int) -> None:
+        self.seed = _check_seed(seed)
+
+    def at(self, model: harness.Model, site: harness.Site) -> harness.Located:
+        d_in = model.width(site)
+        return harness.Located(
+            identity={"kind": "random_rotation", "d_in": d_in, "seed": self.seed},
+            d_in=d_in,
+            width=d_in,
+            load=lambda device: _linear_map("random_rotation", self._draw(d_in).to(device)),
+            sparse=False,
+        )
+
+    def _draw(self, d_in: int) -> torch.Tensor:
+        """`[d_in, d_in]`, orthogonal."""
+        # Drawn on the CPU, so that every device gets the same rotation.
+        generator = torch.Generator().manual_seed(self.seed)
+        q, r = torch.linalg.qr(torch.randn(d_in, d_in, generator=generator, dtype=torch.float64))
+        return (q * r.diagonal().sign()).float()
+
+
 class RandomSae:
     """TopK on random unit directions; `width` defaults to eight times the activations' size."""
 

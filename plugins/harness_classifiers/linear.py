@@ -30,6 +30,11 @@ class Ridge:
         decided = self.model.decision_function(self.scale.transform(X))
         return softmax(np.stack([-decided, decided], axis=1) if decided.ndim == 1 else decided, axis=1)
 
+    @property
+    def weights(self) -> Any:
+        """`[classes, features]`."""
+        return self.scale.undo(self.model.coef_)
+
 
 class Centroids:
     """The class whose mean is nearest; a score is the softmax of half the negative squared distances, as of equal
@@ -47,6 +52,15 @@ class Centroids:
         """`[examples, classes]`."""
         distances = pairwise_distances(self.scale.transform(X), self.centroids)
         return softmax(-np.square(distances) / 2, axis=1)
+
+    @property
+    def weights(self) -> Any:
+        """`[classes, features]`. Half the negative squared distance to c is x·c − |c|²/2 − |x|²/2, and all classes
+        share the last term, as they do x times the mean of all c.
+        """
+        if len(self.centroids) == 2:
+            return self.scale.undo(self.centroids[1] - self.centroids[0])
+        return self.scale.undo(self.centroids - self.centroids.mean(axis=0))
 
 
 class Sgd:
@@ -68,3 +82,8 @@ class Sgd:
     def predict_proba(self, X: Any) -> Any:
         """`[examples, classes]`."""
         return self.model.predict_proba(self.scale.transform(X))
+
+    @property
+    def weights(self) -> Any:
+        """`[classes, features]`."""
+        return self.scale.undo(self.model.coef_)

@@ -39,6 +39,11 @@ class LogReg:
         """`[examples, classes]`."""
         return self.model.predict_proba(self.scale.transform(X))
 
+    @property
+    def weights(self) -> Any:
+        """`[classes, features]`."""
+        return self.scale.undo(self.model.coef_)
+
 
 class KSparseLogReg:
     """LogReg on the `k` features whose means differ most between the classes (Gurnee et al. 2023, section 3)."""
@@ -50,12 +55,21 @@ class KSparseLogReg:
     def fit(self, X: Any, y: Any) -> KSparseLogReg:
         order = np.argsort(-mean_difference(X, y), kind="stable")
         self.chosen = np.sort(order[: self.k])
+        self.n_features = X.shape[1]
         self.model.fit(X[:, self.chosen], y)
         return self
 
     def predict_proba(self, X: Any) -> Any:
         """`[examples, classes]`."""
         return self.model.predict_proba(X[:, self.chosen])
+
+    @property
+    def weights(self) -> Any:
+        """`[classes, features]`, of all features that it was given."""
+        chosen = self.model.weights
+        weights = np.zeros((len(chosen), self.n_features))
+        weights[:, self.chosen] = chosen
+        return weights
 
 
 def mean_difference(X: Any, y: Any) -> Any:

@@ -33,6 +33,13 @@ class Scale:
             X = X.toarray()
         return X / self.size
 
+    def undo(self, coefficients: Any) -> Any:
+        """Coefficients on scaled rows, `[classes, features]` or one row for the second of two classes, as weights
+        `[classes, features]` on the rows as they came, in float64.
+        """
+        rows = np.atleast_2d(coefficients).astype(np.float64) / self.size
+        return np.concatenate([-rows, rows]) if len(rows) == 1 else rows
+
 
 def _is_better_dense(X: Any) -> bool:
     cells = X.shape[0] * X.shape[1]

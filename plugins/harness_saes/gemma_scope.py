@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 import harness
+from harness_saes.neuronpedia import link
 from harness_saes.published import GEMMA_2, RESIDUAL_L0, is_instruction_tuned
 from harness_saes.repository import HubRepository, LocalRepository, Repository, is_hub_reference
 
@@ -177,6 +178,7 @@ class Folder:
         )
         on_pretrained = re.search(r"gemma-scope-\w+-pt-", self.place) is not None
         borrowed = on_pretrained and is_instruction_tuned(model.name)
+        reference = full_reference(repository, name, depth=4 if entry else 1)
         return harness.Located(
             identity={
                 "kind": "gemma_scope",
@@ -189,8 +191,9 @@ class Folder:
             load_whole=lambda device: load(repository.fetch(name), name=ref, device=device, decoder=True),
             sparse=True,
             published_l0=entry.l0 if entry else None,
-            reference=full_reference(repository, name, depth=4 if entry else 1),
+            reference=reference,
             flags=(PT_DICTIONARY,) if borrowed else (),
+            link=link(reference),
         )
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import harness
 from harness_saes.gemma_scope import PT_DICTIONARY, full_reference, width_of
+from harness_saes.neuronpedia import link
 from harness_saes.published import EVERY_LAYER, FOUR_LAYERS, GEMMA_3, MANY_WIDTHS, is_instruction_tuned
 from harness_saes.repository import HubRepository, LocalRepository, Repository, is_hub_reference
 
@@ -257,6 +258,7 @@ class Folder:
         )
         borrowed = is_instruction_tuned(model.name) and self._trained_on(config) == "pt"
         l0 = config.get("l0")
+        reference = full_reference(repository, name, depth=3 if entry else 1)
         return harness.Located(
             identity={
                 "kind": "gemma_scope_2",
@@ -269,8 +271,9 @@ class Folder:
             load_whole=lambda device: load(repository.fetch(name), name=ref, device=device, decoder=True),
             sparse=True,
             published_l0=float(l0) if isinstance(l0, int | float) and not isinstance(l0, bool) else None,
-            reference=full_reference(repository, name, depth=3 if entry else 1),
+            reference=reference,
             flags=(PT_DICTIONARY,) if borrowed else (),
+            link=link(reference),
         )
 
     def _trained_on(self, config: Mapping[str, Any]) -> str | None:

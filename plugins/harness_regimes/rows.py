@@ -1,0 +1,172 @@
+"""Examples and a partition in, another partition out. What is drawn depends on ids and the seed alone, so that a
+smaller draw is a part of a larger one, and other rows change nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import harness
+
+
+class Full:
+    """The rows as they are."""
+
+    def __call__(self, examples: harness.Examples, rows: harness.Partition, seed: int) -> harness.Partition:
+        return rows
+
+
+class Size:
+    """`n` training rows; each class has its share of them, and at least two rows where it has as many. Validation rows
+    shrink alike.
+    """
+
+    def __init__(self, n: int) -> None:
+        self.n = _require_count("n", n)
+
+    def __call__(self, examples: harness.Examples, rows: harness.Partition, seed: int) -> harness.Partition:
+        train = _by_class(examples, rows.train, seed)
+        sizes = _share_out(self.n, {label: len(members) for label, members in train.items()}, "size")
+        return _take(examples, rows, train, sizes, seed)
+
+
+class Imbalance:
+    """`n` training rows, of which the class that is rarest in training (of equally rare ones the last by name) has
+    `share`; the others divide the rest as they did before.
+    """
+
+    def __init__(self, share: float, n: int) -> None:
+        self.share, self.n = _require_share("share", share), _require_count("n", n)
+
+    def __call__(self, examples: harness.Examples, rows: harness.Partition, seed: int) -> harness.Partition:
+        train = _by_class(examples, rows.train, seed)
+        rare = max(train, key=lambda label: (-len(train[label]), label))
+        few = max(1, round(self.share * self.n))
+        if few > len(train[rare]):
+            raise harness.MissingError(
+                f"imbalance: {few} rows of '{rare}' are wanted, and training has {len(train[rare])}"
+            )
+        others = {label: len(members) for label, members in train.items() if label != rare}
+        sizes = {rare: few, **_share_out(self.n - few, others, "imbalance")}
+        return _take(examples, rows, train, sizes, seed)
+
+
+class LabelNoise:
+    """Every training and validation row has another class than its own with the probability `rate`, each other class
+    as often.
+    """
+
+    def __init__(self, rate: float) -> None:
+        self.rate = _require_share("rate", rate)
+
+    def __call__(self, examples: harness.Examples, rows: harness.Partition, seed: int) -> harness.Partition:
+        classes = sorted({examples.labels[row] for row in rows.train})
+        labels = list(rows.labels)
+        for row in (*rows.train, *rows.validation):
+            place = _place("noise", examples.ids[row], seed)
+            if place < self.rate:
+                others = [name for name in classes if name != labels[row]]
+                labels[row] = others[math.floor(place / self.rate * len(others))]
+        return replace(rows, labels=tuple(labels))
+
+
+class Longer:
+    """A shift of the inputs: training and validation rows with at most as many characters as the median training row,
+    test rows with more.
+    """
+
+    def __call__(self, examples: harness.Examples, rows: harness.Partition, seed: int) -> harness.Partition:
+        # Of all that may be learnt from, so that test rows are the same for every seed.
+        pool = sorted(
+            len(str(text))
+            for text, split in zip(examples.inputs, examples.splits, strict=True)
+            if split != "test"
+        )
+        middle = pool[len(pool) // 2]
+
+        def is_short(row: int) -> bool:
+            return len(str(examples.inputs[row])) <= middle
+
+        short = replace(
+            rows,
+            train=tuple(row for row in rows.train if is_short(row)),
+            validation=tuple(row for row in rows.validation if is_short(row)),
+            test=tuple(row for row in rows.test if not is_short(row)),
+        )
+        for part, name in ((short.train, "training"), (short.test, "test")):
+            if len({examples.labels[row] for row in part}) < 2:
+                raise harness.MissingError(f"longer: its {name} rows have fewer than two classes")
+        return short
+
+
+# ── drawing ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _by_class(examples: harness.Examples, rows: Iterable[int], seed: int) -> dict[str, list[int]]:
+    """The rows of each class, in an order drawn by the seed from each row's id."""
+    members: dict[str, list[int]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: _place("draw", examples.ids[row], seed)):
+        members[examples.labels[row]].append(row)
+    return dict(sorted(members.items()))
+
+
+def _share_out(n: int, available: dict[str, int], who: str) -> dict[str, int]:
+    """`n` rows over classes by their size (largest remainders), two for each where it has them; MissingError where
+    there are not so many.
+    """
+    total = sum(available.values())
+    if n > total or n < min(2 * len(available), total):
+        raise harness.MissingError(
+            f"{who}: {n} rows of {len(available)} classes cannot be taken from {total} training rows"
+        )
+    least = {label: min(2, count) for label, count in available.items()}
+    exact = {label: n * count / total for label, count in available.items()}
+    sizes = {label: max(least[label], math.floor(exact[label])) for label in available}
+    order = sorted(available, key=lambda label: (sizes[label] - exact[label], label))
+    step = 1 if sum(sizes.values()) < n else -1
+    while sum(sizes.values()) != n:
+        for label in order[::step]:
+            grown = sizes[label] + step
+            if least[label] <= grown <= available[label] and sum(sizes.values()) != n:
+                sizes[label] = grown
+    return sizes
+
+
+def _take(
+    examples: harness.Examples,
+    rows: harness.Partition,
+    train: dict[str, list[int]],
+    sizes: dict[str, int],
+    seed: int,
+) -> harness.Partition:
+    """The first training rows of each class, and for each of them as many validation rows as there were."""
+    taken = sorted(row for label, size in sizes.items() for row in train[label][:size])
+    held = _by_class(examples, rows.validation, seed)
+    ratio = len(rows.validation) / len(rows.train)
+    kept = sorted(
+        row for label, members in held.items() for row in members[: round(ratio * sizes.get(label, 0))]
+    )
+    return replace(rows, train=tuple(taken), validation=tuple(kept))
+
+
+def _place(purpose: str, name: str, seed: int) -> float:
+    """A number in [0, 1) by purpose, id and seed."""
+    digest = hashlib.sha256(f"{purpose}/{seed}/{name}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def _require_count(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 2:
+        raise ValueError(f"{name}={value} must be a whole number, at least 2")
+    return value
+
+
+def _require_share(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
+        raise ValueError(f"{name}={value} must lie between 0 and 1")
+    return float(value)

@@ -1,0 +1,53 @@
+"""Rows in, rows cut as MOSAIC cut them: a tenth to stop on, a fifth to test on, official splits disregarded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness import Examples, MissingError, Partition
+
+TEST_SHARE, VALIDATION_SHARE, SEED = 0.2, 0.1, 42
+SPLITS = ("all", "train", "validation", "test")
+
+
+class MosaicSplit:
+    """`train_test_split` of scikit-learn twice, by label and with one seed for ever, over all rows in file order, or
+    over those `of` one split as the task has it (the study re-split banking77's training part, and the test part of
+    jailbreak prompts).
+
+    The validation rows are those that the study stopped training on; it chose nothing by them. Without `hold_out` they
+    stay in training, in their place: MosaicProbe then cuts the same rows off by itself and learns from exactly the same
+    rest, and what is chosen is chosen on folds.
+
+    The study's own rows came in the order in which files happened to be read, so that every configuration had another
+    split; file order is the one thing here that is not its own.
+    """
+
+    def __init__(self, *, of: str, hold_out: bool) -> None:
+        if of not in SPLITS:
+            raise ValueError(f"of='{of}' must be one of {', '.join(SPLITS)}")
+        self.of, self.hold_out = of, hold_out
+
+    def __call__(self, examples: Examples, rows: Partition, seed: int) -> Partition:
+        """The same rows for every seed; MissingError where a class has too few rows."""
+        used = [row for row, split in enumerate(examples.splits) if self.of in ("all", split)]
+        if not used:
+            raise MissingError(f"mosaic_split needs rows of the split '{self.of}', and there are none")
+        learnt, test = _cut(used, examples, TEST_SHARE)
+        train, validation = learnt, list[int]()
+        if self.hold_out:
+            train, validation = _cut(learnt, examples, VALIDATION_SHARE / (1 - TEST_SHARE))
+        return Partition(
+            train=tuple(train), validation=tuple(validation), test=tuple(test), labels=examples.labels
+        )
+
+
+def _cut(rows: Sequence[int], examples: Examples, share: float) -> tuple[list[int], list[int]]:
+    from sklearn.model_selection import train_test_split
+
+    labels = [examples.labels[row] for row in rows]
+    try:
+        kept, cut = train_test_split(rows, test_size=share, random_state=SEED, stratify=labels)
+    except ValueError as error:
+        raise MissingError(f"mosaic_split cannot cut {len(rows)} rows by label: {error}") from error
+    return list(kept), list(cut)

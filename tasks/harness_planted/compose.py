@@ -1,0 +1,92 @@
+"""English-like sentences from word lists; every choice is a hash of its key, the same on every machine and Python."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
+
+WORD = "lantern"
+"""The word that is planted; in no list below."""
+
+SEVEN_LETTERS = tuple(
+    "balloon bicycle blanket cabinet compass curtain feather hammock picture pumpkin trumpet whistle".split()
+)
+"""Nouns with as many letters as WORD, so that planting it changes no text's length."""
+
+NOUNS = (
+    *SEVEN_LETTERS,
+    *"bench boat bottle box bridge bucket button candle carpet chair clock coat cup desk door drum fence".split(),
+    *"gate glass hat jar kettle key ladder lamp letter map mirror pencil pillow plate rope saddle shelf".split(),
+    *"shirt shoe spoon stone table tent ticket towel tower wagon wall wallet wheel window".split(),
+)
+
+WORDS = {
+    "adjective": "big blue bright broken brown cheap clean cold dark dry dusty fine flat grey heavy large light little "
+    "long narrow new pale plain red round rusty sharp small soft square strange strong tall thick thin tiny warm "
+    "wet white wide wooden yellow",
+    "verb": "borrowed bought carried cleaned counted covered described dropped drew fetched forgot found hid kept left "
+    "lifted lost mended moved noticed opened painted praised pulled pushed repaired saw sold took touched turned "
+    "washed watched wrapped",
+    "person": "Anna Boris Carla David Elena Felix Greta Hanna Ivan Julia Karim Laura Marco Nadia Oscar Paula Rosa Simon "
+    "Tamara Victor",
+    "place": "above|behind|below|beside|near|next to|on top of|under",
+    "time": "after lunch|at night|before noon|in the evening|in the morning|last week|on Friday|on Monday|once more|"
+    "three days ago|twice|yesterday",
+}
+
+PATTERNS = (
+    "{person} {verb} the {adjective} {noun} {time}.",
+    "{person} {verb} a {noun} and the {adjective} {noun}.",
+    "{person} and {person} {verb} the {noun} {place} a {noun}.",
+    "Nobody {verb} the {adjective} {noun} {place} the {noun}.",
+    "Somebody {verb} a {adjective} {noun} {time}.",
+    "The {noun} {place} the {noun} was {adjective}.",
+    "There was a {adjective} {noun} {place} the {noun}.",
+    "They {verb} the {noun} {time}, but not the {noun}.",
+    "We {verb} a {noun}, then the {adjective} {noun}.",
+    "Was the {noun} {place} the {noun} {adjective}?",
+)
+
+
+def compose(*key: str, sentences: int, planted: bool) -> str:
+    """A text of so many sentences. One of its nouns has seven letters, whichever noun that is; where `planted`, WORD
+    stands in its place, and nothing else depends on that.
+    """
+    pattern = " ".join(pick(PATTERNS, *key, "pattern", str(number)) for number in range(sentences))
+    slot = _number(*key, "slot") % pattern.count("{noun}")
+    nouns = 0
+
+    def fill(match: re.Match[str]) -> str:
+        nonlocal nouns
+        kind, place = match[1], (*key, "fill", str(match.start()))
+        if kind != "noun":
+            return pick(_choices(kind), *place)
+        nouns += 1
+        if nouns - 1 != slot:
+            return pick(NOUNS, *place)
+        return WORD if planted else pick(SEVEN_LETTERS, *place)
+
+    return re.sub(r"{(\w+)}", fill, pattern)
+
+
+def shuffled(items: Iterable[T], *key: str) -> list[T]:
+    """`items` in an order that looks random and depends on `key` and their places alone."""
+    placed = list(enumerate(items))
+    return [item for _, item in sorted(placed, key=lambda pair: _number(*key, str(pair[0])))]
+
+
+def pick(items: Sequence[T], *key: str) -> T:
+    """One of `items`, always the same for the same `key`."""
+    return items[_number(*key) % len(items)]
+
+
+def _number(*key: str) -> int:
+    return int.from_bytes(hashlib.sha256("\n".join(key).encode()).digest()[:8], "big")
+
+
+def _choices(kind: str) -> list[str]:
+    return WORDS[kind].split("|") if "|" in WORDS[kind] else WORDS[kind].split()
