@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import sparse
 
 if TYPE_CHECKING:
     from harness.api import Matrix
@@ -91,15 +90,20 @@ def snippet(text: str, limit: int = 80) -> str:
 
 
 def _deviations(X: Matrix) -> Array:
-    """Standard deviation of each column, in float64."""
+    """Standard deviation of each column, in float64; 0 where it is only what rounding makes of a constant."""
+    mean, square = (total / X.shape[0] for total in _sums(X))
+    variance = square - mean * mean
+    return np.sqrt(np.where(variance > 1e-10 * square, variance, 0.0))
+
+
+def _sums(X: Matrix) -> tuple[Array, Array]:
+    """Of each column the sum of its values, and of their squares, in float64."""
     if isinstance(X, np.ndarray):
-        return np.asarray(X.std(axis=0, dtype=np.float64))
-    data, ones = X.data.astype(np.float64), np.ones(X.shape[0])
-    mean, square = (
-        ones @ sparse.csr_array((each, X.indices, X.indptr), shape=X.shape) / X.shape[0]
-        for each in (data, data * data)
-    )
-    return np.sqrt(np.maximum(square - mean * mean, 0.0))
+        return X.sum(axis=0, dtype=np.float64), np.einsum("ij,ij->j", X, X, dtype=np.float64)
+    wide, ones = X.astype(np.float64), np.ones(X.shape[0])
+    plain = np.asarray(ones @ wide)
+    np.square(wide.data, out=wide.data)
+    return plain, np.asarray(ones @ wide)
 
 
 def _columns(X: Matrix, columns: Array) -> Array:

@@ -174,6 +174,15 @@ def test_a_feature_counts_by_its_weight_times_its_deviation(kind: str) -> None:
     ]  # above zero; of equal ones the lowest
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_feature_that_only_rounding_moves_has_no_effect(kind: str) -> None:
+    pooled = np.full((1000, 2), 0.1, dtype=np.float32)
+    pooled[::3, 0] = np.nextafter(pooled[0, 0], 1)
+    pooled[::2, 1] = 0.1001
+    used = find([[-9, -9], [9, 9]], KINDS[kind](pooled), y=np.arange(1000) % 2)
+    assert [one.feature for one in used] == [1]
+
+
 def test_five_features_and_three_rows_are_named_at_most() -> None:
     random = np.random.default_rng(0)
     pooled, row = random.random((50, 30)), random.normal(size=30)

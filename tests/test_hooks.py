@@ -72,6 +72,11 @@ def harness_classifiers():
     return [harness.ClassifierSpec(name="toy_constant", summary="no opinion", make=make)]
 
 @harness.hookimpl
+def harness_regimes():
+    tell("harness_regimes")
+    return [harness.RegimeSpec(name="toy_same", summary="as it is", make=lambda: lambda x, rows, seed: rows)]
+
+@harness.hookimpl
 def harness_tasks():
     tell("harness_tasks")
     return [harness.TaskSpec(
@@ -124,6 +129,7 @@ representations: [hidden, toy_length, toy/length]
 poolings: [toy_first]
 transforms: [toy_negated]
 classifiers: [toy_constant]
+regimes: [toy_same]
 """
 
 
@@ -134,6 +140,7 @@ def test_the_hooks_are_these():
         "harness_poolings",
         "harness_transforms",
         "harness_classifiers",
+        "harness_regimes",
         "harness_tasks",
         "harness_suites",
         "harness_resolve_model",
@@ -228,6 +235,7 @@ def test_what_a_plugin_offers_is_used_and_its_origin_recorded(calls):
         assert record["task"] == "toy_registered"
         assert record["transform"] == "toy_negated"
         assert record["classifier"] == "toy_constant"
+        assert record["regime"] == "toy_same"
         assert record["origins"]["classifier"] == "toy toy 1.0"
     assert records["toy_length"]["origins"]["representation"] == "toy toy 1.0"
     assert records["hidden"]["origins"]["representation"].startswith("baselines sae-harness ")

@@ -10,18 +10,20 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, roc_auc_score
 
 from harness.metrics import (
     accuracy,
     auroc,
+    balanced_accuracy,
     macro_f1,
     resampled_accuracy,
     resampled_auroc,
+    resampled_balanced_accuracy,
     resampled_macro_f1,
     score,
 )
-from harness.stats import bootstrap_weights
+from harness.stats import bootstrap_p_value, bootstrap_weights, paired_differences
 
 Array = np.ndarray[Any, Any]
 
@@ -32,6 +34,11 @@ def sklearn_macro_f1(y: Array, predicted: Array, n_classes: int, weight: Array |
         return float(
             f1_score(y, predicted, labels=labels, average="macro", zero_division=0, sample_weight=weight)
         )
+
+
+def sklearn_balanced_accuracy(y: Array, predicted: Array, weight: Array | None = None) -> float:
+    with warnings.catch_warnings(action="ignore"):
+        return float(balanced_accuracy_score(y, predicted, sample_weight=weight))
 
 
 def sklearn_auroc(y: Array, scores: Array, weight: Array | None = None) -> float | None:
@@ -75,6 +82,18 @@ def test_macro_f1_and_accuracy_are_those_of_scikit_learn(cell: tuple[Array, Arra
 
 @settings(max_examples=200, deadline=None)
 @given(cells())
+def test_balanced_accuracy_is_that_of_scikit_learn_with_missing_classes(
+    cell: tuple[Array, Array, Array, Array],
+) -> None:
+    y, predicted, _, weights = cell
+    assert balanced_accuracy(y, predicted) == pytest.approx(sklearn_balanced_accuracy(y, predicted), abs=1e-12)
+    expected = [sklearn_balanced_accuracy(y, predicted, weight) for weight in weights]
+    samples = resampled_balanced_accuracy(y, predicted, weights=weights)
+    assert samples == pytest.approx(expected, abs=1e-12)
+
+
+@settings(max_examples=200, deadline=None)
+@given(cells())
 def test_auroc_is_that_of_scikit_learn_with_ties_and_missing_classes(
     cell: tuple[Array, Array, Array, Array],
 ) -> None:
@@ -104,6 +123,8 @@ def test_stratified_resamples_are_those_of_scikit_learn() -> None:
     assert resampled_macro_f1(y, predicted, n_classes=3, weights=weights) == pytest.approx(expected)
     areas = [sklearn_auroc(y, scores, weight) for weight in weights]
     assert resampled_auroc(y, scores, weights=weights) == pytest.approx(areas)
+    recalls = [sklearn_balanced_accuracy(y, predicted, weight) for weight in weights]
+    assert resampled_balanced_accuracy(y, predicted, weights=weights) == pytest.approx(recalls)
 
 
 def test_a_score_lies_in_its_interval_and_names_its_method() -> None:
@@ -112,7 +133,8 @@ def test_a_score_lies_in_its_interval_and_names_its_method() -> None:
     scores = generator.random((300, 2))
     scores[np.arange(300), y] += 0.4
     found = score(y, scores.argmax(1), scores, weights=bootstrap_weights(y, resamples=1000, seed=0))
-    assert set(found) == {"macro_f1", "accuracy", "auroc"}
+    assert set(found) == {"macro_f1", "accuracy", "balanced_accuracy", "auroc"}
+    assert found["balanced_accuracy"].value == balanced_accuracy_score(y, scores.argmax(1))
     for value in found.values():
         assert value.low is not None and value.high is not None
         assert value.low < value.value < value.high
@@ -122,8 +144,36 @@ def test_a_score_lies_in_its_interval_and_names_its_method() -> None:
 def test_an_undefined_auroc_is_left_out() -> None:
     y, scores = np.zeros(10, int), np.ones((10, 2)) / 2
     found = score(y, y, scores, weights=bootstrap_weights(y, resamples=10, seed=0))
-    assert set(found) == {"macro_f1", "accuracy"}
+    assert set(found) == {"macro_f1", "accuracy", "balanced_accuracy"}
     assert found["macro_f1"].value == 0.5  # of two given classes one has no rows
+    assert found["balanced_accuracy"].value == 1.0  # of the classes that have rows
+
+
+@pytest.mark.parametrize("metric", ["balanced accuracy", "AUROC"])
+def test_arms_are_compared_pair_by_pair_in_any_metric(metric: str) -> None:
+    generator = np.random.default_rng(4)
+    y = np.repeat([0, 1], [700, 100])
+    worse = generator.random((800, 2))
+    worse[np.arange(800), y] += 0.3
+    better = worse.copy()
+    better[np.arange(800), y] += 0.1  # the same luck: the gap is far smaller than either arm's interval
+    weights = bootstrap_weights(y, resamples=1000, seed=0)
+    samples, reference = (
+        resampled_auroc(y, scores, weights=weights)
+        if metric == "AUROC"
+        else resampled_balanced_accuracy(y, scores.argmax(1), weights=weights)
+        for scores in (better, worse)
+    )
+    assert bootstrap_p_value(paired_differences(samples, reference)) == 2 / 1001
+    assert np.std(samples - reference) < np.std(samples)
+
+
+def test_guessing_has_a_balanced_accuracy_of_chance_at_any_predicted_class_rate() -> None:
+    generator = np.random.default_rng(5)
+    y = np.repeat([0, 1], [90_000, 10_000])
+    for rate in (0.1, 0.5, 0.9):
+        predicted = (generator.random(len(y)) < rate).astype(int)
+        assert balanced_accuracy(y, predicted) == pytest.approx(0.5, abs=0.01)
 
 
 def test_without_weights_there_is_no_interval() -> None:

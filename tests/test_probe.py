@@ -16,9 +16,10 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 
-from harness.api import ClassifierSpec, Examples, TransformSpec
-from harness.data import split_rows
-from harness.probe import Outcome, Rows, grid_points, make_rows, probe
+from harness.api import ClassifierSpec, Examples, Partition, TransformSpec
+from harness.errors import MissingError
+from harness.partition import make_partition
+from harness.probe import Outcome, Rows, draw_folds, draw_weights, grid_points, make_rows, order_test, probe
 from harness.registry import Choice, Registry
 from harness.session import open_registry
 from harness.stats import bootstrap_weights
@@ -79,6 +80,7 @@ def table(seed: int = 0, n: int = 240, width: int = 12, n_classes: int = 3) -> t
         train=order[2 * (n // 5) :],
         validation=order[n // 5 : 2 * (n // 5)],
         test=test,
+        groups=np.arange(n),
         weights=bootstrap_weights(y[test], resamples=20, seed=0),
     )
     return X.astype(np.float32), rows
@@ -328,7 +330,12 @@ def test_scores_that_are_not_finite_are_refused() -> None:
         probe(X, rows, transform=UNCHANGED, classifier=choice(lambda: NotANumber(0)), seed=0)
 
 
-def test_test_rows_are_in_the_order_of_their_ids_whatever_the_row_order() -> None:
+def _rows_of(examples: Examples, partition: Partition) -> Rows:
+    test = order_test(examples, partition)
+    return make_rows(examples, "ab", partition, test, draw_weights(examples, test, seed=5))
+
+
+def test_test_rows_are_in_the_order_of_their_ids_whatever_the_row_order(registry: Registry) -> None:
     n = 40
     examples = Examples(
         ids=tuple(f"{(i * 17) % n:03d}" for i in range(n)),
@@ -339,7 +346,8 @@ def test_test_rows_are_in_the_order_of_their_ids_whatever_the_row_order() -> Non
         groups=(None,) * n,
     )
     turned = examples.take(range(n - 1, -1, -1))
-    one, two = (make_rows(each, "ab", split_rows(each, 0), seed=5) for each in (examples, turned))
+    full = registry.choose("regimes", "full")
+    one, two = (_rows_of(each, make_partition(each, full, 0)) for each in (examples, turned))
     assert [examples.ids[row] for row in one.test] == [turned.ids[row] for row in two.test]
     np.testing.assert_array_equal(one.weights, two.weights)
     np.testing.assert_array_equal(one.y[one.test], two.y[two.test])
@@ -384,3 +392,85 @@ def test_every_transform_with_every_classifier_takes_rows_with_wide_indices_as_t
     assert csr.n_features == dense.n_features
     if transform != "standardize":  # which moves dense rows only
         assert csr.validation["macro_f1"] == pytest.approx(dense.validation["macro_f1"], abs=0.1)
+
+
+# ── folds ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def on_folds(rows: Rows, **changed: Any) -> Rows:
+    return replace(
+        rows, train=np.concatenate([rows.train, rows.validation]), validation=np.array([], int), **changed
+    )
+
+
+def test_folds_are_disjoint_stratified_and_hold_every_training_row() -> None:
+    _, rows = table()
+    rows = on_folds(rows)
+    judged = []
+    for inner, outer in draw_folds(rows, seed=1):
+        assert not set(inner) & set(outer)
+        assert len(inner) + len(outer) == len(rows.train)
+        share = np.bincount(rows.y[rows.train[outer]], minlength=3) / len(outer)
+        np.testing.assert_allclose(share, np.bincount(rows.y[rows.train]) / len(rows.train), atol=0.05)
+        judged += outer.tolist()
+    assert sorted(judged) == list(range(len(rows.train)))
+
+
+def test_folds_take_groups_whole() -> None:
+    _, rows = table()
+    rows = on_folds(rows, groups=np.arange(len(rows.y)) // 4)
+    for inner, outer in draw_folds(rows, seed=1):
+        assert not set(rows.groups[rows.train[inner]]) & set(rows.groups[rows.train[outer]])
+
+
+def test_without_validation_rows_the_choice_is_that_of_a_plain_loop_over_folds(registry: Registry) -> None:
+    X, rows = table()
+    rows = on_folds(rows)
+    outcome = probe(X, rows, transform=UNCHANGED, classifier=registry.choose("classifiers", "logreg"), seed=3)
+    y, train = rows.y[rows.train], X[rows.train]
+    values = []
+    for C in GRID:
+        repeats = []
+        for repeat in range(2):
+            predicted = np.empty(len(y), int)
+            for inner, outer in draw_folds(rows, seed=6 + repeat):
+                size = np.sqrt((train[inner] ** 2).sum() / len(inner))
+                model = LogisticRegression(C=C, solver="newton-cg", tol=1e-10, max_iter=5000)
+                predicted[outer] = model.fit(train[inner] / size, y[inner]).predict(train[outer] / size)
+            repeats.append(f1_score(y, predicted, average="macro"))
+        values.append(np.mean(repeats))
+    assert outcome.selected_on == "folds" and outcome.tried == len(GRID)
+    assert outcome.parameters["C"] == GRID[int(np.argmax(values))]
+    assert outcome.validation["macro_f1"] == pytest.approx(max(values), abs=1e-12)
+    size = np.sqrt((train**2).sum() / len(train))
+    final = LogisticRegression(C=outcome.parameters["C"], solver="newton-cg", tol=1e-10, max_iter=5000)
+    np.testing.assert_array_equal(outcome.predicted, final.fit(train / size, y).predict(X[rows.test] / size))
+
+
+def test_test_labels_and_rows_change_no_choice_on_folds(registry: Registry) -> None:
+    X, rows = table()
+    rows = on_folds(rows)
+    classifier = registry.choose("classifiers", "logreg")
+    one = probe(X, rows, transform=UNCHANGED, classifier=classifier, seed=0)
+    y, other = rows.y.copy(), X.copy()
+    y[rows.test] = np.random.default_rng(0).permutation(y[rows.test])
+    other[rows.test] *= -3
+    two = probe(other, replace(rows, y=y), transform=UNCHANGED, classifier=classifier, seed=0)
+    assert (one.parameters, one.validation, one.used) == (two.parameters, two.validation, two.used)
+
+
+def test_a_fold_that_has_one_class_only_predicts_it(registry: Registry) -> None:
+    X, rows = table(n_classes=2)
+    train = np.concatenate([rows.train[rows.y[rows.train] == 0][:6], rows.train[rows.y[rows.train] == 1][:6]])
+    groups = np.arange(len(rows.y))
+    groups[train[rows.y[train] == 1]] = 10_000  # one group: never on both sides
+    rows = on_folds(replace(rows, train=train, validation=np.array([], int)), groups=groups)
+    outcome = probe(X, rows, transform=UNCHANGED, classifier=registry.choose("classifiers", "logreg"), seed=0)
+    assert outcome.selected_on == "folds"
+
+
+def test_too_few_rows_for_two_folds_are_missing_in_one_sentence() -> None:
+    _, rows = table()
+    rows = on_folds(rows, groups=np.zeros(len(rows.y), int))
+    with pytest.raises(MissingError, match="too few rows, or groups of them"):
+        list(draw_folds(rows, seed=0))

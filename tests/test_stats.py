@@ -12,12 +12,16 @@ from harness.stats import (
     bootstrap_p_value,
     bootstrap_weights,
     cluster_weights,
+    exact_mcnemar,
     holm,
     minimum_detectable_difference,
     number_groups,
     paired_differences,
     paired_interval,
     percentile_interval,
+    rank_intervals,
+    tie_groups,
+    wilson_interval,
 )
 
 
@@ -139,3 +143,111 @@ def test_rows_without_groups_are_drawn_as_if_there_were_none() -> None:
         cluster_weights(strata, alone, resamples=50, seed=3), bootstrap_weights(strata, resamples=50, seed=3)
     )
     assert number_groups(["a", None, "a", "b"]).tolist() == [0, 1, 0, 2]
+
+
+@given(st.data(), st.integers(1, 500), st.floats(0.5, 0.999))
+def test_a_wilson_interval_is_that_of_scipy_and_statsmodels(data: st.DataObject, n: int, level: float) -> None:
+    proportion = pytest.importorskip("statsmodels.stats.proportion")
+    successes = data.draw(st.integers(0, n))
+    found = wilson_interval(successes, n, level)
+    expected = scipy_stats.binomtest(successes, n).proportion_ci(level, method="wilson")
+    assert found == pytest.approx((expected.low, expected.high), abs=1e-12)
+    assert found == pytest.approx(
+        proportion.proportion_confint(successes, n, alpha=1 - level, method="wilson"), abs=1e-12
+    )
+
+
+@pytest.mark.parametrize(("successes", "n"), [(0, 0), (-1, 5), (6, 5)])
+def test_a_share_of_no_rows_or_more_than_all_is_refused(successes: int, n: int) -> None:
+    with pytest.raises(ValueError, match="successes"):
+        wilson_interval(successes, n)
+
+
+@given(st.integers(0, 200), st.integers(0, 200))
+def test_mcnemar_is_that_of_statsmodels_and_scipy(only_first: int, only_second: int) -> None:
+    tables = pytest.importorskip("statsmodels.stats.contingency_tables")
+    found = exact_mcnemar(only_first, only_second)
+    assert found == exact_mcnemar(only_second, only_first) and 0 < found <= 1
+    expected = tables.mcnemar([[7, only_first], [only_second, 9]], exact=True).pvalue
+    assert found == pytest.approx(min(1.0, expected))
+    if only_first + only_second:
+        assert found == pytest.approx(
+            scipy_stats.binomtest(only_first, only_first + only_second, 0.5).pvalue, abs=1e-9
+        )
+
+
+def test_without_rows_that_tell_them_apart_arms_do_not_differ() -> None:
+    assert exact_mcnemar(0, 0) == exact_mcnemar(5, 5) == 1.0
+
+
+def tasks_without_row_noise(scores: object, resamples: int = 4000) -> np.ndarray:
+    """`[tasks, arms]` as samples that are the same in every resample."""
+    return np.repeat(np.asarray(scores, float)[:, :, None], resamples, axis=2)
+
+
+def test_ranks_are_told_apart_where_a_bootstrap_of_scipy_over_tasks_tells_means_apart() -> None:
+    generator = np.random.default_rng(0)
+    told_apart = []
+    for lead in np.linspace(0, 0.12, 13):
+        scores = generator.normal(0.7, 0.1, size=(25, 1)) + generator.normal([lead, 0], 0.08, size=(25, 2))
+        low, high = rank_intervals(tasks_without_row_noise(scores), seed=1)
+        expected = scipy_stats.bootstrap(
+            (scores[:, 0] - scores[:, 1],), np.mean, method="percentile", n_resamples=4000, rng=2
+        ).confidence_interval
+        if min(abs(expected.low), abs(expected.high)) > 0.004:  # else the two may differ by chance
+            assert (high[0] < low[1]) == (expected.low > 0)
+            told_apart.append(bool(expected.low > 0))
+    assert True in told_apart and False in told_apart
+
+
+def test_of_one_task_rank_intervals_are_percentiles_of_the_ranks_over_its_rows() -> None:
+    generator = np.random.default_rng(0)
+    samples = generator.normal(np.array([0.8, 0.78, 0.7, 0.6])[None, :, None], 0.01, size=(1, 4, 20_000))
+    low, high = rank_intervals(samples, seed=0)
+    ranks = scipy_stats.rankdata(-samples[0], axis=0)
+    assert low.tolist() == np.quantile(ranks, 0.025, axis=1, method="inverted_cdf").tolist() == [1, 1, 3, 4]
+    assert high.tolist() == np.quantile(ranks, 0.975, axis=1, method="inverted_cdf").tolist() == [2, 2, 3, 4]
+
+
+def test_of_three_tasks_no_interval_leaves_out_the_rank_on_any_one() -> None:
+    scores = [[0.9, 0.5, 0.2], [0.9, 0.5, 0.2], [0.51, 0.52, 0.2]]  # the first leads by far on two of three
+    low, high = rank_intervals(tasks_without_row_noise(scores), seed=0)
+    assert (low.tolist(), high.tolist()) == ([1, 1, 3], [2, 2, 3])
+    low, high = rank_intervals(tasks_without_row_noise([*scores, [0.9, 0.5, 0.2]]), seed=0)
+    assert (low.tolist(), high.tolist()) == ([1, 2, 3], [1, 2, 3])
+
+
+def test_rows_count_within_tasks() -> None:
+    scores = np.full((12, 2), 0.7) + [0.01, 0.0]
+    assert rank_intervals(tasks_without_row_noise(scores), seed=0)[1].tolist() == [1, 2]
+    noisy = tasks_without_row_noise(scores) + np.random.default_rng(0).normal(0, 0.04, size=(12, 2, 4000))
+    assert rank_intervals(noisy, seed=0)[1].tolist() == [2, 2]
+    shared = tasks_without_row_noise(scores) + np.random.default_rng(0).normal(0, 0.04, size=(12, 1, 4000))
+    assert rank_intervals(shared, seed=0)[1].tolist() == [1, 2]  # luck that both arms have is no noise
+
+
+def test_equal_arms_have_every_rank_between_them() -> None:
+    samples = np.random.default_rng(0).normal(size=(5, 1, 500))
+    low, high = rank_intervals(np.concatenate([samples, samples + 1e-16, samples - 9], axis=1), seed=0)
+    assert (low.tolist(), high.tolist()) == ([1, 1, 3], [2, 2, 3])
+
+
+def test_arms_that_are_like_their_neighbours_are_not_all_alike() -> None:
+    assert tie_groups(np.array([1, 1, 2, 4]), np.array([1, 2, 3, 4])) == ((0,), (0, 1), (1,), (2,))
+    assert tie_groups(np.array([3, 1, 1]), np.array([3, 2, 2])) == ((1,), (0,), (0,))
+    assert tie_groups(np.array([], int), np.array([], int)) == ()
+
+
+@given(st.lists(st.tuples(st.integers(1, 12), st.integers(0, 6)), min_size=1, max_size=12))
+def test_arms_share_a_group_exactly_when_their_rank_intervals_overlap(ranks: list[tuple[int, int]]) -> None:
+    low = np.array([start for start, _ in ranks])
+    high = low + [length for _, length in ranks]
+    groups = tie_groups(low, high)
+    for one, mine in enumerate(groups):
+        assert mine == tuple(range(mine[0], mine[-1] + 1))
+        for other, theirs in enumerate(groups):
+            overlap = low[one] <= high[other] and low[other] <= high[one]
+            assert bool(set(mine) & set(theirs)) == overlap
+    members = [{arm for arm, mine in enumerate(groups) if group in mine} for group in range(max(map(max, groups)) + 1)]
+    assert not any(one < other or one == other for a, one in enumerate(members) for other in members[:a])
+    assert not any(one < other for one in members for other in members)

@@ -27,6 +27,7 @@ COMMANDS = {
     "show": "Show one thing: its origin, parameters, licence, …",
     "status": "Say how far a run is, and whether a process is at it.",
     "train-dictionary": "Train sparse autoencoders on a model's activations.",
+    "truths": "Try the intervals and tests on arms whose truth is known.",
     "validate": "Check a suite before it is run, or a run before it is published.",
 }
 

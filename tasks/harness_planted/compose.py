@@ -12,31 +12,28 @@ T = TypeVar("T")
 WORD = "lantern"
 """The word that is planted; in no list below."""
 
-SEVEN_LETTERS = tuple(
-    "balloon bicycle blanket cabinet compass curtain feather hammock picture pumpkin trumpet whistle".split()
+SEVEN_LETTERS = (
+    "balloon bicycle blanket cabinet compass curtain feather hammock picture pumpkin trumpet whistle"
 )
 """Nouns with as many letters as WORD, so that planting it changes no text's length."""
 
-NOUNS = (
-    *SEVEN_LETTERS,
-    *"bench boat bottle box bridge bucket button candle carpet chair clock coat cup desk door drum fence".split(),
-    *"gate glass hat jar kettle key ladder lamp letter map mirror pencil pillow plate rope saddle shelf".split(),
-    *"shirt shoe spoon stone table tent ticket towel tower wagon wall wallet wheel window".split(),
-)
-
 WORDS = {
+    "noun": f"{SEVEN_LETTERS} bench boat bottle box bridge bucket button candle carpet chair clock coat cup desk door "
+    "drum fence gate glass hat jar kettle key ladder lamp letter map mirror pencil pillow plate rope saddle shelf "
+    "shirt shoe spoon stone table tent ticket towel tower wagon wall wallet wheel window",
     "adjective": "big blue bright broken brown cheap clean cold dark dry dusty fine flat grey heavy large light little "
     "long narrow new pale plain red round rusty sharp small soft square strange strong tall thick thin tiny warm "
     "wet white wide wooden yellow",
     "verb": "borrowed bought carried cleaned counted covered described dropped drew fetched forgot found hid kept left "
     "lifted lost mended moved noticed opened painted praised pulled pushed repaired saw sold took touched turned "
     "washed watched wrapped",
-    "person": "Anna Boris Carla David Elena Felix Greta Hanna Ivan Julia Karim Laura Marco Nadia Oscar Paula Rosa Simon "
-    "Tamara Victor",
-    "place": "above|behind|below|beside|near|next to|on top of|under",
-    "time": "after lunch|at night|before noon|in the evening|in the morning|last week|on Friday|on Monday|once more|"
-    "three days ago|twice|yesterday",
+    "person": "Anna Boris Carla David Elena Felix Greta Hanna Ivan Julia Karim Laura Marco Nadia Oscar Paula Rosa "
+    "Simon Tamara Victor",
+    "place": "above behind below beside near next_to on_top_of under",
+    "time": "after_lunch at_night before_noon in_the_evening in_the_morning last_week on_Friday on_Monday once_more "
+    "three_days_ago twice yesterday",
 }
+"""What stands where; `_` is a space."""
 
 PATTERNS = (
     "{person} {verb} the {adjective} {noun} {time}.",
@@ -62,13 +59,12 @@ def compose(*key: str, sentences: int, planted: bool) -> str:
 
     def fill(match: re.Match[str]) -> str:
         nonlocal nouns
-        kind, place = match[1], (*key, "fill", str(match.start()))
-        if kind != "noun":
-            return pick(_choices(kind), *place)
-        nouns += 1
-        if nouns - 1 != slot:
-            return pick(NOUNS, *place)
-        return WORD if planted else pick(SEVEN_LETTERS, *place)
+        kind, words = match[1], WORDS[match[1]]
+        if kind == "noun":
+            if nouns == slot:
+                words = WORD if planted else SEVEN_LETTERS
+            nouns += 1
+        return pick(words.split(), *key, "fill", str(match.start())).replace("_", " ")
 
     return re.sub(r"{(\w+)}", fill, pattern)
 
@@ -86,7 +82,3 @@ def pick(items: Sequence[T], *key: str) -> T:
 
 def _number(*key: str) -> int:
     return int.from_bytes(hashlib.sha256("\n".join(key).encode()).digest()[:8], "big")
-
-
-def _choices(kind: str) -> list[str]:
-    return WORDS[kind].split("|") if "|" in WORDS[kind] else WORDS[kind].split()

@@ -4,8 +4,8 @@ Every task has 400 test rows and 800 training rows in two classes of equal size;
 what is learnt comes near the best rule. A text is sentences from word lists, with WORD planted or not
 (`harness_planted.compose`), and depends on its number alone; which label a number has is dealt out, not drawn: a rule
 that is right nine times in ten in the population is right for exactly 360 of the test rows. Scores are macro-F1. Where
-both classes are equally frequent and a rule says each equally often, its macro-F1 is its accuracy a: of either class the
-F1 is 2 (a / 2) / (1 / 2 + 1 / 2). A rule that leans to one class has less, and `majority` 1/3.
+both classes are equally frequent and a rule says each equally often, its macro-F1 is its accuracy a: of either class
+the F1 is 2 (a / 2) / (1 / 2 + 1 / 2). A rule that leans to one class has less, and `majority` 1/3.
 
 planted_token      label = WORD occurs. Its place and the length vary; the other words and the length, in words and in
                    characters, are independent of it. Whoever has found WORD: 1. Length: 1/2.
