@@ -166,3 +166,19 @@ def test_standardize_leaves_a_feature_without_variance(registry: Registry, value
     for rows, new in ((X, X_new), (sparse.csr_array(X), sparse.csr_array(X_new))):
         got = make(registry, "standardize").fit(rows, np.arange(30) % 2).transform(new)
         np.testing.assert_array_equal((got.toarray() if sparse.issparse(got) else got)[:, 0], X_new[:, 0])
+
+
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_array])
+def test_select_with_a_threshold_is_binarize_then_select(form: Any) -> None:
+    from harness_poolings.transforms import Binarize, Select
+
+    random = np.random.default_rng(0)
+    X, y = form(random.exponential(size=(50, 12)).astype(np.float32)), np.arange(50) % 2
+    above = Binarize(1.0).transform(X)
+    chained, plain = (
+        Select(4, "mutual_information", 1.0).fit(X, y),
+        Select(4, "mutual_information").fit(above, y),
+    )
+    np.testing.assert_array_equal(chained.chosen, plain.chosen)
+    found, expected = chained.transform(X), plain.transform(above)
+    assert (found != expected).sum() == 0

@@ -72,6 +72,7 @@ def harness_representations() -> list[harness.RepresentationSpec]:
             summary="a TopK dictionary with random unit directions: what sparsity and width alone give",
             make=_random_sae,
             needs="tokens",
+            control=True,
         ),
         harness.RepresentationSpec(
             name="pca",
@@ -79,6 +80,7 @@ def harness_representations() -> list[harness.RepresentationSpec]:
             make=_pca,
             needs="tokens",
             fitted=True,
+            control=True,
         ),
         harness.RepresentationSpec(
             name="top_neurons",
@@ -86,18 +88,21 @@ def harness_representations() -> list[harness.RepresentationSpec]:
             make=_top_neurons,
             needs="tokens",
             fitted=True,
+            control=True,
         ),
         harness.RepresentationSpec(
             name="random_projection",
             summary="random directions, linear: what fewer numbers alone keep",
             make=_random_projection,
             needs="tokens",
+            control=True,
         ),
         harness.RepresentationSpec(
             name="random_rotation",
             summary="the activations in other axes: what the model's own coordinates add, or nothing",
             make=_random_rotation,
             needs="tokens",
+            control=True,
         ),
         harness.RepresentationSpec(
             name="tfidf",

@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from harness_classifiers.require import require_count, require_positive
 from harness_classifiers.scale import Scale
 from harness_classifiers.softmax import SoftmaxRegression
+from harness_classifiers.span import MOST_ROWS, RowSpan
 
 SOFTMAX_UP_TO = 2048
 """Above this number of features SoftmaxRegression's decomposition and memory cost more than they save."""
@@ -18,7 +19,7 @@ SOFTMAX_UP_TO = 2048
 class LogReg:
     """What scikit-learn's LogisticRegression (multinomial) converges to, on scaled rows. It is scikit-learn's, by
     Newton's method, because lbfgs stops short of the optimum where C is large; for more than two classes on not too
-    many features it is SoftmaxRegression, which is there sooner.
+    many features it is SoftmaxRegression, which is there sooner; there, fewer rows than features are taken by their span.
     """
 
     def __init__(self, *, C: float, max_iter: int, seed: int) -> None:
@@ -26,23 +27,30 @@ class LogReg:
 
     def fit(self, X: Any, y: Any) -> LogReg:
         self.scale = Scale().fit(X)
-        if y.max() > 1 and X.shape[1] <= SOFTMAX_UP_TO:
+        rows = self.scale.transform(X)
+        many = y.max() > 1
+        self.span = RowSpan().fit(rows) if many and X.shape[0] < min(X.shape[1], MOST_ROWS) else None
+        if self.span:
+            rows = self.span.transform(rows)
+        if many and rows.shape[1] <= SOFTMAX_UP_TO:
             self.model = SoftmaxRegression(C=self.C, max_iter=self.max_iter)
         else:
             self.model = LogisticRegression(
                 C=self.C, solver="newton-cg", tol=1e-6, max_iter=self.max_iter, random_state=self.seed
             )
-        self.model.fit(self.scale.transform(X), y)
+        self.model.fit(rows, y)
         return self
 
     def predict_proba(self, X: Any) -> Any:
         """`[examples, classes]`."""
-        return self.model.predict_proba(self.scale.transform(X))
+        rows = self.scale.transform(X)
+        return self.model.predict_proba(self.span.transform(rows) if self.span else rows)
 
     @property
     def weights(self) -> Any:
         """`[classes, features]`."""
-        return self.scale.undo(self.model.coef_)
+        coefficients = self.model.coef_
+        return self.scale.undo(self.span.undo(coefficients) if self.span else coefficients)
 
 
 class KSparseLogReg:

@@ -43,10 +43,10 @@ def _binarize(*, t: float = 0.0) -> harness.Transform:
     return Binarize(t)
 
 
-def _select(*, k: int, by: str = "mean_difference") -> harness.Transform:
+def _select(*, k: int, by: str = "mean_difference", t: float | None = None) -> harness.Transform:
     from harness_poolings.transforms import Select
 
-    return Select(k, by)
+    return Select(k, by, t)
 
 
 def _standardize() -> harness.Transform:
@@ -80,7 +80,7 @@ def harness_transforms() -> list[harness.TransformSpec]:
         harness.TransformSpec(
             name="select",
             summary="the k features that tell most about the class in training: by mean_difference, "
-            "mutual_information, variance or l1",
+            "mutual_information, variance or l1; with t, of features that are first 1 where they exceed it",
             make=_select,
         ),
         harness.TransformSpec(

@@ -44,18 +44,20 @@ CRITERIA = ("mean_difference", "mutual_information", "variance", "l1")
 
 class Select:
     """The `k` features that tell most about the class in the training rows, in their order; of equal ones the first.
-    All of them where there are no more than `k`; fewer where only fewer have a coefficient (`l1`).
+    All of them where there are no more than `k`; fewer where only fewer have a coefficient (`l1`). With `t` features are
+    binarised first.
     """
 
-    def __init__(self, k: int, by: str) -> None:
+    def __init__(self, k: int, by: str, t: float | None = None) -> None:
         if isinstance(k, bool) or not isinstance(k, int) or k < 1:
             raise ValueError(f"k={k} must be a whole number, at least 1")
         if by not in CRITERIA:
             raise ValueError(f"by={by} must be one of {', '.join(CRITERIA)}")
         self.k, self.by = k, by
+        self.before = Unchanged() if t is None else Binarize(t)
 
     def fit(self, X: Any, y: Any) -> Select:
-        told = getattr(selection, self.by)(X, y)
+        told = getattr(selection, self.by)(self.before.transform(X), y)
         if not np.isfinite(told).all():
             raise ValueError(f"select: {self.by} of some feature is not finite")
         k = min(self.k, max(1, np.count_nonzero(told))) if self.by == "l1" else self.k
@@ -63,7 +65,7 @@ class Select:
         return self
 
     def transform(self, X: Any) -> Any:
-        return X[:, self.chosen]
+        return self.before.transform(X[:, self.chosen])
 
 
 class Standardize:
