@@ -72,7 +72,8 @@ def plain_probe(X: Array, y: Array, *, seed: int, copied: bool) -> torch.nn.Line
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=100, gamma=0.1)
     best_loss, no_better, best_state = float("inf"), 0, model.state_dict()
     for _ in range(10_000):
-        batches: Any = [part.tolist() for part in torch.randperm(len(train), generator=draws).split(128)]
+        order = torch.randperm(len(train), generator=draws).tolist()
+        batches: Any = [order[start : start + 128] for start in range(0, len(order), 128)]
         for features, labels in DataLoader(train, batch_sampler=batches):
             loss = criterion(model(features), labels)
             optimizer.zero_grad()

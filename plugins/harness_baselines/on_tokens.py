@@ -100,7 +100,8 @@ class RandomRotation:
         # Drawn on the CPU, so that every device gets the same rotation.
         generator = torch.Generator().manual_seed(self.seed)
         q, r = torch.linalg.qr(torch.randn(d_in, d_in, generator=generator, dtype=torch.float64))
-        return (q * r.diagonal().sign()).float()
+        rotation: torch.Tensor = (q * r.diagonal().sign()).float()
+        return rotation
 
 
 class RandomSae:

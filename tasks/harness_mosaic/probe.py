@@ -13,6 +13,8 @@ from torch.nn import functional
 
 from harness import MissingError
 
+Rows = np.ndarray[Any, np.dtype[np.int64]]
+
 BATCH, RATE, DECAY = 128, 1e-3, 1e-5
 EPOCHS, PATIENCE = 10_000, 20
 STEP, GAMMA = 100, 0.1
@@ -57,7 +59,7 @@ class MosaicProbe:
         stop_targets = torch.from_numpy(np.asarray(y_stop, dtype=np.int64))
         lowest, since, best = float("inf"), 0, copy.deepcopy(self.layer)
         for _ in range(EPOCHS):
-            for batch in torch.randperm(len(y), generator=draws).split(BATCH):
+            for batch in _batches(torch.randperm(len(y), generator=draws).numpy()):
                 loss = functional.cross_entropy(self.layer(_rows(X, batch)), targets[batch], weight)
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
@@ -78,7 +80,7 @@ class MosaicProbe:
     def predict_proba(self, X: Any) -> Any:
         """`[examples, classes]`."""
         with torch.no_grad():
-            parts = [self.layer(_rows(X, batch)) for batch in torch.arange(X.shape[0]).split(BATCH)]
+            parts = [self.layer(_rows(X, batch)) for batch in _batches(np.arange(X.shape[0]))]
             return torch.cat(parts).softmax(dim=1).numpy()
 
     @property
@@ -92,14 +94,16 @@ class MosaicProbe:
         """The mean over batches of their weighted losses, the last and smaller one as heavy as the rest."""
         losses = [
             functional.cross_entropy(self.layer(_rows(X, batch)), targets[batch], weight).item()
-            for batch in torch.arange(len(targets)).split(BATCH)
+            for batch in _batches(np.arange(len(targets)))
         ]
         return float(np.mean(losses))
 
 
 def _first_layer(n_features: int, n_classes: int, draws: torch.Generator) -> torch.nn.Linear:
     """A linear layer as torch draws one, uniform within ±1/√features, but from a generator of its own."""
-    layer = torch.nn.utils.skip_init(torch.nn.Linear, n_features, n_classes)
+    layer: torch.nn.Linear = torch.nn.utils.skip_init(  # type: ignore[no-untyped-call]
+        torch.nn.Linear, n_features, n_classes
+    )
     bound = n_features**-0.5
     with torch.no_grad():
         layer.weight.uniform_(-bound, bound, generator=draws)
@@ -107,8 +111,13 @@ def _first_layer(n_features: int, n_classes: int, draws: torch.Generator) -> tor
     return layer
 
 
-def _rows(X: Any, batch: torch.Tensor) -> torch.Tensor:
+def _batches(rows: Rows) -> list[Rows]:
+    """Row numbers in their order, `BATCH` at a time."""
+    return [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
+
+
+def _rows(X: Any, batch: Rows) -> torch.Tensor:
     """Some rows, dense and in float32."""
-    rows = X[batch.numpy()]
+    rows = X[batch]
     dense = rows.toarray() if sparse.issparse(rows) else rows
     return torch.from_numpy(np.ascontiguousarray(dense, dtype=np.float32))

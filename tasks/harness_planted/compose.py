@@ -49,9 +49,9 @@ PATTERNS = (
 )
 
 
-def compose(*key: str, sentences: int, planted: bool) -> str:
-    """A text of so many sentences. One of its nouns has seven letters, whichever noun that is; where `planted`, WORD
-    stands in its place, and nothing else depends on that.
+def compose(*key: str, sentences: int, planted: bool | None = None) -> str:
+    """A text of so many sentences. With `planted` one of its nouns, whichever that is, is WORD (True) or has as many
+    letters (False), and nothing else depends on which; without it all nouns are from one list.
     """
     pattern = " ".join(pick(PATTERNS, *key, "pattern", str(number)) for number in range(sentences))
     slot = _number(*key, "slot") % pattern.count("{noun}")
@@ -61,7 +61,7 @@ def compose(*key: str, sentences: int, planted: bool) -> str:
         nonlocal nouns
         kind, words = match[1], WORDS[match[1]]
         if kind == "noun":
-            if nouns == slot:
+            if planted is not None and nouns == slot:
                 words = WORD if planted else SEVEN_LETTERS
             nouns += 1
         return pick(words.split(), *key, "fill", str(match.start())).replace("_", " ")

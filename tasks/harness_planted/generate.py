@@ -7,8 +7,9 @@ that is right nine times in ten in the population is right for exactly 360 of th
 both classes are equally frequent and a rule says each equally often, its macro-F1 is its accuracy a: of either class
 the F1 is 2 (a / 2) / (1 / 2 + 1 / 2). A rule that leans to one class has less, and `majority` 1/3.
 
-planted_token      label = WORD occurs. Its place and the length vary; the other words and the length, in words and in
-                   characters, are independent of it. Whoever has found WORD: 1. Length: 1/2.
+planted_token      label = WORD occurs. Its place and the length vary. In a text without it a noun of as many letters
+                   stands in its place, so that neither the words elsewhere nor the length, in words and in characters,
+                   tell the label. Whoever has found WORD: 1. Length: 1/2.
 planted_random     label = dealt out, whatever the text. Everybody: 1/2, and nobody is ahead of anybody but by chance.
 planted_length     label = above the median in words and in characters; texts near it are left out. All words are from
                    one pool, and none tells more than another, but each is likelier in a longer text. Length: 1. TF-IDF
@@ -139,7 +140,9 @@ def _numbers(sizes: Mapping[Split, int] = SIZES) -> Iterator[tuple[Split, int]]:
             yield split, number
 
 
-def _text(task: str, part: str, number: int, *, planted: bool = False, sentences: int | None = None) -> str:
+def _text(
+    task: str, part: str, number: int, *, planted: bool | None = None, sentences: int | None = None
+) -> str:
     """The text of a number, one to three sentences long where nothing else is asked for."""
     key = (task, part, str(number))
     return compose(*key, sentences=sentences or pick((1, 2, 3), *key, "sentences"), planted=planted)

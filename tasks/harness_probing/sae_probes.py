@@ -3,9 +3,9 @@
     python -m harness_probing.sae_probes FOLDER -o DATA_DIR
 
 FOLDER is a clone of github.com/sae-probes/sae-probes, its installed package, or the folder of csv files that the paper
-links to; DATA_DIR is what `--data-dir` then names. Each set becomes two tasks: `sae_probes_click_bait`, every row of it,
-cleaned and split as all tasks are; and `sae_probes_click_bait_original`, the rows and the split that the paper's results
-stand on, with the test rows that also stand in training (18.6 % of a set in the mean).
+links to; DATA_DIR is what `--data-dir` then names. Each set becomes two tasks: `sae_probes_click_bait`, every row of
+it, cleaned and split as all tasks are; and `sae_probes_click_bait_original`, the rows and the split that the paper's
+results stand on, with the test rows that also stand in training (18.6 % of a set in the mean).
 
 Kantamneni, Engels, Rajamanoharan, Tegmark, Nanda (2025), "Are Sparse Autoencoders Useful? A Case Study in Sparse
 Probing", ICML; arXiv:2502.16681.
@@ -144,7 +144,7 @@ SETS = tuple(
 163_agnews_2
 """.splitlines()
 )
-"""Names of the files, as the list of datasets in sae-probes has them; three hold a space."""
+"""Names of the files, as the list of datasets in sae-probes has them; some hold spaces."""
 
 OFFENSIVE = {"95_toxic_is", "106_hate_hate", "107_hate_offensive"}
 
@@ -187,38 +187,33 @@ FOLDED_BELOW, VALIDATION, VALIDATION_SHARE = 128, 100, 0.2
 """From 128 training rows on, the last fifth of them chooses, or the last 100."""
 
 
-def split_rows(positive: Sequence[bool]) -> list[str]:
+def split_rows(positive: np.ndarray[Any, np.dtype[np.bool_]]) -> list[str]:
     """`train`, `validation`, `test` or nothing for each row of a set, in file order, as `get_train_test_indices` and
-    `get_cv` of sae-probes have it in the normal setting: classes alike in training and in test. MissingError where
-    there are too few rows.
+    `get_cv` of sae-probes have it in the normal setting: classes alike in training and in test. `positive` are the rows
+    of the class whose name sorts last. MissingError where there are too few rows.
 
     Validation rows are the last of the training rows in the order drawn. The paper then learns from them too.
     """
-    labels = np.asarray(positive, dtype=bool)[:FIRST]
+    labels = positive[:FIRST]
     n_train = min(len(positive) - LEFT, TRAIN)
     n_test = len(labels) - n_train - 1
     random = np.random.RandomState(SEED)
     try:
-        train = _draw(random, np.flatnonzero(labels), np.flatnonzero(~labels), n_train)
-        rest = [np.setdiff1d(np.flatnonzero(which), train) for which in (labels, ~labels)]
-        test = _draw(random, *rest, n_test)
+        positive_rows, negative_rows = np.flatnonzero(labels), np.flatnonzero(~labels)
+        train = _draw(random, positive_rows, negative_rows, n_train)
+        positive_rows, negative_rows = (np.setdiff1d(rows, train) for rows in (positive_rows, negative_rows))
+        test = _draw(random, positive_rows, negative_rows, n_test)
     except ValueError as error:
         raise MissingError(
             f"sae-probes' split needs two classes alike and more than {LEFT} rows, not {labels.sum()} and "
             f"{(~labels).sum()}"
         ) from error
-    train = random.permutation(train)
-    test = random.permutation(test)
+    train, test = random.permutation(train), random.permutation(test)
     held_out = min(int(VALIDATION_SHARE * n_train), VALIDATION) if n_train >= FOLDED_BELOW else 0
-    splits = [""] * len(positive)
-    for name, rows in (
-        ("train", train[: n_train - held_out]),
-        ("validation", train[n_train - held_out :]),
-        ("test", test),
-    ):
-        for row in rows:
-            splits[row] = name
-    return splits
+    splits = np.full(len(positive), "", dtype=object)
+    splits[train], splits[test] = "train", "test"
+    splits[train[n_train - held_out :]] = "validation"
+    return list(splits)
 
 
 def _draw(random: np.random.RandomState, positive: Rows, negative: Rows, n: int) -> Rows:
@@ -244,7 +239,7 @@ def convert(folder: Path, data_dir: Path) -> list[str]:
     for stem, path in found.items():
         texts, labels = _read(path)
         try:
-            splits = split_rows([label == max(labels) for label in labels])
+            splits = split_rows(np.asarray(labels) == max(labels))
         except MissingError as error:
             raise MissingError(f"'{path}': {error}") from error
         rows = [row for row, split in enumerate(splits) if split]

@@ -189,6 +189,36 @@ TASKS = (
             "Summarization Based on Minimum Cuts. ACL."
         ),
     ),
+    # The same reviews for what sentences teach; both are by film critics, of other films and years.
+    TaskSpec(
+        name="movie_reviews_by_sentences",
+        version=1,
+        summary="Is a whole film review positive or negative, by what rotten_tomatoes teaches of sentences?",
+        languages=("en",),
+        licence="CC BY 4.0",
+        citation=(
+            "Bo Pang, Lillian Lee (2004). A Sentimental Education: Sentiment Analysis Using Subjectivity "
+            "Summarization Based on Minimum Cuts. ACL."
+        ),
+        mirror="movie_reviews",
+        trained_on="rotten_tomatoes",
+    ),
+    TaskSpec(
+        name="hatecheck_by_stormfront",
+        version=1,
+        summary="Does a sentence written as a test express hate, by what stormfront_hate teaches?",
+        languages=("en",),
+        licence="CC BY 4.0",
+        citation=(
+            "Paul Röttger, Bertie Vidgen, Dong Nguyen, Zeerak Waseem, Helen Margetts, Janet Pierrehumbert "
+            "(2021). HateCheck: Functional Tests for Hate Speech Detection Models. ACL."
+        ),
+        mirror="hatecheck",
+        labels={"hateful": "hate", "non-hateful": "noHate"},
+        trained_on="stormfront_hate",
+        columns=Columns(group="templ_id"),
+        content_warning=True,
+    ),
     TaskSpec(
         name="goemotions",
         version=1,
