@@ -40,6 +40,7 @@ from harness.api import (
     Tokens,
     Transform,
     TransformSpec,
+    Weighted,
 )
 from harness.errors import (
     GateError,
@@ -96,6 +97,7 @@ __all__ = [
     "Transform",
     "TransformSpec",
     "UsageError",
+    "Weighted",
     "did_you_mean",
     "hash_file",
     "hash_json",

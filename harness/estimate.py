@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from harness.partition import FOLDS, REPEATS
 from harness.plan import Bundle, Cell, Features
 
 FORWARD_RATES = {"cpu": 1e11, "cuda": 1e14}
@@ -23,8 +24,13 @@ POOLED_RATES = {"cpu": 4e9, "cuda": 1e12}
 CELL_SECONDS = 0.05
 """Scoring a cell, with its resamples, and writing it."""
 
-TWO_CLASSES, MANY_CLASSES = (2.2e-6, 1.8e-8), (1.3e-7, 9.6e-9)
-"""Seconds of fitting one point of a grid, for each row (and, of many, each class): by itself, and for each feature."""
+TWO_CLASSES, MANY_CLASSES = (3.3e-6, 2.7e-8), (2.0e-7, 1.4e-8)
+"""Seconds of fitting one point of a grid, for each training row (and, of many, each class): by itself, and for each
+feature.
+"""
+
+FIT_SECONDS = 0.004
+"""What a fit takes however few its rows."""
 
 TEXT_WIDTH, OTHER_WIDTH = 800, 2
 """Features that an arm without a model counts as: fitted on texts, or not."""
@@ -77,15 +83,19 @@ def _encoder_size(missing: list[Features]) -> int:
 
 
 def _probe_seconds(cell: Cell, bundle: Bundle) -> float:
-    """Over the whole grid of a cell."""
+    """Over the whole grid of a cell, on every fold where the choice is made on folds."""
     grid = {
         key: values for key, values in cell.classifier.spec.grid.items() if key not in cell.classifier.given
     }
     classes = len(bundle.data.classes)
     row, value = TWO_CLASSES if classes == 2 else MANY_CLASSES
-    fitted = len(bundle.data.examples) * (1 if classes == 2 else classes)
+    rows = len(cell.partition.train)
+    fitted = rows * (1 if classes == 2 else classes)
     point = fitted * (row + value * _width(cell.features))
-    return CELL_SECONDS + math.prod(map(len, grid.values())) * point
+    points = math.prod(map(len, grid.values()))
+    if cell.partition.validation:
+        return CELL_SECONDS + points * point
+    return CELL_SECONDS + FOLDS * REPEATS * points * (FIT_SECONDS + point * (1 - 1 / FOLDS)) + point
 
 
 def _width(features: Features) -> int:

@@ -99,7 +99,7 @@ def resampled_macro_f1(
 def resampled_accuracy(y: Classes, predicted: Classes, *, weights: Floats) -> NDArray[np.float64]:
     """Accuracy of each resample, `[resamples]`."""
     hits = weights @ (y == predicted).astype(weights.dtype)
-    rows = weights @ np.ones(len(y), weights.dtype)  # a third of the time of weights.sum
+    rows = weights @ np.ones(len(y), weights.dtype)  # takes a third of the time of weights.sum
     return np.asarray(hits, np.float64) / rows
 
 
@@ -146,7 +146,8 @@ def _area(positive: NDArray[np.bool_], score: Floats, by_row: Floats) -> NDArray
     weights = _indicator(place, np.flatnonzero(positive), shape=(len(levels), len(positive))) @ by_row
     below = entering[0].astype(np.float64)
     ordered = np.zeros_like(below)
-    for weight, entered in zip(weights, entering[1:], strict=True):  # a third of the time of a cumsum over places
+    # Place by place takes less than half the time of a cumsum over places, and no array of them.
+    for weight, entered in zip(weights, entering[1:], strict=True):
         ordered += weight * below
         below += entered
     return _divide(ordered, weights.sum(axis=0, dtype=np.float64) * below)

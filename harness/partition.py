@@ -14,6 +14,9 @@ from harness.data import split_rows
 from harness.errors import UsageError
 from harness.registry import Choice
 
+FOLDS, REPEATS = 5, 2
+"""Where there are no validation rows: so many folds of the training rows, drawn so many times."""
+
 LEAST_VALIDATION = 75
 """Validation rows below which folds choose: a share of right answers among so many has a standard error of .06."""
 

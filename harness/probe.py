@@ -13,9 +13,9 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from harness import stats
 from harness.api import Classifier, Examples, Partition, Transform, Weighted
-from harness.errors import MissingError
 from harness.evidence import Used, find_used
 from harness.metrics import Score, macro_f1, score
+from harness.partition import FOLDS, REPEATS
 from harness.registry import Choice
 
 if TYPE_CHECKING:
@@ -25,10 +25,7 @@ if TYPE_CHECKING:
 
 RESAMPLES = 1000
 
-FOLDS, REPEATS = 5, 2
-"""Where there are no validation rows: so many folds of the training rows, drawn so many times."""
-
-SelectedOn = Literal["validation", "folds"]
+SelectedOn = Literal["validation", "folds", "nothing"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,14 +105,14 @@ def probe(matrix: Matrix, rows: Rows, *, transform: Choice, classifier: Choice, 
     scores, metrics = _score_test(fit, matrix, rows)
     return Outcome(
         parameters={**classifier.parameters, **chosen.point},
-        selected_on="validation" if len(rows.validation) else "folds",
+        selected_on="validation" if len(rows.validation) else "folds" if chosen.tried else "nothing",
         tried=chosen.tried,
         predicted=scores.argmax(axis=1),
         scores=scores,
         metrics=metrics,
-        validation={"macro_f1": chosen.macro_f1},
+        validation={} if chosen.macro_f1 is None else {"macro_f1": chosen.macro_f1},
         n_features=fit.n_features,
-        flags=fit.flags,
+        flags=fit.flags if chosen.tried else ("unchosen", *fit.flags),
         used=_find_used(fit, matrix, rows),
     )
 
@@ -165,10 +162,12 @@ class _Task:
 
 @dataclass(frozen=True, kw_only=True)
 class _Chosen:
-    """The best of `tried` points of the grid, how good it was, and its fit on all training rows where there is one."""
+    """The best of `tried` points of the grid, how good it was, and its fit on all training rows where there is one.
+    Where rows are too few to choose by, the classifier's defaults.
+    """
 
     point: Mapping[str, Any]
-    macro_f1: float
+    macro_f1: float | None
     tried: int
     fit: _Fit | None
 
@@ -177,6 +176,8 @@ def _choose(matrix: Matrix, task: _Task) -> _Chosen:
     points = list(grid_points(task.classifier))
     if len(task.rows.validation):
         return _choose_on_validation(matrix, task, points)
+    if not list(draw_folds(task.rows, seed=0)):
+        return _Chosen(point={}, macro_f1=None, tried=0, fit=None)
     values = _judge_on_folds(matrix, task, points)
     best = int(np.argmax(values))
     return _Chosen(point=points[best], macro_f1=float(values[best]), tried=len(points), fit=None)
@@ -191,7 +192,7 @@ def _choose_on_validation(matrix: Matrix, task: _Task, points: Sequence[Mapping[
         fit = _fit_transformed(transformed, point, task)
         predicted = fit.score_transformed(judged).argmax(axis=1)
         value = float(macro_f1(rows.y[rows.validation], predicted, n_classes=len(rows.classes)))
-        if best is None or value > best.macro_f1:
+        if best is None or best.macro_f1 is None or value > best.macro_f1:
             best = _Chosen(point=point, macro_f1=value, tried=len(points), fit=fit)
     assert best is not None
     return best
@@ -219,13 +220,13 @@ def _judge_on_folds(matrix: Matrix, task: _Task, points: Sequence[Mapping[str, A
 
 
 def draw_folds(rows: Rows, *, seed: int) -> Iterator[tuple[Array, Array]]:
-    """Stratified folds of the training rows, groups whole: the places in `rows.train` to fit on, and to judge.
-    MissingError where there are too few rows, or groups of them, for two folds.
+    """Stratified folds of the training rows, groups whole: the places in `rows.train` to fit on, and to judge. None
+    where there are too few rows, or groups of them, for two folds.
     """
     y, groups = rows.y[rows.train], rows.groups[rows.train]
     n = min(FOLDS, int(np.bincount(y).max()), len(np.unique(groups)))
     if n < 2:
-        raise MissingError("training has too few rows, or groups of them, to choose on folds")
+        return
     folds = StratifiedGroupKFold(n_splits=n, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter(

@@ -128,7 +128,7 @@ class Used(_Frozen):
 class Record(_Frozen):
     """One finished cell, whatever its end.
 
-    `selected_on` is `validation` or `folds`; `tried` counts the points of the classifier's grid compared there.
+    `selected_on` is `validation`, `folds` or `nothing`; `tried` counts the points of the grid compared there.
     `predictions_hash` is of the test rows' ids, labels and predictions (`hash_predictions`). `control` says whether the
     representation is there to be compared with; None in records from before that was known.
     """

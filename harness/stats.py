@@ -176,7 +176,7 @@ def tie_groups(low: NDArray[np.integer[Any]], high: NDArray[np.integer[Any]]) ->
     """
     starts = np.unique(low)
     groups = []
-    for start, following in zip(starts, [*starts[1:], np.inf], strict=True):
+    for start, following in zip(starts, [*starts, np.inf][1:], strict=True):
         members = (low <= start) & (start <= high)
         if (high[members] < following).any():  # else all of them are in the next group too
             groups.append(members)

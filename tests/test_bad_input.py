@@ -529,7 +529,7 @@ DATA = [
          split: "test" if n < 12 else "train")),
     Case("two labels for every text", RUN, 3, ("task 'toy_task'", "40 conflicts"), changed(text=lambda n,
          text: f"text {n // 2}", label=lambda n, label: "ab"[n % 2])),
-    Case("training rows of one group", "run suite.yaml --include task.yaml -o out", 1,
+    Case("training rows of one group", "run suite.yaml --include task.yaml -o out", 3,
          ("too few rows, or groups of them, to hold out validation rows",), both(task("split: split}",
          "split: split, group: g}"),
          lambda folder: (folder / "data.jsonl").write_text("".join(json.dumps({**row,

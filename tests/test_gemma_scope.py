@@ -493,3 +493,34 @@ def test_a_name_found_by_shape_leads_into_the_hubs_cache(
 def test_what_the_cache_lacks_is_missing_when_offline(registry: Registry, hub: Path, ref: str) -> None:
     with pytest.raises(MissingError, match=r"cannot be had from the local hub cache \(offline\)"):
         find(registry, ref, "resid_post.9" if "layer_9" in ref else "resid_post.3")
+
+
+def test_a_layer_offset_reads_the_dictionary_of_another_layer_and_says_so(
+    harness_command: Any, toy_task: Path, toy_suite: Path
+) -> None:
+    """What MOSAIC did: `hidden_states[2]` is the output of block 1, and went into the dictionary of block 2."""
+    arms = 'representations=["minigemma-scope[layer_offset=1]",minigemma-scope]'
+    ended = harness_command(
+        "run",
+        toy_suite,
+        "--include",
+        toy_task,
+        "-o",
+        "out",
+        "--set",
+        arms,
+        "--set",
+        "models.0.sites=[resid_post.0,resid_post.1]",
+    )
+    assert ended.code == 0, ended.err
+    records = {
+        (r["site"], r["representation"]): r
+        for r in map(json.loads, Path("out/results.jsonl").read_text().splitlines())
+    }
+    shifted, own = (
+        records["resid_post.0", "minigemma-scope[layer_offset=1]"],
+        records["resid_post.1", "minigemma-scope"],
+    )
+    assert shifted["dictionary"] == own["dictionary"] and "layer_1/" in own["dictionary"]
+    assert "layer-offset:1" in shifted["flags"] and "layer-offset:1" not in own["flags"]
+    assert shifted["fidelity"]["verdict"] == "flagged" and own["fidelity"]["verdict"] == "ok"

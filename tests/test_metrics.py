@@ -86,7 +86,9 @@ def test_balanced_accuracy_is_that_of_scikit_learn_with_missing_classes(
     cell: tuple[Array, Array, Array, Array],
 ) -> None:
     y, predicted, _, weights = cell
-    assert balanced_accuracy(y, predicted) == pytest.approx(sklearn_balanced_accuracy(y, predicted), abs=1e-12)
+    assert balanced_accuracy(y, predicted) == pytest.approx(
+        sklearn_balanced_accuracy(y, predicted), abs=1e-12
+    )
     expected = [sklearn_balanced_accuracy(y, predicted, weight) for weight in weights]
     samples = resampled_balanced_accuracy(y, predicted, weights=weights)
     assert samples == pytest.approx(expected, abs=1e-12)

@@ -57,6 +57,11 @@ def test_what_version_1_did_not_say_is_what_was_so_then() -> None:
                 "trained_on": None,
                 "dictionary": None,
                 "protocol_hash": None,
+                "control": None,
+                "regime": "full",
+                "tried": 0,
+                "predictions_hash": None,
+                "used": (),
             }.items()
             if key in fields
         }

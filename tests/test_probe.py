@@ -17,7 +17,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 
 from harness.api import ClassifierSpec, Examples, Partition, TransformSpec
-from harness.errors import MissingError
 from harness.partition import make_partition
 from harness.probe import Outcome, Rows, draw_folds, draw_weights, grid_points, make_rows, order_test, probe
 from harness.registry import Choice, Registry
@@ -469,8 +468,10 @@ def test_a_fold_that_has_one_class_only_predicts_it(registry: Registry) -> None:
     assert outcome.selected_on == "folds"
 
 
-def test_too_few_rows_for_two_folds_are_missing_in_one_sentence() -> None:
-    _, rows = table()
+def test_where_rows_are_too_few_to_choose_by_defaults_are_taken_and_said_to_be(registry: Registry) -> None:
+    X, rows = table()
     rows = on_folds(rows, groups=np.zeros(len(rows.y), int))
-    with pytest.raises(MissingError, match="too few rows, or groups of them"):
-        list(draw_folds(rows, seed=0))
+    assert list(draw_folds(rows, seed=0)) == []
+    outcome = probe(X, rows, transform=UNCHANGED, classifier=registry.choose("classifiers", "logreg"), seed=0)
+    assert (outcome.selected_on, outcome.tried, outcome.validation) == ("nothing", 0, {})
+    assert outcome.parameters["C"] == 10.0 and outcome.flags == ("unchosen",)

@@ -146,7 +146,9 @@ def test_rows_without_groups_are_drawn_as_if_there_were_none() -> None:
 
 
 @given(st.data(), st.integers(1, 500), st.floats(0.5, 0.999))
-def test_a_wilson_interval_is_that_of_scipy_and_statsmodels(data: st.DataObject, n: int, level: float) -> None:
+def test_a_wilson_interval_is_that_of_scipy_and_statsmodels(
+    data: st.DataObject, n: int, level: float
+) -> None:
     proportion = pytest.importorskip("statsmodels.stats.proportion")
     successes = data.draw(st.integers(0, n))
     found = wilson_interval(successes, n, level)
@@ -218,7 +220,7 @@ def test_of_three_tasks_no_interval_leaves_out_the_rank_on_any_one() -> None:
 
 
 def test_rows_count_within_tasks() -> None:
-    scores = np.full((12, 2), 0.7) + [0.01, 0.0]
+    scores = np.tile([0.71, 0.7], (12, 1))
     assert rank_intervals(tasks_without_row_noise(scores), seed=0)[1].tolist() == [1, 2]
     noisy = tasks_without_row_noise(scores) + np.random.default_rng(0).normal(0, 0.04, size=(12, 2, 4000))
     assert rank_intervals(noisy, seed=0)[1].tolist() == [2, 2]
@@ -248,6 +250,9 @@ def test_arms_share_a_group_exactly_when_their_rank_intervals_overlap(ranks: lis
         for other, theirs in enumerate(groups):
             overlap = low[one] <= high[other] and low[other] <= high[one]
             assert bool(set(mine) & set(theirs)) == overlap
-    members = [{arm for arm, mine in enumerate(groups) if group in mine} for group in range(max(map(max, groups)) + 1)]
+    members = [
+        {arm for arm, mine in enumerate(groups) if group in mine}
+        for group in range(max(map(max, groups)) + 1)
+    ]
     assert not any(one < other or one == other for a, one in enumerate(members) for other in members[:a])
     assert not any(one < other for one in members for other in members)

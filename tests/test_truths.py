@@ -68,21 +68,26 @@ def test_the_populations_scores_are_those_of_very_many_rows(design: truths.Desig
 
 
 def test_a_test_that_finds_too_much_does_not_hold(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(truths, "bootstrap_p_value", lambda differences: float(abs(differences.mean()) < 0.02))
+    monkeypatch.setattr(
+        truths, "bootstrap_p_value", lambda differences: float(abs(differences.mean()) < 0.02)
+    )
     by_name = {truth.name: truth.ok for truth in measure(60)}
     assert by_name["null, balanced accuracy: 50% in class 1, predicted 50% and 20%"] is False
     assert by_name["family, Holm"] is False
 
 
 def test_intervals_that_are_too_narrow_do_not_hold(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.metrics.percentile_interval", lambda samples: tuple(np.quantile(samples, [0.3, 0.7])))
+    monkeypatch.setattr(
+        "harness.metrics.percentile_interval", lambda samples: tuple(np.quantile(samples, [0.3, 0.7]))
+    )
     assert not any(truth.ok for truth in measure(60) if truth.name.startswith("coverage, accuracy"))
 
 
 def test_the_command_prints_a_markdown_table(harness_command: Any) -> None:
     told = harness_command("truths", "--replicates", "3")
     assert (told.code, told.err) == (0, "")
-    head, rule, *rows = told.out.splitlines()
+    head, rule, *rows, gap, note = told.out.splitlines()
+    assert (gap, note) == ("", "Every line: 400 test rows, 1000 resamples.")
     assert head.startswith("| line | what | wanted | measured |") and rule.startswith("|---|")
     assert len(rows) == len(measure(1))
     assert all(row.count("|") == head.count("|") for row in rows)

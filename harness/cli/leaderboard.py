@@ -72,12 +72,13 @@ def check(folders: tuple[Path, ...]) -> int:
 
 
 def _suites(folder: Path) -> list[Path]:
-    """The folder itself when it holds a run or a page, else the folders in it."""
+    """The folder itself when it holds a run or a page, else those in it that do, however deep."""
     if not folder.is_dir():
         raise MissingError(f"there is no folder '{folder}'")
     if any(folder.glob("*.jsonl*")) or (folder / "leaderboard.md").is_file():
         return [folder]
-    suites = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    inside = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    suites = [suite for path in inside if any(path.iterdir()) for suite in _suites(path)] or inside
     if not suites:
         raise NothingSelectedError(f"'{folder}' holds no published run")
     return suites

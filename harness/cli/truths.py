@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 @click.command("truths")
 @click.option(
-    "--replicates", type=click.IntRange(min=1), default=2000, show_default=True, help="Simulations of each line."
+    "--replicates",
+    type=click.IntRange(min=1),
+    default=2000,
+    show_default=True,
+    help="Simulations of each line.",
 )
 @json_option
 def command(replicates: int, as_json: bool) -> None:
@@ -26,13 +30,14 @@ def command(replicates: int, as_json: bool) -> None:
     Prints how often they were right, with a 99 % interval, as a Markdown table.
     Exit code 4 when a line that must hold does not.
     """
-    from harness.truths import measure
+    from harness.truths import RESAMPLES, ROWS, measure
 
     truths = measure(replicates)
     if as_json:
         click.echo(json.dumps([asdict(truth) for truth in truths], ensure_ascii=False))
     else:
         click.echo(_table(truths))
+        click.echo(f"\nEvery line: {ROWS} test rows, {RESAMPLES} resamples.")
     if wrong := [truth.name for truth in truths if truth.ok is False]:
         raise GateError(f"{len(wrong)} of {len(truths)} lines do not hold: {'; '.join(wrong)}")
 

@@ -19,7 +19,7 @@ SOFTMAX_UP_TO = 2048
 class LogReg:
     """What scikit-learn's LogisticRegression (multinomial) converges to, on scaled rows. It is scikit-learn's, by
     Newton's method, because lbfgs stops short of the optimum where C is large; for more than two classes on not too
-    many features it is SoftmaxRegression, which is there sooner; there, fewer rows than features are taken by their span.
+    many features it is SoftmaxRegression, which is there sooner, on the span of the rows where they are fewer.
     """
 
     def __init__(self, *, C: float, max_iter: int, seed: int) -> None:

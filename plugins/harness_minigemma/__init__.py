@@ -19,10 +19,15 @@ SIZES = {"s": 64, "m": 128, "l": 224}
 class _Scope:
     """The family's own dictionaries, found by the model's width; they are `expansion` times as wide as that."""
 
-    def __init__(self, *, expansion: int, l0: str | int | None) -> None:
+    def __init__(self, *, expansion: int, l0: str | int | None, layer_offset: int) -> None:
         if isinstance(expansion, bool) or not isinstance(expansion, int) or expansion < 1:
             raise ValueError(f"expansion={expansion!r} is not a positive whole number")
-        self.expansion, self.l0 = expansion, l0
+        self.expansion = expansion
+        # What is not given must not stand in the reference: its identity is that of the folder's own defaults.
+        self.more = {
+            **({} if l0 is None else {"l0": l0}),
+            **({"layer_offset": layer_offset} if layer_offset else {}),
+        }
 
     def at(self, model: harness.Model, site: harness.Site) -> dict[str, Any]:
         width = model.width(harness.Site(kind="resid_post", layer=0))
@@ -32,8 +37,8 @@ class _Scope:
                 f"minigemma-scope has dictionaries for resid_post of the minigemma models only, not for '{site}' "
                 f"of model '{model.name}'"
             )
-        chosen = {"name": str(WEIGHTS / f"minigemma-{size}-scope"), "width": spell(self.expansion * width)}
-        return chosen if self.l0 is None else {**chosen, "l0": self.l0}
+        folder = str(WEIGHTS / f"minigemma-{size}-scope")
+        return {"name": folder, "width": spell(self.expansion * width), **self.more}
 
 
 def spell(width: int) -> str:
@@ -41,8 +46,10 @@ def spell(width: int) -> str:
     return f"{width // 1024}k" if width >= 1024 and width & (width - 1) == 0 else str(width)
 
 
-def _scope(*, expansion: int = 8, l0: str | int | None = None) -> harness.TokenRepresentation:
-    return _Scope(expansion=expansion, l0=l0)
+def _scope(
+    *, expansion: int = 8, l0: str | int | None = None, layer_offset: int = 0
+) -> harness.TokenRepresentation:
+    return _Scope(expansion=expansion, l0=l0, layer_offset=layer_offset)
 
 
 @harness.hookimpl

@@ -44,8 +44,8 @@ CRITERIA = ("mean_difference", "mutual_information", "variance", "l1")
 
 class Select:
     """The `k` features that tell most about the class in the training rows, in their order; of equal ones the first.
-    All of them where there are no more than `k`; fewer where only fewer have a coefficient (`l1`). With `t` features are
-    binarised first.
+    All of them where there are no more than `k`; fewer where only fewer have a coefficient (`l1`). With `t` they are
+    binarised before.
     """
 
     def __init__(self, k: int, by: str, t: float | None = None) -> None:

@@ -7,18 +7,25 @@ from functools import partial
 import harness
 
 
-def _gemma_scope(*, width: str | int = "16k", l0: str | int | None = None) -> harness.TokenRepresentation:
+def _gemma_scope(
+    *, width: str | int = "16k", l0: str | int | None = None, layer_offset: int = 0
+) -> harness.TokenRepresentation:
     from harness_saes.gemma_scope import Catalogue
 
-    return Catalogue(width=width, l0=l0)
+    return Catalogue(width=width, l0=l0, layer_offset=layer_offset)
 
 
 def _folder(
-    ref: str, *, width: str | int | None = None, l0: str | int | None = None, any_site: bool = False
+    ref: str,
+    *,
+    width: str | int | None = None,
+    l0: str | int | None = None,
+    any_site: bool = False,
+    layer_offset: int = 0,
 ) -> harness.TokenRepresentation:
     from harness_saes.gemma_scope import Folder
 
-    return Folder(ref, width=width, l0=l0, any_site=any_site)
+    return Folder(ref, width=width, l0=l0, any_site=any_site, layer_offset=layer_offset)
 
 
 def _gemma_scope_2(*, width: str | int = "16k", l0: str = "medium") -> harness.TokenRepresentation:

@@ -13,7 +13,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,13 +83,16 @@ def folder_of(ref: str) -> Path:
 
 class Catalogue:
     """The published repositories: one for the model's size and training, and the site's kind. At layers whose
-    dictionaries are all known the exact folder is named here, else the repository's files decide.
+    dictionaries are all known the exact folder is named here, else the repository's files decide. With a
+    `layer_offset` that of another layer is read.
     """
 
-    def __init__(self, *, width: str | int, l0: str | int | None) -> None:
-        self.width, self.l0 = str(width), l0
+    def __init__(self, *, width: str | int, l0: str | int | None, layer_offset: int) -> None:
+        self.width, self.l0, self.layer_offset = str(width), l0, require_offset(layer_offset)
 
     def at(self, model: harness.Model, site: harness.Site) -> str | dict[str, Any]:
+        site = replace(site, layer=site.layer + self.layer_offset)
+        offset = {"layer_offset": self.layer_offset} if self.layer_offset else {}
         size = GEMMA_2.get(model.width(harness.Site(kind="resid_post", layer=0)))
         if model.architecture != "gemma2" or size is None:
             raise harness.UsageError(
@@ -107,16 +110,27 @@ class Catalogue:
         name = f"google/gemma-scope-{trained_on}-{_KINDS[site.kind]}"
         widths = known.get(trained_on, {}).get(site.layer)
         if widths is None:
-            return {"name": name, "width": self.width, "l0": self.l0}
+            return {"name": name, "width": self.width, "l0": self.l0, **offset}
         entries = [Entry(layer=site.layer, width=width, l0=l0) for width in widths for l0 in widths[width]]
-        return f"{name}/{_choose(name, entries, site, width=self.width, l0=self.l0).folder}"
+        exact = f"{name}/{_choose(name, entries, site, width=self.width, l0=self.l0).folder}"
+        return {"name": exact, **offset} if offset else exact
 
 
 class Folder:
-    """One dictionary's folder, or a whole repository of which `width` and `l0` choose one for each site."""
+    """One dictionary's folder, or a whole repository of which `width` and `l0` choose one for each site: that of its
+    layer, or of the layer `layer_offset` further up, which every result then says.
+    """
 
-    def __init__(self, ref: str, *, width: str | int | None, l0: str | int | None, any_site: bool) -> None:
-        self.ref = ref
+    def __init__(
+        self,
+        ref: str,
+        *,
+        width: str | int | None,
+        l0: str | int | None,
+        any_site: bool,
+        layer_offset: int,
+    ) -> None:
+        self.ref, self.layer_offset = ref, require_offset(layer_offset)
         self.width = None if width is None else str(width)
         self.l0 = l0
         self.any_site = any_site
@@ -130,11 +144,12 @@ class Folder:
     def at(self, model: harness.Model, site: harness.Site) -> harness.Located:
         inside = self.repository.folder
         entry = Entry.parse(self.place)
-        self._check_site(entry, site)
+        trained_on = replace(site, layer=site.layer + self.layer_offset)
+        self._check_site(entry, trained_on)
         if entry:
-            self._choose([entry], site)
+            self._choose([entry], trained_on)
         elif not self.repository.has("params.npz"):
-            entry = self._choose(self._entries(site), site)
+            entry = self._choose(self._entries(trained_on), trained_on)
             inside = entry.folder
         return self._located(f"{inside}/params.npz".lstrip("/"), entry, model, site)
 
@@ -192,9 +207,19 @@ class Folder:
             sparse=True,
             published_l0=entry.l0 if entry else None,
             reference=reference,
-            flags=(PT_DICTIONARY,) if borrowed else (),
+            flags=(
+                *((PT_DICTIONARY,) if borrowed else ()),
+                *((f"layer-offset:{self.layer_offset}",) if self.layer_offset else ()),
+            ),
             link=link(reference),
         )
+
+
+def require_offset(value: Any) -> int:
+    """A whole number; ValueError otherwise."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"layer_offset={value!r} is not a whole number")
+    return value
 
 
 def full_reference(repository: Repository, name: str, *, depth: int) -> str:
