@@ -60,18 +60,17 @@ board-mosaic-noise: data install
 RIGHT := -m minigemma-m -m minigemma-l --set 'models.0.sites=[resid_post.50%,resid_post.75%]' \
   --set 'models.1.sites=[resid_post.50%,resid_post.75%]'
 SHIFTED := -m minigemma-m -m minigemma-l --set 'models.0.sites=[resid_post.1,resid_post.3]' \
-  --set 'models.1.sites=[resid_post.2,resid_post.4]' --set 'representations=["minigemma-scope[layer_offset=1]",hidden]'
+  --set 'models.1.sites=[resid_post.2,resid_post.4]' --set 'representations=[hidden,{name: minigemma-scope, layer_offset: 1}]'
 
 board-mosaic-faults: data install
 	rm -rf runs/boards/mosaic-faults leaderboards/mosaic-faults/*/
 	$(MAKE) fault-right MORE="$(RIGHT)"
 	$(MAKE) fault-layer MORE="$(SHIFTED)"
 	$(MAKE) fault-bos MORE="$(RIGHT) --set tokens=all"
-	$(MAKE) fault-threshold MORE="$(RIGHT) --set 'transforms=[{name: binarize, t: 1}]'"
 	$(MAKE) fault-split MORE="$(RIGHT) --set regimes=[mosaic_split]"
 	$(MAKE) fault-last MORE="$(RIGHT) --set representations=[hidden] --set poolings=[last] --set transforms=[none]" PART=-hidden
 	$(MAKE) fault-last MORE="$(RIGHT) --set representations=[minigemma-scope]" PART=-features
-	$(MAKE) fault-probe MORE="$(RIGHT) --set classifiers=[mosaic_probe] --set 'poolings=[sum,mean]' --set transforms=[none]"
+	$(MAKE) fault-probe MORE="$(RIGHT) --set 'classifiers=[logreg,mosaic_probe,mosaic_probe(restore=true)]' --set 'poolings=[sum,mean]' --set transforms=[none]"
 	$(MAKE) fault-all SUITE=mosaic-compat-small
 	$(BIN)/python -m harness_mosaic.faults leaderboards/mosaic-faults
 
