@@ -30,9 +30,9 @@ from harness.leaderboard import (
     find_results,
     publish,
     to_csv,
-    to_markdown,
 )
 from harness.leaderboard import published as module
+from harness.leaderboard.render import render
 from harness.plugins import load_plugins
 from harness.records import Metric, Record, RunFolder
 from harness.validate import check_cell
@@ -145,7 +145,7 @@ def test_a_board_from_published_files_is_that_of_the_run_to_the_last_digit(
     run = make_run(place / "run", **given)
     publish(run, place / "board", name="x")
     one, other = build([run]), build(find_results(place / "board"))
-    assert to_csv(one) == to_csv(other) and to_markdown(one) == to_markdown(other)
+    assert render(one) == render(other)
     for row, same in zip(one.rows, other.rows, strict=True):
         assert row.macro_f1 is not None and same.macro_f1 is not None
         assert np.array_equal(row.macro_f1.samples, same.macro_f1.samples)
@@ -280,10 +280,14 @@ def test_runs_that_share_hidden_states_make_one_board(tmp_path: Path, names: tup
 
 
 def test_a_board_that_lacks_a_cell_of_another_published_run_is_refused_before_anything_changes(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The new dictionary has no hidden states of its own and goes by a pooling that the other run's did not go by."""
-    first = publish(make_run(tmp_path / "first"), tmp_path / "board", name="first")
+    run = make_run(tmp_path / "first")
+    monkeypatch.setattr(module, "LIMIT", publish(run, tmp_path / "whole", name="first").size - 1)
+    monkeypatch.setattr(module, "LIMIT", publish(run, tmp_path / "compressed", name="first").size - 1)
+    first = publish(run, tmp_path / "board", name="first")  # without its ablation
+    monkeypatch.undo()
     lost = next(record for record in first.records() if not first.is_done(record))
     assert lost.representation == "hidden" and lost.pooling
     more = make_run(tmp_path / "more", representations=("new",), tasks=(lost.task,), poolings=(lost.pooling,))

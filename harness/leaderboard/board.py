@@ -11,24 +11,28 @@ states and of arms without a model are compared with nothing.
 **Rank.** 1 + the number of rows that are better beyond noise: the paired interval of the difference in mean
 lies above 0. `last_rank` is the lowest place that noise leaves: all but the rows that are worse beyond noise
 may be above. Only rows with every task of the board are ranked; the others stand below, unranked, flagged
-`incomplete`.
+`incomplete`. `rank_interval` is of tasks drawn anew as well (`harness.stats.rank_intervals`).
+**Regimes.** Where some tasks were learnt as they are, under `full`, all of this is over those alone, and what was
+learnt under other regimes stands in `others`: a mean over regimes would be one of how they were chosen.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median, stdev
 from typing import Literal
 
 import numpy as np
 
+from harness.leaderboard.ablation import Ablated, ablate, choose_ablation
 from harness.leaderboard.choice import (
     FULL,
     HIDDEN,
     BySeed,
     Cell,
+    Choice,
     Choices,
     RowKey,
     Unit,
@@ -38,10 +42,25 @@ from harness.leaderboard.choice import (
     read_cells,
 )
 from harness.leaderboard.estimate import Estimate, TaskScores, difference, mean, score_cells
+from harness.leaderboard.noise import Repeats, find_repeats
+from harness.leaderboard.quiver import Quiver, compare_quivers
 from harness.records import HygieneCounts, Results
-from harness.stats import bootstrap_p_value, holm, minimum_detectable_difference, paired_differences
+from harness.stats import (
+    bootstrap_p_value,
+    holm,
+    minimum_detectable_difference,
+    paired_differences,
+    rank_intervals,
+    tie_groups,
+)
 
 Verdict = Literal["won", "tied", "lost"]
+
+RANKED_OVER = 5
+"""So many tasks at least are needed to say how rows would rank on other tasks like them."""
+
+_DRAWS = 2000
+"""Resamples that ranks over tasks are drawn from, however many there are: ranks are whole numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,11 +79,18 @@ class TaskResult:
     p_value: float | None = None
     verdict: Verdict | None = None
     detectable: float | None = None
+    regime: str = FULL
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A row of the board; what is None does not exist for it: a rank, a score, a comparison, a cost."""
+    """A row of the board; what is None does not exist for it: a rank, a score, a comparison, a cost.
+
+    `others` are results under regimes that the row is not ranked by. `seed_means` are macro-F1 by seed, of the seeds
+    that every task has. `tried` is of how many configurations (cells × points of the classifier's grid) the row's
+    choice was made, the least and the most over tasks and seeds. `ties` are the groups of rows, numbered from 0, that
+    noise leaves in one place.
+    """
 
     model: str | None
     representation: str
@@ -73,14 +99,19 @@ class Row:
     macro_f1: Estimate | None
     delta: Estimate | None
     matched: Estimate | None
-    seed_sd: float | None
+    seed_means: tuple[float, ...]
     tokens_per_s: float | None
     seconds: float | None
     peak_memory: int | None
     flags: tuple[str, ...]
     suites: tuple[str, ...]
+    others: tuple[TaskResult, ...] = ()
+    tried: tuple[int, int] | None = None
+    repeats: Repeats | None = None
     rank: int | None = None
     last_rank: int | None = None
+    rank_interval: tuple[int, int] | None = None
+    ties: tuple[int, ...] = ()
 
     @property
     def is_hidden(self) -> bool:
@@ -91,6 +122,26 @@ class Row:
     def cells(self) -> tuple[Cell, ...]:
         """The cells the row goes by."""
         return tuple(cell for result in self.results for cell in result.cells)
+
+    @property
+    def key(self) -> RowKey:
+        """Model, representation, width."""
+        return RowKey(model=self.model, representation=self.representation, width=self.width)
+
+    @property
+    def all_results(self) -> tuple[TaskResult, ...]:
+        """Those the row is ranked by, and those under other regimes."""
+        return self.results + self.others
+
+    @property
+    def seed_sd(self) -> float | None:
+        """Standard deviation over seeds of the mean over tasks; None with fewer than two."""
+        return stdev(self.seed_means) if len(self.seed_means) > 1 else None
+
+    @property
+    def seed_range(self) -> float | None:
+        """From the lowest to the highest of these means."""
+        return max(self.seed_means) - min(self.seed_means) if len(self.seed_means) > 1 else None
 
     def count(self, verdict: Verdict) -> int | None:
         """On how many tasks the row won, tied or lost; None when it was compared on none."""
@@ -113,12 +164,22 @@ class TaskSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class Board:
-    """Rows by falling macro-F1, the unranked ones last; tasks by name."""
+    """Rows by falling macro-F1, the unranked ones last; the tasks they are ranked by, by name. `left_out` are rows that
+    the ablation lacks.
+    """
 
     suites: tuple[str, ...]
     resamples: int
     tasks: tuple[TaskSummary, ...]
     rows: tuple[Row, ...] = field(repr=False)
+    ablation: tuple[Ablated, ...] = field(default=(), repr=False)
+    left_out: tuple[RowKey, ...] = ()
+    quivers: tuple[Quiver, ...] = ()
+
+    @property
+    def has_others(self) -> bool:
+        """Whether there are results under regimes that rows are not ranked by."""
+        return any(row.others for row in self.rows)
 
 
 def build(runs: Sequence[Results], *, resamples: int = 1000) -> Board:
@@ -132,16 +193,44 @@ def build(runs: Sequence[Results], *, resamples: int = 1000) -> Board:
     by_row: dict[RowKey, list[Cell]] = defaultdict(list)
     for cell in cells:
         by_row[cell.row].append(cell)
-    units = choices.units()
-    resamples = max(resamples, 100 * len(units))
-    scores = {unit: score_cells(unit, choices.cells(unit), resamples=resamples) for unit in units}
-    names = _name_units(units)
-    rows = [_make_row(key, by_row[key], choices=choices, scores=scores, names=names) for key in by_row]
+    units, main = choices.units(), choices.main_units()
+    resamples = max(resamples, 100 * len(main))
+    ablation = choose_ablation(cells, choices)
+    scores: dict[Unit, TaskScores] = {}
+
+    def score_units() -> Iterator[tuple[Unit, TaskScores]]:
+        """Each cell once; of those that only the ablation needs no scores are kept, as there may be very many."""
+        for unit in units:
+            needed = {cell.record.cell_id: cell for cell in choices.cells(unit)}
+            more = {cell.record.cell_id: cell for cell in ablation.cells(unit)}
+            scored = score_cells(unit, list((needed | more).values()), resamples=resamples)
+            scores[unit] = replace(scored, by_cell={cell_id: scored.by_cell[cell_id] for cell_id in needed})
+            yield unit, scored
+
+    ablated = ablate(ablation, score_units())
+    names, repeats = _name_units(units), find_repeats(runs)
+    rows = _rank(
+        [
+            _make_row(key, by_row[key], choices=choices, scores=scores, names=names, repeats=repeats.get(key))
+            for key in by_row
+        ],
+        n_tasks=len(main),
+    )
+    places = {row.key: place for place, row in enumerate(rows)}
+    axes = list(Choice._fields)
     return Board(
         suites=tuple(sorted({cell.record.suite for cell in cells})),
         resamples=resamples,
-        tasks=tuple(_summarize(names[unit], unit, cells, scores[unit]) for unit in units),
-        rows=_rank(rows, n_tasks=len(units)),
+        tasks=tuple(_summarize(names[unit], unit, cells, scores[unit]) for unit in main),
+        rows=rows,
+        ablation=tuple(
+            sorted(
+                ablated,
+                key=lambda one: (axes.index(one.axis), places[one.row], in_natural_order(one.value)),
+            )
+        ),
+        left_out=tuple(sorted(ablation.left_out, key=lambda key: places[key])),
+        quivers=compare_quivers(choices, scores),
     )
 
 
@@ -152,11 +241,15 @@ def _make_row(
     choices: Choices,
     scores: Mapping[Unit, TaskScores],
     names: Mapping[Unit, str],
+    repeats: Repeats | None,
 ) -> Row:
+    main = choices.main_units()
     units = sorted(choices.selected.get(key, {}))
-    results = _judge(
-        [_result(key, unit, choices=choices, scores=scores[unit], name=names[unit]) for unit in units]
-    )
+    by_family: dict[str, list[TaskResult]] = defaultdict(list)  # what p-values are adjusted over
+    for unit in units:
+        result = _result(key, unit, choices=choices, scores=scores[unit], name=names[unit])
+        by_family["" if unit in main else unit.regime].append(result)
+    results = _judge(by_family.pop("", []))
     records = [cell.record for cell in cells]
     speeds = [record.cost.tokens_per_s for record in records if record.cost.tokens_per_s > 0]
     seconds = [record.cost.seconds for record in records if record.cost.seconds > 0]
@@ -165,15 +258,18 @@ def _make_row(
         representation=key.representation,
         width=key.width,
         results=results,
-        macro_f1=_mean_of([result.macro_f1 for result in results]),
-        delta=_mean_of([result.delta for result in results]),
-        matched=_mean_of([result.matched for result in results]),
-        seed_sd=_seed_deviation([choices.selected[key][unit] for unit in units], scores),
+        macro_f1=mean_of([result.macro_f1 for result in results]),
+        delta=mean_of([result.delta for result in results]),
+        matched=mean_of([result.matched for result in results]),
+        seed_means=_seed_means([choices.selected[key][unit] for unit in units if unit in main], scores),
         tokens_per_s=median(speeds) if speeds else None,
         seconds=median(seconds) if seconds else None,
         peak_memory=max((record.cost.peak_memory for record in records), default=0) or None,
-        flags=(*_flags(results, cells, n_tasks=len(scores)), *_search_flags(key, cells, choices)),
+        flags=(*_flags(results, cells, n_tasks=len(main)), *_search_flags(key, cells, choices)),
         suites=tuple(sorted({record.suite for record in records})),
+        others=tuple(result for family in by_family.values() for result in _judge(family)),
+        tried=_count_tried([cell for cell in cells if cell.unit in main]),
+        repeats=repeats,
     )
 
 
@@ -185,11 +281,12 @@ def _result(key: RowKey, unit: Unit, *, choices: Choices, scores: TaskScores, na
         macro_f1=mean([scores.by_cell[own[seed].record.cell_id] for seed in sorted(own)]),
         delta=_compare(own, choices.hidden_for(key, unit), scores),
         matched=_compare(own, choices.matched_for(key, unit), scores),
+        regime=unit.regime,
     )
 
 
 def _compare(own: BySeed, other: BySeed, scores: TaskScores) -> Estimate | None:
-    return _mean_of(
+    return mean_of(
         [
             difference(scores.by_cell[own[seed].record.cell_id], scores.by_cell[other[seed].record.cell_id])
             for seed in sorted(own.keys() & other.keys())
@@ -197,9 +294,21 @@ def _compare(own: BySeed, other: BySeed, scores: TaskScores) -> Estimate | None:
     )
 
 
-def _mean_of(estimates: Sequence[Estimate | None]) -> Estimate | None:
+def mean_of(estimates: Sequence[Estimate | None]) -> Estimate | None:
+    """The mean of those that are there; None where none is."""
     known = [estimate for estimate in estimates if estimate is not None]
     return mean(known) if known else None
+
+
+def mean_metric(results: Sequence[TaskResult], name: str) -> float | None:
+    """A metric's mean over seeds, then tasks, from the records; None where a cell lacks it."""
+    means = []
+    for result in results:
+        found = [cell.record.metrics[name].value for cell in result.cells if name in cell.record.metrics]
+        if len(found) < len(result.cells):
+            return None
+        means.append(sum(found) / len(found))
+    return sum(means) / len(means) if means else None
 
 
 def _judge(results: Sequence[TaskResult]) -> tuple[TaskResult, ...]:
@@ -226,16 +335,26 @@ def _verdict(delta: float, p_value: float) -> Verdict:
     return "won" if delta > 0 else "lost"
 
 
-def _seed_deviation(tasks: Sequence[BySeed], scores: Mapping[Unit, TaskScores]) -> float | None:
-    """Standard deviation over seeds of the mean over tasks, of the seeds that every task has."""
+def _seed_means(tasks: Sequence[BySeed], scores: Mapping[Unit, TaskScores]) -> tuple[float, ...]:
+    """Mean macro-F1 over tasks by seed, of the seeds that every task has."""
     seeds = set.intersection(*(set(by_seed) for by_seed in tasks)) if tasks else set()
-    if len(seeds) < 2:
-        return None
-    means = [
-        mean([scores[cell.unit].by_cell[cell.record.cell_id] for cell in (task[seed] for task in tasks)])
+    return tuple(
+        mean(
+            [scores[cell.unit].by_cell[cell.record.cell_id] for cell in (task[seed] for task in tasks)]
+        ).value
         for seed in sorted(seeds)
-    ]
-    return stdev(estimate.value for estimate in means)
+    )
+
+
+def _count_tried(cells: Sequence[Cell]) -> tuple[int, int] | None:
+    """Configurations compared, the least and the most over tasks and seeds; None where an older record does not say."""
+    good = [cell for cell in cells if cell.record.status == "ok"]
+    if not good or any(cell.record.tried < 1 for cell in good):
+        return None
+    counts: dict[tuple[Unit, int], int] = defaultdict(int)
+    for cell in good:
+        counts[cell.unit, cell.record.seed] += cell.record.tried
+    return min(counts.values()), max(counts.values())
 
 
 def _flags(results: Sequence[TaskResult], cells: Sequence[Cell], *, n_tasks: int) -> tuple[str, ...]:
@@ -273,12 +392,26 @@ def _rank(rows: Sequence[Row], *, n_tasks: int) -> tuple[Row, ...]:
     samples = (
         np.stack([row.macro_f1.samples for row in complete if row.macro_f1]) if complete else np.empty(0)
     )
-    ranked = [row for row in rows if len(row.results) < n_tasks]
-    for row, own in zip(complete, samples, strict=True):
+    places = []
+    for own in samples:
         lows, highs = np.quantile(paired_differences(samples, own), [0.025, 0.975], axis=1)
         better, worse = int(np.count_nonzero(lows > 0)), int(np.count_nonzero(highs < 0))
-        ranked.append(replace(row, rank=1 + better, last_rank=len(complete) - worse))
+        places.append((1 + better, len(complete) - worse))
+    ties = tie_groups(*np.array(places).T) if places else ()
+    over_tasks = _rank_over_tasks(complete, n_tasks=n_tasks)
+    ranked = [row for row in rows if len(row.results) < n_tasks]
+    for row, (first, last), groups, interval in zip(complete, places, ties, over_tasks, strict=True):
+        ranked.append(replace(row, rank=first, last_rank=last, ties=groups, rank_interval=interval))
     return tuple(sorted(ranked, key=_order))
+
+
+def _rank_over_tasks(rows: Sequence[Row], *, n_tasks: int) -> list[tuple[int, int] | None]:
+    """Rank intervals when tasks are drawn anew too; None with few tasks, of which they would say nothing."""
+    if n_tasks < RANKED_OVER or len(rows) < 2:
+        return [None] * len(rows)
+    by_row = [[result.macro_f1.samples[:_DRAWS] for result in row.results] for row in rows]
+    low, high = rank_intervals(np.stack(by_row, axis=1), seed=0)
+    return [(int(first), int(last)) for first, last in zip(low, high, strict=True)]
 
 
 def _order(row: Row) -> tuple[bool, float, str, list[tuple[str, int]], int]:

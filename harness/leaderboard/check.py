@@ -11,7 +11,7 @@ from harness.errors import HarnessError
 from harness.leaderboard.board import build
 from harness.leaderboard.choice import choose, read_cells
 from harness.leaderboard.published import LIMIT, PublishedRun, find_published, unpublishable
-from harness.leaderboard.render import render
+from harness.leaderboard.render import FILES, render
 from harness.validate import check_cell, check_records
 
 
@@ -32,9 +32,11 @@ def _check_run(run: PublishedRun) -> Iterator[str]:
         yield from (f"{where} should not stand here: {fault}" for fault in unpublishable(run))
         yield from (f"{where}: {finding}" for finding in check_records(run.records()))
         choices = choose(read_cells([run]))
-        for cell in (cell for unit in choices.units() for cell in choices.cells(unit)):
-            frame = run.predictions(cell.record.cell_id)
-            yield from (f"{where}: {finding}" for finding in check_cell(cell.record, frame))
+        needed = {cell.record.cell_id for unit in choices.units() for cell in choices.cells(unit)}
+        for record in run.records():
+            if record.cell_id in needed or run.is_done(record):
+                frame = run.predictions(record.cell_id)
+                yield from (f"{where}: {finding}" for finding in check_cell(record, frame))
     except HarnessError as error:  # nothing more can be said of a run that cannot be read
         yield str(error)
 
@@ -45,9 +47,9 @@ def _check_pages(folder: Path, runs: Sequence[PublishedRun]) -> Iterator[str]:
     except HarnessError as error:
         yield str(error)
         return
-    for name, text in pages.items():
-        page = folder / name
-        if not page.is_file() or page.read_bytes() != text.encode():
+    for name in FILES:
+        page, text = folder / name, pages.get(name)
+        if (page.read_bytes() if page.is_file() else None) != (text.encode() if text else None):
             yield (
                 f"'{page}' is not what the published runs give; `harness leaderboard build {folder}` writes it anew"
             )

@@ -134,6 +134,11 @@ class Choices:
         """The tasks of the board, in order."""
         return sorted({unit for tasks in self.selected.values() for unit in tasks})
 
+    def main_units(self) -> list[Unit]:
+        """Those that rows are ranked by: learnt under the regime `full`, or all where no task is."""
+        units = self.units()
+        return [unit for unit in units if unit.regime == FULL] or units
+
 
 def read_cells(runs: Sequence[Results]) -> list[Cell]:
     """Each cell of the runs once: the last that ended well and has its predictions (of a published run not all do),
@@ -190,11 +195,36 @@ def choose(cells: Iterable[Cell]) -> Choices:
     transforms × classifiers × token sets. A tie goes to the first by site, pooling, transform, classifier,
     tokens, in natural order.
     """
-    good = [cell for cell in cells if cell.record.status == "ok"]
+    return _take_first(_by_preference(cells))
+
+
+def choose_by_value(cells: Iterable[Cell]) -> dict[tuple[str, str], Choices]:
+    """The same choices among the cells that have one value on one axis of what is searched, by axis and value: of
+    every axis that has more than one.
+    """
+    ordered = _by_preference(cells)
+    found: dict[tuple[str, str], Choices] = {}
+    for axis in Choice._fields:
+        by_value: dict[str, list[Cell]] = defaultdict(list)
+        for cell in ordered:
+            by_value[getattr(cell.choice, axis)].append(cell)
+        by_value.pop("", None)
+        if len(by_value) > 1:
+            for value in sorted(by_value, key=in_natural_order):
+                found[axis, value] = _take_first(by_value[value])
+    return found
+
+
+def _by_preference(cells: Iterable[Cell]) -> list[Cell]:
+    """Those that ended well, the best on validation first."""
+    return sorted((cell for cell in cells if cell.record.status == "ok"), key=_preference)
+
+
+def _take_first(ordered: Iterable[Cell]) -> Choices:
     selected: dict[RowKey, dict[Unit, dict[int, Cell]]] = defaultdict(lambda: defaultdict(dict))
     hidden: dict[str, dict[Unit, dict[int, Cell]]] = defaultdict(lambda: defaultdict(dict))
     hidden_cells: dict[tuple[object, ...], Cell] = {}
-    for cell in sorted(good, key=_preference):
+    for cell in ordered:
         seed, record = cell.record.seed, cell.record
         selected[cell.row][cell.unit].setdefault(seed, cell)
         if record.representation == HIDDEN and record.model is not None:

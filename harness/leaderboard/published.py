@@ -1,7 +1,9 @@
 """A finished run in, a few small files out that a repository can hold, from which the same board is built.
 
-<name>.jsonl                 every Record, one a line; <name>.jsonl.gz where plain text would break the limit
-<name>.predictions.parquet   one row a task: its test rows once, beside them what each cell of the board predicted
+<name>.jsonl                 every Record, one a line, without snippets; <name>.jsonl.gz where plain text would break
+                             the limit
+<name>.predictions.parquet   one row a task: its test rows once, beside them what each cell of the board predicted, and
+                             of its ablation, unless that would break the limit
 <name>.env.json              the resolved suite, when it ran, where and with what
 leaderboard*                 the board of all runs published in the folder
 """
@@ -22,6 +24,7 @@ import numpy as np
 
 from harness.errors import GateError, MissingError, UsageError
 from harness.files import whole_file, write_json
+from harness.leaderboard.ablation import choose_ablation
 from harness.leaderboard.board import build
 from harness.leaderboard.choice import Cell, Unit, choose, read_cells
 from harness.leaderboard.estimate import read_predictions
@@ -171,7 +174,8 @@ def unpublishable(run: Results) -> tuple[str, ...]:
 
 def publish(run: RunFolder, folder: Path, *, name: str | None = None, replace: bool = False) -> PublishedRun:
     """Write what a board needs of `run` into `folder`, and the board of all runs published there. With
-    `replace`, the run takes the place of all others.
+    `replace`, the run takes the place of all others. Snippets are text of the data, which is not ours to publish: the
+    records are written without them. Where the run would be too large, the board has no ablation.
 
     GateError when the run is not whole, failed somewhere, was limited or is too large; UsageError when another
     run is published under `name` (default: the day the run began). Nothing is changed then.
@@ -190,7 +194,7 @@ def publish(run: RunFolder, folder: Path, *, name: str | None = None, replace: b
         raise UsageError(f"'{folder}' is a run folder; publish into another, such as leaderboards/<suite>")
     earlier = find_published(folder)
     for other in earlier:
-        if other.name == name and not replace and other.records() != run.records():
+        if other.name == name and not replace and other.records() != _publishable(run):
             raise UsageError(
                 f"another run is published as '{other.path}'; give --name, or --replace what is published there"
             )
@@ -220,27 +224,44 @@ def _stage(folder: Path) -> Iterator[Path]:
         raise MissingError(f"'{folder}' cannot be written: {error.strerror or error}") from error
 
 
-def _write_run(run: RunFolder, folder: Path, name: str) -> PublishedRun:
-    records = "".join(f"{record.model_dump_json()}\n" for record in run.records()).encode()
-    written = PublishedRun(folder / f"{name}.jsonl")
-    path, predictions, environment = written.files
-    _write_predictions(run, predictions)
-    write_json(environment, _environment(run))
-    if written.size + len(records) > LIMIT:
-        path = path.with_name(f"{path.name}.gz")
-        records = gzip.compress(records, mtime=0)
-    with whole_file(path) as temporary:
-        temporary.write_bytes(records)
-    written = PublishedRun(path)
-    if written.size > LIMIT:
-        raise GateError(
-            f"the run in '{run.path}' cannot be published: it would take {written.size:,} bytes,"
-            f" {written.size - LIMIT:,} more than the {LIMIT:,} that a published run may take"
+def _publishable(run: RunFolder) -> list[Record]:
+    """The run's records without text of the data."""
+    return [
+        record.model_copy(
+            update={"used": tuple(used.model_copy(update={"snippets": ()}) for used in record.used)}
         )
-    return written
+        for record in run.records()
+    ]
 
 
-def _write_predictions(run: RunFolder, path: Path) -> None:
+def _write_run(run: RunFolder, folder: Path, name: str) -> PublishedRun:
+    records = "".join(f"{record.model_dump_json()}\n" for record in _publishable(run)).encode()
+    cells = read_cells([run])
+    choices = choose(cells)
+    ablation = choose_ablation(cells, choices)
+    written = PublishedRun(folder / f"{name}.jsonl")
+    write_json(written.files[2], _environment(run))
+    for with_ablation in (True, False):
+        tasks = {
+            unit: [*choices.cells(unit), *(ablation.cells(unit) if with_ablation else ())]
+            for unit in choices.units()
+        }
+        _write_predictions(tasks, written.files[1])
+        path, text = written.path, records
+        if written.size + len(records) > LIMIT:
+            path, text = path.with_name(f"{path.name}.gz"), gzip.compress(records, mtime=0)
+        with whole_file(path) as temporary:
+            temporary.write_bytes(text)
+        if (found := PublishedRun(path)).size <= LIMIT:
+            return found
+        path.unlink()
+    raise GateError(
+        f"the run in '{run.path}' cannot be published: it would take {found.size + len(text):,} bytes,"
+        f" {found.size + len(text) - LIMIT:,} more than the {LIMIT:,} that a published run may take"
+    )
+
+
+def _write_predictions(cells: Mapping[Unit, Sequence[Cell]], path: Path) -> None:
     """No scores and no names of groups: a board needs neither, and names of groups may be text of the data."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -262,8 +283,10 @@ def _write_predictions(run: RunFolder, path: Path) -> None:
             "prediction": pa.list_(strings),
         }
     )
-    choices = choose(read_cells([run]))
-    tasks = [_task_row(unit, choices.cells(unit)) for unit in choices.units()]
+    tasks = [
+        _task_row(unit, list({cell.record.cell_id: cell for cell in each}.values()))
+        for unit, each in cells.items()
+    ]
     repeated = ["label.list.element", "prediction.list.element.list.element"]
     with whole_file(path) as temporary:
         pq.write_table(
