@@ -1,6 +1,7 @@
 """A suite or a run in, findings out: one sentence each. Nothing here runs a model or changes a file.
 
-What a run's predictions cannot show (its validation scores, its costs) is taken from the records as it stands.
+What a run's predictions cannot show (its validation scores, its costs) is taken from the records as it stands. That its
+rows and labels are those of the data shows only where the data is at hand.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ import numpy as np
 from pydantic import ValidationError
 
 from harness.api import TaskSpec
-from harness.data import TaskData
+from harness.data import TaskData, load_task
 from harness.errors import GateError, HarnessError, MissingError, UsageError
 from harness.estimate import estimate
 from harness.leaks import leaks_between
 from harness.metrics import score
-from harness.plan import Plan, make_plan, open_model, try_to_make
-from harness.records import Record, RunFolder, hash_predictions
+from harness.partition import make_partition
+from harness.plan import Plan, find_trained_on, make_plan, open_model, try_to_make
+from harness.records import Record, Results, RunFolder, hash_predictions
 from harness.registry import Registry
 from harness.suite import Suite, read_suite
 
@@ -187,10 +189,17 @@ def _check_memory(plan: Plan, memory: int | None) -> Iterator[Finding]:
 # ── runs ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def check_run(run: RunFolder) -> tuple[Finding, ...]:
+def check_run(
+    run: RunFolder,
+    registry: Registry | None = None,
+    *,
+    data_dir: Path | None = None,
+    included: Sequence[TaskSpec] = (),
+) -> tuple[Finding, ...]:
     """All that keeps a run from being published: cells without a record or with a failed one, records that are not
-    as they should be, predictions that are not there, or that do not give the recorded scores; limited runs.
-    MissingError when there is no run.
+    as they should be, predictions that are not there, or that do not give the recorded scores; limited runs; and, with
+    a registry, rows that are not those of the data (`check_data`). Notes say what a board flags. MissingError when
+    there is no run.
     """
     about = run.about()
     try:
@@ -207,9 +216,14 @@ def check_run(run: RunFolder) -> tuple[Finding, ...]:
         *_check_limit(suite, records),
         *check_records(records),
         *_check_places(suite, records),
+        *([] if about.get("left_out") or len(records) < len(cells) else _check_coverage(suite, records)),
         *_check_predictions(run, [record for record in records if record.status == "ok"]),
     ]
-    return tuple(Finding(severity="fault", sentence=sentence) for sentence in sentences)
+    return (
+        *(Finding(severity="fault", sentence=sentence) for sentence in sentences),
+        *check_flags(records),
+        *(check_data(run, suite, registry, data_dir=data_dir, included=included) if registry else ()),
+    )
 
 
 def _check_end(
@@ -267,6 +281,154 @@ def _check_places(suite: Suite, records: Sequence[Record]) -> Iterator[str]:
                 f"cell '{record.cell_id}' is of suite '{record.suite}', task '{record.task}', seed {record.seed}, "
                 f"which the run's suite does not hold"
             )
+
+
+def _check_coverage(suite: Suite, records: Sequence[Record]) -> Iterator[str]:
+    """Whether every arm of a whole run has all points of the search on every task, under every regime and seed: a cell
+    may have been taken out of the records and of run.json alike.
+    """
+    arms: dict[tuple[str | None, ...], Counter[tuple[str, str, int]]] = {}
+    for record in records:
+        parts: tuple[str | None, ...] = (record.model, record.site, record.representation)
+        arms.setdefault(parts, Counter())[record.task, record.regime, record.seed] += 1
+    places = sorted({place for counts in arms.values() for place in counts})
+    for arm, counts in arms.items():
+        points = (
+            len(suite.transforms) * len(suite.classifiers) * (1 if arm[0] is None else len(suite.poolings))
+        )
+        lacking = {place: points - counts[place] for place in places if counts[place] < points}
+        for task, regime, seed in list(lacking)[:1]:
+            yield (
+                f"'{' '.join(part for part in arm if part)}' lacks {sum(lacking.values())} of {points * len(places)} "
+                f"cells, the first on task '{task}', regime '{regime}', seed {seed}"
+            )
+    named = len({record.representation for record in records})
+    if named < len(suite.representations):
+        yield f"the suite has {len(suite.representations)} representations, and the run {named}"
+
+
+def check_flags(records: Sequence[Record]) -> Iterator[Finding]:
+    """Notes on what a board shows as flagged: test rows that are kept though they, or their groups, are learnt from."""
+    flagged = dict.fromkeys(
+        (record.task, record.regime, *flag.split(":", 1))
+        for record in records
+        for flag in record.flags
+        if flag.startswith(("leaks:", "shared-groups:"))
+    )
+    for task, regime, flag, count in flagged:
+        what = "themselves" if flag == "leaks" else "by their group"
+        yield Finding(
+            severity="note",
+            sentence=f"task '{task}' under regime '{regime}' is flagged {flag}:{count}: so many test rows stand in "
+            f"training {what}",
+        )
+
+
+def check_data(
+    run: Results,
+    suite: Suite,
+    registry: Registry,
+    *,
+    data_dir: Path | None = None,
+    included: Sequence[TaskSpec] = (),
+) -> Iterator[Finding]:
+    """Whether a run was tested on the rows that its tasks have here: the fingerprint of all rows, and for each task and
+    regime the ids and labels of the test rows of one cell (that all cells have the same is for `check_run` to say).
+
+    Rows that a model found no content in are not of the run, and its fingerprint is another: then only ids and labels
+    of the rows that are left are compared. A note says which tasks are not at hand.
+    """
+    absent: dict[str, str] = {}
+    by_task: dict[str, list[Record]] = {}
+    for record in run.records():
+        if record.status == "ok":
+            by_task.setdefault(record.task, []).append(record)
+    for name, records in by_task.items():
+        try:
+            data = _load(name, records[0].task_version, suite, registry, data_dir, included)
+        except HarnessError as error:
+            absent[name] = str(error)
+            continue
+        yield from (
+            Finding(severity="fault", sentence=sentence)
+            for sentence in _compare_with_data(run, records, data, registry)
+        )
+    if absent:
+        yield Finding(
+            severity="note",
+            sentence=f"the rows of {len(absent)} of {len(by_task)} tasks were not compared with the data, which is "
+            f"not at hand: {next(iter(absent.values()))}",
+        )
+
+
+def _load(
+    name: str,
+    version: int,
+    suite: Suite,
+    registry: Registry,
+    data_dir: Path | None,
+    included: Sequence[TaskSpec],
+) -> TaskData:
+    """The rows of a task as the run had them; MissingError or UsageError where they cannot be had."""
+    by_name = {spec.name: spec for spec in included}
+    spec = by_name.get(name) or registry.get("tasks", name).spec
+    if spec.version != version:
+        raise MissingError(f"task '{name}' is of version {spec.version} here, and of {version} in the run")
+    limits = [suite.limit, *(task.limit for task in suite.tasks if task.name == name)]
+    limit = min((limit for limit in limits if limit), default=None)
+    other = find_trained_on(spec, registry, included)
+    return load_task(spec, data_dir=data_dir, limit=limit, trained_on=other)
+
+
+def _compare_with_data(
+    run: Results, records: Sequence[Record], data: TaskData, registry: Registry
+) -> Iterator[str]:
+    first = records[0]
+    unread = first.hygiene.empty - data.hygiene.empty
+    same = first.data == data.fingerprint
+    if first.data is not None and not same and unread <= 0:
+        yield f"task '{first.task}' has other rows in the run than in the data here: their fingerprints differ"
+    for regime in dict.fromkeys(record.regime for record in records):
+        done = (record for record in records if record.regime == regime and run.is_done(record))
+        if (record := next(done, None)) is not None:
+            yield from _compare_rows(record, run.predictions(record.cell_id), data, registry, exact=same)
+
+
+def _compare_rows(
+    record: Record, frame: pd.DataFrame, data: TaskData, registry: Registry, *, exact: bool
+) -> Iterator[str]:
+    """Whether the test rows of a cell are test rows of the data, with their labels, none of them twice or learnt from;
+    `exact`: and all of them.
+    """
+    what = f"the predictions of cell '{record.cell_id}' on task '{record.task}'"
+    examples = data.examples
+    test, learnt = _split(record, data, registry)
+    labels = {examples.ids[row]: examples.labels[row] for row in test}
+    given = dict(zip(map(str, frame["example_id"]), map(str, frame["label"]), strict=True))
+    if strange := given.keys() - labels.keys():
+        trained = len(
+            strange & {examples.ids[row] for row, split in enumerate(examples.splits) if split != "test"}
+        )
+        yield f"{what} are of {len(strange)} rows that are no test rows of the data, {trained} of them training rows"
+    if lacking := labels.keys() - given.keys() if exact else set():
+        yield f"{what} lack {len(lacking)} of the {len(labels)} test rows of the data"
+    if wrong := sum(labels[row] != label for row, label in given.items() if row in labels):
+        yield f"{what} have another label than the data in {wrong} of {len(given)} rows"
+    if (shared := len(given.keys() & labels.keys() & learnt)) and not data.spec.keep_leaks:
+        yield f"{what} are of {shared} rows that are also learnt from"
+
+
+def _split(record: Record, data: TaskData, registry: Registry) -> tuple[Sequence[int], set[str]]:
+    """Row numbers of the test rows of a cell, and ids of what it learns from; of a regime that is not known here, or
+    cannot be had, all that may be tested on.
+    """
+    examples = data.examples
+    try:
+        rows = make_partition(examples, registry.choose("regimes", record.regime), record.seed)
+    except HarnessError:
+        test = [row for row, split in enumerate(examples.splits) if split == "test"]
+        return test, {examples.ids[row] for row in range(len(examples)) if examples.splits[row] != "test"}
+    return rows.test, {examples.ids[row] for row in (*rows.train, *rows.validation)}
 
 
 def _check_predictions(run: RunFolder, records: Sequence[Record]) -> Iterator[str]:

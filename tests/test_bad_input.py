@@ -23,6 +23,7 @@ import pandas as pd
 import pytest
 
 from harness.cli import execute
+from harness.leaderboard.render import FILES
 
 SUITE = """\
 name: toy
@@ -980,7 +981,7 @@ def check_untouched(before: dict[str, bytes], after: dict[str, bytes], case: Cas
             assert after[name] == data, name
 
 
-NOTES = ("run.json", "env.json", "events.jsonl", "leaderboard.md", "leaderboard.csv", "leaderboard-tasks.csv")
+NOTES = ("run.json", "env.json", "events.jsonl", *FILES)
 """What a run writes anew whenever it begins or ends."""
 
 

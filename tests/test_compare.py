@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
-from sklearn.metrics import f1_score
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, roc_auc_score
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
 
 from harness import leaderboard
+from harness.cli.compare import METRICS
+from harness.leaderboard.comparison import Metric
+from harness.metrics import resampled_macro_f1
 from harness.records import RunFolder
 from harness.stats import bootstrap_weights
 
@@ -199,3 +204,148 @@ def test_where_no_run_is_the_exit_code_is_3(run, harness_command):
     for words in ([a, "nowhere"], ["nowhere", a]):
         told = harness_command("compare", *words)
         assert (told.code, told.said) == (3, ["harness: there is no run in 'nowhere'"])
+
+
+# ── other metrics, means over tasks, p-values ────────────────────────────────────────────────────────────
+
+
+def test_the_command_offers_the_metrics_there_are():
+    assert get_args(Metric) == METRICS
+
+
+ORACLES: dict[str, Callable[[Any], float]] = {
+    "accuracy": lambda frame: accuracy_score(frame["label"], frame["prediction"]),
+    "balanced_accuracy": lambda frame: balanced_accuracy_score(frame["label"], frame["prediction"]),
+    "auroc": lambda frame: roc_auc_score(frame["label"] == "b", frame["score_b"]),
+}
+
+
+def frames_of(folder: str, task: str, representation: str) -> list[Any]:
+    run = RunFolder(Path(folder))
+    records = [r for r in run.records() if (r.task, r.representation) == (task, representation)]
+    return [run.predictions(record.cell_id).sort_values("example_id") for record in records]
+
+
+def test_every_metric_is_that_of_scikit_learn(run, compare):
+    a, b = run("a", *WEAK), run("b", *STRONG)
+    for metric, oracle in ORACLES.items():
+        found = compare(a, b, "--metric", metric)
+        assert (found["metric"], len(found["differences"])) == (metric, 6)
+        for each in found["differences"]:
+            for name, folder in (("a", a), ("b", b)):
+                frames = frames_of(folder, each["task"], each["representation"])
+                assert each[name] == pytest.approx(np.mean([oracle(frame) for frame in frames]), abs=1e-12)
+            assert each["low"] <= each["difference"] <= each["high"]
+
+
+def test_a_published_run_has_no_auroc_to_compare(run, harness_command):
+    a = run("a")
+    assert harness_command("leaderboard", "publish", a, "-o", "boards", "--name", "one").code == 0
+    told = harness_command("compare", a, "boards/one.jsonl", "--metric", "auroc")
+    assert (told.code, len(told.said)) == (3, 1)
+    assert "'boards/one.jsonl' keeps no scores, as published runs do not" in told.err
+    for metric in ("macro_f1", "accuracy", "balanced_accuracy"):
+        told = harness_command("compare", a, "boards/one.jsonl", "--metric", metric, "--json")
+        for each in told.rows[0]["differences"]:
+            assert (each["difference"], each["low"], each["high"]) == (0, 0, 0)
+
+
+def test_p_values_are_adjusted_over_all_single_tasks(run, compare):
+    found = compare(run("a", *WEAK), run("b", *STRONG))["differences"]
+    adjusted = multipletests([each["p_value"] for each in found], method="holm")[1]
+    assert [each["p_holm"] for each in found] == pytest.approx(list(adjusted), abs=1e-12)
+    assert all(each["mcnemar"] is None for each in found)
+    assert min(each["p_holm"] for each in found) < 0.05
+
+
+def test_accuracy_has_the_exact_test_of_mcnemar(run, compare):
+    a, b = run("a", *WEAK), run("b", *STRONG)
+    found = compare(a, b, "--metric", "accuracy")["differences"]
+    for each in found:
+        pairs = zip(*(frames_of(one, each["task"], each["representation"]) for one in (a, b)), strict=True)
+        hits = [[(frame["label"] == frame["prediction"]).to_numpy() for frame in pair] for pair in pairs]
+        tables = [np.histogram2d(*pair, bins=2, range=[[0, 1]] * 2)[0] for pair in hits]
+        expected = max(mcnemar(table, exact=True).pvalue for table in tables)
+        assert each["mcnemar"] == pytest.approx(min(1.0, expected), abs=1e-9)
+    adjusted = multipletests([each["mcnemar"] for each in found], method="holm")[1]
+    assert [each["mcnemar_holm"] for each in found] == pytest.approx(list(adjusted), abs=1e-12)
+    leads = compare(a, b, "--metric", "accuracy", "--baseline", "text_length")["differences"]
+    assert all(each["mcnemar"] is None for each in leads)  # a lead is no accuracy
+    assert compare(a, a, "--metric", "accuracy")["differences"][0]["mcnemar"] == 1
+
+
+def resampled_score_of(folder: str, task: str, weights: Any) -> Any:
+    """Mean over seeds of the macro-F1 of TF-IDF in each resample."""
+    pairs = [
+        (frame["label"] == "b", frame["prediction"] == "b") for frame in frames_of(folder, task, "tfidf")
+    ]
+    return np.mean(
+        [
+            resampled_macro_f1(
+                y.to_numpy().astype(int), p.to_numpy().astype(int), n_classes=2, weights=weights
+            )
+            for y, p in pairs
+        ],
+        axis=0,
+    )
+
+
+def test_the_mean_over_tasks_is_paired_and_has_an_interval(run, compare, harness_command):
+    a, b = run("a", *WEAK), run("b", *STRONG)
+    found = compare(a, b)
+    means = {each["representation"]: each for each in found["means"]}
+    assert set(means) == {"tfidf", "text_length", "majority"}
+    samples = []
+    for task in ("one", "two"):
+        [frame, *_] = frames_of(a, task, "tfidf")
+        weights = bootstrap_weights(
+            (frame["label"] == "b").to_numpy().astype(int),
+            resamples=1000,
+            seed=leaderboard.bootstrap_seed(task),
+        )
+        samples.append(resampled_score_of(b, task, weights) - resampled_score_of(a, task, weights))
+    each = means["tfidf"]
+    singles = [one["difference"] for one in found["differences"] if one["representation"] == "tfidf"]
+    assert (each["task"], each["tasks"], each["p_holm"]) == ("all tasks", 2, None)
+    assert each["difference"] == pytest.approx(np.mean(singles), abs=1e-12)
+    wanted = tuple(np.quantile(np.mean(samples, axis=0), [0.025, 0.975]))
+    assert (each["low"], each["high"]) == pytest.approx(wanted, abs=1e-9)
+    assert sum("all tasks (2)" in line for line in harness_command("compare", a, b).out.splitlines()) == 3
+
+
+def test_an_arm_with_one_task_has_no_mean(run, compare):
+    a = run("a", "-t", "one")
+    assert compare(a, a)["means"] == []
+
+
+# ── a gate ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_regression_beyond_noise_is_exit_code_4_after_the_table(run, harness_command, compare):
+    a, b = run("a", *STRONG), run("b", *WEAK)
+    worst = min(compare(a, b)["means"], key=lambda each: each["difference"])
+    assert worst["high"] < -0.02
+    told = harness_command("compare", a, b, "--fail-on-regression", "0.02")
+    assert told.code == 4
+    assert "all tasks (2)" in told.out
+    [sentence] = told.said
+    assert "'all tasks tfidf' is worse by more than 0.02 macro_f1: " in sentence
+    assert f"{worst['difference']:+.4f} [{worst['low']:+.4f}, {worst['high']:+.4f}]" in sentence
+    told = harness_command("compare", a, b, "--fail-on-regression", "0.02", "--json")
+    assert (told.code, len(told.rows[0]["means"])) == (4, 3)
+
+
+@pytest.mark.parametrize("beside", [-1e-6, 1e-6])
+def test_the_whole_interval_must_lie_below(run, harness_command, compare, beside):
+    a, b = run("a", "-t", "one", *STRONG), run("b", "-t", "one", *WEAK)
+    high = min(each["high"] for each in compare(a, b)["differences"])
+    told = harness_command("compare", a, b, "--fail-on-regression", -high + beside)
+    assert told.code == (4 if beside < 0 else 0)
+
+
+def test_what_is_better_or_the_same_is_no_regression(run, harness_command):
+    a, b = run("a", *WEAK), run("b", *STRONG)
+    for words in ((a, b), (a, a)):
+        told = harness_command("compare", *words, "--fail-on-regression", "0")
+        assert (told.code, told.said) == (0, [])
+    assert harness_command("compare", a, b, "--fail-on-regression", "-1").code == 2

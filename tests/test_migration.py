@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from harness import MissingError, records
@@ -144,6 +145,12 @@ def make_older(folder: Path) -> None:
     (folder / "run.json").write_text(json.dumps({**about, "schema_version": 1, "status": "interrupted"}))
 
 
+def scores(folder: Path) -> str:
+    """The board without what older records did not say: how many points were tried."""
+    frame = pd.read_csv(folder / "leaderboard.csv").drop(columns=["tried", "tried_least"])
+    return str(frame.to_csv())
+
+
 def test_an_older_run_is_resumed_and_nothing_is_done_again(
     toy_task: Path, toy_suite: Path, harness_command: Any, tmp_path: Path
 ) -> None:
@@ -152,14 +159,14 @@ def test_an_older_run_is_resumed_and_nothing_is_done_again(
     assert harness_command(*command).code == 0
     make_older(out)
     before = (out / "results.jsonl").read_bytes()
-    board = (out / "leaderboard.csv").read_bytes()
+    board = scores(out)
     assert harness_command(*command).code == 0
     assert (out / "results.jsonl").read_bytes() == before
-    assert (out / "leaderboard.csv").read_bytes() == board
+    assert scores(out) == board
     (out / "results.jsonl").write_bytes(before[: before.index(b"\n") + 1])  # one of its two cells is not done
     assert harness_command(*command).code == 0
     assert [row["schema_version"] for row in rows(out / "results.jsonl")] == [1, SCHEMA_VERSION]
-    assert (out / "leaderboard.csv").read_bytes() == board
+    assert scores(out) == board
 
 
 def test_a_newer_run_is_left_alone(

@@ -12,7 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.records import Metric, Record
+from harness.data import load_task
+from harness.metrics import score
+from harness.records import Metric, Record, RunFolder, hash_predictions
+from harness.suite import read_task
 from harness.validate import check_cell, check_records
 
 Change = Callable[[dict[str, Any]], Any]
@@ -216,7 +219,9 @@ def change_predictions(run: Path, change: Callable[[pd.DataFrame], pd.DataFrame]
 
 def test_a_whole_run_has_no_fault(found, harness_command, broken):
     assert found() == []
-    assert harness_command("validate", broken).out == f"{broken}: nothing is wrong\n"
+    note, last = harness_command("validate", broken).out.splitlines()
+    assert "the rows of 2 of 2 tasks were not compared with the data, which is not at hand" in note
+    assert last == f"{broken}: nothing is wrong"
 
 
 @pytest.mark.parametrize("metric", ["macro_f1", "accuracy", "auroc"])
@@ -286,7 +291,7 @@ def test_a_limited_run_is_refused_as_not_publishable(finished, tmp_path, harness
     assert harness_command(*command(finished, "-L", "40", "-o", str(tmp_path / "limited"))).code == 0
     told = harness_command("validate", tmp_path / "limited")
     assert told.code == 4
-    assert told.out == "fault: the run was limited with -L, so it is not publishable\n"
+    assert told.out.splitlines()[0] == "fault: the run was limited with -L, so it is not publishable"
 
 
 def test_the_mark_of_a_limited_run_in_one_record_is_enough(found, broken):
@@ -339,6 +344,11 @@ def test_rows_that_are_not_those_of_the_other_cells_are_found(found, broken):
 
     cell = change_predictions(broken, swap, line=1)
     [sentence] = found()
+    assert sentence.startswith(
+        f"the predictions of cell '{cell}' are not those that were scored: their checksum"
+    )
+    change_record(broken, lambda record: {**record, "predictions_hash": None}, line=1)
+    [sentence] = found()
     assert cell in sentence
     assert "were not tested on the same rows" in sentence
 
@@ -358,6 +368,151 @@ def test_a_run_json_that_lacks_what_a_run_writes_is_found(found, broken, break_i
 def test_a_damaged_run_json_is_no_run(harness_command, broken, text):
     (broken / "run.json").write_text(text)
     assert harness_command("validate", broken).code == 3
+
+
+# ── runs and the data they were tested on ────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def with_data(finished, harness_command, broken):
+    """What is found in the copy when the data is at hand: exit code and findings."""
+
+    def call(place: Path = finished) -> tuple[int, list[dict[str, str]]]:
+        include = [word for name in ("one", "two") for word in ("--include", place / f"{name}.yaml")]
+        told = harness_command("validate", broken, *include, "--json")
+        return told.code, told.rows[0]["findings"]
+
+    return call
+
+
+def change_all(run: Path, task: str, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+    """Change the predictions of every cell of a task alike, with scores and checksums to match."""
+    lines = [json.loads(line) for line in (run / "results.jsonl").read_text().splitlines()]
+    for record in lines:
+        if record["task"] == task:
+            path = run / "predictions" / f"{record['cell_id']}.parquet"
+            frame = change(pd.read_parquet(path)).reset_index(drop=True)
+            frame.to_parquet(path, index=False)
+            match_record(record, frame)
+    (run / "results.jsonl").write_text("".join(json.dumps(record) + "\n" for record in lines))
+
+
+def match_record(record: dict[str, Any], frame: pd.DataFrame) -> None:
+    """Make a record say what its predictions give."""
+    classes = [name.removeprefix("score_") for name in frame.columns if name.startswith("score_")]
+    numbers = {name: number for number, name in enumerate(classes)}
+    y, predicted = (frame[name].map(numbers).to_numpy() for name in ("label", "prediction"))
+    scores = frame[[f"score_{name}" for name in classes]].to_numpy()
+    record["metrics"] = {
+        name: {"value": found.value} for name, found in score(y, predicted, scores, weights=None).items()
+    }
+    record["predictions_hash"] = hash_predictions(frame["example_id"], frame["label"], frame["prediction"])
+    record["n_test"] = len(frame)
+
+
+def test_a_whole_run_is_true_to_its_data(with_data):
+    assert with_data() == (0, [])
+
+
+def test_labels_swapped_everywhere_alike_show_against_the_data_alone(with_data, found, broken):
+    change_all(broken, "one", lambda frame: frame.assign(label=frame["label"].map({"a": "b", "b": "a"})))
+    assert found() == []
+    code, findings = with_data()
+    n = next(record.n_test for record in RunFolder(broken).records() if record.task == "one")
+    assert code == 4
+    assert f"on task 'one' have another label than the data in {n} of {n} rows" in faults(findings)[0]
+
+
+def test_rows_that_are_no_test_rows_show_against_the_data(with_data, found, broken, finished):
+    examples = load_task(read_task(finished / "one.yaml")).examples
+    learnt = [name for name, split in zip(examples.ids, examples.splits, strict=True) if split == "train"]
+    labels = dict(zip(examples.ids, examples.labels, strict=True))
+
+    def move(frame: pd.DataFrame) -> pd.DataFrame:
+        rows = learnt[: len(frame)]
+        return frame.assign(example_id=rows, label=[labels[row] for row in rows])
+
+    change_all(broken, "one", move)
+    assert found() == []
+    code, findings = with_data()
+    assert code == 4
+    n = next(record.n_test for record in RunFolder(broken).records() if record.task == "one")
+    assert (
+        f"are of {n} rows that are no test rows of the data, {n} of them training rows" in faults(findings)[0]
+    )
+
+
+def test_test_rows_left_out_everywhere_alike_show_against_the_data(with_data, found, broken):
+    change_all(broken, "two", lambda frame: frame.sort_values("example_id").iloc[1:])
+    assert found() == []
+    code, findings = with_data()
+    assert (code, len(faults(findings))) == (4, 1)
+    assert "lack 1 of the" in faults(findings)[0]
+
+
+def test_data_that_has_changed_since_is_found_by_its_fingerprint(with_data, finished, tmp_path):
+    changed = Path(shutil.copytree(finished, tmp_path / "changed", ignore=shutil.ignore_patterns("out")))
+    with (changed / "one.jsonl").open("a") as file:
+        file.write(json.dumps({"text": "one more", "label": "a"}) + "\n")
+    code, findings = with_data(changed)
+    assert code == 4
+    assert "task 'one' has other rows in the run than in the data here" in faults(findings)[0]
+    assert not any("'two'" in sentence for sentence in faults(findings))
+
+
+def test_rows_that_no_model_could_read_leave_ids_and_labels_to_compare(with_data, broken, tmp_path):
+    def drop(record: dict[str, Any]) -> None:
+        record["data"] = "of fewer rows"
+        record["hygiene"]["empty"] += 1
+
+    for line, record in enumerate(RunFolder(broken).records()):
+        if record.task == "one":
+            change_record(broken, drop, line)
+    change_all(broken, "one", lambda frame: frame.sort_values("example_id").iloc[1:])
+    assert with_data() == (0, [])
+    change_all(broken, "one", lambda frame: frame.assign(label=frame["label"].map({"a": "b", "b": "a"})))
+    code, findings = with_data()
+    assert code == 4
+    assert "have another label than the data" in faults(findings)[0]
+
+
+def test_a_task_of_another_version_is_not_compared(with_data, finished, tmp_path):
+    changed = Path(shutil.copytree(finished, tmp_path / "changed", ignore=shutil.ignore_patterns("out")))
+    with (changed / "one.yaml").open("a") as file:
+        file.write("version: 2\n")
+    code, findings = with_data(changed)
+    assert code == 0
+    assert "1 of 2 tasks were not compared with the data" in faults(findings, "note")[0]
+    assert "task 'one' is of version 2 here, and of 1 in the run" in faults(findings, "note")[0]
+
+
+@pytest.mark.parametrize("flag", ["leaks:3", "shared-groups:2"])
+def test_what_a_board_flags_is_noted_and_no_fault(found, harness_command, broken, flag):
+    change_record(broken, lambda record: {**record, "flags": [flag]})
+    assert found() == []
+    assert (
+        f"is flagged {flag}: so many test rows stand in training" in harness_command("validate", broken).out
+    )
+
+
+def test_a_cell_taken_out_of_records_and_run_json_alike_is_found(found, broken):
+    lines = (broken / "results.jsonl").read_text().splitlines(keepends=True)
+    gone = json.loads(lines[0])
+    (broken / "results.jsonl").write_text("".join(lines[1:]))
+    change_run(broken, lambda about: about["cells"].remove(gone["cell_id"]))
+    [sentence] = found()
+    assert f"'{gone['representation']}' lacks 1 of 4 cells, the first on task '{gone['task']}'" in sentence
+
+
+def test_a_published_folder_is_compared_with_the_data_too(harness_command, finished, tmp_path):
+    folder = tmp_path / "published"
+    assert harness_command("leaderboard", "publish", finished / "out", "-o", folder).code == 0
+    include = [word for name in ("one", "two") for word in ("--include", finished / f"{name}.yaml")]
+    told = harness_command("validate", folder, *include)
+    assert (told.code, told.out) == (0, f"{folder}: nothing is wrong\n")
+    path = next(folder.glob("*.predictions.parquet"))
+    path.write_bytes(path.read_bytes()[:100])
+    assert harness_command("validate", folder, *include).code == 4
 
 
 # ── one cell ─────────────────────────────────────────────────────────────────────────────────────────────

@@ -22,6 +22,7 @@ COMMANDS = {
     "leaderboard": "Build, publish and check leaderboards.",
     "ls": "List what can be named: tasks, models, plugins, …",
     "plan": "Say what a run would do, before anything is loaded.",
+    "power": "Say how small a difference a suite's test rows can show.",
     "report-dictionary": "Say how well a dictionary fits a model on held-out text.",
     "run": "Run a suite; the same command again resumes it.",
     "show": "Show one thing: its origin, parameters, licence, …",

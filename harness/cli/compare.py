@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,17 +16,35 @@ from harness.cli.options import json_option
 if TYPE_CHECKING:
     from harness.leaderboard import Comparison, Difference
 
+METRICS = ("macro_f1", "accuracy", "balanced_accuracy", "auroc")
+
 
 @click.command("compare")
 @click.argument("first", metavar="A", type=click.Path(path_type=Path))
 @click.argument("second", metavar="B", type=click.Path(path_type=Path))
 @click.option("--baseline", metavar="NAME", help="Compare leads over this representation, such as hidden.")
+@click.option(
+    "--metric", type=click.Choice(METRICS), default="macro_f1", show_default=True, help="What to compare."
+)
+@click.option(
+    "--fail-on-regression",
+    "allowed",
+    type=click.FloatRange(min=0),
+    metavar="DELTA",
+    help="Exit code 4 when an arm is credibly worse in B by more than DELTA.",
+)
 @json_option
-def command(first: Path, second: Path, baseline: str | None, as_json: bool) -> None:
-    """Compare the runs A and B, run folders or published ones, arm by arm: the paired difference B − A of macro-F1
-    with its 95 % interval.
+def command(
+    first: Path, second: Path, baseline: str | None, metric: Any, allowed: float | None, as_json: bool
+) -> None:
+    """Compare the runs A and B, run folders or published ones, arm by arm: the paired difference B − A with its 95 %
+    interval, on each task and in the mean over tasks.
 
-    Each arm goes by the cell that its own run chose on validation. Runs on other data are refused.
+    Each arm goes by the cell that its own run chose on validation, by macro-F1. Runs on other data are refused.
+    p-values are adjusted by Holm over the single-task differences; for accuracy McNemar's exact ones stand beside them.
+
+    An arm is credibly worse by more than DELTA when the whole interval of its mean over tasks (or of its only task)
+    lies below −DELTA. The table is printed first.
     """
     from harness.errors import UsageError
     from harness.leaderboard import compare, find_results
@@ -34,14 +53,29 @@ def command(first: Path, second: Path, baseline: str | None, as_json: bool) -> N
     for path, found in zip((first, second), runs, strict=True):
         if len(found) > 1:
             raise UsageError(f"'{path}' holds {len(found)} published runs; name one of them")
-    comparison = compare(runs[0][0], runs[1][0], baseline=baseline)
+    comparison = compare(runs[0][0], runs[1][0], baseline=baseline, metric=metric)
     if as_json:
         click.echo(json.dumps(_facts(comparison, first, second, baseline), ensure_ascii=False))
-        return
-    _print(comparison.differences, baseline)
-    for path, arms in ((first, comparison.only_first), (second, comparison.only_second)):
-        for arm in arms:
-            click.echo(f"only in {path}: {' '.join(str(part) for part in asdict(arm).values() if part)}")
+    else:
+        _print(comparison, baseline)
+        for path, arms in ((first, comparison.only_first), (second, comparison.only_second)):
+            for arm in arms:
+                click.echo(f"only in {path}: {arm}")
+    if allowed is not None:
+        _refuse_regressions(comparison, allowed)
+
+
+def _refuse_regressions(comparison: Comparison, allowed: float) -> None:
+    from harness.errors import GateError
+
+    worse = comparison.worse(allowed)
+    if worse:
+        low, high = worse[0].change.interval
+        others = f", and {len(worse) - 1} more arms" if len(worse) > 1 else ""
+        raise GateError(
+            f"'{worse[0].arm}' is worse by more than {allowed:g} {comparison.metric}: "
+            f"{worse[0].change.value:+.4f} [{low:+.4f}, {high:+.4f}]{others}"
+        )
 
 
 def _facts(comparison: Comparison, first: Path, second: Path, baseline: str | None) -> dict[str, Any]:
@@ -49,7 +83,9 @@ def _facts(comparison: Comparison, first: Path, second: Path, baseline: str | No
         "a": str(first),
         "b": str(second),
         "baseline": baseline,
+        "metric": comparison.metric,
         "differences": [_fact(each) for each in comparison.differences],
+        "means": [_fact(each) for each in comparison.means],
         "only_in_a": [asdict(arm) for arm in comparison.only_first],
         "only_in_b": [asdict(arm) for arm in comparison.only_second],
     }
@@ -57,21 +93,46 @@ def _facts(comparison: Comparison, first: Path, second: Path, baseline: str | No
 
 def _fact(each: Difference) -> dict[str, Any]:
     low, high = each.change.interval
+    counts = {"tasks": each.tasks, "seeds": each.seeds}
     numbers = {"a": each.first.value, "b": each.second.value, "difference": each.change.value}
-    return {**asdict(each.arm), "seeds": each.seeds, **numbers, "low": low, "high": high}
+    tests = {"p_value": each.p_value, "p_holm": each.adjusted}
+    exact = {"mcnemar": each.mcnemar, "mcnemar_holm": each.mcnemar_adjusted}
+    return {**asdict(each.arm), **counts, **numbers, "low": low, "high": high, **tests, **exact}
 
 
-def _print(differences: tuple[Difference, ...], baseline: str | None) -> None:
+def _print(comparison: Comparison, baseline: str | None) -> None:
+    """Single tasks, then means over tasks, which are no part of Holm's adjustment."""
     from rich.console import Console
     from rich.table import Table
 
-    measured = f"lead over {baseline}" if baseline else "macro-F1"
-    names = ("task", "model", "representation", "width", "seeds", f"A: {measured}", "B", "B − A [95 %]")
-    table = Table(*names, box=None)
-    for each in differences:
-        fact = _fact(each)
-        words = [str(fact[name] or "") for name in ("task", "model", "representation", "width", "seeds")]
-        change = f"{fact['difference']:+.3f} [{fact['low']:+.3f}, {fact['high']:+.3f}]"
-        table.add_row(*words, f"{fact['a']:.3f}", f"{fact['b']:.3f}", change)
+    exact = any(each.mcnemar is not None for each in comparison.differences)
+    measured = f"{comparison.metric}, lead over {baseline}" if baseline else comparison.metric
+    table = Table("task", "model", "representation", "width", "seeds", box=None)
+    for name in (f"A: {measured}", "B", "B − A [95 %]", "p (Holm)", *(["McNemar (Holm)"] if exact else [])):
+        table.add_column(name, justify="right")
+    for row in _rows(comparison.differences, exact):
+        table.add_row(*row)
+    if comparison.means:
+        table.add_section()
+    for row in _rows(comparison.means, exact):
+        table.add_row(*row)
     # Names such as random_sae[k=16] are no markup.
-    Console(width=None if sys.stdout.isatty() else 150, markup=False, emoji=False).print(table)
+    Console(width=None if sys.stdout.isatty() else 170, markup=False, emoji=False).print(table)
+
+
+def _rows(differences: Iterable[Difference], exact: bool) -> Iterable[list[str]]:
+    for each in differences:
+        low, high = each.change.interval
+        arm, seeds = each.arm, str(each.seeds)
+        task = arm.task if each.tasks == 1 else f"{arm.task} ({each.tasks})"
+        yield [
+            *(task, arm.model or "", arm.representation, str(arm.width or ""), seeds),
+            *(f"{each.first.value:.3f}", f"{each.second.value:.3f}"),
+            f"{each.change.value:+.3f} [{low:+.3f}, {high:+.3f}]",
+            _number(each.adjusted),
+            *([_number(each.mcnemar_adjusted)] if exact else []),
+        ]
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"

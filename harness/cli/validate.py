@@ -12,6 +12,7 @@ import click
 from harness.cli.options import json_option, open_session
 
 if TYPE_CHECKING:
+    from harness.session import Session
     from harness.validate import Finding
 
 
@@ -26,17 +27,19 @@ if TYPE_CHECKING:
 @json_option
 @click.pass_context
 def command(context: click.Context, /, target: str, strict_data: bool, as_json: bool, **machine: Any) -> int:
-    """Check a suite before it is run, or a run folder before it is published.
+    """Check a suite before it is run, or a run before it is published, or after.
 
     SUITE: its fields, names, parameters and sites; whether data and models can be had; what cleaning removes.
-    RUN: every cell has a valid record, every record its predictions, and they give the recorded scores.
+    RUN, a run folder: every cell has a valid record, every record its predictions, and they give the recorded scores;
+    where the data of a task is at hand (no hub is asked), test rows and labels are those of the data.
+    A folder of published runs: what `harness leaderboard check` checks, and the same of rows and labels.
     Exit code 0 when nothing is wrong, 4 when something is, 3 when something is only missing here.
     """
-    from harness.records import RunFolder
-    from harness.validate import check_run, exit_code
+    from harness.validate import exit_code
 
     if Path(target).is_dir():
-        findings: Sequence[Finding] = check_run(RunFolder(Path(target)))
+        session = open_session(context, **{**machine, "offline": True})
+        findings: Sequence[Finding] = _check_results(Path(target), session)
     else:
         findings = open_session(context, **machine).check(target, strict_data=strict_data)
     code = exit_code(findings)
@@ -44,8 +47,30 @@ def command(context: click.Context, /, target: str, strict_data: bool, as_json: 
         told = [{"severity": each.severity, "sentence": each.sentence} for each in findings]
         click.echo(json.dumps({"target": target, "exit_code": code, "findings": told}, ensure_ascii=False))
         return code
-    for finding in findings:
+    for finding in dict.fromkeys(findings):
         click.echo(f"{finding.severity}: {' '.join(finding.sentence.split())}")
     if not code:
         click.echo(f"{target}: nothing is wrong")
     return code
+
+
+def _check_results(folder: Path, session: Session) -> Sequence[Finding]:
+    """What is wrong with a run folder, or with the runs published in one."""
+    from harness.leaderboard import check_published, find_published
+    from harness.records import RunFolder
+    from harness.suite import Suite
+    from harness.validate import Finding, check_data, check_flags, check_run
+
+    place, included = session.data_dir, session.included
+    published = find_published(folder)
+    if not published:
+        return check_run(RunFolder(folder), session.registry, data_dir=place, included=included)
+    faults = [Finding(severity="fault", sentence=sentence) for sentence in check_published(folder)]
+    if faults:
+        return faults
+    findings: list[Finding] = []
+    for run in published:
+        suite = Suite.model_validate(run.about()["suite"])
+        findings += check_flags(run.records())
+        findings += check_data(run, suite, session.registry, data_dir=place, included=included)
+    return findings

@@ -1,20 +1,26 @@
 """Two runs in, what lies between them out: the same arms on the same test rows, each as its run chose it on validation.
 
 The difference is the second run minus the first, averaged over the seeds both have; its interval is from the paired
-bootstrap of a board. With a baseline, what is compared is each arm's lead over the baseline of its own run.
+bootstrap of a board. With a baseline, what is compared is each arm's lead over the baseline of its own run. The choice
+on validation goes by macro-F1, whatever is compared on test.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from harness.errors import NothingSelectedError, UsageError
+from harness import metrics
+from harness.errors import MissingError, NothingSelectedError, UsageError
 from harness.leaderboard.board import _name_units
 from harness.leaderboard.choice import (
+    FULL,
     BySeed,
     Cell,
     Choices,
@@ -24,93 +30,148 @@ from harness.leaderboard.choice import (
     in_natural_order,
     read_cells,
 )
-from harness.leaderboard.estimate import Estimate, TaskScores, difference, mean, score_cells
+from harness.leaderboard.estimate import (
+    Estimate,
+    Predictions,
+    bootstrap_seed,
+    difference,
+    mean,
+    read_predictions,
+)
 from harness.records import Results
+from harness.stats import bootstrap_p_value, cluster_weights, exact_mcnemar, holm
+
+Metric = Literal["macro_f1", "accuracy", "balanced_accuracy", "auroc"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """A row of a board on one of its tasks, by name."""
+    """A row of a board on one of its tasks, or on all of them, by name."""
 
     task: str
     model: str | None
     representation: str
     width: int | None
 
+    def __str__(self) -> str:
+        parts = (self.task, self.model, self.representation, self.width)
+        return " ".join(str(part) for part in parts if part)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """An arm in two runs: macro-F1 (or its lead over the baseline) in each, and second − first."""
+    """An arm in two runs: the metric (or its lead over the baseline) in each, and second − first.
+
+    `p_value` is the bootstrap's. `mcnemar` is the exact test of equal accuracy, of several seeds the largest: only of
+    accuracy itself, and where no rows form a group. Adjusted is what Holm makes of it over all differences on single
+    tasks.
+    """
 
     arm: Arm
+    tasks: int = 1
     seeds: int
     first: Estimate
     second: Estimate
     change: Estimate
+    p_value: float
+    adjusted: float | None = None
+    mcnemar: float | None = None
+    mcnemar_adjusted: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """All arms that two runs share, and those that only one of them has."""
+    """All arms that two runs share, task by task, and those that only one of them has. `means` are over the tasks of an
+    arm that has several, unweighted; `overall` are these, and the only task of every other arm. Tasks under one regime
+    are never averaged with tasks under another.
+    """
 
+    metric: Metric
     differences: tuple[Difference, ...]
+    means: tuple[Difference, ...]
+    overall: tuple[Difference, ...]
     only_first: tuple[Arm, ...]
     only_second: tuple[Arm, ...]
 
+    def worse(self, delta: float) -> tuple[Difference, ...]:
+        """Of `overall`, the worst first, what is credibly worse by more than `delta`: the whole 95 % interval of the
+        difference lies below −delta. Each arm is judged by itself: one that did not change at all is found so with
+        a probability of at most about .025.
+        """
+        found = [each for each in self.overall if each.change.interval[1] < -delta]
+        return tuple(sorted(found, key=lambda each: each.change.value))
+
 
 def compare(
-    first: Results, second: Results, *, baseline: str | None = None, resamples: int = 1000
+    first: Results,
+    second: Results,
+    *,
+    baseline: str | None = None,
+    metric: Metric = "macro_f1",
+    resamples: int = 1000,
 ) -> Comparison:
     """UsageError when a task has other rows in one run than in the other, or no arm has the baseline in both;
-    NothingSelectedError when the runs share no arm. Arms without a baseline are not compared with one.
+    NothingSelectedError when the runs share no arm; MissingError for a metric that needs scores where none were kept.
+    Arms without a baseline are not compared with one.
+
+    More than ten differences take 100 resamples for each, so that the adjusted p-value of one clear difference can fall
+    below .05.
     """
     runs = (first, second)
-    chosen = [_by_place(choose(read_cells([run]))) for run in runs]
+    chosen = [by_place(choose(read_cells([run]))) for run in runs]
     _check_same_rows(chosen, runs)
     names = _name_units(sorted({unit for places in chosen for _, unit in places}))
     shared = chosen[0].keys() & chosen[1].keys()
     if not shared:
         raise NothingSelectedError(f"'{first.path}' and '{second.path}' have no arm in common")
-    differences = []
+    places, found = [], []
     for unit in sorted({unit for _, unit in shared}):
-        scores = [_score(places, unit, resamples) for places in chosen]
-        if not np.array_equal(scores[0].labels, scores[1].labels):
+        scored = [
+            score_unit(own, unit, metric=metric, resamples=max(resamples, 100 * len(shared)))
+            for own in chosen
+        ]
+        if not all(
+            np.array_equal(getattr(scored[0], one), getattr(scored[1], one)) for one in ("ids", "labels")
+        ):
             raise _other_rows(unit, runs)
         for row in (row for row, other in shared if other == unit):
-            pair = [
-                _lead(places[row, unit], _baseline(places, row, unit, baseline), score)
-                for places, score in zip(chosen, scores, strict=True)
-            ]
-            if seeds := sorted(pair[0].keys() & pair[1].keys()):
-                one, two = (mean([lead[seed] for seed in seeds]) for lead in pair)
-                differences.append(
-                    Difference(
-                        arm=_arm(row, unit, names),
-                        seeds=len(seeds),
-                        first=one,
-                        second=two,
-                        change=difference(two, one),
-                    )
-                )
-    if not differences:
+            one, two = (
+                _Side(own=own[row, unit], base=find_baseline(own, row, unit, baseline), scored=scores)
+                for own, scores in zip(chosen, scored, strict=True)
+            )
+            if seeds := sorted(one.seeds & two.seeds):
+                places.append((row, unit.regime))
+                exact = metric == "accuracy" and baseline is None and not scored[0].is_grouped
+                found.append(_difference(_arm(row, names[unit]), one, two, seeds=seeds, exact=exact))
+    if not found:
         raise UsageError(f"no arm of both runs has '{baseline}' beside it, on a task and seed of both")
+    differences = _adjust(found)
+    by_arm: dict[tuple[RowKey, str], list[Difference]] = defaultdict(list)
+    for place, each in zip(places, differences, strict=True):
+        by_arm[place].append(each)
+    overall = [_overall(row, regime, tasks) for (row, regime), tasks in by_arm.items()]
     return Comparison(
-        differences=tuple(sorted(differences, key=lambda each: _order(each.arm))),
+        metric=metric,
+        differences=_in_order(differences),
+        means=_in_order(each for each in overall if each.tasks > 1),
+        overall=_in_order(overall),
         only_first=_only(chosen[0], chosen[1], names),
         only_second=_only(chosen[1], chosen[0], names),
     )
 
 
-_Places = Mapping[tuple[RowKey, Unit], BySeed]
+Places = Mapping[tuple[RowKey, Unit], BySeed]
+"""The cells that each row goes by on each task."""
 
 
-def _by_place(choices: Choices) -> _Places:
+def by_place(choices: Choices) -> Places:
+    """The choices of all rows, whatever their rank."""
     return {
         (row, unit): by_seed for row, units in choices.selected.items() for unit, by_seed in units.items()
     }
 
 
-def _check_same_rows(chosen: Sequence[_Places], runs: Sequence[Results]) -> None:
+def _check_same_rows(chosen: Sequence[Places], runs: Sequence[Results]) -> None:
     """UsageError where the examples, labels or splits of a task differ."""
     first, second = (
         {(unit, cell.record.data) for (_, unit), by_seed in places.items() for cell in by_seed.values()}
@@ -129,12 +190,178 @@ def _other_rows(unit: Unit, runs: Sequence[Results]) -> UsageError:
     )
 
 
-def _score(places: _Places, unit: Unit, resamples: int) -> TaskScores:
+# ── scores ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ScoredUnit:
+    """The arms of one task by cell: the metric, and which rows are right (`hits [rows]`). Rows are in the order of
+    `ids`, groups are numbers.
+    """
+
+    ids: NDArray[np.object_]
+    labels: NDArray[np.int64]
+    groups: NDArray[np.int64]
+    by_cell: Mapping[str, Estimate]
+    hits: Mapping[str, NDArray[np.bool_]]
+
+    @property
+    def is_grouped(self) -> bool:
+        """Whether any two rows form a group."""
+        return len(np.unique(self.groups)) < len(self.groups)
+
+
+def score_unit(places: Places, unit: Unit, *, metric: Metric, resamples: int) -> ScoredUnit:
+    """Score the cells of one task, all on the same resamples, drawn as a board draws them. MissingError when they were
+    not tested on the same rows, or for what `metric` needs and does not find.
+    """
     cells = [cell for (_, other), by_seed in places.items() if other == unit for cell in by_seed.values()]
-    return score_cells(unit, cells, resamples=resamples)
+    first = read_predictions(cells[0])
+    weights = cluster_weights(first.labels, first.groups, resamples=resamples, seed=bootstrap_seed(unit.task))
+    arms = {cell.record.cell_id: read_predictions(cell, like=first) for cell in cells}
+    return ScoredUnit(
+        ids=first.ids,
+        labels=first.labels,
+        groups=first.groups,
+        by_cell={cell_id: _ESTIMATORS[metric](arm, weights) for cell_id, arm in arms.items()},
+        hits={cell_id: arm.labels == arm.predicted for cell_id, arm in arms.items()},
+    )
 
 
-def _baseline(places: _Places, row: RowKey, unit: Unit, baseline: str | None) -> BySeed | None:
+def _macro_f1(arm: Predictions, weights: NDArray[Any]) -> Estimate:
+    n_classes = len(arm.classes)
+    return Estimate(
+        value=metrics.macro_f1(arm.labels, arm.predicted, n_classes=n_classes),
+        samples=metrics.resampled_macro_f1(arm.labels, arm.predicted, n_classes=n_classes, weights=weights),
+    )
+
+
+def _accuracy(arm: Predictions, weights: NDArray[Any]) -> Estimate:
+    return Estimate(
+        value=metrics.accuracy(arm.labels, arm.predicted),
+        samples=metrics.resampled_accuracy(arm.labels, arm.predicted, weights=weights),
+    )
+
+
+def _balanced_accuracy(arm: Predictions, weights: NDArray[Any]) -> Estimate:
+    return Estimate(
+        value=metrics.balanced_accuracy(arm.labels, arm.predicted),
+        samples=metrics.resampled_balanced_accuracy(arm.labels, arm.predicted, weights=weights),
+    )
+
+
+def _auroc(arm: Predictions, weights: NDArray[Any]) -> Estimate:
+    """A resample of groups may hold a class not at all, so that there is no AUROC: the value stands in for it."""
+    scores = _scores_of(arm)
+    value = metrics.auroc(arm.labels, scores)
+    if value is None:
+        raise MissingError(
+            f"task '{arm.cell.record.task}' has test rows of one class only, so auroc is not defined there"
+        )
+    samples = metrics.resampled_auroc(arm.labels, scores, weights=weights)
+    return Estimate(value=value, samples=np.where(np.isnan(samples), value, samples))
+
+
+_ESTIMATORS: Mapping[Metric, Callable[[Predictions, NDArray[Any]], Estimate]] = {
+    "macro_f1": _macro_f1,
+    "accuracy": _accuracy,
+    "balanced_accuracy": _balanced_accuracy,
+    "auroc": _auroc,
+}
+
+
+def _scores_of(arm: Predictions) -> NDArray[np.float64]:
+    """`[rows, classes]`, in the order of ids and classes of the arm."""
+    frame = arm.cell.run.predictions(arm.cell.record.cell_id)
+    names = [f"score_{name}" for name in arm.classes]
+    if not set(names) <= set(frame.columns):
+        raise MissingError(
+            f"'{arm.cell.run.path}' keeps no scores, as published runs do not, so there is no auroc to compare; "
+            f"name the run folder"
+        )
+    order = np.argsort(frame["example_id"].to_numpy(object), kind="stable")
+    return frame[names].to_numpy(np.float64)[order]
+
+
+# ── differences ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Side:
+    """An arm in one of the runs, with its baseline where there is to be one."""
+
+    own: BySeed
+    base: BySeed | None
+    scored: ScoredUnit
+
+    @property
+    def seeds(self) -> set[int]:
+        """Those for which there is something to compare."""
+        return set(self.own) if self.base is None else set(self.own) & set(self.base)
+
+    def estimate(self, seeds: Sequence[int]) -> Estimate:
+        """The metric, or the lead over the baseline, over these seeds."""
+        estimates = [self.scored.by_cell[self.own[seed].record.cell_id] for seed in seeds]
+        if self.base is not None:
+            bases = [self.scored.by_cell[self.base[seed].record.cell_id] for seed in seeds]
+            estimates = [difference(one, base) for one, base in zip(estimates, bases, strict=True)]
+        return mean(estimates)
+
+    def hits(self, seed: int) -> NDArray[np.bool_]:
+        return self.scored.hits[self.own[seed].record.cell_id]
+
+
+def _difference(arm: Arm, one: _Side, two: _Side, *, seeds: Sequence[int], exact: bool) -> Difference:
+    first, second = one.estimate(seeds), two.estimate(seeds)
+    change = difference(second, first)
+    return Difference(
+        arm=arm,
+        seeds=len(seeds),
+        first=first,
+        second=second,
+        change=change,
+        p_value=bootstrap_p_value(change.samples),
+        mcnemar=max(_mcnemar(one.hits(seed), two.hits(seed)) for seed in seeds) if exact else None,
+    )
+
+
+def _mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
+    return exact_mcnemar(int(np.count_nonzero(first & ~second)), int(np.count_nonzero(second & ~first)))
+
+
+def _adjust(found: Sequence[Difference]) -> list[Difference]:
+    """The same with what Holm makes of their p-values; of McNemar's, over those that have one."""
+    adjusted = holm([each.p_value for each in found])
+    tested = [index for index, each in enumerate(found) if each.mcnemar is not None]
+    exact = dict(zip(tested, holm([found[index].mcnemar or 0.0 for index in tested]), strict=True))
+    return [
+        replace(
+            each,
+            adjusted=float(adjusted[index]),
+            mcnemar_adjusted=float(exact[index]) if index in exact else None,
+        )
+        for index, each in enumerate(found)
+    ]
+
+
+def _overall(row: RowKey, regime: str, tasks: Sequence[Difference]) -> Difference:
+    """The mean over the tasks, sample by sample; of one, that one."""
+    if len(tasks) == 1:
+        return tasks[0]
+    first, second = mean([each.first for each in tasks]), mean([each.second for each in tasks])
+    change = difference(second, first)
+    return Difference(
+        arm=_arm(row, "all tasks" if regime == FULL else f"all tasks {regime}"),
+        tasks=len(tasks),
+        seeds=min(each.seeds for each in tasks),
+        first=first,
+        second=second,
+        change=change,
+        p_value=bootstrap_p_value(change.samples),
+    )
+
+
+def find_baseline(places: Places, row: RowKey, unit: Unit, baseline: str | None) -> BySeed | None:
     """The arm that leads are over, None when there is to be none: that of the row's model, over all widths the
     best on validation, or else the one without a model.
     """
@@ -156,24 +383,16 @@ def _validation(cell: Cell) -> float:
     return cell.record.validation_metrics.get("macro_f1", -math.inf)
 
 
-def _lead(by_seed: BySeed, baseline: BySeed | None, scores: TaskScores) -> dict[int, Estimate]:
-    """Macro-F1 for each seed, or the lead over the baseline where there is one."""
-    own = {seed: scores.by_cell[cell.record.cell_id] for seed, cell in by_seed.items()}
-    if baseline is None:
-        return own
-    return {
-        seed: difference(own[seed], scores.by_cell[cell.record.cell_id])
-        for seed, cell in baseline.items()
-        if seed in own
-    }
+def _only(these: Places, others: Places, names: Mapping[Unit, str]) -> tuple[Arm, ...]:
+    return tuple(sorted((_arm(row, names[unit]) for row, unit in these.keys() - others.keys()), key=_order))
 
 
-def _only(these: _Places, others: _Places, names: Mapping[Unit, str]) -> tuple[Arm, ...]:
-    return tuple(sorted((_arm(row, unit, names) for row, unit in these.keys() - others.keys()), key=_order))
+def _arm(row: RowKey, task: str) -> Arm:
+    return Arm(task=task, model=row.model, representation=row.representation, width=row.width)
 
 
-def _arm(row: RowKey, unit: Unit, names: Mapping[Unit, str]) -> Arm:
-    return Arm(task=names[unit], model=row.model, representation=row.representation, width=row.width)
+def _in_order(differences: Iterable[Difference]) -> tuple[Difference, ...]:
+    return tuple(sorted(differences, key=lambda each: _order(each.arm)))
 
 
 def _order(arm: Arm) -> tuple[str, Iterable[tuple[str, int]], Iterable[tuple[str, int]], int]:

@@ -1,0 +1,179 @@
+"""`harness power`: what a suite's test rows can show, before anything is run."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.cli.options import json_option, open_session, read_suite, say_left_out, suite_options
+from harness.errors import MissingError, UsageError
+
+if TYPE_CHECKING:
+    from harness.leaderboard.power import Observed, TestRows
+
+DISAGREEMENTS = (0.1, 0.2, 0.3)
+
+
+@click.command("power")
+@suite_options
+@click.option("--offline", is_flag=True, help="Ask no hub for anything.")
+@click.option(
+    "--icc",
+    type=click.FloatRange(0, 1),
+    default=1.0,
+    show_default=True,
+    help="How alike the rows of a group are: 0 not at all, 1 as one row.",
+)
+@click.option(
+    "--run", type=click.Path(path_type=Path), help="A finished or published run: add what it observed."
+)
+@click.option("--baseline", default="hidden", show_default=True, help="What arms of the run are set against.")
+@json_option
+@click.pass_context
+def command(
+    context: click.Context,
+    /,
+    icc: float,
+    run: Path | None,
+    baseline: str,
+    offline: bool,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Say how small a true difference in accuracy between two arms SUITE would show, with probability .8 at .05,
+    two-sided and paired, by the share of rows on which exactly one of the two is right: on each task, by itself and
+    after Holm's adjustment at its worst, and in the mean over tasks.
+
+    Needs data, no model. Exit code 3 when a task cannot be had.
+    """
+    from harness.leaderboard.power import count_test_rows, means_over_tasks
+
+    session = open_session(context, data_dir=options["data_dir"], include=options["include"], offline=offline)
+    suite = read_suite(session, options)
+    counted, left_out = count_test_rows(
+        suite, session.registry, data_dir=session.data_dir, included=session.included, icc=icc
+    )
+    say_left_out(left_out)
+    tasks = [
+        {**dataclasses.asdict(each), **_by_share(each.effective, tests=len(counted))} for each in counted
+    ]
+    means = [
+        {"regime": regime, "effective": rows, **_by_share(rows, tests=1)}
+        for regime, rows in means_over_tasks(counted).items()
+    ]
+    observed = _observe(run, counted, baseline=baseline, icc=icc) if run else ()
+    if as_json:
+        facts = {"suite": suite.name, "tasks": tasks, "means": means, "left_out": left_out}
+        click.echo(json.dumps({**facts, "observed": [dataclasses.asdict(each) for each in observed]}))
+    else:
+        _print(tasks, means)
+        _print_observed(observed, baseline)
+    return MissingError.exit_code if left_out else 0
+
+
+def _by_share(rows: float, *, tests: int) -> dict[str, Any]:
+    """By disagreement, what can be found at .05, and at what Holm leaves of that for the hardest of so many tests."""
+    from harness.leaderboard.power import ALPHA, detectable_difference
+
+    return {
+        "detectable": {str(share): detectable_difference(rows, share) for share in DISAGREEMENTS},
+        "detectable_holm": {
+            str(share): detectable_difference(rows, share, alpha=ALPHA / tests) for share in DISAGREEMENTS
+        },
+    }
+
+
+def _observe(path: Path, counted: Sequence[TestRows], *, baseline: str, icc: float) -> tuple[Observed, ...]:
+    """UsageError where the run was tested on another number of rows than there are here."""
+    from harness.leaderboard import find_results
+    from harness.leaderboard.power import observe
+
+    found = find_results(path)
+    if len(found) > 1:
+        raise UsageError(f"'{path}' holds {len(found)} published runs; name one of them")
+    rows = {(each.task, each.regime): each.rows for each in counted}
+    known = [
+        each for each in observe(found[0], baseline=baseline, icc=icc) if (each.arm.task, each.regime) in rows
+    ]
+    if not known:
+        raise UsageError(f"'{path}' has no task of the suite")
+    for each in known:
+        if each.rows != rows[each.arm.task, each.regime]:
+            raise UsageError(
+                f"task '{each.arm.task}' has {each.rows} test rows in '{path}', but "
+                f"{rows[each.arm.task, each.regime]} here"
+            )
+    return tuple(known)
+
+
+def _print(tasks: Sequence[dict[str, Any]], means: Sequence[dict[str, Any]]) -> None:
+    from rich.table import Table
+
+    table = Table("task", "regime", box=None)
+    for name in (
+        "test rows",
+        "classes",
+        "groups",
+        "worth",
+        *(f"{share:g} disagree" for share in DISAGREEMENTS),
+    ):
+        table.add_column(name, justify="right")
+    for each in tasks:
+        counts = (str(each[name]) for name in ("rows", "classes", "groups"))
+        table.add_row(each["task"], each["regime"], *counts, f"{each['effective']:.0f}", *_both(each))
+    for each in means:
+        shares = (_number(value) for value in each["detectable"].values())
+        table.add_row("mean over tasks", each["regime"], "", "", "", f"{each['effective']:.0f}", *shares)
+    _show(table)
+    click.echo(
+        f"smallest true difference in accuracy found with probability .8 at .05 (at .05/{len(tasks)}, Holm's worst)"
+    )
+
+
+def _both(each: dict[str, Any]) -> list[str]:
+    pairs = zip(each["detectable"].values(), each["detectable_holm"].values(), strict=True)
+    return [f"{_number(alone)} ({_number(adjusted)})" for alone, adjusted in pairs]
+
+
+def _print_observed(observed: Sequence[Observed], baseline: str) -> None:
+    from rich.table import Table
+
+    if not observed:
+        return
+    by_task: dict[tuple[str, str], list[Observed]] = defaultdict(list)
+    for each in observed:
+        by_task[each.arm.task, each.regime].append(each)
+    table = Table("task", "regime", box=None)
+    for name in (f"arms beside {baseline}", "disagree", "computed", "bootstrap"):
+        table.add_column(name, justify="right")
+    for (task, regime), arms in by_task.items():
+        values = [
+            [each.disagreement for each in arms],
+            [each.computed for each in arms if each.computed is not None],
+            [each.bootstrap for each in arms],
+        ]
+        table.add_row(
+            task, regime, str(len(arms)), *(_number(median(some) if some else None) for some in values)
+        )
+    click.echo()
+    _show(table)
+    click.echo(
+        "observed, medians over arms: share of rows that disagree, what that makes detectable, what the bootstrap says"
+    )
+
+
+def _number(value: float | None) -> str:
+    return "—" if value is None else f"{value:.3f}"
+
+
+def _show(table: Any) -> None:
+    from rich.console import Console
+
+    Console(width=150, markup=False, emoji=False).print(table)

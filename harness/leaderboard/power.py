@@ -1,0 +1,198 @@
+"""Test rows in, the smallest true difference of two arms that they can show out: before a run from counts alone, after
+it beside what its own bootstrap says.
+
+**Computed.** The test is McNemar's, of two arms on the same rows: what counts is on how many rows exactly one of them
+is right. Whoever plans does not know that share, so it is a parameter.
+**Groups.** Rows of one group (a template, a translation) are no independent witnesses. With a correlation `icc` of
+their differences, n rows in groups of sizes m tell as much as n / (1 + icc · (Σm²/n − 1)) rows (the design effect for
+groups of unlike sizes: Donner, Birkett, Buck 1981, "Randomization by cluster"). With `icc` 1, the worst case, groups of
+one size count once each.
+**Mean over tasks.** Tasks are independent: the mean over T tasks tells as much as T² / Σ(1/n) rows of one.
+**Observed.** Of a finished run, each arm against its baseline: on which share of rows exactly one of the two is right,
+what the formula makes of that share, and the minimum detectable difference of the paired bootstrap. That is smaller
+than computed where there are several seeds, whose mean is steadier, and where two arms are right on unlike classes,
+whose counts every resample keeps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.special import ndtri
+
+from harness.api import TaskSpec
+from harness.data import TaskData, load_task
+from harness.errors import MissingError, UsageError
+from harness.leaderboard.choice import choose, read_cells
+from harness.leaderboard.comparison import Arm, by_place, find_baseline, score_unit
+from harness.leaderboard.estimate import difference, mean
+from harness.partition import make_partition
+from harness.plan import find_trained_on
+from harness.records import Results
+from harness.registry import Choice, Registry
+from harness.stats import minimum_detectable_difference
+from harness.suite import Suite
+
+POWER, ALPHA = 0.8, 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestRows:
+    """What a task is tested on under a regime: rows, classes, groups (a row without one is its own), and the number of
+    independent rows that tell as much.
+    """
+
+    __test__ = False  # no test of pytest's
+
+    task: str
+    regime: str
+    rows: int
+    classes: int
+    groups: int
+    effective: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observed:
+    """An arm against its baseline in a finished run: the share of rows on which exactly one of them is right (mean over
+    seeds), and the smallest difference in accuracy to be found at `ALPHA` by the formula and by the bootstrap.
+    """
+
+    arm: Arm
+    regime: str
+    rows: int
+    disagreement: float
+    computed: float | None
+    bootstrap: float
+
+
+def detectable_difference(
+    rows: float, disagreement: float, *, alpha: float = ALPHA, power: float = POWER
+) -> float | None:
+    """The smallest true difference in accuracy that a two-sided McNemar test at `alpha` finds with probability `power`,
+    of two arms of which exactly one is right on a share `disagreement` of `rows` independent rows. None where no
+    difference is large enough: it cannot be larger than the share.
+
+    n = (z_{1−alpha/2} √d + z_power √(d − δ²))² / δ² (Connor 1987, "Sample size for testing differences in proportions
+    for the paired-sample design", Biometrics 43), solved for δ. ValueError for a share outside (0, 1] or no rows.
+    """
+    if not 0 < disagreement <= 1 or rows <= 0:
+        raise ValueError(f"there is no test of {rows} rows of which a share of {disagreement} disagree")
+    found, wanted = float(ndtri(1 - alpha / 2)), float(ndtri(power))
+    inner = rows - found**2 + wanted**2
+    if inner < 0:
+        return None
+    numerator = math.sqrt(rows) * found + wanted * math.sqrt(inner)
+    delta = math.sqrt(disagreement) * numerator / (rows + wanted**2)
+    return delta if delta <= disagreement else None
+
+
+def effective_rows(groups: Iterable[str | None], *, icc: float = 1.0) -> float:
+    """How many independent rows tell as much as these, whose groups are given (None: a group of its own)."""
+    sizes = Counter(groups)
+    alone = sizes.pop(None, 0)
+    n = alone + sum(sizes.values())
+    return n / (1 + icc * ((alone + sum(size**2 for size in sizes.values())) / n - 1))
+
+
+def pooled_rows(effective: Sequence[float]) -> float:
+    """How many rows of one task tell as much as the unweighted mean over tasks with so many."""
+    return len(effective) ** 2 / sum(1 / rows for rows in effective)
+
+
+def count_test_rows(
+    suite: Suite,
+    registry: Registry,
+    *,
+    data_dir: Path | None = None,
+    included: Sequence[TaskSpec] = (),
+    icc: float = 1.0,
+) -> tuple[tuple[TestRows, ...], dict[str, str]]:
+    """The test rows of every task of a suite under every regime, from data alone (rows that a model cannot read are
+    among them); and by name what cannot be had, and why. MissingError where that is everything.
+    """
+    by_name = {spec.name: spec for spec in included}
+    regimes = [registry.choose("regimes", reference) for reference in suite.regimes]
+    counted: list[TestRows] = []
+    left_out: dict[str, str] = {}
+    for task in suite.tasks:
+        spec = by_name.get(task.name) or registry.get("tasks", task.name).spec
+        limit = min((limit for limit in (task.limit, suite.limit) if limit), default=None)
+        other = find_trained_on(spec, registry, included)
+        try:
+            data = load_task(spec, data_dir=data_dir, limit=limit, trained_on=other)
+        except MissingError as error:
+            left_out[spec.name] = str(error)
+            continue
+        for regime in regimes:
+            try:
+                counted.append(_count(data, regime, seed=suite.seeds[0], icc=icc))
+            except MissingError as error:
+                left_out[f"{spec.name} under {regime.label}"] = str(error)
+    if not counted:
+        raise MissingError(next(iter(left_out.values())))
+    return tuple(counted), left_out
+
+
+def _count(data: TaskData, regime: Choice, *, seed: int, icc: float) -> TestRows:
+    test = make_partition(data.examples, regime, seed).test
+    groups = [data.examples.groups[row] for row in test]
+    return TestRows(
+        task=data.spec.name,
+        regime=regime.label,
+        rows=len(test),
+        classes=len(data.classes),
+        groups=len({group for group in groups if group is not None}) + groups.count(None),
+        effective=effective_rows(groups, icc=icc),
+    )
+
+
+def means_over_tasks(counted: Sequence[TestRows]) -> dict[str, float]:
+    """By regime, how many rows the mean over its tasks is worth; none for one task."""
+    by_regime: dict[str, list[float]] = defaultdict(list)
+    for each in counted:
+        by_regime[each.regime].append(each.effective)
+    return {regime: pooled_rows(rows) for regime, rows in by_regime.items() if len(rows) > 1}
+
+
+def observe(
+    run: Results, *, baseline: str = "hidden", icc: float = 1.0, resamples: int = 1000
+) -> tuple[Observed, ...]:
+    """Every arm of a run against its baseline, task by task, each by the cell chosen on validation. UsageError when no
+    arm has that baseline beside it.
+    """
+    places = by_place(choose(read_cells([run])))
+    observed = []
+    for unit in sorted({unit for _, unit in places}):
+        scored = score_unit(places, unit, metric="accuracy", resamples=resamples)
+        worth = effective_rows(map(str, scored.groups.tolist()), icc=icc)
+        for row in (row for row, other in places if other == unit):
+            own, base = places[row, unit], find_baseline(places, row, unit, baseline) or {}
+            pairs = [
+                (own[seed].record.cell_id, base[seed].record.cell_id)
+                for seed in sorted(own.keys() & base.keys())
+            ]
+            if not pairs:
+                continue
+            share = float(np.mean([np.mean(scored.hits[one] != scored.hits[two]) for one, two in pairs]))
+            change = mean([difference(scored.by_cell[one], scored.by_cell[two]) for one, two in pairs])
+            observed.append(
+                Observed(
+                    arm=Arm(
+                        task=unit.task, model=row.model, representation=row.representation, width=row.width
+                    ),
+                    regime=unit.regime,
+                    rows=len(scored.labels),
+                    disagreement=share,
+                    computed=detectable_difference(worth, share) if share else None,
+                    bootstrap=minimum_detectable_difference(change.samples, power=POWER, alpha=ALPHA),
+                )
+            )
+    if not observed:
+        raise UsageError(f"no arm of '{run.path}' has '{baseline}' beside it on a task and seed")
+    return tuple(observed)
