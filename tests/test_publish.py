@@ -392,6 +392,12 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda suite: edit_predictions(suite, forget),
         "lacks the predictions of cell",
     ),
+    "texts of the data": (
+        lambda suite: edit_record(
+            suite, used=[{"feature": 1, "label": "a", "weight": 1.0, "effect": 1.0, "snippets": ["a text"]}]
+        ),
+        "holds texts of the data",
+    ),
     "no predictions": (
         lambda suite: (suite / "first.predictions.parquet").unlink(),
         "are missing or damaged",

@@ -31,6 +31,8 @@ def _check_run(run: PublishedRun) -> Iterator[str]:
     try:
         yield from (f"{where} should not stand here: {fault}" for fault in unpublishable(run))
         yield from (f"{where}: {finding}" for finding in check_records(run.records()))
+        if any(used.snippets for record in run.records() for used in record.used):
+            yield f"{where} holds texts of the data (`used.snippets`), which are not published"
         choices = choose(read_cells([run]))
         needed = {cell.record.cell_id for unit in choices.units() for cell in choices.cells(unit)}
         for record in run.records():
