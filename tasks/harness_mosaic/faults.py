@@ -84,7 +84,7 @@ def _ablated(folder: Path, models: Sequence[str]) -> Iterator[tuple[str, ...]]:
             hidden = next(row for row in own if row["representation"] == "hidden")
             features = next(row for row in own if row["representation"] != "hidden")
             cells.append(
-                f"{_score(features)} against {_score(hidden)}: {_difference(features, 'delta_vs_hidden', 'delta_vs_hidden')}"
+                f"{_score(features)} against {_score(hidden)}: {_difference(features, 'delta_vs_hidden')}"
             )
         yield tuple(cells)
 
@@ -131,7 +131,8 @@ def _score(row: Row) -> str:
     return _point(float(row["macro_f1"]))
 
 
-def _difference(row: Row, name: str, bounds: str) -> str:
+def _difference(row: Row, name: str, bounds: str | None = None) -> str:
+    bounds = bounds or name
     value, low, high = (float(row[key]) for key in (name, f"{bounds}_low", f"{bounds}_high"))
     return f"{_signed(value)} [{_signed(low)}, {_signed(high)}]"
 
