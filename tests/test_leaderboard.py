@@ -278,7 +278,7 @@ def test_a_counterpart_for_some_tasks_is_flagged(run: Run) -> None:
     run.put("hidden", task="banking", pooling="max")
     for task in ("spam", "banking"):
         run.put("sae", task=task)
-    assert find(build([run]), "sae").flags == ("matched:1/2", "searched:1/2")
+    assert find(build([run]), "sae").flags == ("matched:1/2", "searched:1/2+1")
 
 
 def test_each_model_is_compared_with_its_own_hidden_states(run: Run) -> None:
@@ -555,3 +555,6 @@ def test_a_row_that_searched_less_than_its_hidden_states_says_so(run: Run) -> No
         run.put("hidden", pooling=pooling)
     run.put("sae", pooling="mean")
     assert find(build([run]), "sae").flags == ("searched:1/2",)
+    for pooling in ("max", "sum", "last"):
+        run.put("sae", pooling=pooling)
+    assert find(build([run]), "sae").flags == ("searched:2/2+2",)

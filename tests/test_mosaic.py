@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import harness_mosaic
@@ -234,3 +235,23 @@ def test_a_split_that_cannot_be_made_says_why() -> None:
     only_train = Examples(**{**vars(examples(60)), "splits": ("train",) * 50 + ("test",) * 10})
     with pytest.raises(MissingError, match="needs rows of the split 'validation', and there are none"):
         make_partition(only_train, choice("mosaic_split", of="validation"), seed=0)
+
+
+# ── what the faults do ───────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_page_of_faults_holds_what_the_published_runs_give() -> None:
+    from harness_mosaic.faults import write_table
+
+    folder = Path(__file__).parents[1] / "leaderboards" / "mosaic-faults"
+    assert write_table(folder) in (folder / "README.md").read_text("utf-8")
+
+
+def test_faults_of_an_empty_folder_end_in_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from harness_mosaic.faults import main
+
+    assert main([str(tmp_path)]) == 3
+    assert "make board-mosaic-faults publishes it" in capsys.readouterr().err
+    assert main([]) == 2

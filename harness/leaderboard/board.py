@@ -374,14 +374,15 @@ def _flags(results: Sequence[TaskResult], cells: Sequence[Cell], *, n_tasks: int
 
 
 def _search_flags(key: RowKey, cells: Sequence[Cell], choices: Choices) -> tuple[str, ...]:
-    """`searched:n/m` when a row's cells are not those that its model's hidden states were chosen from, so that
-    the two did not compete on one budget; `unfinished` when a run of the row lacks cells.
+    """`searched:n/m+k` when a row's cells are not the m that its model's hidden states were chosen from, but n of these
+    and k others, so that the two did not compete on one budget; `unfinished` when a run of the row lacks cells.
     """
     own = {(cell.unit, cell.choice, cell.record.seed) for cell in cells if cell.record.status == "ok"}
     budget = choices.budget(key)
     common = {unit for unit, *_ in own} & {unit for unit, *_ in budget}
     own, budget = ({place for place in places if place[0] in common} for places in (own, budget))
-    flags = [f"searched:{len(own & budget)}/{len(budget)}"] if own != budget else []
+    more = f"+{len(own - budget)}" if own - budget else ""
+    flags = [f"searched:{len(own & budget)}/{len(budget)}{more}"] if own != budget else []
     if any(not run.is_whole for run in {cell.run.path: cell.run for cell in cells}.values()):
         flags.append("unfinished")
     return tuple(flags)

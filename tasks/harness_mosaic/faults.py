@@ -37,11 +37,11 @@ def write_table(folder: Path) -> str:
     models = sorted({row["model"] for row in boards["right"] if row["model"] != "—"})
     return "\n\n".join(
         [
-            "### One fault at a time",
+            "## One fault at a time",
             _table(("fault", *models), (_verdicts(name, boards[name], models) for name in FAULTS)),
-            "### The threshold and the probe",
+            "## The threshold and the probe",
             _table(("choice", *models), _ablated(folder, models)),
-            "### Choosing on test",
+            "## Choosing on test",
             _table(
                 ("arm", "chosen on validation", "chosen on test", "too good by"), _optimism(folder / "right")
             ),
