@@ -558,3 +558,15 @@ def test_a_row_that_searched_less_than_its_hidden_states_says_so(run: Run) -> No
     for pooling in ("max", "sum", "last"):
         run.put("sae", pooling=pooling)
     assert find(build([run]), "sae").flags == ("searched:2/2+2",)
+
+
+def test_names_are_ordered_by_the_numbers_in_them() -> None:
+    from harness.leaderboard.choice import in_natural_order
+
+    for names in (
+        ["resid_post.5", "resid_post.12"],
+        ["size(n=16)", "size(n=64)", "size(n=256)"],
+        ["imbalance(share=0.02,n=400)", "imbalance(share=0.05,n=400)", "imbalance(share=0.2,n=400)"],
+        ["full", "label_noise(rate=0.1)", "label_noise(rate=0.4)"],
+    ):
+        assert sorted(reversed(names), key=in_natural_order) == names

@@ -415,7 +415,7 @@ def _rank_over_tasks(rows: Sequence[Row], *, n_tasks: int) -> list[tuple[int, in
     return [(int(first), int(last)) for first, last in zip(low, high, strict=True)]
 
 
-def _order(row: Row) -> tuple[bool, float, str, list[tuple[str, int]], int]:
+def _order(row: Row) -> tuple[bool, float, str, list[tuple[str, float]], int]:
     value = -row.macro_f1.value if row.macro_f1 else 0.0
     return row.rank is None, value, row.model or "", in_natural_order(row.representation), row.width or 0
 

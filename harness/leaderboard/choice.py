@@ -233,13 +233,13 @@ def _take_first(ordered: Iterable[Cell]) -> Choices:
     return Choices(selected=selected, hidden=hidden, _hidden_cells=hidden_cells)
 
 
-def in_natural_order(text: str) -> list[tuple[str, int]]:
-    """A sort key by which `resid_post.5` comes before `resid_post.12`."""
-    parts = [*re.split(r"([0-9]+)", text), ""]
-    return [(word, int(number or -1)) for word, number in zip(parts[::2], parts[1::2], strict=True)]
+def in_natural_order(text: str) -> list[tuple[str, float]]:
+    """A sort key by which `resid_post.5` comes before `resid_post.12`, and `rate=0.05` before `rate=0.2`."""
+    parts = [*re.split(r"([0-9]+(?:\.[0-9]+)?)", text), ""]
+    return [(word, float(number or -1)) for word, number in zip(parts[::2], parts[1::2], strict=True)]
 
 
-def _preference(cell: Cell) -> tuple[float, list[list[tuple[str, int]]], str]:
+def _preference(cell: Cell) -> tuple[float, list[list[tuple[str, float]]], str]:
     validation = cell.record.validation_metrics.get("macro_f1", -math.inf)
     return -validation, [in_natural_order(part) for part in cell.choice], cell.record.cell_id
 

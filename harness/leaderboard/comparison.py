@@ -395,7 +395,7 @@ def _in_order(differences: Iterable[Difference]) -> tuple[Difference, ...]:
     return tuple(sorted(differences, key=lambda each: _order(each.arm)))
 
 
-def _order(arm: Arm) -> tuple[str, Iterable[tuple[str, int]], Iterable[tuple[str, int]], int]:
+def _order(arm: Arm) -> tuple[str, Iterable[tuple[str, float]], Iterable[tuple[str, float]], int]:
     return (
         arm.task,
         in_natural_order(arm.model or ""),

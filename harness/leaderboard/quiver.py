@@ -113,7 +113,7 @@ def _validation(cell: Cell) -> float:
     return cell.record.validation_metrics.get("macro_f1", float("-inf"))
 
 
-def _name(cell: Cell) -> list[tuple[str, int]]:
+def _name(cell: Cell) -> list[tuple[str, float]]:
     return in_natural_order(f"{cell.record.representation} {cell.record.model or ''}")
 
 

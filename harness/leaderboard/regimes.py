@@ -47,7 +47,7 @@ def under_regimes(board: Board) -> tuple[UnderRegime, ...]:
     )
 
 
-def _order(regime: str) -> tuple[bool, list[tuple[str, int]]]:
+def _order(regime: str) -> tuple[bool, list[tuple[str, float]]]:
     return regime != FULL, in_natural_order(regime)
 
 
