@@ -32,6 +32,10 @@ PRECISION = {"tf32": False, "encode": "float32"}
 PROTOCOL = "fit on train, choose on validation, or on folds of train, by macro_f1, score test once"
 
 
+DRAW = "every seed but 0 learns from its own part of training"
+"""Part of the identity of cells of other seeds."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class OpenModel:
     """A model of the suite, opened: its reference resolved, no weights read."""
@@ -462,6 +466,7 @@ def _bundles(
         kept = tuple(one for row, one in enumerate(tokens[model.label]) if row not in bare)
         here = [arm for arm in located if arm[0] is model]
         sample = sample_rows(data.examples, kept) if any(at.fit for *_, at in here) else ()
+        _refuse_fitting_on_test(sample, here, partitions)
         sample_hash = hash_lines(data.examples.ids[row] for row in sample)
         gated = [site for *_, site, at in here if _is_measurable(at, site)]
         gate_sample = sample_rows(data.examples, kept, limit=GATE_TOKENS) if gated else ()
@@ -484,6 +489,21 @@ def _bundles(
                 gate_sample=gate_sample,
                 features=features,
                 cells=cells(features, model),
+            )
+
+
+def _refuse_fitting_on_test(
+    sample: Sequence[int],
+    arms: Sequence[_LocatedArm],
+    partitions: Iterable[tuple[Choice, int, Partition]],
+) -> None:
+    """UsageError where a regime tests on rows on which a representation is fitted."""
+    fitted_on = set(sample)
+    for regime, _, partition in partitions:
+        if fitted_on & set(partition.test):
+            names = " and ".join(sorted({f"'{arm.label}'" for _, arm, _, at in arms if at.fit}))
+            raise UsageError(
+                f"regime '{regime.label}' tests on rows that {names} would be fitted on; leave one of the two out"
             )
 
 
@@ -596,6 +616,7 @@ def _cell(
         "regime": regime.identity,
         **protocol,
         "seed": seed,
+        **({"draw": DRAW} if seed else {}),
     }
     return Cell(
         cell_id=hash_json(identity),

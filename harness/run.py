@@ -546,6 +546,8 @@ def _record(
     flags = (located.flags if located else ()) + (("limited",) if plan.suite.limit is not None else ())
     if spec.keep_leaks and bundle.data.hygiene.leaks:
         flags += (f"leaks:{bundle.data.hygiene.leaks}",)
+    if located and located.fit and cell.regime.label != leaderboard.FULL:
+        flags += ("fitted-on:full",)  # on a sample of all training rows, whatever the regime leaves of them
     if shared := count_shared_groups(bundle.data.examples, cell.partition):
         flags += (f"shared-groups:{shared}",)
     if fidelity.verdict == "flagged":

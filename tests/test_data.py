@@ -227,11 +227,21 @@ def test_official_splits_are_kept_under_any_of_their_names(tmp_path: Path, name:
     rows = rows_of(40, fold=lambda i: "test" if i < 8 else name if i < 16 else "training")
     data = load(tmp_path, rows, columns="{split: fold}")
     assert Counter(data.examples.splits) == {"test": 8, "validation": 8, "train": 24}
-    expected = {"train": 24, "validation": 8, "test": 8}
-    for seed in range(3):
+    whole = split_rows(data.examples, 0)
+    assert {split: len(rows) for split, rows in whole.items()} == {"train": 24, "validation": 8, "test": 8}
+    for seed in range(1, 4):
         found = split_rows(data.examples, seed)
-        assert {split: len(rows) for split, rows in found.items()} == expected
-    assert split_rows(data.examples, 0) == split_rows(data.examples, 7)
+        assert (found["validation"], found["test"]) == (whole["validation"], whole["test"])
+        assert set(found["train"]) < set(whole["train"])
+
+
+def test_with_official_validation_every_seed_but_0_learns_from_its_own_85_percent(tmp_path: Path) -> None:
+    rows = rows_of(800, fold=lambda i: ("test", "dev", "train", "train")[i % 4])
+    examples = load(tmp_path, rows, columns="{split: fold}").examples
+    drawn = [split_rows(examples, seed)["train"] for seed in range(4)]
+    assert len(drawn[0]) == 400
+    assert [len(rows) for rows in drawn[1:]] == pytest.approx([340] * 3, abs=30)
+    assert len({tuple(rows) for rows in drawn}) == 4
 
 
 def test_a_column_called_split_holds_the_splits(tmp_path: Path) -> None:

@@ -110,6 +110,43 @@ def test_imbalance_gives_the_rarest_class_its_share_and_leaves_the_test_alone() 
         make_partition(data, regime("imbalance(share=0.9,n=400)"), 0)
 
 
+def test_the_rarest_class_is_the_same_for_every_seed() -> None:
+    data = examples(2000, rare=3)
+    alike = replace(data, labels=tuple("ab"[i % 2] for i in range(len(data))))  # of equally many rows
+    rare = {
+        labels_of(alike, make_partition(alike, regime("imbalance(share=0.1,n=100)"), seed).train)["b"]
+        for seed in range(8)
+    }
+    assert rare == {10}
+
+
+def test_label_noise_where_one_class_is_left_to_learn_from_is_no_bug() -> None:
+    data = examples(40)
+    splits = tuple("test" if i < 20 else "train" for i in range(40))
+    few = replace(
+        data,
+        splits=splits,
+        labels=tuple("b" if i == 25 else "a" if i >= 20 else "ab"[i % 2] for i in range(40)),
+    )
+    for seed in range(8):
+        make_partition(few, regime("label_noise(rate=0.9)"), seed)
+
+
+def test_a_representation_is_not_fitted_on_rows_that_a_regime_tests_on(
+    harness_command: Any, toy_task: Path, toy_suite: Path
+) -> None:
+    arms = ("--set", 'representations=["pca[n=4]"]')
+    ended = harness_command("run", toy_suite, "--include", toy_task, *arms, "--set", "regimes=[mosaic_split]")
+    assert ended.code == 2
+    assert "tests on rows that 'pca[n=4]' would be fitted on" in ended.err
+    ended = harness_command(
+        "run", toy_suite, "--include", toy_task, *arms, "--set", "regimes=[size(n=8)]", "-o", "out"
+    )
+    assert ended.code == 0
+    records = [json.loads(line) for line in Path("out/results.jsonl").read_text().splitlines()]
+    assert all("fitted-on:full" in record["flags"] for record in records)
+
+
 def test_label_noise_is_where_it_should_be_and_as_often() -> None:
     data = examples(8000)
     found = make_partition(data, regime("label_noise(rate=0.3)"), 0)

@@ -9,7 +9,7 @@ sets two runs side by side.
 
 from harness.leaderboard.board import Board, Row, TaskResult, TaskSummary, build
 from harness.leaderboard.check import check_published
-from harness.leaderboard.choice import Cell, Unit
+from harness.leaderboard.choice import FULL, Cell, Unit
 from harness.leaderboard.comparison import Arm, Comparison, Difference, compare
 from harness.leaderboard.estimate import Estimate, bootstrap_seed
 from harness.leaderboard.frames import to_csv, to_frame
@@ -17,6 +17,7 @@ from harness.leaderboard.published import PublishedRun, find_published, find_res
 from harness.leaderboard.render import remove, to_markdown, write
 
 __all__ = [
+    "FULL",
     "Arm",
     "Board",
     "Cell",

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -36,8 +36,8 @@ class Size:
 
 
 class Imbalance:
-    """`n` training rows, of which the class that is rarest in training (of equally rare ones the last by name) has
-    `share`; the others divide the rest as they did before.
+    """`n` training rows, of which the class that is rarest outside test rows (of equally rare ones the last by name)
+    has `share`; the others divide the rest as they did before.
     """
 
     def __init__(self, share: float, n: int) -> None:
@@ -45,7 +45,9 @@ class Imbalance:
 
     def __call__(self, examples: harness.Examples, rows: harness.Partition, seed: int) -> harness.Partition:
         train = _by_class(examples, rows.train, seed)
-        rare = max(train, key=lambda label: (-len(train[label]), label))
+        # Of all that may be learnt from, so that it is the same class for every seed.
+        known = Counter(_learnable(examples))
+        rare = max(train, key=lambda label: (-known[label], label))
         few = max(1, round(self.share * self.n))
         if few > len(train[rare]):
             raise harness.MissingError(
@@ -65,7 +67,7 @@ class LabelNoise:
         self.rate = _require_share("rate", rate)
 
     def __call__(self, examples: harness.Examples, rows: harness.Partition, seed: int) -> harness.Partition:
-        classes = sorted({examples.labels[row] for row in rows.train})
+        classes = sorted(set(_learnable(examples)))
         labels = list(rows.labels)
         for row in (*rows.train, *rows.validation):
             place = _place("noise", examples.ids[row], seed)
@@ -105,6 +107,11 @@ class Longer:
 
 
 # ── drawing ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _learnable(examples: harness.Examples) -> list[str]:
+    """The labels of all rows that are not official test rows."""
+    return [label for label, split in zip(examples.labels, examples.splits, strict=True) if split != "test"]
 
 
 def _by_class(examples: harness.Examples, rows: Iterable[int], seed: int) -> dict[str, list[int]]:
