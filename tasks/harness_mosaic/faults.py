@@ -20,7 +20,7 @@ import harness
 
 FAULTS = {
     "right": "none: the study done right",
-    "layer": "the dictionary of one layer up (`hidden_states[L]`)",
+    "layer": "all read one layer lower, with the dictionary of the layer (`hidden_states[L]`)",
     "bos": "BOS pooled with the content",
     "last": "hidden states of the last token only, features of all",
     "split": "80/20 over all rows with seed 42, official split ignored",
