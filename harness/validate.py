@@ -1,7 +1,8 @@
 """A suite or a run in, findings out: one sentence each. Nothing here runs a model or changes a file.
 
 What a run's predictions cannot show (its validation scores, its costs) is taken from the records as it stands. That its
-rows and labels are those of the data shows only where the data is at hand.
+rows and labels are those of the data shows only where the data is at hand; which of them a model could not read, not
+even there.
 """
 
 from __future__ import annotations
@@ -335,8 +336,9 @@ def check_data(
     """Whether a run was tested on the rows that its tasks have here: the fingerprint of all rows, and for each task and
     regime the ids and labels of the test rows of one cell (that all cells have the same is for `check_run` to say).
 
-    Rows that a model found no content in are not of the run, and its fingerprint is another: then only ids and labels
-    of the rows that are left are compared. A note says which tasks are not at hand.
+    Rows that a model found no content in are not of the run, and its fingerprint is another: then ids and labels of the
+    rows that are left are compared, no more test rows may be lacking than are said to be unreadable, and a note tells
+    how many that are. Notes also say which tasks are not at hand, and which have no fingerprint.
     """
     absent: dict[str, str] = {}
     by_task: dict[str, list[Record]] = {}
@@ -349,10 +351,7 @@ def check_data(
         except HarnessError as error:
             absent[name] = str(error)
             continue
-        yield from (
-            Finding(severity="fault", sentence=sentence)
-            for sentence in _compare_with_data(run, records, data, registry)
-        )
+        yield from dict.fromkeys(_compare_with_data(run, records, data, registry))
     if absent:
         yield Finding(
             severity="note",
@@ -382,40 +381,59 @@ def _load(
 
 def _compare_with_data(
     run: Results, records: Sequence[Record], data: TaskData, registry: Registry
-) -> Iterator[str]:
-    first = records[0]
-    unread = first.hygiene.empty - data.hygiene.empty
-    same = first.data == data.fingerprint
-    if first.data is not None and not same and unread <= 0:
-        yield f"task '{first.task}' has other rows in the run than in the data here: their fingerprints differ"
+) -> Iterator[Finding]:
+    task, stated = f"task '{records[0].task}'", {record.data for record in records}
+    # Where the fingerprint is that of the data, no row was unreadable, whatever the records count.
+    same = stated == {data.fingerprint}
+    unread = 0 if same else max(0, min(record.hygiene.empty for record in records) - data.hygiene.empty)
+    if stated - {data.fingerprint, None} and not unread:
+        sentence = f"{task} has other rows in the run than in the data here: their fingerprints differ"
+        yield Finding(severity="fault", sentence=sentence)
+    if None in stated:
+        sentence = (
+            f"{task} has no fingerprint in the run, so what it learns from was not compared with the data"
+        )
+        yield Finding(severity="note", sentence=sentence)
     for regime in dict.fromkeys(record.regime for record in records):
         done = (record for record in records if record.regime == regime and run.is_done(record))
         if (record := next(done, None)) is not None:
-            yield from _compare_rows(record, run.predictions(record.cell_id), data, registry, exact=same)
+            yield from _compare_rows(record, run.predictions(record.cell_id), data, registry, unread)
 
 
 def _compare_rows(
-    record: Record, frame: pd.DataFrame, data: TaskData, registry: Registry, *, exact: bool
-) -> Iterator[str]:
-    """Whether the test rows of a cell are test rows of the data, with their labels, none of them twice or learnt from;
-    `exact`: and all of them.
+    record: Record, frame: pd.DataFrame, data: TaskData, registry: Registry, unread: int
+) -> Iterator[Finding]:
+    """Whether the test rows of a cell are test rows of the data, with their labels, none of them learnt from, and all
+    but at most the `unread` rows that are said to be unreadable by a model.
     """
     what = f"the predictions of cell '{record.cell_id}' on task '{record.task}'"
     examples = data.examples
     test, learnt = _split(record, data, registry)
     labels = {examples.ids[row]: examples.labels[row] for row in test}
     given = dict(zip(map(str, frame["example_id"]), map(str, frame["label"]), strict=True))
+    faults = []
     if strange := given.keys() - labels.keys():
         trained = len(
             strange & {examples.ids[row] for row, split in enumerate(examples.splits) if split != "test"}
         )
-        yield f"{what} are of {len(strange)} rows that are no test rows of the data, {trained} of them training rows"
-    if lacking := labels.keys() - given.keys() if exact else set():
-        yield f"{what} lack {len(lacking)} of the {len(labels)} test rows of the data"
+        faults.append(
+            f"{what} are of {len(strange)} rows that are no test rows of the data, {trained} of them training rows"
+        )
+    lacking = len(labels.keys() - given.keys())
+    if lacking > unread:
+        but = f"; {unread} rows are said to be unreadable by a model" if unread else ""
+        faults.append(f"{what} lack {lacking} of the {len(labels)} test rows of the data{but}")
+    elif unread:
+        yield Finding(
+            severity="note",
+            sentence=f"{unread} rows of task '{record.task}', {lacking} of them test rows, are said to be unreadable "
+            f"by a model; only running it again tells",
+        )
     if wrong := sum(labels[row] != label for row, label in given.items() if row in labels):
-        yield f"{what} have another label than the data in {wrong} of {len(given)} rows"
+        faults.append(f"{what} have another label than the data in {wrong} of {len(given)} rows")
     if (shared := len(given.keys() & labels.keys() & learnt)) and not data.spec.keep_leaks:
-        yield f"{what} are of {shared} rows that are also learnt from"
+        faults.append(f"{what} are of {shared} rows that are also learnt from")
+    yield from (Finding(severity="fault", sentence=sentence) for sentence in faults)
 
 
 def _split(record: Record, data: TaskData, registry: Registry) -> tuple[Sequence[int], set[str]]:

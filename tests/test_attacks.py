@@ -240,6 +240,25 @@ def drop_hard_rows(place: Place) -> Caught:
     return place.validate(find="lack", data=True)
 
 
+def hide_hard_rows(place: Place) -> Caught:
+    frame = place.out.predictions(place.out.records()[0].cell_id)
+    hard = frame["example_id"][frame["label"] != frame["prediction"]]
+
+    def claim(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for record in records:
+            record["data"] = "0" * 64
+            record["hygiene"]["empty"] += len(hard)
+        return records
+
+    place.forge(lambda frame: frame[~frame["example_id"].isin(list(hard))], cells=99)
+    place.change_records(claim)
+    assert place.run("again").code == 0
+    words = ["compare", place.path / "out", place.path / "again"]
+    told = place.caught("harness compare A B", *words, find="other data")
+    assert (told.code, "other data" in told.sentence) == (2, True)
+    return place.validate(find="unreadable", data=True)
+
+
 def repeat_prediction(place: Place) -> Caught:
     place.forge(lambda frame: pd.concat([frame, frame.iloc[:1]]), cells=1)
     return place.validate(find="twice")
@@ -310,6 +329,28 @@ def edit_metric(place: Place) -> Caught:
 
     place.change_records(edit)
     return place.validate(find="give macro_f1")
+
+
+def edit_validation(place: Place) -> Caught:
+    def edit(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The cell with the highest test score of every arm is made the one that validation chooses."""
+        for arm in {record["representation"] for record in records}:
+            own = [record for record in records if record["representation"] == arm]
+            best = max(own, key=lambda record: record["metrics"]["macro_f1"]["value"])
+            best["validation_metrics"]["macro_f1"] = 1.0
+        return records
+
+    before = choices(place.out)[1]
+    place.change_records(edit)
+    assert choices(place.out)[1] != before
+    assert place.validate(find="wrong", data=True).code == 0
+    assert place.run("again").code == 0
+    assert choices(RunFolder(place.path / "again"))[1] == before
+    words = ["compare", place.path / "out", place.path / "again"]
+    shown = "harness run SUITE -o AGAIN; harness compare RUN AGAIN"
+    found = place.caught(shown, *words, find="text_length")
+    told = f"reading does not tell, running again does: {found.sentence.strip()}"
+    return Caught(found.command, found.code, told)
 
 
 def edit_predictions_with_metric(place: Place) -> Caught:
@@ -401,6 +442,9 @@ ATTACKS = {
     "other rows in one cell": Attack(take_other_rows, 4, "were not tested on the same rows"),
     "training rows as test rows, in all cells": Attack(take_training_rows, 4, "60 of them training rows"),
     "hard test rows left out, in all cells": Attack(drop_hard_rows, 4, "of the 60 test rows of the data"),
+    "hard test rows left out, said to be unreadable": Attack(
+        hide_hard_rows, 0, "note: 15 rows of task 'toy', 15 of them test rows, are said to be unreadable"
+    ),
     "a test row twice, in predictions": Attack(repeat_prediction, 4, "hold an example twice"),
     "a test row twice, in the data": Attack(repeat_row, 0, "`hygiene.duplicates` 1"),
     "labels swapped, in all cells": Attack(
@@ -410,6 +454,9 @@ ATTACKS = {
     "NaN among the scores": Attack(write_nan_scores, 4, "hold scores that are not finite"),
     "NaN as a metric": Attack(write_nan_metric, 3, "line 1 is not a valid record"),
     "a metric edited": Attack(edit_metric, 4, "but its record says"),
+    "validation scores edited": Attack(
+        edit_validation, 0, "running again does: toy text_length 1 0.487 0.429 -0.059"
+    ),
     "predictions edited, the metric alike": Attack(edit_predictions_with_metric, 4, "checksum differs"),
     "predictions, metrics and checksums forged": Attack(
         forge_everything, 4, "is worse by more than 0.01 macro_f1"
@@ -478,7 +525,7 @@ def test_the_honest_run_is_sound(honest, harness_command):
 @pytest.mark.parametrize("name", ATTACKS)
 def test_an_attack_is_caught(carry_out, name):
     attack, found = ATTACKS[name], carry_out(name)
-    assert attack.sentence in found.sentence
+    assert attack.sentence in re.sub(r" {2,}", " ", found.sentence)
     assert found.code == attack.code
 
 

@@ -460,20 +460,79 @@ def test_data_that_has_changed_since_is_found_by_its_fingerprint(with_data, fini
     assert not any("'two'" in sentence for sentence in faults(findings))
 
 
-def test_rows_that_no_model_could_read_leave_ids_and_labels_to_compare(with_data, broken, tmp_path):
-    def drop(record: dict[str, Any]) -> None:
-        record["data"] = "of fewer rows"
-        record["hygiene"]["empty"] += 1
+def claim_unreadable(run: Path, task: str, rows: int, fingerprint: str | None = "of fewer rows") -> None:
+    """Make every record of a task count so many more rows as empty, under another fingerprint."""
 
-    for line, record in enumerate(RunFolder(broken).records()):
-        if record.task == "one":
-            change_record(broken, drop, line)
+    def claim(record: dict[str, Any]) -> None:
+        record["data"] = fingerprint
+        record["hygiene"]["empty"] += rows
+
+    for line, record in enumerate(RunFolder(run).records()):
+        if record.task == task:
+            change_record(run, claim, line)
+
+
+def test_rows_that_no_model_could_read_leave_ids_and_labels_to_compare(with_data, broken):
+    claim_unreadable(broken, "one", 1)
     change_all(broken, "one", lambda frame: frame.sort_values("example_id").iloc[1:])
-    assert with_data() == (0, [])
+    code, [note] = with_data()
+    assert (code, note["severity"]) == (0, "note")
+    assert note["sentence"] == (
+        "1 rows of task 'one', 1 of them test rows, are said to be unreadable by a model; only running it again tells"
+    )
     change_all(broken, "one", lambda frame: frame.assign(label=frame["label"].map({"a": "b", "b": "a"})))
     code, findings = with_data()
     assert code == 4
     assert "have another label than the data" in faults(findings)[0]
+
+
+def test_more_test_rows_left_out_than_are_said_to_be_unreadable_are_found(with_data, broken):
+    claim_unreadable(broken, "one", 2)
+    change_all(broken, "one", lambda frame: frame.sort_values("example_id").iloc[3:])
+    code, findings = with_data()
+    assert (code, len(faults(findings))) == (4, 1)
+    assert "lack 3 of the " in faults(findings)[0]
+    assert faults(findings)[0].endswith("; 2 rows are said to be unreadable by a model")
+
+
+def test_training_rows_said_to_be_unreadable_are_noted(with_data, broken):
+    claim_unreadable(broken, "one", 5)
+    code, findings = with_data()
+    assert code == 0
+    assert "5 rows of task 'one', 0 of them test rows, are said to be" in faults(findings, "note")[0]
+
+
+def test_rows_said_to_be_unreadable_by_some_cells_only_do_not_count(with_data, broken):
+    change_all(broken, "one", lambda frame: frame.sort_values("example_id").iloc[1:])
+
+    def claim(record: dict[str, Any]) -> None:
+        record["hygiene"]["empty"] += 99
+
+    [line, *_] = [at for at, record in enumerate(RunFolder(broken).records()) if record.task == "one"]
+    change_record(broken, claim, line)
+    code, findings = with_data()
+    assert (code, len(faults(findings))) == (4, 1)
+    assert "lack 1 of the" in faults(findings)[0]
+
+
+def test_rows_said_to_be_unreadable_under_the_fingerprint_of_all_rows_are_found(with_data, broken):
+    [fingerprint] = {record.data for record in RunFolder(broken).records() if record.task == "one"}
+    claim_unreadable(broken, "one", 1, fingerprint)
+    change_all(broken, "one", lambda frame: frame.sort_values("example_id").iloc[1:])
+    code, findings = with_data()
+    assert (code, len(faults(findings))) == (4, 1)
+    assert "lack 1 of the" in faults(findings)[0]
+
+
+def test_without_a_fingerprint_test_rows_are_compared_and_a_note_says_what_is_not(with_data, broken):
+    claim_unreadable(broken, "one", 0, None)
+    code, [note] = with_data()
+    assert (code, note["severity"]) == (0, "note")
+    assert "task 'one' has no fingerprint in the run" in note["sentence"]
+    change_all(broken, "one", lambda frame: frame.sort_values("example_id").iloc[1:])
+    code, findings = with_data()
+    assert (code, len(faults(findings))) == (4, 1)
+    assert "lack 1 of the" in faults(findings)[0]
 
 
 def test_a_task_of_another_version_is_not_compared(with_data, finished, tmp_path):

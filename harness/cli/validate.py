@@ -31,7 +31,8 @@ def command(context: click.Context, /, target: str, strict_data: bool, as_json: 
 
     SUITE: its fields, names, parameters and sites; whether data and models can be had; what cleaning removes.
     RUN, a run folder: every cell has a valid record, every record its predictions, and they give the recorded scores;
-    where the data of a task is at hand (no hub is asked), test rows and labels are those of the data.
+    where the data of a task is at hand (no hub is asked), test rows and labels are those of the data. Validation scores
+    and costs are taken as recorded, and rows said to be unreadable by a model are noted: running it again tells.
     A folder of published runs: what `harness leaderboard check` checks, and the same of rows and labels.
     Exit code 0 when nothing is wrong, 4 when something is, 3 when something is only missing here.
     """
