@@ -166,18 +166,26 @@ def rank_intervals(
     return low, high
 
 
-def tie_groups(low: NDArray[np.integer[Any]], high: NDArray[np.integer[Any]]) -> tuple[tuple[int, ...], ...]:
-    """The groups of each arm, numbered from 0 at the best, from its rank interval `low [arms]` … `high [arms]`:
-    two arms share a group exactly when their intervals overlap.
+MOST_GROUPS = 200
 
-    A compact letter display (Piepho 2004): "not told apart" does not carry over from neighbour to neighbour, so
-    an arm may stand in several groups (which are then consecutive), and no group lies within another. Groups are
-    the largest sets of arms with a rank in common. Intervals that overlap do not show that arms are equal.
+
+def tie_groups(apart: NDArray[np.bool_]) -> tuple[tuple[int, ...], ...]:
+    """The groups of each arm, numbered from 0, from which pairs are told apart: `apart [arms, arms]`, symmetric, the
+    best arm first; its diagonal is not read. Two arms share a group exactly when they are not told apart.
+
+    A compact letter display by insert-and-absorb (Piepho 2004, "An algorithm for a letter-based representation of
+    all-pairwise comparisons"): "not told apart" does not carry over from neighbour to neighbour, so an arm may stand
+    in several groups. Groups are the largest sets of arms of which no two are told apart, in the order of their best
+    arms, then of their second best and so on. To share a group does not show that arms are equal. Where there would be
+    more than MOST_GROUPS, which nobody could read, there are none.
     """
-    starts = np.unique(low)
-    groups = []
-    for start, following in zip(starts, [*starts, np.inf][1:], strict=True):
-        members = (low <= start) & (start <= high)
-        if (high[members] < following).any():  # else all of them are in the next group too
-            groups.append(members)
-    return tuple(tuple(np.flatnonzero(own).tolist()) for own in np.array(groups, bool).T)
+    arms = range(len(apart))
+    groups = [frozenset(arms)]
+    for pair in np.argwhere(np.triu(apart, 1)).tolist():
+        kept = [group for group in groups if not group.issuperset(pair)]
+        parts = [group - {arm} for group in groups if group.issuperset(pair) for arm in pair]
+        groups = kept + [part for part in parts if not any(part <= group for group in kept)]
+        if len(groups) > MOST_GROUPS:
+            return ((),) * len(apart)
+    ordered = sorted(groups, key=sorted)
+    return tuple(tuple(number for number, group in enumerate(ordered) if arm in group) for arm in arms)

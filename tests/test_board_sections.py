@@ -364,7 +364,9 @@ def test_regimes_stand_in_natural_order_with_their_own_differences(learnt: Run) 
     )
     assert found.loc["full", "macro_f1"] == pytest.approx(value, abs=1e-6)
     section = to_markdown(board).split("## Regimes")[1].split("\n## ")[0]
-    assert section.count("| full | size(n=16) | size(n=64) |") == 3 and "(2 under each)" in section
+    assert (
+        section.count("| full | size(n=16) | size(n=64) |") == 3 and "under every regime (2), with" in section
+    )
 
 
 def test_results_under_every_regime_stand_in_the_file_of_tasks(learnt: Run) -> None:
@@ -381,6 +383,109 @@ def test_without_the_regime_full_rows_are_ranked_by_all(run: Run) -> None:
     board = build([run])
     assert [task.name for task in board.tasks] == ["spam size(n=16)", "spam size(n=64)"]
     assert "## Regimes" in to_markdown(board) and "(below, the others)" not in to_markdown(board)
+
+
+def test_a_board_without_the_regime_full_says_that_it_is_a_mean_over_regimes(learnt: Run, run: Run) -> None:
+    said = "its mean over tasks and over regimes, as no task was learnt as it is"
+    assert said not in to_markdown(build([learnt]))
+    other = Run(run.path.parent / "other")
+    for luck, regime in enumerate(("size(n=16)", "size(n=64)")):
+        other.put("hidden", regime=regime, luck=luck)
+        if not luck:
+            assert "over regimes" not in to_markdown(build([other]))
+    assert said in to_markdown(build([other]))
+
+
+def test_regimes_are_compared_on_the_tasks_that_all_of_them_have(run: Run) -> None:
+    """Of the hard task one regime has too few rows: it would seem the better for it."""
+    scores = {}
+    for task, hard in (("spam", 0.0), ("banking", 0.1), ("hate", 0.6)):
+        for luck, regime in enumerate(("full", "size(n=64)", "size(n=16)")):
+            if (task, regime) != ("hate", "size(n=16)"):
+                for name in ("hidden", "sae"):
+                    area = {"auroc": Metric(value=0.9 - hard)}
+                    record = run.put(
+                        name,
+                        task=task,
+                        regime=regime,
+                        skill=0.9 - hard,
+                        luck=luck + (5 if name == "sae" else 0),
+                        metrics=area,
+                    )
+                    frame = run.predictions(record.cell_id).astype(str)
+                    score = f1_score(frame["label"], frame["prediction"], average="macro")
+                    scores[name, task, regime] = score
+    board = build([run])
+    frame = read(board, "leaderboard-regimes.csv").set_index(["representation", "regime"])
+    assert set(frame["n_tasks"]) == {2} and frame["auroc"].tolist() == pytest.approx([0.85] * 6)
+    for regime in ("full", "size(n=64)", "size(n=16)"):
+        hidden, sae = (
+            [scores[name, task, regime] for task in ("spam", "banking")] for name in ("hidden", "sae")
+        )
+        assert frame.loc[("sae", regime), "macro_f1"] == pytest.approx(np.mean(sae), abs=1e-6)
+        delta = np.mean(np.subtract(sae, hidden))
+        assert frame.loc[("sae", regime), "delta_vs_hidden"] == pytest.approx(delta, abs=1e-6)
+    section = to_markdown(board).split("## Regimes")[1].split("\n## ")[0]
+    assert "under every regime (2; left out, as a regime lacks them: hate), with" in section
+    assert "tasks) |" not in section and "task) |" not in section
+    assert find(board, "hidden").macro_f1.value == pytest.approx(  # type: ignore[union-attr]
+        np.mean([scores["hidden", task, "full"] for task in ("spam", "banking", "hate")])
+    )
+
+
+def test_a_row_that_lacks_tasks_under_a_regime_says_how_many_its_numbers_are_of(run: Run) -> None:
+    tasks = ("spam", "banking", "hate")
+    for task in tasks:
+        for luck, regime in enumerate(("full", "size(n=16)")):
+            run.put("hidden", task=task, regime=regime, luck=luck)
+            if (task, regime) not in (("spam", "full"), ("spam", "size(n=16)")):
+                run.put("sae", task=task, regime=regime, luck=luck + 5)
+        run.put("pca", task=task, regime="full", luck=9)
+    board = build([run])
+    frame = read(board, "leaderboard-regimes.csv").set_index(["representation", "regime"])
+    counts = {place: int(n) for place, n in frame["n_tasks"].items()}
+    assert counts == {
+        ("hidden", "full"): 3, ("hidden", "size(n=16)"): 3, ("sae", "full"): 2, ("sae", "size(n=16)"): 2,
+        ("pca", "full"): 3,
+    }  # fmt: skip
+    section = to_markdown(board).split("## Regimes")[1].split("\n## ")[0]
+    assert "under every regime (3; a number of other tasks has their number beside it)" in section
+    lines = [text for text in section.splitlines() if "| sae |" in text]
+    assert len(lines) == 2 and all(text.count("(2 tasks) |") == 2 for text in lines)
+    assert not any("tasks)" in text for text in section.splitlines() if "| hidden |" in text)
+
+
+def test_a_difference_is_of_the_tasks_on_which_there_is_one_under_every_regime(run: Run) -> None:
+    for task in ("spam", "banking"):
+        for luck, regime in enumerate(("full", "size(n=16)")):
+            run.put("sae", task=task, regime=regime, luck=luck + 5)
+            if (task, regime) != ("spam", "size(n=16)"):
+                run.put("hidden", task=task, regime=regime, luck=luck)
+    board = build([run])
+    frame = read(board, "leaderboard-regimes.csv").set_index(["representation", "regime"])
+    (alone,) = [result for result in find(board, "sae").results if result.task == "banking"]
+    assert alone.delta is not None
+    assert frame.loc[("sae", "full"), "delta_vs_hidden"] == pytest.approx(alone.delta.value, abs=1e-6)
+    assert frame.loc[("sae", "full"), "n_tasks"] == 2
+    assert "] (1 task) |" in to_markdown(board).split("Δ hidden: model")[1].split("\n\n")[0]
+
+
+def test_without_a_task_in_common_each_number_says_how_many_tasks_it_is_of(run: Run) -> None:
+    for task, regime in (("spam", "full"), ("banking", "full"), ("hate", "size(n=16)")):
+        run.put("hidden", task=task, regime=regime)
+    section = to_markdown(build([run])).split("## Regimes")[1].split("\n## ")[0]
+    assert "none was learnt under every regime" in section
+    assert "(2 tasks) |" in section and "(1 task) |" in section
+
+
+def test_regimes_that_were_chosen_on_folds_are_named(learnt: Run) -> None:
+    assert "folds" not in to_markdown(build([learnt]))
+    learnt.put("hidden", regime="size(n=16)", validation=0.9, selected_on="folds")
+    board = build([learnt])
+    assert "for itself, on folds of the training rows under size(n=16). Mean" in to_markdown(board)
+    assert not any(
+        "folds" in flag for row in board.rows for flag in row.flags
+    )  # none that rows are ranked by
 
 
 # ── with and without dictionaries ────────────────────────────────────────────────────────────────────────
@@ -510,6 +615,74 @@ def test_ranks_over_tasks_are_those_of_the_two_stage_bootstrap_from_five_tasks_o
     frame = to_frame(board).set_index("representation")
     assert (frame.loc["sae", "rank_low"], frame.loc["pca", "rank_high"]) == (1, 3)
     assert "tasks are drawn anew too" in to_markdown(board)
+
+
+def test_regimes_and_languages_of_a_task_are_drawn_with_it_and_count_once(run: Run) -> None:
+    def put(number: int, regime: str, language: str) -> None:
+        for place, (name, skill) in enumerate((("hidden", 0.7), ("sae", 0.75 if number < 3 else 0.65))):
+            run.put(
+                name,
+                task=f"task{number}",
+                regime=regime,
+                test_language=language,
+                skill=skill,
+                luck=number + 10 * place,
+            )
+
+    for number in range(5):
+        if number == 4:
+            assert all(row.rank_interval is None for row in build([run]).rows)  # of eight results, four tasks
+        put(number, "size(n=16)", "en")
+        put(number, "size(n=64)", "en")
+    put(0, "size(n=64)", "de")
+    board = build([run])
+    rows = [find(board, name) for name in ("hidden", "sae")]
+    names = [f"task{number}" for number in range(5)]
+    sums = np.stack(
+        [
+            [
+                sum(result.macro_f1.samples for result in row.results if result.cells[0].record.task == name)
+                for row in rows
+            ]
+            for name in names
+        ]
+    )
+    assert len(board.tasks) == 11 and sums.shape == (5, 2, board.resamples)
+    low, high = rank_intervals(sums, seed=0)  # ranks of sums are those of means
+    assert [row.rank_interval for row in rows] == list(zip(low, high, strict=True))
+
+
+def test_a_task_under_four_regimes_says_no_more_of_other_tasks_than_under_one(tmp_path: Path) -> None:
+    boards = []
+    for n in (1, 4):
+        run = Run(tmp_path / str(n))
+        for number in range(6):
+            for size in range(n):
+                regime = f"size(n={size})"
+                run.put("hidden", task=f"task{number}", regime=regime, skill=0.7, luck=number)
+                skill = 0.8 if number < 5 else 0.55
+                run.put("sae", task=f"task{number}", regime=regime, skill=skill, luck=number + 10)
+        boards.append(build([run], resamples=2400))
+    one, four = ([row.rank_interval for row in board.rows] for board in boards)
+    assert one == four == [(1, 2), (1, 2)]
+
+
+def test_rows_that_are_told_apart_share_no_group_though_their_places_overlap(run: Run) -> None:
+    """The middle row is noisier against each neighbour than these are against each other."""
+    for name, luck, wrong in (("hidden", 1, 0), ("pca", 1, 12), ("sae", 3, 0)):
+        run.put(name, luck=luck, wrong=wrong, skill=0.7)
+    board = build([run])
+    first, second = find(board, "hidden"), find(board, "pca")
+    assert first.macro_f1 is not None and second.macro_f1 is not None
+    assert percentile_interval(first.macro_f1.samples - second.macro_f1.samples)[0] > 0
+    assert second.rank is not None and first.last_rank is not None and second.rank <= first.last_rank
+    assert not set(first.ties) & set(second.ties)
+    for row in board.rows:
+        for other in board.rows:
+            assert row.macro_f1 is not None and other.macro_f1 is not None
+            low, high = percentile_interval(row.macro_f1.samples - other.macro_f1.samples)
+            assert bool(set(row.ties) & set(other.ties)) == (low <= 0 <= high)
+    assert set(board.rows[0].ties) >= {0}
 
 
 def test_rows_that_noise_leaves_in_one_place_share_a_group(run: Run) -> None:

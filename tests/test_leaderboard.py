@@ -560,6 +560,34 @@ def test_a_row_that_searched_less_than_its_hidden_states_says_so(run: Run) -> No
     assert find(build([run]), "sae").flags == ("searched:2/2+2",)
 
 
+def test_cells_that_were_chosen_on_folds_are_counted(run: Run) -> None:
+    for task in ("spam", "banking"):
+        run.put("hidden", task=task, selected_on="validation")
+        run.put("sae", task=task, luck=1, selected_on="folds" if task == "spam" else "validation")
+        run.put("sae", task=task, luck=1, pooling="max", validation=0.1, selected_on="folds")  # not chosen
+    board = build([run])
+    assert "folds:1/2" in find(board, "sae").flags
+    assert not any("folds" in flag for flag in find(board, "hidden").flags)
+    assert "n of the row's m cells were chosen on folds of the training rows" in to_markdown(board)
+
+
+def test_a_board_chosen_on_validation_says_nothing_of_folds(run: Run) -> None:
+    run.put("hidden")
+    assert find(build([run]), "hidden").flags == () and "folds" not in to_markdown(build([run]))
+
+
+def test_near_chance_the_page_sends_its_reader_to_auroc_where_there_is_one(run: Run, tmp_path: Path) -> None:
+    run.put("hidden")
+    said = "may be one of how often classes are predicted"
+    assert f"{said}." in to_markdown(build([run]))
+    other = Run(tmp_path / "other")
+    for number in range(21):
+        other.put("hidden", task=f"task{number:02}", n=60, metrics={"auroc": Metric(value=0.7)})
+        for count in (1, 21):
+            if number + 1 == count:
+                assert f"{said}: read AUROC beside it." in to_markdown(build([other]))
+
+
 def test_names_are_ordered_by_the_numbers_in_them() -> None:
     from harness.leaderboard.choice import in_natural_order
 
@@ -569,4 +597,5 @@ def test_names_are_ordered_by_the_numbers_in_them() -> None:
         ["imbalance(share=0.02,n=400)", "imbalance(share=0.05,n=400)", "imbalance(share=0.2,n=400)"],
         ["full", "label_noise(rate=0.1)", "label_noise(rate=0.4)"],
     ):
-        assert sorted(reversed(names), key=in_natural_order) == names
+        turned = names[::-1]
+        assert sorted(turned, key=in_natural_order) == names

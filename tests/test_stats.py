@@ -234,25 +234,62 @@ def test_equal_arms_have_every_rank_between_them() -> None:
     assert (low.tolist(), high.tolist()) == ([1, 1, 3], [2, 2, 3])
 
 
+def told_apart(n: int, *pairs: tuple[int, int]) -> np.ndarray:
+    """`[arms, arms]`, true where a pair is told apart."""
+    apart = np.zeros((n, n), bool)
+    for one, other in pairs:
+        apart[one, other] = apart[other, one] = True
+    return apart
+
+
 def test_arms_that_are_like_their_neighbours_are_not_all_alike() -> None:
-    assert tie_groups(np.array([1, 1, 2, 4]), np.array([1, 2, 3, 4])) == ((0,), (0, 1), (1,), (2,))
-    assert tie_groups(np.array([3, 1, 1]), np.array([3, 2, 2])) == ((1,), (0,), (0,))
-    assert tie_groups(np.array([], int), np.array([], int)) == ()
+    assert tie_groups(told_apart(3, (0, 2))) == ((0,), (0, 1), (1,))
+    assert tie_groups(told_apart(4, (0, 2), (0, 3), (1, 3), (2, 3))) == ((0,), (0, 1), (1,), (2,))
+    assert tie_groups(told_apart(3)) == ((0,), (0,), (0,))
+    assert tie_groups(told_apart(3, (0, 1), (0, 2), (1, 2))) == ((0,), (1,), (2,))
+    assert tie_groups(told_apart(1)) == ((0,),) and tie_groups(told_apart(0)) == ()
 
 
-@given(st.lists(st.tuples(st.integers(1, 12), st.integers(0, 6)), min_size=1, max_size=12))
-def test_arms_share_a_group_exactly_when_their_rank_intervals_overlap(ranks: list[tuple[int, int]]) -> None:
-    low = np.array([start for start, _ in ranks])
-    high = low + [length for _, length in ranks]
-    groups = tie_groups(low, high)
+def test_groups_need_no_order_of_their_arms() -> None:
+    # 0 is like 1 and 2, which are apart; 3 is like 1 and 2 but not like 0: no row of intervals says that.
+    assert tie_groups(told_apart(4, (0, 3), (1, 2))) == ((0, 1), (0, 2), (1, 3), (2, 3))
+
+
+@given(st.integers(0, 9).flatmap(lambda n: st.lists(st.booleans(), min_size=n * n, max_size=n * n)))
+def test_arms_share_a_group_exactly_when_they_are_not_told_apart(drawn: list[bool]) -> None:
+    n = round(len(drawn) ** 0.5)
+    upper = np.triu(np.array(drawn, bool).reshape(n, n), 1)
+    apart = upper | upper.T
+    groups = tie_groups(apart)
+    assert len(groups) == n
     for one, mine in enumerate(groups):
-        assert mine == tuple(range(mine[0], mine[-1] + 1))
-        for other, theirs in enumerate(groups):
-            overlap = low[one] <= high[other] and low[other] <= high[one]
-            assert bool(set(mine) & set(theirs)) == overlap
+        assert mine and list(mine) == sorted(set(mine))
+        for other, theirs in enumerate(groups[:one]):
+            assert bool(set(mine) & set(theirs)) == (not apart[one, other])
     members = [
-        {arm for arm, mine in enumerate(groups) if group in mine}
-        for group in range(max(map(max, groups)) + 1)
+        [arm for arm, mine in enumerate(groups) if group in mine]
+        for group in sorted({group for mine in groups for group in mine})
     ]
-    assert not any(one < other or one == other for a, one in enumerate(members) for other in members[:a])
-    assert not any(one < other for one in members for other in members)
+    assert members == sorted(members) and not any(
+        set(one) <= set(other) for one in members for other in members if one is not other
+    )
+
+
+def test_groups_are_the_maximal_cliques_of_networkx() -> None:
+    networkx = pytest.importorskip("networkx")
+    generator = np.random.default_rng(0)
+    for n in range(1, 13):
+        for share in (0.1, 0.4, 0.8):
+            upper = np.triu(generator.random((n, n)) < share, 1)
+            groups = tie_groups(upper | upper.T)
+            members = [
+                [arm for arm in range(n) if group in groups[arm]]
+                for group in range(max(map(max, groups)) + 1)
+            ]
+            alike = networkx.from_numpy_array(~(upper | upper.T | np.eye(n, dtype=bool)))
+            assert members == sorted(sorted(clique) for clique in networkx.find_cliques(alike))
+
+
+def test_more_groups_than_anybody_could_read_are_none() -> None:
+    random = np.random.default_rng(0).random((60, 60)) < 0.5
+    assert tie_groups(random | random.T) == ((),) * 60

@@ -10,10 +10,14 @@ states and of arms without a model are compared with nothing.
 **Task by task.** won or lost where the Holm-adjusted p-value over the row's tasks is below .05, else tied.
 **Rank.** 1 + the number of rows that are better beyond noise: the paired interval of the difference in mean
 lies above 0. `last_rank` is the lowest place that noise leaves: all but the rows that are worse beyond noise
-may be above. Only rows with every task of the board are ranked; the others stand below, unranked, flagged
-`incomplete`. `rank_interval` is of tasks drawn anew as well (`harness.stats.rank_intervals`).
+may be above. `ties` are the groups of rows of which no two are told apart by that interval. Only rows with every
+task of the board are ranked; the others stand below, unranked, flagged `incomplete`. `rank_interval` is of tasks
+drawn anew as well (`harness.stats.rank_intervals`), each with all its languages and regimes.
 **Regimes.** Where some tasks were learnt as they are, under `full`, all of this is over those alone, and what was
-learnt under other regimes stands in `others`: a mean over regimes would be one of how they were chosen.
+learnt under other regimes stands in `others`: a mean over regimes would be one of how they were chosen. Where none
+was, it is such a mean, and the page says so.
+**Chosen on.** A flag `folds:n/m` says that n of the m cells a row goes by were chosen on folds of the training rows,
+as rows for validation were too few.
 """
 
 from __future__ import annotations
@@ -57,7 +61,9 @@ from harness.stats import (
 Verdict = Literal["won", "tied", "lost"]
 
 RANKED_OVER = 5
-"""So many tasks at least are needed to say how rows would rank on other tasks like them."""
+"""So many tasks at least, however many languages and regimes each has, are needed to say how rows would rank on other
+tasks like them.
+"""
 
 _DRAWS = 2000
 """Resamples that ranks over tasks are drawn from, however many there are: ranks are whole numbers."""
@@ -88,8 +94,8 @@ class Row:
 
     `others` are results under regimes that the row is not ranked by. `seed_means` are macro-F1 by seed, of the seeds
     that every task has. `tried` is of how many configurations (cells × points of the classifier's grid) the row's
-    choice was made, the least and the most over tasks and seeds. `ties` are the groups of rows, numbered from 0, that
-    noise leaves in one place.
+    choice was made, the least and the most over tasks and seeds. `ties` are the groups of rows, numbered from 0 at the
+    best, of which no two are told apart.
     """
 
     model: str | None
@@ -180,6 +186,11 @@ class Board:
     def has_others(self) -> bool:
         """Whether there are results under regimes that rows are not ranked by."""
         return any(row.others for row in self.rows)
+
+    @property
+    def is_over_regimes(self) -> bool:
+        """Whether what rows are ranked by is a mean over several regimes."""
+        return len({result.regime for row in self.rows for result in row.results}) > 1
 
 
 def build(runs: Sequence[Results], *, resamples: int = 1000) -> Board:
@@ -359,7 +370,10 @@ def _count_tried(cells: Sequence[Cell]) -> tuple[int, int] | None:
 
 def _flags(results: Sequence[TaskResult], cells: Sequence[Cell], *, n_tasks: int) -> tuple[str, ...]:
     """Flags of the cells the row goes by, then what is missing."""
-    flags = sorted({flag for result in results for cell in result.cells for flag in cell.record.flags})
+    records = [cell.record for result in results for cell in result.cells]
+    flags = sorted({flag for record in records for flag in record.flags})
+    if folds := sum(record.selected_on == "folds" for record in records):
+        flags.append(f"folds:{folds}/{len(records)}")
     for name, deltas in (
         ("hidden", [result.delta for result in results]),
         ("matched", [result.matched for result in results]),
@@ -389,29 +403,41 @@ def _search_flags(key: RowKey, cells: Sequence[Cell], choices: Choices) -> tuple
 
 
 def _rank(rows: Sequence[Row], *, n_tasks: int) -> tuple[Row, ...]:
-    complete = [row for row in rows if len(row.results) == n_tasks]
+    complete = sorted((row for row in rows if len(row.results) == n_tasks), key=_order)
     samples = (
         np.stack([row.macro_f1.samples for row in complete if row.macro_f1]) if complete else np.empty(0)
     )
     places = []
-    for own in samples:
+    apart = np.zeros((len(complete), len(complete)), bool)
+    for own, told_apart in zip(samples, apart, strict=True):
         lows, highs = np.quantile(paired_differences(samples, own), [0.025, 0.975], axis=1)
         better, worse = int(np.count_nonzero(lows > 0)), int(np.count_nonzero(highs < 0))
         places.append((1 + better, len(complete) - worse))
-    ties = tie_groups(*np.array(places).T) if places else ()
-    over_tasks = _rank_over_tasks(complete, n_tasks=n_tasks)
+        told_apart[:] = (lows > 0) | (highs < 0)
+    over_tasks = _rank_over_tasks(complete)
     ranked = [row for row in rows if len(row.results) < n_tasks]
-    for row, (first, last), groups, interval in zip(complete, places, ties, over_tasks, strict=True):
+    for row, (first, last), groups, interval in zip(
+        complete, places, tie_groups(apart), over_tasks, strict=True
+    ):
         ranked.append(replace(row, rank=first, last_rank=last, ties=groups, rank_interval=interval))
     return tuple(sorted(ranked, key=_order))
 
 
-def _rank_over_tasks(rows: Sequence[Row], *, n_tasks: int) -> list[tuple[int, int] | None]:
-    """Rank intervals when tasks are drawn anew too; None with few tasks, of which they would say nothing."""
-    if n_tasks < RANKED_OVER or len(rows) < 2:
+def _rank_over_tasks(rows: Sequence[Row]) -> list[tuple[int, int] | None]:
+    """Rank intervals when tasks are drawn anew too, the languages and regimes of one together; None with few tasks, of
+    which they would say nothing. `rows` have the same results in the same order.
+    """
+    by_task: dict[str, list[int]] = defaultdict(list)
+    for place, result in enumerate(rows[0].results if rows else ()):
+        by_task[result.cells[0].unit.task].append(place)
+    if len(by_task) < RANKED_OVER or len(rows) < 2:
         return [None] * len(rows)
-    by_row = [[result.macro_f1.samples[:_DRAWS] for result in row.results] for row in rows]
-    low, high = rank_intervals(np.stack(by_row, axis=1), seed=0)
+    results = np.stack([[result.macro_f1.samples[:_DRAWS] for result in row.results] for row in rows], axis=1)
+    # A task counts with the sum over its results, as in the mean: by how many to divide is the same for all rows.
+    share = len(by_task) / len(results)
+    low, high = rank_intervals(
+        np.stack([results[places].sum(axis=0) * share for places in by_task.values()]), seed=0
+    )
     return [(int(first), int(last)) for first, last in zip(low, high, strict=True)]
 
 

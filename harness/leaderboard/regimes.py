@@ -1,12 +1,16 @@
-"""A Board in, its rows under each regime out: the means over the tasks that were learnt under it."""
+"""A Board in, its rows under each regime out: means over the tasks that were learnt under every regime.
+
+A regime that leaves a task out (it has too few rows, say) would else be compared with others on other tasks.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.leaderboard import markdown
-from harness.leaderboard.board import Board, Row, mean_metric, mean_of
+from harness.leaderboard.board import Board, Row, TaskResult, mean_metric, mean_of
 from harness.leaderboard.choice import FULL, in_natural_order
 from harness.leaderboard.estimate import Estimate
 from harness.leaderboard.markdown import NONE
@@ -14,14 +18,26 @@ from harness.leaderboard.markdown import NONE
 
 @dataclass(frozen=True, kw_only=True)
 class UnderRegime:
-    """A row under one regime; `delta` is paired with its model's hidden states chosen under the same one."""
+    """A row under one regime: means over `tasks`, which are those that the row has under every regime of the board, or
+    all that it has under this one where there is no such task. `delta` is paired with its model's hidden states chosen
+    under the same one; `compared` are its tasks, in the same way.
+    """
 
     row: Row
     regime: str
-    n_tasks: int
+    tasks: tuple[str, ...]
+    compared: tuple[str, ...]
     macro_f1: Estimate
     auroc: float | None
     delta: Estimate | None
+
+    @property
+    def n_tasks(self) -> int:
+        """How many tasks the score is of."""
+        return len(self.tasks)
+
+
+_ByTask = Mapping[str, TaskResult]
 
 
 def under_regimes(board: Board) -> tuple[UnderRegime, ...]:
@@ -31,20 +47,49 @@ def under_regimes(board: Board) -> tuple[UnderRegime, ...]:
     regimes = sorted({result.regime for row in board.rows for result in row.all_results}, key=_order)
     if len(regimes) < 2:
         return ()
-    return tuple(
-        UnderRegime(
-            row=row,
-            regime=regime,
-            n_tasks=len(results),
-            macro_f1=score,
-            auroc=mean_metric(results, "auroc"),
-            delta=mean_of([result.delta for result in results]),
-        )
-        for row in board.rows
-        for regime in regimes
-        if (results := [result for result in row.all_results if result.regime == regime])
-        if (score := mean_of([result.macro_f1 for result in results]))
+    return tuple(one for row in board.rows for one in _under_each(row, regimes))
+
+
+def _under_each(row: Row, regimes: Sequence[str]) -> Iterator[UnderRegime]:
+    scored = _in_every(
+        {
+            regime: {_task(result): result for result in row.all_results if result.regime == regime}
+            for regime in regimes
+        }
     )
+    compared = _in_every(
+        {
+            regime: {task: result for task, result in results.items() if result.delta}
+            for regime, results in scored.items()
+        }
+    )
+    for regime, results in scored.items():
+        if score := mean_of([result.macro_f1 for result in results.values()]):
+            yield UnderRegime(
+                row=row,
+                regime=regime,
+                tasks=tuple(results),
+                compared=tuple(compared[regime]),
+                macro_f1=score,
+                auroc=mean_metric(list(results.values()), "auroc"),
+                delta=mean_of([result.delta for result in compared[regime].values()]),
+            )
+
+
+def _in_every(by_regime: Mapping[str, _ByTask]) -> Mapping[str, _ByTask]:
+    """Of each regime the tasks that all of them have; all tasks where there is no such one."""
+    common = set.intersection(*(set(results) for results in by_regime.values()))
+    if not common:
+        return by_regime
+    return {
+        regime: {task: result for task, result in results.items() if task in common}
+        for regime, results in by_regime.items()
+    }
+
+
+def _task(result: TaskResult) -> str:
+    """What the task is called under `full`."""
+    return result.task if result.regime == FULL else result.task.removesuffix(f" {result.regime}")
 
 
 def _order(regime: str) -> tuple[bool, list[tuple[str, float]]]:
@@ -56,22 +101,70 @@ def section(board: Board) -> list[str]:
     found = under_regimes(board)
     if not found:
         return []
-    tables = [
-        _table("macro-F1", found, {_place(one): markdown.score(one.macro_f1) for one in found}),
-        _table(
-            "Δ hidden", found, {_place(one): markdown.difference(one.delta) for one in found if one.delta}
-        ),
-        _table(
-            "AUROC", found, {_place(one): markdown.point(one.auroc) for one in found if one.auroc is not None}
-        ),
-    ]
+    common = _common(board)
+    scores = {_place(one): markdown.score(one.macro_f1) + _beside(one.tasks, common) for one in found}
+    deltas = {
+        _place(one): markdown.difference(one.delta) + _beside(one.compared, common)
+        for one in found
+        if one.delta
+    }
+    areas = {
+        _place(one): markdown.point(one.auroc) + _beside(one.tasks, common)
+        for one in found
+        if one.auroc is not None
+    }
+    texts = (("macro-F1", scores), ("Δ hidden", deltas), ("AUROC", areas))
+    tables = [_table(name, found, text) for name, text in texts]
     return [
         "## Regimes",
-        "What arms learn from was changed; choices were made under each regime for itself. Mean over the tasks that"
-        f" were learnt under it ({_tasks(found)}), with 95 % intervals; Δ hidden is paired."
+        "What arms learn from was changed; choices were made under each regime for itself"
+        f"{_on_folds(board)}. {_over(board, common, found)}, with 95 % intervals; Δ hidden is paired."
         " leaderboard-regimes.csv has the same numbers.",
         *(table for table in tables if table),
     ]
+
+
+def _common(board: Board) -> set[str]:
+    """The tasks that the board has under every one of its regimes."""
+    by_regime: dict[str, set[str]] = defaultdict(set)
+    for row in board.rows:
+        for result in row.all_results:
+            by_regime[result.regime].add(_task(result))
+    return set.intersection(*by_regime.values())
+
+
+def _beside(tasks: Sequence[str], common: set[str]) -> str:
+    """How many tasks a number is of, where they are not those that every regime has."""
+    if set(tasks) == common:
+        return ""
+    return f" ({len(tasks)} task{'s' * (len(tasks) > 1)})"
+
+
+def _over(board: Board, common: set[str], found: Sequence[UnderRegime]) -> str:
+    """Over which tasks the means are."""
+    beside = "a number of other tasks has their number beside it"
+    if not common:
+        return f"Mean over tasks; none was learnt under every regime, so {beside}"
+    said = [str(len(common))]
+    every = {_task(result) for row in board.rows for result in row.all_results}
+    if left_out := sorted(every - common, key=in_natural_order):
+        said.append(f"left out, as a regime lacks them: {', '.join(map(markdown.escape, left_out))}")
+    if any(set(tasks) != common for one in found for tasks in (one.tasks, one.compared) if tasks):
+        said.append(beside)
+    return f"Mean over the tasks that were learnt under every regime ({'; '.join(said)})"
+
+
+def _on_folds(board: Board) -> str:
+    """Which regimes have choices that were made on folds."""
+    regimes = {
+        result.regime
+        for row in board.rows
+        for result in row.all_results
+        for cell in result.cells
+        if cell.record.selected_on == "folds"
+    }
+    names = ", ".join(markdown.escape(regime) for regime in sorted(regimes, key=_order))
+    return f", on folds of the training rows under {names}" if names else ""
 
 
 _Place = tuple[str | None, str, int | None, str]
@@ -95,14 +188,3 @@ def _table(name: str, found: Sequence[UnderRegime], texts: Mapping[_Place, str])
         for row in rows
     ]
     return markdown.table([f"{name}: model", "representation", "width", *regimes], lines) if lines else ""
-
-
-def _tasks(found: Sequence[UnderRegime]) -> str:
-    """How many tasks the regimes have, said once where it is the same number."""
-    counts: dict[str, int] = {}
-    for one in found:
-        counts[one.regime] = max(one.n_tasks, counts.get(one.regime, 0))
-    if len(set(counts.values())) == 1:
-        return f"{next(iter(counts.values()))} under each"
-    regimes = sorted(counts, key=_order)
-    return ", ".join(f"{markdown.escape(regime)}: {counts[regime]}" for regime in regimes)

@@ -121,14 +121,21 @@ def to_markdown(board: Board) -> str:
 def _how_to_read(board: Board) -> str:
     columns = _columns(board)
     over = " learnt under the regime full (below, the others)" if board.has_others else ""
+    if board.is_over_regimes:
+        over = " and over regimes, as no task was learnt as it is: each counts once a regime (below, regimes apart)"
     said = [
         f"Each row's site,{' token set,' * ('tokens' in columns)} pooling, transform and classifier were chosen on"
         f" validation; macro-F1 is on test, its mean over tasks{over}, with 95 % intervals ({board.resamples} paired"
         " bootstrap resamples).",
         "Δ hidden compares with the selected hidden states of the same model, Δ matched with hidden states at the"
-        " row's own choice. A rank is the range of places that noise leaves: where ranges overlap, the order says"
-        " nothing.",
+        " row's own choice. A rank is the range of places that noise leaves. Rows that share a number under *ties*"
+        " in leaderboard.csv are not told apart: their order says nothing.",
     ]
+    if any(flag.startswith("folds:") for row in board.rows for flag in row.flags):
+        said.append(
+            "Where a flag says folds:n/m, n of the row's m cells were chosen on folds of the training rows, as rows"
+            " for validation were too few."
+        )
     if any(row.rank_interval for row in board.rows):
         said.append(
             "That is for these tasks; rank_low and rank_high in leaderboard.csv are for tasks like these: tasks are"
@@ -180,15 +187,22 @@ def _other_pages(board: Board) -> str:
 
 
 def _how_to_read_tasks(board: Board) -> str:
+    beside = ": read AUROC beside it" if "auroc" in _columns(board) else ""
+    near_chance = (
+        " On tasks of which arms know little, a difference in macro-F1 may be one of how often classes are predicted"
+        f"{beside}."
+    )
     if len(board.tasks) > MANY_TASKS:
         return (
             "Macro-F1 on test of the model's selected hidden states, then the difference of every other row from them;"
             " won and lost where the Holm-adjusted p over the row's tasks is below .05, a bare number is"
             " a tie. Intervals, p-values and detectable differences stand in leaderboard-tasks.csv."
+            + near_chance
         )
     return (
         "Macro-F1 on test beside the model's selected hidden states. p is Holm-adjusted over the row's tasks;"
         " *detectable* is the true difference that this test set would show with probability .8."
+        + near_chance
     )
 
 
@@ -293,7 +307,7 @@ def _controls(board: Board) -> list[str]:
         "## Hidden states against what should know less",
         "Macro-F1 of a model's selected hidden states minus that of an arm without a model, or of the same model under"
         " other parameters (random weights); paired, with 95 % intervals that are not adjusted for the number of"
-        " tasks.",
+        " tasks. Where a control scores below guessing every class equally often (*chance*), chance takes its place.",
         table(["model", "control", "above / tied / below", "mean", "least ahead on", "there"], lines),
     ]
 
