@@ -20,8 +20,11 @@ install: .venv/installed
 quickstart: install
 	$(BIN)/harness run quickstart
 
+# One process a core, one thread a process: threads of several processes would wait for one another.
+ALONE := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1
+
 test: install lint
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m "not gpu" --benchmark-skip
+	$(ALONE) $(BIN)/python -m pytest -m "not gpu" --benchmark-skip -n auto --dist loadfile
 
 lint: install
 	$(BIN)/ruff format --check .
@@ -30,7 +33,7 @@ lint: install
 	$(BIN)/lint-imports --no-logo
 
 fast: install
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m "not gpu and not slow and not data" --benchmark-skip
+	$(ALONE) $(BIN)/python -m pytest -m "not gpu and not slow and not data" --benchmark-skip -n auto --dist loadfile
 
 bench: install
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest tests/benchmarks --benchmark-only
