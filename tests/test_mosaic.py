@@ -156,8 +156,6 @@ def test_a_probe_without_two_rows_of_a_class_says_so() -> None:
 def test_a_strange_parameter_is_refused_before_anything_is_fitted() -> None:
     with pytest.raises(ValueError, match="restore=yes must be true or false"):
         make("classifiers", "mosaic_probe", restore="yes")
-    with pytest.raises(ValueError, match="of='dev' must be one of all, train, validation, test"):
-        make("regimes", "mosaic_split", of="dev")
 
 
 def test_the_other_classifiers_are_scikit_learns() -> None:
@@ -198,11 +196,10 @@ def plain_split(rows: Sequence[int], labels: Sequence[str]) -> tuple[list[int], 
     return train.tolist(), validation.tolist(), test.tolist()
 
 
-@pytest.mark.parametrize("of", ["all", "train"])
-def test_the_split_is_scikit_learns_over_rows_in_file_order(of: str) -> None:
+def test_the_split_is_scikit_learns_over_rows_in_file_order() -> None:
     data = examples(1500)
-    rows = [row for row, split in enumerate(data.splits) if of in ("all", split)]
-    made = make_partition(data, choice("mosaic_split", of=of), seed=0)
+    rows = range(1500)
+    made = make_partition(data, choice("mosaic_split"), seed=0)
     assert (list(made.train), list(made.validation), list(made.test)) == plain_split(rows, data.labels)
     assert [len(part) / len(rows) for part in (made.train, made.validation, made.test)] == [0.7, 0.1, 0.2]
     assert made.labels == data.labels
@@ -232,9 +229,24 @@ def test_a_split_that_cannot_be_made_says_why() -> None:
     data = examples(7)
     with pytest.raises(MissingError, match="mosaic_split cannot cut 7 rows by label"):
         make_partition(data, choice("mosaic_split"), seed=0)
-    only_train = Examples(**{**vars(examples(60)), "splits": ("train",) * 50 + ("test",) * 10})
-    with pytest.raises(MissingError, match="needs rows of the split 'validation', and there are none"):
-        make_partition(only_train, choice("mosaic_split", of="validation"), seed=0)
+
+
+@pytest.mark.data
+def test_the_rows_of_a_set_are_those_of_the_one_split_that_the_study_took() -> None:
+    import os
+
+    import pandas as pd
+
+    from harness.data import load_task
+
+    home = os.environ.get("HARNESS_DATA_DIR")
+    if not home:
+        pytest.skip("needs the mirrored datasets (HARNESS_DATA_DIR)")
+    spec = next(task for task in harness_mosaic.harness_tasks() if task.name == "mosaic_banking77")
+    data = load_task(spec, data_dir=Path(home))
+    frame = pd.read_parquet(Path(home) / "banking77" / "data.parquet")
+    assert set(data.examples.inputs) <= set(frame.text[frame.split == "train"])
+    assert len(data.examples) > 0.99 * (frame.split == "train").sum()
 
 
 # ── what the faults do ───────────────────────────────────────────────────────────────────────────────────
@@ -255,3 +267,57 @@ def test_faults_of_an_empty_folder_end_in_one_sentence(
     assert main([str(tmp_path)]) == 3
     assert "make board-mosaic-faults publishes it" in capsys.readouterr().err
     assert main([]) == 2
+
+
+# ── the published table ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_studys_table_is_that_of_the_run_in_its_words(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import csv
+    import io
+
+    from harness_mosaic.published import command
+
+    (run,) = (Path(__file__).parents[1] / "leaderboards" / "mosaic-faults" / "all").glob("*.jsonl*")
+    command.main([str(run)], standalone_mode=False)
+    printed = capsys.readouterr().out
+    rows = list(csv.DictReader(io.StringIO(printed)))
+    assert len(rows) == 2 * 2 * 4 * 3 * 2  # models, layers, sets, top_n, binarized
+    assert {(row["model"], row["layer"]) for row in rows} == {
+        ("minigemma-m", "2"), ("minigemma-m", "4"), ("minigemma-l", "3"), ("minigemma-l", "5"),
+    }  # fmt: skip
+    assert {row["top_n"] for row in rows} == {"0", "20", "50"} and {row["width"] for row in rows} == {
+        "1k",
+        "1792",
+    }
+    (tmp_path / "table.csv").write_text("\n".join(printed.splitlines()[:3]) + "\n")
+    command.main([str(run), "--against", str(tmp_path / "table.csv")], standalone_mode=False)
+    both = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert len(both) == 2
+    assert all(row["published_sae_macro_f1"] == row["sae_macro_f1"] for row in both)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nowhere"], "cannot be read as the results of a run"),
+        (["empty.jsonl"], "no dictionary beside a hidden state of the last token"),
+    ],
+)
+def test_what_is_no_run_of_it_ends_in_one_sentence(
+    arguments: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from harness_mosaic.published import command
+
+    monkeypatch.chdir(tmp_path)
+    Path("empty.jsonl").write_text("")
+    with pytest.raises(SystemExit) as ended:
+        command.main(arguments, standalone_mode=False)
+    assert ended.value.code == 3
+    assert said in capsys.readouterr().err

@@ -128,8 +128,13 @@ def test_label_noise_where_one_class_is_left_to_learn_from_is_no_bug() -> None:
         splits=splits,
         labels=tuple("b" if i == 25 else "a" if i >= 20 else "ab"[i % 2] for i in range(40)),
     )
+    classes = set()
     for seed in range(8):
-        make_partition(few, regime("label_noise(rate=0.9)"), seed)
+        found = make_partition(few, regime("label_noise(rate=0.9)"), seed)
+        classes.add(len({few.labels[row] for row in found.train}))
+        assert {found.labels[row] for row in found.train} <= {"a", "b"}
+        assert any(found.labels[row] != few.labels[row] for row in found.train)
+    assert 1 in classes  # in some draw the one row of b is held out
 
 
 def test_a_representation_is_not_fitted_on_rows_that_a_regime_tests_on(

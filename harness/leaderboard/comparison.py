@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness import metrics
-from harness.errors import MissingError, NothingSelectedError, UsageError
+from harness.errors import NothingSelectedError, UsageError
 from harness.leaderboard.board import _name_units
 from harness.leaderboard.choice import (
     FULL,
@@ -30,18 +28,9 @@ from harness.leaderboard.choice import (
     in_natural_order,
     read_cells,
 )
-from harness.leaderboard.estimate import (
-    Estimate,
-    Predictions,
-    bootstrap_seed,
-    difference,
-    mean,
-    read_predictions,
-)
+from harness.leaderboard.estimate import Estimate, Metric, TaskScores, difference, mean, score_cells
 from harness.records import Results
-from harness.stats import bootstrap_p_value, cluster_weights, exact_mcnemar, holm
-
-Metric = Literal["macro_f1", "accuracy", "balanced_accuracy", "auroc"]
+from harness.stats import bootstrap_p_value, exact_mcnemar, holm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +116,7 @@ def compare(
     places, found = [], []
     for unit in sorted({unit for _, unit in shared}):
         scored = [
-            score_unit(own, unit, metric=metric, resamples=max(resamples, 100 * len(shared)))
+            score_cells(unit, cells_of(own, unit), metric=metric, resamples=max(resamples, 100 * len(shared)))
             for own in chosen
         ]
         if not all(
@@ -171,6 +160,11 @@ def by_place(choices: Choices) -> Places:
     }
 
 
+def cells_of(places: Places, unit: Unit) -> list[Cell]:
+    """The cells of all rows on one task."""
+    return [cell for (_, other), by_seed in places.items() if other == unit for cell in by_seed.values()]
+
+
 def _check_same_rows(chosen: Sequence[Places], runs: Sequence[Results]) -> None:
     """UsageError where the examples, labels or splits of a task differ."""
     first, second = (
@@ -190,99 +184,6 @@ def _other_rows(unit: Unit, runs: Sequence[Results]) -> UsageError:
     )
 
 
-# ── scores ───────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ScoredUnit:
-    """The arms of one task by cell: the metric, and which rows are right (`hits [rows]`). Rows are in the order of
-    `ids`, groups are numbers.
-    """
-
-    ids: NDArray[np.object_]
-    labels: NDArray[np.int64]
-    groups: NDArray[np.int64]
-    by_cell: Mapping[str, Estimate]
-    hits: Mapping[str, NDArray[np.bool_]]
-
-    @property
-    def is_grouped(self) -> bool:
-        """Whether any two rows form a group."""
-        return len(np.unique(self.groups)) < len(self.groups)
-
-
-def score_unit(places: Places, unit: Unit, *, metric: Metric, resamples: int) -> ScoredUnit:
-    """Score the cells of one task, all on the same resamples, drawn as a board draws them. MissingError when they were
-    not tested on the same rows, or for what `metric` needs and does not find.
-    """
-    cells = [cell for (_, other), by_seed in places.items() if other == unit for cell in by_seed.values()]
-    first = read_predictions(cells[0])
-    weights = cluster_weights(first.labels, first.groups, resamples=resamples, seed=bootstrap_seed(unit.task))
-    arms = {cell.record.cell_id: read_predictions(cell, like=first) for cell in cells}
-    return ScoredUnit(
-        ids=first.ids,
-        labels=first.labels,
-        groups=first.groups,
-        by_cell={cell_id: _ESTIMATORS[metric](arm, weights) for cell_id, arm in arms.items()},
-        hits={cell_id: arm.labels == arm.predicted for cell_id, arm in arms.items()},
-    )
-
-
-def _macro_f1(arm: Predictions, weights: NDArray[Any]) -> Estimate:
-    n_classes = len(arm.classes)
-    return Estimate(
-        value=metrics.macro_f1(arm.labels, arm.predicted, n_classes=n_classes),
-        samples=metrics.resampled_macro_f1(arm.labels, arm.predicted, n_classes=n_classes, weights=weights),
-    )
-
-
-def _accuracy(arm: Predictions, weights: NDArray[Any]) -> Estimate:
-    return Estimate(
-        value=metrics.accuracy(arm.labels, arm.predicted),
-        samples=metrics.resampled_accuracy(arm.labels, arm.predicted, weights=weights),
-    )
-
-
-def _balanced_accuracy(arm: Predictions, weights: NDArray[Any]) -> Estimate:
-    return Estimate(
-        value=metrics.balanced_accuracy(arm.labels, arm.predicted),
-        samples=metrics.resampled_balanced_accuracy(arm.labels, arm.predicted, weights=weights),
-    )
-
-
-def _auroc(arm: Predictions, weights: NDArray[Any]) -> Estimate:
-    """A resample of groups may hold a class not at all, so that there is no AUROC: the value stands in for it."""
-    scores = _scores_of(arm)
-    value = metrics.auroc(arm.labels, scores)
-    if value is None:
-        raise MissingError(
-            f"task '{arm.cell.record.task}' has test rows of one class only, so auroc is not defined there"
-        )
-    samples = metrics.resampled_auroc(arm.labels, scores, weights=weights)
-    return Estimate(value=value, samples=np.where(np.isnan(samples), value, samples))
-
-
-_ESTIMATORS: Mapping[Metric, Callable[[Predictions, NDArray[Any]], Estimate]] = {
-    "macro_f1": _macro_f1,
-    "accuracy": _accuracy,
-    "balanced_accuracy": _balanced_accuracy,
-    "auroc": _auroc,
-}
-
-
-def _scores_of(arm: Predictions) -> NDArray[np.float64]:
-    """`[rows, classes]`, in the order of ids and classes of the arm."""
-    frame = arm.cell.run.predictions(arm.cell.record.cell_id)
-    names = [f"score_{name}" for name in arm.classes]
-    if not set(names) <= set(frame.columns):
-        raise MissingError(
-            f"'{arm.cell.run.path}' keeps no scores, as published runs do not, so there is no auroc to compare; "
-            f"name the run folder"
-        )
-    order = np.argsort(frame["example_id"].to_numpy(object), kind="stable")
-    return frame[names].to_numpy(np.float64)[order]
-
-
 # ── differences ──────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -292,7 +193,7 @@ class _Side:
 
     own: BySeed
     base: BySeed | None
-    scored: ScoredUnit
+    scored: TaskScores
 
     @property
     def seeds(self) -> set[int]:

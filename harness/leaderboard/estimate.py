@@ -1,21 +1,23 @@
-"""Stored predictions in, macro-F1 with its resamples out; the same resamples for every arm of a task."""
+"""Stored predictions in, a metric with its resamples out; the same resamples for every arm of a task."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from harness import metrics
 from harness.errors import MissingError
 from harness.leaderboard.choice import Cell, Unit
-from harness.metrics import macro_f1, resampled_macro_f1
 from harness.stats import cluster_weights, number_groups, paired_differences, percentile_interval
+
+Metric = Literal["macro_f1", "accuracy", "balanced_accuracy", "auroc"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -33,11 +35,21 @@ class Estimate:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TaskScores:
-    """The arms of one task on their common test rows: `labels [rows]` are class numbers 0 … n_classes − 1."""
+    """The arms of one task on their common test rows, in the order of `ids`: `labels [rows]` are class numbers
+    0 … n_classes − 1, `groups [rows]` are numbers. By cell: the metric, and which rows are right (`hits [rows]`).
+    """
 
+    ids: NDArray[np.object_]
     labels: NDArray[np.int64]
+    groups: NDArray[np.int64]
     n_classes: int
     by_cell: Mapping[str, Estimate]
+    hits: Mapping[str, NDArray[np.bool_]]
+
+    @property
+    def is_grouped(self) -> bool:
+        """Whether any two rows form a group."""
+        return len(np.unique(self.groups)) < len(self.groups)
 
     @property
     def chance(self) -> float:
@@ -64,22 +76,84 @@ def bootstrap_seed(task: str) -> int:
     return int.from_bytes(hashlib.sha256(task.encode()).digest()[:8], "big")
 
 
-def score_cells(unit: Unit, cells: Sequence[Cell], *, resamples: int) -> TaskScores:
+def score_cells(
+    unit: Unit, cells: Sequence[Cell], *, metric: Metric = "macro_f1", resamples: int
+) -> TaskScores:
     """Score the cells of one task, the rows sorted by example id. The resamples follow from the task's name
     and the labels, so that all arms, also of a later run, share them. MissingError when the cells were not
-    tested on the same rows.
+    tested on the same rows, or for what `metric` needs and does not find.
     """
     first = read_predictions(cells[0])
-    n_classes = len(first.classes)
     weights = cluster_weights(first.labels, first.groups, resamples=resamples, seed=bootstrap_seed(unit.task))
     estimates: dict[str, Estimate] = {}
+    hits: dict[str, NDArray[np.bool_]] = {}
     for cell in cells:
         arm = first if cell is first.cell else read_predictions(cell, like=first)
-        estimates[cell.record.cell_id] = Estimate(
-            value=macro_f1(arm.labels, arm.predicted, n_classes=n_classes),
-            samples=resampled_macro_f1(arm.labels, arm.predicted, n_classes=n_classes, weights=weights),
+        estimates[cell.record.cell_id] = _ESTIMATORS[metric](arm, weights)
+        hits[cell.record.cell_id] = arm.labels == arm.predicted
+    return TaskScores(
+        ids=first.ids,
+        labels=first.labels,
+        groups=first.groups,
+        n_classes=len(first.classes),
+        by_cell=estimates,
+        hits=hits,
+    )
+
+
+def _macro_f1(arm: Predictions, weights: NDArray[Any]) -> Estimate:
+    n_classes = len(arm.classes)
+    return Estimate(
+        value=metrics.macro_f1(arm.labels, arm.predicted, n_classes=n_classes),
+        samples=metrics.resampled_macro_f1(arm.labels, arm.predicted, n_classes=n_classes, weights=weights),
+    )
+
+
+def _accuracy(arm: Predictions, weights: NDArray[Any]) -> Estimate:
+    return Estimate(
+        value=metrics.accuracy(arm.labels, arm.predicted),
+        samples=metrics.resampled_accuracy(arm.labels, arm.predicted, weights=weights),
+    )
+
+
+def _balanced_accuracy(arm: Predictions, weights: NDArray[Any]) -> Estimate:
+    return Estimate(
+        value=metrics.balanced_accuracy(arm.labels, arm.predicted),
+        samples=metrics.resampled_balanced_accuracy(arm.labels, arm.predicted, weights=weights),
+    )
+
+
+def _auroc(arm: Predictions, weights: NDArray[Any]) -> Estimate:
+    """A resample of groups may hold a class not at all, so that there is no AUROC: the value stands in for it."""
+    scores = _scores_of(arm)
+    value = metrics.auroc(arm.labels, scores)
+    if value is None:
+        raise MissingError(
+            f"task '{arm.cell.record.task}' has test rows of one class only, so auroc is not defined there"
         )
-    return TaskScores(labels=first.labels, n_classes=n_classes, by_cell=estimates)
+    samples = metrics.resampled_auroc(arm.labels, scores, weights=weights)
+    return Estimate(value=value, samples=np.where(np.isnan(samples), value, samples))
+
+
+_ESTIMATORS: Mapping[Metric, Callable[[Predictions, NDArray[Any]], Estimate]] = {
+    "macro_f1": _macro_f1,
+    "accuracy": _accuracy,
+    "balanced_accuracy": _balanced_accuracy,
+    "auroc": _auroc,
+}
+
+
+def _scores_of(arm: Predictions) -> NDArray[np.float64]:
+    """`[rows, classes]`, in the order of ids and classes of the arm."""
+    frame = arm.cell.run.predictions(arm.cell.record.cell_id)
+    names = [f"score_{name}" for name in arm.classes]
+    if not set(names) <= set(frame.columns):
+        raise MissingError(
+            f"'{arm.cell.run.path}' keeps no scores, as published runs do not, so there is no auroc to compare; "
+            f"name the run folder"
+        )
+    order = np.argsort(frame["example_id"].to_numpy(object), kind="stable")
+    return frame[names].to_numpy(np.float64)[order]
 
 
 def mean(estimates: Sequence[Estimate]) -> Estimate:

@@ -29,8 +29,8 @@ from harness.api import TaskSpec
 from harness.data import TaskData, load_task
 from harness.errors import MissingError, UsageError
 from harness.leaderboard.choice import choose, read_cells
-from harness.leaderboard.comparison import Arm, by_place, find_baseline, score_unit
-from harness.leaderboard.estimate import difference, mean
+from harness.leaderboard.comparison import Arm, by_place, cells_of, find_baseline
+from harness.leaderboard.estimate import difference, mean, score_cells
 from harness.partition import make_partition
 from harness.plan import find_trained_on
 from harness.records import Results
@@ -169,7 +169,7 @@ def observe(
     places = by_place(choose(read_cells([run])))
     observed = []
     for unit in sorted({unit for _, unit in places}):
-        scored = score_unit(places, unit, metric="accuracy", resamples=resamples)
+        scored = score_cells(unit, cells_of(places, unit), metric="accuracy", resamples=resamples)
         worth = effective_rows(map(str, scored.groups.tolist()), icc=icc)
         for row in (row for row, other in places if other == unit):
             own, base = places[row, unit], find_baseline(places, row, unit, baseline) or {}

@@ -1,4 +1,4 @@
-"""What the MOSAIC study did, faults included and named: its split and its classifiers, and suites that use them.
+"""What the MOSAIC study did, faults included and named: its sets, split and classifiers, and suites that use them.
 
 Gallifant, Chen et al. (2025), "Sparse Autoencoder Features for Classifications and Transferability", arXiv:2502.11367,
 with the code at github.com/shan23chen/MOSAIC (`src/classifiers.py`).
@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import harness
+from harness_mosaic.tasks import TASKS
 
 HERE = Path(__file__).parent
 
@@ -42,10 +43,10 @@ def _logreg(*, C: float = 1.0, max_iter: int = 10_000) -> harness.Classifier:
     return logreg
 
 
-def _split(*, of: str = "all", hold_out: bool = True) -> harness.Regime:
+def _split(*, hold_out: bool = True) -> harness.Regime:
     from harness_mosaic.split import MosaicSplit
 
-    return MosaicSplit(of=of, hold_out=hold_out)
+    return MosaicSplit(hold_out=hold_out)
 
 
 @harness.hookimpl
@@ -78,11 +79,16 @@ def harness_regimes() -> Iterable[harness.RegimeSpec]:
     return (
         harness.RegimeSpec(
             name="mosaic_split",
-            summary="MOSAIC's rows: all of them, or one official split, cut 70/10/20 by label whatever the split was",
+            summary="MOSAIC's rows: all of them, cut 70/10/20 by label, whatever the split was",
             make=_split,
             moves_test=True,
         ),
     )
+
+
+@harness.hookimpl
+def harness_tasks() -> Iterable[harness.TaskSpec]:
+    return TASKS
 
 
 @harness.hookimpl

@@ -53,14 +53,20 @@ def _verdicts(name: str, board: Sequence[Row], models: Sequence[str]) -> tuple[s
     """What a board says of each model's dictionary."""
     cells = [FAULTS[name]]
     for model in models:
-        own = [row for row in board if row["model"] == model]
-        hidden = next(row for row in own if row["representation"] == "hidden")
-        features = next(row for row in own if row["representation"] != "hidden")
+        features, hidden = _pair(board, model)
         cells.append(
             f"{_score(features)} against {_score(hidden)}: {_difference(features, 'delta_vs_hidden', 'delta')}; "
             f"{features['won']}/{features['tied']}/{features['lost']}"
         )
     return tuple(cells)
+
+
+def _pair(rows: Sequence[Row], model: str) -> tuple[Row, Row]:
+    """The rows of a model's dictionary and of its hidden states."""
+    by_name = {row["representation"]: row for row in rows if row["model"] == model}
+    hidden = by_name.pop("hidden")
+    (features,) = by_name.values()
+    return features, hidden
 
 
 def _ablated(folder: Path, models: Sequence[str]) -> Iterator[tuple[str, ...]]:
@@ -80,9 +86,7 @@ def _ablated(folder: Path, models: Sequence[str]) -> Iterator[tuple[str, ...]]:
         ]
         cells = [what]
         for model in models:
-            own = [row for row in rows if row["model"] == model]
-            hidden = next(row for row in own if row["representation"] == "hidden")
-            features = next(row for row in own if row["representation"] != "hidden")
+            features, hidden = _pair(rows, model)
             cells.append(
                 f"{_score(features)} against {_score(hidden)}: {_difference(features, 'delta_vs_hidden')}"
             )

@@ -7,13 +7,10 @@ from collections.abc import Sequence
 from harness import Examples, MissingError, Partition
 
 TEST_SHARE, VALIDATION_SHARE, SEED = 0.2, 0.1, 42
-SPLITS = ("all", "train", "validation", "test")
 
 
 class MosaicSplit:
-    """`train_test_split` of scikit-learn twice, by label and with one seed for ever, over all rows in file order, or
-    over those `of` one split as the task has it (the study re-split banking77's training part, and the test part of
-    jailbreak prompts).
+    """`train_test_split` of scikit-learn twice, by label and with one seed for ever, over all rows in file order.
 
     The validation rows are those that the study stopped training on; it chose nothing by them. Without `hold_out` they
     stay in training, in their place: MosaicProbe then cuts the same rows off by itself and learns from exactly the same
@@ -23,17 +20,12 @@ class MosaicSplit:
     split; file order is the one thing here that is not its own.
     """
 
-    def __init__(self, *, of: str, hold_out: bool) -> None:
-        if of not in SPLITS:
-            raise ValueError(f"of='{of}' must be one of {', '.join(SPLITS)}")
-        self.of, self.hold_out = of, hold_out
+    def __init__(self, *, hold_out: bool) -> None:
+        self.hold_out = hold_out
 
     def __call__(self, examples: Examples, rows: Partition, seed: int) -> Partition:
         """The same rows for every seed; MissingError where a class has too few rows."""
-        used = [row for row, split in enumerate(examples.splits) if self.of in ("all", split)]
-        if not used:
-            raise MissingError(f"mosaic_split needs rows of the split '{self.of}', and there are none")
-        learnt, test = _cut(used, examples, TEST_SHARE)
+        learnt, test = _cut(range(len(examples)), examples, TEST_SHARE)
         train, validation = learnt, list[int]()
         if self.hold_out:
             train, validation = _cut(learnt, examples, VALIDATION_SHARE / (1 - TEST_SHARE))

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import harness
-from harness_text import mosaic, persona, tasks
+from harness_text import persona, tasks
 
 
 @harness.hookimpl
 def harness_tasks() -> Iterable[harness.TaskSpec]:
-    return (*tasks.TASKS, *persona.TASKS, *mosaic.TASKS)
+    return (*tasks.TASKS, *persona.TASKS)
 
 
 @harness.hookimpl

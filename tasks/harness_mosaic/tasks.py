@@ -1,11 +1,10 @@
-"""The English sets of the MOSAIC study as they stand on the hub; banking77, also among them, is in `tasks`.
-
-Gallifant, Chen et al. (2025), "Sparse Autoencoder Features for Classifications and Transferability",
-arXiv:2502.11367. MASSIVE is taken with its official splits, of which the study's copies hold the training part.
-In a hub source's columns, `split=None` says that the hub has one undivided split.
+"""The English sets of the MOSAIC study: as they stand on the hub, and, as `mosaic_…`, the one part of each that the
+study re-split. In a hub source's columns, `split=None` says that the rows are one undivided split.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from harness import Columns, HubSource, TaskSpec
 
@@ -45,7 +44,7 @@ def stance_task(target: str, about: str) -> TaskSpec:
     )
 
 
-TASKS = (
+OFFICIAL = (
     TaskSpec(
         name="election_questions",
         version=1,
@@ -120,4 +119,49 @@ TASKS = (
         citation=MASSIVE,
     ),
     *(stance_task(target, about) for target, about in STANCES.items()),
+)
+
+BANKING = TaskSpec(
+    name="banking77",
+    version=1,
+    summary="Which of 77 intents does a message to an online bank have?",
+    source=HubSource(
+        hub="mteb/banking77",
+        revision="0fd18e25b25c072e09e0d92ab615fda904d66300",
+        columns=Columns(label="label_text"),
+    ),
+    languages=("en",),
+    licence="CC BY 4.0",
+    citation="Iñigo Casanueva et al. (2020). Efficient Intent Detection with Dual Sentence Encoders. NLP4ConvAI.",
+    mirror="banking77",
+)
+
+RE_SPLIT = {
+    "jailbreak_classification": "test",
+    "massive_intent": "train",
+    "massive_scenario": "train",
+    "stance_abortion": "train",
+    "banking77": "train",
+}
+"""The official split of each divided set whose rows the study took for all of it."""
+
+
+def as_re_split(task: TaskSpec, split: str) -> TaskSpec:
+    """The rows of one split of a task, undivided."""
+    assert isinstance(task.source, HubSource)
+    columns = task.source.columns or task.columns
+    return replace(
+        task,
+        name=f"mosaic_{task.name}",
+        summary=f"{task.summary} Its {split} rows alone, undivided.",
+        source=replace(task.source, columns=replace(columns, split=None)),
+        columns=replace(task.columns, split=None),
+        where={"split": split},
+        mirror=task.mirror or task.name,
+    )
+
+
+TASKS = (
+    *OFFICIAL,
+    *(as_re_split(task, RE_SPLIT[task.name]) for task in (*OFFICIAL, BANKING) if task.name in RE_SPLIT),
 )

@@ -1,0 +1,141 @@
+"""A finished run of `mosaic-compat` in, the study's own table out: test macro-F1 of every configuration beside that of
+the last token's hidden state, and, where its published table is given, that beside it.
+
+    python -m harness_mosaic.published RUN [--against TABLE.csv]
+
+RUN is a run folder or a published results file; TABLE.csv has the columns that are printed. Published scores are of
+other splits (rows came in the order in which threads finished): take them as ranges of about ±.03 under 250 test rows,
+and ±.015 under two thousand.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness import HarnessError, MissingError
+
+KEYS = ("model", "dataset", "layer", "width", "top_n", "binarized")
+SCORES = ("sae_macro_f1", "hidden_last_token_macro_f1")
+
+DATASETS = {
+    "jailbreak_classification": "jailbreak",
+    "massive_intent": "massive-intent",
+    "massive_scenario": "massive-scenario",
+}
+"""Tasks that the study calls otherwise."""
+
+Row = dict[str, str]
+
+
+def make_table(records: Iterable[Mapping[str, Any]]) -> list[Row]:
+    """One row for each configuration of each dictionary, in the study's words; its layer L is the output of block
+    L − 1. MissingError where no dictionary stands beside a last token.
+    """
+    good = [record for record in records if record["status"] == "ok" and record["model"]]
+    last = {
+        (record["model"], record["task"], record["site"]): _score(record)
+        for record in good
+        if (record["representation"], record["pooling"], record["transform"]) == ("hidden", "last", "none")
+    }
+    rows = []
+    for record in good:
+        hidden = last.get((record["model"], record["task"], record["site"]))
+        top_n = _top_n(record["pooling"])
+        if record["representation"] == "hidden" or hidden is None or top_n is None:
+            continue
+        task = record["task"].removeprefix("mosaic_")
+        rows.append(
+            {
+                "model": record["model"].rpartition("/")[2].partition("[")[0],
+                "dataset": DATASETS.get(task, task),
+                "layer": str(int(record["site"].rpartition(".")[2]) + 1),
+                "width": _width(record),
+                "top_n": str(top_n),
+                "binarized": str(int(record["transform"] == "binarize(t=1)")),
+                "sae_macro_f1": f"{_score(record):.4f}",
+                "hidden_last_token_macro_f1": f"{hidden:.4f}",
+            }
+        )
+    if not rows:
+        raise MissingError("the run has no dictionary beside a hidden state of the last token")
+    return sorted(rows, key=lambda row: tuple(row[key] for key in KEYS))
+
+
+def set_against(rows: Sequence[Row], published: Iterable[Mapping[str, str]]) -> list[Row]:
+    """The rows that the published table has too, with its scores beside them; MissingError where there is none."""
+    known = {tuple(row[key] for key in KEYS): row for row in published}
+    both = [
+        {**row, **{f"published_{name}": known[place][name] for name in SCORES}}
+        for row in rows
+        if (place := tuple(row[key] for key in KEYS)) in known
+    ]
+    if not both:
+        raise MissingError("the published table has none of the run's configurations")
+    return both
+
+
+def _score(record: Mapping[str, Any]) -> float:
+    return float(record["metrics"]["macro_f1"]["value"])
+
+
+def _top_n(pooling: str) -> int | None:
+    """The study's word for a pooling, 0 for a sum; None for one that it did not have."""
+    found = re.fullmatch(r"topn_count\(n=(\d+)\)", pooling)
+    return int(found[1]) if found else 0 if pooling == "sum" else None
+
+
+def _width(record: Mapping[str, Any]) -> str:
+    found = re.search(r"width_(\w+)", record["dictionary"] or "")
+    return found[1] if found else str(record["width"])
+
+
+def _read_records(path: Path) -> list[dict[str, Any]]:
+    file = path / "results.jsonl" if path.is_dir() else path
+    try:
+        data = file.read_bytes()
+        lines = (gzip.decompress(data) if file.suffix == ".gz" else data).splitlines()
+        records = {record["cell_id"]: record for record in map(json.loads, lines)}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise MissingError(f"'{file}' cannot be read as the results of a run") from error
+    return list(records.values())
+
+
+def _read_published(path: Path) -> list[Row]:
+    try:
+        rows = list(csv.DictReader(io.StringIO(path.read_text("utf-8"))))
+    except (OSError, ValueError) as error:
+        raise MissingError(f"'{path}' cannot be read as a table") from error
+    if not rows or not {*KEYS, *SCORES} <= rows[0].keys():
+        raise MissingError(f"'{path}' lacks one of the columns {', '.join((*KEYS, *SCORES))}")
+    return rows
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--against", type=click.Path(path_type=Path), help="The published table (csv).")
+def command(run: Path, against: Path | None) -> None:
+    """Print the study's table of RUN as csv."""
+    try:
+        rows = make_table(_read_records(run))
+        rows = set_against(rows, _read_published(against)) if against else rows
+    except HarnessError as error:
+        click.echo(f"harness: {error}", err=True)
+        raise SystemExit(error.exit_code) from None
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    click.echo(text.getvalue(), nl=False)
+
+
+if __name__ == "__main__":
+    command()
