@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from harness.stats import percentile_interval
+from harness.stats import percentile_interval, wilson_interval
 
 Classes = NDArray[np.integer[Any]]
 Floats = NDArray[np.floating[Any]]
@@ -31,9 +31,12 @@ class Score:
     method: str = ""
 
 
-def score(y: Classes, predicted: Classes, scores: Floats, *, weights: Floats | None) -> dict[str, Score]:
+def score(
+    y: Classes, predicted: Classes, scores: Floats, *, weights: Floats | None, grouped: bool = True
+) -> dict[str, Score]:
     """Macro-F1, accuracy, balanced accuracy and AUROC of one cell. AUROC is left out where it is undefined: no
-    metric is NaN. ValueError when a score is not finite.
+    metric is NaN. Intervals are the bootstrap's; where rows are not `grouped`, that of accuracy, a share of independent
+    rows, is Wilson's, which is not empty for an arm that names one class only. ValueError when a score is not finite.
     """
     if not np.isfinite(scores).all():
         raise ValueError("the classifier's scores hold NaN or infinity")
@@ -52,7 +55,11 @@ def score(y: Classes, predicted: Classes, scores: Floats, *, weights: Floats | N
         "balanced_accuracy": resampled_balanced_accuracy(y, predicted, weights=weights),
         "auroc": resampled_auroc(y, scores, weights=weights),
     }
-    return {name: _score(value, samples[name]) for name, value in values.items() if value is not None}
+    found = {name: _score(value, samples[name]) for name, value in values.items() if value is not None}
+    if not grouped:
+        low, high = wilson_interval(int(np.count_nonzero(y == predicted)), len(y))
+        found["accuracy"] = Score(value=accuracy(y, predicted), low=low, high=high, method="Wilson")
+    return found
 
 
 def macro_f1(y: Classes, predicted: Classes, *, n_classes: int) -> float:

@@ -120,7 +120,8 @@ def probe(matrix: Matrix, rows: Rows, *, transform: Choice, classifier: Choice, 
 def _score_test(fit: _Fit, matrix: Matrix, rows: Rows) -> tuple[Array, Mapping[str, Score]]:
     """Scores `[test rows, classes]` and metrics. Test rows and their labels are read here and nowhere else, once."""
     scores = fit.score(matrix[rows.test])
-    return scores, score(rows.y[rows.test], scores.argmax(axis=1), scores, weights=rows.weights)
+    y, grouped = rows.y[rows.test], len(np.unique(rows.groups[rows.test])) < len(rows.test)
+    return scores, score(y, scores.argmax(axis=1), scores, weights=rows.weights, grouped=grouped)
 
 
 def _find_used(fit: _Fit, matrix: Matrix, rows: Rows) -> tuple[Used, ...]:

@@ -128,7 +128,7 @@ def _coverage(replicates: int, generator: np.random.Generator) -> Iterator[Truth
         for weights in _weights(y, replicates, generator):
             scores = generator.normal(size=(len(y), len(design.counts)))
             scores[np.arange(len(y)), y] += design.shift
-            found = score(y, scores.argmax(axis=1), scores, weights=weights)
+            found = score(y, scores.argmax(axis=1), scores, weights=weights, grouped=False)
             for metric, value in truth.items():
                 low, high = found[metric].low, found[metric].high
                 assert low is not None and high is not None

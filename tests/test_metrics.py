@@ -197,3 +197,15 @@ def test_many_classes_take_seconds_at_most() -> None:
     started = time.perf_counter()
     score(y, scores.argmax(1), scores, weights=weights)
     assert time.perf_counter() - started < 10  # about 0.8 s on two cores
+
+
+def test_accuracy_of_independent_rows_has_wilsons_interval() -> None:
+    proportion = pytest.importorskip("statsmodels.stats.proportion")
+    y = np.repeat([0, 1], [88, 12])
+    predicted, scores = np.zeros(100, int), np.tile([1.0, 0.0], (100, 1))
+    weights = bootstrap_weights(y, resamples=50, seed=0)
+    found = score(y, predicted, scores, weights=weights, grouped=False)["accuracy"]
+    assert (found.low, found.high) == pytest.approx(proportion.proportion_confint(88, 100, method="wilson"))
+    assert found.method == "Wilson"
+    drawn = score(y, predicted, scores, weights=weights)["accuracy"]
+    assert drawn.low == drawn.high == found.value  # of one class only, resamples with its count tell nothing
