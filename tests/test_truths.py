@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
+from harness import stats as harness_stats
 from harness import truths
 from harness.metrics import score
 from harness.truths import DESIGNS, Truth, measure
@@ -81,7 +82,10 @@ def test_intervals_that_are_too_narrow_do_not_hold(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(
         "harness.metrics.percentile_interval", lambda samples: tuple(np.quantile(samples, [0.3, 0.7]))
     )
-    assert not any(truth.ok for truth in measure(60) if truth.name.startswith("coverage, accuracy"))
+    share = harness_stats.wilson_interval
+    monkeypatch.setattr("harness.metrics.wilson_interval", lambda right, n: share(right, n, level=0.4))
+    coverage = [truth for truth in measure(60) if truth.name.startswith("coverage, ") and ":" in truth.name]
+    assert len(coverage) == 4 * len(DESIGNS) and not any(truth.ok for truth in coverage)
 
 
 def test_the_command_prints_a_markdown_table(harness_command: Any) -> None:
