@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from harness.api import (
+    Alignment,
+    AlignmentSpec,
     BatchStats,
     BundleStats,
     Classifier,
@@ -25,6 +27,7 @@ from harness.api import (
     Message,
     Model,
     ModelSpec,
+    Multilingual,
     Partition,
     Pooling,
     PoolingSpec,
@@ -58,6 +61,8 @@ if TYPE_CHECKING:
     from harness.session import Session, open
 
 __all__ = [
+    "Alignment",
+    "AlignmentSpec",
     "BatchStats",
     "BundleStats",
     "Classifier",
@@ -79,6 +84,7 @@ __all__ = [
     "MissingError",
     "Model",
     "ModelSpec",
+    "Multilingual",
     "NothingSelectedError",
     "Partition",
     "Pooling",

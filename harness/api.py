@@ -212,9 +212,17 @@ class ClassifierSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class RegimeSpec(Spec):
-    """`make(**parameters) -> Regime`. One that tests on other rows than the task's own says `moves_test`."""
+    """`make(**parameters) -> Regime`. One that tests on other rows than the task's own says `moves_test`; one
+    `by_language` gives several partitions, each of which learns from some of the task's languages and is tested on one.
+    """
 
     moves_test: bool = False
+    by_language: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlignmentSpec(Spec):
+    """`make(**parameters) -> Alignment`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -328,6 +336,15 @@ class LanguageModel(Model, Protocol):
 
 
 @runtime_checkable
+class Multilingual(Model, Protocol):
+    """A Model that says what languages it was trained on."""
+
+    @property
+    def languages(self) -> Mapping[str, float]:
+        """Megabytes of its training text by BCP-47 tag; what is not there was not in it."""
+
+
+@runtime_checkable
 class SplicedModel(Protocol):
     """A whole language model in memory."""
 
@@ -427,11 +444,24 @@ class RankedPooling(Pooling, Protocol):
 class Regime(Protocol):
     """Turns a task's own partition into another: fewer training rows, other classes among them, wrong labels."""
 
-    def __call__(self, examples: Examples, rows: Partition, seed: int) -> Partition:
+    def __call__(self, examples: Examples, rows: Partition, seed: int) -> Partition | Sequence[Partition]:
         """The partition for one seed; it must depend on nothing else. Test rows keep their labels, and are `rows.test`
         in their order unless the spec says `moves_test`; then they must not depend on the seed. MissingError where the
-        examples do not allow it: too few of them.
+        examples do not allow it: too few of them. `by_language` gives a sequence of them, no two with the same
+        languages to learn from and to test on, each tested on some of `rows.test` and on nothing whose group, in
+        whatever language, it learns from.
         """
+
+
+@runtime_checkable
+class Alignment(Protocol):
+    """Maps the pooled features of one model to those of another, without labels."""
+
+    def fit(self, source: Matrix, target: Matrix) -> Any:
+        """Learn from the same rows as two models read them: `source [rows, a]`, `target [rows, b]`."""
+
+    def transform(self, target: Matrix) -> Matrix:
+        """`[rows, b]` of the target as `[rows, a]` of the source."""
 
 
 @runtime_checkable

@@ -1,7 +1,8 @@
 """A task in, its examples out: read, cleaned, split. Nothing here depends on a model or a seed.
 
-What hygiene removes is counted, never silently dropped. Rows are split by their official split, else by a hash
-of their group or content, so that no later stage and no other row can move an example between splits.
+Text is read in Unicode's normal form C, so that one text has one id however it was typed; how many rows that changed
+is counted. What hygiene removes is counted, never silently dropped. Rows are split by their official split, else by a
+hash of their group or content, so that no later stage and no other row can move an example between splits.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import csv
 import hashlib
 import math
 import os
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.api import Columns, Conversation, Examples, FileSource, HubSource, Split, TaskSpec
-from harness.errors import MissingError, UsageError
+from harness.errors import MissingError, UsageError, did_you_mean
 from harness.identity import hash_lines
 from harness.plugins import describe
 
@@ -41,13 +43,15 @@ _READERS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "json", ".json": "js
 @dataclass(frozen=True, kw_only=True)
 class Hygiene:
     """How many rows were removed, and why: `empty` inputs, `conflicts` (one input, two labels),
-    `duplicates` inside a split, `leaks` (a test or validation row that stands in training, by text or group).
+    `duplicates` inside a split, `leaks` (a test or validation row that stands in training, by text or group, in
+    whatever language). `normalised` rows were not in normal form C as they stood in the source; none is removed.
     """
 
     empty: int = 0
     conflicts: int = 0
     duplicates: int = 0
     leaks: int = 0
+    normalised: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +87,9 @@ def load_task(
     MissingError when it is not there, unreadable, or unfit (no labels, one class, no training rows).
     """
     if spec.trained_on is None:
-        examples, hygiene = clean(_split(_examples(spec, data_dir)), keep_leaks=spec.keep_leaks)
+        read, normalised = _examples(spec, data_dir)
+        examples, hygiene = clean(_split(read), keep_leaks=spec.keep_leaks)
+        hygiene = replace(hygiene, normalised=normalised)
     elif trained_on is None:
         raise MissingError(f"task '{spec.name}' learns from '{spec.trained_on}', which was not given")
     else:
@@ -132,25 +138,29 @@ def _transfer(spec: TaskSpec, other: TaskSpec, data_dir: Path | None) -> tuple[E
     """What is learnt from `other`, and every row of the task's own as a test row, unless its text or its group
     stands in what is learnt. What is counted is of the task's own rows.
     """
-    learnt, _ = clean(_split(_examples(other, data_dir)))
+    learnt, _ = clean(_split(_examples(other, data_dir)[0]))
     learnt = learnt.take([row for row, split in enumerate(learnt.splits) if split != "test"])
-    own = _examples(spec, data_dir)
+    own, normalised = _examples(spec, data_dir)
     test: Split = "test"
     own, hygiene = clean(replace(own, splits=(test,) * len(own)))
     both = _joined(learnt, own)
     # A group is the same thing in two sets only where the same column names it.
     comparable = both if spec.columns.group == other.columns.group else _without_groups(both)
-    # A text is the same in whatever language two sets file it.
-    comparable = replace(comparable, ids=tuple(hash_lines(_contents(one)) for one in both.inputs))
-    leaks = _leak_finder(comparable, range(len(both)))
+    leaks = _leak_finder(_by_text(comparable), range(len(both)))
     kept = [row for row in range(len(both)) if row < len(learnt) or not leaks(row)]
-    return both.take(kept), replace(hygiene, leaks=hygiene.leaks + len(both) - len(kept))
+    leaked = hygiene.leaks + len(both) - len(kept)
+    return both.take(kept), replace(hygiene, leaks=leaked, normalised=normalised)
 
 
 def _joined(one: Examples, other: Examples) -> Examples:
     return Examples(
         **{field.name: getattr(one, field.name) + getattr(other, field.name) for field in fields(Examples)}
     )
+
+
+def _by_text(examples: Examples) -> Examples:
+    """With ids that leave the language out: a text is the same in whatever language it is filed."""
+    return replace(examples, ids=tuple(hash_lines(_contents(one)) for one in examples.inputs))
 
 
 def _without_groups(examples: Examples) -> Examples:
@@ -270,26 +280,26 @@ def silent_datasets() -> Iterator[Any]:
         datasets.logging.set_verbosity(level)
 
 
-def _examples(spec: TaskSpec, data_dir: Path | None) -> Examples:
-    """The task's rows as they are, not yet split or cleaned."""
+def _examples(spec: TaskSpec, data_dir: Path | None) -> tuple[Examples, int]:
+    """The task's rows as they are, not yet split or cleaned, and how many of them were not in normal form C."""
     rows, columns, classes = _read(spec, data_dir)
     rows = _where(spec, rows)
     if not rows or not next(iter(rows.values())):
         only = "".join(f" where {name} is '{value}'" for name, value in spec.where.items())
         raise MissingError(f"task '{spec.name}' has no rows{only}")
-    inputs = [_as_input(spec, value, row) for row, value in enumerate(_column(spec, rows, columns.input))]
+    given = [_as_input(spec, value, row) for row, value in enumerate(_column(spec, rows, columns.input))]
+    inputs = [_normalise(one) for one in given]
     labels = [_as_label(spec, value, row) for row, value in enumerate(_column(spec, rows, columns.label))]
     labels = [classes.get(label, label) for label in labels]
     splits: Sequence[Split] = ["train"] * len(inputs)
     if columns.split is not None and (columns.split in rows or columns.split != Columns().split):
         splits = [_as_split(spec, value) for value in _column(spec, rows, columns.split)]
-    languages = (
-        [str(value) for value in _column(spec, rows, columns.language)]
-        if columns.language
-        else [spec.languages[0]] * len(inputs)
-    )
+    languages = [spec.languages[0]] * len(inputs)
+    if columns.language:
+        tags = _column(spec, rows, columns.language)
+        languages = [_as_language(spec, value, row) for row, value in enumerate(tags)]
     groups = _column(spec, rows, columns.group) if columns.group else [None] * len(inputs)
-    return Examples(
+    examples = Examples(
         ids=tuple(
             hash_lines([*_contents(one), language])[:16]
             for one, language in zip(inputs, languages, strict=True)
@@ -300,6 +310,7 @@ def _examples(spec: TaskSpec, data_dir: Path | None) -> Examples:
         languages=tuple(languages),
         groups=tuple(None if _is_absent(group) else str(group) for group in groups),
     )
+    return examples, sum(one != other for one, other in zip(given, inputs, strict=True))
 
 
 def _where(spec: TaskSpec, rows: _Rows) -> _Rows:
@@ -332,6 +343,18 @@ def _as_input(spec: TaskSpec, value: Any, row: int) -> str | Conversation:
         raise MissingError(f"task '{spec.name}' row {row}: {error}") from error
 
 
+def _normalise(one: str | Conversation) -> str | Conversation:
+    """The same in Unicode's normal form C, in which a letter and its marks are one character where there is one."""
+    if isinstance(one, str):
+        return unicodedata.normalize("NFC", one)
+    return Conversation(
+        messages=tuple(
+            replace(message, content=unicodedata.normalize("NFC", message.content))
+            for message in one.messages
+        )
+    )
+
+
 def _contents(one: str | Conversation) -> Sequence[str]:
     """All that tells an input from others: a text, or who said what."""
     if isinstance(one, str):
@@ -345,6 +368,17 @@ def _as_label(spec: TaskSpec, value: Any, row: int) -> str:
     if not isinstance(value, str | int | float):
         raise MissingError(
             f"task '{spec.name}' row {row}: the label is {type(value).__name__}, neither text nor a number"
+        )
+    return str(value)
+
+
+def _as_language(spec: TaskSpec, value: Any, row: int) -> str:
+    if _is_absent(value):
+        raise MissingError(f"task '{spec.name}' row {row} has no language")
+    if str(value) not in spec.languages:
+        hint = did_you_mean(str(value), spec.languages)
+        raise MissingError(
+            f"task '{spec.name}' row {row} is in '{value}', which is none of the task's languages{hint}"
         )
     return str(value)
 
@@ -400,9 +434,11 @@ def clean(examples: Examples, *, keep_leaks: bool = False) -> tuple[Examples, Hy
         counts[reason] += len(rows) - len(kept)
         return kept
 
-    rows = keep(range(len(examples)), "empty", lambda row: not str(examples.inputs[row]).strip())
+    rows = keep(range(len(examples)), "empty", lambda row: not _is_visible(str(examples.inputs[row])))
     rows = keep(rows, "conflicts", lambda row: len(labels_of[examples.ids[row]]) > 1)
-    leaks = _leak_finder(examples, rows)
+    # The languages of one set hold the same names, numbers and quotations.
+    several = len(set(examples.languages)) > 1
+    leaks = _leak_finder(_by_text(examples) if several else examples, rows)
     seen: set[tuple[str, Split]] = set()
 
     def repeated(row: int) -> bool:
@@ -415,6 +451,11 @@ def clean(examples: Examples, *, keep_leaks: bool = False) -> tuple[Examples, Hy
     without_leaks = keep(rows, "leaks", leaks)
     rows = rows if keep_leaks else without_leaks
     return examples.take(rows), Hygiene(**counts)
+
+
+def _is_visible(text: str) -> bool:
+    """Whether anything in a text can be seen: blanks, controls and zero-width characters cannot."""
+    return any(not one.isspace() and unicodedata.category(one) not in ("Cc", "Cf") for one in text)
 
 
 def _leak_finder(examples: Examples, rows: Sequence[int]) -> Callable[[int], bool]:
@@ -436,20 +477,25 @@ def _leak_keys(examples: Examples, row: int) -> Iterator[tuple[str, str]]:
 
 
 def take_stratified(examples: Examples, limit: int) -> Examples:
-    """At most about `limit` examples: from each split and label its share (at least one), lowest ids first.
+    """At most about `limit` examples: from each split, label and language its share (at least one), lowest ids first;
+    of several languages the same source items, where rows have groups.
 
     The choice depends on contents alone; a smaller limit takes a subset of a larger one's rows.
     """
     if limit >= len(examples):
         return examples
-    strata: dict[tuple[str, str], list[int]] = defaultdict(list)
+    several = len(set(examples.languages)) > 1
+    strata: dict[tuple[str, str, str], list[int]] = defaultdict(list)
     for row in range(len(examples)):
-        strata[examples.splits[row], examples.labels[row]].append(row)
+        strata[examples.splits[row], examples.labels[row], examples.languages[row]].append(row)
     share = limit / len(examples)
+
+    def place(row: int) -> tuple[str, str]:
+        group = examples.groups[row] if several else None
+        return ("" if group is None else hash_lines([group]), examples.ids[row])
+
     kept = [
-        row
-        for rows in strata.values()
-        for row in sorted(rows, key=lambda row: examples.ids[row])[: max(1, round(len(rows) * share))]
+        row for rows in strata.values() for row in sorted(rows, key=place)[: max(1, round(len(rows) * share))]
     ]
     return examples.take(sorted(kept))
 

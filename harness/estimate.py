@@ -64,7 +64,7 @@ def estimate(bundle: Bundle, *, device: str, cached: Callable[[str], bool]) -> E
         tokens=bundle.n_tokens if missing else 0,
         disk=sum(4 * rows * _stored_width(features, bundle) for features in missing),
         memory=int(4 * (parameters + encoded)) + (1 << 28) if missing else 0,
-        seconds=seconds + sum(_probe_seconds(cell, bundle) for cell in bundle.cells),
+        seconds=seconds + CELL_SECONDS * len(bundle.cells) + _learning_seconds(bundle),
     )
 
 
@@ -82,20 +82,36 @@ def _encoder_size(missing: list[Features]) -> int:
     return sum(located.d_in * located.width for located in encoders.values() if located and located.sparse)
 
 
-def _probe_seconds(cell: Cell, bundle: Bundle) -> float:
+def _learning_seconds(bundle: Bundle) -> float:
+    """Of all that is learnt for a bundle; cells that learn from the same rows learn once."""
+    learnt = {
+        (
+            id(cell.features),
+            cell.transform.label,
+            cell.classifier.label,
+            cell.draw.seed,
+            cell.draw.partition.train,
+            id(cell.draw.partition.labels),
+        ): cell
+        for cell in bundle.cells
+    }
+    return sum(_fit_seconds(cell, bundle) for cell in learnt.values())
+
+
+def _fit_seconds(cell: Cell, bundle: Bundle) -> float:
     """Over the whole grid of a cell, on every fold where the choice is made on folds."""
     grid = {
         key: values for key, values in cell.classifier.spec.grid.items() if key not in cell.classifier.given
     }
     classes = len(bundle.data.classes)
     row, value = TWO_CLASSES if classes == 2 else MANY_CLASSES
-    rows = len(cell.partition.train)
+    rows = len(cell.draw.partition.train)
     fitted = rows * (1 if classes == 2 else classes)
     point = fitted * (row + value * _width(cell.features))
     points = math.prod(map(len, grid.values()))
-    if cell.partition.validation:
-        return CELL_SECONDS + points * point
-    return CELL_SECONDS + FOLDS * REPEATS * points * (FIT_SECONDS + point * (1 - 1 / FOLDS)) + point
+    if cell.draw.partition.validation:
+        return points * point
+    return FOLDS * REPEATS * points * (FIT_SECONDS + point * (1 - 1 / FOLDS)) + point
 
 
 def _width(features: Features) -> int:

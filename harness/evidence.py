@@ -41,35 +41,53 @@ class Used:
     rows: tuple[int, ...]
 
 
-def find_used(
+@dataclass(frozen=True, kw_only=True)
+class Effects:
+    """How much a linear classifier goes by each feature: `sizes [features]`, the size of its largest weight times its
+    standard deviation in training; 0 for a feature that a transform left away. `weights [classes, columns]` are of the
+    features `columns`.
+    """
+
+    sizes: Array
+    weights: Array
+    columns: Array
+
+
+def find_effects(
     weights: Array,
     *,
     pooled: Matrix,
     transformed: Matrix,
     chosen: Array | None = None,
-    y: Array,
-    classes: Sequence[str],
-) -> tuple[Used, ...]:
-    """The features with the largest effect on any class, largest first; of equal ones the lowest.
-
-    `weights [classes, columns]` belong to `transformed [rows, columns]`, the training rows that the classifier was
-    fitted on, with class numbers `y` into `classes`, of which each has a row. `pooled [rows, features]` are the same
-    rows before the transform, and `chosen` the features whose columns it kept; None where it kept all. Nothing where
-    these do not fit together: then the columns are no features, or the weights something else of that name.
+    n_classes: int,
+) -> Effects | None:
+    """`weights [classes, columns]` belong to `transformed [rows, columns]`, the training rows that the classifier was
+    fitted on; `pooled [rows, features]` are the same rows before the transform, and `chosen` the features whose columns
+    it kept; None where it kept all. None where these do not fit together: then the columns are no features, or the
+    weights something else of that name.
     """
     n_columns = transformed.shape[1]
-    features = np.arange(pooled.shape[1]) if chosen is None else np.asarray(chosen)
-    if np.shape(weights) != (len(classes), n_columns) or features.shape != (n_columns,):
-        return ()
-    effects = np.nan_to_num(np.abs(weights).max(axis=0) * _deviations(transformed), posinf=0.0)
-    top = np.argsort(-effects, kind="stable")[:FEATURES]
-    top = top[effects[top] > 0]
-    values = _columns(pooled, features[top])
+    columns = np.arange(pooled.shape[1]) if chosen is None else np.asarray(chosen)
+    if np.shape(weights) != (n_classes, n_columns) or columns.shape != (n_columns,):
+        return None
+    sizes = np.zeros(pooled.shape[1])
+    sizes[columns] = np.nan_to_num(np.abs(weights).max(axis=0) * deviations(transformed), posinf=0.0)
+    return Effects(sizes=sizes, weights=np.asarray(weights), columns=columns)
+
+
+def find_used(effects: Effects, *, pooled: Matrix, y: Array, classes: Sequence[str]) -> tuple[Used, ...]:
+    """The features with the largest effect on any class, largest first; of equal ones the first in the classifier's
+    order. `pooled [rows, features]` are the training rows, of classes `y`: numbers into `classes`, of which each has a row.
+    """
+    sizes = effects.sizes[effects.columns]
+    top = np.argsort(-sizes, kind="stable")[:FEATURES]
+    top = top[sizes[top] > 0]
+    values = _columns(pooled, effects.columns[top])
     return tuple(
         _describe(
-            feature=int(features[column]),
-            weights=weights[:, column],
-            effect=float(effects[column]),
+            feature=int(effects.columns[column]),
+            weights=effects.weights[:, column],
+            effect=float(sizes[column]),
             values=values[:, place],
             y=y,
             classes=classes,
@@ -89,7 +107,7 @@ def snippet(text: str, limit: int = 80) -> str:
     return (whole if 2 * len(whole) >= limit else line[: limit - 1]) + "…"
 
 
-def _deviations(X: Matrix) -> Array:
+def deviations(X: Matrix) -> Array:
     """Standard deviation of each column, in float64; 0 where it is only what rounding makes of a constant."""
     mean, square = (total / X.shape[0] for total in _sums(X))
     variance = square - mean * mean

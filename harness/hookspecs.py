@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 from harness.api import (
+    AlignmentSpec,
     BatchStats,
     BundleStats,
     ClassifierSpec,
@@ -67,6 +68,13 @@ def harness_classifiers() -> Iterable[ClassifierSpec]:  # type: ignore[empty-bod
 def harness_regimes() -> Iterable[RegimeSpec]:  # type: ignore[empty-body]
     """Ways to change what is learnt from: fewer rows, rarer classes, wrong labels, other splits. Called once; the same
     rules as for `harness_models`.
+    """
+
+
+@hookspec
+def harness_alignments() -> Iterable[AlignmentSpec]:  # type: ignore[empty-body]
+    """Ways from the features of one model to those of another, learnt on rows that both have read. Called once; the
+    same rules as for `harness_models`.
     """
 
 

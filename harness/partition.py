@@ -8,11 +8,13 @@ pitfalls when selecting and assessing regression and classification models").
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
 from harness.api import Examples, Partition
 from harness.data import split_rows
-from harness.errors import UsageError
+from harness.errors import MissingError, UsageError
 from harness.registry import Choice
 
 FOLDS, REPEATS = 5, 2
@@ -22,16 +24,79 @@ LEAST_VALIDATION = 75
 """Validation rows below which folds choose: a share of right answers among so many has a standard error of .06."""
 
 
-def make_partition(examples: Examples, regime: Choice, seed: int) -> Partition:
-    """The rows of one seed under a regime; MissingError where the examples are too few for it, UsageError where the
-    regime gives rows that cannot be. Seed 0 decides for all whether folds choose.
+@dataclass(frozen=True, kw_only=True)
+class Draw:
+    """A partition, what it was made by, and the languages that are learnt from and tested on, joined with `+`; of a
+    regime that does not go by languages both are all those of the task.
+    """
+
+    regime: Choice
+    seed: int
+    train_language: str
+    test_language: str
+    partition: Partition = field(repr=False)
+
+    @property
+    def key(self) -> tuple[str, int, str, str]:
+        """What tells it from the other draws of a task."""
+        return self.regime.label, self.seed, self.train_language, self.test_language
+
+
+def make_draws(examples: Examples, regime: Choice, seed: int) -> tuple[Draw, ...]:
+    """The rows of one seed under a regime, for each pair of languages that it makes; MissingError where the examples
+    are too few for it, UsageError where the regime gives rows that cannot be. Seed 0 decides for all whether folds
+    choose. A pair of languages of which the one has a label that the other does not teach is left away.
     """
     made = _draw(examples, regime, seed)
     first = made if seed == 0 else _draw(examples, regime, 0)
-    return made if len(first.validation) >= LEAST_VALIDATION else replace(made, validation=())
+    chosen_on = {pair: len(partition.validation) >= LEAST_VALIDATION for pair, partition in first.items()}
+    draws = tuple(
+        Draw(
+            regime=regime,
+            seed=seed,
+            train_language=train,
+            test_language=test,
+            partition=partition if chosen_on.get((train, test), False) else replace(partition, validation=()),
+        )
+        for (train, test), partition in made.items()
+        if not regime.spec.by_language or _is_taught(partition)
+    )
+    if not draws:
+        raise MissingError(f"{regime.owner} finds no two languages with the same labels")
+    return draws
 
 
-def _draw(examples: Examples, regime: Choice, seed: int) -> Partition:
+def make_partition(examples: Examples, regime: Choice, seed: int) -> Partition:
+    """The partition of a regime that makes one for the whole task; UsageError where it makes one for each pair of
+    languages.
+    """
+    if regime.spec.by_language:
+        raise UsageError(f"{regime.owner} goes by pairs of languages, and has no one set of rows")
+    return make_draws(examples, regime, seed)[0].partition
+
+
+def find_untested(examples: Examples) -> tuple[str, ...]:
+    """What of several languages cannot be had: those without training or test rows, and labels that not all have."""
+    labels: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for language, split, label in zip(examples.languages, examples.splits, examples.labels, strict=True):
+        labels[split][language].add(label)
+    every = sorted(set(examples.languages))
+    sentences = []
+    for split, name, use in (("train", "training", "tested on"), ("test", "test", "learnt from")):
+        if lacking := [language for language in every if not labels[split][language]]:
+            sentences.append(f"no {name} rows in {', '.join(lacking)}, which can only be {use}")
+    for language in every:
+        taught = labels["train"][language]
+        unknown = ", ".join(f"'{label}'" for label in sorted(set(examples.labels) - taught))
+        if taught and unknown:
+            sentences.append(
+                f"no training rows of {unknown} in {language}, which is not learnt from where these are tested on"
+            )
+    return tuple(sentences)
+
+
+def _draw(examples: Examples, regime: Choice, seed: int) -> dict[tuple[str, str], Partition]:
+    """What a regime makes of the task's own partition, by the languages it learns from and is tested on."""
     splits = split_rows(examples, seed)
     own = Partition(
         train=tuple(splits["train"]),
@@ -39,9 +104,32 @@ def _draw(examples: Examples, regime: Choice, seed: int) -> Partition:
         test=tuple(splits["test"]),
         labels=examples.labels,
     )
-    made: Partition = regime.make()(examples, own, seed)
-    _check(made, own, examples, regime)
+    given = regime.make()(examples, own, seed)
+    if not regime.spec.by_language:
+        _check(given, own, examples, regime)
+        every = _join_languages(examples, range(len(examples)))
+        return {(every, every): given}
+    made: dict[tuple[str, str], Partition] = {}
+    for partition in given:
+        _check(partition, own, examples, regime)
+        _check_apart(partition, own, examples, regime)
+        pair = (
+            _join_languages(examples, (*partition.train, *partition.validation)),
+            _join_languages(examples, partition.test),
+        )
+        if pair in made:
+            raise UsageError(f"{regime.owner} goes from {pair[0]} to {pair[1]} twice")
+        made[pair] = partition
     return made
+
+
+def _join_languages(examples: Examples, rows: Iterable[int]) -> str:
+    return "+".join(sorted({examples.languages[row] for row in rows}))
+
+
+def _is_taught(rows: Partition) -> bool:
+    """Whether every label that is tested on is learnt from."""
+    return {rows.labels[row] for row in rows.test} <= {rows.labels[row] for row in rows.train}
 
 
 def count_shared_groups(examples: Examples, rows: Partition) -> int:
@@ -66,3 +154,13 @@ def _check(made: Partition, own: Partition, examples: Examples, regime: Choice) 
         raise UsageError(f"{regime.owner} changes labels of test rows")
     if strange := {made.labels[row] for row in rows} - set(examples.labels):
         raise UsageError(f"{regime.owner} makes up the label '{min(strange)}'")
+
+
+def _check_apart(made: Partition, own: Partition, examples: Examples, regime: Choice) -> None:
+    """UsageError for a test on what is no test row, or has a translation or sibling among the rows learnt from."""
+    if not set(made.test) <= set(own.test):
+        raise UsageError(f"{regime.owner} tests on rows that are no test rows of the task")
+    if shared := count_shared_groups(examples, made):
+        raise UsageError(
+            f"{regime.owner} learns from translations or siblings of {shared} rows that it tests on"
+        )

@@ -15,13 +15,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from harness.api import Located, Model, Partition, Site, TaskSpec, TokenRepresentation, Tokens
+from harness.api import Located, Model, Multilingual, Site, TaskSpec, TokenRepresentation, Tokens
 from harness.data import TaskData, load_task, without
 from harness.errors import HarnessError, MissingError, UsageError, did_you_mean
 from harness.gate import REVISION as GATE_REVISION
 from harness.gate import neighbours
 from harness.identity import IDENTITY_VERSION, hash_json, hash_lines
-from harness.partition import make_partition
+from harness.partition import Draw, find_untested, make_draws
 from harness.plugins import describe
 from harness.registry import Choice, Registry
 from harness.sample import GATE_TOKENS, SAMPLE_TOKENS, sample_rows
@@ -72,19 +72,28 @@ class Features:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LearntOn:
+    """Features of another model, known by its label, that a cell is learnt on; and what maps its own to them."""
+
+    model: str
+    features: Features
+    alignment: Choice
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cell:
     """One fully specified evaluation; `cell_id` hashes all that may change its numbers, `protocol_hash` of that what
-    pooling, transform, classifier, grid and selection are. `partition` follows from regime and seed.
+    pooling, transform, classifier, grid and selection are. `draw` says which rows are learnt from and tested on.
+    `learnt_on` is what it is learnt on in place of `features`, which are mapped to it for the test.
     """
 
     cell_id: str
     features: Features
     transform: Choice
     classifier: Choice
-    regime: Choice
-    seed: int
+    draw: Draw
     protocol_hash: str
-    partition: Partition = field(repr=False)
+    learnt_on: LearntOn | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,17 +138,38 @@ class Bundle:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Transfer:
+    """Cells that are learnt on features of the bundle `source` and tested on those of `target`: two models on the same
+    rows of one task. `target` holds these cells.
+    """
+
+    source: Bundle
+    target: Bundle
+
+    @property
+    def name(self) -> str:
+        """`task × model → model`, for people."""
+        assert self.source.model and self.target.model
+        return f"{self.source.name} → {self.target.model.label}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
-    """All that a run will do, and by name what cannot be had, and why."""
+    """All that a run will do, and by name what cannot be had, and why; `notes` are of languages that a task does not
+    have on both sides.
+    """
 
     suite: Suite
     bundles: tuple[Bundle, ...]
+    transfers: tuple[Transfer, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def cells(self) -> tuple[Cell, ...]:
-        """The cells of all bundles."""
-        return tuple(cell for bundle in self.bundles for cell in bundle.cells)
+        """The cells of all bundles and transfers."""
+        every = (*self.bundles, *(transfer.target for transfer in self.transfers))
+        return tuple(cell for bundle in every for cell in bundle.cells)
 
     @property
     def tasks(self) -> tuple[TaskData, ...]:
@@ -177,11 +207,14 @@ def make_plan(
                         (model, representation, site, locate(representation, model, site, registry))
                     )
     others = [find_trained_on(spec, registry, included) for spec, _ in specs]
+    pairs = _pair_models(suite, models)
     bundles: list[Bundle] = []
+    transfers: list[Transfer] = []
+    notes: list[str] = []
     for (spec, limit), other in zip(specs, others, strict=True):
         with _leaving_out(spec.name, left_out):
             data = load_task(spec, data_dir=data_dir, limit=limit, trained_on=other)
-            bundles += tuple(
+            made = tuple(
                 _bundles(
                     data,
                     models=models,
@@ -192,10 +225,21 @@ def make_plan(
                     left_out=left_out,
                 )
             )
+            bundles += made
+            transfers += _transfers(made, pairs, arms)
+            if any(regime.spec.by_language for regime in arms.regimes):
+                notes += [f"task '{spec.name}' has {one}" for one in find_untested(data.examples)]
     if not bundles:
         raise _nothing_left(left_out)
-    _refuse_twins(bundles)
-    return Plan(suite=suite, bundles=tuple(bundles), left_out=left_out)
+    plan = Plan(
+        suite=suite,
+        bundles=tuple(bundles),
+        transfers=tuple(transfers),
+        left_out=left_out,
+        notes=tuple(notes),
+    )
+    _refuse_twins(plan)
+    return plan
 
 
 @contextmanager
@@ -225,6 +269,7 @@ class _Arms:
     transforms: tuple[Choice, ...]
     classifiers: tuple[Choice, ...]
     regimes: tuple[Choice, ...]
+    alignments: tuple[Choice, ...]
 
     @classmethod
     def choose(cls, suite: Suite, registry: Registry) -> _Arms:
@@ -236,9 +281,11 @@ class _Arms:
             transforms=_choose_all(registry, "transforms", suite.transforms),
             classifiers=_choose_all(registry, "classifiers", suite.classifiers),
             regimes=_choose_all(registry, "regimes", suite.regimes),
+            alignments=_choose_all(registry, "alignments", suite.alignments),
         )
         # Making them now finds values that a factory refuses, while nothing is lost yet.
-        for choice in (*arms.poolings, *arms.transforms, *arms.on_inputs, *arms.classifiers, *arms.regimes):
+        choices = (*arms.poolings, *arms.transforms, *arms.on_inputs, *arms.classifiers, *arms.regimes)
+        for choice in (*choices, *arms.alignments):
             try_to_make(choice)
         return arms
 
@@ -297,13 +344,15 @@ def _refuse_repeats(what: str, names: Sequence[str]) -> None:
             raise UsageError(f"{what} '{name}' is given twice")
 
 
-def _refuse_twins(bundles: Iterable[Bundle]) -> None:
+def _refuse_twins(plan: Plan) -> None:
     """UsageError when two names of the suite stand for one thing: one would hide the other on the board."""
     known: dict[str, str] = {}
-    for bundle in bundles:
+    for bundle in (*plan.bundles, *(transfer.target for transfer in plan.transfers)):
         for cell in bundle.cells:
             parts = (bundle.model, cell.features.representation, cell.features.pooling, cell.transform)
-            label = " ".join(part.label for part in (*parts, cell.classifier, cell.regime) if part)
+            alignment = cell.learnt_on.alignment if cell.learnt_on else None
+            more = (cell.classifier, cell.draw.regime, alignment)
+            label = " ".join(part.label for part in (*parts, *more) if part)
             if cell.cell_id in known:
                 raise UsageError(f"'{known[cell.cell_id]}' and '{label}' are the same; leave one out")
             known[cell.cell_id] = label
@@ -442,31 +491,31 @@ def _bundles(
     data = without(data, bare)
     fingerprint = data.fingerprint
     inputs_hash = hash_lines(data.examples.ids)
-    partitions: list[tuple[Choice, int, Partition]] = []
+    draws: list[Draw] = []
     for regime in arms.regimes:
         name = data.spec.name if len(arms.regimes) == 1 else f"{data.spec.name} under {regime.label}"
         with _leaving_out(name, left_out):
-            partitions += [(regime, seed, make_partition(data.examples, regime, seed)) for seed in seeds]
-    if not partitions:
+            draws += [draw for seed in seeds for draw in make_draws(data.examples, regime, seed)]
+    if not draws:
         return
 
-    def cells(features: Sequence[Features], model: OpenModel | None) -> tuple[Cell, ...]:
+    def cells(features: Sequence[Features]) -> tuple[Cell, ...]:
         return tuple(
-            _cell(data.spec, fingerprint, model, each, transform, classifier, regime, seed, partition)
+            _cell(data.spec, fingerprint, each, transform, classifier, draw)
             for each in features
             for transform in arms.transforms
             for classifier in arms.classifiers
-            for regime, seed, partition in partitions
+            for draw in draws
         )
 
     if arms.on_inputs:
         features = tuple(Features(representation=choice) for choice in arms.on_inputs)
-        yield Bundle(data=data, model=None, tokens=(), features=features, cells=cells(features, None))
+        yield Bundle(data=data, model=None, tokens=(), features=features, cells=cells(features))
     for model in models:
         kept = tuple(one for row, one in enumerate(tokens[model.label]) if row not in bare)
         here = [arm for arm in located if arm[0] is model]
         sample = sample_rows(data.examples, kept) if any(at.fit for *_, at in here) else ()
-        _refuse_fitting_on_test(sample, here, partitions)
+        _refuse_fitting_on_test(sample, here, draws)
         sample_hash = hash_lines(data.examples.ids[row] for row in sample)
         gated = [site for *_, site, at in here if _is_measurable(at, site)]
         gate_sample = sample_rows(data.examples, kept, limit=GATE_TOKENS) if gated else ()
@@ -488,22 +537,22 @@ def _bundles(
                 sample=sample,
                 gate_sample=gate_sample,
                 features=features,
-                cells=cells(features, model),
+                cells=cells(features),
             )
 
 
 def _refuse_fitting_on_test(
     sample: Sequence[int],
     arms: Sequence[_LocatedArm],
-    partitions: Iterable[tuple[Choice, int, Partition]],
+    draws: Iterable[Draw],
 ) -> None:
     """UsageError where a regime tests on rows on which a representation is fitted."""
     fitted_on = set(sample)
-    for regime, _, partition in partitions:
-        if fitted_on & set(partition.test):
+    for draw in draws:
+        if fitted_on & set(draw.partition.test):
             names = " and ".join(sorted({f"'{arm.label}'" for _, arm, _, at in arms if at.fit}))
             raise UsageError(
-                f"regime '{regime.label}' tests on rows that {names} would be fitted on; leave one of the two out"
+                f"regime '{draw.regime.label}' tests on rows that {names} would be fitted on; leave one of the two out"
             )
 
 
@@ -583,6 +632,15 @@ def _gated(features: Features, model: OpenModel, sample_hash: str) -> Features:
     return replace(features, gate_key=hash_json(key), gate_sites=tuple(identities))
 
 
+def find_seen(model: OpenModel | None, draw: Draw) -> dict[str, float] | None:
+    """Megabytes of a model's training text in each language of a draw; None where it does not say."""
+    if model is None or not isinstance(model.model, Multilingual):
+        return None
+    known = model.model.languages
+    tags = {tag for side in (draw.train_language, draw.test_language) for tag in side.split("+")}
+    return {tag: float(known.get(tag, 0.0)) for tag in sorted(tags)} if known else None
+
+
 def activation_identity(model: OpenModel, site: Site) -> dict[str, Any]:
     """JSON of all that may change the activations of given tokens at a site."""
     return {
@@ -595,13 +653,11 @@ def activation_identity(model: OpenModel, site: Site) -> dict[str, Any]:
 def _cell(
     spec: TaskSpec,
     fingerprint: str,
-    model: OpenModel | None,
     features: Features,
     transform: Choice,
     classifier: Choice,
-    regime: Choice,
-    seed: int,
-    partition: Partition,
+    draw: Draw,
+    learnt_on: LearntOn | None = None,
 ) -> Cell:
     grid = {key: list(values) for key, values in classifier.spec.grid.items() if key not in classifier.given}
     protocol = {
@@ -613,20 +669,92 @@ def _cell(
         "identity_version": IDENTITY_VERSION,
         "task": {"name": spec.name, "version": spec.version, "data": fingerprint},
         "features": features.key or features.representation.identity,
-        "regime": regime.identity,
+        "regime": draw.regime.identity,
         **protocol,
-        "seed": seed,
-        **({"draw": DRAW} if seed else {}),
+        "seed": draw.seed,
+        **({"draw": DRAW} if draw.seed else {}),
     }
+    if draw.regime.spec.by_language:
+        identity["languages"] = [draw.train_language, draw.test_language]
+    if learnt_on:
+        identity |= {"learnt_on": learnt_on.features.key, "alignment": learnt_on.alignment.identity}
     return Cell(
         cell_id=hash_json(identity),
         features=features,
         transform=transform,
         classifier=classifier,
-        regime=regime,
-        seed=seed,
-        partition=partition,
+        draw=draw,
+        learnt_on=learnt_on,
         protocol_hash=hash_json(
             {"pooling": features.pooling.identity if features.pooling else None, **protocol}
         ),
     )
+
+
+# ── from one model to another ────────────────────────────────────────────────────────────────────────────
+
+
+def _pair_models(suite: Suite, models: Sequence[OpenModel]) -> tuple[tuple[str, str], ...]:
+    """The labels of the models that classifiers are carried from and to; UsageError for what is no model of the suite,
+    for sites that do not correspond, and for transfers without an alignment.
+    """
+    if bool(suite.transfers) != bool(suite.alignments):
+        lacking = "alignments" if suite.transfers else "transfers"
+        raise UsageError(
+            f"suite '{suite.name}' carries classifiers from model to model, but has no {lacking}"
+        )
+    refs = [choice.ref for choice in suite.models]
+    by_name = {choice.name: model for model in models for choice in [model.choice]}
+    pairs = []
+    for transfer in suite.transfers:
+        for ref in (transfer.source, transfer.target):
+            if ref not in refs:
+                raise UsageError(f"'{ref}' of a transfer is no model of the suite{did_you_mean(ref, refs)}")
+        source, target = by_name.get(transfer.source), by_name.get(transfer.target)
+        if source is None or target is None:
+            continue  # not here; what is left out is said where models are opened
+        if source is target:
+            raise UsageError(f"a transfer goes from '{source.label}' to itself")
+        if len(source.sites) != len(target.sites):
+            raise UsageError(
+                f"a transfer needs as many sites in '{source.label}' as in '{target.label}', which has "
+                f"{len(target.sites)} and not {len(source.sites)}: the first goes with the first, and so on"
+            )
+        pairs.append((source.label, target.label))
+    _refuse_repeats("transfer", [f"{source} to {target}" for source, target in pairs])
+    return tuple(pairs)
+
+
+def _transfers(
+    bundles: Sequence[Bundle], pairs: Sequence[tuple[str, str]], arms: _Arms
+) -> Iterator[Transfer]:
+    """Of the bundles of one task, those between two models that classifiers are carried between."""
+    by_model = {bundle.model.label: bundle for bundle in bundles if bundle.model}
+    for source, target in ((by_model.get(one), by_model.get(other)) for one, other in pairs):
+        if source is None or target is None or source.model is None or target.model is None:
+            continue
+        sites = dict(zip(target.model.sites, source.model.sites, strict=True))
+        known = {_kind(features): features for features in source.features}
+        cells = tuple(
+            _cell(
+                target.data.spec,
+                target.data.fingerprint,
+                cell.features,
+                cell.transform,
+                cell.classifier,
+                cell.draw,
+                learnt_on=LearntOn(model=source.model.label, features=known[kind], alignment=alignment),
+            )
+            for cell in target.cells
+            if cell.features.site
+            and (kind := (sites[cell.features.site], *_kind(cell.features)[1:])) in known
+            for alignment in arms.alignments
+        )
+        if cells:
+            yield Transfer(source=source, target=replace(target, cells=cells))
+
+
+def _kind(features: Features) -> tuple[Site | None, str, str]:
+    """What features of two models have in common where they correspond, beside their site."""
+    assert features.pooling
+    return features.site, features.representation.label, features.pooling.label

@@ -21,6 +21,7 @@ import pluggy
 
 from harness import hookspecs
 from harness.api import (
+    AlignmentSpec,
     ClassifierSpec,
     ModelSpec,
     PoolingSpec,
@@ -41,6 +42,7 @@ OFFERED: Mapping[str, type] = {
     "transforms": TransformSpec,
     "classifiers": ClassifierSpec,
     "regimes": RegimeSpec,
+    "alignments": AlignmentSpec,
     "tasks": TaskSpec,
     "suites": Path,
 }

@@ -1,4 +1,7 @@
-"""A matrix and labels in, test predictions out: fit on train, choose on validation, score test once."""
+"""A matrix and labels in, test predictions out: fit on train, choose on validation, score test once.
+
+`learn` and `apply` are two steps, for what was learnt in one language can be tested in many.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import itertools
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -13,7 +17,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from harness import stats
 from harness.api import Classifier, Examples, Partition, Transform, Weighted
-from harness.evidence import Used, find_used
+from harness.evidence import Used, find_effects, find_used
 from harness.metrics import Score, macro_f1, score
 from harness.partition import FOLDS, REPEATS
 from harness.registry import Choice
@@ -82,39 +86,88 @@ def make_rows(
     """The rows that all arms of a task share under one partition; `test` and `weights` are of `order_test` and
     `draw_weights`, which many partitions have in common.
     """
-    numbers = {name: number for number, name in enumerate(classes)}
     return Rows(
-        y=np.array([numbers[label] for label in partition.labels]),
+        y=_number_labels(partition.labels, tuple(classes)),
         classes=tuple(classes),
         train=np.array(partition.train),
         validation=np.array(partition.validation, dtype=np.int64),
         test=np.array(test),
-        groups=stats.number_groups(examples.groups),
+        groups=_number_groups(examples.groups),
         weights=weights,
     )
 
 
-def probe(matrix: Matrix, rows: Rows, *, transform: Choice, classifier: Choice, seed: int) -> Outcome:
-    """Choose a point of the classifier's grid on validation rows, or on folds of the training rows where there are
-    none (the first of equals), fit it on train, and score that on test. `matrix [examples, features]`.
+@lru_cache(maxsize=4)
+def _number_labels(labels: tuple[str, ...], classes: tuple[str, ...]) -> Array:
+    """Kept, as the many partitions of one task mostly have their labels in common."""
+    numbers = {name: number for number, name in enumerate(classes)}
+    return np.array([numbers[label] for label in labels])
+
+
+@lru_cache(maxsize=4)
+def _number_groups(groups: tuple[str | None, ...]) -> Array:
+    return stats.number_groups(groups)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learnt:
+    """What was learnt from training rows: a fit, how its point of the grid was chosen, and what it goes by: `effects
+    [features]` (`harness.evidence.find_effects`), None of a classifier that is not linear. It can be tested on many.
     """
-    matrix = _narrow(matrix)
+
+    parameters: Mapping[str, Any]
+    selected_on: SelectedOn
+    tried: int
+    validation: Mapping[str, float]
+    n_features: int
+    flags: tuple[str, ...]
+    used: tuple[Used, ...]
+    effects: Array | None
+    fit: _Fit
+
+
+def learn(matrix: Matrix, rows: Rows, *, transform: Choice, classifier: Choice, seed: int) -> Learnt:
+    """Choose a point of the classifier's grid on validation rows, or on folds of the training rows where there are
+    none (the first of equals), and fit it on train. `matrix [examples, features]`; no test row is read.
+    """
+    matrix = narrow(matrix)
     task = _Task(rows=rows, transform=transform, classifier=classifier, seed=seed)
     chosen = _choose(matrix, task)
     fit = chosen.fit or _fit(matrix, rows.train, chosen.point, task)
-    scores, metrics = _score_test(fit, matrix, rows)
-    return Outcome(
+    used, effects = _explain(fit, matrix, rows)
+    return Learnt(
         parameters={**classifier.parameters, **chosen.point},
         selected_on="validation" if len(rows.validation) else "folds" if chosen.tried else "nothing",
         tried=chosen.tried,
-        predicted=scores.argmax(axis=1),
-        scores=scores,
-        metrics=metrics,
         validation={} if chosen.macro_f1 is None else {"macro_f1": chosen.macro_f1},
         n_features=fit.n_features,
         flags=fit.flags if chosen.tried else ("unchosen", *fit.flags),
-        used=_find_used(fit, matrix, rows),
+        used=used,
+        effects=effects,
+        fit=fit,
     )
+
+
+def apply(learnt: Learnt, matrix: Matrix, rows: Rows) -> Outcome:
+    """Score on test what was learnt from training. `matrix [examples, features]`, of which only test rows are read."""
+    scores, metrics = _score_test(learnt.fit, narrow(matrix), rows)
+    return Outcome(
+        parameters=learnt.parameters,
+        selected_on=learnt.selected_on,
+        tried=learnt.tried,
+        predicted=scores.argmax(axis=1),
+        scores=scores,
+        metrics=metrics,
+        validation=learnt.validation,
+        n_features=learnt.n_features,
+        flags=learnt.flags,
+        used=learnt.used,
+    )
+
+
+def probe(matrix: Matrix, rows: Rows, *, transform: Choice, classifier: Choice, seed: int) -> Outcome:
+    """`learn`, then `apply`, once."""
+    return apply(learn(matrix, rows, transform=transform, classifier=classifier, seed=seed), matrix, rows)
 
 
 def _score_test(fit: _Fit, matrix: Matrix, rows: Rows) -> tuple[Array, Mapping[str, Score]]:
@@ -124,27 +177,41 @@ def _score_test(fit: _Fit, matrix: Matrix, rows: Rows) -> tuple[Array, Mapping[s
     return scores, score(y, scores.argmax(axis=1), scores, weights=rows.weights, grouped=grouped)
 
 
-def _find_used(fit: _Fit, matrix: Matrix, rows: Rows) -> tuple[Used, ...]:
-    """The features that a linear classifier goes by, as they stand in training; none for others."""
+def _explain(fit: _Fit, matrix: Matrix, rows: Rows) -> tuple[tuple[Used, ...], Array | None]:
+    """The features that a linear classifier goes by, as they stand in training, and the effects of all features;
+    nothing for others.
+    """
     if not isinstance(fit.model, Weighted):
-        return ()
+        return (), None
     pooled = matrix[rows.train]
-    found = find_used(
+    effects = find_effects(
         fit.model.weights,
         pooled=pooled,
         transformed=fit.transform.transform(pooled),
         chosen=getattr(fit.transform, "chosen", None),
+        n_classes=len(fit.known),
+    )
+    if effects is None:
+        return (), None
+    found = find_used(
+        effects,
+        pooled=pooled,
         y=np.searchsorted(fit.known, rows.y[rows.train]),
         classes=[rows.classes[number] for number in fit.known],
     )
-    return tuple(replace(one, rows=tuple(int(rows.train[row]) for row in one.rows)) for one in found)
+    used = tuple(replace(one, rows=tuple(int(rows.train[row]) for row in one.rows)) for one in found)
+    return used, effects.sizes
 
 
-def _narrow(matrix: Matrix) -> Matrix:
-    """The same with 32-bit indices where they suffice: much of scikit-learn takes no others."""
+def narrow(matrix: Matrix) -> Matrix:
+    """The same, with 32-bit indices where they suffice: much of scikit-learn takes no others."""
     if isinstance(matrix, np.ndarray) or max(matrix.nnz, *matrix.shape) > np.iinfo(np.int32).max:
         return matrix
-    parts = (matrix.data, matrix.indices.astype(np.int32), matrix.indptr.astype(np.int32))
+    parts = (
+        matrix.data,
+        matrix.indices.astype(np.int32, copy=False),
+        matrix.indptr.astype(np.int32, copy=False),
+    )
     return type(matrix)(parts, shape=matrix.shape)
 
 

@@ -48,7 +48,7 @@ _RUNNING, _FAILED = b'"status": "running"', b'"status": "failed" '
 
 _TOLD = ("sae-harness", "torch", "transformers", "scikit-learn", "numpy")
 
-_ADDED: Mapping[str, Any] = {"tokens": "content", "regimes": ["full"]}
+_ADDED: Mapping[str, Any] = {"tokens": "content", "regimes": ["full"], "alignments": [], "transfers": []}
 """Fields of suites that came after schema version 1, with their defaults."""
 
 Status = Literal["ok", "failed", "skipped", "oom"]
@@ -68,13 +68,16 @@ class Metric(_Frozen):
 
 
 class HygieneCounts(_Frozen):
-    """Rows removed before anything was fitted, and inputs cut at the model's maximum length."""
+    """Rows removed before anything was fitted; inputs cut at the model's maximum length, and inputs that were not in
+    Unicode's normal form C, in which all are read.
+    """
 
     duplicates: int = 0
     leaks: int = 0
     conflicts: int = 0
     cut: int = 0
     empty: int = 0
+    normalised: int = 0
 
 
 class Fidelity(_Frozen):
@@ -125,12 +128,29 @@ class Used(_Frozen):
     link: str | None = None
 
 
+class Sharing(_Frozen):
+    """What the features of a dictionary have in common between the language that a classifier was learnt in and the one
+    it was tested on (`harness.sharing`): the share of its effect that lies on features which fire in both; how many
+    fire in both, and in one only; and how far the features that tell the label are the same ones, as the Jaccard index
+    of the best in each. None where the tested language has no training rows.
+    """
+
+    weight: float
+    both: int
+    only_train: int
+    only_test: int
+    overlap: float | None = None
+
+
 class Record(_Frozen):
     """One finished cell, whatever its end.
 
     `selected_on` is `validation`, `folds` or `nothing`; `tried` counts the points of the grid compared there.
     `predictions_hash` is of the test rows' ids, labels and predictions (`hash_predictions`). `control` says whether the
-    representation is there to be compared with; None in records from before that was known.
+    representation is there to be compared with; None in records from before that was known. `seen` are the megabytes
+    of the model's training text in the languages of the record, None where the model does not say. `learnt_on` names
+    the model whose features the classifier was learnt on, where that is another one, and `alignment` what mapped those
+    of `model` to it.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -145,6 +165,7 @@ class Record(_Frozen):
     modality: str
     train_language: str
     test_language: str
+    seen: dict[str, float] | None = None
     model: str | None
     model_hash: str | None
     site: str | None
@@ -158,6 +179,8 @@ class Record(_Frozen):
     transform: str
     classifier: str
     regime: str = "full"
+    learnt_on: str | None = None
+    alignment: str | None = None
     protocol_hash: str | None = None
     classifier_params: dict[str, Any] = Field(default_factory=dict)
     seed: int
@@ -171,6 +194,7 @@ class Record(_Frozen):
     n_features: int = 0
     predictions_hash: str | None = None
     used: tuple[Used, ...] = ()
+    sharing: Sharing | None = None
     hygiene: HygieneCounts = HygieneCounts()
     fidelity: Fidelity = Fidelity()
     cost: Cost = Cost()

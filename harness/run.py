@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 from scipy import sparse
 
 from harness import leaderboard
@@ -26,9 +27,20 @@ from harness.forward import Meter, Shards, make_readings, read_tokens_of
 from harness.gate import Judgement, judge, not_measurable
 from harness.identity import hash_json, hash_lines
 from harness.partition import count_shared_groups
-from harness.plan import Bundle, Cell, Features, Plan
+from harness.plan import Bundle, Cell, Features, Plan, Transfer, find_seen
 from harness.plugins import Fault, describe, notify
-from harness.probe import Outcome, Rows, draw_weights, make_rows, order_test, probe
+from harness.probe import (
+    Learnt,
+    Outcome,
+    Rows,
+    apply,
+    draw_weights,
+    learn,
+    make_rows,
+    narrow,
+    order_test,
+    probe,
+)
 from harness.records import (
     Cost,
     Fidelity,
@@ -36,15 +48,20 @@ from harness.records import (
     Metric,
     Record,
     RunFolder,
+    Sharing,
     Status,
     Used,
     hash_predictions,
 )
 from harness.registry import Registry
+from harness.sharing import Languages
+from harness.sharing import Sharing as Shared
 from harness.store import FeatureStore
 
 if TYPE_CHECKING:
     from harness.api import Matrix
+
+    Array = np.ndarray[Any, Any]
     from harness.dictionary import Dictionary
 
 Rerun = Literal["failed", "all", "never"]
@@ -83,9 +100,7 @@ class Runner:
         self.folder.start(
             suite=plan.suite.model_dump(mode="json", exclude={"summary"}),
             cells=[*(cell.cell_id for cell in plan.cells), *(record.cell_id for record in earlier)],
-            tasks=Counter(
-                [*(b.data.spec.name for b in plan.bundles for _ in b.cells), *(r.task for r in earlier)]
-            ),
+            tasks=Counter([*(name for name, _ in _cells_of(plan)), *(r.task for r in earlier)]),
             left_out=plan.left_out,
             argv=self.argv,
             plugins=self.registry.plugins,
@@ -98,6 +113,9 @@ class Runner:
         try:
             for bundle in plan.bundles:
                 tokens += self._run_bundle(replace(bundle, cells=_pending(bundle, done)), plan)
+            for transfer in plan.transfers:
+                pending = replace(transfer.target, cells=_pending(transfer.target, done))
+                tokens += self._run_transfer(replace(transfer, target=pending), plan)
         except _Stopped:
             status = "stopped"
         except BaseException as error:
@@ -181,6 +199,75 @@ class Runner:
                     part, features, rows, plan, judged.get(features.gate_key or "", _judge_bare(features))
                 )
         return stats.tokens + stats.calibration_tokens
+
+    def _run_transfer(self, transfer: Transfer, plan: Plan) -> int:
+        """Learn the pending cells on the features of one model and test them on those of another. Both are in the store
+        by now; what was pruned since is made anew.
+        """
+        bundle, cells = transfer.target, transfer.target.cells
+        if not cells:
+            return 0
+        self.folder.add_event("transfer", bundle=transfer.name, cells=len(cells))
+        learnt_on = {cell.learnt_on.features.key: cell.learnt_on.features for cell in cells if cell.learnt_on}
+        tokens = 0
+        try:
+            rows = _rows(bundle)
+            for each, wanted in ((transfer.source, list(learnt_on.values())), (bundle, _wanted(bundle))):
+                stats, broken = self._fill(each, wanted)
+                tokens += stats.tokens
+                for fault in broken.values():
+                    raise fault
+            judged, measured_tokens = self._judge(bundle, _wanted(bundle))
+        except Exception as error:  # a model or dictionary of any plugin may fail in any way
+            if _is_disk(error):
+                raise
+            self._fail(bundle, plan, error)
+            return tokens
+        for features in _wanted(bundle):
+            judgement = judged.get(features.gate_key or "", _judge_bare(features))
+            part = replace(bundle, cells=tuple(cell for cell in cells if cell.features is features))
+            self._probe_aligned(part, features, rows, plan, judgement)
+        return tokens + measured_tokens
+
+    def _probe_aligned(
+        self,
+        bundle: Bundle,
+        features: Features,
+        rows: Mapping[_DrawKey, Rows],
+        plan: Plan,
+        judgement: Judgement,
+    ) -> None:
+        """Probe cells whose training rows are of another model's features; what maps one to the other is fitted on the
+        training rows of each draw, without their labels.
+        """
+        n = len(bundle.data.examples)
+        for cell in bundle.cells:
+            try:
+                assert cell.learnt_on
+                own = rows[cell.draw.key]
+                source = self._matrix(bundle, cell.learnt_on.features, own, own.test)
+                target = self._matrix(bundle, features, own, own.test)
+                started = time.perf_counter()
+                aligned = cell.learnt_on.alignment.make().fit(source[own.train], target[own.train])
+                mapped = aligned.transform(target[own.test])
+                whole, place = _stack(source, mapped, own.test)
+                outcome = probe(
+                    whole,
+                    replace(
+                        own, test=np.arange(n, n + len(own.test)), y=own.y[place], groups=own.groups[place]
+                    ),
+                    transform=cell.transform,
+                    classifier=cell.classifier,
+                    seed=cell.draw.seed,
+                )
+                seconds = time.perf_counter() - started
+                self._keep(cell, bundle, plan, own, outcome, seconds, judgement)
+            except (
+                Exception
+            ) as error:  # an alignment, transform or classifier of any plugin may fail in any way
+                if _is_disk(error):
+                    raise
+                self._add(_record(cell, bundle, plan, status="failed", error=describe(error)))
 
     def _fill(
         self, bundle: Bundle, wanted: Sequence[Features]
@@ -355,43 +442,66 @@ class Runner:
         self,
         bundle: Bundle,
         features: Features,
-        rows: Mapping[_Draw, Rows],
+        rows: Mapping[_DrawKey, Rows],
         plan: Plan,
         judgement: Judgement,
     ) -> None:
-        """Probe every pending cell on one matrix, which is read once, or made once for each regime and seed."""
+        """Probe every pending cell on one matrix, which is read once; that of an arm without a model is made once for
+        what is learnt from. What is learnt from the same rows is learnt once, whatever it is tested on.
+        """
         matrix: Matrix | None = None
-        made_for: _Draw | None = None
-        for cell in sorted(bundle.cells, key=_draw):
+        made_for: _Training | None = None
+        learnt: dict[tuple[_Training, str, str], Learnt] = {}
+        languages: Languages | None = None
+        every_test = np.unique(np.concatenate([rows[cell.draw.key].test for cell in bundle.cells]))
+        for cell in sorted(bundle.cells, key=lambda cell: cell.draw.key):
             try:
-                own = rows[_draw(cell)]
-                if matrix is None or (features.key is None and made_for != _draw(cell)):
-                    matrix, made_for = self._matrix(bundle, features, own), _draw(cell)
+                own = rows[cell.draw.key]
+                training = _training(cell)
+                if matrix is None or (features.key is None and made_for != training):
+                    matrix, made_for = self._matrix(bundle, features, own, every_test), training
+                    languages = _languages(matrix, features, bundle)
+                    learnt.clear()
                 started = time.perf_counter()
-                outcome = probe(
-                    matrix, own, transform=cell.transform, classifier=cell.classifier, seed=cell.seed
-                )
+                how = (training, cell.transform.label, cell.classifier.label)
+                if how not in learnt:
+                    learnt[how] = learn(
+                        matrix,
+                        own,
+                        transform=cell.transform,
+                        classifier=cell.classifier,
+                        seed=cell.draw.seed,
+                    )
+                outcome = apply(learnt[how], matrix, own)
                 seconds = time.perf_counter() - started
-                self._keep(cell, bundle, plan, own, outcome, seconds, judgement)
+                effects, sharing = learnt[how].effects, None
+                if languages and effects is not None and cell.draw.regime.spec.by_language:
+                    sharing = languages.compare(effects, cell.draw.partition)
+                self._keep(cell, bundle, plan, own, outcome, seconds, judgement, sharing)
             except Exception as error:  # a transform or classifier of any plugin may fail in any way
                 if _is_disk(error):
                     raise
                 self._add(_record(cell, bundle, plan, status="failed", error=describe(error)))
 
-    def _matrix(self, bundle: Bundle, features: Features, rows: Rows) -> Matrix:
-        """`[examples, features]`, from the store or from the inputs."""
+    def _matrix(self, bundle: Bundle, features: Features, rows: Rows, tested: Array) -> Matrix:
+        """`[examples, features]`, from the store or from the inputs; of these only rows that are learnt from, chosen on
+        or `tested` are read, others are taken for empty.
+        """
         if features.key is None:
-            inputs = bundle.data.examples.inputs
+            inputs = list(bundle.data.examples.inputs)
             if features.representation.spec.needs == "text":
-                inputs = tuple(map(str, inputs))  # a conversation as plain text
+                inputs = [str(one) for one in inputs]  # a conversation as plain text
+                unread = set(range(len(inputs))).difference(rows.train, rows.validation, tested)
+                for row in unread:
+                    inputs[row] = ""
             fitted = features.representation.make().fit([inputs[row] for row in rows.train])
-            made: Matrix = fitted.transform(list(inputs))
+            made: Matrix = fitted.transform(inputs)
             return made
         matrix = self.store.read(features.key, len(bundle.data.examples))
         if matrix is None:
             raise MissingError("features vanished from the cache while the run was reading them; run again")
         # A shard is kept dense where that is smaller; what a transform sees must not depend on where shards end.
-        return sparse.csr_array(matrix) if features.located and features.located.sparse else matrix
+        return narrow(sparse.csr_array(matrix) if features.located and features.located.sparse else matrix)
 
     def _keep(
         self,
@@ -402,6 +512,7 @@ class Runner:
         outcome: Outcome,
         seconds: float,
         judgement: Judgement,
+        sharing: Shared | None = None,
     ) -> None:
         examples = bundle.data.examples
         self.folder.write_predictions(
@@ -417,7 +528,15 @@ class Runner:
         cost = {**forward, "probe_seconds": seconds}
         self._add(
             _record(
-                cell, bundle, plan, status="ok", rows=rows, outcome=outcome, cost=cost, judgement=judgement
+                cell,
+                bundle,
+                plan,
+                status="ok",
+                rows=rows,
+                outcome=outcome,
+                cost=cost,
+                judgement=judgement,
+                sharing=sharing,
             )
         )
 
@@ -465,27 +584,54 @@ def _wanted(bundle: Bundle) -> list[Features]:
     ]
 
 
-_Draw = tuple[str, int]
-"""A regime and a seed: cells that have both in common learn from the same rows."""
+def _cells_of(plan: Plan) -> Iterator[tuple[str, Cell]]:
+    """Every cell of a plan, with the name of its task."""
+    for bundle in (*plan.bundles, *(transfer.target for transfer in plan.transfers)):
+        yield from ((bundle.data.spec.name, cell) for cell in bundle.cells)
 
 
-def _draw(cell: Cell) -> _Draw:
-    return cell.regime.label, cell.seed
+_DrawKey = tuple[str, int, str, str]
+_Training = tuple[int, tuple[int, ...], tuple[int, ...], int]
+"""Seed, rows to learn from and to choose on, and which labels: cells that have these in common learn the same."""
 
 
-def _rows(bundle: Bundle) -> Mapping[_Draw, Rows]:
+def _training(cell: Cell) -> _Training:
+    partition = cell.draw.partition
+    return cell.draw.seed, partition.train, partition.validation, id(partition.labels)
+
+
+def _rows(bundle: Bundle) -> Mapping[_DrawKey, Rows]:
     """The rows of every draw; those with the same test rows share their bootstrap weights."""
     examples = bundle.data.examples
     seed = leaderboard.bootstrap_seed(bundle.data.spec.name)
     weights: dict[tuple[int, ...], Any] = {}
-    rows: dict[_Draw, Rows] = {}
+    rows: dict[_DrawKey, Rows] = {}
     for cell in bundle.cells:
-        if _draw(cell) not in rows:
-            test = order_test(examples, cell.partition)
+        draw = cell.draw
+        if draw.key not in rows:
+            test = order_test(examples, draw.partition)
             if test not in weights:
                 weights[test] = draw_weights(examples, test, seed=seed)
-            rows[_draw(cell)] = make_rows(examples, bundle.data.classes, cell.partition, test, weights[test])
+            rows[draw.key] = make_rows(examples, bundle.data.classes, draw.partition, test, weights[test])
     return rows
+
+
+def _languages(matrix: Matrix, features: Features, bundle: Bundle) -> Languages | None:
+    """For what dictionaries share between languages; None for what is no dictionary, all of which always fires."""
+    if features.located and features.located.sparse:
+        return Languages(matrix, bundle.data.examples)
+    return None
+
+
+def _stack(source: Matrix, mapped: Matrix, test: Array) -> tuple[Matrix, Array]:
+    """The rows of one matrix, and below them test rows of another model mapped to its features; and the example that
+    each is of.
+    """
+    place = np.concatenate([np.arange(source.shape[0]), test])
+    if isinstance(source, np.ndarray):
+        dense = mapped if isinstance(mapped, np.ndarray) else mapped.toarray()
+        return np.concatenate([source, dense.astype(source.dtype, copy=False)]), place
+    return sparse.csr_array(sparse.vstack([source, sparse.csr_array(mapped)])), place
 
 
 def _origin(features: Features, bundle: Bundle) -> dict[str, str]:
@@ -519,9 +665,10 @@ def _record(
     outcome: Outcome | None = None,
     cost: Mapping[str, Any] | None = None,
     judgement: Judgement | None = None,
+    sharing: Shared | None = None,
 ) -> Record:
     features, spec, model = cell.features, bundle.data.spec, bundle.model
-    languages = "+".join(sorted(set(bundle.data.examples.languages)))
+    draw = cell.draw
     located = features.located
     measured: dict[str, Any] = {}
     if rows is not None and outcome is not None:
@@ -536,6 +683,7 @@ def _record(
             "selected_on": outcome.selected_on,
             "tried": outcome.tried,
             "used": _used(outcome, bundle, located),
+            "sharing": Sharing(**asdict(sharing)) if sharing else None,
             "predictions_hash": hash_predictions(
                 [bundle.data.examples.ids[row] for row in rows.test],
                 [bundle.data.examples.labels[row] for row in rows.test],
@@ -546,9 +694,9 @@ def _record(
     flags = (located.flags if located else ()) + (("limited",) if plan.suite.limit is not None else ())
     if spec.keep_leaks and bundle.data.hygiene.leaks:
         flags += (f"leaks:{bundle.data.hygiene.leaks}",)
-    if located and located.fit and cell.regime.label != leaderboard.FULL:
+    if located and located.fit and draw.regime.label != leaderboard.FULL:
         flags += ("fitted-on:full",)  # on a sample of all training rows, whatever the regime leaves of them
-    if shared := count_shared_groups(bundle.data.examples, cell.partition):
+    if shared := count_shared_groups(bundle.data.examples, draw.partition):
         flags += (f"shared-groups:{shared}",)
     if fidelity.verdict == "flagged":
         flags += tuple(f"fidelity:{rule}" for rule in fidelity.reasons)
@@ -562,8 +710,9 @@ def _record(
         task_version=spec.version,
         trained_on=spec.trained_on,
         modality=spec.modality,
-        train_language=languages,
-        test_language=languages,
+        train_language=draw.train_language,
+        test_language=draw.test_language,
+        seen=find_seen(model, draw),
         model=model.label if model else None,
         model_hash=hash_json(model.model.identity(features.site)) if model and features.site else None,
         site=str(features.site) if features.site else None,
@@ -575,10 +724,12 @@ def _record(
         pooling=features.pooling.label if features.pooling else None,
         transform=cell.transform.label,
         classifier=cell.classifier.label,
-        regime=cell.regime.label,
+        regime=draw.regime.label,
+        learnt_on=cell.learnt_on.model if cell.learnt_on else None,
+        alignment=cell.learnt_on.alignment.label if cell.learnt_on else None,
         control=features.representation.spec.control,
         protocol_hash=cell.protocol_hash,
-        seed=cell.seed,
+        seed=draw.seed,
         hygiene=HygieneCounts(**asdict(bundle.data.hygiene), cut=bundle.n_cut),
         fidelity=fidelity,
         cost=Cost(**(cost or {})),
@@ -628,6 +779,7 @@ def _origins(cell: Cell, bundle: Bundle) -> dict[str, str]:
         "pooling": cell.features.pooling,
         "transform": cell.transform,
         "classifier": cell.classifier,
-        "regime": cell.regime,
+        "regime": cell.draw.regime,
+        "alignment": cell.learnt_on.alignment if cell.learnt_on else None,
     }
     return {kind: f"{choice.plugin} {choice.distribution}" for kind, choice in choices.items() if choice}

@@ -82,6 +82,17 @@ class ModelChoice(BaseModel):
         return dict(self.__pydantic_extra__ or {})
 
 
+class TransferChoice(_Strict):
+    """Two models of a suite, by their `ref`: what classifiers learn on the features of the one is applied to the
+    features of the other.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    source: str = Field(alias="from")
+    target: str = Field(alias="to")
+
+
 class Suite(_Strict):
     """One evaluation, before any name in it is resolved."""
 
@@ -96,6 +107,8 @@ class Suite(_Strict):
     transforms: tuple[Reference, ...] = Field(default=("none",), min_length=1)
     classifiers: tuple[Reference, ...] = Field(default=("logreg",), min_length=1)
     regimes: tuple[Reference, ...] = Field(default=("full",), min_length=1)
+    alignments: tuple[Reference, ...] = ()
+    transfers: tuple[TransferChoice, ...] = ()
     seeds: tuple[_Seed, ...] = Field(default=(0,), min_length=1, max_length=MOST_SEEDS)
     limit: _Count | None = None
 
@@ -147,6 +160,7 @@ def read_suite(
     _normalise(tree)
     if models:
         tree["models"] = [_override_model(tree.get("models"), ref) for ref in models]
+        _drop_transfers(tree, models)
     if tasks:
         known = {str(task.get("name")): task for task in _mappings(tree.get("tasks"))}
         tree["tasks"] = [known.get(name, {"name": name}) for name in tasks]
@@ -159,6 +173,18 @@ def read_suite(
     _apply_settings(tree, settings)
     _normalise(tree)
     return _validate(Suite, tree, where=f"suite '{path}'", lines=lines)
+
+
+def _drop_transfers(tree: dict[str, Any], models: Sequence[str]) -> None:
+    """Only those between models that are left; and no alignments where none are."""
+    kept = [
+        each for each in _mappings(tree.get("transfers")) if {each.get("from"), each.get("to")} <= {*models}
+    ]
+    if tree.get("transfers") and not kept:
+        del tree["transfers"]
+        tree.pop("alignments", None)
+    elif kept:
+        tree["transfers"] = kept
 
 
 def read_task(path: Path) -> TaskSpec:

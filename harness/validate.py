@@ -22,7 +22,7 @@ from harness.errors import GateError, HarnessError, MissingError, UsageError
 from harness.estimate import estimate
 from harness.leaks import leaks_between
 from harness.metrics import score
-from harness.partition import make_partition
+from harness.partition import make_draws
 from harness.plan import Plan, find_trained_on, make_plan, open_model, try_to_make
 from harness.records import Record, Results, RunFolder, hash_predictions
 from harness.registry import Registry
@@ -115,6 +115,7 @@ def check_suite(
             for leak in leaks_between(plan.tasks)
         ),
         *_check_memory(plan, memory),
+        *(Finding(severity="note", sentence=sentence) for sentence in plan.notes),
         Finding(severity="note", sentence=f"{len(plan.bundles)} bundles, {len(plan.cells)} cells"),
     )
 
@@ -134,6 +135,7 @@ def _check_names(suite: Suite, registry: Registry, included: set[str]) -> tuple[
         *(lambda reference=each: make("transforms", reference) for each in suite.transforms),
         *(lambda reference=each: make("classifiers", reference) for each in suite.classifiers),
         *(lambda reference=each: make("regimes", reference) for each in suite.regimes),
+        *(lambda reference=each: make("alignments", reference) for each in suite.alignments),
         *(lambda model=each: open_model(model, registry) for each in suite.models),
         *(
             lambda name=task.name: registry.get("tasks", name)
@@ -442,8 +444,10 @@ def _split(record: Record, data: TaskData, registry: Registry) -> tuple[Sequence
     """
     examples = data.examples
     try:
-        rows = make_partition(examples, registry.choose("regimes", record.regime), record.seed)
-    except HarnessError:
+        draws = make_draws(examples, registry.choose("regimes", record.regime), record.seed)
+        pair = (record.train_language, record.test_language)
+        rows = next(draw.partition for draw in draws if (draw.train_language, draw.test_language) == pair)
+    except (HarnessError, StopIteration):
         test = [row for row, split in enumerate(examples.splits) if split == "test"]
         return test, {examples.ids[row] for row in range(len(examples)) if examples.splits[row] != "test"}
     return rows.test, {examples.ids[row] for row in (*rows.train, *rows.validation)}

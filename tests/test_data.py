@@ -41,20 +41,28 @@ def save(rows: Sequence[dict[str, Any]], path: Path) -> Path:
     return path
 
 
-def task_file(folder: Path, file: str, columns: str = "{}") -> TaskSpec:
+def task_file(folder: Path, file: str, columns: str = "{}", languages: str = "[en]") -> TaskSpec:
     """A task as a user writes it."""
     path = folder / "task.yaml"
     path.write_text(
-        f"name: toy\nsource: {{file: {file}}}\ncolumns: {columns}\nlicence: CC0\ncitation: none\n", "utf-8"
+        f"name: toy\nsource: {{file: {file}}}\ncolumns: {columns}\nlicence: CC0\ncitation: none\n"
+        f"languages: {languages}\n",
+        "utf-8",
     )
     return read_task(path)
 
 
 def load(
-    folder: Path, rows: Sequence[dict[str, Any]], *, suffix: str = "jsonl", columns: str = "{}"
+    folder: Path,
+    rows: Sequence[dict[str, Any]],
+    *,
+    suffix: str = "jsonl",
+    columns: str = "{}",
+    languages: str = "[en]",
+    limit: int | None = None,
 ) -> TaskData:
     save(rows, folder / f"data.{suffix}")
-    return load_task(task_file(folder, f"data.{suffix}", columns))
+    return load_task(task_file(folder, f"data.{suffix}", columns, languages), limit=limit)
 
 
 def make_examples(
@@ -133,9 +141,94 @@ def test_one_text_in_two_languages_is_two_examples(tmp_path: Path) -> None:
         for i in range(10)
         for lang in ("de", "en")
     ]
-    data = load(tmp_path, rows, columns="{language: lang}")
+    data = load(tmp_path, rows, columns="{language: lang}", languages="[de, en]")
     assert len(set(data.examples.ids)) == 20
     assert data.hygiene.duplicates == data.hygiene.leaks == 0
+
+
+def parallel(n: int, *languages: str) -> list[dict[str, Any]]:
+    """`n` items in several languages, with their own text in each."""
+    return [
+        {
+            "text": f"{language} item {i}",
+            "label": "ab"[i % 2],
+            "lang": language,
+            "item": i,
+            "split": "test" if i % 4 == 3 else "train",
+        }
+        for i in range(n)
+        for language in languages
+    ]
+
+
+PARALLEL = {"columns": "{language: lang, group: item}", "languages": "[de, en, yo]"}
+
+
+def test_a_translation_of_a_training_item_is_a_leak_in_any_language(tmp_path: Path) -> None:
+    rows = parallel(40, "de", "en")
+    rows.append({"text": "yo item 0", "label": "a", "lang": "yo", "item": 0, "split": "test"})
+    rows.append(
+        {"text": "de item 8", "label": "a", "lang": "yo", "item": 99, "split": "test"}
+    )  # as it stands
+    data = load(tmp_path, rows, **PARALLEL)
+    assert data.hygiene.leaks == 2
+    assert set(data.examples.languages) == {"de", "en"}
+
+
+def test_a_limit_takes_the_same_items_in_every_language(tmp_path: Path) -> None:
+    data = load(tmp_path, parallel(80, "de", "en", "yo"), **PARALLEL, limit=60)
+    items = {
+        language: {
+            group
+            for group, own in zip(data.examples.groups, data.examples.languages, strict=True)
+            if own == language
+        }
+        for language in ("de", "en", "yo")
+    }
+    assert items["de"] == items["en"] == items["yo"]
+    assert len(items["de"]) == 20
+
+
+@pytest.mark.parametrize(
+    ("language", "said"), [("nl", "'nl'"), (None, "no language"), ("dee", "did you mean 'de'")]
+)
+def test_a_row_in_a_language_that_the_task_does_not_have_is_named(
+    tmp_path: Path, language: str | None, said: str
+) -> None:
+    rows = parallel(20, "de", "en")
+    rows[3]["lang"] = language
+    with pytest.raises(MissingError, match=said) as caught:
+        load(tmp_path, rows, **PARALLEL)
+    assert "row 3" in str(caught.value)
+
+
+def test_texts_are_read_in_normal_form_c_and_counted(tmp_path: Path) -> None:
+    rows = rows_of(40)
+    rows[2]["text"] = "cafe\u0301 2"
+    rows[30]["text"] = "caf\u00e9 30"
+    data = load(tmp_path, rows)
+    assert data.examples.inputs[2] == "caf\u00e9 2"
+    assert data.hygiene.normalised == 1
+    rows[30] = {**rows[2], "text": "caf\u00e9 2"}
+    assert load(tmp_path, rows).hygiene.duplicates == 1
+
+
+@pytest.mark.parametrize("text", ["", "  ", "\u200b", "\u200d\ufeff", "\u200e \u200f", "\x00"])
+def test_what_nobody_can_see_is_empty(tmp_path: Path, text: str) -> None:
+    rows = rows_of(40)
+    rows[5]["text"] = text
+    assert load(tmp_path, rows).hygiene.empty == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["\u202bשלום עולם\u202c", "می\u200cخواهم", "hello мир 你好", "👩\u200d💻", "क्\u200dष"]
+)
+def test_scripts_directions_and_joiners_stay_as_they_are(tmp_path: Path, text: str) -> None:
+    rows = rows_of(40)
+    rows[5]["text"] = text
+    data = load(tmp_path, rows)
+    assert data.hygiene.empty == 0
+    assert text in data.examples.inputs
 
 
 def test_class_order_does_not_depend_on_row_order(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 import harness
 from harness.api import Weighted
-from harness.evidence import find_used, snippet
+from harness.evidence import find_effects, find_used, snippet
 from harness.plan import OpenModel, locate
 from harness.registry import Registry
 
@@ -149,10 +149,24 @@ Y = np.array([0, 1, 0, 1])
 
 
 def find(weights: Any, pooled: Any = POOLED, **given: Any) -> Any:
-    return find_used(
+    asked = {
+        "pooled": pooled,
+        "transformed": pooled,
+        "chosen": None,
+        "y": Y,
+        "classes": ("no", "yes"),
+        **given,
+    }
+    effects = find_effects(
         np.asarray(weights),
-        **{"pooled": pooled, "transformed": pooled, "y": Y, "classes": ("no", "yes"), **given},
+        pooled=asked["pooled"],
+        transformed=asked["transformed"],
+        chosen=asked["chosen"],
+        n_classes=len(asked["classes"]),
     )
+    if effects is None:
+        return ()
+    return find_used(effects, pooled=asked["pooled"], y=asked["y"], classes=asked["classes"])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -242,9 +256,7 @@ def test_csr_and_dense_rows_name_the_same_features(
     X, y = table(n_classes)
     weights = make(registry, reference).fit(X, y).weights
     names = tuple("abcdef"[:n_classes])
-    dense, csr = (
-        find_used(weights, pooled=kind(X), transformed=kind(X), y=y, classes=names) for kind in KINDS.values()
-    )
+    dense, csr = (find(weights, kind(X), transformed=kind(X), y=y, classes=names) for kind in KINDS.values())
     assert len(dense) >= 4
     assert [(one.feature, one.label, one.weight, one.means, one.rows) for one in dense] == [
         (one.feature, one.label, one.weight, one.means, one.rows) for one in csr

@@ -28,6 +28,12 @@ def tell(hook, **facts):
 class First:
     def __call__(self, values, offsets): return values[offsets[:-1]]
 
+class FirstColumns:
+    def fit(self, source, target): self.n = source.shape[1]; return self
+    def transform(self, target):
+        import numpy as np
+        return np.resize(target, (target.shape[0], self.n))
+
 class Negated:
     def fit(self, X, y): return self
     def transform(self, X): return -X
@@ -77,6 +83,11 @@ def harness_regimes():
     return [harness.RegimeSpec(name="toy_same", summary="as it is", make=lambda: lambda x, rows, seed: rows)]
 
 @harness.hookimpl
+def harness_alignments():
+    tell("harness_alignments")
+    return [harness.AlignmentSpec(name="toy_first_columns", summary="as they come", make=FirstColumns)]
+
+@harness.hookimpl
 def harness_tasks():
     tell("harness_tasks")
     return [harness.TaskSpec(
@@ -124,7 +135,9 @@ SUITE = """
 name: toy_registered_suite
 summary: a suite of the toy's own
 tasks: [toy_registered]
-models: [{ref: minigemma-s, sites: [resid_post.0]}]
+models: [{ref: minigemma-s, sites: [resid_post.0]}, {ref: minigemma-m, sites: [resid_post.0]}]
+transfers: [{from: minigemma-s, to: minigemma-m}]
+alignments: [toy_first_columns]
 representations: [hidden, toy_length, toy/length]
 poolings: [toy_first]
 transforms: [toy_negated]
@@ -141,6 +154,7 @@ def test_the_hooks_are_these():
         "harness_transforms",
         "harness_classifiers",
         "harness_regimes",
+        "harness_alignments",
         "harness_tasks",
         "harness_suites",
         "harness_resolve_model",
@@ -250,13 +264,14 @@ def test_resolvers_are_asked_for_what_nobody_listed_only(calls):
 
 
 def test_observers_are_told_in_order_and_of_every_cell(calls):
-    assert calls["harness_run_started"] == [{"cells": 3}]
-    (bundle,) = calls["harness_bundle_finished"]
-    assert bundle["tokens"] > 0
-    assert calls["harness_batch_finished"][-1] == {"done": bundle["tokens"], "total": bundle["tokens"]}
-    assert [call["status"] for call in calls["harness_cell_finished"]] == ["ok"] * 3
+    assert calls["harness_run_started"] == [{"cells": 5}]
+    assert len(calls["harness_bundle_finished"]) == 2  # a transfer between the two reads what they left
+    for bundle in calls["harness_bundle_finished"]:
+        assert bundle["tokens"] > 0
+        assert {"done": bundle["tokens"], "total": bundle["tokens"]} in calls["harness_batch_finished"]
+    assert [call["status"] for call in calls["harness_cell_finished"]] == ["ok"] * 5
     (end,) = calls["harness_run_finished"]
-    assert (end["ok"], end["failed"]) == (3, 0)
+    assert (end["ok"], end["failed"]) == (5, 0)
     assert Path(str(end["folder"])).name == "out"
 
 

@@ -187,7 +187,14 @@ def test_a_record_has_every_field_of_the_schema(done: Workplace) -> None:
         assert all(
             metric.keys() == {"value", "low", "high", "method"} for metric in record["metrics"].values()
         )
-        assert record["hygiene"].keys() == {"duplicates", "leaks", "conflicts", "cut", "empty"}
+        assert record["hygiene"].keys() == {
+            "duplicates",
+            "leaks",
+            "conflicts",
+            "cut",
+            "empty",
+            "normalised",
+        }
         assert record["fidelity"].keys() >= {"verdict", "explained_variance", "l0", "published_l0"}
         assert record["cost"].keys() >= {"tokens", "tokens_per_s", "seconds", "peak_memory"}
 

@@ -41,7 +41,10 @@ def command(context: click.Context, /, as_json: bool, **options: Any) -> int:
     session = open_session(context, **machine)
     plan = session.plan(read_suite(session, options))
     say_left_out(plan.left_out)
+    for note in plan.notes:
+        click.echo(f"note: {note}", err=True)
     rows = [_row(session, bundle) for bundle in plan.bundles]
+    rows += [_transfer_row(session, transfer) for transfer in plan.transfers]
     total = {key: sum(row[key] for row in rows) for key in rows[0] if key not in {"bundle", "memory"}}
     total["memory"] = max(row["memory"] for row in rows)
     dictionaries = _dictionaries(plan)
@@ -78,6 +81,21 @@ def _row(session: Any, bundle: Any) -> dict[str, Any]:
         "tokens": guess.tokens,
         "disk": guess.disk,
         "memory": guess.memory,
+        "seconds": round(guess.seconds, 1),
+    }
+
+
+def _transfer_row(session: Any, transfer: Any) -> dict[str, Any]:
+    """A transfer reads features that the bundles before it have left."""
+    from harness.estimate import estimate
+
+    guess = estimate(transfer.target, device=session.device, cached=lambda key: True)
+    nothing = {"features": 0, "cached": 0, "tokens": 0, "disk": 0, "memory": 0}
+    return {
+        "bundle": transfer.name,
+        "examples": len(transfer.target.data.examples),
+        "cells": len(transfer.target.cells),
+        **nothing,
         "seconds": round(guess.seconds, 1),
     }
 

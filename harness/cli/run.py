@@ -81,6 +81,8 @@ def command(
     plan = session.plan(read_suite(session, options))
     if not fail_fast:  # which ends with that sentence
         say_left_out(plan.left_out)
+        for note in plan.notes:
+            click.echo(f"note: {note}", err=True)
     argv = context.meta[ARGUMENTS]
     run = session.run(
         plan,
