@@ -77,7 +77,7 @@ def find_effects(
 
 def find_used(effects: Effects, *, pooled: Matrix, y: Array, classes: Sequence[str]) -> tuple[Used, ...]:
     """The features with the largest effect on any class, largest first; of equal ones the first in the classifier's
-    order. `pooled [rows, features]` are the training rows, of classes `y`: numbers into `classes`, of which each has a row.
+    order. `pooled [rows, features]` are the training rows, `y [rows]` numbers into `classes`, all of which occur.
     """
     sizes = effects.sizes[effects.columns]
     top = np.argsort(-sizes, kind="stable")[:FEATURES]
