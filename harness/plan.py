@@ -38,11 +38,12 @@ DRAW = "every seed but 0 learns from its own part of training"
 
 @dataclass(frozen=True, kw_only=True)
 class OpenModel:
-    """A model of the suite, opened: its reference resolved, no weights read."""
+    """A model of the suite, opened: its reference resolved, no weights read. `ref` is how the suite has it."""
 
     choice: Choice
     model: Model
     sites: tuple[Site, ...]
+    ref: str = ""
     representations: tuple[Choice, ...] = ()
     """Those of this model alone, beside the suite's."""
 
@@ -395,6 +396,7 @@ def open_model(wanted: ModelChoice, registry: Registry) -> OpenModel:
     for site in sites:
         _width(model, site, choice)
     return OpenModel(
+        ref=wanted.ref,
         choice=choice,
         model=model,
         sites=tuple(dict.fromkeys(sites)),
@@ -704,13 +706,13 @@ def _pair_models(suite: Suite, models: Sequence[OpenModel]) -> tuple[tuple[str, 
             f"suite '{suite.name}' carries classifiers from model to model, but has no {lacking}"
         )
     refs = [choice.ref for choice in suite.models]
-    by_name = {choice.name: model for model in models for choice in [model.choice]}
+    by_ref = {model.ref: model for model in models}
     pairs = []
     for transfer in suite.transfers:
         for ref in (transfer.source, transfer.target):
             if ref not in refs:
                 raise UsageError(f"'{ref}' of a transfer is no model of the suite{did_you_mean(ref, refs)}")
-        source, target = by_name.get(transfer.source), by_name.get(transfer.target)
+        source, target = by_ref.get(transfer.source), by_ref.get(transfer.target)
         if source is None or target is None:
             continue  # not here; what is left out is said where models are opened
         if source is target:

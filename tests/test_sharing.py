@@ -15,7 +15,7 @@ RNG = np.random.default_rng(0)
 
 
 def bilingual(n: int = 60, width: int = 40) -> tuple[Any, Examples]:
-    """Features 0–9 fire in both languages, 10–19 in `de`, 20–29 in `en`, the others never; feature 3 tells the label."""
+    """Features 0–9 fire in both languages, 10–19 in `de`, 20–29 in `en`, the rest never; feature 3 tells the label."""
     X = np.zeros((2 * n, width))
     labels = ["ab"[row % 2] for row in range(2 * n)]
     languages = ["de"] * n + ["en"] * n
@@ -39,7 +39,9 @@ def pair(examples: Examples, train: str, test: str) -> Partition:
     rows = range(len(examples))
 
     def of(language: str, split: str) -> tuple[int, ...]:
-        return tuple(row for row in rows if (examples.languages[row], examples.splits[row]) == (language, split))
+        return tuple(
+            row for row in rows if (examples.languages[row], examples.splits[row]) == (language, split)
+        )
 
     return Partition(train=of(train, "train"), validation=(), test=of(test, "test"), labels=examples.labels)
 
@@ -66,7 +68,10 @@ def test_a_language_without_training_rows_has_no_labels_to_tell() -> None:
     only_tested = Examples(
         **{
             **{name: getattr(examples, name) for name in ("ids", "inputs", "labels", "languages", "groups")},
-            "splits": tuple("test" if tag == "en" else split for tag, split in zip(examples.languages, examples.splits)),
+            "splits": tuple(
+                "test" if tag == "en" else split
+                for tag, split in zip(examples.languages, examples.splits, strict=True)
+            ),
         }
     )
     shared = Languages(X, only_tested).compare(np.ones(40), pair(only_tested, "de", "en"))
@@ -81,11 +86,14 @@ def test_the_labels_of_test_rows_are_never_read() -> None:
         **{
             **{name: getattr(examples, name) for name in ("ids", "inputs", "splits", "languages", "groups")},
             "labels": tuple(
-                "b" if split == "test" else label for label, split in zip(examples.labels, examples.splits)
+                "b" if split == "test" else label
+                for label, split in zip(examples.labels, examples.splits, strict=True)
             ),
         }
     )
-    one, two = (Languages(X, each).compare(np.ones(40), pair(each, "de", "en")) for each in (examples, turned))
+    one, two = (
+        Languages(X, each).compare(np.ones(40), pair(each, "de", "en")) for each in (examples, turned)
+    )
     assert one == two
 
 
@@ -95,7 +103,10 @@ def test_what_tells_the_label_is_found_as_by_a_plain_loop() -> None:
     sizes = []
     for column in X.T:
         gaps = [
-            abs(column[[one == label for one in labels]].mean() - column[[one != label for one in labels]].mean())
+            abs(
+                column[[one == label for one in labels]].mean()
+                - column[[one != label for one in labels]].mean()
+            )
             for label in set(labels)
         ]
         sizes.append(max(gaps) / column.std())
