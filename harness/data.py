@@ -16,7 +16,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, astuple, dataclass, fields, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,7 @@ class TaskData:
     hygiene: Hygiene
     limit: int | None = None
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Hex SHA-256 over every id, label, split, group and language, in order."""
         columns = self.examples

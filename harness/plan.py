@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +133,7 @@ class Bundle:
         """Real positions of all examples: what the model runs on, whatever is pooled of it."""
         return sum(len(tokens.ids) for tokens in self.tokens)
 
-    @property
+    @cached_property
     def n_cut(self) -> int:
         """Inputs longer than the model's maximum length."""
         return sum(tokens.cut for tokens in self.tokens)

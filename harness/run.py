@@ -226,13 +226,12 @@ class Runner:
         for features in _wanted(bundle):
             judgement = judged.get(features.gate_key or "", _judge_bare(features))
             part = replace(bundle, cells=tuple(cell for cell in cells if cell.features is features))
-            self._probe_aligned(part, features, rows, plan, judgement)
+            self._probe_aligned(part, rows, plan, judgement)
         return tokens + measured_tokens
 
     def _probe_aligned(
         self,
         bundle: Bundle,
-        features: Features,
         rows: Mapping[_DrawKey, Rows],
         plan: Plan,
         judgement: Judgement,
@@ -240,34 +239,41 @@ class Runner:
         """Probe cells whose training rows are of another model's features; what maps one to the other is fitted on the
         training rows of each draw, without their labels.
         """
-        n = len(bundle.data.examples)
-        for cell in bundle.cells:
+        aligned: tuple[Matrix, Rows] | None = None
+        made_for: tuple[str, str, str] | None = None
+        for cell in sorted(bundle.cells, key=_alignment):
             try:
-                assert cell.learnt_on
                 own = rows[cell.draw.key]
-                source = self._matrix(bundle, cell.learnt_on.features, own, own.test)
-                target = self._matrix(bundle, features, own, own.test)
                 started = time.perf_counter()
-                aligned = cell.learnt_on.alignment.make().fit(source[own.train], target[own.train])
-                mapped = aligned.transform(target[own.test])
-                whole, place = _stack(source, mapped, own.test)
+                if aligned is None or made_for != _alignment(cell):
+                    aligned, made_for = self._align(bundle, cell, own), _alignment(cell)
                 outcome = probe(
-                    whole,
-                    replace(
-                        own, test=np.arange(n, n + len(own.test)), y=own.y[place], groups=own.groups[place]
-                    ),
+                    *aligned,
                     transform=cell.transform,
                     classifier=cell.classifier,
                     seed=cell.draw.seed,
                 )
                 seconds = time.perf_counter() - started
                 self._keep(cell, bundle, plan, own, outcome, seconds, judgement)
-            except (
-                Exception
-            ) as error:  # an alignment, transform or classifier of any plugin may fail in any way
+            except Exception as error:  # what any plugin offers may fail in any way
+                aligned = None
                 if _is_disk(error):
                     raise
                 self._add(_record(cell, bundle, plan, status="failed", error=describe(error)))
+
+    def _align(self, bundle: Bundle, cell: Cell, rows: Rows) -> tuple[Matrix, Rows]:
+        """The features a cell is learnt on, and below them those of its test rows mapped to them; and the rows that are
+        then to be learnt from and tested on.
+        """
+        assert cell.learnt_on
+        source = self._matrix(bundle, cell.learnt_on.features, rows, rows.test)
+        target = self._matrix(bundle, cell.features, rows, rows.test)
+        alignment = cell.learnt_on.alignment.make().fit(source[rows.train], target[rows.train])
+        mapped = alignment.transform(target[rows.test])
+        n = source.shape[0]
+        place = np.concatenate([np.arange(n), rows.test])
+        test = np.arange(n, len(place))
+        return _stack(source, mapped), replace(rows, test=test, y=rows.y[place], groups=rows.groups[place])
 
     def _fill(
         self, bundle: Bundle, wanted: Sequence[Features]
@@ -623,15 +629,18 @@ def _languages(matrix: Matrix, features: Features, bundle: Bundle) -> Languages 
     return None
 
 
-def _stack(source: Matrix, mapped: Matrix, test: Array) -> tuple[Matrix, Array]:
-    """The rows of one matrix, and below them test rows of another model mapped to its features; and the example that
-    each is of.
-    """
-    place = np.concatenate([np.arange(source.shape[0]), test])
-    if isinstance(source, np.ndarray):
-        dense = mapped if isinstance(mapped, np.ndarray) else mapped.toarray()
-        return np.concatenate([source, dense.astype(source.dtype, copy=False)]), place
-    return sparse.csr_array(sparse.vstack([source, sparse.csr_array(mapped)])), place
+def _alignment(cell: Cell) -> tuple[str, str, str]:
+    """Cells that have this in common, on the same features, are probed on the same aligned matrix."""
+    assert cell.learnt_on
+    return str(cell.learnt_on.features.key), cell.learnt_on.alignment.label, str(cell.draw.key)
+
+
+def _stack(upper: Matrix, lower: Matrix) -> Matrix:
+    """One matrix above another, of the kind of the upper one."""
+    if isinstance(upper, np.ndarray):
+        dense = lower if isinstance(lower, np.ndarray) else lower.toarray()
+        return np.concatenate([upper, dense.astype(upper.dtype, copy=False)])
+    return sparse.csr_array(sparse.vstack([upper, sparse.csr_array(lower)]))
 
 
 def _origin(features: Features, bundle: Bundle) -> dict[str, str]:

@@ -1,0 +1,151 @@
+"""Features of two models aligned by ridge regression: each of the source is a linear map of all of the target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+import harness
+from harness_alignments.standard import (
+    BLOCK_CELLS,
+    Standard,
+    check_pair,
+    check_width,
+    multiply,
+    spread,
+    standardise,
+)
+
+GRID = tuple(10.0**power for power in range(-6, 4))
+"""Penalties tried, each times the number of rows: so that 1 is the variance of one standardised feature."""
+
+LARGEST = 1 << 13
+"""Rows or varying target features, whichever are fewer: their Gram matrix then takes 512 MiB in float64."""
+
+
+class LeastSquares:
+    """Ridge regression (Hoerl & Kennard 1970) from standardised target features `Z` to centred source features `S`, the
+    least `|S − ZW|² + ridge |W|²`. In closed form from the eigenvectors of `Z'Z` or `ZZ'`, whichever is smaller;
+    neither `W [b, a]` nor a dense copy of CSR is made.
+
+    Without a `ridge` it is the one of GRID, for all source features together, with the least generalised
+    cross-validation (Golub, Heath & Wahba 1979, "Generalized cross-validation as a method for choosing a good ridge
+    parameter"); of equals the smallest.
+    """
+
+    def __init__(self, *, ridge: float | None) -> None:
+        number = isinstance(ridge, int | float) and not isinstance(ridge, bool)
+        if ridge is not None and not (number and 0 < ridge < float("inf")):
+            raise ValueError(f"ridge={ridge} must be a positive number, or null to have it chosen")
+        self.ridge = ridge
+
+    def fit(self, source: Any, target: Any) -> LeastSquares:
+        """`source [rows, a]` and `target [rows, b]`, dense or CSR; ValueError where rows differ or are not finite,
+        MissingError where both rows and varying target features are more than LARGEST.
+        """
+        source, target = check_pair(source, target)
+        self.width = target.shape[1]
+        self.directions = _find_directions(standardise(target))
+        self.mean, _ = spread(source)
+        self.parts, explained, total = _project(source, self.mean, self.directions.rows)
+        n, squares = len(self.directions.rows), self.directions.squares
+        # Where the directions span all centred rows nothing is left but rounding, and that a large mean would show.
+        unexplained = max(0.0, total - explained.sum()) if len(squares) < n - 1 else 0.0
+        self.chosen = self.ridge or min(
+            (n * share for share in GRID),
+            key=lambda ridge: _cross_validate(ridge, squares, explained, unexplained, n),
+        )
+        self.shrink = squares / (squares + self.chosen)
+        return self
+
+    def transform(self, target: Any) -> Any:
+        """`[n, b]` as dense `[n, a]`, in float32."""
+        along = self.directions.place(check_width(target, self.width)) * self.shrink
+        mapped: Any = along.astype(np.float32) @ self.parts
+        mapped += self.mean.astype(np.float32)
+        return mapped
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Directions:
+    """The singular value decomposition of the standardised target `[rows, varying]`, without directions of no length:
+    `squares [m]` of the singular values, and the left singular vectors `rows [rows, m]`.
+
+    A new row is placed along them by `axes`, in which it is multiplied after `kernel` (None: as it is) and `origin`.
+    """
+
+    standard: Standard
+    squares: Any
+    rows: Any
+    kernel: Any
+    origin: Any
+    axes: Any
+
+    def place(self, X: Any) -> Any:
+        """What the left singular vectors would hold for the rows of `X [n, b]`: `[n, m]`."""
+        scaled = self.standard.scale(X)
+        if self.kernel is not None:
+            scaled = multiply(scaled, self.kernel)
+        return multiply(scaled, self.axes) - self.origin @ self.axes
+
+
+def _find_directions(standard: Standard) -> _Directions:
+    scaled, centre = standard.scaled, standard.centre
+    n, width = scaled.shape
+    if min(n, width) > LARGEST:
+        raise harness.MissingError(
+            f"alignment 'least_squares' decomposes a matrix as wide as the fewer of {n} rows and {width} "
+            f"target features that vary, but no wider than {LARGEST}: give it fewer rows"
+        )
+    if width <= n:
+        squares, vectors = _decompose(multiply(scaled.T, scaled) - n * np.outer(centre, centre))
+        axes = vectors / np.sqrt(squares)
+        rows = multiply(scaled, axes) - centre @ axes
+        return _Directions(
+            standard=standard, squares=squares, rows=rows, kernel=None, origin=centre, axes=axes
+        )
+    kernel = scaled.T
+    products = multiply(scaled, kernel)
+    origin = products.mean(axis=0)
+    squares, rows = _decompose(products - origin - origin[:, None] + origin.mean())
+    return _Directions(
+        standard=standard, squares=squares, rows=rows, kernel=kernel, origin=origin, axes=rows / squares
+    )
+
+
+def _decompose(gram: Any) -> tuple[Any, Any]:
+    """Eigenvalues and eigenvectors (columns), without those that are 0 to rounding."""
+    values, vectors = np.linalg.eigh(gram)
+    least = len(gram) * np.finfo(np.float64).eps * values.max(initial=0.0)
+    return values[values > least], vectors[:, values > least]
+
+
+def _project(source: Any, mean: Any, rows: Any) -> tuple[Any, Any, float]:
+    """The centred source along each direction, `[m, a]` in float32; its squares there, summed over features, `[m]`; and
+    the sum of all its squares.
+    """
+    n, a = source.shape
+    parts = np.empty((rows.shape[1], a), dtype=np.float32)
+    explained, total = np.zeros(rows.shape[1]), -n * float(mean @ mean)
+    columns = source.tocsc() if sparse.issparse(source) else source
+    step = max(1, BLOCK_CELLS // n)
+    for start in range(0, a, step):
+        part = slice(start, start + step)
+        block = columns[:, part]
+        found = multiply(rows.T, block)  # of centred rows too, for each direction adds up to 0
+        parts[:, part] = found
+        explained += np.square(found).sum(axis=1)
+        total += float(np.square(block.data if sparse.issparse(block) else block, dtype=np.float64).sum())
+    return parts, explained, total
+
+
+def _cross_validate(ridge: float, squares: Any, explained: Any, unexplained: float, n: int) -> float:
+    """Generalised cross-validation but for a factor: the squared residual, over the squared degrees of freedom that are
+    left to it, one of which the mean has taken.
+    """
+    kept = ridge / (squares + ridge)
+    free = n - 1 - len(squares) + kept.sum()
+    return float((unexplained + (kept**2 * explained).sum()) / free**2) if free else 0.0
