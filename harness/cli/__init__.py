@@ -19,6 +19,7 @@ COMMANDS = {
     "compare": "Compare two runs arm by arm, paired.",
     "doctor": "Say what works here, what was left out, and why.",
     "features": "Write pooled features of texts to a file.",
+    "label": "Say which items a model answers rightly, as labels to predict.",
     "leaderboard": "Build, publish and check leaderboards.",
     "ls": "List what can be named: tasks, models, plugins, …",
     "plan": "Say what a run would do, before anything is loaded.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,12 @@ import torch
 from torch import nn
 
 from harness import Conversation, MissingError, Site, Tokens, UsageError
+from harness_transformers.answering import AnsweringTransformer, answering_files, ending_tokens
 from harness_transformers.chat import ChatTemplate
 from harness_transformers.drawing import check_seed, draw_part, draw_tensors
 from harness_transformers.encoding import encode_chat, encode_plain
 from harness_transformers.forward import LoadedTransformer
+from harness_transformers.languages import read_languages
 from harness_transformers.opening import (
     build_skeleton,
     build_whole_skeleton,
@@ -76,6 +79,13 @@ class TransformersModel:
         self._template = ChatTemplate(self.name, self._tokenizer) if chat else None
         self._max_length = self._usable_length(max_length)
 
+    @cached_property
+    def languages(self) -> Mapping[str, float]:
+        """Megabytes of the training text by BCP-47 tag; empty where the model's card does not say, or weights are
+        random.
+        """
+        return read_languages(self._files) if self._seed is None else {}
+
     def width(self, site: Site) -> int:
         """Size of the activations at `site`; UsageError when the model has no such site."""
         return self._place(self._skeleton, site).width
@@ -123,6 +133,32 @@ class TransformersModel:
 
     def load_whole(self, site: Site, device: str) -> SplicedTransformer:
         """The language model to its end, in memory; UsageError when it has no head that gives logits."""
+        return self._load_whole(site, device)[1]
+
+    def answering_identity(self) -> Mapping[str, Any]:
+        """Files that can influence an answer, by content, and how they are used."""
+        identity = self.identity(self._last_site)
+        names = answering_files(self._files, weights=self._seed is None)
+        return {**identity, "files": {**identity["files"], **self._files.hashes(names)}}
+
+    def load_answering(self, device: str) -> AnsweringTransformer:
+        """The language model to its end, in memory, to answer prompts; UsageError as for `load_whole`."""
+        model, spliced = self._load_whole(self._last_site, device)
+        return AnsweringTransformer(
+            self.name,
+            model,
+            spliced,
+            tokenizer=self._tokenizer,
+            template=self._template,
+            max_length=self._max_length,
+            ends=ending_tokens(self._files, self._config, self._tokenizer),
+        )
+
+    @property
+    def _last_site(self) -> Site:
+        return Site(kind="resid_post", layer=self.n_layers - 1)
+
+    def _load_whole(self, site: Site, device: str) -> tuple[Any, SplicedTransformer]:
         self.width(site)
         skeleton = build_whole_skeleton(
             self.name, self._config, self._attention, decoder=type(self._skeleton)
@@ -136,7 +172,7 @@ class TransformersModel:
         self._check_sums(decoder, [site])
         self._check_causal(decoder)
         holder = decoder.get_submodule(self._layout.blocks.rpartition(".")[0])
-        return SplicedTransformer(model, holder, self._place(decoder, site))
+        return model, SplicedTransformer(model, holder, self._place(decoder, site))
 
     def _depth(self, sites: Sequence[Site]) -> int:
         """How many blocks must be loaded for the sites."""

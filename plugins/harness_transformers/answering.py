@@ -1,0 +1,156 @@
+"""A whole language model that answers: prompts in, losses of what might follow them or the text it writes out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+
+from harness import Conversation, Message, Tokens, UsageError
+from harness_transformers.chat import ChatTemplate
+from harness_transformers.encoding import encode_chat, encode_plain
+from harness_transformers.references import Files
+from harness_transformers.splicing import SplicedTransformer
+from harness_transformers.weights import INDEX, SINGLE
+
+GENERATION = "generation_config.json"
+
+
+def answering_files(files: Files, *, weights: bool) -> list[str]:
+    """All weight files, if they are read, and the settings of generation, if there are any: what may change an
+    answer.
+    """
+    settings = [GENERATION] if files.find(GENERATION) else []
+    if not weights:
+        return settings
+    path = files.find(INDEX)
+    shards = [SINGLE] if path is None else sorted(set(json.loads(path.read_bytes())["weight_map"].values()))
+    return [*shards, *settings]
+
+
+def ending_tokens(files: Files, config: Any, tokenizer: Any) -> list[int]:
+    """The tokens that end an answer, sorted: those of tokenizer, configuration and generation settings."""
+    path = files.find(GENERATION)
+    settings = json.loads(path.read_bytes()) if path else {}
+    ends: set[int] = set()
+    for given in (
+        tokenizer.eos_token_id,
+        getattr(config, "eos_token_id", None),
+        settings.get("eos_token_id"),
+    ):
+        ends |= set(given) if isinstance(given, list) else set() if given is None else {given}
+    return sorted(ends)
+
+
+class AnsweringTransformer:
+    """A causal language model that scores continuations of prompts, and writes its own."""
+
+    def __init__(
+        self,
+        name: str,
+        model: Any,
+        spliced: SplicedTransformer,
+        *,
+        tokenizer: Any,
+        template: ChatTemplate | None,
+        max_length: int,
+        ends: Sequence[int],
+    ) -> None:
+        self._name, self._model, self._spliced = name, model, spliced
+        self._tokenizer, self._template = tokenizer, template
+        self.max_length = max_length
+        self._ends = list(ends)
+
+    def encode(self, prompt: str | Conversation, continuation: str | None = None) -> Tokens:
+        """The prompt as the model is to answer it, with the continuation's tokens as content: those beyond the longest
+        common prefix with the prompt's own tokens, so that a token made of both counts as the continuation's.
+        """
+        if isinstance(prompt, Conversation) and not (prompt.messages and prompt.messages[-1].is_prompt):
+            raise UsageError(
+                f"model '{self._name}' answers a conversation whose last message is not the assistant's own"
+            )
+        if self._template is None:
+            alone, whole = self._encode_plain(prompt, continuation or "")
+        else:
+            alone, whole = self._encode_chat(self._template, prompt, continuation or "")
+        if continuation is None:
+            return alone
+        beyond = np.arange(len(whole.ids)) >= _common(alone.ids, whole.ids)
+        return Tokens(ids=whole.ids, content=whole.content & beyond, cut=whole.cut)
+
+    def losses(self, batch: Sequence[Tokens]) -> torch.Tensor:
+        """Losses in nats, float32, of the content tokens that have a position before them."""
+        return self._spliced.losses(batch)
+
+    @torch.inference_mode()
+    def generate(self, prompts: Sequence[Tokens], *, most: int, one_line: bool) -> list[str]:
+        """What the model writes after prompts of one length, greedily."""
+        device = next(self._model.parameters()).device
+        ids = torch.from_numpy(np.stack([prompt.ids for prompt in prompts])).to(device)
+        settings = transformers.GenerationConfig(
+            do_sample=False,
+            max_new_tokens=most,
+            eos_token_id=self._ends or None,
+            pad_token_id=(self._ends or [0])[0],
+        )
+        stops = [_FirstLine(self._tokenizer, ids.shape[1])] if one_line else []
+        written = self._model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            generation_config=settings,
+            stopping_criteria=transformers.StoppingCriteriaList(stops),
+        )
+        return [self._read(row) for row in written[:, ids.shape[1] :].tolist()]
+
+    def _read(self, ids: list[int]) -> str:
+        """The text of tokens, up to the first that ends an answer: whatever stands after it is padding."""
+        end = next((place for place, token in enumerate(ids) if token in self._ends), len(ids))
+        return str(self._tokenizer.decode(ids[:end], skip_special_tokens=True))
+
+    def _encode_plain(self, prompt: str | Conversation, continuation: str) -> tuple[Tokens, Tokens]:
+        """Without a template a conversation is its contents, line by line, and the answer is the next line."""
+        text = f"{prompt}\n" if isinstance(prompt, Conversation) else prompt
+        alone, whole = encode_plain(self._tokenizer, [text, text + continuation], max_length=self.max_length)
+        held = alone.content.nonzero()[0]
+        # Some tokenizers end every text with a token of theirs, after which nothing can be answered.
+        kept = slice(held[-1] + 1 if len(held) else len(alone.ids))
+        return Tokens(ids=alone.ids[kept], content=alone.content[kept], cut=alone.cut), whole
+
+    def _encode_chat(
+        self, template: ChatTemplate, prompt: str | Conversation, continuation: str
+    ) -> tuple[Tokens, Tokens]:
+        if isinstance(prompt, str):
+            prompt = Conversation(messages=(Message(role="user", content=prompt),))
+        answer = Message(role="assistant", content=continuation)
+        answered = Conversation(messages=(*prompt.messages, *([answer] if continuation else [])))
+        opened, closed = (template.render(one, number).text for number, one in enumerate([prompt, answered]))
+        if not closed.startswith(opened):
+            raise UsageError(
+                f"model '{self._name}': its chat template writes an answer otherwise than it opens one, so answers "
+                f"cannot be scored: use template=none"
+            )
+        alone, whole = encode_chat(self._tokenizer, template, [prompt, answered], max_length=self.max_length)
+        own = whole.content if whole.prompt is None else whole.content & ~whole.prompt
+        return alone, Tokens(ids=whole.ids, content=own, cut=whole.cut)
+
+
+class _FirstLine(transformers.StoppingCriteria):  # type: ignore[misc]
+    """Ends a text with its first line that is not empty."""
+
+    def __init__(self, tokenizer: Any, start: int) -> None:
+        self._tokenizer, self._start = tokenizer, start
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **more: Any) -> torch.Tensor:
+        texts = self._tokenizer.batch_decode(input_ids[:, self._start :], skip_special_tokens=True)
+        return torch.tensor(["\n" in text.lstrip() for text in texts], device=input_ids.device)
+
+
+def _common(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> int:
+    """How many tokens two sequences begin with alike."""
+    length = min(len(one), len(other))
+    unlike = (one[:length] != other[:length]).nonzero()[0]
+    return int(unlike[0]) if len(unlike) else length

@@ -1,0 +1,51 @@
+"""The files of a model in, the languages that its card says it was trained on out. A card changes no result: it is no
+part of a model's identity, and one that cannot be read says nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import yaml
+
+from harness import MissingError
+from harness_transformers.references import Files
+
+CARD = "README.md"
+KEY = "language_megabytes"
+"""Beside the hub's `language`, a list, which says nothing of amounts."""
+
+
+def read_languages(files: Files) -> dict[str, float]:
+    """Megabytes of training text by BCP-47 tag, from the card's front matter; empty where there are none, or where any
+    of them is no tag with an amount: a language left away would count as never seen.
+    """
+    amounts = _read_front_matter(files).get(KEY)
+    if not isinstance(amounts, dict) or not all(_is_amount(tag, size) for tag, size in amounts.items()):
+        return {}
+    return {tag: float(size) for tag, size in amounts.items()}
+
+
+def _read_front_matter(files: Files) -> dict[Any, Any]:
+    try:
+        path = files.find(CARD)
+        text = path.read_text("utf-8-sig") if path else ""
+        match = re.match(r"---[ \t]*\n(.*?)^---[ \t]*$", text, re.DOTALL | re.MULTILINE)
+        content = yaml.safe_load(match[1]) if match else None
+    # Absent, unreachable, no text, no YAML, YAML of impossible dates or of more brackets than can be followed.
+    except (MissingError, OSError, ValueError, yaml.YAMLError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _is_amount(tag: Any, size: Any) -> bool:
+    return (
+        isinstance(tag, str)
+        and re.fullmatch(r"[a-z]{2,3}(-[A-Za-z0-9]{1,8})*", tag) is not None
+        and isinstance(size, int | float)
+        and not isinstance(size, bool)
+        and math.isfinite(size)
+        and size >= 0
+    )
