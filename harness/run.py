@@ -7,8 +7,8 @@ as failed and ends nothing else; what is finished is never done again.
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -266,8 +266,9 @@ class Runner:
         then to be learnt from and tested on.
         """
         assert cell.learnt_on
-        source = self._matrix(bundle, cell.learnt_on.features, rows, rows.test)
-        target = self._matrix(bundle, cell.features, rows, rows.test)
+        tested = set(cell.draw.partition.test)
+        source = self._matrix(bundle, cell.learnt_on.features, rows, tested)
+        target = self._matrix(bundle, cell.features, rows, tested)
         alignment = cell.learnt_on.alignment.make().fit(source[rows.train], target[rows.train])
         mapped = alignment.transform(target[rows.test])
         n = source.shape[0]
@@ -459,13 +460,13 @@ class Runner:
         made_for: _Training | None = None
         learnt: dict[tuple[_Training, str, str], Learnt] = {}
         languages: Languages | None = None
-        every_test = np.unique(np.concatenate([rows[cell.draw.key].test for cell in bundle.cells]))
-        for cell in sorted(bundle.cells, key=lambda cell: cell.draw.key):
+        tested = _tested(bundle)
+        for cell in sorted(bundle.cells, key=lambda cell: (_training(cell), cell.draw.key)):
             try:
                 own = rows[cell.draw.key]
                 training = _training(cell)
                 if matrix is None or (features.key is None and made_for != training):
-                    matrix, made_for = self._matrix(bundle, features, own, every_test), training
+                    matrix, made_for = self._matrix(bundle, features, own, tested[training]), training
                     languages = _languages(matrix, features, bundle)
                     learnt.clear()
                 started = time.perf_counter()
@@ -489,7 +490,7 @@ class Runner:
                     raise
                 self._add(_record(cell, bundle, plan, status="failed", error=describe(error)))
 
-    def _matrix(self, bundle: Bundle, features: Features, rows: Rows, tested: Array) -> Matrix:
+    def _matrix(self, bundle: Bundle, features: Features, rows: Rows, tested: Set[int]) -> Matrix:
         """`[examples, features]`, from the store or from the inputs; of these only rows that are learnt from, chosen on
         or `tested` are read, others are taken for empty.
         """
@@ -497,8 +498,7 @@ class Runner:
             inputs = list(bundle.data.examples.inputs)
             if features.representation.spec.needs == "text":
                 inputs = [str(one) for one in inputs]  # a conversation as plain text
-                unread = set(range(len(inputs))).difference(rows.train, rows.validation, tested)
-                for row in unread:
+                for row in set(range(len(inputs))).difference(rows.train, rows.validation, tested):
                     inputs[row] = ""
             fitted = features.representation.make().fit([inputs[row] for row in rows.train])
             made: Matrix = fitted.transform(inputs)
@@ -604,6 +604,14 @@ _Training = tuple[int, tuple[int, ...], tuple[int, ...], int]
 def _training(cell: Cell) -> _Training:
     partition = cell.draw.partition
     return cell.draw.seed, partition.train, partition.validation, id(partition.labels)
+
+
+def _tested(bundle: Bundle) -> Mapping[_Training, Set[int]]:
+    """All rows that what is learnt from certain rows is tested on."""
+    rows: dict[_Training, set[int]] = defaultdict(set)
+    for cell in bundle.cells:
+        rows[_training(cell)].update(cell.draw.partition.test)
+    return rows
 
 
 def _rows(bundle: Bundle) -> Mapping[_DrawKey, Rows]:
