@@ -624,6 +624,7 @@ def test_regimes_and_languages_of_a_task_are_drawn_with_it_and_count_once(run: R
                 name,
                 task=f"task{number}",
                 regime=regime,
+                train_language=language,
                 test_language=language,
                 skill=skill,
                 luck=number + 10 * place,
@@ -759,10 +760,11 @@ def test_texts_of_the_data_are_not_published(run: Run, tmp_path: Path) -> None:
 def test_every_file_that_a_board_may_have_is_known_to_its_removal(run: Run, tmp_path: Path) -> None:
     fill(run)
     run.put("hidden", regime="size(n=16)", used=(feature(1),))
+    run.put("hidden", regime="zero_shot", test_language="de")
     run.put("sae", used=(feature(1),), validation=2.0, luck=1)
     out = tmp_path / "out"
     write(build([run]), out)
-    assert sorted(path.name for path in out.iterdir()) == sorted(pages.FILES)
+    assert sorted(path.name for path in out.iterdir()) == sorted([*pages.FILES, pages.PICTURES])
     remove(out)
     assert not list(out.iterdir())
 

@@ -86,3 +86,42 @@ def test_chinese_has_pairs_of_characters_and_a_mark_of_punctuation_is_no_charact
 def test_no_word_of_any_language_is_a_stop_word(registry: Registry) -> None:
     texts = {"the of and": 3, "der die das": 3, "le la les": 3, "और का है": 3, "的了": 2}
     assert all(len(words(registry, text)) == count for text, count in texts.items())
+
+
+@pytest.mark.parametrize("n", [1, 3, 4])
+def test_character_ngrams_are_scikit_learns(registry: Registry, n: int) -> None:
+    texts = [*ENGLISH, "天气好。天气", "der Straßenname"]
+    plain = TfidfVectorizer(analyzer="char_wb", ngram_range=(1, n), sublinear_tf=True, dtype=np.float32)
+    wanted = plain.fit_transform(texts)
+    fitted = registry.choose("representations", f"char_ngrams[n={n}]").make().fit(texts)
+    assert fitted.vectorizer.get_feature_names_out().tolist() == plain.get_feature_names_out().tolist()
+    np.testing.assert_array_equal(fitted.transform(texts).toarray(), wanted.toarray())
+
+
+def test_character_ngrams_do_not_depend_on_how_a_letter_and_its_mark_are_written(registry: Registry) -> None:
+    fitted = (
+        registry.choose("representations", "char_ngrams").make().fit(["caf\u00e9 na\u00efve", "other words"])
+    )
+    one, other = fitted.transform(["caf\u00e9"]), fitted.transform(["cafe\u0301"])
+    np.testing.assert_array_equal(one.toarray(), other.toarray())
+
+
+def test_character_ngrams_are_shared_inside_a_script_and_not_across(registry: Registry) -> None:
+    fitted = registry.choose("representations", "char_ngrams[n=3]").make().fit(["internationale politik"])
+    assert fitted.transform(["international politics"]).nnz > 20
+    across = fitted.transform(["международная политика"])
+    names = fitted.vectorizer.get_feature_names_out()
+    assert set(names[across.indices]) <= {" "}
+
+
+@pytest.mark.parametrize("n", [0, -1, "true", 2.5])
+def test_a_length_of_ngrams_that_is_none_is_refused(registry: Registry, n: Any) -> None:
+    with pytest.raises(harness.UsageError, match="must be a whole number, at least 1"):
+        registry.choose("representations", f"char_ngrams[n={n}]").make()
+
+
+def test_the_identity_of_word_ngrams_is_as_published(registry: Registry) -> None:
+    """Boards hold cells of this identity: no parameter may be added to it."""
+    assert registry.choose("representations", "tfidf").identity == {
+        "distribution": "sae-harness", "name": "tfidf", "revision": "2", "parameters": {"ngrams": 2},
+    }  # fmt: skip

@@ -2,7 +2,8 @@
 
 A row is (model, representation, width). `choice` finds the cell each row goes by, on validation alone;
 `estimate` scores those cells on test with shared resamples; `board` compares and ranks; `ablation`, `quiver`, `noise`,
-`regimes` and `controls` ask one more question each, and `features` what classifiers go by; `frames` and `render` write;
+`regimes` and `controls` ask one more question each, and `features` what classifiers go by; `matrix` shows what carries
+over to other languages, and `heatmap` draws it; `frames` and `render` write;
 `published` keeps what a board needs small enough to commit; `check` looks whether all of that still holds; `comparison`
 sets two runs side by side.
 """

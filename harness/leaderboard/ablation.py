@@ -87,7 +87,7 @@ class AblationChoices:
 
 def choose_ablation(cells: Iterable[Cell], main: Choices) -> AblationChoices:
     """Over the tasks that rows are ranked by, and the rows for which every prediction is there."""
-    units = frozenset(main.main_units())
+    units = frozenset(main.main_units)
     by_place = choose_by_value(cell for cell in cells if cell.unit in units)
     whole = AblationChoices(main=main, by_place=by_place, units=units)
     missing: set[str] = set()

@@ -2,7 +2,8 @@
 
 **Score.** On each task and for each seed a row goes by its cell with the best validation macro-F1; the test
 macro-F1 of these cells is averaged over seeds, then over tasks, unweighted. Intervals are of the test rows:
-stratified bootstrap, independent from task to task, shared by all rows. Seeds are not resampled: `seed_sd`.
+stratified bootstrap, independent from task to task, shared by all rows; where a task is tested in several languages,
+of its source items, so that translations of one are drawn together. Seeds are not resampled: `seed_sd`.
 **Comparison.** `delta` is the row minus the selected `hidden` cells of its model (over all sites and
 poolings), `matched` the row minus `hidden` at the row's own choice; both are paired, over the seeds and tasks
 both have. A flag `hidden:n/m` or `matched:n/m` says where that is fewer than the row's tasks. Rows of hidden
@@ -15,16 +16,20 @@ task of the board are ranked; the others stand below, unranked, flagged `incompl
 drawn anew as well (`harness.stats.rank_intervals`), each with all its languages and regimes.
 **Regimes.** Where some tasks were learnt as they are, under `full`, all of this is over those alone, and what was
 learnt under other regimes stands in `others`: a mean over regimes would be one of how they were chosen. Where none
-was, it is such a mean, and the page says so.
+was, it is over the languages that were learnt by themselves (`native`), and what was learnt across languages or from
+another model's features stands in `others`. Where there is nothing of the kind, it is a mean over regimes, and the
+page says so. What is tested in another language than it was learnt in takes no more than the plain number of resamples.
 **Chosen on.** A flag `folds:n/m` says that n of the m cells a row goes by were chosen on folds of the training rows,
 as rows for validation were too few.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
+from pathlib import Path
 from statistics import median, stdev
 from typing import Literal
 
@@ -45,7 +50,7 @@ from harness.leaderboard.choice import (
     in_natural_order,
     read_cells,
 )
-from harness.leaderboard.estimate import Estimate, TaskScores, difference, mean, score_cells
+from harness.leaderboard.estimate import Estimate, TaskScores, difference, mean, score_units
 from harness.leaderboard.noise import Repeats, find_repeats
 from harness.leaderboard.quiver import Quiver, compare_quivers
 from harness.records import HygieneCounts, Results
@@ -65,6 +70,9 @@ RANKED_OVER = 5
 tasks like them.
 """
 
+MANY_LANGUAGES = 3
+"""So many are named where a task was learnt in several languages; of more there is their number."""
+
 _DRAWS = 2000
 """Resamples that ranks over tasks are drawn from, however many there are: ranks are whole numbers."""
 
@@ -74,10 +82,11 @@ class TaskResult:
     """A row on one task: its score, and beside it that of the model's selected hidden cells.
 
     `p_value` is Holm-adjusted over the row's tasks; `detectable` is the true difference from hidden that this
-    test set would show with probability .8.
+    test set would show with probability .8. `target` names what it was tested on alone, whatever it learnt from.
     """
 
     task: str
+    target: str
     cells: tuple[Cell, ...]
     macro_f1: Estimate
     delta: Estimate | None
@@ -85,7 +94,18 @@ class TaskResult:
     p_value: float | None = None
     verdict: Verdict | None = None
     detectable: float | None = None
-    regime: str = FULL
+    chance: float
+    n_test: int
+
+    @property
+    def unit(self) -> Unit:
+        """What was learnt and tested."""
+        return self.cells[0].unit
+
+    @property
+    def regime(self) -> str:
+        """What it was learnt under."""
+        return self.unit.regime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,39 +210,67 @@ class Board:
     @property
     def is_over_regimes(self) -> bool:
         """Whether what rows are ranked by is a mean over several regimes."""
-        return len({result.regime for row in self.rows for result in row.results}) > 1
+        return len(self._regimes) > 1
+
+    @property
+    def is_by_language(self) -> bool:
+        """Whether rows are ranked by languages that were learnt by themselves, as nothing was learnt as it is."""
+        return self.has_others and FULL not in self._regimes
+
+    @property
+    def _regimes(self) -> set[str]:
+        return {result.regime for row in self.rows for result in row.results}
 
 
 def build(runs: Sequence[Results], *, resamples: int = 1000) -> Board:
-    """The board of all cells of `runs`. More than ten tasks take 100 resamples for each, so that the adjusted
-    p-value of one clear task can fall below .05. NothingSelectedError when no cell ended well, MissingError
-    when predictions are missing or arms of one task were tested on different rows.
+    """The board of all cells of `runs`. More than ten tasks that rows are ranked by take 100 resamples for each, so
+    that the adjusted p-value of one clear task can fall below .05. NothingSelectedError when no cell ended well,
+    MissingError when predictions are missing or arms of one task were tested on different rows.
     """
     cells = read_cells(runs)
     check_consistent(cells)
     choices = choose(cells)
     by_row: dict[RowKey, list[Cell]] = defaultdict(list)
+    by_unit: dict[Unit, list[Cell]] = defaultdict(list)
     for cell in cells:
         by_row[cell.row].append(cell)
-    units, main = choices.units(), choices.main_units()
-    resamples = max(resamples, 100 * len(main))
+        by_unit[cell.unit].append(cell)
+    units, main = choices.units(), frozenset(choices.main_units)
+    plain, resamples = resamples, max(resamples, 100 * len(main))
     ablation = choose_ablation(cells, choices)
     scores: dict[Unit, TaskScores] = {}
 
-    def score_units() -> Iterator[tuple[Unit, TaskScores]]:
+    def score() -> Iterator[tuple[Unit, TaskScores]]:
         """Each cell once; of those that only the ablation needs no scores are kept, as there may be very many."""
-        for unit in units:
-            needed = {cell.record.cell_id: cell for cell in choices.cells(unit)}
-            more = {cell.record.cell_id: cell for cell in ablation.cells(unit)}
-            scored = score_cells(unit, list((needed | more).values()), resamples=resamples)
-            scores[unit] = replace(scored, by_cell={cell_id: scored.by_cell[cell_id] for cell_id in needed})
+        needed = {
+            unit: {cell.record.cell_id: cell for cell in (*choices.cells(unit), *ablation.cells(unit))}
+            for unit in units
+        }
+        for unit, scored in score_units(
+            {unit: list(cells.values()) for unit, cells in needed.items()},
+            resamples=lambda unit: plain if unit.is_across and unit not in main else resamples,
+        ):
+            kept = [cell.record.cell_id for cell in choices.cells(unit)]
+            scores[unit] = replace(scored, by_cell={cell_id: scored.by_cell[cell_id] for cell_id in kept})
             yield unit, scored
 
-    ablated = ablate(ablation, score_units())
-    names, repeats = _name_units(units), find_repeats(runs)
+    ablated = ablate(ablation, score())
+    names, targets, repeats = name_units(units), name_targets(units), find_repeats(runs)
+    unfinished = {
+        run.path for run in {cell.run.path: cell.run for cell in cells}.values() if not run.is_whole
+    }
     rows = _rank(
         [
-            _make_row(key, by_row[key], choices=choices, scores=scores, names=names, repeats=repeats.get(key))
+            _make_row(
+                key,
+                by_row[key],
+                choices=choices,
+                scores=scores,
+                names=names,
+                targets=targets,
+                repeats=repeats.get(key),
+                unfinished=unfinished,
+            )
             for key in by_row
         ],
         n_tasks=len(main),
@@ -232,7 +280,7 @@ def build(runs: Sequence[Results], *, resamples: int = 1000) -> Board:
     return Board(
         suites=tuple(sorted({cell.record.suite for cell in cells})),
         resamples=resamples,
-        tasks=tuple(_summarize(names[unit], unit, cells, scores[unit]) for unit in main),
+        tasks=tuple(_summarize(names[unit], by_unit[unit], scores[unit]) for unit in choices.main_units),
         rows=rows,
         ablation=tuple(
             sorted(
@@ -252,13 +300,17 @@ def _make_row(
     choices: Choices,
     scores: Mapping[Unit, TaskScores],
     names: Mapping[Unit, str],
+    targets: Mapping[Unit, str],
     repeats: Repeats | None,
+    unfinished: Container[Path],
 ) -> Row:
-    main = choices.main_units()
+    main = frozenset(choices.main_units)
     units = sorted(choices.selected.get(key, {}))
     by_family: dict[str, list[TaskResult]] = defaultdict(list)  # what p-values are adjusted over
     for unit in units:
-        result = _result(key, unit, choices=choices, scores=scores[unit], name=names[unit])
+        result = _result(
+            key, unit, choices=choices, scores=scores[unit], name=names[unit], target=targets[unit]
+        )
         by_family["" if unit in main else unit.regime].append(result)
     results = _judge(by_family.pop("", []))
     records = [cell.record for cell in cells]
@@ -276,7 +328,10 @@ def _make_row(
         tokens_per_s=median(speeds) if speeds else None,
         seconds=median(seconds) if seconds else None,
         peak_memory=max((record.cost.peak_memory for record in records), default=0) or None,
-        flags=(*_flags(results, cells, n_tasks=len(main)), *_search_flags(key, cells, choices)),
+        flags=(
+            *_flags(results, cells, n_tasks=len(main)),
+            *_search_flags(key, cells, choices, unfinished=unfinished),
+        ),
         suites=tuple(sorted({record.suite for record in records})),
         others=tuple(result for family in by_family.values() for result in _judge(family)),
         tried=_count_tried([cell for cell in cells if cell.unit in main]),
@@ -284,15 +339,19 @@ def _make_row(
     )
 
 
-def _result(key: RowKey, unit: Unit, *, choices: Choices, scores: TaskScores, name: str) -> TaskResult:
+def _result(
+    key: RowKey, unit: Unit, *, choices: Choices, scores: TaskScores, name: str, target: str
+) -> TaskResult:
     own = choices.selected[key][unit]
     return TaskResult(
         task=name,
+        target=target,
         cells=tuple(own[seed] for seed in sorted(own)),
         macro_f1=mean([scores.by_cell[own[seed].record.cell_id] for seed in sorted(own)]),
         delta=_compare(own, choices.hidden_for(key, unit), scores),
         matched=_compare(own, choices.matched_for(key, unit), scores),
-        regime=unit.regime,
+        chance=scores.chance,
+        n_test=len(scores.labels),
     )
 
 
@@ -387,7 +446,9 @@ def _flags(results: Sequence[TaskResult], cells: Sequence[Cell], *, n_tasks: int
     return tuple(flags)
 
 
-def _search_flags(key: RowKey, cells: Sequence[Cell], choices: Choices) -> tuple[str, ...]:
+def _search_flags(
+    key: RowKey, cells: Sequence[Cell], choices: Choices, *, unfinished: Container[Path]
+) -> tuple[str, ...]:
     """`searched:n/m+k` when a row's cells are not the m that its model's hidden states were chosen from, but n of these
     and k others, so that the two did not compete on one budget; `unfinished` when a run of the row lacks cells.
     """
@@ -397,7 +458,7 @@ def _search_flags(key: RowKey, cells: Sequence[Cell], choices: Choices) -> tuple
     own, budget = ({place for place in places if place[0] in common} for places in (own, budget))
     more = f"+{len(own - budget)}" if own - budget else ""
     flags = [f"searched:{len(own & budget)}/{len(budget)}{more}"] if own != budget else []
-    if any(not run.is_whole for run in {cell.run.path: cell.run for cell in cells}.values()):
+    if any(cell.run.path in unfinished for cell in cells):
         flags.append("unfinished")
     return tuple(flags)
 
@@ -446,8 +507,8 @@ def _order(row: Row) -> tuple[bool, float, str, list[tuple[str, float]], int]:
     return row.rank is None, value, row.model or "", in_natural_order(row.representation), row.width or 0
 
 
-def _summarize(name: str, unit: Unit, cells: Sequence[Cell], scores: TaskScores) -> TaskSummary:
-    counts = [cell.record.hygiene for cell in cells if cell.unit == unit and cell.record.status == "ok"]
+def _summarize(name: str, cells: Sequence[Cell], scores: TaskScores) -> TaskSummary:
+    counts = [cell.record.hygiene for cell in cells if cell.record.status == "ok"]
     return TaskSummary(
         name=name,
         n_test=len(scores.labels),
@@ -459,21 +520,64 @@ def _summarize(name: str, unit: Unit, cells: Sequence[Cell], scores: TaskScores)
     )
 
 
-def _name_units(units: Sequence[Unit]) -> dict[Unit, str]:
+def name_units(units: Sequence[Unit]) -> dict[Unit, str]:
     """`task`, with `@version` and `[train→test]` only where the board holds several or they differ, with `← other`
-    where it was trained on another task, and with its regime where that is not the task as it is.
+    where it was trained on another task, and with its regime where that is not the task as it is. More than
+    MANY_LANGUAGES are counted, unless only their names tell two units apart.
     """
+    short, long = _name_each(units, many=MANY_LANGUAGES), _name_each(units)
+    counts = Counter(short.values())
+    return {unit: name if counts[name] == 1 else long[unit] for unit, name in short.items()}
+
+
+def _name_each(units: Sequence[Unit], *, many: float = inf) -> dict[Unit, str]:
     names = {}
-    for unit in units:
-        same = [other for other in units if other.task == unit.task]
-        version = f"@{unit.version}" if len({other.version for other in same}) > 1 else ""
+    for same in _by_task(units):
+        version = _name_versions(same)
         pairs = {(other.train_language, other.test_language) for other in same}
-        language = ""
-        if unit.train_language != unit.test_language:
-            language = f"[{unit.train_language}→{unit.test_language}]"
-        elif len(pairs) > 1:
-            language = f"[{unit.test_language}]"
-        other = f" ← {unit.trained_on}" if unit.trained_on else ""
-        regime = "" if unit.regime == FULL else f" {unit.regime}"
-        names[unit] = f"{unit.task}{version}{language}{other}{regime}"
+        for unit in same:
+            train, test = (
+                _count_languages(tag, many=many) for tag in (unit.train_language, unit.test_language)
+            )
+            language = ""
+            if unit.is_across:
+                language = f"[{train}→{test}]"
+            elif len(pairs) > 1:
+                language = f"[{test}]"
+            regime = "" if unit.regime == FULL else f" {unit.regime}"
+            names[unit] = f"{unit.task}{version[unit.version]}{language}{_learnt_from(unit)}{regime}"
     return names
+
+
+def name_targets(units: Sequence[Unit]) -> dict[Unit, str]:
+    """What units are tested on: named as units are, but for the languages they learnt from and their regime."""
+    names = {}
+    for same in _by_task(units):
+        version = _name_versions(same)
+        tested = {other.test_language for other in same}
+        for unit in same:
+            language = f"[{_count_languages(unit.test_language, many=MANY_LANGUAGES)}]" * (len(tested) > 1)
+            names[unit] = f"{unit.task}{version[unit.version]}{language}{_learnt_from(unit)}"
+    return names
+
+
+def _by_task(units: Iterable[Unit]) -> Iterable[list[Unit]]:
+    found: dict[str, list[Unit]] = defaultdict(list)
+    for unit in units:
+        found[unit.task].append(unit)
+    return found.values()
+
+
+def _name_versions(units: Iterable[Unit]) -> dict[int, str]:
+    """Nothing, where there is one version only."""
+    versions = {unit.version for unit in units}
+    return {version: f"@{version}" if len(versions) > 1 else "" for version in versions}
+
+
+def _learnt_from(unit: Unit) -> str:
+    return f" ← {unit.trained_on}" if unit.trained_on else ""
+
+
+def _count_languages(joined: str, *, many: float) -> str:
+    count = joined.count("+") + 1
+    return f"{count} languages" if count > many else joined

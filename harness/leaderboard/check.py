@@ -8,10 +8,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from harness.errors import HarnessError
-from harness.leaderboard.board import build
+from harness.leaderboard.board import Board, build
 from harness.leaderboard.choice import choose, read_cells
+from harness.leaderboard.heatmap import name_pictures
+from harness.leaderboard.matrix import find_matrices
 from harness.leaderboard.published import LIMIT, PublishedRun, find_published, unpublishable
-from harness.leaderboard.render import FILES, render
+from harness.leaderboard.render import FILES, PICTURES, render
 from harness.validate import check_cell, check_records
 
 
@@ -43,9 +45,19 @@ def _check_run(run: PublishedRun) -> Iterator[str]:
         yield str(error)
 
 
+def _check_pictures(folder: Path, board: Board) -> Iterator[str]:
+    """That they are there, and no others: what they look like to the last bit depends on who draws letters."""
+    wanted = set(name_pictures(find_matrices(board)).values())
+    found = {path.name for path in folder.glob("*.png")}
+    for name in sorted(wanted ^ found):
+        fault = "is missing" if name in wanted else "shows what no published run has"
+        yield f"'{folder / name}' {fault}; `harness leaderboard build {folder.parent}` writes it anew"
+
+
 def _check_pages(folder: Path, runs: Sequence[PublishedRun]) -> Iterator[str]:
     try:
-        pages = render(build(runs))
+        board = build(runs)
+        pages = render(board)
     except HarnessError as error:
         yield str(error)
         return
@@ -55,3 +67,4 @@ def _check_pages(folder: Path, runs: Sequence[PublishedRun]) -> Iterator[str]:
             yield (
                 f"'{page}' is not what the published runs give; `harness leaderboard build {folder}` writes it anew"
             )
+    yield from _check_pictures(folder / PICTURES, board)

@@ -7,6 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 from harness.errors import MissingError, NothingSelectedError
@@ -16,13 +17,17 @@ HIDDEN = "hidden"
 FULL = "full"
 """The regime that changes nothing, and goes unsaid."""
 
+NATIVE = "native"
+"""The regime under which every language of a task is learnt and tested by itself."""
+
 BySeed = Mapping[int, "Cell"]
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Unit:
     """What counts as one task on a board: a task's version, trained in one language, tested in one; the other task
-    whose rows it was trained on, if it was; and the regime that it was learnt under.
+    whose rows it was trained on, if it was; and the regime that it was learnt under, with the model on whose features
+    it was learnt where that is another.
     """
 
     task: str
@@ -31,6 +36,11 @@ class Unit:
     test_language: str
     trained_on: str = ""
     regime: str = FULL
+
+    @property
+    def is_across(self) -> bool:
+        """Whether it is tested in another language than it was learnt in, or learnt in more than it is tested in."""
+        return self.train_language != self.test_language
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +69,7 @@ class Cell:
     record: Record
     run: Results
 
-    @property
+    @cached_property
     def unit(self) -> Unit:
         """The task the cell belongs to."""
         record = self.record
@@ -69,17 +79,17 @@ class Cell:
             train_language=record.train_language,
             test_language=record.test_language,
             trained_on=record.trained_on or "",
-            regime=record.regime,
+            regime=_name_regime(record),
         )
 
-    @property
+    @cached_property
     def row(self) -> RowKey:
         """The row the cell belongs to."""
         record = self.record
         width = None if record.model is None else record.width
         return RowKey(model=record.model, representation=record.representation, width=width)
 
-    @property
+    @cached_property
     def choice(self) -> Choice:
         """Where the cell stands in what was searched."""
         record = self.record
@@ -134,10 +144,18 @@ class Choices:
         """The tasks of the board, in order."""
         return sorted({unit for tasks in self.selected.values() for unit in tasks})
 
-    def main_units(self) -> list[Unit]:
-        """Those that rows are ranked by: learnt under the regime `full`, or all where no task is."""
+    @cached_property
+    def main_units(self) -> Sequence[Unit]:
+        """Those that rows are ranked by: learnt under the regime `full`; where none is, every language by itself
+        (`native`, else whatever was learnt and tested in the same); all where there is no such thing either.
+        """
         units = self.units()
-        return [unit for unit in units if unit.regime == FULL] or units
+        return (
+            [unit for unit in units if unit.regime == FULL]
+            or [unit for unit in units if unit.regime == NATIVE]
+            or [unit for unit in units if not unit.is_across]
+            or units
+        )
 
 
 def read_cells(runs: Sequence[Results]) -> list[Cell]:
@@ -237,6 +255,14 @@ def in_natural_order(text: str) -> list[tuple[str, float]]:
     """A sort key by which `resid_post.5` comes before `resid_post.12`, and `rate=0.05` before `rate=0.2`."""
     parts = [*re.split(r"([0-9]+(?:\.[0-9]+)?)", text), ""]
     return [(word, float(number or -1)) for word, number in zip(parts[::2], parts[1::2], strict=True)]
+
+
+def _name_regime(record: Record) -> str:
+    """The regime's label, and the model whose features were learnt from instead of the record's own."""
+    if record.learnt_on is None:
+        return record.regime
+    learnt = f"from {record.learnt_on} by {record.alignment}"
+    return learnt if record.regime == FULL else f"{record.regime} {learnt}"
 
 
 def _preference(cell: Cell) -> tuple[float, list[list[tuple[str, float]]], str]:

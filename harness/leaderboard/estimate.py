@@ -1,9 +1,15 @@
-"""Stored predictions in, a metric with its resamples out; the same resamples for every arm of a task."""
+"""Stored predictions in, a metric with its resamples out; the same resamples for every arm of a task.
+
+Where a task is tested in several languages, what is drawn are its source items (the groups of its rows), once for all
+of them: a resample holds an item in every language as often as in any other, so that translations do not count as
+independent, and what is learnt from one language is paired with what is learnt from another.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -15,7 +21,13 @@ from numpy.typing import NDArray
 from harness import metrics
 from harness.errors import MissingError
 from harness.leaderboard.choice import Cell, Unit
-from harness.stats import cluster_weights, number_groups, paired_differences, percentile_interval
+from harness.stats import (
+    bootstrap_weights,
+    cluster_weights,
+    number_groups,
+    paired_differences,
+    percentile_interval,
+)
 
 Metric = Literal["macro_f1", "accuracy", "balanced_accuracy", "auroc"]
 
@@ -61,14 +73,21 @@ class TaskScores:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Predictions:
-    """A cell's test rows by example id; labels and predictions `[rows]` are class numbers, groups are numbers."""
+    """A cell's test rows by example id; labels and predictions `[rows]` are class numbers, sources `[rows]` the names
+    of their groups, None where a row has none.
+    """
 
     cell: Cell
     ids: NDArray[np.object_]
     classes: list[str]
-    groups: NDArray[np.int64]
+    sources: NDArray[np.object_]
     labels: NDArray[np.int64]
     predicted: NDArray[np.int64]
+
+    @cached_property
+    def groups(self) -> NDArray[np.int64]:
+        """Groups `[rows]` as numbers."""
+        return number_groups(self.sources.tolist())
 
 
 def bootstrap_seed(task: str) -> int:
@@ -76,15 +95,31 @@ def bootstrap_seed(task: str) -> int:
     return int.from_bytes(hashlib.sha256(task.encode()).digest()[:8], "big")
 
 
-def score_cells(
-    unit: Unit, cells: Sequence[Cell], *, metric: Metric = "macro_f1", resamples: int
-) -> TaskScores:
-    """Score the cells of one task, the rows sorted by example id. The resamples follow from the task's name
-    and the labels, so that all arms, also of a later run, share them. MissingError when the cells were not
+def score_units(
+    cells: Mapping[Unit, Sequence[Cell]],
+    *,
+    metric: Metric = "macro_f1",
+    resamples: Callable[[Unit], int],
+) -> Iterator[tuple[Unit, TaskScores]]:
+    """Score the cells of every unit, in order, the rows sorted by example id. The resamples follow from the task's
+    name, the labels and, where it is tested in several languages, which of them there are, so that all arms, also of a
+    later run, share them; of a unit that takes fewer they are the first. MissingError when the cells of one were not
     tested on the same rows, or for what `metric` needs and does not find.
     """
-    first = read_predictions(cells[0])
-    weights = cluster_weights(first.labels, first.groups, resamples=resamples, seed=bootstrap_seed(unit.task))
+    by_task: dict[tuple[str, int], list[Unit]] = defaultdict(list)
+    for unit in sorted(cells):
+        by_task[unit.task, unit.version].append(unit)
+    for units in by_task.values():
+        first = {unit: read_predictions(cells[unit][0]) for unit in units}
+        draws = _draw_items(first, resamples=max(resamples(unit) for unit in units))
+        for unit in units:
+            arm = first.pop(unit)
+            yield unit, _score_cells(arm, cells[unit], metric=metric, weights=draws(arm, resamples(unit)))
+
+
+def _score_cells(
+    first: Predictions, cells: Sequence[Cell], *, metric: Metric, weights: NDArray[Any]
+) -> TaskScores:
     estimates: dict[str, Estimate] = {}
     hits: dict[str, NDArray[np.bool_]] = {}
     for cell in cells:
@@ -99,6 +134,51 @@ def score_cells(
         by_cell=estimates,
         hits=hits,
     )
+
+
+_Draws = Callable[[Predictions, int], NDArray[np.float32]]
+"""The weights `[resamples, rows]` of an arm's rows: of so many resamples."""
+
+
+def _draw_items(arms: Mapping[Unit, Predictions], *, resamples: int) -> _Draws:
+    """Draws of the items of one task: of each set of rows by itself where all are in one language, else of the items of
+    all languages together. An item is the rows of one group, in the stratum of most of them; a row without a group is
+    one by itself.
+    """
+    seed = bootstrap_seed(next(iter(arms)).task)
+    if len({unit.test_language for unit in arms}) == 1:
+
+        def draw_apart(arm: Predictions, size: int) -> NDArray[np.float32]:
+            return cluster_weights(arm.labels, arm.groups, resamples=resamples, seed=seed)[:size]
+
+        return draw_apart
+    items: dict[tuple[bool, str], int] = {}
+    labels: dict[str, int] = {}
+    rows: dict[tuple[str, tuple[bool, str]], tuple[int, int]] = {}  # item and label of every row, each once
+    for unit in sorted(arms, key=lambda unit: (unit.test_language, unit)):
+        arm = arms[unit]
+        for name in arm.classes:
+            labels.setdefault(name, len(labels))
+        for row, item, label in zip(arm.ids.tolist(), _items(arm), arm.labels.tolist(), strict=True):
+            if (row, item) not in rows:
+                rows[row, item] = items.setdefault(item, len(items)), labels[arm.classes[label]]
+    members = np.zeros((len(items), len(labels)), np.int64)
+    np.add.at(members, tuple(np.array(list(rows.values())).T), 1)
+    drawn = bootstrap_weights(members.argmax(axis=1), resamples=resamples, seed=seed)
+
+    def draw_together(arm: Predictions, size: int) -> NDArray[np.float32]:
+        weights: NDArray[np.float32] = drawn[:size].T[[items[item] for item in _items(arm)]].T
+        return weights
+
+    return draw_together
+
+
+def _items(arm: Predictions) -> list[tuple[bool, str]]:
+    """What names the item of each row: its group, or itself."""
+    return [
+        (False, str(row)) if source is None else (True, str(source))
+        for row, source in zip(arm.ids.tolist(), arm.sources.tolist(), strict=True)
+    ]
 
 
 def _macro_f1(arm: Predictions, weights: NDArray[Any]) -> Estimate:
@@ -157,16 +237,18 @@ def _scores_of(arm: Predictions) -> NDArray[np.float64]:
 
 
 def mean(estimates: Sequence[Estimate]) -> Estimate:
-    """The unweighted mean, sample by sample."""
-    samples = np.mean(np.stack([estimate.samples for estimate in estimates]), axis=0)
+    """The unweighted mean, sample by sample, of the samples that all have."""
+    size = min(len(estimate.samples) for estimate in estimates)
+    samples = np.mean(np.stack([estimate.samples[:size] for estimate in estimates]), axis=0)
     return Estimate(value=float(np.mean([estimate.value for estimate in estimates])), samples=samples)
 
 
 def difference(estimate: Estimate, reference: Estimate) -> Estimate:
-    """`estimate − reference`, sample by sample."""
+    """`estimate − reference`, sample by sample, of the samples that both have."""
+    size = min(len(estimate.samples), len(reference.samples))
     return Estimate(
         value=float(paired_differences(np.array(estimate.value), np.array(reference.value))),
-        samples=paired_differences(estimate.samples, reference.samples),
+        samples=paired_differences(estimate.samples[:size], reference.samples[:size]),
     )
 
 
@@ -187,7 +269,7 @@ def read_predictions(cell: Cell, like: Predictions | None = None) -> Predictions
         cell=cell,
         ids=ids[order],
         classes=names,
-        groups=number_groups(_groups(frame)[order].tolist()),
+        sources=_groups(frame)[order],
         labels=_class_numbers(cell, frame["label"], names)[order],
         predicted=_class_numbers(cell, frame["prediction"], names)[order],
     )

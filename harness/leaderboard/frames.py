@@ -30,25 +30,36 @@ def to_frame(board: Board) -> pd.DataFrame:
 
 def to_csv(board: Board) -> str:
     """leaderboard.csv: numbers to six digits after the point, empty where there is none."""
-    return _to_csv(to_frame(board))
+    return write_csv(to_frame(board))
 
 
 def to_task_csv(board: Board) -> str:
-    """leaderboard-tasks.csv: one line for each row and task."""
-    lines = [_result_line(row, result) for row in board.rows for result in row.all_results]
-    return _to_csv(pd.DataFrame(lines).astype({"width": "Int64"}))
+    """leaderboard-tasks.csv: one line for each row and task; what was learnt in other languages, and is not what rows
+    are ranked by, stands in matrix.csv.
+    """
+    lines = [
+        _result_line(row, result)
+        for row in board.rows
+        for result in (*row.results, *(other for other in row.others if not other.unit.is_across))
+    ]
+    return write_csv(pd.DataFrame(lines).astype({"width": "Int64"}))
 
 
 def to_regimes_csv(board: Board) -> str:
     """leaderboard-regimes.csv: one line for each row and regime; "" where there is one regime only."""
     lines = [_regime_line(one) for one in under_regimes(board)]
-    return _to_csv(pd.DataFrame(lines).astype({"width": "Int64"})) if lines else ""
+    return write_csv(pd.DataFrame(lines).astype({"width": "Int64"})) if lines else ""
 
 
 def to_ablation_csv(board: Board) -> str:
     """leaderboard-ablation.csv: one line for each axis, value and row; "" where there is no ablation."""
     lines = [_ablation_line(one) for one in board.ablation]
-    return _to_csv(pd.DataFrame(lines).astype({"width": "Int64"})) if lines else ""
+    return write_csv(pd.DataFrame(lines).astype({"width": "Int64"})) if lines else ""
+
+
+def write_csv(frame: pd.DataFrame) -> str:
+    """Numbers to six digits after the point, empty where there is none."""
+    return str(frame.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
 
 
 def _line(row: Row) -> dict[str, Any]:
@@ -61,11 +72,11 @@ def _line(row: Row) -> dict[str, Any]:
         "width": row.width,
         **choice,
         "n_tasks": len(row.results),
-        **_numbers("macro_f1", row.macro_f1),
+        **write_numbers("macro_f1", row.macro_f1),
         "delta_vs_hidden": row.delta.value if row.delta else None,
         "delta_low": row.delta.interval[0] if row.delta else None,
         "delta_high": row.delta.interval[1] if row.delta else None,
-        **_numbers("delta_matched", row.matched),
+        **write_numbers("delta_matched", row.matched),
         "won": row.count("won"),
         "tied": row.count("tied"),
         "lost": row.count("lost"),
@@ -108,9 +119,9 @@ def _result_line(row: Row, result: TaskResult) -> dict[str, Any]:
         "model": row.model or NONE,
         "representation": row.representation,
         "width": row.width,
-        **_numbers("macro_f1", result.macro_f1),
-        **_numbers("delta_vs_hidden", result.delta),
-        **_numbers("delta_matched", result.matched),
+        **write_numbers("macro_f1", result.macro_f1),
+        **write_numbers("delta_vs_hidden", result.delta),
+        **write_numbers("delta_matched", result.matched),
         "p_value": result.p_value,
         "detectable": result.detectable,
         "outcome": result.verdict,
@@ -124,9 +135,9 @@ def _regime_line(one: UnderRegime) -> dict[str, Any]:
         "width": one.row.width,
         "regime": one.regime,
         "n_tasks": one.n_tasks,
-        **_numbers("macro_f1", one.macro_f1),
+        **write_numbers("macro_f1", one.macro_f1),
         "auroc": one.auroc,
-        **_numbers("delta_vs_hidden", one.delta),
+        **write_numbers("delta_vs_hidden", one.delta),
     }
 
 
@@ -139,16 +150,12 @@ def _ablation_line(one: Ablated) -> dict[str, Any]:
         "representation": one.row.representation,
         "width": one.row.width,
         "n_tasks": one.n_tasks,
-        **_numbers("macro_f1", one.macro_f1),
+        **write_numbers("macro_f1", one.macro_f1),
         "auroc": one.auroc,
         "validation_macro_f1": one.validation,
-        **_numbers("delta_vs_hidden", one.delta),
+        **write_numbers("delta_vs_hidden", one.delta),
         "compared_with": compared if one.delta else None,
     }
-
-
-def _to_csv(frame: pd.DataFrame) -> str:
-    return str(frame.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
 
 
 def choice_of(row: Row) -> dict[str, str]:
@@ -167,7 +174,8 @@ def join(values: Iterable[str]) -> str:
     return "/".join(distinct[:3] + ["…"] * (len(distinct) > 3))
 
 
-def _numbers(name: str, estimate: Estimate | None) -> dict[str, float | None]:
+def write_numbers(name: str, estimate: Estimate | None) -> dict[str, float | None]:
+    """The columns of an estimate: the value, and the ends of its interval."""
     low, high = estimate.interval if estimate else (None, None)
     return {name: estimate.value if estimate else None, f"{name}_low": low, f"{name}_high": high}
 

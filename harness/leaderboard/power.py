@@ -29,8 +29,8 @@ from harness.api import TaskSpec
 from harness.data import TaskData, load_task
 from harness.errors import MissingError, UsageError
 from harness.leaderboard.choice import choose, read_cells
-from harness.leaderboard.comparison import Arm, by_place, cells_of, find_baseline
-from harness.leaderboard.estimate import difference, mean, score_cells
+from harness.leaderboard.comparison import Arm, by_place, cells_by_unit, find_baseline
+from harness.leaderboard.estimate import difference, mean, score_units
 from harness.partition import make_partition
 from harness.plan import find_trained_on
 from harness.records import Results
@@ -168,8 +168,8 @@ def observe(
     """
     places = by_place(choose(read_cells([run])))
     observed = []
-    for unit in sorted({unit for _, unit in places}):
-        scored = score_cells(unit, cells_of(places, unit), metric="accuracy", resamples=resamples)
+    cells = cells_by_unit(places, {unit for _, unit in places})
+    for unit, scored in score_units(cells, metric="accuracy", resamples=lambda _: resamples):
         worth = effective_rows(map(str, scored.groups.tolist()), icc=icc)
         for row in (row for row, other in places if other == unit):
             own, base = places[row, unit], find_baseline(places, row, unit, baseline) or {}

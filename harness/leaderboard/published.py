@@ -5,12 +5,13 @@
 <name>.predictions.parquet   one row a task: its test rows once, beside them what each cell of the board predicted, and
                              of its ablation, unless that would break the limit
 <name>.env.json              the resolved suite, when it ran, where and with what
-leaderboard*                 the board of all runs published in the folder
+leaderboard*, matrix*        the board of all runs published in the folder
 """
 
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import re
 import tempfile
@@ -103,7 +104,7 @@ class PublishedRun:
             predicted = task["prediction"][task["cell_id"].index(cell_id)]
             columns: dict[str, Any] = {"example_id": task["example_id"]}
             if task["group"] is not None:
-                columns["group"] = [str(number) for number in task["group"]]
+                columns["group"] = [None if number is None else str(number) for number in task["group"]]
             columns |= {
                 "label": pd.Categorical(task["label"], task["classes"]),
                 "prediction": pd.Categorical(predicted, task["classes"]),
@@ -262,7 +263,9 @@ def _write_run(run: RunFolder, folder: Path, name: str) -> PublishedRun:
 
 
 def _write_predictions(cells: Mapping[Unit, Sequence[Cell]], path: Path) -> None:
-    """No scores and no names of groups: a board needs neither, and names of groups may be text of the data."""
+    """No scores and no names of groups: a board needs neither, and names of groups may be text of the data. The numbers
+    in their place are the same in every language and every run.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -277,7 +280,7 @@ def _write_predictions(cells: Mapping[Unit, Sequence[Cell]], path: Path) -> None
             "regime": pa.string(),
             "classes": strings,
             "example_id": strings,
-            "group": pa.list_(pa.int32()),
+            "group": pa.list_(pa.int64()),
             "label": strings,
             "cell_id": strings,
             "prediction": pa.list_(strings),
@@ -303,7 +306,7 @@ def _task_row(unit: Unit, cells: Sequence[Cell]) -> dict[str, Any]:
     first = read_predictions(cells[0])
     arms = [first, *(read_predictions(cell, like=first) for cell in cells[1:])]
     names = np.array(first.classes, object)
-    grouped = len(np.unique(first.groups)) < len(first.groups)
+    numbers = [None if name is None else _number(str(name)) for name in first.sources.tolist()]
     return {
         "task": unit.task,
         "task_version": unit.version,
@@ -313,11 +316,16 @@ def _task_row(unit: Unit, cells: Sequence[Cell]) -> dict[str, Any]:
         "regime": unit.regime,
         "classes": first.classes,
         "example_id": first.ids,
-        "group": first.groups if grouped else None,
+        "group": numbers if any(number is not None for number in numbers) else None,
         "label": names[first.labels],
         "cell_id": [arm.cell.record.cell_id for arm in arms],
         "prediction": [names[arm.predicted] for arm in arms],
     }
+
+
+def _number(group: str) -> int:
+    """48 bits of the name's hash."""
+    return int.from_bytes(hashlib.sha256(group.encode()).digest()[:6], "big")
 
 
 def _environment(run: RunFolder) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def _compare(model: str | None, choices: Choices, scores: Mapping[Unit, TaskScor
     without, added, delta = [], [], []
     taken = total = 0
     unknown: set[str] = set()
-    for unit in choices.main_units():
+    for unit in choices.main_units:
         by_seed = [_pick(_arms(rows, unit, seed, choices)) for seed in _seeds(rows, unit, choices)]
         unknown |= {name for _, names in by_seed for name in names}
         pairs = [pair for pair, _ in by_seed if pair is not None]

@@ -1,6 +1,8 @@
 """A Board in, its rows under each regime out: means over the tasks that were learnt under every regime.
 
-A regime that leaves a task out (it has too few rows, say) would else be compared with others on other tasks.
+A regime that leaves a task out (it has too few rows, say) would else be compared with others on other tasks. What is
+tested in several languages counts as a task in each; where it was learnt from several others, one after the other, it
+is their mean.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ class UnderRegime:
         return len(self.tasks)
 
 
-_ByTask = Mapping[str, TaskResult]
+_ByTask = Mapping[str, Sequence[TaskResult]]
+"""By task and language that is tested, the results of all that was learnt from."""
 
 
 def under_regimes(board: Board) -> tuple[UnderRegime, ...]:
@@ -51,45 +54,54 @@ def under_regimes(board: Board) -> tuple[UnderRegime, ...]:
 
 
 def _under_each(row: Row, regimes: Sequence[str]) -> Iterator[UnderRegime]:
-    scored = _in_every(
-        {
-            regime: {_task(result): result for result in row.all_results if result.regime == regime}
-            for regime in regimes
-        }
-    )
+    scored = _in_every({regime: _by_task(row, regime) for regime in regimes})
     compared = _in_every(
         {
-            regime: {task: result for task, result in results.items() if result.delta}
-            for regime, results in scored.items()
+            regime: {
+                task: results for task, results in by_task.items() if all(result.delta for result in results)
+            }
+            for regime, by_task in scored.items()
         }
     )
-    for regime, results in scored.items():
-        if score := mean_of([result.macro_f1 for result in results.values()]):
+    for regime, by_task in scored.items():
+        if score := mean_of([_mean([result.macro_f1 for result in results]) for results in by_task.values()]):
+            areas = [mean_metric(results, "auroc") for results in by_task.values()]
+            known = [area for area in areas if area is not None]
             yield UnderRegime(
                 row=row,
                 regime=regime,
-                tasks=tuple(results),
+                tasks=tuple(by_task),
                 compared=tuple(compared[regime]),
                 macro_f1=score,
-                auroc=mean_metric(list(results.values()), "auroc"),
-                delta=mean_of([result.delta for result in compared[regime].values()]),
+                auroc=sum(known) / len(known) if len(known) == len(areas) else None,
+                delta=mean_of(
+                    [_mean([result.delta for result in results]) for results in compared[regime].values()]
+                ),
             )
+
+
+def _by_task(row: Row, regime: str) -> _ByTask:
+    found: dict[str, list[TaskResult]] = defaultdict(list)
+    for result in row.all_results:
+        if result.regime == regime:
+            found[result.target].append(result)
+    return found
+
+
+def _mean(estimates: Sequence[Estimate | None]) -> Estimate | None:
+    """What one learns from, as it is: a mean of one is not always it to the last digit."""
+    return estimates[0] if len(estimates) == 1 else mean_of(estimates)
 
 
 def _in_every(by_regime: Mapping[str, _ByTask]) -> Mapping[str, _ByTask]:
     """Of each regime the tasks that all of them have; all tasks where there is no such one."""
-    common = set.intersection(*(set(results) for results in by_regime.values()))
+    common = set.intersection(*(set(by_task) for by_task in by_regime.values()))
     if not common:
         return by_regime
     return {
-        regime: {task: result for task, result in results.items() if task in common}
-        for regime, results in by_regime.items()
+        regime: {task: results for task, results in by_task.items() if task in common}
+        for regime, by_task in by_regime.items()
     }
-
-
-def _task(result: TaskResult) -> str:
-    """What the task is called under `full`."""
-    return result.task if result.regime == FULL else result.task.removesuffix(f" {result.regime}")
 
 
 def _order(regime: str) -> tuple[bool, list[tuple[str, float]]]:
@@ -129,7 +141,7 @@ def _common(board: Board) -> set[str]:
     by_regime: dict[str, set[str]] = defaultdict(set)
     for row in board.rows:
         for result in row.all_results:
-            by_regime[result.regime].add(_task(result))
+            by_regime[result.regime].add(result.target)
     return set.intersection(*by_regime.values())
 
 
@@ -146,7 +158,7 @@ def _over(board: Board, common: set[str], found: Sequence[UnderRegime]) -> str:
     if not common:
         return f"Mean over tasks; none was learnt under every regime, so {beside}"
     said = [str(len(common))]
-    every = {_task(result) for row in board.rows for result in row.all_results}
+    every = {result.target for row in board.rows for result in row.all_results}
     if left_out := sorted(every - common, key=in_natural_order):
         said.append(f"left out, as a regime lacks them: {', '.join(map(markdown.escape, left_out))}")
     if any(set(tasks) != common for one in found for tasks in (one.tasks, one.compared) if tasks):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from harness.files import whole_file
-from harness.leaderboard import ablation, features, quiver, regimes
+from harness.leaderboard import ablation, features, matrix, quiver, regimes
 from harness.leaderboard.board import Board, Row, TaskResult, TaskSummary, mean_metric
 from harness.leaderboard.choice import in_natural_order
 from harness.leaderboard.controls import controls
@@ -17,6 +17,7 @@ from harness.leaderboard.frames import (
     to_regimes_csv,
     to_task_csv,
 )
+from harness.leaderboard.heatmap import draw, name_pictures
 from harness.leaderboard.markdown import (
     NONE,
     difference,
@@ -28,6 +29,7 @@ from harness.leaderboard.markdown import (
     signed,
     table,
 )
+from harness.leaderboard.matrix import find_matrices
 from harness.records import Fidelity
 
 _COLUMNS = {
@@ -59,13 +61,19 @@ MANY_TASKS = 20
 FILES = (
     "leaderboard.md", "leaderboard.csv", "leaderboard-tasks.csv", "leaderboard-regimes.csv",
     "leaderboard-ablation.md", "leaderboard-ablation.csv", "leaderboard-features.md",
+    "leaderboard-matrix.md", "matrix.csv", "matrix-summary.csv",
 )  # fmt: skip
-"""All that a board may be written as; of a board to which one does not apply, it is not."""
+"""All texts that a board may be written as; of a board to which one does not apply, it is not."""
+
+PICTURES = "matrix"
+"""The folder beside them of a board's heat maps."""
 
 
 def render(board: Board) -> dict[str, str]:
-    """The board's files by name."""
+    """The board's texts by name."""
     title = escape(", ".join(board.suites))
+    matrices = find_matrices(board)
+    places = {place: f"{PICTURES}/{name}" for place, name in name_pictures(matrices).items()}
     texts = (
         to_markdown(board),
         to_csv(board),
@@ -74,6 +82,9 @@ def render(board: Board) -> dict[str, str]:
         ablation.page(board.ablation, board.left_out, title=title),
         to_ablation_csv(board),
         features.page(board, title=title),
+        matrix.page(matrices, title=title, pictures=places),
+        matrix.to_csv(matrices),
+        matrix.to_summary_csv(matrices),
     )
     return {name: text for name, text in zip(FILES, texts, strict=True) if text}
 
@@ -82,19 +93,34 @@ def remove(folder: Path) -> None:
     """Take an earlier board away."""
     for name in FILES:
         (folder / name).unlink(missing_ok=True)
+    _keep_pictures(folder / PICTURES, [])
 
 
 def write(board: Board, folder: Path) -> None:
     """Write the board's files, each whole, and remove those of an earlier board that this one does not have;
     MissingError when the disk refuses.
     """
-    texts = render(board)
+    texts, pictures = render(board), dict(draw(find_matrices(board)))
     for name, text in texts.items():
         with whole_file(folder / name) as temporary:
             temporary.write_text(text, "utf-8")
     for name in FILES:
         if name not in texts:
             (folder / name).unlink(missing_ok=True)
+    for name, picture in pictures.items():
+        with whole_file(folder / PICTURES / name) as temporary:
+            temporary.write_bytes(picture)
+    _keep_pictures(folder / PICTURES, pictures)
+
+
+def _keep_pictures(folder: Path, names: Iterable[str]) -> None:
+    """Remove the other pictures, and the folder when none is left in it."""
+    kept = set(names)
+    for path in folder.glob("*.png"):
+        if path.name not in kept:
+            path.unlink()
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def to_markdown(board: Board) -> str:
@@ -121,6 +147,8 @@ def to_markdown(board: Board) -> str:
 def _how_to_read(board: Board) -> str:
     columns = _columns(board)
     over = " learnt under the regime full (below, the others)" if board.has_others else ""
+    if board.is_by_language:
+        over = ", each language learnt and tested by itself (below, what was learnt otherwise)"
     if board.is_over_regimes:
         over = " and over regimes, as no task was learnt as it is: each counts once a regime (below, regimes apart)"
     said = [
@@ -175,6 +203,10 @@ def _main_table(board: Board) -> str:
 def _other_pages(board: Board) -> str:
     """Links to what stands apart."""
     links = []
+    if find_matrices(board):
+        links.append(
+            "[across languages and data](leaderboard-matrix.md): every pair that was learnt and tested"
+        )
     if board.ablation:
         links.append("[the ablation](leaderboard-ablation.md): every row at every value of what was searched")
     elif board.left_out:

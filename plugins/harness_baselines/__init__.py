@@ -49,6 +49,12 @@ def _tfidf(*, ngrams: int = 2) -> harness.InputRepresentation:
     return Tfidf(ngrams=ngrams)
 
 
+def _char_ngrams(*, n: int = 4) -> harness.InputRepresentation:
+    from harness_baselines.on_inputs import CharNgrams
+
+    return CharNgrams(n=n)
+
+
 def _text_length() -> harness.InputRepresentation:
     from harness_baselines.on_inputs import TextLength
 
@@ -111,6 +117,13 @@ def harness_representations() -> list[harness.RepresentationSpec]:
             needs="text",
             fitted=True,
             revision="2",
+        ),
+        harness.RepresentationSpec(
+            name="char_ngrams",
+            summary="TF-IDF of 1 to n characters inside words: what languages of one script have in common",
+            make=_char_ngrams,
+            needs="text",
+            fitted=True,
         ),
         harness.RepresentationSpec(
             name="text_length", summary="characters and words, nothing else", make=_text_length, needs="text"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,6 +38,29 @@ class Tfidf:
         return sparse.csr_array(self.vectorizer.transform(inputs))
 
 
+class CharNgrams:
+    """TF-IDF of the n-grams of 1 to `n` characters inside words, scikit-learn's `char_wb`, sublinear in the count; text
+    is read in lower case and normal form C (McNamee and Mayfield 2004, "Character N-Gram Tokenization for European
+    Language Text Retrieval"). Languages of one script share names, loanwords and stems of common origin, so what is
+    learnt from one may serve another; across scripts next to nothing is shared but digits and punctuation.
+    """
+
+    def __init__(self, *, n: int) -> None:
+        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+            raise ValueError(f"n={n} must be a whole number, at least 1")
+        self.vectorizer = TfidfVectorizer(
+            preprocessor=_fold, analyzer="char_wb", ngram_range=(1, n), sublinear_tf=True, dtype=np.float32
+        )
+
+    def fit(self, inputs: Sequence[str]) -> CharNgrams:
+        self.vectorizer.fit(inputs)
+        return self
+
+    def transform(self, inputs: Sequence[str]) -> Any:
+        """`[texts, n-grams]`, CSR."""
+        return sparse.csr_array(self.vectorizer.transform(inputs))
+
+
 class TextLength:
     """Logarithms of the number of characters and of words, standardised on the training texts."""
 
@@ -60,6 +84,10 @@ class Constant:
     def transform(self, inputs: Sequence[Any]) -> Any:
         """`[inputs, 1]`, ones."""
         return np.ones((len(inputs), 1), dtype=np.float32)
+
+
+def _fold(text: str) -> str:
+    return unicodedata.normalize("NFC", text.lower())
 
 
 def _lengths(inputs: Sequence[str]) -> np.ndarray[Any, Any]:

@@ -4,11 +4,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import yaml
+
 from harness_minigemma.corpus import DUPLICATE_BYTES, ENGLISH_SHARE, Heldout
 from harness_minigemma.model import Size
 
 HEADLINE_BYTES = 100_000
 """Held-out bytes that a language needs for its score to count in the mean."""
+
+SCRIPTS = {("zh", "bible_ChiUn"): "zh-Hant"}
+"""Parts of the corpus in another script than the rest of their language, which is in that of USUAL_SCRIPTS."""
+
+USUAL_SCRIPTS = {"zh": "zh-Hans"}
+"""Of languages that are told by their scripts: how the corpus calls them, and a tag that says the script."""
 
 LICENCE = (
     "The weights may be used under CC BY-SA 4.0, the licence of the texts among these that ask for the same in "
@@ -79,7 +87,39 @@ def model_card(facts: Facts, result: Comparison, *, baseline: str) -> str:
         LICENCE,
         "The tokenizer is byte-level BPE learnt on the same text; it is lossless.",
     ]
-    return "\n\n".join(sections) + "\n"
+    return with_languages("\n\n".join(sections) + "\n", facts.manifest)
+
+
+def with_languages(card: str, manifest: list[dict[str, Any]]) -> str:
+    """The card with front matter that says how many megabytes of text the corpus has in each language; as it is where
+    the manifest does not say.
+    """
+    if any("mb_raw" not in part for part in manifest) or not manifest:
+        return card
+    front = yaml.safe_dump(
+        {"language": sorted({part["lang"] for part in manifest}), "language_megabytes": megabytes(manifest)},
+        sort_keys=False,
+        allow_unicode=True,
+    )
+    return f"---\n{front}---\n\n{without_front_matter(card)}"
+
+
+def without_front_matter(card: str) -> str:
+    """A card from its title on."""
+    if not card.startswith("---\n"):
+        return card
+    return card.split("\n---\n", 1)[-1].lstrip("\n")
+
+
+def megabytes(manifest: list[dict[str, Any]]) -> dict[str, float]:
+    """Megabytes of text by language, most first; of a language told by its scripts in all and in each of them."""
+    sizes: dict[str, float] = {}
+    for part in manifest:
+        language = part["lang"]
+        script = SCRIPTS.get((language, part.get("source", "")), USUAL_SCRIPTS.get(language))
+        for tag in (language, *([script] if script else [])):
+            sizes[tag] = sizes.get(tag, 0.0) + part["mb_raw"]
+    return {tag: round(size, 2) for tag, size in sorted(sizes.items(), key=lambda item: (-item[1], item[0]))}
 
 
 def provisional(facts: Facts) -> list[str]:

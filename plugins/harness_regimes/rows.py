@@ -27,11 +27,11 @@ class Size:
     """
 
     def __init__(self, n: int) -> None:
-        self.n = _require_count("n", n)
+        self.n = require_count("n", n)
 
     def __call__(self, examples: harness.Examples, rows: harness.Partition, seed: int) -> harness.Partition:
         train = _by_class(examples, rows.train, seed)
-        sizes = _share_out(self.n, {label: len(members) for label, members in train.items()}, "size")
+        sizes = share_out(self.n, {label: len(members) for label, members in train.items()}, "size")
         return _take(examples, rows, train, sizes, seed)
 
 
@@ -41,7 +41,7 @@ class Imbalance:
     """
 
     def __init__(self, share: float, n: int) -> None:
-        self.share, self.n = _require_share("share", share), _require_count("n", n)
+        self.share, self.n = _require_share("share", share), require_count("n", n)
 
     def __call__(self, examples: harness.Examples, rows: harness.Partition, seed: int) -> harness.Partition:
         train = _by_class(examples, rows.train, seed)
@@ -54,7 +54,7 @@ class Imbalance:
                 f"imbalance: {few} rows of '{rare}' are wanted, and training has {len(train[rare])}"
             )
         others = {label: len(members) for label, members in train.items() if label != rare}
-        sizes = {rare: few, **_share_out(self.n - few, others, "imbalance")}
+        sizes = {rare: few, **share_out(self.n - few, others, "imbalance")}
         return _take(examples, rows, train, sizes, seed)
 
 
@@ -70,10 +70,10 @@ class LabelNoise:
         classes = sorted(set(_learnable(examples)))
         labels = list(rows.labels)
         for row in (*rows.train, *rows.validation):
-            place = _place("noise", examples.ids[row], seed)
-            if place < self.rate:
+            drawn = place("noise", examples.ids[row], seed)
+            if drawn < self.rate:
                 others = [name for name in classes if name != labels[row]]
-                labels[row] = others[math.floor(place / self.rate * len(others))]
+                labels[row] = others[math.floor(drawn / self.rate * len(others))]
         return replace(rows, labels=tuple(labels))
 
 
@@ -117,12 +117,12 @@ def _learnable(examples: harness.Examples) -> list[str]:
 def _by_class(examples: harness.Examples, rows: Iterable[int], seed: int) -> dict[str, list[int]]:
     """The rows of each class, in an order drawn by the seed from each row's id."""
     members: dict[str, list[int]] = defaultdict(list)
-    for row in sorted(rows, key=lambda row: _place("draw", examples.ids[row], seed)):
+    for row in sorted(rows, key=lambda row: place("draw", examples.ids[row], seed)):
         members[examples.labels[row]].append(row)
     return dict(sorted(members.items()))
 
 
-def _share_out(n: int, available: dict[str, int], who: str) -> dict[str, int]:
+def share_out(n: int, available: dict[str, int], who: str) -> dict[str, int]:
     """`n` rows over classes by their size (largest remainders), two for each where it has them; MissingError where
     there are not so many.
     """
@@ -161,13 +161,13 @@ def _take(
     return replace(rows, train=tuple(taken), validation=tuple(kept))
 
 
-def _place(purpose: str, name: str, seed: int) -> float:
+def place(purpose: str, name: str, seed: int) -> float:
     """A number in [0, 1) by purpose, id and seed."""
     digest = hashlib.sha256(f"{purpose}/{seed}/{name}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def _require_count(name: str, value: Any) -> int:
+def require_count(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 2:
         raise ValueError(f"{name}={value} must be a whole number, at least 2")
     return value

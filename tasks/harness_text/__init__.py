@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import harness
-from harness_text import persona, tasks
+from harness_text import persona, tasks, toxicity
 
 
 @harness.hookimpl
 def harness_tasks() -> Iterable[harness.TaskSpec]:
-    return (*tasks.TASKS, *persona.TASKS)
+    return (*tasks.TASKS, *toxicity.TASKS, *persona.TASKS)
 
 
 @harness.hookimpl

@@ -1,0 +1,19 @@
+"""Tasks in several languages, parallel where the data is, and the suites that go from language to language."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import harness
+from harness_crosslingual import tasks
+
+
+@harness.hookimpl
+def harness_tasks() -> Iterable[harness.TaskSpec]:
+    return tasks.TASKS
+
+
+@harness.hookimpl
+def harness_suites() -> Iterable[Path]:
+    return sorted((Path(__file__).parent / "suites").glob("*.yaml"))
