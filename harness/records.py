@@ -130,12 +130,14 @@ class Used(_Frozen):
 
 class Sharing(_Frozen):
     """What the features of a dictionary have in common between the language that a classifier was learnt in and the one
-    it was tested on (`harness.sharing`): the share of its effect that lies on features which fire in both; how many
-    fire in both, and in one only; and how far the features that tell the label are the same ones, as the Jaccard index
-    of the best in each. None where the tested language has no training rows.
+    it was tested on (`harness.sharing`): the share of its effect that lies on features which fire in both, and that
+    share with features counted by how evenly they fire; how many fire in both, and in one only; and how far the
+    features that tell the label are the same ones, as the Jaccard index of the best in each. None where the tested
+    language has no training rows.
     """
 
     weight: float
+    even: float
     both: int
     only_train: int
     only_test: int

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 FIRES_IN = 0.01
-"""A feature fires in a language where it is not zero in more than this share of the language's rows."""
+"""A feature fires in a language where it is not zero in more than this share of its rows."""
 
 TOP = 20
 """So many features tell the label best in a language."""
@@ -29,12 +29,14 @@ TOP = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Sharing:
-    """Of a classifier's effect (`harness.evidence`), the share on features that fire in both languages; numbers of
-    features that fire in both, and in one only; the Jaccard index of the features that tell the label best in each
-    language, None where one of them has no labelled rows of its own.
+    """Of a classifier's effect (`harness.evidence`), the share on features that fire in both languages, `weight`; and
+    `even`, that share when each feature counts by how nearly as often it fires in both: by its lower over its higher
+    share of rows. Numbers of features that fire in both, and in one only; the Jaccard index of the features that tell
+    the label best in each language, None where one of them has no labelled rows of its own.
     """
 
     weight: float
+    even: float
     both: int
     only_train: int
     only_test: int
@@ -52,7 +54,7 @@ class Languages:
         for row, split in enumerate(examples.splits):
             if split == "train":
                 self._own[examples.languages[row]].append(row)
-        self._fires: dict[tuple[int, ...], Array] = {}
+        self._rates: dict[tuple[int, ...], Array] = {}
         self._tells: dict[tuple[int, ...], Array] = {}
 
     def compare(self, effects: Array, rows: Partition) -> Sharing | None:
@@ -64,16 +66,17 @@ class Languages:
         if learnt_in == {tested_in}:
             return None
         own = tuple(self._own.get(tested_in, ()))
-        here, there = self._firing(rows.train), self._firing(own or rows.test)
         overlap = None
         if own:
             overlap = _jaccard(set(self._telling(rows.train)), set(self._telling(own)))
-        return measure_sharing(effects, fires_train=here, fires_test=there, overlap=overlap)
+        return measure_sharing(
+            effects, train=self._firing(rows.train), test=self._firing(own or rows.test), overlap=overlap
+        )
 
     def _firing(self, rows: tuple[int, ...]) -> Array:
-        if rows not in self._fires:
-            self._fires[rows] = fires(self._pooled[list(rows)])
-        return self._fires[rows]
+        if rows not in self._rates:
+            self._rates[rows] = rates(self._pooled[list(rows)])
+        return self._rates[rows]
 
     def _telling(self, rows: tuple[int, ...]) -> Array:
         if rows not in self._tells:
@@ -82,16 +85,18 @@ class Languages:
         return self._tells[rows]
 
 
-def measure_sharing(
-    effects: Array, *, fires_train: Array, fires_test: Array, overlap: float | None
-) -> Sharing:
-    """`effects [features]` are of the classifier (`harness.evidence.find_effects`), `fires_… [features]` of `fires` in
-    the two languages. Where no feature has an effect, none of it is shared.
+def measure_sharing(effects: Array, *, train: Array, test: Array, overlap: float | None) -> Sharing:
+    """`effects [features]` are of the classifier (`harness.evidence.find_effects`), `train` and `test [features]` the
+    `rates` of the two languages. Where no feature has an effect, none of it is shared.
     """
+    fires_train, fires_test = train > FIRES_IN, test > FIRES_IN
     both = fires_train & fires_test
-    total = float(effects.sum())
+    higher = np.maximum(train, test)
+    even = np.minimum(train, test) / np.where(higher > 0, higher, 1.0)
+    total = float(effects.sum()) or 1.0
     return Sharing(
-        weight=float(effects[both].sum()) / total if total > 0 else 0.0,
+        weight=float(effects[both].sum()) / total,
+        even=float(effects @ even) / total,
         both=int(both.sum()),
         only_train=int((fires_train & ~fires_test).sum()),
         only_test=int((fires_test & ~fires_train).sum()),
@@ -99,10 +104,9 @@ def measure_sharing(
     )
 
 
-def fires(pooled: Matrix) -> Array:
-    """Which features `[features]` fire in some rows `[rows, features]`: in more than `FIRES_IN` of them."""
-    counts = np.asarray((pooled != 0).sum(axis=0)).ravel()
-    return np.asarray(counts > FIRES_IN * pooled.shape[0])
+def rates(pooled: Matrix) -> Array:
+    """In which share of rows `[rows, features]` each feature fires: is not zero."""
+    return np.asarray((pooled != 0).sum(axis=0)).ravel() / pooled.shape[0]
 
 
 def tells(pooled: Matrix, labels: Sequence[str]) -> Array:

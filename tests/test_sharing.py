@@ -9,7 +9,7 @@ import pytest
 from scipy import sparse
 
 from harness.api import Examples, Partition
-from harness.sharing import FIRES_IN, TOP, Languages, fires, measure_sharing, tells
+from harness.sharing import FIRES_IN, TOP, Languages, measure_sharing, rates, tells
 
 RNG = np.random.default_rng(0)
 
@@ -55,6 +55,7 @@ def test_planted_features_are_counted_by_where_they_fire(kind: Any) -> None:
     assert shared is not None
     assert (shared.both, shared.only_train, shared.only_test) == (10, 10, 10)
     assert shared.weight == pytest.approx(0.75)
+    assert shared.even == pytest.approx(0.75)  # feature 3 fires in every row of both
     assert 0 < (shared.overlap or 0) <= 1
 
 
@@ -119,10 +120,19 @@ def test_a_feature_fires_where_it_does_in_more_than_a_hundredth_of_rows() -> Non
     X = np.zeros((200, 3))
     X[:2, 0], X[:3, 1] = 1, -1
     assert FIRES_IN == 0.01
-    assert fires(X).tolist() == fires(sparse.csr_array(X)).tolist() == [False, True, False]
+    assert rates(X).tolist() == rates(sparse.csr_array(X)).tolist() == [0.01, 0.015, 0.0]
+    found = measure_sharing(np.ones(3), train=rates(X), test=np.ones(3), overlap=None)
+    assert (found.both, found.only_test) == (1, 2)
+
+
+def test_features_count_by_how_evenly_they_fire() -> None:
+    train, test = np.array([0.4, 0.2, 0.0, 0.0]), np.array([0.1, 0.2, 0.5, 0.0])
+    found = measure_sharing(np.array([2.0, 1.0, 1.0, 0.0]), train=train, test=test, overlap=None)
+    assert found.weight == pytest.approx(3 / 4)
+    assert found.even == pytest.approx((2 * 0.25 + 1) / 4)
 
 
 def test_no_effect_is_no_shared_effect() -> None:
-    some = np.array([True, False])
-    found = measure_sharing(np.zeros(2), fires_train=some, fires_test=some, overlap=None)
-    assert (found.weight, found.both) == (0.0, 1)
+    some = np.array([1.0, 0.0])
+    found = measure_sharing(np.zeros(2), train=some, test=some, overlap=None)
+    assert (found.weight, found.even, found.both) == (0.0, 0.0, 1)
