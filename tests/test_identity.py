@@ -60,6 +60,7 @@ class Setup:
             "name": "toy",
             "source": {"file": "rows.jsonl"},
             "columns": {"split": "split", "language": "lang"},
+            "languages": ["en", "de", "fr"],
             "licence": "none",
             "citation": "none",
         }

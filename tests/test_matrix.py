@@ -31,6 +31,7 @@ from harness.leaderboard import (
 )
 from harness.leaderboard import heatmap as pictures
 from harness.leaderboard.render import render
+from harness.leaderboard.scripts import script_of
 from harness.plugins import load_plugins
 from harness.records import Metric, Record, RunFolder, Sharing, hash_predictions
 from harness.stats import bootstrap_weights, percentile_interval
@@ -43,6 +44,8 @@ SEEN = {"en": 900.0, "de": 300.0, "fr": 200.0, "es": 80.0, "sw": 0.0}
 COLUMNS = [
     "task", "model", "representation", "width", "regime", "train_language", "test_language", "macro_f1", "low", "high",
     "delta_vs_hidden", "delta_low", "delta_high", "n_test", "chance", "seen_train", "seen_test", "weight_shared",
+    "weight_even",
+    "weight_even",
     "features_both", "features_only_train", "features_only_test", "top_overlap", "trained_on",
 ]
 # fmt: on
@@ -153,7 +156,14 @@ def fill(run: Run, languages: Sequence[str] = tuple(SEEN), *, task: str = "topic
                 luck += 1
                 sharing = None
                 if name == "sae" and train != test:
-                    sharing = Sharing(weight=luck % 7 / 7, both=luck, only_train=2, only_test=3, overlap=None)
+                    sharing = Sharing(
+                        weight=luck % 7 / 7,
+                        even=luck % 5 / 5,
+                        both=luck,
+                        only_train=2,
+                        only_test=3,
+                        overlap=None,
+                    )
                 run.put(
                     name,
                     train,
@@ -524,3 +534,53 @@ def test_cells_of_several_seeds_count_once_a_pair(run: Run) -> None:
     frame = read(build([run]), "matrix.csv")
     assert len(frame) == 12
     assert find(build([run]), "sae").results[0].n_test == N
+
+
+@pytest.mark.parametrize(
+    ("tag", "script"),
+    [("de", "Latn"), ("hi", "Deva"), ("hi-Latn", "Latn"), ("zh-Hans", "Hani"), ("zh-Hant", "Hani"), ("zh", "Hani"),
+     ("pt-MZ", "Latn"), ("sr-Latn-RS", "Latn"), ("am", "Ethi"), ("tlh", None)],
+)  # fmt: skip
+def test_the_script_of_a_tag_is_the_one_it_names_or_its_language_has(tag: str, script: str | None) -> None:
+    assert script_of(tag) == script
+
+
+def test_pairs_within_a_script_and_across_scripts_have_means_of_their_own(run: Run, tmp_path: Path) -> None:
+    tags = ("de", "en", "ru", "uk")
+    luck = 0
+    for train in tags:
+        for test in tags:
+            luck += 1
+            skill = 0.9 if train == test else 0.6 if script_of(train) == script_of(test) else 0.2
+            run.put("sae", train, test, skill=skill, luck=luck, task="topics", model="mini",
+                    regime="native" if train == test else "zero_shot")  # fmt: skip
+    invoke("build", run.finished().path, "-o", tmp_path / "board")
+    matrix = pd.read_csv(tmp_path / "board" / "matrix.csv").query("train_language != test_language")
+    summary = pd.read_csv(tmp_path / "board" / "matrix-summary.csv").set_index("learnt")
+    within = matrix.train_language.map(script_of) == matrix.test_language.map(script_of)
+    for name, own, n in (("within a script", within, 4), ("across scripts", ~within, 8)):
+        line = summary.loc[f"zero_shot {name}"]
+        wanted = matrix[own].groupby("test_language").macro_f1.mean().mean()
+        assert line.macro_f1 == pytest.approx(wanted, abs=1e-5)
+        assert line.n_pairs == n
+
+
+def test_what_dictionaries_share_stands_on_the_page_in_the_mean_over_pairs(run: Run, tmp_path: Path) -> None:
+    fill(run)
+    invoke("build", run.finished().path, "-o", tmp_path / "board")
+    page = (tmp_path / "board" / "leaderboard-matrix.md").read_text("utf-8")
+    frame = (
+        pd.read_csv(tmp_path / "board" / "matrix.csv")
+        .query("representation == 'sae'")
+        .dropna(subset="weight_even")
+    )
+    wanted = spearmanr(frame.weight_even, frame.macro_f1).statistic
+    (line,) = [
+        line
+        for line in page.splitlines()
+        if line.startswith("| mini | sae |") and f"| {len(frame)} |" in line
+    ]
+    cells = [cell.strip() for cell in line.split("|")]
+    assert float(cells[5]) == pytest.approx(frame.weight_shared.mean(), abs=6e-4)
+    assert float(cells[6]) == pytest.approx(frame.weight_even.mean(), abs=6e-4)
+    assert float(cells[-2].replace("−", "-")) == pytest.approx(wanted, abs=6e-4)

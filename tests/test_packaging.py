@@ -19,6 +19,8 @@ ROOT = Path(__file__).parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 
 PUBLIC = [
+    "Alignment",
+    "AlignmentSpec",
     "BatchStats",
     "BundleStats",
     "Classifier",
@@ -40,6 +42,7 @@ PUBLIC = [
     "MissingError",
     "Model",
     "ModelSpec",
+    "Multilingual",
     "NothingSelectedError",
     "Partition",
     "Pooling",

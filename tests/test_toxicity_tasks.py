@@ -15,7 +15,7 @@ from harness.data import TaskData, load_task, split_rows
 
 DATA = Path(os.environ.get("HARNESS_DATA_DIR", "absent"))
 TASKS = {task.name: task for task in toxicity.TASKS}
-SUITE = Path(toxicity.__file__).parent / "suites" / "dataset-transfer.yaml"
+SUITE = Path(toxicity.__file__).parent / "suites" / "transfer.yaml"
 here = pytest.mark.skipif(not DATA.is_dir(), reason="HARNESS_DATA_DIR names no folder of mirrored data")
 
 

@@ -122,10 +122,10 @@ def _maps(name: str, grid: Grid) -> Iterator[_Map]:
                 colour=diverging,
                 write=markdown.signed,
             )
-    shares = {place: share for place, pair in grid.items() if (share := pair.share("weight")) is not None}
+    shares = {place: share for place, pair in grid.items() if (share := pair.share("even")) is not None}
     if shares:
         yield _Map(
-            title=f"{name}: share of effect on features of both languages",
+            title=f"{name}: share of effect on features that fire as often in both",
             values=shares,
             low=0.0,
             high=1.0,

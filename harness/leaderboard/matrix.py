@@ -29,6 +29,7 @@ from harness.leaderboard.estimate import Estimate, difference, mean
 from harness.leaderboard.frames import write_csv, write_numbers
 from harness.leaderboard.markdown import NONE
 from harness.leaderboard.quiver import is_dictionary
+from harness.leaderboard.scripts import script_of
 from harness.records import Record
 
 Languages = Literal["seen", "unseen", "all"]
@@ -229,7 +230,9 @@ def summarize(matrix: Matrix) -> Iterator[Summary]:
 
 
 def _by_kind(pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
-    """By regime, and where a regime learns from several languages one by one, beside it from English alone."""
+    """By regime; and where a regime learns from several languages one by one, beside it from English alone, within one
+    script, and from one script to another.
+    """
     found: dict[str, list[Pair]] = defaultdict(list)
     for pair in sorted(pairs, key=lambda pair: _order(pair.result.regime)):
         found[pair.result.regime].append(pair)
@@ -239,7 +242,20 @@ def _by_kind(pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
         english = [pair for pair in same if pair.train == ENGLISH != pair.test]
         if english and any(pair.is_direct and pair.train not in (ENGLISH, pair.test) for pair in same):
             kinds[f"{regime} from {ENGLISH}"] = english
+        within, across = _by_script([pair for pair in same if pair.is_direct and pair.train != pair.test])
+        if within and across:
+            kinds |= {f"{regime} within a script": within, f"{regime} across scripts": across}
     return kinds
+
+
+def _by_script(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:
+    """Those of one script and those of two, of languages whose script is known."""
+    within, across = [], []
+    for pair in pairs:
+        train, test = script_of(pair.train), script_of(pair.test)
+        if train and test:
+            (within if train == test else across).append(pair)
+    return within, across
 
 
 def _order(regime: str) -> tuple[int, list[tuple[str, float]]]:
@@ -322,6 +338,7 @@ def _line(pair: Pair) -> dict[str, Any]:
         "seen_train": seen[0],
         "seen_test": seen[1],
         "weight_shared": pair.share("weight"),
+        "weight_even": pair.share("even"),
         "features_both": pair.share("both"),
         "features_only_train": pair.share("only_train"),
         "features_only_test": pair.share("only_test"),
@@ -391,7 +408,8 @@ def page(matrices: Matrices, *, title: str, pictures: Mapping[tuple[str, str], s
             " has every pair, matrix-summary.csv these means; the rows are those of [leaderboard.md](leaderboard.md)."
         )
     for matrix in matrices.tasks:
-        parts += [f"## {markdown.escape(matrix.task)}", *_summary_tables(matrix), *_grids(matrix, pictures)]
+        parts += [f"## {markdown.escape(matrix.task)}", *_summary_tables(matrix)]
+        parts += [*_sharing_table(matrix), *_grids(matrix, pictures)]
     return "\n\n".join([*parts, *_dataset_table(matrices.datasets)]) + "\n"
 
 
@@ -408,6 +426,59 @@ def _summary_tables(matrix: Matrix) -> Iterator[str]:
             for name, write in _TABLES:
                 if table := _table(name, same, write):
                     yield table
+
+
+def _sharing_table(matrix: Matrix) -> Iterator[str]:
+    """What dictionaries share from one language to another, and how that goes with the score."""
+    lines = []
+    for pairs in matrix.rows.values():
+        one_to_one = [pair for pair in pairs if pair.is_direct and pair.share("even") is not None]
+        if not one_to_one:
+            continue
+        row, overlaps = pairs[0].row, [pair.share("overlap") for pair in one_to_one]
+        known = [overlap for overlap in overlaps if overlap is not None]
+        lines.append(
+            [
+                row.model or NONE,
+                row.representation,
+                markdown.integer(row.width),
+                str(len(one_to_one)),
+                *(_mean(one_to_one, name, ".3f") for name in ("weight", "even")),
+                *(_mean(one_to_one, name, ".0f") for name in ("both", "only_train", "only_test")),
+                markdown.point(sum(known) / len(known)) if known else NONE,
+                _rank_correlation(one_to_one),
+            ]
+        )
+    if lines:
+        yield "### What features the languages share"
+        yield (
+            "From one language to another, in the mean over pairs: the share of the classifier's effect on features"
+            " that fire in both languages; that share with each feature counted by its lower over its higher share of"
+            " firing rows; features that fire in both, and in one only; the Jaccard index of the twenty features that"
+            " tell the label best in each; and Spearman's correlation, over pairs, of the even share with macro-F1."
+        )
+        yield markdown.table(
+            [
+                *("model", "representation", "width", "pairs", "on shared", "evenly shared", "in both"),
+                *("only learnt", "only tested", "overlap of the top", "with macro-F1"),
+            ],
+            lines,
+        )
+
+
+def _mean(pairs: Sequence[Pair], name: str, form: str) -> str:
+    values = [value for pair in pairs if (value := pair.share(name)) is not None]
+    return format(sum(values) / len(values), form).removeprefix("0" if form == ".3f" else "")
+
+
+def _rank_correlation(pairs: Sequence[Pair]) -> str:
+    from scipy.stats import spearmanr
+
+    shares = [pair.share("even") for pair in pairs]
+    scores = [pair.result.macro_f1.value for pair in pairs]
+    if len(pairs) < 3 or len(set(shares)) < 2 or len(set(scores)) < 2:
+        return NONE
+    return markdown.signed(float(spearmanr(shares, scores).statistic))
 
 
 def _worst(one: Summary) -> str:
