@@ -42,7 +42,8 @@ bench: install
 # those of the forward pass that made its features, and must all be of this machine and this code.
 boards: data board-safety-text board-general-text board-behaviours board-mosaic-small board-mosaic-widths \
   board-mosaic-selection board-mosaic-noise board-mosaic-faults board-probing-scarcity board-probing-imbalance \
-  board-probing-noise board-probing-shift board-probing-ksparse board-planted
+  board-probing-noise board-probing-shift board-probing-ksparse board-planted board-crosslingual \
+  board-crosslingual-topics board-crosslingual-wild board-transfer board-behaviour-prediction
 
 board-%: data install
 	rm -rf runs/boards/$*

@@ -40,7 +40,8 @@ def test_there_is_a_task_for_every_set_and_every_ordered_pair_and_the_suite_has_
     pairs = {f"toxicity_{target}_by_{source}" for target, source in permutations(toxicity.SETS, 2)}
     assert set(TASKS) == {f"toxicity_{name}" for name in toxicity.SETS} | pairs
     tree = yaml.safe_load(SUITE.read_text("utf-8"))
-    assert {task["name"] for task in tree["tasks"]} == set(TASKS)
+    names = {task if isinstance(task, str) else task["name"] for task in tree["tasks"]}
+    assert {name for name in names if name.startswith("toxicity_")} == set(TASKS)
 
 
 @here
