@@ -93,8 +93,8 @@ def load_task(
     elif trained_on is None:
         raise MissingError(f"task '{spec.name}' learns from '{spec.trained_on}', which was not given")
     else:
-        examples, hygiene = _transfer(spec, trained_on, data_dir)
-    if limit is not None:
+        examples, hygiene = _transfer(spec, trained_on, data_dir, limit)
+    if limit is not None and spec.trained_on is None:
         examples = take_stratified(examples, limit)
     return TaskData(
         spec=spec, examples=examples, classes=_classes(spec, examples, hygiene), hygiene=hygiene, limit=limit
@@ -134,19 +134,27 @@ def split_rows(examples: Examples, seed: int) -> dict[Split, list[int]]:
     return rows
 
 
-def _transfer(spec: TaskSpec, other: TaskSpec, data_dir: Path | None) -> tuple[Examples, Hygiene]:
+def _transfer(
+    spec: TaskSpec, other: TaskSpec, data_dir: Path | None, limit: int | None
+) -> tuple[Examples, Hygiene]:
     """What is learnt from `other`, and every row of the task's own as a test row, unless its text or its group
-    stands in what is learnt. What is counted is of the task's own rows.
+    stands in what is learnt. What is counted is of the task's own rows. With a limit, the rows learnt from are those
+    that `other` itself learns from under it, and at most as many are tested on.
     """
     learnt, _ = clean(_split(_examples(other, data_dir)[0]))
+    if limit is not None:
+        learnt = take_stratified(learnt, limit)
     learnt = learnt.take([row for row, split in enumerate(learnt.splits) if split != "test"])
     own, normalised = _examples(spec, data_dir)
     test: Split = "test"
     own, hygiene = clean(replace(own, splits=(test,) * len(own)))
+    if limit is not None:
+        own = take_stratified(own, limit)
+    if spec.columns.group != other.columns.group:
+        # A group is the same thing in two sets only where the same column names it.
+        own = replace(own, groups=tuple(one and f"{spec.name}/{one}" for one in own.groups))
     both = _joined(learnt, own)
-    # A group is the same thing in two sets only where the same column names it.
-    comparable = both if spec.columns.group == other.columns.group else _without_groups(both)
-    leaks = _leak_finder(_by_text(comparable), range(len(both)))
+    leaks = _leak_finder(_by_text(both), range(len(both)))
     kept = [row for row in range(len(both)) if row < len(learnt) or not leaks(row)]
     leaked = hygiene.leaks + len(both) - len(kept)
     return both.take(kept), replace(hygiene, leaks=leaked, normalised=normalised)
@@ -161,10 +169,6 @@ def _joined(one: Examples, other: Examples) -> Examples:
 def _by_text(examples: Examples) -> Examples:
     """With ids that leave the language out: a text is the same in whatever language it is filed."""
     return replace(examples, ids=tuple(hash_lines(_contents(one)) for one in examples.inputs))
-
-
-def _without_groups(examples: Examples) -> Examples:
-    return replace(examples, groups=(None,) * len(examples))
 
 
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -295,6 +299,11 @@ def _examples(spec: TaskSpec, data_dir: Path | None) -> tuple[Examples, int]:
     if columns.split is not None and (columns.split in rows or columns.split != Columns().split):
         splits = [_as_split(spec, value) for value in _column(spec, rows, columns.split)]
     languages = [spec.languages[0]] * len(inputs)
+    if columns.language is None and len(spec.languages) > 1:
+        raise MissingError(
+            f"task '{spec.name}' is in {len(spec.languages)} languages, but no column says which row is in which: "
+            f"name it as columns.language"
+        )
     if columns.language:
         tags = _column(spec, rows, columns.language)
         languages = [_as_language(spec, value, row) for row, value in enumerate(tags)]

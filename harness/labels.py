@@ -85,10 +85,10 @@ def make_card(
     items: Path,
     score: Score,
     left_out: int,
-    writing: Mapping[str, Any],
+    details: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What is to be known of a file of labels: which model, of which weights, answered which items, scored how; counts,
-    and versions. `writing` is how answers were written, where they were.
+    and versions. `details` are the number of ties, or how answers were written, where they were.
     """
     return {
         "schema": CARD,
@@ -96,7 +96,7 @@ def make_card(
         "model_identity": hash_json(identity),
         "items_sha256": hash_file(items),
         "score": score,
-        **writing,
+        **details,
         "rows": len(records),
         "left_out": left_out,
         "labels": dict(sorted(Counter(record["label"] for record in records).items())),

@@ -104,10 +104,10 @@ def resampled_macro_f1(
 
 
 def resampled_accuracy(y: Classes, predicted: Classes, *, weights: Floats) -> NDArray[np.float64]:
-    """Accuracy of each resample, `[resamples]`."""
+    """Accuracy of each resample, `[resamples]`; NaN for one that holds no row."""
     hits = weights @ (y == predicted).astype(weights.dtype)
     rows = weights @ np.ones(len(y), weights.dtype)  # takes a third of the time of weights.sum
-    return np.asarray(hits, np.float64) / rows
+    return _divide(np.asarray(hits, np.float64), rows)
 
 
 def resampled_balanced_accuracy(y: Classes, predicted: Classes, *, weights: Floats) -> NDArray[np.float64]:

@@ -45,7 +45,8 @@ class Draw:
 def make_draws(examples: Examples, regime: Choice, seed: int) -> tuple[Draw, ...]:
     """The rows of one seed under a regime, for each pair of languages that it makes; MissingError where the examples
     are too few for it, UsageError where the regime gives rows that cannot be. Seed 0 decides for all whether folds
-    choose. A pair of languages of which the one has a label that the other does not teach is left away.
+    choose. A pair of languages of which the one has a label that the other does not teach is left away; and where more
+    rows were held out of a language, by group, than are left, they are given back, and folds choose.
     """
     made = _draw(examples, regime, seed)
     first = made if seed == 0 else _draw(examples, regime, 0)
@@ -119,8 +120,15 @@ def _draw(examples: Examples, regime: Choice, seed: int) -> dict[tuple[str, str]
         )
         if pair in made:
             raise UsageError(f"{regime.owner} goes from {pair[0]} to {pair[1]} twice")
-        made[pair] = partition
+        made[pair] = _give_back(partition, examples)
     return made
+
+
+def _give_back(rows: Partition, examples: Examples) -> Partition:
+    """Rows held out for validation back to training where they are more than what is left there."""
+    if "validation" in examples.splits or len(rows.validation) <= len(rows.train):
+        return rows
+    return replace(rows, train=tuple(sorted((*rows.train, *rows.validation))), validation=())
 
 
 def _join_languages(examples: Examples, rows: Iterable[int]) -> str:
@@ -157,7 +165,11 @@ def _check(made: Partition, own: Partition, examples: Examples, regime: Choice) 
 
 
 def _check_apart(made: Partition, own: Partition, examples: Examples, regime: Choice) -> None:
-    """UsageError for a test on what is no test row, or has a translation or sibling among the rows learnt from."""
+    """UsageError for a test on what is no test row, on several languages, or on what has a translation or sibling among
+    the rows learnt from.
+    """
+    if len(tested := {examples.languages[row] for row in made.test}) > 1:
+        raise UsageError(f"{regime.owner} tests on several languages at once: {', '.join(sorted(tested))}")
     if not set(made.test) <= set(own.test):
         raise UsageError(f"{regime.owner} tests on rows that are no test rows of the task")
     if shared := count_shared_groups(examples, made):

@@ -641,7 +641,19 @@ def find_seen(model: OpenModel | None, draw: Draw) -> dict[str, float] | None:
         return None
     known = model.model.languages
     tags = {tag for side in (draw.train_language, draw.test_language) for tag in side.split("+")}
-    return {tag: float(known.get(tag, 0.0)) for tag in sorted(tags)} if known else None
+    return {tag: _look_up(tag, known) for tag in sorted(tags)} if known else None
+
+
+def _look_up(tag: str, known: Mapping[str, float]) -> float:
+    """The number of a tag, else of the same language and script wherever it is spoken (`pt-MZ`: `pt`), else 0. Another
+    script is another thing to read.
+    """
+    if tag in known:
+        return float(known[tag])
+    parts = [
+        part for part in tag.split("-") if not re.fullmatch(r"[A-Za-z]{2}|[0-9]{3}", part) or part == tag[:2]
+    ]
+    return float(known.get("-".join(parts), 0.0))
 
 
 def activation_identity(model: OpenModel, site: Site) -> dict[str, Any]:

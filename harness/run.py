@@ -148,10 +148,16 @@ class Runner:
         if not plan.left_out:
             return []
         planned = {cell.cell_id for cell in plan.cells}
+        every = (*plan.bundles, *(transfer.target for transfer in plan.transfers))
         arms = {
-            (bundle.data.spec.name, bundle.model and bundle.model.label, *_place(features))
-            for bundle in plan.bundles
-            for features in bundle.features
+            (
+                bundle.data.spec.name,
+                bundle.model and bundle.model.label,
+                *_place(cell.features),
+                *_source(cell),
+            )
+            for bundle in every
+            for cell in bundle.cells
         }
         rows = {bundle.data.spec.name: bundle.data.fingerprint for bundle in plan.bundles}
         weights = {
@@ -165,7 +171,11 @@ class Runner:
             for record in self.folder.records()
             if record.status == "ok"
             and record.cell_id not in planned
-            and (record.task, record.model, record.site, record.representation) not in arms
+            and (
+                *(record.task, record.model, record.site, record.representation),
+                *(record.learnt_on, record.alignment),
+            )
+            not in arms
             and rows.get(record.task, record.data) == record.data
             and weights.get((str(record.model), str(record.site)), record.model_hash) == record.model_hash
         ]
@@ -210,14 +220,16 @@ class Runner:
         self.folder.add_event("transfer", bundle=transfer.name, cells=len(cells))
         learnt_on = {cell.learnt_on.features.key: cell.learnt_on.features for cell in cells if cell.learnt_on}
         tokens = 0
+        broken: dict[str, Exception] = {}
+        judged: dict[str, Judgement] = {}
         try:
             rows = _rows(bundle)
             for each, wanted in ((transfer.source, list(learnt_on.values())), (bundle, _wanted(bundle))):
-                stats, broken = self._fill(each, wanted)
-                tokens += stats.tokens
-                for fault in broken.values():
-                    raise fault
-            judged, measured_tokens = self._judge(bundle, _wanted(bundle))
+                stats, faults = self._fill(each, wanted)
+                found, measured = self._judge(each, wanted)
+                broken |= faults
+                judged |= found
+                tokens += stats.tokens + measured
         except Exception as error:  # a model or dictionary of any plugin may fail in any way
             if _is_disk(error):
                 raise
@@ -225,9 +237,16 @@ class Runner:
             return tokens
         for features in _wanted(bundle):
             judgement = judged.get(features.gate_key or "", _judge_bare(features))
-            part = replace(bundle, cells=tuple(cell for cell in cells if cell.features is features))
-            self._probe_aligned(part, rows, plan, judgement)
-        return tokens + measured_tokens
+            good = []
+            for cell in (cell for cell in cells if cell.features is features):
+                read = (features.key or "", _learnt_on(cell).key or "")
+                fault = next((broken[key] for key in read if key in broken), None)
+                if fault:
+                    self._fail(replace(bundle, cells=(cell,)), plan, fault)
+                else:
+                    good.append(cell)
+            self._probe_aligned(replace(bundle, cells=tuple(good)), rows, plan, judgement, judged)
+        return tokens
 
     def _probe_aligned(
         self,
@@ -235,6 +254,7 @@ class Runner:
         rows: Mapping[_DrawKey, Rows],
         plan: Plan,
         judgement: Judgement,
+        judged: Mapping[str, Judgement],
     ) -> None:
         """Probe cells whose training rows are of another model's features; what maps one to the other is fitted on the
         training rows of each draw, without their labels.
@@ -254,6 +274,10 @@ class Runner:
                     seed=cell.draw.seed,
                 )
                 seconds = time.perf_counter() - started
+                source = judged.get(_learnt_on(cell).gate_key or "")
+                if source and source.verdict == "flagged":
+                    told = tuple(f"source-fidelity:{rule}" for rule in source.reasons)
+                    outcome = replace(outcome, flags=outcome.flags + told)
                 self._keep(cell, bundle, plan, own, outcome, seconds, judgement)
             except Exception as error:  # what any plugin offers may fail in any way
                 aligned = None
@@ -267,7 +291,7 @@ class Runner:
         """
         assert cell.learnt_on
         tested = set(cell.draw.partition.test)
-        source = self._matrix(bundle, cell.learnt_on.features, rows, tested)
+        source = self._matrix(bundle, _learnt_on(cell), rows, tested)
         target = self._matrix(bundle, cell.features, rows, tested)
         alignment = cell.learnt_on.alignment.make().fit(source[rows.train], target[rows.train])
         mapped = alignment.transform(target[rows.test])
@@ -465,10 +489,12 @@ class Runner:
             try:
                 own = rows[cell.draw.key]
                 training = _training(cell)
-                if matrix is None or (features.key is None and made_for != training):
-                    matrix, made_for = self._matrix(bundle, features, own, tested[training]), training
-                    languages = _languages(matrix, features, bundle)
+                if made_for != training:
                     learnt.clear()
+                if matrix is None or (features.key is None and made_for != training):
+                    matrix = self._matrix(bundle, features, own, tested[training])
+                    languages = _languages(matrix, features, bundle)
+                made_for = training
                 started = time.perf_counter()
                 how = (training, cell.transform.label, cell.classifier.label)
                 if how not in learnt:
@@ -637,6 +663,17 @@ def _languages(matrix: Matrix, features: Features, bundle: Bundle) -> Languages 
     return None
 
 
+def _learnt_on(cell: Cell) -> Features:
+    """The features of another model that a cell of a transfer is learnt on."""
+    assert cell.learnt_on
+    return cell.learnt_on.features
+
+
+def _source(cell: Cell) -> tuple[str | None, str | None]:
+    """The other model that a cell is learnt on, and what maps its own features to those; None where there is none."""
+    return (cell.learnt_on.model, cell.learnt_on.alignment.label) if cell.learnt_on else (None, None)
+
+
 def _alignment(cell: Cell) -> tuple[str, str, str]:
     """Cells that have this in common, on the same features, are probed on the same aligned matrix."""
     assert cell.learnt_on
@@ -742,8 +779,8 @@ def _record(
         transform=cell.transform.label,
         classifier=cell.classifier.label,
         regime=draw.regime.label,
-        learnt_on=cell.learnt_on.model if cell.learnt_on else None,
-        alignment=cell.learnt_on.alignment.label if cell.learnt_on else None,
+        learnt_on=_source(cell)[0],
+        alignment=_source(cell)[1],
         control=features.representation.spec.control,
         protocol_hash=cell.protocol_hash,
         seed=draw.seed,

@@ -106,7 +106,7 @@ def measure_sharing(effects: Array, *, train: Array, test: Array, overlap: float
 
 def rates(pooled: Matrix) -> Array:
     """In which share of rows `[rows, features]` each feature fires: is not zero."""
-    return np.asarray((pooled != 0).sum(axis=0)).ravel() / pooled.shape[0]
+    return np.asarray(np.asarray((pooled != 0).sum(axis=0)).ravel() / pooled.shape[0])
 
 
 def tells(pooled: Matrix, labels: Sequence[str]) -> Array:

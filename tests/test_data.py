@@ -783,3 +783,68 @@ def test_a_task_file_says_which_rows_which_labels_and_what_teaches(tmp_path: Pat
     path.write_text("name: toy\nsource: {file: data.csv}\nlicence: CC0\ncitation: none\nwhere: kind\n")
     with pytest.raises(UsageError, match=r"line 5: where: "):
         read_task(path)
+
+
+# ── what another task teaches ────────────────────────────────────────────────────────────────────────────
+
+
+def taught(tmp_path: Path, *, group: str, limit: int | None = None) -> tuple[TaskData, TaskData]:
+    """A source and a target that learns from it; both number their groups from 0, in the columns `a` and `group`."""
+    for name, column in (("source", "a"), ("target", group)):
+        rows = [
+            {
+                "text": f"{name} {i}",
+                "label": "ab"[i % 2],
+                column: i // 2,
+                "split": ("train", "test")[i // 2 % 3 == 2],
+            }
+            for i in range(120)
+        ]
+        save(rows, tmp_path / f"{name}.jsonl")
+    specs = [
+        TaskSpec(
+            name=name,
+            version=1,
+            summary="",
+            source=FileSource(file=tmp_path / f"{name}.jsonl"),
+            languages=("en",),
+            licence="CC0",
+            citation="none",
+            columns=Columns(group=column),
+            trained_on="source" if name == "target" else None,
+        )
+        for name, column in (("source", "a"), ("target", group))
+    ]
+    return load_task(specs[0], limit=limit), load_task(specs[1], trained_on=specs[0], limit=limit)
+
+
+def test_groups_of_two_sets_are_the_same_only_where_one_column_names_them(tmp_path: Path) -> None:
+    _, apart = taught(tmp_path, group="b")
+    assert apart.examples.splits.count("test") == 120
+    groups = {
+        split: {
+            group
+            for group, own in zip(apart.examples.groups, apart.examples.splits, strict=True)
+            if own == split
+        }
+        for split in ("train", "test")
+    }
+    assert not groups["train"] & groups["test"]
+    _, alike = taught(tmp_path, group="a")
+    assert alike.examples.splits.count("test") == 40
+    assert alike.hygiene.leaks == 80
+
+
+def test_a_limit_leaves_what_is_learnt_as_the_source_itself_learns_it(tmp_path: Path) -> None:
+    source, target = taught(tmp_path, group="b", limit=60)
+    learnt = [
+        {one for one, split in zip(data.examples.ids, data.examples.splits, strict=True) if split == "train"}
+        for data in (source, target)
+    ]
+    assert learnt[0] == learnt[1]
+    assert target.examples.splits.count("test") == 60
+
+
+def test_several_languages_without_a_column_for_them_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match=r"no column says .* columns\.language"):
+        load(tmp_path, rows_of(), languages="[de, en]")

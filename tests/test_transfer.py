@@ -318,3 +318,44 @@ def test_an_alignment_that_fails_is_a_failed_cell_and_ends_nothing(run: Run, tmp
 def test_without_one_of_its_models_a_transfer_goes(run: Run, harness_command: Any, tmp_path: Path) -> None:
     run(rows_of(), "-m", "minigemma-s", suite=BETWEEN)
     assert all(record["learnt_on"] is None for record in records(tmp_path / "out"))
+
+
+def test_a_dictionary_that_cannot_be_loaded_fails_its_own_transfer_only(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import harness.forward as forward
+
+    real = forward.make_readings
+
+    def broken(missing: Any, device: str, fitted: Any) -> Any:
+        readings, faults = real(missing, device, fitted)
+        bad = {one.key: RuntimeError("torn") for one in missing if one.representation.name == "random_sae"}
+        return [one for one in readings if not set(getattr(one, "keys", ())) & bad.keys()], {**faults, **bad}
+
+    monkeypatch.setattr("harness.run.make_readings", broken)
+    assert run(rows_of(), suite=BETWEEN).code == 1
+    carried = [record for record in records(tmp_path / "out") if record["learnt_on"]]
+    assert {(record["representation"], record["status"]) for record in carried} == {
+        ("hidden", "ok"),
+        ("random_sae[width=64,k=8]", "failed"),
+    }
+
+
+def test_what_was_carried_stays_when_its_source_cannot_be_had(run: Run, tmp_path: Path) -> None:
+    import shutil
+
+    import harness_minigemma
+
+    source = tmp_path / "source-model"
+    shutil.copytree(harness_minigemma.WEIGHTS / "minigemma-s", source)
+    suite = BETWEEN.replace("ref: minigemma-s,", f'ref: "{source}",', 1).replace(
+        "from: minigemma-s", f'from: "{source}"'
+    )
+    assert run(rows_of(), suite=suite).code == 0
+    before = {record["cell_id"] for record in records(tmp_path / "out") if record["learnt_on"]}
+    (source / "model.safetensors").unlink()
+    assert run(rows_of(), suite=suite).code == 1
+    from harness.records import RunFolder
+
+    kept = {record.cell_id for record in RunFolder(tmp_path / "out").records() if record.learnt_on}
+    assert kept == before and before

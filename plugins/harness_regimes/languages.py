@@ -193,6 +193,12 @@ class _Task:
         """From the rows of `sources`, of which at most `most` are training rows (0: all)."""
         train = self.apart((row for one in sources for row in self.train.get(one, ())), target)
         held = self.apart((row for one in sources for row in self.validation.get(one, ())), target)
+        least = len(sources) * len(self.labels)
+        if 0 < most < least:
+            raise harness.MissingError(
+                f"{self.who}: rows={most} cannot hold each of {len(self.labels)} labels in each of {len(sources)} "
+                f"languages; take at least {least}, or 0 for all"
+            )
         if 0 < most < len(train):
             few = round(most * len(held) / len(train))
             held = self._spread(held, few) if few >= 2 * len(self.labels) else ()

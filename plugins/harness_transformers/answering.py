@@ -60,7 +60,7 @@ class AnsweringTransformer:
         max_length: int,
         ends: Sequence[int],
     ) -> None:
-        self._name, self._model, self._spliced = name, model, spliced
+        self.name, self._model, self._spliced = name, model, spliced
         self._tokenizer, self._template = tokenizer, template
         self.max_length = max_length
         self._ends = list(ends)
@@ -71,7 +71,7 @@ class AnsweringTransformer:
         """
         if isinstance(prompt, Conversation) and not (prompt.messages and prompt.messages[-1].is_prompt):
             raise UsageError(
-                f"model '{self._name}' answers a conversation whose last message is not the assistant's own"
+                f"model '{self.name}' answers a conversation whose last message is not the assistant's own"
             )
         if self._template is None:
             alone, whole = self._encode_plain(prompt, continuation or "")
@@ -130,7 +130,7 @@ class AnsweringTransformer:
         opened, closed = (template.render(one, number).text for number, one in enumerate([prompt, answered]))
         if not closed.startswith(opened):
             raise UsageError(
-                f"model '{self._name}': its chat template writes an answer otherwise than it opens one, so answers "
+                f"model '{self.name}': its chat template writes an answer otherwise than it opens one, so answers "
                 f"cannot be scored: use template=none"
             )
         alone, whole = encode_chat(self._tokenizer, template, [prompt, answered], max_length=self.max_length)
