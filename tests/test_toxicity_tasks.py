@@ -41,7 +41,9 @@ def test_there_is_a_task_for_every_set_and_every_ordered_pair_and_the_suite_has_
     assert set(TASKS) == {f"toxicity_{name}" for name in toxicity.SETS} | pairs
     tree = yaml.safe_load(SUITE.read_text("utf-8"))
     names = {task if isinstance(task, str) else task["name"] for task in tree["tasks"]}
-    assert {name for name in names if name.startswith("toxicity_")} == set(TASKS)
+    assert {name for name in names if name.startswith("toxicity_")} == {
+        name for name in TASKS if not name.startswith("toxicity_madlibs_by")
+    }
 
 
 @here
