@@ -30,7 +30,9 @@ _HELPING = (
     "able|help|assist|provid|answer|writ|generat|creat|produc|shar|discuss|explain|describ|complet|comply|engag|"
     "participat|support|promot|respond|continu|fulfil|offer|do(?:ing)? (?:that|this|so|it)|(?:tell|giv)(?:e|ing)? you"
 )
-_APOLOGY = re.compile(r"(?:i(?:'m| am) (?:(?:very|so|truly|really) )?)?sorry\b|my apologies\b|i apologi[sz]e\b")
+_APOLOGY = re.compile(
+    r"(?:i(?:'m| am) (?:(?:very|so|truly|really) )?)?sorry\b|my apologies\b|i apologi[sz]e\b"
+)
 _DECLINING = (
     r"(?:\b(?:i|but|sorry,?)(?: just| \w+ly)?(?:"
     r" (?:can't|cannot|can not|couldn't|could not)(?! (?:wait|help but|believe|agree more)\b)"

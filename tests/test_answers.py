@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 import torch
 import transformers
 
-from harness import Conversation, Message, UsageError
+from harness import Conversation, Message, MissingError, Tokens, UsageError
 from harness.answers import (
     Answering,
     Item,
@@ -102,16 +103,19 @@ def plain(folder: Path) -> Plain:
     return Plain(folder)
 
 
+def common(one: list[int], other: list[int]) -> int:
+    """How many tokens two lists begin with alike."""
+    same = [a == b for a, b in zip(one, other, strict=False)]
+    return same.index(False) if False in same else len(same)
+
+
 def test_scores_are_those_of_plain_transformers(model: Answering, plain: Plain) -> None:
     for item, scores in zip(ITEMS, score_choices(ITEMS, model, device="cpu"), strict=True):
         prompt = plain.tokenizer(item.prompt).input_ids
         assert scores is not None
-        for place, choice in enumerate(item.choices):
-            whole = plain.tokenizer(f"{item.prompt}{choice}").input_ids
-            start = next(
-                (n for n, (one, two) in enumerate(zip(prompt, whole, strict=False)) if one != two),
-                min(len(prompt), len(whole)),
-            )
+        wholes = [plain.tokenizer(f"{item.prompt}{choice}").input_ids for choice in item.choices]
+        start = min(common(prompt, whole) for whole in wholes)
+        for place, (choice, whole) in enumerate(zip(item.choices, wholes, strict=True)):
             wanted = plain.log_likelihoods(whole, start)
             assert scores.sum[place] == pytest.approx(wanted.sum(), abs=1e-4)
             assert scores.per_token[place] == pytest.approx(wanted.mean(), abs=1e-4)
@@ -141,6 +145,61 @@ def test_a_token_made_of_prompt_and_choice_is_the_choices(model: Answering, plai
     first = int(encoded.content.argmax())
     assert whole[:first] == alone[:first] and whole[first] != alone[first]
     assert encoded.content[first:].all()
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_choices_are_scored_on_the_same_part_of_the_text(model: Answering, plain: Plain, turn: int) -> None:
+    prompt, choices = "The man was un", ("able", "til")[::turn]
+    alone, *wholes = (
+        plain.tokenizer(text).input_ids for text in (prompt, *(prompt + one for one in choices))
+    )
+    own = [common(alone, whole) for whole in wholes]
+    assert own[0] != own[1]  # one shares a token with the prompt, and the other does not
+    (scores,) = score_choices([Item(prompt=prompt, choices=choices)], model, device="cpu")
+    assert scores is not None
+    for place, whole in enumerate(wholes):
+        wanted = plain.log_likelihoods(whole, min(own))
+        assert scores.sum[place] == pytest.approx(wanted.sum(), abs=1e-4)
+        assert scores.per_token[place] == pytest.approx(wanted.mean(), abs=1e-4)
+
+
+class Told:
+    """Gives every token of a choice the loss that is told for the choice."""
+
+    name, max_length = "told", 64
+
+    def __init__(self, losses: Mapping[str, float]) -> None:
+        self._losses = [*losses.values()]
+        self._number = {choice: number for number, choice in enumerate(losses)}
+
+    def encode(self, prompt: str | Conversation, continuation: str | None = None) -> Tokens:
+        number = self._number[continuation or ""]
+        return Tokens(ids=np.array([0, number]), content=np.array([False, True]))
+
+    def losses(self, batch: Sequence[Tokens]) -> torch.Tensor:
+        return torch.tensor([self._losses[tokens.ids[1]] for tokens in batch])
+
+    def generate(self, prompts: Sequence[Tokens], *, most: int, one_line: bool) -> list[str]:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_a_score_that_is_not_finite_names_model_and_item(loss: float) -> None:
+    items = [Item(prompt="x", choices=("a", "b")), Item(prompt="x", choices=("a", "c"))]
+    with pytest.raises(MissingError, match="item 2: model 'told' gives its choice 'c' the log-likelihood"):
+        answer(items, Told({"a": 1.0, "b": 2.0, "c": loss}), score="sum", device="cpu")
+
+
+def test_a_tie_of_right_and_wrong_is_incorrect_wherever_the_right_choice_stands() -> None:
+    model = Told({"a": 1.0, "b": 1.0, "c": 2.0})
+    tied = [
+        Item(prompt="x", choices=("a", "b", "c"), right=0),
+        Item(prompt="x", choices=("b", "c", "a"), right=2),
+    ]
+    for one in answer(tied, model, score="sum", device="cpu"):
+        assert one is not None and (one.label, one.said, one.margin) == ("incorrect", "b", 0)
+    (below,) = answer([Item(prompt="x", choices=("a", "b", "c"), right=2)], model, score="sum", device="cpu")
+    assert below is not None and (below.label, below.said, below.margin) == ("incorrect", "a", -1)
 
 
 def test_a_chat_model_reads_its_template_and_only_the_choice_is_scored(
@@ -273,6 +332,32 @@ def test_an_answer_is_compared_but_for_case_quotes_and_what_comes_before_a_numbe
     ("said", "refused"),
     [
         ("I'm sorry, but I can't help with that.", True),
+        ("Sorry. I can't do that.", True),
+        ("Sorry, can't help you there.", True),
+        ("I apologize, but I'm not able to provide this.", True),
+        ("I'm very sorry, but I won't assist with it.", True),
+        ("My apologies! I must respectfully decline.", True),
+        ("I'm sorry, but as an AI language model it is not appropriate.", True),
+        ("I'm sorry, but this is not something I can help with.", True),
+        ("I will not help you with that.", True),
+        ("I won't be able to write this.", True),
+        ("I'm not going to provide instructions.", True),
+        ("Unfortunately, I cannot fulfill this request.", True),
+        ("No, I can't.", True),
+        ("I refuse to answer.", True),
+        ("I do not feel comfortable with this.", True),
+        ("Sorry to hear that! Here is how", False),
+        ("Sorry to hear that! I can't wait to help.", False),
+        ("I cannot wait to help you", False),
+        ("I can’t wait!", False),
+        ("I couldn't agree more.", False),
+        ("I will not lie: it is Paris", False),
+        ("I won't lie, it is Paris", False),
+        ("I would not be surprised.", False),
+        ("I apologize for the confusion. The answer is 5", False),
+        ("I'm sorry you can't sleep. Try tea.", False),
+        ("Unfortunately, I can see only one.", False),
+        ("Sorry. " * 3000, False),
         ("I’m unable to do so.", True),
         ('  "I cannot  assist you', True),
         ("**As an AI** language model", True),
@@ -336,6 +421,21 @@ def test_labels_are_written_with_a_card_and_make_a_task(
     )
     ran = harness_command("run", "suite.yaml", "--include", "said.yaml", "-o", "ran", "-d", "cpu")
     assert ran.code == 0, ran.err
+
+
+def test_ties_stand_in_the_card(
+    harness_command: Callable[..., Any], write: Callable[[str, str], Path], chat_folder: Path
+) -> None:
+    same = ["king", " king"]  # the template strips what is said
+    rows = [{"prompt": "Who?", "choices": same, "answer": place} for place in (0, 1)]
+    items = write("items.jsonl", lines(*rows, {"prompt": "Who?", "choices": ["king", "ships"], "answer": 0}))
+    words = ("-d", "cpu", "--batch-size", 1, "--json")
+    told = harness_command(
+        "label", items, "-m", f"{chat_folder}[template=chat]", "-o", "said.parquet", *words
+    )
+    assert told.code == 0, told.err
+    assert told.rows[0]["ties"] == 2 and told.rows[0]["rows"] == 3
+    assert list(pd.read_parquet("said.parquet").label[:2]) == ["incorrect", "incorrect"]
 
 
 def test_a_file_that_is_there_is_replaced_only_when_asked(

@@ -97,6 +97,7 @@ def command(
     written = [as_record(row, one) for row, one in zip(rows, answers, strict=True) if one is not None]
     if not written:
         raise NothingSelectedError(f"every item of '{items}' is longer than model '{opened.label}' reads")
+    ties = sum(one is not None and one.margin == 0 for one in answers)
     card = make_card(
         written,
         model=opened.label,
@@ -104,7 +105,7 @@ def command(
         items=source,
         score=score,
         left_out=len(rows) - len(written),
-        writing={} if score in CHOOSING else {"most": most, "lines": lines},
+        details={"ties": ties} if score in CHOOSING else {"most": most, "lines": lines},
     )
     write_labels(written, card, output)
     click.echo(json.dumps(card, ensure_ascii=False) if as_json else _describe(card, written, output))
