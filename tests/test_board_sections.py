@@ -369,6 +369,16 @@ def test_regimes_stand_in_natural_order_with_their_own_differences(learnt: Run) 
     )
 
 
+def test_what_the_difference_of_carried_classifiers_is_against_is_said_below_the_tables(learnt: Run) -> None:
+    said = "against hidden states carried by the same alignment; the scores above say which alignment"
+    assert said not in to_markdown(build([learnt]))
+    for luck, name in enumerate(("hidden", "sae")):
+        for task in ("spam", "banking"):
+            learnt.put(name, task=task, learnt_on="tiny", alignment="match", luck=luck)
+    section = to_markdown(build([learnt])).split("## Regimes")[1].split("\n## ")[0]
+    assert "from tiny by match" in section and said in section.split("| Δ hidden: model")[1]
+
+
 def test_results_under_every_regime_stand_in_the_file_of_tasks(learnt: Run) -> None:
     frame = read(build([learnt]), "leaderboard-tasks.csv")
     assert len(frame) == 12

@@ -240,7 +240,9 @@ def test_a_parameter_that_makes_no_sense_is_refused(reference: str, said: str) -
 
 
 def test_too_few_rows_for_the_labels_are_refused() -> None:
-    with pytest.raises(MissingError, match="leave_one_out: rows=5 cannot hold each of 3 labels in each of 3 languages"):
+    with pytest.raises(
+        MissingError, match="leave_one_out: rows=5 cannot hold each of 3 labels in each of 3 languages"
+    ):
         apply(parallel(), "leave_one_out(rows=5)")
 
 

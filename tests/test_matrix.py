@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ from harness.leaderboard import (
     write,
 )
 from harness.leaderboard import heatmap as pictures
+from harness.leaderboard.choice import read_cells
+from harness.leaderboard.estimate import score_units
 from harness.leaderboard.render import render
 from harness.leaderboard.scripts import script_of
 from harness.plugins import load_plugins
@@ -43,8 +46,8 @@ SEEN = {"en": 900.0, "de": 300.0, "fr": 200.0, "es": 80.0, "sw": 0.0}
 # fmt: off
 COLUMNS = [
     "task", "model", "representation", "width", "regime", "train_language", "test_language", "macro_f1", "low", "high",
-    "delta_vs_hidden", "delta_low", "delta_high", "n_test", "chance", "seen_train", "seen_test", "weight_shared",
-    "weight_even",
+    "delta_vs_hidden", "delta_low", "delta_high", "n_train", "n_validation", "n_test", "chance", "seen_train",
+    "seen_test", "weight_shared", "weight_even",
     "features_both", "features_only_train", "features_only_test", "top_overlap", "trained_on",
 ]
 # fmt: on
@@ -73,6 +76,8 @@ class Run(RunFolder):
         seen: dict[str, float] | None = SEEN,
         grouped: bool = True,
         labels_of: int = 0,
+        rows: NDArray[Any] | None = None,
+        name_item: Callable[[int], str] = "item {}".format,
         **fields: Any,
     ) -> Record:
         given: dict[str, Any] = {
@@ -83,11 +88,14 @@ class Run(RunFolder):
             given |= {"site": None, "pooling": None, "tokens": None, "width": None}
             seen = None
         regime = regime or ("native" if train == test else "zero_shot")
-        labels = np.random.default_rng(labels_of).integers(len(CLASSES), size=self.n)
+        labels = (
+            np.random.default_rng(labels_of).integers(len(CLASSES), size=self.n) if rows is None else rows
+        )
+        n = len(labels)
         generator = np.random.default_rng(luck)
-        guesses = generator.integers(len(CLASSES), size=self.n)
-        predicted = np.where(generator.random(self.n) < skill, labels, guesses)
-        ids = [f"{given['task']}-{test}-{row:04}" for row in range(self.n)]
+        guesses = generator.integers(len(CLASSES), size=n)
+        predicted = np.where(generator.random(n) < skill, labels, guesses)
+        ids = [f"{given['task']}-{test}-{row:04}" for row in range(n)]
         names = np.array(CLASSES)
         told = [given["task"], given["model"], given["width"], given.get("learnt_on"), given.get("seed", 0)]
         cell_id = "-".join(map(str, (representation, train, test, regime, *told))).replace("/", "_")
@@ -110,7 +118,9 @@ class Run(RunFolder):
                 "classifier": "logreg",
                 "regime": regime,
                 "seed": 0,
-                "n_test": self.n,
+                "n_train": 90,
+                "n_validation": 12,
+                "n_test": n,
                 "metrics": {
                     "macro_f1": Metric(value=f1_score(labels, predicted, average="macro")),
                     "accuracy": Metric(value=float(np.mean(labels == predicted))),
@@ -129,7 +139,7 @@ class Run(RunFolder):
             predictions=list(names[predicted]),
             scores=np.eye(len(names))[predicted],
             classes=CLASSES,
-            groups=[f"item {row}" for row in range(self.n)] if grouped else (),
+            groups=[name_item(row) for row in range(n)] if grouped else (),
         )
         return record
 
@@ -243,6 +253,41 @@ def test_two_runs_of_parallel_rows_are_compared_by_items_too(tmp_path: Path) -> 
     assert mean.change.interval == pytest.approx(single.change.interval, abs=1e-12)
 
 
+def test_a_published_run_and_a_run_folder_draw_the_same_items_as_one_run_of_both(tmp_path: Path) -> None:
+    """One group is called by a number, as it might be in a folder."""
+    whole, published, folder = (Run(tmp_path / name) for name in ("whole", "published", "folder"))
+    for run, train, test in ((published, "en", "en"), (folder, "de", "de"), (folder, "en", "de")):
+        for one in (whole, run):
+            for luck, name in enumerate(("hidden", "sae")):
+                one.put(name, train, test, luck=len(train + test) + luck, name_item="{}".format)
+    publish(published.finished(), tmp_path / "board", name="x")
+    invoke("build", whole.finished().path, "-o", tmp_path / "one")
+    invoke("build", tmp_path / "board", folder.finished().path, "-o", tmp_path / "two")
+    for name in ("leaderboard.csv", "matrix.csv", "matrix-summary.csv"):
+        assert (tmp_path / "two" / name).read_text("utf-8") == (tmp_path / "one" / name).read_text("utf-8")
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("metric", ["macro_f1", "accuracy", "balanced_accuracy"])
+def test_where_a_resample_lacks_a_class_in_one_language_the_value_stands_in(run: Run, metric: Any) -> None:
+    """German has other items than English: two of class a, and one of class b."""
+    run.put("hidden", "en", "en", luck=1)
+    labels = np.array([0, 0, 1])
+    record = run.put("hidden", "de", "de", skill=1.0, rows=labels, name_item="german {}".format)
+    cells: dict[Any, list[Any]] = defaultdict(list)
+    for cell in read_cells([run]):
+        cells[cell.unit].append(cell)
+    scored = {
+        unit.test_language: scores
+        for unit, scores in score_units(cells, metric=metric, resamples=lambda _: 1000)
+    }
+    (few,) = scored["de"].by_cell.values()
+    assert record.cell_id in scored["de"].by_cell
+    assert np.isfinite(few.samples).all() and set(few.samples) == {few.value}
+    (many,) = scored["en"].by_cell.values()
+    assert len(set(many.samples)) > 100
+
+
 # ── what rows are ranked by ──────────────────────────────────────────────────────────────────────────────
 
 
@@ -332,6 +377,7 @@ def test_every_pair_stands_in_the_file_with_its_difference_and_what_is_shared(
         ].iloc[0]
         assert line["macro_f1"] == pytest.approx(record.metrics["macro_f1"].value, abs=1e-6)
         assert line["low"] <= line["macro_f1"] <= line["high"] and line["n_test"] == N
+        assert (line["n_train"], line["n_validation"]) == (record.n_train, record.n_validation) == (90, 12)
         if record.seen:
             assert line["seen_train"] == record.seen[record.train_language]
         if record.sharing:
@@ -372,6 +418,39 @@ def test_means_are_over_seen_languages_and_the_others_stand_apart(run: Run) -> N
     text = render(board)["leaderboard-matrix.md"]
     assert "mini never saw: sw." in text and "### Languages that the model never saw" in text
     assert "models that do not say what they saw" in text
+
+
+def test_a_mean_of_fewer_languages_than_others_in_its_column_says_of_how_many(run: Run) -> None:
+    languages = ("en", "de", "fr", "es")
+    for luck, (train, test) in enumerate((train, test) for train in languages for test in languages):
+        run.put("sae", train, test, luck=luck)
+        run.put("pca(k=64)", train, test, luck=luck + 20)
+        if test != "es":
+            run.put("hidden", train, test, luck=luck + 40)
+        if (train, test) != ("de", "de"):
+            run.put("sae", train, test, luck=luck + 60, width=9)
+    board = build([run])
+    frame = read(board, "matrix-summary.csv").set_index(["representation", "width", "learnt"])
+    assert frame.loc[("sae", 512, "zero_shot"), ["n_languages", "n_delta", "n_gap"]].tolist() == [4, 3, 4]
+    assert frame.loc[("sae", 9, "zero_shot"), ["n_languages", "n_delta", "n_gap"]].tolist() == [4, 3, 3]
+    assert frame.loc[("sae", 9, "native"), ["n_languages", "n_delta", "n_gap"]].tolist() == [3, 2, 0]
+    tables = {
+        table.split(":")[0].strip("| "): [line.split(" | ") for line in table.splitlines()]
+        for table in render(board)["leaderboard-matrix.md"].split("\n\n")
+        if table.startswith("| ")
+    }
+
+    def cell(table: str, name: str, width: int, learnt: str) -> str:
+        head, _, *lines = tables[table]
+        (line,) = [line for line in lines if line[1:3] == [name, str(width)]]
+        return line[head.index(learnt)].removesuffix(" |").partition("] ")[2]
+
+    assert cell("macro-F1", "sae", 512, "native") == ""
+    assert cell("macro-F1", "sae", 9, "native") == "(3/4)"
+    assert cell("gap", "sae", 512, "zero_shot") == ""
+    assert cell("gap", "sae", 9, "zero_shot") == cell("gap", "hidden", 64, "zero_shot") == "(3/4)"
+    assert cell("Δ hidden", "sae", 512, "native") == cell("Δ hidden", "sae", 9, "zero_shot") == ""
+    assert cell("Δ hidden", "sae", 9, "native") == "(2/3)"
 
 
 def test_the_gap_is_paired_over_the_items(run: Run) -> None:
@@ -515,7 +594,8 @@ def test_tasks_that_learn_from_several_others_stand_by_what_they_learnt_from(run
     for luck, (task, other) in enumerate(
         [("x", None), ("y", None), ("y_by_x", "x"), ("z_by_x", "x"), ("x_by_y", "y")]
     ):
-        run.put("hidden", "en", "en", regime="full", task=task, trained_on=other, luck=luck)
+        n_train = 70 + 5 * luck
+        run.put("hidden", "en", "en", regime="full", task=task, trained_on=other, luck=luck, n_train=n_train)
     assert "matrix.csv" not in render(build([run]))
     run.put("hidden", "en", "en", regime="full", task="z_by_y", trained_on="y", luck=9)
     board = build([run])
@@ -523,7 +603,9 @@ def test_tasks_that_learn_from_several_others_stand_by_what_they_learnt_from(run
     assert set(zip(frame["trained_on"], frame["task"], strict=True)) == {
         ("x", "x"), ("x", "y_by_x"), ("x", "z_by_x"), ("y", "y"), ("y", "x_by_y"), ("y", "z_by_y"),
     }  # fmt: skip
-    assert "## Across data sets" in render(board)["leaderboard-matrix.md"]
+    section = render(board)["leaderboard-matrix.md"].split("## Across data sets")[1]
+    assert "| learnt from | tested on | n_train | n_test |" in section
+    assert f"| x | x | 70 | {N} |" in section and f"| x | y_by_x | 80 | {N} |" in section
     assert "matrix-summary.csv" not in render(board)
 
 

@@ -199,6 +199,13 @@ def test_many_classes_take_seconds_at_most() -> None:
     assert time.perf_counter() - started < 10  # about 0.8 s on two cores
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_resample_without_rows_has_no_accuracy() -> None:
+    y, weights = np.array([0, 1, 1]), np.array([[0, 0, 0], [1, 2, 0]], np.float32)
+    samples = resampled_accuracy(y, np.array([0, 0, 1]), weights=weights)
+    assert np.isnan(samples[0]) and samples[1] == pytest.approx(1 / 3)
+
+
 def test_accuracy_of_independent_rows_has_wilsons_interval() -> None:
     proportion = pytest.importorskip("statsmodels.stats.proportion")
     y = np.repeat([0, 1], [88, 12])

@@ -10,7 +10,13 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from harness.leaderboard.power import detectable_difference, effective_rows, pooled_rows
+from harness.leaderboard.power import (
+    TestRows,
+    detectable_difference,
+    effective_rows,
+    means_over_tasks,
+    pooled_rows,
+)
 from harness.records import RunFolder
 
 
@@ -178,3 +184,76 @@ def test_a_run_of_other_rows_or_without_the_baseline_is_refused(harness_command,
     assert told.code == 2
     assert "has 200 test rows in 'out'" in told.err
     assert harness_command("power", *suite, "--run", "nowhere").code == 3
+
+
+@pytest.fixture
+def parallel(tmp_path: Path) -> list[object]:
+    """A task whose 150 items stand in three languages, a third of them in the test of German only."""
+    rows = [
+        {
+            "text": f"{language} {'warm' if i % 2 else 'cold'} day {i}",
+            "label": "ab"[i % 2],
+            "split": "test" if i < (60 if language == "de" else 40) else "train" if i >= 60 else "validation",
+            "language": language,
+            "item": str(i),
+        }
+        for language in ("de", "en", "fr")
+        for i in range(150)
+        if not (language != "de" and 40 <= i < 60)
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "days.yaml").write_text(
+        "name: days\nsource: {file: rows.jsonl}\nlicence: CC0\ncitation: none\n"
+        "columns: {group: item, language: language}\nlanguages: [de, en, fr]\n"
+    )
+    (tmp_path / "suite.yaml").write_text(
+        "name: s\ntasks: [days]\nrepresentations: [tfidf, majority]\nregimes: [native, zero_shot]\n"
+    )
+    return [tmp_path / "suite.yaml", "--include", tmp_path / "days.yaml"]
+
+
+def test_regimes_by_language_are_told_pair_by_pair(harness_command, parallel, monkeypatch):
+    told = harness_command("power", *parallel, "--json")
+    assert told.code == 0, told.err
+    [facts] = told.rows
+    found = {
+        (each["regime"], each["train_language"], each["test_language"]): each["rows"]
+        for each in facts["tasks"]
+    }
+    sizes = {"de": 60, "en": 40, "fr": 40}
+    assert found == {
+        ("native" if train == test else "zero_shot", train, test): sizes[test]
+        for train in sizes
+        for test in sizes
+    }
+    assert facts["means"] == []
+    lines = [line.split() for line in harness_command("power", *parallel).out.splitlines()]
+    assert ["days", "zero_shot", "en→de", "60"] in [line[:4] for line in lines]
+    monkeypatch.setattr("harness.cli.power.IN_TEXT", 5)
+    out = harness_command("power", *parallel).out
+    assert "de→en, the least of 6" in out and "en→de" not in out
+
+
+def test_a_run_by_language_is_set_beside_its_pairs(harness_command, parallel):
+    assert harness_command("run", *parallel, "-o", "out", "-d", "cpu").code == 0
+    words = [*parallel, "--run", "out", "--baseline", "majority"]
+    observed = harness_command("power", *words, "--json").rows[0]["observed"]
+    assert len(observed) == 9
+    assert {each["rows"] for each in observed if each["test_language"] == "de"} == {60}
+
+
+def test_pairs_of_a_task_count_in_the_mean_as_the_one_that_tells_least():
+    def rows(task: str, test: str, n: int) -> TestRows:
+        return TestRows(
+            task=task,
+            regime="native",
+            train_language=test,
+            test_language=test,
+            rows=n,
+            classes=2,
+            groups=n,
+            effective=n,
+        )
+
+    counted = [rows("x", "en", 100), rows("x", "de", 60), rows("y", "en", 80)]
+    assert means_over_tasks(counted) == {"native": pooled_rows([60, 80])}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from harness.leaderboard.power import Observed, TestRows
 
 DISAGREEMENTS = (0.1, 0.2, 0.3)
+
+IN_TEXT = 12
+"""Of a task that has more pairs of languages under a regime, the one that tells least is printed."""
 
 
 @click.command("power")
@@ -49,7 +52,8 @@ def command(
 ) -> int:
     """Say how small a true difference in accuracy between two arms SUITE would show, with probability .8 at .05,
     two-sided and paired, by the share of rows on which exactly one of the two is right: on each task, by itself and
-    after Holm's adjustment at its worst, and in the mean over tasks.
+    after Holm's adjustment at its worst, and in the mean over tasks; under a regime that goes by language, from each
+    language to each.
 
     Needs data, no model. Exit code 3 when a task cannot be had.
     """
@@ -98,25 +102,26 @@ def _observe(path: Path, counted: Sequence[TestRows], *, baseline: str, icc: flo
     found = find_results(path)
     if len(found) > 1:
         raise UsageError(f"'{path}' holds {len(found)} published runs; name one of them")
-    rows = {(each.task, each.regime): each.rows for each in counted}
-    known = [
-        each for each in observe(found[0], baseline=baseline, icc=icc) if (each.arm.task, each.regime) in rows
+    rows = {(each.task, each.regime, each.train_language, each.test_language): each.rows for each in counted}
+    places = [
+        ((each.arm.task, each.regime, each.train_language, each.test_language), each)
+        for each in observe(found[0], baseline=baseline, icc=icc)
     ]
+    known = [(place, each) for place, each in places if place in rows]
     if not known:
         raise UsageError(f"'{path}' has no task of the suite")
-    for each in known:
-        if each.rows != rows[each.arm.task, each.regime]:
+    for place, each in known:
+        if each.rows != rows[place]:
             raise UsageError(
-                f"task '{each.arm.task}' has {each.rows} test rows in '{path}', but "
-                f"{rows[each.arm.task, each.regime]} here"
+                f"task '{each.arm.task}' has {each.rows} test rows in '{path}', but {rows[place]} here"
             )
-    return tuple(known)
+    return tuple(each for _, each in known)
 
 
 def _print(tasks: Sequence[dict[str, Any]], means: Sequence[dict[str, Any]]) -> None:
     from rich.table import Table
 
-    table = Table("task", "regime", box=None)
+    table = Table("task", "regime", "languages", box=None)
     for name in (
         "test rows",
         "classes",
@@ -125,16 +130,37 @@ def _print(tasks: Sequence[dict[str, Any]], means: Sequence[dict[str, Any]]) -> 
         *(f"{share:g} disagree" for share in DISAGREEMENTS),
     ):
         table.add_column(name, justify="right")
-    for each in tasks:
+    for each, languages in _shorten(tasks):
         counts = (str(each[name]) for name in ("rows", "classes", "groups"))
-        table.add_row(each["task"], each["regime"], *counts, f"{each['effective']:.0f}", *_both(each))
+        table.add_row(
+            each["task"], each["regime"], languages, *counts, f"{each['effective']:.0f}", *_both(each)
+        )
     for each in means:
         shares = (_number(value) for value in each["detectable"].values())
-        table.add_row("mean over tasks", each["regime"], "", "", "", f"{each['effective']:.0f}", *shares)
+        table.add_row("mean over tasks", each["regime"], "", "", "", "", f"{each['effective']:.0f}", *shares)
     _show(table)
     click.echo(
         f"smallest true difference in accuracy found with probability .8 at .05 (at .05/{len(tasks)}, Holm's worst)"
     )
+
+
+def _shorten(tasks: Sequence[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], str]]:
+    """What is printed, and the languages it is of: nothing where there is one pair only."""
+    found: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    for each in tasks:
+        found[each["task"], each["regime"]].append(each)
+    for same in found.values():
+        if len(same) > IN_TEXT:
+            least = min(same, key=lambda each: float(each["effective"]))
+            yield least, f"{_name_pair(least)}, the least of {len(same)}"
+        else:
+            yield from ((each, _name_pair(each) if len(same) > 1 else "") for each in same)
+
+
+def _name_pair(each: dict[str, Any]) -> str:
+    train = each["train_language"]
+    learnt = train.split("+")
+    return f"{train if len(learnt) <= 3 else f'{len(learnt)} languages'}→{each['test_language']}"
 
 
 def _both(each: dict[str, Any]) -> list[str]:
@@ -160,7 +186,10 @@ def _print_observed(observed: Sequence[Observed], baseline: str) -> None:
             [each.bootstrap for each in arms],
         ]
         table.add_row(
-            task, regime, str(len(arms)), *(_number(median(some) if some else None) for some in values)
+            task,
+            regime,
+            str(len({each.arm for each in arms})),
+            *(_number(median(some) if some else None) for some in values),
         )
     click.echo()
     _show(table)

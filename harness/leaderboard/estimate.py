@@ -2,14 +2,15 @@
 
 Where a task is tested in several languages, what is drawn are its source items (the groups of its rows), once for all
 of them: a resample holds an item in every language as often as in any other, so that translations do not count as
-independent, and what is learnt from one language is paired with what is learnt from another.
+independent, and what is learnt from one language is paired with what is learnt from another. Where rows of a language
+are few, such a resample may lack one of their classes, or all of them: there the value itself stands in.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -73,8 +74,8 @@ class TaskScores:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Predictions:
-    """A cell's test rows by example id; labels and predictions `[rows]` are class numbers, sources `[rows]` the names
-    of their groups, None where a row has none.
+    """A cell's test rows by example id; labels and predictions `[rows]` are class numbers, sources `[rows]` say which
+    group they are of, by `number_name` in digits, None where a row has none.
     """
 
     cell: Cell
@@ -88,6 +89,11 @@ class Predictions:
     def groups(self) -> NDArray[np.int64]:
         """Groups `[rows]` as numbers."""
         return number_groups(self.sources.tolist())
+
+
+def number_name(group: str) -> int:
+    """What stands for a group in published runs: 48 bits of the name's hash."""
+    return int.from_bytes(hashlib.sha256(group.encode()).digest()[:6], "big")
 
 
 def bootstrap_seed(task: str) -> int:
@@ -112,19 +118,43 @@ def score_units(
     for units in by_task.values():
         first = {unit: read_predictions(cells[unit][0]) for unit in units}
         draws = _draw_items(first, resamples=max(resamples(unit) for unit in units))
+        are_joint = _is_in_several(units)
         for unit in units:
             arm = first.pop(unit)
-            yield unit, _score_cells(arm, cells[unit], metric=metric, weights=draws(arm, resamples(unit)))
+            weights = draws(arm, resamples(unit))
+            lacking = _lack_a_class(arm, weights) if are_joint else np.zeros(len(weights), np.bool_)
+            yield unit, _score_cells(arm, cells[unit], metric=metric, weights=weights, lacking=lacking)
+
+
+def _is_in_several(units: Iterable[Unit]) -> bool:
+    """Whether a task is tested in several languages."""
+    return len({unit.test_language for unit in units}) > 1
+
+
+def _lack_a_class(arm: Predictions, weights: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which resamples `[resamples]` hold no row of a class that the rows have."""
+    held = [weights @ (arm.labels == label).astype(weights.dtype) > 0 for label in np.unique(arm.labels)]
+    return np.asarray(~np.all(held, axis=0))
 
 
 def _score_cells(
-    first: Predictions, cells: Sequence[Cell], *, metric: Metric, weights: NDArray[Any]
+    first: Predictions,
+    cells: Sequence[Cell],
+    *,
+    metric: Metric,
+    weights: NDArray[Any],
+    lacking: NDArray[np.bool_],
 ) -> TaskScores:
+    """The value of each cell stands in for its samples of resamples that are `lacking`."""
     estimates: dict[str, Estimate] = {}
     hits: dict[str, NDArray[np.bool_]] = {}
     for cell in cells:
         arm = first if cell is first.cell else read_predictions(cell, like=first)
-        estimates[cell.record.cell_id] = _ESTIMATORS[metric](arm, weights)
+        estimate = _ESTIMATORS[metric](arm, weights)
+        if lacking.any():
+            samples = np.where(lacking, estimate.value, estimate.samples)
+            estimate = Estimate(value=estimate.value, samples=samples)
+        estimates[cell.record.cell_id] = estimate
         hits[cell.record.cell_id] = arm.labels == arm.predicted
     return TaskScores(
         ids=first.ids,
@@ -146,7 +176,7 @@ def _draw_items(arms: Mapping[Unit, Predictions], *, resamples: int) -> _Draws:
     one by itself.
     """
     seed = bootstrap_seed(next(iter(arms)).task)
-    if len({unit.test_language for unit in arms}) == 1:
+    if not _is_in_several(arms):
 
         def draw_apart(arm: Predictions, size: int) -> NDArray[np.float32]:
             return cluster_weights(arm.labels, arm.groups, resamples=resamples, seed=seed)[:size]
@@ -289,9 +319,13 @@ def classes_of(frame: pd.DataFrame) -> list[str]:
 
 
 def _groups(frame: pd.DataFrame) -> NDArray[np.object_]:
-    """The group of each row, None where it has none."""
+    """The group of each row in digits, None where it has none. Published runs have numbers in place of names."""
     groups = frame["group"] if "group" in frame else pd.Series([None] * len(frame), dtype=object)
-    return groups.astype(object).where(groups.notna(), None).to_numpy(object)
+    numbers = {
+        group: str(number_name(group) if isinstance(group, str) else group)
+        for group in groups[groups.notna()].unique()
+    }
+    return np.array([numbers.get(group) for group in groups.astype(object)], object)
 
 
 def _unlike(one: Cell, other: Cell) -> MissingError:

@@ -14,7 +14,7 @@ both sides stand apart from the rest.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -158,8 +158,9 @@ class Matrices:
 @dataclass(frozen=True, kw_only=True)
 class Summary:
     """Means of a row on a task over its pairs of one kind: `learnt` names the regime, and the language where it is one
-    of several. `worst` is the tested language with the lowest mean; `resource` Spearman's correlation and the number of
-    languages, None of fewer than three or where either side is constant.
+    of several. `n_delta` and `n_gap` are the languages that have a difference from hidden states and a native score.
+    `worst` is the tested language with the lowest mean; `resource` Spearman's correlation and the number of languages,
+    None of fewer than three or where either side is constant.
     """
 
     task: str
@@ -171,6 +172,8 @@ class Summary:
     macro_f1: Estimate
     delta: Estimate | None
     gap: Estimate | None
+    n_delta: int
+    n_gap: int
     worst: tuple[str, float]
     resource: tuple[float, int] | None
 
@@ -250,7 +253,8 @@ def _by_kind(pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
 
 def _by_script(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:
     """Those of one script and those of two, of languages whose script is known."""
-    within, across = [], []
+    within: list[Pair] = []
+    across: list[Pair] = []
     for pair in pairs:
         train, test = script_of(pair.train), script_of(pair.test)
         if train and test:
@@ -280,6 +284,8 @@ def _summarize(learnt: str, pairs: Sequence[Pair], *, native: Mapping[str, Estim
         macro_f1=mean(list(scores.values())),
         delta=mean_of(list(deltas.values())),
         gap=mean_of(list(gaps.values())),
+        n_delta=len(deltas),
+        n_gap=len(gaps),
         worst=(worst, scores[worst].value),
         resource=_correlate(seen, scores),
     )
@@ -333,6 +339,8 @@ def _line(pair: Pair) -> dict[str, Any]:
         "delta_vs_hidden": result.delta.value if result.delta else None,
         "delta_low": delta_low,
         "delta_high": delta_high,
+        "n_train": pair.records[0].n_train,
+        "n_validation": pair.records[0].n_validation,
         "n_test": result.n_test,
         "chance": result.chance,
         "seen_train": seen[0],
@@ -367,7 +375,9 @@ def _summary_line(one: Summary) -> dict[str, Any]:
         "n_languages": one.n_languages,
         **write_numbers("macro_f1", one.macro_f1),
         **write_numbers("delta_vs_hidden", one.delta),
+        "n_delta": one.n_delta,
         **write_numbers("gap", one.gap),
+        "n_gap": one.n_gap,
         "worst_language": one.worst[0],
         "worst_macro_f1": one.worst[1],
         "resource_spearman": one.resource[0] if one.resource else None,
@@ -404,7 +414,8 @@ def page(matrices: Matrices, *, title: str, pictures: Mapping[tuple[str, str], s
             " 95 % intervals draw the translations of an item together. *Gap* is native minus the mean, over the"
             " languages that have both, paired; Δ hidden is paired too. *Resource level* is Spearman's correlation of"
             " the mean by tested language with the megabytes of it in the model's training text, and of how many"
-            " languages. Several languages that were learnt together count as seen where one of them was. matrix.csv"
+            " languages. Several languages that were learnt together count as seen where one of them was. A mean of"
+            " fewer languages than another in its column has both numbers behind it. matrix.csv"
             " has every pair, matrix-summary.csv these means; the rows are those of [leaderboard.md](leaderboard.md)."
         )
     for matrix in matrices.tasks:
@@ -423,8 +434,8 @@ def _summary_tables(matrix: Matrix) -> Iterator[str]:
             yield f"### {heading}"
             if said:
                 yield said
-            for name, write in _TABLES:
-                if table := _table(name, same, write):
+            for name, write, count in _TABLES:
+                if table := _table(name, same, write, count):
                     yield table
 
 
@@ -489,18 +500,28 @@ def _resource(one: Summary) -> str:
     return NONE if one.resource is None else f"{markdown.signed(one.resource[0])} ({one.resource[1]})"
 
 
-_TABLES: Sequence[tuple[str, Callable[[Summary], str]]] = (
-    ("macro-F1", lambda one: markdown.score(one.macro_f1)),
-    ("gap", lambda one: markdown.difference(one.gap)),
-    ("Δ hidden", lambda one: markdown.difference(one.delta)),
-    ("worst language", _worst),
-    ("resource level", _resource),
+_TABLES: Sequence[tuple[str, Callable[[Summary], str], Callable[[Summary], int]]] = (
+    ("macro-F1", lambda one: markdown.score(one.macro_f1), lambda one: one.n_languages),
+    ("gap", lambda one: markdown.difference(one.gap), lambda one: one.n_gap),
+    ("Δ hidden", lambda one: markdown.difference(one.delta), lambda one: one.n_delta),
+    ("worst language", _worst, lambda one: one.n_languages),
+    ("resource level", _resource, lambda _: 0),  # says of how many itself
 )
+"""Tables by name: what stands in a cell, and of how many languages it is."""
 
 
-def _table(name: str, found: Sequence[Summary], write: Callable[[Summary], str]) -> str:
+def _table(
+    name: str, found: Sequence[Summary], write: Callable[[Summary], str], count: Callable[[Summary], int]
+) -> str:
     """Rows × what was learnt, without what no row has; "" where that leaves nothing."""
-    texts = {(one.row.key, one.learnt): text for one in found if (text := write(one)) != NONE}
+    most: Counter[str] = Counter()
+    for one in found:
+        most[one.learnt] = max(most[one.learnt], count(one))
+    texts = {
+        (one.row.key, one.learnt): text + _of(count(one), most[one.learnt])
+        for one in found
+        if (text := write(one)) != NONE
+    }
     known = {learnt for _, learnt in texts}
     kinds = [kind for kind in dict.fromkeys(one.learnt for one in found) if kind in known]
     lines = [
@@ -513,6 +534,11 @@ def _table(name: str, found: Sequence[Summary], write: Callable[[Summary], str])
         for row in dict.fromkeys(row for row, _ in texts)
     ]
     return markdown.table([f"{name}: model", "representation", "width", *kinds], lines) if lines else ""
+
+
+def _of(count: int, most: int) -> str:
+    """Of how many languages a number is, where others in its column are of more."""
+    return f" ({count}/{most})" if count < most else ""
 
 
 def _grids(matrix: Matrix, pictures: Mapping[tuple[str, str], str]) -> Iterator[str]:
@@ -575,22 +601,23 @@ def _grid_table(matrix: Matrix, grid: Grid) -> str:
 
 
 def _dataset_table(pairs: Sequence[Pair]) -> list[str]:
-    """Tasks by the task they learnt from."""
+    """Tasks by the task they learnt from; where rows of the board had unlike numbers of rows, those of the first."""
     if not pairs:
         return []
     rows = list(dict.fromkeys(name_row(pair.row) for pair in pairs))
     scores = {(pair.result.task, name_row(pair.row)): markdown.score(pair.result.macro_f1) for pair in pairs}
-    places = sorted(
-        {(pair.result.unit.trained_on or pair.task, pair.task, pair.result.task) for pair in pairs}
-    )
+    counts: dict[tuple[str, str, str], list[str]] = {}
+    for pair in pairs:
+        place = pair.result.unit.trained_on or pair.task, pair.task, pair.result.task
+        counts.setdefault(place, [str(pair.records[0].n_train), str(pair.result.n_test)])
     return [
         "## Across data sets",
         "Macro-F1 on the test rows of each task by the task whose rows were learnt from.",
         markdown.table(
-            ["learnt from", "tested on", *rows],
+            ["learnt from", "tested on", "n_train", "n_test", *rows],
             [
-                [source, task, *(scores.get((name, row), NONE) for row in rows)]
-                for source, task, name in places
+                [source, task, *ns, *(scores.get((name, row), NONE) for row in rows)]
+                for (source, task, name), ns in sorted(counts.items())
             ],
         ),
     ]

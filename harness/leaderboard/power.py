@@ -7,7 +7,8 @@ is right. Whoever plans does not know that share, so it is a parameter.
 their differences, n rows in groups of sizes m tell as much as n / (1 + icc · (Σm²/n − 1)) rows (the design effect for
 groups of unlike sizes: Donner, Birkett, Buck 1981, "Randomization by cluster"). With `icc` 1, the worst case, groups of
 one size count once each.
-**Mean over tasks.** Tasks are independent: the mean over T tasks tells as much as T² / Σ(1/n) rows of one.
+**Mean over tasks.** Tasks are independent: the mean over T tasks tells as much as T² / Σ(1/n) rows of one. Pairs of
+languages are not, as their rows may be translations: a task that has several counts as the one that tells least.
 **Observed.** Of a finished run, each arm against its baseline: on which share of rows exactly one of the two is right,
 what the formula makes of that share, and the minimum detectable difference of the paired bootstrap. That is smaller
 than computed where there are several seeds, whose mean is steadier, and where two arms are right on unlike classes,
@@ -31,10 +32,10 @@ from harness.errors import MissingError, UsageError
 from harness.leaderboard.choice import choose, read_cells
 from harness.leaderboard.comparison import Arm, by_place, cells_by_unit, find_baseline
 from harness.leaderboard.estimate import difference, mean, score_units
-from harness.partition import make_partition
+from harness.partition import Draw, make_draws
 from harness.plan import find_trained_on
 from harness.records import Results
-from harness.registry import Choice, Registry
+from harness.registry import Registry
 from harness.stats import minimum_detectable_difference
 from harness.suite import Suite
 
@@ -43,14 +44,17 @@ POWER, ALPHA = 0.8, 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class TestRows:
-    """What a task is tested on under a regime: rows, classes, groups (a row without one is its own), and the number of
-    independent rows that tell as much.
+    """What a task is tested on under a regime, learnt in some languages and tested in others (joined with `+`; a regime
+    that does not go by language has all on both sides): rows, classes, groups (a row without one is its own), and the
+    number of independent rows that tell as much.
     """
 
     __test__ = False  # no test of pytest's
 
     task: str
     regime: str
+    train_language: str
+    test_language: str
     rows: int
     classes: int
     groups: int
@@ -65,6 +69,8 @@ class Observed:
 
     arm: Arm
     regime: str
+    train_language: str
+    test_language: str
     rows: int
     disagreement: float
     computed: float | None
@@ -113,8 +119,9 @@ def count_test_rows(
     included: Sequence[TaskSpec] = (),
     icc: float = 1.0,
 ) -> tuple[tuple[TestRows, ...], dict[str, str]]:
-    """The test rows of every task of a suite under every regime, from data alone (rows that a model cannot read are
-    among them); and by name what cannot be had, and why. MissingError where that is everything.
+    """The test rows of every task under every regime, for each pair of languages where that goes by language, from data
+    alone (rows that a model cannot read are among them); and by name what cannot be had, and why. MissingError where
+    that is everything.
     """
     by_name = {spec.name: spec for spec in included}
     regimes = [registry.choose("regimes", reference) for reference in suite.regimes]
@@ -131,7 +138,8 @@ def count_test_rows(
             continue
         for regime in regimes:
             try:
-                counted.append(_count(data, regime, seed=suite.seeds[0], icc=icc))
+                draws = make_draws(data.examples, regime, suite.seeds[0])
+                counted += [_count(data, draw, icc=icc) for draw in draws]
             except MissingError as error:
                 left_out[f"{spec.name} under {regime.label}"] = str(error)
     if not counted:
@@ -139,13 +147,14 @@ def count_test_rows(
     return tuple(counted), left_out
 
 
-def _count(data: TaskData, regime: Choice, *, seed: int, icc: float) -> TestRows:
-    test = make_partition(data.examples, regime, seed).test
-    groups = [data.examples.groups[row] for row in test]
+def _count(data: TaskData, draw: Draw, *, icc: float) -> TestRows:
+    groups = [data.examples.groups[row] for row in draw.partition.test]
     return TestRows(
         task=data.spec.name,
-        regime=regime.label,
-        rows=len(test),
+        regime=draw.regime.label,
+        train_language=draw.train_language,
+        test_language=draw.test_language,
+        rows=len(groups),
         classes=len(data.classes),
         groups=len({group for group in groups if group is not None}) + groups.count(None),
         effective=effective_rows(groups, icc=icc),
@@ -154,10 +163,11 @@ def _count(data: TaskData, regime: Choice, *, seed: int, icc: float) -> TestRows
 
 def means_over_tasks(counted: Sequence[TestRows]) -> dict[str, float]:
     """By regime, how many rows the mean over its tasks is worth; none for one task."""
-    by_regime: dict[str, list[float]] = defaultdict(list)
+    by_regime: dict[str, dict[str, float]] = defaultdict(dict)
     for each in counted:
-        by_regime[each.regime].append(each.effective)
-    return {regime: pooled_rows(rows) for regime, rows in by_regime.items() if len(rows) > 1}
+        least = by_regime[each.regime].get(each.task, math.inf)
+        by_regime[each.regime][each.task] = min(each.effective, least)
+    return {regime: pooled_rows([*tasks.values()]) for regime, tasks in by_regime.items() if len(tasks) > 1}
 
 
 def observe(
@@ -187,6 +197,8 @@ def observe(
                         task=unit.task, model=row.model, representation=row.representation, width=row.width
                     ),
                     regime=unit.regime,
+                    train_language=unit.train_language,
+                    test_language=unit.test_language,
                     rows=len(scored.labels),
                     disagreement=share,
                     computed=detectable_difference(worth, share) if share else None,

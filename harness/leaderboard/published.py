@@ -11,7 +11,6 @@ leaderboard*, matrix*        the board of all runs published in the folder
 from __future__ import annotations
 
 import gzip
-import hashlib
 import json
 import re
 import tempfile
@@ -104,7 +103,7 @@ class PublishedRun:
             predicted = task["prediction"][task["cell_id"].index(cell_id)]
             columns: dict[str, Any] = {"example_id": task["example_id"]}
             if task["group"] is not None:
-                columns["group"] = [None if number is None else str(number) for number in task["group"]]
+                columns["group"] = pd.array(task["group"], "Int64")
             columns |= {
                 "label": pd.Categorical(task["label"], task["classes"]),
                 "prediction": pd.Categorical(predicted, task["classes"]),
@@ -306,7 +305,7 @@ def _task_row(unit: Unit, cells: Sequence[Cell]) -> dict[str, Any]:
     first = read_predictions(cells[0])
     arms = [first, *(read_predictions(cell, like=first) for cell in cells[1:])]
     names = np.array(first.classes, object)
-    numbers = [None if name is None else _number(str(name)) for name in first.sources.tolist()]
+    numbers = [None if digits is None else int(digits) for digits in first.sources.tolist()]
     return {
         "task": unit.task,
         "task_version": unit.version,
@@ -321,11 +320,6 @@ def _task_row(unit: Unit, cells: Sequence[Cell]) -> dict[str, Any]:
         "cell_id": [arm.cell.record.cell_id for arm in arms],
         "prediction": [names[arm.predicted] for arm in arms],
     }
-
-
-def _number(group: str) -> int:
-    """48 bits of the name's hash."""
-    return int.from_bytes(hashlib.sha256(group.encode()).digest()[:6], "big")
 
 
 def _environment(run: RunFolder) -> dict[str, Any]:

@@ -133,7 +133,20 @@ def section(board: Board) -> list[str]:
         f"{_on_folds(board)}. {_over(board, common, found)}, with 95 % intervals; Δ hidden is paired."
         " leaderboard-regimes.csv has the same numbers.",
         *(table for table in tables if table),
+        *([_CARRIED] if any(_is_carried(one) for one in found) else []),
     ]
+
+
+_CARRIED = (
+    "Δ hidden of what was carried from another model is against hidden states carried by the same alignment; the scores"
+    " above say which alignment serves hidden states best."
+)
+
+
+def _is_carried(one: UnderRegime) -> bool:
+    """Whether it has a difference, of what was learnt on the features of another model."""
+    results = [result for result in one.row.all_results if result.regime == one.regime]
+    return one.delta is not None and results[0].cells[0].record.learnt_on is not None
 
 
 def _common(board: Board) -> set[str]:
