@@ -63,6 +63,10 @@ def test_what_version_1_did_not_say_is_what_was_so_then() -> None:
                 "tried": 0,
                 "predictions_hash": None,
                 "used": (),
+                "sharing": None,
+                "seen": None,
+                "learnt_on": None,
+                "alignment": None,
             }.items()
             if key in fields
         }
