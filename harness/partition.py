@@ -67,15 +67,6 @@ def make_draws(examples: Examples, regime: Choice, seed: int) -> tuple[Draw, ...
     return draws
 
 
-def make_partition(examples: Examples, regime: Choice, seed: int) -> Partition:
-    """The partition of a regime that makes one for the whole task; UsageError where it makes one for each pair of
-    languages.
-    """
-    if regime.spec.by_language:
-        raise UsageError(f"{regime.owner} goes by pairs of languages, and has no one set of rows")
-    return make_draws(examples, regime, seed)[0].partition
-
-
 def find_untested(examples: Examples) -> tuple[str, ...]:
     """What of several languages cannot be had: those without training or test rows, and labels that not all have."""
     labels: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))

@@ -60,8 +60,6 @@ from harness.store import FeatureStore
 
 if TYPE_CHECKING:
     from harness.api import Matrix
-
-    Array = np.ndarray[Any, Any]
     from harness.dictionary import Dictionary
 
 Rerun = Literal["failed", "all", "never"]

@@ -19,10 +19,16 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch.utils.data import DataLoader, TensorDataset
 
 from harness import Examples, MissingError, Partition
-from harness.partition import make_partition
+from harness.partition import make_draws
 from harness.registry import Choice
 
 Array = np.ndarray[Any, Any]
+
+
+def make_partition(examples: Examples, regime: Choice, seed: int) -> Partition:
+    """The one partition of a regime that does not go by languages."""
+    (draw,) = make_draws(examples, regime, seed)
+    return draw.partition
 
 
 def offered(kind: str, name: str) -> Any:

@@ -17,13 +17,19 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 
 from harness.api import ClassifierSpec, Examples, Partition, TransformSpec
-from harness.partition import make_partition
+from harness.partition import make_draws
 from harness.probe import Outcome, Rows, draw_folds, draw_weights, grid_points, make_rows, order_test, probe
 from harness.registry import Choice, Registry
 from harness.session import open_registry
 from harness.stats import bootstrap_weights
 
 GRID = (0.1, 1.0, 10.0, 100.0, 1000.0)
+
+
+def make_partition(examples: Examples, regime: Choice, seed: int) -> Partition:
+    """The one partition of a regime that does not go by languages."""
+    (draw,) = make_draws(examples, regime, seed)
+    return draw.partition
 
 
 @pytest.fixture(scope="module")

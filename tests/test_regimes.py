@@ -18,11 +18,17 @@ import harness
 from harness.api import Examples, Partition, RegimeSpec
 from harness.data import split_rows
 from harness.errors import MissingError, UsageError
-from harness.partition import LEAST_VALIDATION, count_shared_groups, make_partition
+from harness.partition import LEAST_VALIDATION, count_shared_groups, make_draws
 from harness.registry import Choice
 from harness.session import open_registry
 
 REGISTRY = open_registry()
+
+
+def make_partition(examples: Examples, regime: Choice, seed: int) -> Partition:
+    """The one partition of a regime that does not go by languages."""
+    (draw,) = make_draws(examples, regime, seed)
+    return draw.partition
 
 
 def regime(reference: Any) -> Choice:
