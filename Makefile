@@ -59,6 +59,20 @@ board-mosaic-noise: data install
 	  $(BIN)/harness leaderboard publish runs/boards/mosaic-noise/$$size -o leaderboards/mosaic-noise --name batch-$$size || exit; \
 	done
 
+# One run a model, and one for the arms without: together they would break the limit of what is published.
+TOPICS := runs/boards/crosslingual-topics
+board-crosslingual-topics: data install
+	rm -rf $(TOPICS) leaderboards/crosslingual-topics
+	for size in s m l; do \
+	  $(BIN)/harness run crosslingual-topics -m minigemma-$$size --set representations=[hidden] --data-dir "$(DATA)" \
+	    --cache-dir $(TOPICS)/cache -o $(TOPICS)/minigemma-$$size || exit; \
+	done
+	$(BIN)/harness run crosslingual-topics --set models=[] --set 'representations=[tfidf,"char_ngrams[n=4]",text_length,majority]' \
+	  --data-dir "$(DATA)" --cache-dir $(TOPICS)/cache -o $(TOPICS)/words
+	for run in minigemma-s minigemma-m minigemma-l words; do \
+	  $(BIN)/harness leaderboard publish $(TOPICS)/$$run -o leaderboards/crosslingual-topics --name $$run || exit; \
+	done
+
 # What each fault of the published study does to the verdict: the study done right, and with one fault at a time. All
 # share a cache.
 RIGHT := -m minigemma-m -m minigemma-l --set 'models.0.sites=[resid_post.50%,resid_post.75%]' \

@@ -34,7 +34,7 @@ from harness.records import Record, Results, RunFolder, read_records
 if TYPE_CHECKING:
     import pandas as pd
 
-LIMIT = 6_000_000
+LIMIT = 2_000_000
 """Bytes of a published run: what a repository can take every time a board is made anew."""
 
 _RECORDS = (".jsonl", ".jsonl.gz")
