@@ -20,8 +20,11 @@ from harness.api import (
     Examples,
     FileSource,
     HubSource,
+    Image,
+    ImageModel,
     InputRepresentation,
     LanguageModel,
+    LoadedImageModel,
     LoadedModel,
     Located,
     Message,
@@ -58,6 +61,7 @@ from harness.identity import hash_file, hash_json
 
 if TYPE_CHECKING:
     from harness.dictionary import Dictionary as Dictionary
+    from harness.images import decode_image, read_image
     from harness.session import Session, open
 
 __all__ = [
@@ -76,8 +80,11 @@ __all__ = [
     "GateError",
     "HarnessError",
     "HubSource",
+    "Image",
+    "ImageModel",
     "InputRepresentation",
     "LanguageModel",
+    "LoadedImageModel",
     "LoadedModel",
     "Located",
     "Message",
@@ -104,15 +111,23 @@ __all__ = [
     "TransformSpec",
     "UsageError",
     "Weighted",
+    "decode_image",
     "did_you_mean",
     "hash_file",
     "hash_json",
     "hookimpl",
     "open",
+    "read_image",
 ]
 
-# Loaded on first use: these need torch or pydantic, which a plugin that only lists its offers must not pay for.
-_LAZY = {"Dictionary": "harness.dictionary", "Session": "harness.session", "open": "harness.session"}
+# Loaded on first use: these need torch, pydantic or pillow, which a plugin that only lists its offers must not pay for.
+_LAZY = {
+    "Dictionary": "harness.dictionary",
+    "Session": "harness.session",
+    "decode_image": "harness.images",
+    "open": "harness.session",
+    "read_image": "harness.images",
+}
 
 
 def __getattr__(name: str) -> Any:

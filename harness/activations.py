@@ -44,5 +44,5 @@ class KeptActivations:
 
     def _key(self, site: Site, batch: Sequence[Tokens]) -> str:
         """Names the batch, not its rows alone: padding changes the last bits."""
-        parts = [part for one in batch for part in (one.ids.tobytes().hex(), one.content.tobytes().hex())]
+        parts = [part for one in batch for part in (one.key, one.content.tobytes().hex())]
         return hash_lines([self._identities[site], *parts])

@@ -92,9 +92,25 @@ class Conversation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Image:
+    """An image as an input: the bytes of its file, or where that lies; `harness.decode_image` gives its pixels.
+
+    `id` is the hex SHA-256 of its size and its pixels as upright RGB: two files of the same pixels are one image.
+    `size` is (width, height), after the turn that its file asks for.
+    """
+
+    encoded: bytes | Path = field(repr=False)
+    id: str
+    size: tuple[int, int]
+
+    def __str__(self) -> str:
+        return f"image of {self.size[0]} × {self.size[1]} pixels"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Examples:
     """Labelled examples, column by column; every column has one entry for each example. A text task's inputs
-    are `str` or Conversation.
+    are `str` or Conversation, those of an image task Image.
     """
 
     ids: tuple[str, ...]
@@ -137,7 +153,9 @@ class Tokens:
     """One encoded input: token ids `[tokens]`, and which of them are content (not BOS, not template).
 
     `prompt` marks the content that is not the assistant's; None when all of it is prompt. `own` is what the model
-    itself called content, where a token set has chosen other positions since.
+    itself called content, where a token set has chosen other positions since. `image` is what is looked at, where the
+    input is an image: its tokens or patches are the content, row by row of the model's grid; `summary` then marks the
+    positions that stand for all of it (CLS).
     """
 
     ids: np.ndarray[Any, np.dtype[np.int64]]
@@ -146,6 +164,13 @@ class Tokens:
     own: np.ndarray[Any, np.dtype[np.bool_]] | None = None
     cut: bool = False
     """Whether the input was longer than the model's maximum length, so that its end is missing."""
+    image: Image | None = None
+    summary: np.ndarray[Any, np.dtype[np.bool_]] | None = None
+
+    @property
+    def key(self) -> str:
+        """Names what the model reads."""
+        return self.ids.tobytes().hex() + (self.image.id if self.image else "")
 
 
 # ── what plugins offer ───────────────────────────────────────────────────────────────────────────────────
@@ -176,19 +201,20 @@ class Spec:
 class ModelSpec(Spec):
     """`make(**parameters) -> Model`, which reads configuration and tokenizer, but no weights."""
 
-    modality: Modality = "text"
-
 
 @dataclass(frozen=True, kw_only=True)
 class RepresentationSpec(Spec):
     """What is pooled. `needs="tokens"`: `make(**parameters) -> TokenRepresentation`;
     otherwise `make(**parameters) -> InputRepresentation`, which sees the inputs and no model; with
-    `needs="text"` every input as `str`. A `control` is there for dictionaries to be compared with, and is none.
+    `needs="text"` every input as `str`, with `needs="images"` every input as Image; either only on tasks of that kind.
+    A `control` is there for dictionaries to be compared with, and is none. `only` names, by kind, the one pooling,
+    transform or classifier that it goes with in place of the suite's: `{"classifiers": "scores"}`.
     """
 
     needs: Needs
     fitted: bool = False
     control: bool = False
+    only: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -267,6 +293,9 @@ class TaskSpec:
     source that is spelled otherwise. A task that is `trained_on` another has test rows only, and learns from the
     training and validation rows of that other task. With `keep_leaks`, test rows that stand in training stay, for what
     was published on them to be checked: they are counted, and every result is flagged.
+
+    `class_names` are the classes as a sentence would name them, where the labels do not, and `templates` sentences
+    with `{}` in place of such a name: for what classifies by names alone.
     """
 
     name: str
@@ -285,6 +314,8 @@ class TaskSpec:
     labels: Mapping[str, str] = field(default_factory=dict)
     trained_on: str | None = None
     keep_leaks: bool = False
+    class_names: Mapping[str, str] = field(default_factory=dict)
+    templates: tuple[str, ...] = ()
 
 
 # ── what the factories return ────────────────────────────────────────────────────────────────────────────
@@ -310,7 +341,9 @@ class Model(Protocol):
         """JSON of all that may change the activations at `site`: weights, tokenizer, dtype, length …"""
 
     def tokenize(self, inputs: Sequence[Any]) -> list[Tokens]:
-        """One Tokens for each input: a `str`, or a Conversation, which is also `str(conversation)`."""
+        """One Tokens for each input: a `str`, or a Conversation, which is also `str(conversation)`; of an ImageModel
+        an Image.
+        """
 
     def load(self, sites: Sequence[Site], device: str) -> LoadedModel:
         """The model in memory, only as deep as the deepest of `sites`."""
@@ -324,6 +357,46 @@ class LoadedModel(Protocol):
         """For each site the activations of the content tokens, examples one after the other:
         `[content tokens of the batch, width]`, on the device, in the model's dtype. An example without content
         gives no rows.
+        """
+
+
+@runtime_checkable
+class ImageModel(Model, Protocol):
+    """A Model that reads images, and no texts. Its `tokenize` looks at no pixel."""
+
+    @property
+    def towers(self) -> Mapping[str, int]:
+        """Blocks of each tower whose sites have a name of their own: `{"vision": 12}`."""
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns in which the content tokens of an image lie, row by row."""
+
+    @property
+    def seen_tasks(self) -> tuple[str, ...]:
+        """Names of the tasks on whose training rows the model itself was trained, as far as it says."""
+
+    def view(self, image: Image) -> Any:
+        """What of an image the model sees, as it lies under the grid: a PIL image, RGB."""
+
+    def load(self, sites: Sequence[Site], device: str) -> LoadedImageModel:
+        """The model in memory, only as deep as the deepest of `sites`."""
+
+
+@runtime_checkable
+class LoadedImageModel(LoadedModel, Protocol):
+    """An image model in memory; what it needs of an image is made apart, ahead of its turn."""
+
+    def prepare(self, image: Image) -> torch.Tensor:
+        """The image decoded, resized and normalised as the model wants it, `[channels, height, width]` in float32 on
+        the CPU. Called from several threads at once.
+        """
+
+    def forward(
+        self, batch: Sequence[Tokens], pixels: Sequence[torch.Tensor] | None = None
+    ) -> Mapping[Site, torch.Tensor]:
+        """As of any LoadedModel. `pixels` are what `prepare` made of each image of the batch; without them it is made
+        now.
         """
 
 
@@ -381,6 +454,9 @@ class Located:
     reports need that. `reference` is the exact name of a dictionary that a shorter reference led to; `flags` is what
     every result of it must say about it; `link` is where one of its features is shown, a URL with `{feature}` in place
     of its number. All three are shown, not hashed.
+
+    `site` is where it reads, where that is another place of the model than the one asked about.
+    `for_task(spec, classes)` in place of `load` and `fit` gives the Located of one task, with its classes in order.
     """
 
     identity: Mapping[str, Any]
@@ -394,10 +470,12 @@ class Located:
     reference: str | None = None
     flags: tuple[str, ...] = ()
     link: str | None = None
+    site: Site | None = None
+    for_task: Callable[[TaskSpec, tuple[str, ...]], Located] | None = None
 
     def __post_init__(self) -> None:
-        if (self.load is None) == (self.fit is None):
-            raise TypeError("a located representation needs either load or fit, and not both")
+        if sum(way is not None for way in (self.load, self.fit, self.for_task)) != 1:
+            raise TypeError("a located representation needs one of load, fit and for_task, and no other")
 
 
 @runtime_checkable
@@ -515,7 +593,8 @@ class BatchStats:
 @dataclass(frozen=True, kw_only=True)
 class BundleStats:
     """What one bundle cost: tokens pooled, seconds, peak device bytes; zero tokens means all was cached.
-    `calibration_tokens` went through the model before, for what is fitted on activations.
+    `calibration_tokens` went through the model before, for what is fitted on activations. Of images, how many a second
+    went through the model, and the share of the time in which it waited for one to be decoded.
     """
 
     bundle: str
@@ -525,6 +604,8 @@ class BundleStats:
     tokens_per_s: float
     padding_share: float
     peak_memory: int
+    images_per_s: float = 0.0
+    waiting_share: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from harness.ahead import Ahead, run_forward
 from harness.api import LoadedModel, Located, Site, Tokens
 from harness.errors import HarnessError
 from harness.featurize import check_finite, plan_batches, run_batches
@@ -51,15 +52,17 @@ def read_all(
     """Activations `[content tokens, width]` of all tokens at each site, float32, on the device, in their order."""
     batches = plan_batches([len(one.ids) for one in tokens], batch_size=batch_size, device=device)
 
-    @torch.inference_mode()
-    def work(rows: Sequence[int]) -> list[tuple[int, Mapping[Site, torch.Tensor]]]:
-        batch = [tokens[row] for row in rows]
-        counts = [int(one.content.sum()) for one in batch]
-        activations = model.forward(batch)
-        parts = {site: torch.split(activations[site].float(), counts) for site in sites}
-        return [(row, {site: parts[site][place] for site in sites}) for place, row in enumerate(rows)]
+    with Ahead(model, tokens, batches) as ahead:
 
-    by_row = dict(pair for done in run_batches(batches, work) for pair in done)
+        @torch.inference_mode()
+        def work(rows: Sequence[int]) -> list[tuple[int, Mapping[Site, torch.Tensor]]]:
+            batch = [tokens[row] for row in rows]
+            counts = [int(one.content.sum()) for one in batch]
+            activations = run_forward(model, batch, ahead.take(rows))
+            parts = {site: torch.split(activations[site].float(), counts) for site in sites}
+            return [(row, {site: parts[site][place] for site in sites}) for place, row in enumerate(rows)]
+
+        by_row = dict(pair for done in run_batches(batches, work) for pair in done)
     sample = {site: torch.cat([by_row[row][site] for row in range(len(tokens))]) for site in sites}
     for site, activations in sample.items():
         check_finite(activations, site)

@@ -1,8 +1,9 @@
 """A task in, its examples out: read, cleaned, split. Nothing here depends on a model or a seed.
 
-Text is read in Unicode's normal form C, so that one text has one id however it was typed; how many rows that changed
-is counted. What hygiene removes is counted, never silently dropped. Rows are split by their official split, else by a
-hash of their group or content, so that no later stage and no other row can move an example between splits.
+An image is known by its decoded pixels; one that cannot be decoded is left out, counted and named. Text is read in
+Unicode's normal form C, so that one text has one id however it was typed; how many rows that changed is counted. What
+hygiene removes is counted, never silently dropped. Rows are split by their official split, else by a hash of their
+group or content, so that no later stage and no other row can move an example between splits.
 """
 
 from __future__ import annotations
@@ -12,15 +13,15 @@ import hashlib
 import math
 import os
 import unicodedata
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, astuple, dataclass, fields, replace
+from dataclasses import astuple, dataclass, fields, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from harness.api import Columns, Conversation, Examples, FileSource, HubSource, Split, TaskSpec
+from harness.api import Columns, Conversation, Examples, FileSource, HubSource, Image, Split, TaskSpec
 from harness.errors import MissingError, UsageError, did_you_mean
 from harness.identity import hash_lines
 from harness.plugins import describe
@@ -37,6 +38,9 @@ _SPLITS: Mapping[str, Split] = {
     "dev": "validation",
     "test": "test",
 }
+MOST_FAULTS = 50
+"""So many images that cannot be decoded are named; all are counted."""
+
 _READERS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "json", ".json": "json"}
 
 
@@ -44,14 +48,23 @@ _READERS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "json", ".json": "js
 class Hygiene:
     """How many rows were removed, and why: `empty` inputs, `conflicts` (one input, two labels),
     `duplicates` inside a split, `leaks` (a test or validation row that stands in training, by text or group, in
-    whatever language). `normalised` rows were not in normal form C as they stood in the source; none is removed.
+    whatever language), `broken` images, of which `faults` names the first by row of the source. `normalised` rows were
+    not in normal form C as they stood in the source; none is removed.
     """
 
     empty: int = 0
     conflicts: int = 0
     duplicates: int = 0
     leaks: int = 0
+    broken: int = 0
     normalised: int = 0
+    faults: tuple[str, ...] = ()
+
+    @property
+    def removed(self) -> dict[str, int]:
+        """How many rows were removed, by reason."""
+        reasons = ("empty", "conflicts", "duplicates", "leaks", "broken")
+        return {reason: getattr(self, reason) for reason in reasons if getattr(self, reason)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,25 +93,34 @@ def load_task(
     data_dir: Path | None = None,
     limit: int | None = None,
     trained_on: TaskSpec | None = None,
+    strict: bool = False,
 ) -> TaskData:
     """Read a task (from the mirror in `data_dir` if that is given), clean it, split it, limit it. `trained_on` is
     the task of that name where the spec asks for one.
 
-    MissingError when it is not there, unreadable, or unfit (no labels, one class, no training rows).
+    MissingError when it is not there, unreadable, or unfit (no labels, one class, no training rows); UsageError when
+    `strict` and an image cannot be decoded.
     """
     if spec.trained_on is None:
-        read, normalised = _examples(spec, data_dir)
+        read, found = _examples(spec, data_dir)
         examples, hygiene = clean(_split(read), keep_leaks=spec.keep_leaks)
-        hygiene = replace(hygiene, normalised=normalised)
+        hygiene = _merged(hygiene, found)
     elif trained_on is None:
         raise MissingError(f"task '{spec.name}' learns from '{spec.trained_on}', which was not given")
     else:
         examples, hygiene = _transfer(spec, trained_on, data_dir, limit)
+    if strict and hygiene.faults:
+        raise UsageError(f"task '{spec.name}' {hygiene.faults[0]}")
     if limit is not None and spec.trained_on is None:
         examples = take_stratified(examples, limit)
     return TaskData(
         spec=spec, examples=examples, classes=_classes(spec, examples, hygiene), hygiene=hygiene, limit=limit
     )
+
+
+def _merged(cleaned: Hygiene, found: Hygiene) -> Hygiene:
+    """What cleaning removed, with what reading found."""
+    return replace(cleaned, broken=found.broken, faults=found.faults, normalised=found.normalised)
 
 
 def without(data: TaskData, rows: Iterable[int]) -> TaskData:
@@ -145,7 +167,7 @@ def _transfer(
     if limit is not None:
         learnt = take_stratified(learnt, limit)
     learnt = learnt.take([row for row, split in enumerate(learnt.splits) if split != "test"])
-    own, normalised = _examples(spec, data_dir)
+    own, found = _examples(spec, data_dir)
     test: Split = "test"
     own, hygiene = clean(replace(own, splits=(test,) * len(own)))
     if limit is not None:
@@ -157,7 +179,7 @@ def _transfer(
     leaks = _leak_finder(_by_text(both), range(len(both)))
     kept = [row for row in range(len(both)) if row < len(learnt) or not leaks(row)]
     leaked = hygiene.leaks + len(both) - len(kept)
-    return both.take(kept), replace(hygiene, leaks=leaked, normalised=normalised)
+    return both.take(kept), replace(_merged(hygiene, found), leaks=leaked)
 
 
 def _joined(one: Examples, other: Examples) -> Examples:
@@ -183,6 +205,8 @@ def _read(spec: TaskSpec, data_dir: Path | None) -> tuple[_Rows, Columns, Mappin
     mirrored = data_dir / (spec.mirror or spec.name) / "data.parquet" if data_dir else None
     if mirrored is not None and mirrored.is_file():
         return _read_file(spec, mirrored), spec.columns, spec.labels
+    if spec.modality == "image" and mirrored is not None and mirrored.parent.is_dir():
+        return _read_folder(spec, mirrored.parent), spec.columns, spec.labels
     if isinstance(spec.source, HubSource):
         hub = spec.source
         labels = spec.labels if hub.labels is None else hub.labels
@@ -194,6 +218,8 @@ def _read(spec: TaskSpec, data_dir: Path | None) -> tuple[_Rows, Columns, Mappin
 
 
 def _read_file(spec: TaskSpec, path: Path) -> _Rows:
+    if spec.modality == "image" and path.is_dir():
+        return _read_folder(spec, path)
     reader = _READERS.get(path.suffix)
     if reader is None:
         raise UsageError(f"task '{spec.name}': '{path}' is none of {', '.join(_READERS)}")
@@ -227,9 +253,21 @@ def _parse(path: str, reader: str, named: tuple[str, ...], size: int, mtime_ns: 
     """
     as_text = {"keep_default_na": False, "converters": dict.fromkeys(named, str)} if reader == "csv" else {}
     with silent_datasets() as datasets:
-        return _columns(
-            datasets.load_dataset(reader, data_files=path, split="train", streaming=True, **as_text)
-        )
+        rows = datasets.load_dataset(reader, data_files=path, split="train", streaming=True, **as_text)
+        return _columns(_encoded(rows, datasets))
+
+
+def _read_folder(spec: TaskSpec, folder: Path) -> _Rows:
+    """A folder of images as `datasets` lays it out: [SPLIT/]CLASS/FILE, or files beside a metadata.csv."""
+    with silent_datasets() as datasets:
+        try:
+            splits = datasets.load_dataset("imagefolder", data_dir=str(folder), streaming=True)
+            return _joined_splits(splits, spec.columns.label, datasets)
+        except Exception as error:  # the builder raises what it likes
+            said = describe(error.__cause__ or error)
+            raise MissingError(
+                f"task '{spec.name}': '{folder}' cannot be read as a folder of images: {said}"
+            ) from error
 
 
 def _read_hub(spec: TaskSpec, source: HubSource) -> _Rows:
@@ -241,20 +279,33 @@ def _read_hub(spec: TaskSpec, source: HubSource) -> _Rows:
                 f"task '{spec.name}': the dataset '{source.hub}' cannot be loaded from the hub or its local "
                 f"cache; use --data-dir for a local mirror"
             ) from error
-        columns = source.columns or spec.columns
-        parts = {name: _named_labels(part, columns.label) for name, part in splits.items() if len(part)}
+        return _joined_splits(splits, (source.columns or spec.columns).label, datasets)
+
+
+def _joined_splits(splits: Any, label: str, datasets: Any) -> _Rows:
+    """The rows of every split, with the name of theirs in the column `split`."""
+    parts = {name: _named_labels(_encoded(part, datasets), label) for name, part in splits.items()}
+    parts = {name: part for name, part in parts.items() if any(part.values())}
     names = [name for name, part in parts.items() for _ in next(iter(part.values()))]
-    keys = set.intersection(*(set(part) for part in parts.values())) if parts else set()
+    keys = set.intersection(*(set(part) for part in parts.values())) if parts else set[str]()
     joined: dict[str, Sequence[Any]] = {
         key: [value for part in parts.values() for value in part[key]] for key in keys
     }
     return {**joined, "split": names}
 
 
+def _encoded(rows: Any, datasets: Any) -> Any:
+    """The rows with images as the bytes or paths of their files: here they are decoded, and what is broken counted."""
+    for name, feature in (rows.features or {}).items():
+        if isinstance(feature, datasets.Image):
+            rows = rows.cast_column(name, datasets.Image(decode=False))
+    return rows
+
+
 def _named_labels(part: Any, label: str) -> dict[str, list[Any]]:
     """The columns of one split, with class numbers as class names where the dataset declares them."""
     columns = _columns(part)
-    names = getattr(part.features.get(label), "names", None)
+    names = getattr((part.features or {}).get(label), "names", None)
     if names:
         # Where labels are withheld, the hub writes -1.
         columns[label] = [None if value is None or value < 0 else names[value] for value in columns[label]]
@@ -284,15 +335,16 @@ def silent_datasets() -> Iterator[Any]:
         datasets.logging.set_verbosity(level)
 
 
-def _examples(spec: TaskSpec, data_dir: Path | None) -> tuple[Examples, int]:
-    """The task's rows as they are, not yet split or cleaned, and how many of them were not in normal form C."""
+def _examples(spec: TaskSpec, data_dir: Path | None) -> tuple[Examples, Hygiene]:
+    """The task's rows as they are, not yet split or cleaned; and what was found in reading their inputs."""
     rows, columns, classes = _read(spec, data_dir)
     rows = _where(spec, rows)
     if not rows or not next(iter(rows.values())):
         only = "".join(f" where {name} is '{value}'" for name, value in spec.where.items())
         raise MissingError(f"task '{spec.name}' has no rows{only}")
-    given = [_as_input(spec, value, row) for row, value in enumerate(_column(spec, rows, columns.input))]
-    inputs = [_normalise(one) for one in given]
+    inputs, kept, found = _read_inputs(spec, _column(spec, rows, columns.input))
+    if len(kept) < len(_column(spec, rows, columns.input)):
+        rows = {name: [values[row] for row in kept] for name, values in rows.items()}
     labels = [_as_label(spec, value, row) for row, value in enumerate(_column(spec, rows, columns.label))]
     labels = [classes.get(label, label) for label in labels]
     splits: Sequence[Split] = ["train"] * len(inputs)
@@ -319,7 +371,29 @@ def _examples(spec: TaskSpec, data_dir: Path | None) -> tuple[Examples, int]:
         languages=tuple(languages),
         groups=tuple(None if _is_absent(group) else str(group) for group in groups),
     )
-    return examples, sum(one != other for one, other in zip(given, inputs, strict=True))
+    return examples, found
+
+
+def _read_inputs(spec: TaskSpec, values: Sequence[Any]) -> tuple[list[Any], list[int], Hygiene]:
+    """The inputs that can be read, which rows they are of, and what was found."""
+    if spec.modality == "image":
+        return _read_images(values)
+    given = [_as_input(spec, value, row) for row, value in enumerate(values)]
+    inputs = [_normalise(one) for one in given]
+    normalised = sum(one != other for one, other in zip(given, inputs, strict=True))
+    return inputs, list(range(len(inputs))), Hygiene(normalised=normalised)
+
+
+def _read_images(values: Sequence[Any]) -> tuple[list[Any], list[int], Hygiene]:
+    from harness.images import Broken, read_images
+
+    read = read_images(values)
+    kept = [row for row, one in enumerate(read) if not isinstance(one, Broken)]
+    faults = [
+        f"row {row}: {one.kind}: {one.reason}" for row, one in enumerate(read) if isinstance(one, Broken)
+    ]
+    found = Hygiene(broken=len(faults), faults=tuple(faults[:MOST_FAULTS]))
+    return [read[row] for row in kept], kept, found
 
 
 def _where(spec: TaskSpec, rows: _Rows) -> _Rows:
@@ -364,8 +438,10 @@ def _normalise(one: str | Conversation) -> str | Conversation:
     )
 
 
-def _contents(one: str | Conversation) -> Sequence[str]:
-    """All that tells an input from others: a text, or who said what."""
+def _contents(one: str | Conversation | Image) -> Sequence[str]:
+    """All that tells an input from others: a text, or who said what, or the pixels of an image."""
+    if isinstance(one, Image):
+        return [one.id]
     if isinstance(one, str):
         return [one]
     return [part for message in one.messages for part in (message.role, message.content)]
@@ -432,7 +508,7 @@ def clean(examples: Examples, *, keep_leaks: bool = False) -> tuple[Examples, Hy
     """Examples without empty inputs, conflicting labels, duplicates and leaks, and how many of each went; with
     `keep_leaks` those are only counted.
     """
-    counts: Counter[str] = Counter()
+    counts: dict[str, Any] = {}
     labels_of: dict[str, set[str]] = defaultdict(set)
     for example_id, label in zip(examples.ids, examples.labels, strict=True):
         labels_of[example_id].add(label)
@@ -440,7 +516,7 @@ def clean(examples: Examples, *, keep_leaks: bool = False) -> tuple[Examples, Hy
     def keep(rows: Iterable[int], reason: str, bad: Callable[[int], bool]) -> list[int]:
         rows = list(rows)
         kept = [row for row in rows if not bad(row)]
-        counts[reason] += len(rows) - len(kept)
+        counts[reason] = len(rows) - len(kept)
         return kept
 
     rows = keep(range(len(examples)), "empty", lambda row: not _is_visible(str(examples.inputs[row])))
@@ -516,7 +592,7 @@ def _classes(spec: TaskSpec, examples: Examples, hygiene: Hygiene) -> tuple[str,
         by_split[split].add(label)
     for split in ("train", "test"):
         if not by_split[split]:
-            removed = ", ".join(f"{count} {why}" for why, count in asdict(hygiene).items() if count)
+            removed = ", ".join(f"{count} {why}" for why, count in hygiene.removed.items())
             left = f" left; removed were {removed}" if removed else ""
             raise MissingError(f"task '{spec.name}' has no {split} rows{left}")
     if len(by_split["train"]) < 2:

@@ -7,7 +7,8 @@ never makes a `[tokens, d_sae]` tensor of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ from harness.api import Encoder
 from harness.errors import MissingError
 
 Activation = Literal["identity", "relu", "jumprelu", "topk", "batchtopk", "gated"]
+InputNorm = Literal["none", "layer_norm", "constant_norm_rescale"]
 
 _NEEDED: Mapping[str, tuple[str, ...]] = {
     "jumprelu": ("threshold",),
@@ -31,11 +33,17 @@ _NEEDED: Mapping[str, tuple[str, ...]] = {
 class Dictionary:
     """Encoder parameters in float32 on one device.
 
-    With `x` the input less `subtract [d_in]` (some formats subtract `b_dec`, Gemma Scope does not) and
+    Each token is first normalised by itself, in the way `input_norm` names, as sae-lens and ViT-Prisma do:
+
+    - `layer_norm`: (x − mean) / (std + 1e-5), std with d_in − 1 degrees of freedom, no affine part
+    - `constant_norm_rescale`: x √d_in / ‖x‖
+
+    With `x` the result less `subtract [d_in]` (some formats subtract `b_dec`, Gemma Scope does not) and
     `pre = x W_enc + b_enc`, for `W_enc [d_in, d_sae]` and `b_enc [d_sae]`, the rules are
 
     - `relu`, `jumprelu`: relu(pre), of the latter only where pre > `threshold [d_sae]` (Rajamanoharan et al. 2024b)
-    - `topk`: relu of each token's `k` largest, ties to the lowest feature (Gao et al. 2024)
+    - `topk`: relu of each token's `k` largest, ties to the lowest feature (Gao et al. 2024); with `signed` they are
+      kept as they are, below zero too
     - `batchtopk`: relu(pre) above the one `threshold` that stands for the batch at inference, a number or
       `[d_sae]` (Bussmann et al. 2024)
     - `gated`: relu(exp(`r_mag`) · x W_enc + `b_mag`) where pre > 0, both `[d_sae]` (Rajamanoharan et al. 2024a)
@@ -57,6 +65,8 @@ class Dictionary:
     subtract: Tensor | None = None
     W_dec: Tensor | None = None
     b_dec: Tensor | None = None
+    input_norm: InputNorm = "none"
+    signed: bool = False
 
     def __post_init__(self) -> None:
         if self.activation == "identity" and self.W_enc is None:
@@ -99,7 +109,7 @@ class Dictionary:
 
     def slices(self, activations: Tensor, size: int) -> Iterator[tuple[int, Tensor]]:
         """`(first feature, features [tokens, ≤ size])` for `activations [tokens, d_in]`, in order."""
-        x = activations.float()
+        x, _ = normalise(activations.float(), self.input_norm)
         if self.subtract is not None:
             x = x - self.subtract
         if self.activation == "topk":
@@ -109,8 +119,8 @@ class Dictionary:
             yield start, self._activate(x, start, min(start + size, self.width))
 
     def rebuild(self, activations: Tensor, size: int) -> tuple[Tensor, int]:
-        """`features W_dec + b_dec`, `[tokens, d_in]` in float32, by `size` features at once; and how many features of
-        all tokens together are not zero. MissingError without a decoder.
+        """`features W_dec + b_dec` in the units of `activations`, `[tokens, d_in]` in float32, by `size` features at
+        once; and how many features of all tokens together are not zero. MissingError without a decoder.
         """
         if self.W_dec is None:
             raise MissingError(f"dictionary '{self.name}' has no decoder, so nothing can be rebuilt with it")
@@ -119,7 +129,10 @@ class Dictionary:
         for start, features in self.slices(activations, size):
             rebuilt += features @ self.W_dec[start : start + features.shape[1]]
             active += int(torch.count_nonzero(features))
-        return (rebuilt if self.b_dec is None else rebuilt + self.b_dec), active
+        if self.b_dec is not None:
+            rebuilt += self.b_dec
+        _, restore = normalise(activations.float(), self.input_norm)
+        return restore(rebuilt), active
 
     def _activate(self, x: Tensor, start: int, stop: int) -> Tensor:
         if self.W_enc is None:
@@ -152,7 +165,8 @@ class Dictionary:
         for start in range(0, self.width, size):
             top.add(start, self._pre(x, start, min(start + size, self.width)))
         assert top.values is not None
-        top.values.relu_()
+        if not self.signed:
+            top.values.relu_()
         return top
 
     def to(self, device: str) -> Dictionary:
@@ -165,6 +179,21 @@ class Dictionary:
         """Its parameters by name, without those it does not have."""
         named = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in named.items() if isinstance(value, Tensor)}
+
+
+def normalise(x: Tensor, how: InputNorm) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """Tokens `[tokens, d_in]` as a dictionary reads them, and the way back for what it rebuilds of them. A token that
+    is zero throughout stays so.
+    """
+    if how == "layer_norm":
+        mean = x.mean(1, keepdim=True)
+        centred = x - mean
+        std = centred.std(1, keepdim=True)
+        return centred / (std + 1e-5), lambda rebuilt: rebuilt * std + mean
+    if how == "constant_norm_rescale":
+        unit = (x.norm(dim=1, keepdim=True) / math.sqrt(x.shape[1])).clamp(min=torch.finfo(x.dtype).tiny)
+        return x / unit, lambda rebuilt: rebuilt * unit
+    return x, lambda rebuilt: rebuilt
 
 
 class RunningTop:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from harness.partition import FOLDS, REPEATS
-from harness.plan import Bundle, Cell, Features
+from harness.plan import Bundle, Cell, Features, count_layers
 
 FORWARD_RATES = {"cpu": 1e11, "cuda": 1e14}
 """Floating-point operations a second in models and encoders, by kind of device."""
@@ -72,8 +72,10 @@ def _parameters(bundle: Bundle, missing: list[Features]) -> float:
     """Of the blocks that must run."""
     if bundle.model is None or not missing:
         return 0.0
-    deepest = max(features.site.layer for features in missing if features.site)
-    return bundle.model.model.n_parameters * (deepest + 1) / bundle.model.model.n_layers
+    model = bundle.model.model
+    sites = [features.site for features in missing if features.site]
+    deepest = max((site.layer + 1) / count_layers(model, site.tower) for site in sites)
+    return model.n_parameters * deepest
 
 
 def _encoder_size(missing: list[Features]) -> int:

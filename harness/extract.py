@@ -1,4 +1,4 @@
-"""Texts or conversations in, one matrix of pooled features out; no task, no store."""
+"""Texts, conversations or images in, one matrix of pooled features out; no task, no store."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.api import Conversation, Encoder, LoadedModel, Located, Site, Tokens
+from harness.api import Conversation, Encoder, Image, LoadedModel, Located, Site, Tokens
 from harness.calibrate import read_sample
 from harness.errors import UsageError
 from harness.featurize import Reading, featurize, plan_batches, stack
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def extract(
-    inputs: Sequence[str | Conversation],
+    inputs: Sequence[str | Conversation | Image],
     *,
     registry: Registry,
     model: ModelChoice,
@@ -43,12 +43,15 @@ def extract(
         raise UsageError(f"features are made at one site, not at {len(opened.sites)}")
     (site,) = opened.sites
     located = locate(choice, opened, site, registry)
+    if located.for_task:
+        raise UsageError(f"representation '{choice.label}' needs the classes of a task, and here is none")
+    site = located.site or site
     pool = registry.choose("poolings", pooling).make()
     encoded = [token_set.select(one) for one in opened.model.tokenize(inputs)]
     bare = sum(not one.content.any() for one in encoded)
     if bare:
         warnings.warn(
-            f"{bare} of {len(inputs)} texts have no content tokens; their rows are zero", stacklevel=2
+            f"{bare} of {len(inputs)} inputs have no content tokens; their rows are zero", stacklevel=2
         )
     loaded = opened.model.load([site], device)
     encoder = (
@@ -80,6 +83,6 @@ def _fit(
     sample = [tokens[row] for row in sample_all(tokens)]
     if not sample:
         raise UsageError(
-            "no text has content tokens, so there is nothing that a representation could be fitted on"
+            "no input has content tokens, so there is nothing that a representation could be fitted on"
         )
     return located.fit(read_sample(model, sample, [site], batch_size=batch_size, device=device)[site])

@@ -16,6 +16,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from harness.ahead import Ahead, run_forward
 from harness.api import Encoder, LoadedModel, Pooling, RankedPooling, Site, Tokens
 from harness.dictionary import RunningTop, slices_of
 from harness.errors import UsageError
@@ -43,7 +44,8 @@ class Reading:
 @dataclass(frozen=True, kw_only=True)
 class Pooled:
     """What one batch left: its rows, for each feature key `[rows, features]`, and what it took: tokens pooled,
-    positions the model ran on (without padding), those with padding, seconds.
+    positions the model ran on (without padding), those with padding, seconds, and of these the ones in which the model
+    waited for images; no images of texts.
     """
 
     rows: Sequence[int]
@@ -52,6 +54,8 @@ class Pooled:
     positions: int
     padded_tokens: int
     seconds: float
+    images: int = 0
+    waited: float = 0.0
 
 
 _Done = TypeVar("_Done")
@@ -81,12 +85,16 @@ def featurize(
     batches: Sequence[Sequence[int]],
     on_halved: Callable[[Sequence[int]], None] = lambda rows: None,
 ) -> Iterator[Pooled]:
-    """Pooled features batch by batch, halved where memory does not suffice (`run_batches`)."""
+    """Pooled features batch by batch, halved where memory does not suffice (`run_batches`); images are decoded ahead of
+    their batch.
+    """
+    with Ahead(model, tokens, batches) as ahead:
 
-    def work(rows: Sequence[int]) -> Pooled:
-        return Pooled(rows=rows, **_featurize_batch(model, [tokens[row] for row in rows], readings))
+        def work(rows: Sequence[int]) -> Pooled:
+            batch = [tokens[row] for row in rows]
+            return Pooled(rows=rows, **_featurize_batch(model, batch, readings, rows, ahead))
 
-    return run_batches(batches, work, on_halved=on_halved)
+        yield from run_batches(batches, work, on_halved=on_halved)
 
 
 def run_batches(
@@ -130,11 +138,15 @@ def halve(rows: Sequence[int]) -> list[list[int]]:
 
 @torch.inference_mode()
 def _featurize_batch(
-    model: LoadedModel, batch: Sequence[Tokens], readings: Sequence[Reading]
+    model: LoadedModel,
+    batch: Sequence[Tokens],
+    readings: Sequence[Reading],
+    rows: Sequence[int],
+    ahead: Ahead,
 ) -> dict[str, Any]:
-    started = time.perf_counter()
+    started, waited = time.perf_counter(), ahead.waited
     counts = [int(tokens.content.sum()) for tokens in batch]
-    activations = model.forward(batch)
+    activations = run_forward(model, batch, ahead.take(rows))
     features: dict[str, Matrix] = {}
     for reading in readings:
         check_finite(activations[reading.site], reading.site)
@@ -145,6 +157,8 @@ def _featurize_batch(
         "positions": sum(len(tokens.ids) for tokens in batch),
         "padded_tokens": len(batch) * max(len(tokens.ids) for tokens in batch),
         "seconds": time.perf_counter() - started,
+        "images": sum(tokens.image is not None for tokens in batch),
+        "waited": ahead.waited - waited,
     }
 
 

@@ -93,8 +93,8 @@ class Meter:
 
             torch.cuda.reset_peak_memory_stats()
         self.tokens = self.positions = self.padded = self.tokens_total = 0
-        self.calibration_tokens = self.read_tokens = 0
-        self.seconds = 0.0
+        self.calibration_tokens = self.read_tokens = self.images = 0
+        self.seconds = self.waited = 0.0
         self.started = time.perf_counter()
 
     def add(self, pooled: Pooled) -> None:
@@ -102,6 +102,8 @@ class Meter:
         self.positions += pooled.positions
         self.padded += pooled.padded_tokens
         self.seconds += pooled.seconds
+        self.images += pooled.images
+        self.waited += pooled.waited
 
     @property
     def forwarded(self) -> int:
@@ -112,6 +114,16 @@ class Meter:
     def tokens_per_s(self) -> float:
         """0, for unknown, of a pass that partly read what was kept."""
         return self.tokens / self.seconds if self.seconds and not self.read_tokens else 0.0
+
+    @property
+    def images_per_s(self) -> float:
+        """0 of texts, and where the speed is unknown."""
+        return self.images / self.seconds if self.tokens_per_s else 0.0
+
+    @property
+    def waiting_share(self) -> float:
+        """The share of the seconds in which the model waited for images to be decoded."""
+        return self.waited / self.seconds if self.seconds else 0.0
 
     def progress(self) -> BatchStats:
         return BatchStats(
@@ -130,6 +142,8 @@ class Meter:
             tokens_per_s=self.tokens_per_s,
             padding_share=1 - self.positions / self.padded if self.padded else 0.0,
             peak_memory=peak_memory(self.device),
+            images_per_s=self.images_per_s,
+            waiting_share=self.waiting_share,
         )
 
     def cost(self, *, resumed: bool) -> Cost:
@@ -139,6 +153,8 @@ class Meter:
             tokens_per_s=self.tokens_per_s,
             seconds=0.0 if resumed else self.seconds,
             peak_memory=peak_memory(self.device),
+            images_per_s=self.images_per_s,
+            waiting_share=self.waiting_share,
         )
 
 

@@ -9,14 +9,24 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from harness.api import Located, Model, Multilingual, Site, TaskSpec, TokenRepresentation, Tokens
+from harness.api import (
+    ImageModel,
+    Located,
+    Modality,
+    Model,
+    Multilingual,
+    Site,
+    TaskSpec,
+    TokenRepresentation,
+    Tokens,
+)
 from harness.data import TaskData, load_task, without
 from harness.errors import HarnessError, MissingError, UsageError, did_you_mean
 from harness.gate import REVISION as GATE_REVISION
@@ -52,6 +62,17 @@ class OpenModel:
     def label(self) -> str:
         """How it is written in tables."""
         return self.choice.label
+
+    @property
+    def modality(self) -> Modality:
+        """What it reads."""
+        return "image" if isinstance(self.model, ImageModel) else "text"
+
+
+def count_layers(model: Model, tower: str) -> int:
+    """How many blocks the sites of a tower are counted over; of the model's own sites those of the model."""
+    towers = model.towers if isinstance(model, ImageModel) else {}
+    return towers.get(tower, model.n_layers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,11 +206,13 @@ def make_plan(
     *,
     data_dir: Path | None = None,
     included: Sequence[TaskSpec] = (),
+    strict_data: bool = False,
 ) -> Plan:
     """Resolve every name, parameter, site and dictionary of `suite`; HarnessError at the first that cannot be.
 
     A task, model or dictionary that only cannot be had here and now is left out; MissingError when that leaves
-    nothing, or none of the suite's models. `included` are tasks given as files; they come before registered ones.
+    nothing, or none of the suite's models. `included` are tasks given as files; they come before registered ones. With
+    `strict_data`, UsageError for an image that cannot be decoded, which is else left out and counted.
     """
     arms = _Arms.choose(suite, registry)
     tokens = TokenSet.parse(suite.tokens)
@@ -199,15 +222,18 @@ def make_plan(
         raise UsageError(f"suite '{suite.name}' has representations that need a model, but no models")
     left_out: dict[str, str] = {}
     models = _open_present(suite.models, registry, left_out) if needs_model else ()
+    _check_modalities([spec for spec, _ in specs], arms, models, whole=len(models) == len(suite.models))
     located: list[_LocatedArm] = []
     for model in models:
-        _check_modality(model, specs)
         for representation in (*arms.on_tokens, *model.representations):
+            places: set[Site] = set()
             for site in model.sites:
                 with _leaving_out(f"{representation.label} at {site} of {model.label}", left_out):
-                    located.append(
-                        (model, representation, site, locate(representation, model, site, registry))
-                    )
+                    found = locate(representation, model, site, registry)
+                    read = found.site or site
+                    if read not in places:  # of several sites that lead it to one place, the first
+                        located.append((model, representation, read, found))
+                    places.add(read)
     others = [find_trained_on(spec, registry, included) for spec, _ in specs]
     pairs = _pair_models(suite, models)
     bundles: list[Bundle] = []
@@ -215,13 +241,14 @@ def make_plan(
     notes: list[str] = []
     for (spec, limit), other in zip(specs, others, strict=True):
         with _leaving_out(spec.name, left_out):
-            data = load_task(spec, data_dir=data_dir, limit=limit, trained_on=other)
+            data = load_task(spec, data_dir=data_dir, limit=limit, trained_on=other, strict=strict_data)
             made = tuple(
                 _bundles(
                     data,
                     models=models,
                     located=located,
                     arms=arms,
+                    registry=registry,
                     token_set=tokens,
                     seeds=suite.seeds,
                     left_out=left_out,
@@ -360,13 +387,35 @@ def _refuse_twins(plan: Plan) -> None:
             known[cell.cell_id] = label
 
 
-def _check_modality(model: OpenModel, specs: Iterable[tuple[TaskSpec, int | None]]) -> None:
-    for spec, _ in specs:
-        if spec.modality != model.choice.spec.modality:
+def _check_modalities(
+    specs: Sequence[TaskSpec], arms: _Arms, models: Sequence[OpenModel], *, whole: bool
+) -> None:
+    """UsageError for a model or an arm that no task of the suite suits; and, where all models are there, for a task
+    that none of them reads.
+    """
+    held = {spec.modality for spec in specs}
+    for model in models:
+        if model.modality not in held:
             raise UsageError(
-                f"task '{spec.name}' holds {spec.modality}s, but model '{model.label}' reads "
-                f"{model.choice.spec.modality}s"
+                f"model '{model.label}' reads {model.modality}s, but task '{specs[0].name}' holds "
+                f"{specs[0].modality}s" + (", as all of the suite do" if len(specs) > 1 else "")
             )
+    for arm in arms.on_inputs:
+        if not any(_suits(arm, spec) for spec in specs):
+            raise UsageError(
+                f"representation '{arm.label}' reads {arm.spec.needs}, but task '{specs[0].name}' holds "
+                f"{specs[0].modality}s" + (", as all of the suite do" if len(specs) > 1 else "")
+            )
+    for spec in specs:
+        if models and whole and spec.modality not in {model.modality for model in models}:
+            raise UsageError(
+                f"task '{spec.name}' holds {spec.modality}s, but no model of the suite reads {spec.modality}s"
+            )
+
+
+def _suits(arm: Choice, spec: TaskSpec) -> bool:
+    """Whether an arm that reads inputs can read those of a task."""
+    return arm.spec.needs in ("nothing", {"text": "text", "image": "images"}[spec.modality])
 
 
 # ── models, sites, dictionaries ──────────────────────────────────────────────────────────────────────────
@@ -393,7 +442,7 @@ def open_model(wanted: ModelChoice, registry: Registry) -> OpenModel:
     """Open one model; UsageError for a parameter or site it does not have."""
     choice = registry.choose("models", {"name": wanted.ref, **wanted.parameters})
     model: Model = choice.make()
-    sites = [site for text in wanted.sites for site in parse_sites(text, model.n_layers)]
+    sites = [site for text in wanted.sites for site in parse_sites(text, partial(count_layers, model))]
     for site in sites:
         _width(model, site, choice)
     return OpenModel(
@@ -406,15 +455,15 @@ def open_model(wanted: ModelChoice, registry: Registry) -> OpenModel:
 
 
 def _width(model: Model, site: Site, choice: Choice) -> int:
-    if site.layer >= model.n_layers:
-        raise UsageError(
-            f"model '{choice.label}' has no site '{site}': its layers are 0 to {model.n_layers - 1}"
-        )
+    n_layers = count_layers(model, site.tower)
+    if site.layer >= n_layers:
+        raise UsageError(f"model '{choice.label}' has no site '{site}': its layers are 0 to {n_layers - 1}")
     return model.width(site)
 
 
-def parse_sites(text: str, n_layers: int) -> list[Site]:
-    """`resid_post.12`, `resid_post.[5,12]` or `resid_post.50%` as sites of a model with `n_layers` blocks.
+def parse_sites(text: str, count: Callable[[str], int]) -> list[Site]:
+    """`resid_post.12`, `resid_post.[5,12]` or `resid_post.50%` as sites, `vision.resid_post.50%` as one of a vision
+    tower; `count` gives the number of blocks of a tower by its name, "" for the model itself.
 
     P % means the block after which at least P % of all blocks have run.
     """
@@ -422,6 +471,8 @@ def parse_sites(text: str, n_layers: int) -> list[Site]:
     if match is None:
         raise UsageError(f"site '{text}' is not of the form KIND.LAYER, for example resid_post.12")
     layers = (match["several"] or match["one"]).split(",")
+    tower, dot, _ = match["kind"].partition(".")
+    n_layers = count(tower if dot else "")
     return [Site.parse(f"{match['kind']}.{_layer(layer.strip(), n_layers, text)}") for layer in layers]
 
 
@@ -449,11 +500,12 @@ def locate(representation: Choice, model: OpenModel, site: Site, registry: Regis
         raise UsageError(
             f"{representation.owner} stands for another reference, and that for another, without end"
         )
-    width = _width(model.model, site, model.choice)
+    place = found.site or site
+    width = _width(model.model, place, model.choice)
     if found.d_in != width:
         raise UsageError(
             f"representation '{representation.label}' reads activations of size {found.d_in}, but site "
-            f"'{site}' of model '{model.label}' has size {width}"
+            f"'{place}' of model '{model.label}' has size {width}"
         )
     return replace(found, identity={**found.identity, "revision": serving.spec.revision})
 
@@ -481,6 +533,7 @@ def _bundles(
     models: Sequence[OpenModel],
     located: Sequence[_LocatedArm],
     arms: _Arms,
+    registry: Registry,
     token_set: TokenSet,
     seeds: Sequence[int],
     left_out: dict[str, str],
@@ -488,6 +541,8 @@ def _bundles(
     """The bundles of one task: one for input-only arms, one for each model; all on the same rows. A regime that the
     task's rows do not allow is left out.
     """
+    models = [model for model in models if model.modality == data.spec.modality]
+    on_inputs = [choice for choice in arms.on_inputs if _suits(choice, data.spec)]
     tokens = {model.label: _tokenize(data, model, token_set) for model in models}
     # A row in which some model finds no content is left out for every arm: all are compared on the same rows.
     bare = {row for encoded in tokens.values() for row, one in enumerate(encoded) if not one.content.any()}
@@ -506,17 +561,17 @@ def _bundles(
         return tuple(
             _cell(data.spec, fingerprint, each, transform, classifier, draw)
             for each in features
-            for transform in arms.transforms
-            for classifier in arms.classifiers
+            for transform in _of(each.representation, "transforms", arms.transforms, registry)
+            for classifier in _of(each.representation, "classifiers", arms.classifiers, registry)
             for draw in draws
         )
 
-    if arms.on_inputs:
-        features = tuple(Features(representation=choice) for choice in arms.on_inputs)
+    if on_inputs:
+        features = tuple(Features(representation=choice) for choice in on_inputs)
         yield Bundle(data=data, model=None, tokens=(), features=features, cells=cells(features))
     for model in models:
         kept = tuple(one for row, one in enumerate(tokens[model.label]) if row not in bare)
-        here = [arm for arm in located if arm[0] is model]
+        here = [_for_task(arm, data) for arm in located if arm[0] is model]
         sample = sample_rows(data.examples, kept) if any(at.fit for *_, at in here) else ()
         _refuse_fitting_on_test(sample, here, draws)
         sample_hash = hash_lines(data.examples.ids[row] for row in sample)
@@ -530,7 +585,7 @@ def _bundles(
                 gate_hash,
             )
             for _, representation, site, at in here
-            for pooling in arms.poolings
+            for pooling in _of(representation, "poolings", arms.poolings, registry)
         )
         if features:  # none where every dictionary was left out, or only other models have representations
             yield Bundle(
@@ -542,6 +597,20 @@ def _bundles(
                 features=features,
                 cells=cells(features),
             )
+
+
+def _of(representation: Choice, kind: str, suite: Sequence[Choice], registry: Registry) -> tuple[Choice, ...]:
+    """What a representation is combined with: the suite's poolings, transforms or classifiers, or its own only one."""
+    own = representation.spec.only.get(kind)
+    return tuple(suite) if own is None else (registry.choose(kind, own),)
+
+
+def _for_task(arm: _LocatedArm, data: TaskData) -> _LocatedArm:
+    """An arm as it is for one task, where it depends on the task's classes."""
+    model, representation, site, at = arm
+    if at.for_task is None:
+        return arm
+    return model, representation, site, at.for_task(data.spec, data.classes)
 
 
 def _refuse_fitting_on_test(
@@ -619,7 +688,7 @@ def _gated(features: Features, model: OpenModel, sample_hash: str) -> Features:
     if not _is_measurable(features.located, features.site):
         return features
     identities: dict[Site, dict[str, Any]] = {}
-    for site in neighbours(features.site, model.model.n_layers):
+    for site in neighbours(features.site, count_layers(model.model, features.site.tower)):
         with suppress(
             MissingError
         ):  # of a deeper layer the files may not be here, and nothing else needs them

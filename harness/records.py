@@ -69,7 +69,8 @@ class Metric(_Frozen):
 
 class HygieneCounts(_Frozen):
     """Rows removed before anything was fitted; inputs cut at the model's maximum length, and inputs that were not in
-    Unicode's normal form C, in which all are read.
+    Unicode's normal form C, in which all are read. `faults` says which the first of the `broken` images are, and what
+    is wrong with them.
     """
 
     duplicates: int = 0
@@ -77,7 +78,9 @@ class HygieneCounts(_Frozen):
     conflicts: int = 0
     cut: int = 0
     empty: int = 0
+    broken: int = 0
     normalised: int = 0
+    faults: tuple[str, ...] = ()
 
 
 class Fidelity(_Frozen):
@@ -103,7 +106,8 @@ class Fidelity(_Frozen):
 class Cost(_Frozen):
     """What the cell's bundle cost: tokens pooled, tokens per second, seconds, peak bytes on the device; and the
     seconds of the cell's own probe, its whole grid. 0 is unknown: tokens and seconds of a pass that was resumed,
-    the speed of one that read kept activations.
+    the speed of one that read kept activations. Of images, how many a second went through the model, and the share of
+    that time in which it waited for one to be decoded.
     """
 
     tokens: int = Field(default=0, ge=0)
@@ -111,6 +115,8 @@ class Cost(_Frozen):
     seconds: float = Field(default=0.0, ge=0)
     peak_memory: int = Field(default=0, ge=0)
     probe_seconds: float = Field(default=0.0, ge=0)
+    images_per_s: float = Field(default=0.0, ge=0)
+    waiting_share: float = Field(default=0.0, ge=0)
 
 
 class Used(_Frozen):

@@ -18,7 +18,7 @@ from scipy import sparse
 
 from harness import leaderboard
 from harness.activations import KeptActivations
-from harness.api import BundleStats, LoadedModel, Located, Summary
+from harness.api import BundleStats, ImageModel, LoadedModel, Located, Summary
 from harness.calibrate import fit_all, measure_all, read_sample
 from harness.errors import MissingError, NothingSelectedError
 from harness.evidence import snippet
@@ -26,6 +26,7 @@ from harness.featurize import Reading, featurize, halve, plan_batches
 from harness.forward import Meter, Shards, make_readings, read_tokens_of
 from harness.gate import Judgement, judge, not_measurable
 from harness.identity import hash_json, hash_lines
+from harness.illustrate import illustrate
 from harness.partition import count_shared_groups
 from harness.plan import Bundle, Cell, Features, Plan, Transfer, find_seen
 from harness.plugins import Fault, describe, notify
@@ -124,7 +125,9 @@ class Runner:
         leaderboard.remove(self.folder.path)  # whatever fails now, an old board must not pass for this run's
         try:
             with suppress(NothingSelectedError):
-                leaderboard.write(leaderboard.build([self.folder]), self.folder.path)
+                board = leaderboard.build([self.folder])
+                self._illustrate(plan, board)
+                leaderboard.write(board, self.folder.path)
         except BaseException:
             with suppress(MissingError):
                 self.folder.finish("failed")
@@ -132,6 +135,18 @@ class Runner:
         self.folder.finish("failed" if status == "finished" and not summary.is_whole else status)
         self._tell("run_finished", summary=summary)
         return summary
+
+    def _illustrate(self, plan: Plan, board: leaderboard.Board) -> None:
+        drawn = illustrate(
+            plan,
+            leaderboard.find_shown(board),
+            folder=self.folder,
+            store=self.store,
+            device=self.device,
+            batch_size=self.batch_size,
+        )
+        for note in drawn.notes:
+            self.folder.add_event("not drawn", reason=note)
 
     def _stays(self, record: Record) -> bool:
         """Whether a cell with this record is not done anew."""
@@ -750,6 +765,8 @@ def _record(
         flags += ("fitted-on:full",)  # on a sample of all training rows, whatever the regime leaves of them
     if shared := count_shared_groups(bundle.data.examples, draw.partition):
         flags += (f"shared-groups:{shared}",)
+    if model and isinstance(model.model, ImageModel) and spec.name in model.model.seen_tasks:
+        flags += (f"model-trained-on:{spec.name}",)
     if fidelity.verdict == "flagged":
         flags += tuple(f"fidelity:{rule}" for rule in fidelity.reasons)
     return Record(
@@ -793,6 +810,7 @@ def _record(
 
 def _used(outcome: Outcome, bundle: Bundle, located: Located | None) -> tuple[Used, ...]:
     inputs = bundle.data.examples.inputs
+    images = bundle.data.spec.modality == "image"
     return tuple(
         Used(
             feature=one.feature,
@@ -800,7 +818,7 @@ def _used(outcome: Outcome, bundle: Bundle, located: Located | None) -> tuple[Us
             weight=one.weight,
             effect=one.effect,
             means=dict(one.means),
-            snippets=tuple(snippet(str(inputs[row])) for row in one.rows),
+            snippets=() if images else tuple(snippet(str(inputs[row])) for row in one.rows),
             link=located.link.format(feature=one.feature) if located and located.link else None,
         )
         for one in outcome.used

@@ -24,7 +24,7 @@ def sample_rows(examples: Examples, tokens: Sequence[Tokens], *, limit: int | No
 
 def sample_all(tokens: Sequence[Tokens]) -> tuple[int, ...]:
     """The same of inputs that belong to no task, in an order that depends on their tokens alone."""
-    order = sorted(range(len(tokens)), key=lambda row: _place(tokens[row].ids.tobytes().hex()))
+    order = sorted(range(len(tokens)), key=lambda row: _place(tokens[row].key))
     return _fill(order, tokens, SAMPLE_TOKENS)
 
 

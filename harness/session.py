@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.api import Conversation, FileSource, Site, Summary, TaskSpec
+from harness.api import Conversation, FileSource, Image, Site, Summary, TaskSpec
 from harness.errors import MissingError, UsageError, did_you_mean
 from harness.identity import hash_lines
 from harness.plugins import Fault, find_candidates, load_plugins
@@ -112,14 +112,20 @@ class Session:
             strict_data=strict_data,
         )
 
-    def plan(self, suite: Suite | str | Path, **overrides: Any) -> Plan:
-        """All that running `suite` would do."""
+    def plan(self, suite: Suite | str | Path, *, strict_data: bool = False, **overrides: Any) -> Plan:
+        """All that running `suite` would do. With `strict_data` an image that cannot be decoded is a UsageError."""
         from harness.plan import make_plan
 
         if self.data_dir and not self.data_dir.is_dir():
             raise MissingError(f"the data folder '{self.data_dir}' does not exist")
         resolved = suite if isinstance(suite, Suite) else self.suite(suite, **overrides)
-        return make_plan(resolved, self.registry, data_dir=self.data_dir, included=self.included)
+        return make_plan(
+            resolved,
+            self.registry,
+            data_dir=self.data_dir,
+            included=self.included,
+            strict_data=strict_data,
+        )
 
     def run(
         self,
@@ -163,7 +169,7 @@ class Session:
 
     def features(
         self,
-        texts: Sequence[str | Conversation | Sequence[Mapping[str, str]]],
+        texts: Sequence[str | Conversation | Image | Sequence[Mapping[str, str]]],
         *,
         model: str | Mapping[str, Any],
         site: str,
@@ -173,14 +179,17 @@ class Session:
         batch_size: int | None = None,
     ) -> Matrix:
         """Pooled features of `texts`, one row each, in order: CSR `[texts, features]` for dictionaries, else an
-        array. A conversation is given as its messages, `[{"role": …, "content": …}, …]`. `tokens` says what
-        is pooled: content, all, prompt, last(k=…); a text of which it leaves nothing is a row of zeros, and
-        a warning.
+        array. A conversation is given as its messages, `[{"role": …, "content": …}, …]`, an image as
+        `harness.read_image` reads it. `tokens` says what is pooled: content, all, prompt, last(k=…), cls; a text of
+        which it leaves nothing is a row of zeros, and a warning.
         """
         from harness.extract import extract
 
         return extract(
-            [text if isinstance(text, str | Conversation) else Conversation.parse(text) for text in texts],
+            [
+                one if isinstance(one, str | Conversation | Image) else Conversation.parse(one)
+                for one in texts
+            ],
             registry=self.registry,
             model=ModelChoice(**{"ref": model} if isinstance(model, str) else dict(model), sites=(site,)),
             representation=representation,

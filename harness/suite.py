@@ -6,6 +6,7 @@ Task files (`--include`) are read here too. Every fault is one sentence with the
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -143,6 +144,8 @@ class _TaskFile(_Strict):
     where: dict[str, str] = Field(default_factory=dict)
     labels: dict[str, str] = Field(default_factory=dict)
     trained_on: str | None = None
+    class_names: dict[str, str] = Field(default_factory=dict)
+    templates: tuple[Annotated[str, Field(pattern=r"\{\}")], ...] = ()
 
 
 def read_suite(
@@ -202,12 +205,13 @@ def read_task(path: Path) -> TaskSpec:
     else:
         raise UsageError(f"{where}: source needs either 'hub' or 'file'")
     rest = task.model_dump(exclude={"source", "columns", "summary"})
-    return TaskSpec(
-        **rest,
-        summary=task.summary or f"task of {path.name}",
-        source=source,
-        columns=Columns(**task.columns.model_dump()),
-    )
+    columns = Columns(**task.columns.model_dump())
+    if task.modality == "image":  # whose usual column is another, and which are in no language
+        columns = replace(
+            columns, input=task.columns.input if task.columns.model_fields_set & {"input"} else "image"
+        )
+        rest |= {} if "languages" in task.model_fields_set else {"languages": ("zxx",)}
+    return TaskSpec(**rest, summary=task.summary or f"task of {path.name}", source=source, columns=columns)
 
 
 # ── YAML with line numbers ───────────────────────────────────────────────────────────────────────────────

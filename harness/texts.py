@@ -11,9 +11,9 @@ import hashlib
 import heapq
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 from harness.data import silent_datasets
 from harness.errors import MissingError
@@ -26,6 +26,8 @@ HELDOUT_SHARE = 0.05
 
 CHARACTERS = 400_000_000
 """At most so many characters are kept in memory: those of the texts whose hashes come first."""
+
+SPELLED: Mapping[Part, str] = {"train": "training", "heldout": "held-out"}
 
 _PARTS: Mapping[str, Part] = {
     "train": "train",
@@ -53,34 +55,61 @@ def read_corpus(sources: Sequence[Path], split: Part, *, characters: int = CHARA
     between) or a folder of such files, in which files without that column are passed over. MissingError where one is
     not there or cannot be read, and where no text is left.
     """
-    kept: list[tuple[int, str]] = []  # a heap: the highest hash, as a negative number, is the first to go
-    known: set[int] = set()
+    kept = Kept[str](characters)
     heldout: set[int] = set()
-    total = 0
     for text, named in _read_all(sources):
         place = int.from_bytes(hashlib.sha256(text.encode()).digest(), "big")
-        part = named or _part_of(place)
+        part = named or part_of(place)
         if part == "heldout":
             heldout.add(place)
-        if place in known or part != split:
-            continue
-        known.add(place)
-        heapq.heappush(kept, (-place, text))
-        total += len(text)
-        while total > characters and len(kept) > 1:
-            total -= len(heapq.heappop(kept)[1])
+        if part == split:
+            kept.add(place, text, len(text))
     if split == "train":  # only now: the row that holds a text out may be the last
-        kept = [one for one in kept if -one[0] not in heldout]
-    if not kept:
-        what = "training" if split == "train" else "held-out"
-        raise MissingError(f"there are no {what} texts in {', '.join(map(str, sources))}")
-    kept.sort()
-    while kept:
-        yield kept.pop()[1]
+        kept.drop(heldout)
+    if not len(kept):
+        raise MissingError(f"there are no {SPELLED[split]} texts in {', '.join(map(str, sources))}")
+    yield from kept.take()
 
 
-def _part_of(place: int) -> Part:
-    """The fraction that a hash of 256 bits is of all."""
+_Item = TypeVar("_Item")
+
+
+class Kept(Generic[_Item]):
+    """Items by hash, each once: those whose hashes come first, as long as their sizes together are at most `room`."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.known: set[int] = set()
+        """The hashes of all that were added."""
+        self._total = 0
+        # The highest hash, as a negative number, is the first to go.
+        self._heap: list[tuple[int, _Item, int]] = []
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def add(self, place: int, item: _Item, size: int) -> None:
+        if place in self.known:
+            return
+        self.known.add(place)
+        heapq.heappush(self._heap, (-place, item, size))
+        self._total += size
+        while self._total > self.room and len(self._heap) > 1:
+            self._total -= heapq.heappop(self._heap)[2]
+
+    def drop(self, places: Collection[int]) -> None:
+        """Let go of the items with these hashes."""
+        self._heap = [one for one in self._heap if -one[0] not in places]
+
+    def take(self) -> Iterator[_Item]:
+        """The items in the order of their hashes; each is let go when it is given."""
+        self._heap.sort()
+        while self._heap:
+            yield self._heap.pop()[1]
+
+
+def part_of(place: int) -> Part:
+    """Where an item belongs by the fraction that its hash, a number of 256 bits, is of all."""
     return "heldout" if place / 2**256 < HELDOUT_SHARE else "train"
 
 
@@ -94,7 +123,7 @@ def _read_all(sources: Sequence[Path]) -> Iterator[tuple[str, Part | None]]:
                     break  # a file of something else
                 found = True
                 if text := _clean(row["text"]):
-                    yield text, _named(path, row.get("split"))
+                    yield text, read_part(path, row.get("split"))
         if not found:
             raise MissingError(f"'{source}' has no column 'text'")
 
@@ -163,7 +192,8 @@ def _clean(text: Any) -> str:
     return text.strip().encode("utf-8", "ignore").decode("utf-8") if isinstance(text, str) else ""
 
 
-def _named(path: Path, split: Any) -> Part | None:
+def read_part(path: Path, split: Any) -> Part | None:
+    """Where a row of a file belongs by its own word; None where it has none, MissingError for an unknown one."""
     if split is None or split == "":
         return None
     try:

@@ -2,6 +2,7 @@
 
 content   the input itself: no BOS, padding or template    last(k)   the last k content tokens
 prompt    content that is not the assistant's              all       every real position, BOS and template too
+cls       what stands for a whole image, where a tower has such a position
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from harness.api import Tokens
 from harness.errors import UsageError, did_you_mean
 from harness.registry import parse_reference
 
-_SETS: Mapping[str, tuple[str, ...]] = {"content": (), "all": (), "prompt": (), "last": ("k",)}
+_SETS: Mapping[str, tuple[str, ...]] = {"content": (), "all": (), "prompt": (), "last": ("k",), "cls": ()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +52,12 @@ class TokenSet:
             content[:] = True
         elif self.name == "prompt" and tokens.prompt is not None:
             content &= tokens.prompt
+        elif self.name == "cls":
+            if tokens.summary is None:
+                raise UsageError(
+                    "token set 'cls' needs a vision tower with a CLS token, and this model has none"
+                )
+            content = tokens.summary.copy()
         elif self.k is not None:
             content[content.nonzero()[0][: -self.k]] = False
         return replace(tokens, content=content, own=tokens.content)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -161,16 +161,18 @@ def _found(error: HarnessError) -> Finding:
 def _check_data(tables: Sequence[TaskData], strict: bool) -> Iterator[Finding]:
     """What cleaning removed from each task."""
     for data in tables:
-        removed = dict(
-            zip((field.name for field in fields(data.hygiene)), astuple(data.hygiene), strict=True)
-        )
-        told = ", ".join(f"{count} {name}" for name, count in removed.items() if count) or "nothing"
+        removed = data.hygiene.removed
+        told = ", ".join(f"{count} {name}" for name, count in removed.items()) or "nothing"
         yield Finding(
             severity="note",
             sentence=f"task '{data.spec.name}': {len(data.examples)} examples, {len(data.classes)} classes; "
             f"removed: {told}",
         )
-        broken = {name: count for name, count in removed.items() if count and name != "duplicates"}
+        yield from (
+            Finding(severity="note", sentence=f"task '{data.spec.name}' {fault}")
+            for fault in data.hygiene.faults
+        )
+        broken = {name: count for name, count in removed.items() if name != "duplicates"}
         if strict and broken:
             counts = ", ".join(f"{count} {name}" for name, count in broken.items())
             yield Finding(

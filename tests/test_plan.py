@@ -28,7 +28,7 @@ def plan(harness_command, toy_suite, toy_task):
     ],
 )
 def test_sites_are_layers_lists_and_depths(text, layers):
-    assert [site.layer for site in parse_sites(text, 26)] == layers
+    assert [site.layer for site in parse_sites(text, lambda tower: 26)] == layers
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_sites_are_layers_lists_and_depths(text, layers):
 )
 def test_a_site_that_cannot_be_read_is_refused(text):
     with pytest.raises(UsageError, match="site"):
-        parse_sites(text, 26)
+        parse_sites(text, lambda tower: 26)
 
 
 def test_two_names_for_one_thing_are_refused(plan):

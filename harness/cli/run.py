@@ -55,6 +55,7 @@ MOST_ERRORS = 10
     is_flag=True,
     help="Exit code 4 when a dictionary reads something else than what it was trained on.",
 )
+@click.option("--strict-data", is_flag=True, help="Stop at an image that cannot be decoded.")
 @json_option
 @click.pass_context
 def command(
@@ -66,19 +67,20 @@ def command(
     rerun: Rerun,
     fail_fast: bool,
     strict_gate: bool,
+    strict_data: bool,
     as_json: bool,
     **options: Any,
 ) -> int:
     """Run SUITE, a registered name or a YAML file. The same command again resumes; nothing finished is redone.
 
     What cannot be had (data, a model, a dictionary) is left out and named while something remains. Exit code 1 when
-    a cell failed or anything was left out. A dictionary that does not fit the activations it is given is flagged in
-    its records and on the leaderboard.
+    a cell failed or anything was left out. An image that cannot be decoded is left out and named in the records. A
+    dictionary that does not fit the activations it is given is flagged in its records and on the leaderboard.
     """
     examples = read_batch_size(batch_size)
     machine = {name: options[name] for name in ("device", "data_dir", "cache_dir", "include", "offline")}
     session = open_session(context, **machine)
-    plan = session.plan(read_suite(session, options))
+    plan = session.plan(read_suite(session, options), strict_data=strict_data)
     if not fail_fast:  # which ends with that sentence
         say_left_out(plan.left_out)
         for note in plan.notes:

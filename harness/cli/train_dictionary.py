@@ -1,4 +1,6 @@
-"""`harness train-dictionary`: a model and texts in, dictionaries of its activations in Gemma Scope's layout out."""
+"""`harness train-dictionary`: a model and texts or images in, dictionaries of its activations in Gemma Scope's layout
+out.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,11 @@ LINES = 20
 @click.command("train-dictionary")
 @click.option("-m", "--model", required=True, metavar="REF", help="Model.")
 @click.option(
-    "--site", "sites", required=True, multiple=True, help="Where to read: resid_post.12, resid_post.50%."
+    "--site",
+    "sites",
+    required=True,
+    multiple=True,
+    help="Where to read: resid_post.12, resid_post.50%, vision.resid_post.9.",
 )
 @click.option("--width", required=True, help="Features: 1024, 16k, or 8x the site's size.")
 @click.option("--tokens", required=True, type=click.IntRange(min=1), help="Content tokens to learn from.")
@@ -33,7 +39,8 @@ LINES = 20
     required=True,
     multiple=True,
     type=click.Path(path_type=Path),
-    help="Texts: .jsonl, .jsonl.zst, .json, .parquet, .csv, .txt, or a folder of such files.",
+    help="Texts: .jsonl, .jsonl.zst, .json, .parquet, .csv, .txt, or a folder of such files. Of a model that reads "
+    "images: .parquet with a column 'image', or a folder of image files.",
 )
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder of dictionaries."
@@ -64,7 +71,7 @@ def command(
     as_json: bool,
     **recipe: Any,
 ) -> None:
-    """Train one dictionary for each site, and measure it on held-out texts. An interrupted training begins anew."""
+    """Train one dictionary for each site, and measure it on held-out data. An interrupted training begins anew."""
     batch = read_batch_size(batch_size)
     session = open_session(context, device=device, cache_dir=cache_dir, offline=offline)
 
@@ -79,6 +86,7 @@ def command(
         device=session.device,
         batch_size=batch,
         report=Lines(),
+        tell=lambda line: click.echo(f"harness: {line}", err=True),
         **recipe,
     )
     for path, trained in written.items():
@@ -86,7 +94,7 @@ def command(
 
 
 class Lines:
-    """A line on stderr for each twentieth of the tokens, and one when the texts are read again."""
+    """A line on stderr for each twentieth of the tokens, and one when the data is read again."""
 
     def __init__(self) -> None:
         self.told = 0
@@ -95,7 +103,7 @@ class Lines:
     def __call__(self, progress: Progress) -> None:
         if progress.passes > self.passes == 1:
             self.passes = progress.passes
-            click.echo("harness: the texts hold fewer tokens than asked for and are read again", err=True)
+            click.echo("harness: the data holds fewer tokens than asked for and is read again", err=True)
         place = progress.tokens * LINES // progress.tokens_total
         if place > self.told:
             self.told = place

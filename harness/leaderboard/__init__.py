@@ -13,6 +13,7 @@ from harness.leaderboard.check import check_published
 from harness.leaderboard.choice import FULL, Cell, Unit
 from harness.leaderboard.comparison import Arm, Comparison, Difference, compare
 from harness.leaderboard.estimate import Estimate, bootstrap_seed
+from harness.leaderboard.features import find_shown
 from harness.leaderboard.frames import to_csv, to_frame
 from harness.leaderboard.published import PublishedRun, find_published, find_results, publish
 from harness.leaderboard.render import remove, to_markdown, write
@@ -36,6 +37,7 @@ __all__ = [
     "compare",
     "find_published",
     "find_results",
+    "find_shown",
     "publish",
     "remove",
     "to_csv",

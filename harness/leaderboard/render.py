@@ -69,19 +69,19 @@ PICTURES = "matrix"
 """The folder beside them of a board's heat maps."""
 
 
-def render(board: Board) -> dict[str, str]:
-    """The board's texts by name."""
+def render(board: Board, folder: Path | None = None) -> dict[str, str]:
+    """The board's texts by name; with links to its runs' pictures, as they lie from `folder`, where one is given."""
     title = escape(", ".join(board.suites))
     matrices = find_matrices(board)
     places = {place: f"{PICTURES}/{name}" for place, name in name_pictures(matrices).items()}
     texts = (
-        to_markdown(board),
+        to_markdown(board, folder),
         to_csv(board),
         to_task_csv(board),
         to_regimes_csv(board),
         ablation.page(board.ablation, board.left_out, title=title),
         to_ablation_csv(board),
-        features.page(board, title=title),
+        features.page(board, title=title, folder=folder),
         matrix.page(matrices, title=title, pictures=places),
         matrix.to_csv(matrices),
         matrix.to_summary_csv(matrices),
@@ -100,7 +100,7 @@ def write(board: Board, folder: Path) -> None:
     """Write the board's files, each whole, and remove those of an earlier board that this one does not have;
     MissingError when the disk refuses.
     """
-    texts, pictures = render(board), dict(draw(find_matrices(board)))
+    texts, pictures = render(board, folder), dict(draw(find_matrices(board)))
     for name, text in texts.items():
         with whole_file(folder / name) as temporary:
             temporary.write_text(text, "utf-8")
@@ -123,13 +123,13 @@ def _keep_pictures(folder: Path, names: Iterable[str]) -> None:
         folder.rmdir()
 
 
-def to_markdown(board: Board) -> str:
+def to_markdown(board: Board, folder: Path | None = None) -> str:
     """leaderboard.md: how to read it, the rows, regimes, task by task, what is behind the scores."""
     parts = [
         f"# Leaderboard: {escape(', '.join(board.suites))}",
         _how_to_read(board),
         _main_table(board),
-        _other_pages(board),
+        _other_pages(board, folder),
         *regimes.section(board),
         *quiver.section(board.quivers),
         "## Task by task",
@@ -200,7 +200,7 @@ def _main_table(board: Board) -> str:
     )
 
 
-def _other_pages(board: Board) -> str:
+def _other_pages(board: Board, folder: Path | None) -> str:
     """Links to what stands apart."""
     links = []
     if find_matrices(board):
@@ -213,7 +213,9 @@ def _other_pages(board: Board) -> str:
         links.append(
             "no ablation over what was searched, as not all predictions that it needs were published"
         )
-    if any(cell.record.used for row in board.rows for cell in row.cells):
+    if features.is_pictured(board, folder):
+        links.append("[what classifiers go by](leaderboard-features.md), with pictures")
+    elif any(cell.record.used for row in board.rows for cell in row.cells):
         links.append("[what classifiers go by](leaderboard-features.md)")
     return f"Apart from this page: {'; '.join(links)}." if links else ""
 
@@ -304,17 +306,19 @@ def _short(result: TaskResult | None) -> str:
 
 
 def _removed_examples(board: Board) -> str:
+    kinds = {"duplicates": "duplicates", "leaks": "leaks", "conflicts": "conflicts", "empty": "empty"}
+    kinds |= {"broken": "broken images"} if any(task.hygiene.broken for task in board.tasks) else {}
+    kinds |= {"cut": "cut inputs"}
     lines = []
     for task in board.tasks:
-        counts = task.hygiene
-        numbers = (counts.duplicates, counts.leaks, counts.conflicts, counts.empty, counts.cut)
+        numbers = [getattr(task.hygiene, kind) for kind in kinds]
         if any(numbers):
-            lines.append([task.name, *(str(number) for number in numbers)])
+            lines.append([task.name, *map(str, numbers)])
     if not lines:
         return "None."
     return (
         "The most over the task's cells; cut inputs depend on the model. Tasks without any are left out.\n\n"
-        + table(["task", "duplicates", "leaks", "conflicts", "empty", "cut inputs"], lines)
+        + table(["task", *kinds.values()], lines)
     )
 
 

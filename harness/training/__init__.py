@@ -1,10 +1,11 @@
 """Activations of a model in, sparse autoencoders of them out, in the form of Gemma Scope: `f = relu(pre) · (pre >
 threshold)`, `pre = x W_enc + b_enc`, `x̂ = f W_dec + b_dec` on raw activations, decoder rows of unit norm.
 
-One pass over the texts serves every site:
+One pass over the texts, or images, serves every site:
 
     job ─┬─ recipe             what is asked for
-         ├─ loop ─┬─ stream    texts → tokens → activations → mixed batches
+         ├─ images             files of images → what is learnt from, what is held out; of texts harness.texts does it
+         ├─ loop ─┬─ stream    inputs → tokens → activations → mixed batches
          │        ├─ learners  batches → parameters: sae-lens, or the tied dictionary
          │        └─ outcome   parameters → a dictionary, and what it is worth
          └─ files              dictionaries → Gemma Scope's layout

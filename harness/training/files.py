@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from harness.api import Site
+from harness.api import Image, Site
 from harness.dictionary import Dictionary
 from harness.errors import MissingError, UsageError
 from harness.files import whole_file
@@ -75,16 +75,17 @@ def save(dictionary: Dictionary, folder: Path, layer: int, l0: float) -> Path:
 
 
 def describe_training(
-    trained: Trained, model: OpenModel, texts: Sequence[str], device: str
+    trained: Trained, model: OpenModel, inputs: Sequence[str | Image], device: str
 ) -> dict[str, Any]:
     """JSON of all that made a dictionary, and of what it is worth; no paths."""
+    names = [one.id if isinstance(one, Image) else one for one in inputs]
     uses_lens = trained.recipe.architecture != "tied"
     return {
         "model": model.label,
         "activations": hash_json(model.model.identity(trained.site)),
         "site": str(trained.site),
         "recipe": asdict(trained.recipe),
-        "texts": {"count": len(texts), "sha256": hash_lines(texts), "passes": trained.passes},
+        f"{model.modality}s": {"count": len(names), "sha256": hash_lines(names), "passes": trained.passes},
         "tokens": trained.tokens,
         "seconds": round(trained.seconds, 1),
         "heldout": {**asdict(trained.fit), "dead": trained.dead},

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from harness.errors import UsageError
+from harness.api import Image
 from harness.files import write_json
-from harness.plan import open_model
+from harness.plan import OpenModel, open_model
 from harness.registry import Registry
 from harness.suite import ModelChoice
 from harness.texts import read_corpus
 from harness.training.files import check_output, describe_training, save
+from harness.training.images import read_image_corpus
 from harness.training.learners import import_sae_lens
 from harness.training.loop import Progress, train
 from harness.training.outcome import Trained
@@ -36,16 +37,14 @@ def train_dictionaries(
     batch_size: int | None = None,
     replace: bool = False,
     report: Callable[[Progress], None] = lambda progress: None,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> Mapping[Path, Trained]:
-    """Train one dictionary for each site of `model` on the texts of `data`, and write them into `output`: the file of
-    each, and what it holds. `width` is a number (1024, 16k) or a multiple of the site's size (8x); what is None takes
-    its default. UsageError where a dictionary of that layer and width is there and `replace` is not given.
+    """Train one dictionary for each site of `model` on the texts of `data`, or on the images where it reads those, and
+    write them into `output`: the file of each, and what it holds. `width` is a number (1024, 16k) or a multiple of the
+    site's size (8x); what is None takes its default. `tell` is told in a line what of the data is left out. UsageError
+    where a dictionary of that layer and width is there and `replace` is not given.
     """
     opened = open_model(model, registry)
-    if opened.choice.spec.modality != "text":
-        raise UsageError(
-            f"model '{opened.label}' reads {opened.choice.spec.modality}s, and only texts are trained on"
-        )
     recipes = {
         site: make_recipe(
             width,
@@ -63,12 +62,12 @@ def train_dictionaries(
     check_output(output, recipes, replace=replace)
     if architecture != "tied":
         import_sae_lens()
-    texts = list(read_corpus(data, "train"))
+    inputs, heldout = read_inputs(opened, data, tell)
     trained = train(
         opened.model,
         recipes,
-        texts=texts,
-        heldout=list(read_corpus(data, "heldout")),
+        inputs=inputs,
+        heldout=heldout,
         device=device,
         batch_size=batch_size,
         report=report,
@@ -76,6 +75,15 @@ def train_dictionaries(
     written = {}
     for one in trained:
         path = save(one.dictionary, output, one.site.layer, one.fit.l0)
-        write_json(path.with_name("training.json"), describe_training(one, opened, texts, device))
+        write_json(path.with_name("training.json"), describe_training(one, opened, inputs, device))
         written[path] = one
     return written
+
+
+def read_inputs(
+    model: OpenModel, data: Sequence[Path], tell: Callable[[str], None]
+) -> tuple[Sequence[str | Image], Sequence[str | Image]]:
+    """What a model learns from, and what is held out."""
+    if model.modality == "image":
+        return read_image_corpus(data, tell=tell)
+    return list(read_corpus(data, "train")), list(read_corpus(data, "heldout"))

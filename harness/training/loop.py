@@ -1,4 +1,4 @@
-"""A model, texts and recipes in, trained dictionaries out. Nothing here touches a file."""
+"""A model, texts or images, and recipes in, trained dictionaries out. Nothing here touches a file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from harness.api import Model, Site
+from harness.api import Image, Model, Site
 from harness.fidelity import measure_fit
 from harness.training.learners import Started, start_learner
 from harness.training.outcome import Trained, finish, measure_dead
@@ -22,7 +22,7 @@ SAMPLE_TOKENS = 32_768
 @dataclass(frozen=True, kw_only=True)
 class Progress:
     """How far training has come: tokens learnt from, their number a second, the part of the variance not yet rebuilt at
-    each site in the latest batch, and how often the texts have been begun.
+    each site in the latest batch, and how often the data has been begun.
     """
 
     tokens: int
@@ -36,19 +36,19 @@ def train(
     model: Model,
     recipes: Mapping[Site, Recipe],
     *,
-    texts: Sequence[str],
-    heldout: Sequence[str],
+    inputs: Sequence[str | Image],
+    heldout: Sequence[str | Image],
     device: str = "cpu",
     batch_size: int | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> tuple[Trained, ...]:
-    """A dictionary for each site, by recipes that agree on tokens, batches and seed. The same texts and recipe give the
-    same dictionary on the same machine, whatever other sites are trained beside it.
+    """A dictionary for each site, by recipes that agree on tokens, batches and seed. The same inputs and recipe give
+    the same dictionary on the same machine, whatever other sites are trained beside it.
     """
     started = time.perf_counter()
     sites, recipe = list(recipes), next(iter(recipes.values()))
     loaded = model.load(sites, device)
-    stream = TokenStream(model, texts)
+    stream = TokenStream(model, inputs)
     parts = read_activations(loaded, stream, sites, batch_size=batch_size, device=device)
     learners: Mapping[Site, Started] = {}
     step = 0

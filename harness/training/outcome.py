@@ -16,7 +16,7 @@ from harness.training.recipe import Recipe
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """A dictionary, its fit on held-out text, the share of features that never fire there, and what training took."""
+    """A dictionary, its fit on held-out data, the share of features that never fire there, and what training took."""
 
     site: Site
     recipe: Recipe

@@ -1,4 +1,6 @@
-"""Texts in, activations out: tokens again and again, what a model makes of them, and in which order they are learnt."""
+"""Texts or images in, activations out: tokens again and again, what a model makes of them, and in which order they are
+learnt.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from harness.api import LoadedModel, Model, Site, Tokens
+from harness.ahead import Ahead, run_forward
+from harness.api import Image, LoadedModel, Model, Site, Tokens
 from harness.errors import MissingError
 from harness.featurize import check_finite, plan_batches, run_batches
 from harness.training.recipe import Recipe
@@ -19,45 +22,48 @@ HELDOUT_TOKENS = 32_768
 """Held-out activations on which the fit is measured, at most."""
 
 _GROUP = 256
-"""Texts that are tokenized at once."""
+"""Inputs that are tokenized at once."""
 
 
 class TokenStream:
-    """The tokens of texts, again and again. `content` counts those of one time through, once that is known.
+    """The tokens of inputs, again and again. `content` counts those of one time through, once that is known.
     MissingError when there are none.
     """
 
-    def __init__(self, model: Model, texts: Sequence[str]) -> None:
-        self.model, self.texts = model, texts
+    def __init__(self, model: Model, inputs: Sequence[str | Image]) -> None:
+        self.model, self.inputs = model, inputs
         self.content: int | None = None
 
     def __iter__(self) -> Iterator[Tokens]:
         while True:
             content = 0
-            for tokens in tokenize_all(self.model, self.texts):
+            for tokens in tokenize_all(self.model, self.inputs):
                 content += int(tokens.content.sum())
                 yield tokens
             if not content:
-                raise MissingError("the training texts have no content tokens")
+                raise MissingError("what is to be learnt from has no content tokens")
             self.content = content
 
     def passes(self, tokens: int) -> int:
-        """How often the texts were begun for so many tokens; what is read ahead does not count."""
+        """How often the inputs were begun for so many tokens; what is read ahead does not count."""
         return math.ceil(tokens / self.content) if self.content else 1
 
 
-def tokenize_all(model: Model, texts: Iterable[str]) -> Iterator[Tokens]:
-    """Every text that has content, once. One longer than the model's maximum is halved until its beginning fits; what
-    is left of it comes after all others, so that neighbours in the stream are of different texts.
+def tokenize_all(model: Model, inputs: Iterable[str | Image]) -> Iterator[Tokens]:
+    """Every input that has content, once. A text longer than the model's maximum is halved until its beginning fits;
+    what is left of it comes after all others, so that neighbours in the stream are of different texts.
     """
-    waiting = deque(texts)
+    waiting = deque(inputs)
     while waiting:
         batch = [waiting.popleft() for _ in range(min(_GROUP, len(waiting)))]
         while batch:
-            encoded = list(zip(batch, model.tokenize(batch), strict=True))
-            fitting = [one for text, one in encoded if not one.cut or len(text) < 2]
-            yield from (one for one in fitting if one.content.any())
-            halves = [halve(text) for text, one in encoded if one.cut and len(text) >= 2]
+            long = []
+            for given, one in zip(batch, model.tokenize(batch), strict=True):
+                if one.cut and isinstance(given, str) and len(given) >= 2:
+                    long.append(given)
+                elif one.content.any():
+                    yield one
+            halves = [halve(text) for text in long]
             waiting.extend(rest for _, rest in halves)
             batch = [begin for begin, _ in halves]
 
@@ -80,21 +86,26 @@ def read_activations(
 ) -> Iterator[Mapping[Site, Tensor]]:
     """Activations `[content tokens, width]` of one batch after the other at each site, float32, on the device."""
 
-    @torch.inference_mode()
-    def work(batch: Sequence[Tokens]) -> Mapping[Site, Tensor]:
-        activations = model.forward(batch)
-        for site in sites:
-            check_finite(activations[site], site)
-        return {site: activations[site].float() for site in sites}
+    def read(group: Sequence[Tokens]) -> Iterator[Mapping[Site, Tensor]]:
+        batches = plan_batches([len(one.ids) for one in group], batch_size=batch_size, device=device)
+        with Ahead(model, group, batches) as ahead:
+
+            @torch.inference_mode()
+            def work(rows: Sequence[int]) -> Mapping[Site, Tensor]:
+                activations = run_forward(model, [group[row] for row in rows], ahead.take(rows))
+                for site in sites:
+                    check_finite(activations[site], site)
+                return {site: activations[site].float() for site in sites}
+
+            yield from run_batches(batches, work)
 
     source = iter(stream)
     while group := list(islice(source, _GROUP)):
-        batches = plan_batches([len(one.ids) for one in group], batch_size=batch_size, device=device)
-        yield from run_batches(batches, lambda rows, group=group: work([group[row] for row in rows]))  # type: ignore[misc]
+        yield from read(group)
 
 
 def fill_buffers(parts: Iterator[Mapping[Site, Tensor]], recipe: Recipe) -> Iterator[Mapping[Site, Tensor]]:
-    """Activations of many texts `[buffer, width]` in random order, the same at all sites, until there are as many as
+    """Activations of many inputs `[buffer, width]` in random order, the same at all sites, until there are as many as
     the recipe's steps take; each buffer holds whole batches.
     """
     generator = torch.Generator().manual_seed(recipe.seed)
@@ -123,21 +134,21 @@ def cut_batches(buffer: Mapping[Site, Tensor], batch_tokens: int) -> Iterator[Ma
 def read_heldout(
     model: Model,
     loaded: LoadedModel,
-    texts: Sequence[str],
+    inputs: Sequence[str | Image],
     sites: Sequence[Site],
     *,
     batch_size: int | None,
     device: str,
 ) -> Mapping[Site, Tensor]:
-    """At most HELDOUT_TOKENS activations of held-out texts at each site. MissingError when they have no content."""
+    """At most HELDOUT_TOKENS activations of held-out inputs at each site. MissingError when they have no content."""
     taken: list[Tokens] = []
     total = 0
-    for tokens in tokenize_all(model, texts):
+    for tokens in tokenize_all(model, inputs):
         taken.append(tokens)
         total += int(tokens.content.sum())
         if total >= HELDOUT_TOKENS:
             break
     if not taken:
-        raise MissingError("the held-out texts have no content tokens")
+        raise MissingError("what is held out has no content tokens")
     parts = list(read_activations(loaded, taken, sites, batch_size=batch_size, device=device))
     return {site: torch.cat([part[site] for part in parts])[:HELDOUT_TOKENS] for site in sites}

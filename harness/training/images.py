@@ -1,0 +1,107 @@
+"""Files of images in, images out: what a dictionary is trained on, and what is held out of it, by the rules of
+harness.texts: by the row's own word, else by content.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from harness.api import Image
+from harness.errors import MissingError
+from harness.images import Broken, read_images
+from harness.plugins import describe
+from harness.texts import SPELLED, Kept, Part, part_of, read_part
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm")
+"""Files that are taken for images."""
+
+IMAGE_BYTES = 4_000_000_000
+"""At most so many bytes of images from .parquet are kept in memory, of either part. Of image files only paths are."""
+
+_TOGETHER = 256
+"""Images that are decoded at once."""
+
+
+def read_image_corpus(
+    sources: Sequence[Path], *, tell: Callable[[str], None] = lambda line: None
+) -> tuple[list[Image], list[Image]]:
+    """The images to learn from and those held out, each once, in the order of their ids. One that is held out is not
+    learnt from, wherever its rows stand. Broken ones are left out, and `tell` is told in one line how many.
+
+    A source is a .parquet file with a column `image`, an image file, or a folder with such files in it or below it, in
+    which tables without that column are passed over. MissingError where one is not there or cannot be read, and where
+    no image is left.
+    """
+    kept: dict[Part, Kept[Image]] = {"train": Kept(IMAGE_BYTES), "heldout": Kept(IMAGE_BYTES)}
+    broken: list[Broken] = []
+    count = 0
+    rows = (row for source in sources for row in _read_all(source))
+    while group := list(islice(rows, _TOGETHER)):
+        for image, (_, named) in zip(read_images([value for value, _ in group]), group, strict=True):
+            count += 1
+            if isinstance(image, Broken):
+                broken.append(image)
+                continue
+            place = int(image.id, 16)
+            size = len(image.encoded) if isinstance(image.encoded, bytes) else 0
+            kept[named or part_of(place)].add(place, image, size)
+    if broken:
+        tell(f"{len(broken)} of {count} images are broken and left out; of the first, {broken[0].reason}")
+    kept["train"].drop(kept["heldout"].known)
+    for part, images in kept.items():
+        if not len(images):
+            raise MissingError(f"there are no {SPELLED[part]} images in {', '.join(map(str, sources))}")
+    return list(kept["train"].take()), list(kept["heldout"].take())
+
+
+_Row = tuple[Any, Part | None]
+"""An image as its file has it, and the part that its row names, if it names one."""
+
+
+def _read_all(source: Path) -> Iterator[_Row]:
+    found = False
+    for path in _files(source):
+        if path.suffix.lower() != ".parquet":
+            found = True
+            yield path, None
+            continue
+        for row in _rows(path):
+            found = True
+            yield row
+    if not found:
+        raise MissingError(f"'{source}' has no rows with a column 'image'")
+
+
+def _files(source: Path) -> list[Path]:
+    read = (".parquet", *SUFFIXES)
+    if source.is_dir():
+        files = sorted(path for path in source.rglob("*") if path.suffix.lower() in read and path.is_file())
+        if not files:
+            raise MissingError(f"the folder '{source}' has no file that ends in {', '.join(read)}")
+        return files
+    if not source.is_file():
+        raise MissingError(f"there is no file or folder '{source}'")
+    if source.suffix.lower() not in read:
+        raise MissingError(f"'{source}' is none of {', '.join(read)}, as what holds images must be")
+    return [source]
+
+
+def _rows(path: Path) -> Iterator[_Row]:
+    """The rows of a table; none where it has no column `image`."""
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.ParquetFile(path)
+        names = [name for name in ("image", "split") if name in table.schema_arrow.names]
+        if "image" not in names:
+            return
+        for batch in table.iter_batches(batch_size=_TOGETHER, columns=names):
+            for row in batch.to_pylist():
+                yield row["image"], read_part(path, row.get("split"))
+    except MissingError:
+        raise
+    except Exception as error:  # pyarrow raises what it likes
+        raise MissingError(f"'{path}' cannot be read: {describe(error)}") from error
