@@ -181,13 +181,14 @@ class Spec:
     """An offer: a name, one sentence, and a factory whose keyword parameters are its whole parameter schema.
 
     `revision` is part of the identity of every result: change it when results change for a reason that no
-    parameter shows. `alias_of` is given in place of `make`: the name then stands for another reference.
+    parameter shows. `alias_of` is given in place of `make`: the name then stands for another, or for a mapping of its
+    `name` and parameters.
     """
 
     name: str
     summary: str
     make: Callable[..., Any] | None = None
-    alias_of: str | None = None
+    alias_of: str | Mapping[str, Any] | None = None
     revision: str = "1"
 
     def __post_init__(self) -> None:

@@ -111,7 +111,11 @@ def _illustrate_bundle(
 
 def _encoder(cell: Cell, store: FeatureStore, device: str) -> Encoder:
     located, key = cell.features.located, cell.features.fitted_key
-    encoder = store.read_fitted(key, device) if key else located and located.load and located.load(device)
+    encoder: Encoder | None = None
+    if key:
+        encoder = store.read_fitted(key, device)
+    elif located and located.load:
+        encoder = located.load(device)
     if encoder is None:
         raise MissingError("what was fitted is no longer in the cache")
     return encoder

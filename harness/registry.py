@@ -47,13 +47,16 @@ class Choice:
     distribution: str
     parameters: Mapping[str, Any]
     given: Mapping[str, Any]
+    implied: Mapping[str, Any] = field(default_factory=dict)
+    """Those of `given` that the name itself stands for."""
 
     @property
     def label(self) -> str:
-        """How it is written in tables: the name, with the parameters that were given."""
-        if not self.given:
+        """How it is written in tables: the name, with the parameters that were given beside it."""
+        shown = {key: value for key, value in self.given.items() if key not in self.implied}
+        if not shown:
             return self.name
-        inside = ",".join(f"{key}={_write(value)}" for key, value in self.given.items())
+        inside = ",".join(f"{key}={_write(value)}" for key, value in shown.items())
         return f"{self.name}[{inside}]" if self.kind in RESOLVED else f"{self.name}({inside})"
 
     @property
@@ -145,8 +148,9 @@ class Registry:
         """Resolve a reference (`NAME`, `NAME[k=v]`, `NAME(k=v)`, or a mapping with `name`) of one kind."""
         name, given = parse_reference(reference)
         entry = self._find(kind, name)
-        alias = getattr(entry.spec, "alias_of", None)
-        target = self._find(kind, alias) if alias else entry
+        target, implied = self._follow(kind, entry)
+        implied = {key: value for key, value in implied.items() if key not in given}
+        given = {**implied, **given}
         parameters = _bind(kind, target, name, given)
         return Choice(
             kind=kind,
@@ -156,7 +160,18 @@ class Registry:
             distribution=entry.distribution,
             parameters=parameters,
             given={key: value for key, value in given.items() if key in parameters},
+            implied=implied,
         )
+
+    def _follow(self, kind: str, entry: Entry) -> tuple[Entry, Mapping[str, Any]]:
+        """What an entry stands for, and with which parameters; itself where it is no alias."""
+        alias = getattr(entry.spec, "alias_of", None)
+        if alias is None:
+            return entry, {}
+        if isinstance(alias, str):
+            return self._find(kind, alias), {}
+        name, implied = parse_reference(alias)
+        return self._find(kind, name), implied
 
     def _find(self, kind: str, name: str) -> Entry:
         if kind not in RESOLVED or name in self.catalogs[kind]:

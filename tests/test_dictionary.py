@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import MissingError
-from harness.dictionary import Dictionary, slices_of
+from harness.dictionary import Dictionary, InputNorm, slices_of
 
 Array = np.ndarray[Any, Any]
 
@@ -118,6 +118,57 @@ def test_topk_keeps_the_k_largest(k: int) -> None:
     np.testing.assert_allclose(dictionary.encode(x), top(before(dictionary, x), k), rtol=1e-5, atol=1e-5)
 
 
+def test_signed_topk_keeps_the_k_largest_below_zero_too() -> None:
+    dictionary, x = make("topk", signed=True), draw(TOKENS, D_IN, seed=3)
+    low = make("topk", signed=True, b_enc=torch.full((WIDTH,), -50.0))
+    for one in (dictionary, low):
+        pre = before(one, x)
+        wanted = np.where(pre >= np.sort(pre, axis=1)[:, -5][:, None], pre, 0)
+        np.testing.assert_allclose(one.encode(x), wanted, rtol=1e-5, atol=1e-4)
+        torch.testing.assert_close(torch.cat([part for _, part in one.slices(x, 4)], 1), one.encode(x))
+    assert bool((low.encode(x) < 0).any()) and not bool((low.encode(x) > 0).any())
+
+
+NORMS: list[InputNorm] = ["none", "layer_norm", "constant_norm_rescale"]
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("size", [5, WIDTH])
+def test_tokens_are_normalised_and_what_is_rebuilt_is_brought_back_as_by_sae_lens(
+    norm: InputNorm, size: int
+) -> None:
+    lens = pytest.importorskip("sae_lens", reason="sae-lens is in the extra [train]")
+    config = lens.StandardSAEConfig(
+        d_in=D_IN, d_sae=WIDTH, normalize_activations=norm, apply_b_dec_to_input=True
+    )
+    original = lens.StandardSAE(config)
+    parts = {
+        "W_enc": draw(D_IN, WIDTH),
+        "b_enc": draw(WIDTH, seed=1),
+        "W_dec": draw(WIDTH, D_IN, seed=7),
+        "b_dec": draw(D_IN, seed=8),
+    }
+    original.load_state_dict(parts)
+    dictionary = Dictionary(
+        name="toy", width=WIDTH, activation="relu", subtract=parts["b_dec"], input_norm=norm, **parts
+    )
+    x = draw(TOKENS, D_IN, seed=3) * torch.logspace(-3, 2, TOKENS)[:, None] + 1
+    with torch.no_grad():
+        features = original.encode(x)
+        wanted = original.decode(features)
+    torch.testing.assert_close(dictionary.encode(x), features, rtol=1e-4, atol=1e-5)
+    rebuilt, active = dictionary.rebuild(x, size)
+    torch.testing.assert_close(rebuilt, wanted, rtol=1e-4, atol=1e-4)
+    assert active == int((features != 0).sum())
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_token_of_zeros_is_encoded_as_zeros_are(norm: InputNorm) -> None:
+    dictionary, zeros = make("relu", input_norm=norm, W_dec=draw(WIDTH, D_IN)), torch.zeros(3, D_IN)
+    torch.testing.assert_close(dictionary.encode(zeros), make("relu").encode(zeros))
+    assert bool(torch.isfinite(dictionary.rebuild(zeros, WIDTH)[0]).all())
+
+
 @given(
     values=st.lists(st.lists(st.integers(-2, 3), min_size=9, max_size=9), min_size=1, max_size=6),
     k=st.integers(1, 9),
@@ -166,9 +217,13 @@ def test_half_precision_activations_are_encoded_in_float32(activation: str, dtyp
 
 def test_encoding_leaves_the_activations_as_they_are() -> None:
     x = draw(TOKENS, D_IN, seed=3)
-    for dictionary in (make("relu"), make("jumprelu", subtract=draw(D_IN)), make("topk"), make("gated")):
+    normed = [make("relu", input_norm=norm, W_dec=draw(WIDTH, D_IN), b_dec=draw(D_IN)) for norm in NORMS]
+    others = [make("relu"), make("jumprelu", subtract=draw(D_IN)), make("topk"), make("gated")]
+    for dictionary in (*others, *normed):
         copy = x.clone()
         dictionary.encode(x)
+        if dictionary.W_dec is not None:
+            dictionary.rebuild(x, 5)
         assert torch.equal(x, copy)
 
 

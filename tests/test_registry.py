@@ -289,6 +289,18 @@ def test_an_alias_has_its_own_name_and_the_parameters_of_what_it_stands_for():
     )
 
 
+def test_an_alias_may_stand_for_parameters_which_its_label_leaves_out():
+    registry = registry_of(
+        ModelSpec(name="base", summary="", make=lambda *, dtype="float32", depth=1: (dtype, depth)),
+        ModelSpec(name="short", summary="", alias_of={"name": "base", "dtype": "bfloat16"}),
+    )
+    assert registry.choose("models", "short").label == "short"
+    assert registry.choose("models", "short").make() == ("bfloat16", 1)
+    assert registry.choose("models", "short[depth=2]").label == "short[depth=2]"
+    given = registry.choose("models", "short[dtype=float16]")
+    assert (given.label, given.make()) == ("short[dtype=float16]", ("float16", 1))
+
+
 def test_an_alias_that_leads_nowhere_is_refused():
     registry = registry_of(ModelSpec(name="short", summary="", alias_of="no-such-model"))
     assert refusal(registry, "models", "short").startswith("there is no model 'no-such-model'")

@@ -1,16 +1,24 @@
-"""Plain texts in every format, held out by their row's word or by their content, in an order no file decides."""
+"""Plain texts in every format, and images, held out by their row's word or by their content, in an order no file
+decides.
+"""
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
+import PIL.Image
 import pytest
 
+from harness import Image, decode_image
 from harness.errors import MissingError
 from harness.texts import read_corpus
+from harness.training.images import read_image_corpus
 
 NUMBERED = [f"text number {number}" for number in range(400)]
 
@@ -165,3 +173,119 @@ def test_what_cannot_be_read_is_said_in_a_sentence(tmp_path: Path) -> None:
             list(read_corpus([tmp_path / name], "train"))
         assert name in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+# ── images ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def picture(number: int) -> bytes:
+    """A PNG of noise that is the number's own."""
+    pixels = np.random.default_rng(number).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+    encoded = io.BytesIO()
+    PIL.Image.fromarray(pixels).save(encoded, "PNG")
+    return encoded.getvalue()
+
+
+def write_images(path: Path, images: Iterable[Any], splits: Sequence[str | None] | None = None) -> Path:
+    rows = [{"image": image, "label": "any"} for image in images]
+    if splits is not None:
+        rows = [{**row, "split": split} for row, split in zip(rows, splits, strict=True)]
+    path.parent.mkdir(exist_ok=True)
+    pd.DataFrame(rows).to_parquet(path)
+    return path
+
+
+def ids(images: Iterable[Image]) -> list[str]:
+    return [image.id for image in images]
+
+
+PICTURES = [picture(number) for number in range(200)]
+
+
+def test_images_of_a_table_and_of_a_folder_are_the_same_and_held_out_by_content(tmp_path: Path) -> None:
+    """Whatever files and folders they come in, and in whatever format that loses nothing."""
+    table = write_images(tmp_path / "a.parquet", PICTURES)
+    wrapped = write_images(
+        tmp_path / "b.parquet", [{"bytes": image, "path": None} for image in PICTURES[::-1]]
+    )
+    for number, image in enumerate(PICTURES):
+        folder = tmp_path / "folder" / f"class {number % 3}"
+        folder.mkdir(parents=True, exist_ok=True)
+        if number % 2:
+            (folder / f"{number}.PNG").write_bytes(image)
+        else:
+            PIL.Image.open(io.BytesIO(image)).save(folder / f"{number}.bmp")
+    (tmp_path / "folder" / "README.md").write_text("no image")
+    train, heldout = read_image_corpus([table])
+    assert ids(train) == sorted(ids(train)) and ids(heldout) == sorted(ids(heldout))
+    assert len(set(ids(train)) | set(ids(heldout))) == len(PICTURES)
+    assert 2 <= len(heldout) <= 25
+    for source in (wrapped, tmp_path / "folder"):
+        assert [ids(part) for part in read_image_corpus([source])] == [ids(train), ids(heldout)]
+    assert all(isinstance(image.encoded, Path) for image in read_image_corpus([tmp_path / "folder"])[0])
+    assert decode_image(train[0]).size == train[0].size == (4, 4)
+
+
+def test_an_image_whose_row_names_its_split_is_where_that_says_and_held_out_comes_first(
+    tmp_path: Path,
+) -> None:
+    names = ["train", "validation", "test", "dev", "train", "train"]
+    path = write_images(tmp_path / "a.parquet", [*PICTURES[:5], PICTURES[1]], names)
+    train, heldout = read_image_corpus([path, write_images(tmp_path / "b.parquet", PICTURES[4:5], ["test"])])
+    assert len(train) == 1 and len(heldout) == 4
+    assert decode_image(train[0]).tobytes() == PIL.Image.open(io.BytesIO(PICTURES[0])).tobytes()
+
+
+def test_broken_images_are_left_out_and_counted_in_one_line(tmp_path: Path) -> None:
+    broken = [PICTURES[0][:40], b"", None, b"no image"]
+    path = write_images(tmp_path / "a.parquet", [*PICTURES, *broken])
+    said: list[str] = []
+    train, heldout = read_image_corpus([path], tell=said.append)
+    assert len(train) + len(heldout) == len(PICTURES)
+    assert len(said) == 1 and said[0].startswith(
+        "4 of 204 images are broken and left out; of the first, the PNG ends"
+    )
+    said.clear()
+    read_image_corpus([write_images(tmp_path / "b.parquet", PICTURES)], tell=said.append)
+    assert not said
+
+
+def test_of_too_many_images_those_with_the_lowest_ids_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_images(tmp_path / "a.parquet", PICTURES)
+    train, _ = read_image_corpus([path])
+    monkeypatch.setattr("harness.training.images.IMAGE_BYTES", 2000)
+    some, _ = read_image_corpus([path])
+    assert 0 < len(some) < len(train) and ids(some) == ids(train)[: len(some)]
+    assert sum(len(image.encoded) for image in some if isinstance(image.encoded, bytes)) <= 2000
+
+
+def test_what_holds_no_images_is_said_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "texts.jsonl").write_text('{"text": "a"}\n')
+    (tmp_path / "broken.parquet").write_text("no parquet")
+    pd.DataFrame({"text": ["a"]}).to_parquet(tmp_path / "column.parquet")
+    write_images(tmp_path / "split.parquet", PICTURES[:2], ["train", "later"])
+    write_images(tmp_path / "train.parquet", PICTURES[:2], ["train", "train"])
+    write_images(tmp_path / "test.parquet", PICTURES[:2], ["test", "test"])
+    write_images(tmp_path / "bad.parquet", [b"no image"], ["train"])
+    said = {
+        "nowhere": "there is no file or folder",
+        "empty": "has no file that ends in .parquet, .png",
+        "texts.jsonl": "is none of .parquet, .png",
+        "broken.parquet": "cannot be read",
+        "column.parquet": "has no rows with a column 'image'",
+        "split.parquet": "has a split 'later'",
+        "train.parquet": "there are no held-out images",
+        "test.parquet": "there are no training images",
+        "bad.parquet": "there are no training images",
+    }
+    for name, words in said.items():
+        with pytest.raises(MissingError, match=words) as caught:
+            read_image_corpus([tmp_path / name])
+        assert name in str(caught.value) and "\n" not in str(caught.value)
+    mixed = tmp_path / "mixed"
+    write_images(mixed / "a.parquet", PICTURES[:2], ["train", "test"])
+    pd.DataFrame({"text": ["a"]}).to_parquet(mixed / "b.parquet")
+    assert [len(part) for part in read_image_corpus([mixed])] == [1, 1]

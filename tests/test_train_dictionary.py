@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
 import random
 import sys
@@ -11,13 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import PIL.Image
 import pytest
 import torch
 
 import harness
 from harness.api import Site, Tokens
+from harness.errors import UsageError
+from harness.plan import OpenModel, locate
 from harness.training import ARCHITECTURES, Recipe, train
 from harness.training.files import name_width
+from harness.training.images import read_image_corpus
 from harness.training.recipe import read_width
 from harness.training.stream import halve, read_heldout, tokenize_all
 
@@ -132,7 +138,7 @@ def salad(count: int, seed: int, length: int = 60) -> list[str]:
 
 def recovered(model: Planted, recipe: Recipe) -> float:
     """Mean over the planted directions of the largest cosine with a row of the decoder."""
-    (one,) = train(model, {SITE: recipe}, texts=salad(3000, 0), heldout=salad(100, 1))
+    (one,) = train(model, {SITE: recipe}, inputs=salad(3000, 0), heldout=salad(100, 1))
     assert one.dictionary.W_dec is not None
     assert one.fit.explained_variance > 0.7
     return float((model.directions @ one.dictionary.W_dec.T).max(1).values.mean())
@@ -160,9 +166,9 @@ def test_other_seeds_learn_otherwise_and_other_sites_do_not_matter() -> None:
     )
     texts, heldout = salad(50, 0), salad(20, 1)
     site = Site(kind="resid_post", layer=0)
-    (alone,) = train(Planted(), {SITE: recipe}, texts=texts, heldout=heldout)
-    (seeded,) = train(Planted(), {SITE: other}, texts=texts, heldout=heldout)
-    _, beside = train(Planted(), {site: recipe, SITE: recipe}, texts=texts, heldout=heldout)
+    (alone,) = train(Planted(), {SITE: recipe}, inputs=texts, heldout=heldout)
+    (seeded,) = train(Planted(), {SITE: other}, inputs=texts, heldout=heldout)
+    _, beside = train(Planted(), {site: recipe, SITE: recipe}, inputs=texts, heldout=heldout)
     assert alone.dictionary.W_enc is not None and beside.dictionary.W_enc is not None
     assert torch.equal(alone.dictionary.W_enc, beside.dictionary.W_enc)
     assert seeded.dictionary.W_enc is not None
@@ -319,6 +325,129 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(
     assert result.code == code
     assert len(result.said) == 1 and words in result.err
     assert not written() and not Path("out").exists()
+
+
+# ── images ───────────────────────────────────────────────────────────────────────────────────────────────
+
+TOWER = {
+    "model_cfg": {
+        "embed_dim": 24,
+        "vision_cfg": {"image_size": 32, "patch_size": 8, "width": 32, "layers": 4, "head_width": 8},
+        "text_cfg": {"context_length": 24, "vocab_size": 100, "width": 16, "heads": 2, "layers": 2},
+    },
+    "preprocess_cfg": {},
+}
+VISION = "vision.resid_post.1"
+
+
+def picture(number: int) -> bytes:
+    """Sixteen patches, each of one colour, with some noise."""
+    draw = np.random.default_rng(number)
+    colours = draw.integers(0, 256, (4, 4, 3)).repeat(8, 0).repeat(8, 1)
+    pixels = np.clip(colours + draw.integers(-20, 20, colours.shape), 0, 255).astype(np.uint8)
+    encoded = io.BytesIO()
+    PIL.Image.fromarray(pixels).save(encoded, "PNG")
+    return encoded.getvalue()
+
+
+@pytest.fixture(scope="module")
+def tower(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A small OpenCLIP model with random weights, of which no file is needed."""
+    folder = tmp_path_factory.mktemp("tower")
+    (folder / "open_clip_config.json").write_text(json.dumps(TOWER))
+    return f"{folder}[random_weights=1]"
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """150 images of 16 patches, a fifth of them held out, and two broken ones."""
+    path = tmp_path_factory.mktemp("images") / "data.parquet"
+    rows = [
+        {"image": picture(number), "label": "any", "split": "train" if number % 5 else "validation"}
+        for number in range(150)
+    ]
+    broken = [{"image": data, "label": "any", "split": "train"} for data in (b"", rows[0]["image"][:60])]
+    pd.DataFrame([*rows, *broken]).to_parquet(path)
+    return path
+
+
+def call_on_images(command: Any, tower: str, images: Path, *more: object) -> Any:
+    return command(
+        "train-dictionary", "-m", tower, "--site", VISION, "--width", "2x", "--tokens", 4096, "--batch-tokens",
+        128, "--data", images, "-o", "out", "--architecture", "tied", "-d", "cpu", *more,
+    )  # fmt: skip
+
+
+def test_a_dictionary_of_images_is_learnt_from_their_patches_and_read_back(
+    tower: str, images: Path, harness_command: Any
+) -> None:
+    result = call_on_images(harness_command, tower, images, "--json")
+    assert result.code == 0, result.err
+    (row,) = result.rows
+    (path,) = written()
+    assert path.parts[:3] == ("out", "layer_1", "width_64")
+    told = json.loads(path.with_name("training.json").read_text())
+    assert told["images"]["count"] == 120 and "texts" not in told
+    assert (told["site"], told["tokens"], told["images"]["passes"]) == (VISION, 4096, 3)
+    assert str(path.parent) not in json.dumps(told)
+
+    registry = harness.open(device="cpu").registry
+    model, site = registry.choose("models", tower).make(), Site.parse(VISION)
+    _, heldout = read_image_corpus([images])
+    assert len(heldout) == 30
+    loaded = model.load([site], "cpu")
+    x = read_heldout(model, loaded, heldout, [site], batch_size=7, device="cpu")[site]
+    assert x.shape == (30 * 16, 32)
+    features = encode(path, x.numpy())
+    assert row["l0"] == pytest.approx((features > 0).sum(1).mean(), abs=0.05)
+    stored = np.load(path)
+    rebuilt = features @ stored["W_dec"] + stored["b_dec"]
+    variance = 1 - ((x.numpy() - rebuilt) ** 2).sum() / ((x.numpy() - x.numpy().mean(0)) ** 2).sum()
+    assert row["explained_variance"] == pytest.approx(variance, abs=1e-3)
+    choice = registry.choose("representations", str(path.parent))
+    opened = OpenModel(choice=choice, model=model, sites=())
+    located = locate(choice, opened, site, registry)
+    assert located.load
+    np.testing.assert_allclose(located.load("cpu").encode(x), features, atol=1e-3)
+    with pytest.raises(UsageError, match="was trained on layer 1"):
+        locate(choice, opened, Site.parse("vision.resid_post.2"), registry)
+
+
+def test_broken_images_and_reading_again_are_one_line_each(
+    tower: str, images: Path, harness_command: Any
+) -> None:
+    result = call_on_images(harness_command, tower, images)
+    assert result.code == 0
+    assert [line for line in result.said if "broken" in line] == [
+        "harness: 2 of 152 images are broken and left out; of the first, it has no bytes"
+    ]
+    assert len([line for line in result.said if "read again" in line]) == 1
+
+
+def test_images_are_read_in_any_order_and_from_any_files_to_the_same_bytes(
+    tower: str, images: Path, harness_command: Any
+) -> None:
+    assert call_on_images(harness_command, tower, images).code == 0
+    (path,) = written()
+    before = path.read_bytes()
+    table = pd.read_parquet(images)
+    Path("parts").mkdir()
+    for number in range(3):
+        table[number::3][::-1].to_parquet(f"parts/{number}.parquet")
+    assert call_on_images(harness_command, tower, Path("parts"), "--replace").code == 0
+    assert path.read_bytes() == before
+
+
+def test_data_of_the_other_kind_is_refused_in_one_sentence(
+    tower: str, images: Path, corpus: Path, harness_command: Any
+) -> None:
+    for result, words in (
+        (call_on_images(harness_command, tower, corpus), "is none of .parquet, .png"),
+        (call(harness_command, images), "has no column 'text'"),
+    ):
+        assert result.code == 3
+        assert len(result.said) == 1 and words in result.err
+    assert not Path("out").exists()
 
 
 def test_texts_without_held_out_ones_are_refused_before_training(harness_command: Any) -> None:

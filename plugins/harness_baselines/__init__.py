@@ -61,6 +61,12 @@ def _text_length() -> harness.InputRepresentation:
     return TextLength()
 
 
+def _pixels(*, size: int = 16) -> harness.InputRepresentation:
+    from harness_baselines.on_images import Pixels
+
+    return Pixels(size=size)
+
+
 def _majority() -> harness.InputRepresentation:
     from harness_baselines.on_inputs import Constant
 
@@ -127,6 +133,12 @@ def harness_representations() -> list[harness.RepresentationSpec]:
         ),
         harness.RepresentationSpec(
             name="text_length", summary="characters and words, nothing else", make=_text_length, needs="text"
+        ),
+        harness.RepresentationSpec(
+            name="pixels",
+            summary="an image shrunk to size × size pixels: what colours and coarse outlines tell",
+            make=_pixels,
+            needs="images",
         ),
         harness.RepresentationSpec(
             name="majority", summary="nothing: the most frequent class", make=_majority, needs="nothing"

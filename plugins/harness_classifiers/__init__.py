@@ -1,4 +1,4 @@
-"""Classifiers: linear ones on inputs brought to one scale, and a tree."""
+"""Classifiers: linear ones on inputs brought to one scale, a tree, and one for what are scores already."""
 
 from __future__ import annotations
 
@@ -48,6 +48,12 @@ def _decision_tree(*, depth: int = 8, seed: int = 0) -> harness.Classifier:
     return tree
 
 
+def _scores() -> harness.Classifier:
+    from harness_classifiers.scores import Scores
+
+    return Scores()
+
+
 @harness.hookimpl
 def harness_classifiers() -> list[harness.ClassifierSpec]:
     return [
@@ -86,5 +92,10 @@ def harness_classifiers() -> list[harness.ClassifierSpec]:
             summary="one decision tree; its depth chosen on validation",
             make=_decision_tree,
             grid={"depth": (2, 4, 8, 16, 32)},
+        ),
+        harness.ClassifierSpec(
+            name="scores",
+            summary="for features that are the classes' scores already, as in zero_shot: their softmax, nothing learnt",
+            make=_scores,
         ),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import harness
@@ -42,6 +43,18 @@ def _folder_2(
     return Folder(ref, width=width, l0=l0, any_site=any_site)
 
 
+def _prisma(ref: str, *, any_site: bool = False) -> harness.TokenRepresentation:
+    from harness_saes.prisma import Folder
+
+    return Folder(ref, any_site=any_site)
+
+
+def _saev(ref: str, *, any_site: bool = False) -> harness.TokenRepresentation:
+    from harness_saes.saev import Folder
+
+    return Folder(ref, any_site=any_site)
+
+
 @harness.hookimpl
 def harness_representations() -> list[harness.RepresentationSpec]:
     return [
@@ -64,16 +77,21 @@ def harness_representations() -> list[harness.RepresentationSpec]:
 def harness_resolve_representation(ref: str) -> harness.RepresentationSpec | None:
     from harness_saes.gemma_scope import is_gemma_scope
     from harness_saes.gemma_scope_2 import is_gemma_scope_2
+    from harness_saes.prisma import is_prisma
+    from harness_saes.saev import is_saev
 
-    if is_gemma_scope_2(ref):
-        return harness.RepresentationSpec(
-            name=ref,
-            summary="a dictionary in the Gemma Scope 2 layout",
-            make=partial(_folder_2, ref),
-            needs="tokens",
-        )
-    if not is_gemma_scope(ref):
-        return None
-    return harness.RepresentationSpec(
-        name=ref, summary="a dictionary in the Gemma Scope layout", make=partial(_folder, ref), needs="tokens"
+    layouts: tuple[tuple[str, Callable[[str], bool], Callable[..., harness.TokenRepresentation]], ...] = (
+        ("Gemma Scope 2", is_gemma_scope_2, _folder_2),
+        ("Gemma Scope", is_gemma_scope, _folder),
+        ("saev", is_saev, _saev),
+        ("ViT-Prisma", is_prisma, _prisma),
     )
+    for layout, is_one, make in layouts:
+        if is_one(ref):
+            return harness.RepresentationSpec(
+                name=ref,
+                summary=f"a dictionary in the {layout} layout",
+                make=partial(make, ref),
+                needs="tokens",
+            )
+    return None

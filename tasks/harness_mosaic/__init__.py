@@ -43,6 +43,13 @@ def _logreg(*, C: float = 1.0, max_iter: int = 10_000) -> harness.Classifier:
     return logreg
 
 
+class _LastToken:
+    """Hidden states, of which the spec lets only the last token be read."""
+
+    def at(self, model: harness.Model, site: harness.Site) -> str:
+        return "hidden"
+
+
 def _split(*, hold_out: bool = True) -> harness.Regime:
     from harness_mosaic.split import MosaicSplit
 
@@ -70,6 +77,20 @@ def harness_classifiers() -> Iterable[harness.ClassifierSpec]:
             name="mosaic_logreg",
             summary="MOSAIC's logistic regression on TF-IDF: unscaled, classes weighted alike; nothing to choose",
             make=_logreg,
+        ),
+    )
+
+
+@harness.hookimpl
+def harness_representations() -> Iterable[harness.RepresentationSpec]:
+    return (
+        harness.RepresentationSpec(
+            name="mosaic_last_token",
+            summary="MOSAIC's baseline: the hidden state of the last token alone, of an image that of its last patch",
+            make=_LastToken,
+            needs="tokens",
+            control=True,
+            only={"poolings": "last"},
         ),
     )
 

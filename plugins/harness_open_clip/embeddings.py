@@ -1,0 +1,93 @@
+"""What an OpenCLIP model itself says of a whole image: its embedding, and the scores of class names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch.nn.functional import normalize
+
+import harness
+from harness_open_clip.model import OpenClipModel
+from harness_open_clip.prompts import make_prompts
+
+
+class ClipEmbedding:
+    """The embedding of the image, whatever the site asked about."""
+
+    def at(self, model: harness.Model, site: harness.Site) -> harness.Located:
+        own = _own(model, "clip_embedding")
+        width = own.width(own.embedding_site)
+        return harness.Located(
+            identity={"kind": "clip_embedding"},
+            d_in=width,
+            width=width,
+            load=lambda device: harness.Dictionary(name="clip_embedding", width=width, activation="identity"),
+            sparse=False,
+            site=own.embedding_site,
+        )
+
+
+class ZeroShot:
+    """Scaled cosines of the image's embedding and those of prompts, one feature for each class (Radford et al. 2021,
+    section 3.1). Where a model was trained with a bias on top (SigLIP), that is the same for all classes and left away.
+    """
+
+    def at(self, model: harness.Model, site: harness.Site) -> harness.Located:
+        own = _own(model, "zero_shot")
+        own.tokenize_prompts([""])  # a tokenizer that is not here is missed now, and not by every task
+        return harness.Located(
+            identity={"kind": "zero_shot"},
+            d_in=own.width(own.embedding_site),
+            width=0,  # known when the classes are
+            for_task=lambda spec, classes: self._for_task(own, spec, classes),
+            sparse=False,
+            site=own.embedding_site,
+        )
+
+    def _for_task(
+        self, model: OpenClipModel, spec: harness.TaskSpec, classes: Sequence[str]
+    ) -> harness.Located:
+        prompts = make_prompts(spec, classes)
+        ids = torch.stack([model.tokenize_prompts(of_class) for of_class in prompts])
+
+        def load(device: str) -> NearestNames:
+            text = model.load_text(device)
+            return NearestNames(text.directions(ids), text.scale)
+
+        return harness.Located(
+            identity={
+                "kind": "zero_shot",
+                "text": dict(model.text_identity()),
+                "prompts": prompts,
+                "ids": harness.hash_json({"ids": ids.tolist()}),  # all that a tokenizer does with them
+            },
+            d_in=model.width(model.embedding_site),
+            width=len(classes),
+            load=load,
+            sparse=False,
+            site=model.embedding_site,
+        )
+
+
+class NearestNames:
+    """Embeddings in, `scale` times their cosines with `directions [classes, embedding]` out."""
+
+    def __init__(self, directions: torch.Tensor, scale: float) -> None:
+        self._directions = directions
+        self._scale = scale
+
+    @property
+    def width(self) -> int:
+        """Number of classes."""
+        return len(self._directions)
+
+    def encode(self, activations: torch.Tensor) -> torch.Tensor:
+        """`[tokens, classes]` for `activations [tokens, embedding]`, in float32."""
+        return self._scale * normalize(activations.float(), dim=-1) @ self._directions.T
+
+
+def _own(model: harness.Model, name: str) -> OpenClipModel:
+    if not isinstance(model, OpenClipModel):
+        raise harness.UsageError(f"'{name}' is of OpenCLIP models, and '{model.name}' is none")
+    return model

@@ -1,0 +1,136 @@
+"""An OpenCLIP vision tower as a model: what is known without weights, and loading as deep as a site needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from harness import Image, Site, Tokens, UsageError
+from harness_open_clip.card import read_datasets
+from harness_open_clip.forward import LoadedOpenClip
+from harness_open_clip.preprocessing import Preprocessing
+from harness_open_clip.prompts import TextTower, read_tokenizer
+from harness_open_clip.references import Checkpoint
+from harness_open_clip.structure import find_layout
+from harness_open_clip.towers import build_vision, check_seed, load_text, load_vision
+
+DTYPES = ("float32", "bfloat16", "float16")
+TOWER = "vision"
+
+
+class OpenClipModel:
+    """An opened model: everything that can be known of it without its weights. Its sites are `vision.resid_post.L`,
+    what block L gives, and `vision.embed.L` for the last L, the image's embedding before it is brought to unit length.
+    """
+
+    architecture = "open_clip"
+
+    def __init__(self, checkpoint: Checkpoint, *, dtype: str, random_weights: int | None) -> None:
+        self.name = checkpoint.name
+        if dtype not in DTYPES:
+            raise UsageError(f"model '{self.name}' takes dtype {', '.join(DTYPES)}, not {dtype!r}")
+        check_seed(self.name, random_weights)
+        self._checkpoint, self._dtype, self._seed = checkpoint, dtype, random_weights
+        tower = build_vision(checkpoint)
+        self._layout = find_layout(self.name, tower)
+        self._preprocessing = Preprocessing(self.name, checkpoint.preprocessing, self._layout.image_size)
+        self.n_layers = self._layout.n_blocks
+        self.n_parameters = sum(p.numel() for p in tower.get_submodule(self._layout.blocks).parameters())
+        self.embedding_site = Site(tower=TOWER, kind="embed", layer=self.n_layers - 1)
+
+    @property
+    def towers(self) -> Mapping[str, int]:
+        """Blocks of the one tower."""
+        return {TOWER: self.n_layers}
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of patches."""
+        return self._layout.grid
+
+    @cached_property
+    def seen_tasks(self) -> tuple[str, ...]:
+        """Datasets that the model's card says it was trained on; none of a model with random weights."""
+        return read_datasets(self._checkpoint.files) if self._seed is None else ()
+
+    def width(self, site: Site) -> int:
+        """Size of the activations at `site`; UsageError when the model has no such site."""
+        if site.tower == TOWER and site.kind == "resid_post" and 0 <= site.layer < self.n_layers:
+            return self._layout.width
+        if site == self.embedding_site:
+            return self._layout.embedding
+        last = self.n_layers - 1
+        raise UsageError(
+            f"model '{self.name}' has no site '{site}': it has {TOWER}.resid_post.0 to {TOWER}.resid_post.{last}, and "
+            f"{self.embedding_site}"
+        )
+
+    def identity(self, site: Site) -> Mapping[str, Any]:
+        """Weights by content, and how they are used."""
+        self.width(site)
+        return {
+            **self._identity(("embed_dim", "quick_gelu", "vision_cfg")),
+            "preprocessing": self._preprocessing.identity,
+        }
+
+    def text_identity(self) -> Mapping[str, Any]:
+        """What makes the embedding of a prompt, the tokenizer left aside."""
+        return self._identity(("embed_dim", "init_logit_scale", "quick_gelu", "text_cfg"))
+
+    def tokenize(self, inputs: Sequence[Any]) -> list[Tokens]:
+        """One Tokens for each image: ids are positions, the patches are content."""
+        for number, one in enumerate(inputs):
+            if not isinstance(one, Image):
+                raise UsageError(
+                    f"model '{self.name}' reads images, and input {number} is {type(one).__name__}"
+                )
+        positions = np.arange(self._layout.n_prefix + self._layout.n_patches, dtype=np.int64)
+        content = positions >= self._layout.n_prefix
+        summary = positions == 0 if self._layout.has_class else None
+        return [Tokens(ids=positions, content=content, image=one, summary=summary) for one in inputs]
+
+    def view(self, image: Image) -> Any:
+        """What of an image the model sees: resized and cropped, a PIL image, RGB."""
+        return self._preprocessing.view(image)
+
+    def load(self, sites: Sequence[Site], device: str) -> LoadedOpenClip:
+        """The vision tower up to the deepest of `sites`, in memory."""
+        widths = {site: self.width(site) for site in sites}
+        depth = max(site.layer for site in sites) + 1
+        tower = load_vision(
+            self._checkpoint, self._layout, depth, seed=self._seed, dtype=getattr(torch, self._dtype)
+        )
+        return LoadedOpenClip(
+            tower.to(device), self._layout, widths=widths, prepare=self._preprocessing.prepare
+        )
+
+    def tokenize_prompts(self, prompts: Sequence[str]) -> torch.Tensor:
+        """Token ids `[prompts, context]` as the text tower reads them; MissingError without a tokenizer."""
+        return self._read_prompts(list(prompts))
+
+    def load_text(self, device: str) -> TextTower:
+        """The text tower, in memory."""
+        tower, scale = load_text(self._checkpoint, seed=self._seed, dtype=getattr(torch, self._dtype))
+        return TextTower(tower.to(device), scale)
+
+    @cached_property
+    def _read_prompts(self) -> Callable[[list[str]], torch.Tensor]:
+        return read_tokenizer(self._checkpoint)
+
+    def _identity(self, keys: Sequence[str]) -> dict[str, Any]:
+        weights = (
+            {"weights": self._checkpoint.files.weights_hash()}
+            if self._seed is None
+            # As with other models, what a seed draws may change with a library, but not into a worse control.
+            else {"random_weights": self._seed}
+        )
+        return {
+            "kind": "open_clip",
+            "config": {key: self._checkpoint.model[key] for key in keys if key in self._checkpoint.model},
+            "dtype": self._dtype,
+            **weights,
+        }

@@ -1,0 +1,83 @@
+"""Class names in, prompts and their directions in the space of image embeddings out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
+from torch import nn
+from torch.nn.functional import normalize
+
+from harness import MissingError, TaskSpec, UsageError
+from harness_open_clip.references import Checkpoint
+from harness_open_clip.structure import first_of
+
+TEMPLATES = ("a photo of a {}.",)
+AT_ONCE = 256
+"""Prompts in one batch."""
+
+
+def make_prompts(spec: TaskSpec, classes: Sequence[str]) -> list[list[str]]:
+    """For each class every template of the task with the class's name in it; UsageError for one without a place."""
+    templates = spec.templates or TEMPLATES
+    for template in templates:
+        if "{}" not in template:
+            raise UsageError(
+                f"template '{template}' of task '{spec.name}' has no {{}} for the name of a class"
+            )
+    names = [spec.class_names.get(label, to_words(label)) for label in classes]
+    return [[template.replace("{}", name) for template in templates] for name in names]
+
+
+def to_words(label: str) -> str:
+    """`great_dane` or `GreatDane` as words."""
+    apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", label)
+    return " ".join(apart.replace("_", " ").split())
+
+
+def read_tokenizer(checkpoint: Checkpoint) -> Callable[[list[str]], torch.Tensor]:
+    """The tokenizer of a checkpoint's text tower, as open_clip chooses it; MissingError when it cannot be had."""
+    config = checkpoint.model["text_cfg"]
+    parameters: dict[str, Any] = dict(config.get("tokenizer_kwargs") or {})
+    if "context_length" in config:
+        parameters["context_length"] = config["context_length"]
+    named = config.get("hf_tokenizer_name")
+    into = f" --local-dir {checkpoint.tokenizer}" if checkpoint.tokenizer else ""
+    mend = f": when online, run `hf download {named} --include '*token*'{into}`" if named else ""
+    tokenizer: Callable[[list[str]], torch.Tensor]
+    try:
+        if named:
+            source = str(checkpoint.tokenizer or named)
+            tokenizer = HFTokenizer(source, tokenizer_mode=config.get("tokenizer_mode"), **parameters)
+        else:
+            tokenizer = SimpleTokenizer(**parameters)
+    except Exception as error:  # whatever a tokenizer class makes of files that are absent or broken
+        reason = str(error).strip().split("\n")[0]
+        raise MissingError(
+            f"model '{checkpoint.name}': the tokenizer of its text tower cannot be had ({reason}){mend}"
+        ) from error
+    return tokenizer
+
+
+class TextTower:
+    """A text tower in memory, and `scale`, the factor of its cosines."""
+
+    def __init__(self, tower: nn.Module, scale: float) -> None:
+        self._tower = tower
+        self.scale = scale
+
+    @torch.inference_mode()
+    def directions(self, ids: torch.Tensor) -> torch.Tensor:
+        """For `ids [classes, templates, context]` the direction of each class, `[classes, embedding]` in float32: the
+        mean over its prompts of their embeddings at unit length, at unit length again (Radford et al. 2021, section
+        3.1.4).
+        """
+        device = next(self._tower.parameters()).device
+        parts = [
+            first_of(self._tower(part.to(device))).float() for part in torch.split(ids.flatten(0, 1), AT_ONCE)
+        ]
+        embeddings = normalize(torch.cat(parts), dim=-1)
+        return normalize(embeddings.reshape(*ids.shape[:2], -1).mean(1), dim=-1)

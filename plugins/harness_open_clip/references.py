@@ -1,0 +1,207 @@
+"""A model reference in; the configuration of its checkpoint, and where its files lie, out."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from harness import MissingError, UsageError, did_you_mean, hash_file
+
+CONFIG = "open_clip_config.json"
+WEIGHTS = "open_clip_model.safetensors"
+ALSO = ("open_clip_pytorch_model.safetensors", "model.safetensors")
+"""Other names that open_clip looks for in a folder, in its order."""
+NEVER = "(pickled weights are never read)"
+
+
+class Files(Protocol):
+    """The files of one model, at one revision."""
+
+    name: str
+
+    def find(self, file: str) -> Path | None:
+        """Where `file` lies, fetched if need be; None when the model has no such file."""
+
+    def weights(self) -> Path:
+        """Where the weights lie, fetched if need be; MissingError when there are none."""
+
+    def weights_hash(self) -> str:
+        """Hex SHA-256 of the weights, if possible without fetching or reading them; MissingError when there are none
+        and none can be fetched.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """What a reference led to. `model` and `preprocessing` are open_clip's `model_cfg` and `preprocess_cfg`;
+    `tokenizer` is the folder that a tokenizer of transformers is read from, where the model's configuration does not
+    say by which name.
+    """
+
+    name: str
+    model: Mapping[str, Any]
+    preprocessing: Mapping[str, Any]
+    files: Files
+    tokenizer: Path | None = None
+
+
+def open_checkpoint(ref: str) -> Checkpoint:
+    """The checkpoint behind a folder, `MODEL:TAG` or `hf-hub:ORG/REPO[@REVISION]`. UsageError for a model or tag that
+    open_clip does not know, MissingError where the configuration is absent or broken.
+    """
+    folder = Path(ref).expanduser()
+    if (folder / CONFIG).is_file():
+        return _open_configured(Folder(ref, folder), tokenizer=folder)
+    scheme, _, rest = ref.partition(":")
+    if scheme == "hf-hub":
+        repo, _, revision = rest.partition("@")
+        return _open_configured(Hub(ref, repo, WEIGHTS, revision or None))
+    return _open_tagged(ref, model=scheme, tag=rest)
+
+
+def _open_configured(files: Folder | Hub, tokenizer: Path | None = None) -> Checkpoint:
+    path = files.find_config()
+    try:
+        content = json.loads(path.read_bytes())
+        model, preprocessing = content["model_cfg"], content.get("preprocess_cfg") or {}
+        _check_model(model)
+        dict(preprocessing)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise MissingError(
+            f"model '{files.name}': its {CONFIG} is not that of an OpenCLIP model ({error!r}): fetch it again"
+        ) from error
+    return Checkpoint(
+        name=files.name, model=model, preprocessing=preprocessing, files=files, tokenizer=tokenizer
+    )
+
+
+def _check_model(model: Any) -> None:
+    for key in ("embed_dim", "vision_cfg", "text_cfg"):
+        if key not in model:
+            raise KeyError(f"model_cfg.{key}")
+    for key in ("vision_cfg", "text_cfg"):
+        dict(model[key])
+
+
+def _open_tagged(ref: str, *, model: str, tag: str) -> Checkpoint:
+    import open_clip
+
+    config = open_clip.get_model_config(model)
+    if config is None:
+        raise UsageError(
+            f"open_clip {open_clip.__version__} has no model '{model}'{did_you_mean(model, open_clip.list_models())}"
+        )
+    pretrained = open_clip.get_pretrained_cfg(model, tag)
+    if not pretrained:
+        known = open_clip.list_pretrained_tags_by_model(model)
+        raise UsageError(
+            f"open_clip {open_clip.__version__} has no weights '{tag}' of model '{model}'{did_you_mean(tag, known)}"
+        )
+    # open_clip itself only warns, and computes something else than what was trained.
+    if pretrained.get("quick_gelu") and not config.get("quick_gelu"):
+        raise UsageError(f"weights '{tag}' were trained with QuickGELU: use '{model}-quickgelu:{tag}'")
+    repo, _, file = pretrained["hf_hub"].rpartition("/")
+    if not repo:
+        raise UsageError(f"model '{ref}' is on no hub, and its weights are pickled: no such weights are read")
+    # open_clip has the names of pickled weights, and looks for others beside them.
+    safe = re.sub(r"\.(bin|pth|pt)$", ".safetensors", file) or WEIGHTS
+    return Checkpoint(name=ref, model=config, preprocessing=pretrained, files=Hub(ref, repo, safe))
+
+
+class Folder:
+    """The files of a model in a local folder."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name = name
+        self.folder = folder
+
+    def find(self, file: str) -> Path | None:
+        path = self.folder / file
+        return path if path.is_file() else None
+
+    def find_config(self) -> Path:
+        return self.folder / CONFIG
+
+    def weights(self) -> Path:
+        named = [path for path in map(self.find, (WEIGHTS, *ALSO)) if path]
+        found = named[:1] or sorted(self.folder.glob("*.safetensors"))
+        if len(found) == 1:
+            return found[0]
+        lacks = f"no file {WEIGHTS} {NEVER}" if not found else "more than one file of weights"
+        raise MissingError(
+            f"model '{self.name}' has {lacks}: when online, run `hf download ORG/REPO {WEIGHTS} --local-dir "
+            f"{self.folder}` with the repository it is from"
+        )
+
+    def weights_hash(self) -> str:
+        return hash_file(self.weights())
+
+
+class Hub:
+    """The files of a hub repository; from the local hub cache where they are there."""
+
+    def __init__(self, name: str, repo: str, weights: str, revision: str | None = None) -> None:
+        self.name = name
+        self.repo = repo
+        self.revision = revision
+        self._weights = weights
+
+    def find(self, file: str) -> Path | None:
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import EntryNotFoundError
+
+        try:
+            return Path(hf_hub_download(self.repo, file, revision=self.revision))
+        except EntryNotFoundError:
+            return None
+        except Exception as error:  # the network and the hub fail in more ways than can be listed
+            reason = str(error).strip().split("\n")[0]
+            raise MissingError(
+                f"model '{self.name}': {file} cannot be fetched from the hub ({reason}): check the name and the "
+                f"network, and run `hf auth login` if the model is gated"
+            ) from error
+
+    def find_config(self) -> Path:
+        path = self.find(CONFIG)
+        if path is None:
+            raise self._missing(CONFIG, self._weights)
+        self.revision = path.parent.name  # snapshots/<commit>: from here on the branch may move
+        return path
+
+    def weights(self) -> Path:
+        path = self.find(self._weights)
+        if path is None:
+            raise self._missing(self._weights)
+        return path
+
+    def weights_hash(self) -> str:
+        from huggingface_hub import try_to_load_from_cache
+
+        cached = try_to_load_from_cache(self.repo, self._weights, revision=self.revision)
+        if not isinstance(cached, str):
+            return self._published_hash() or hash_file(self.weights())
+        self.revision = Path(cached).parent.name  # what is here is good enough: nothing newer is fetched
+        return hash_file(Path(cached))
+
+    def _published_hash(self) -> str | None:
+        """What the hub says about weights that are not in the cache; None where it says nothing."""
+        from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+        try:
+            published = get_hf_file_metadata(hf_hub_url(self.repo, self._weights, revision=self.revision))
+        except Exception:  # offline, or not there: `weights` tells
+            return None
+        self.revision = published.commit_hash or self.revision
+        return published.etag if re.fullmatch(r"[0-9a-f]{64}", published.etag or "") else None
+
+    def _missing(self, *files: str) -> MissingError:
+        """One command that fetches all."""
+        revision = f" --revision {self.revision}" if self.revision else ""
+        return MissingError(
+            f"model '{self.name}' has no file {files[0]} in the local hub cache, nor could the hub give one "
+            f"{NEVER}: when online, run `hf download {self.repo} {' '.join(files)}{revision}`"
+        )

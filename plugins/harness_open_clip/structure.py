@@ -1,0 +1,117 @@
+"""A vision tower in; its blocks, its tokens and their grid out: found by what is there, not by a list of names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from harness import MissingError, UsageError
+
+BLOCKS = ("transformer.resblocks", "trunk.blocks")
+"""Where open_clip's own transformer has its blocks, and those of timm."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """What a tower is made of. Of its positions the first `n_prefix` are no patches; the very first of them stands for
+    the image where the tower `has_class` token.
+    """
+
+    blocks: str
+    n_blocks: int
+    image_size: tuple[int, int]
+    grid: tuple[int, int]
+    n_prefix: int
+    has_class: bool
+    width: int
+    embedding: int
+
+    @property
+    def n_patches(self) -> int:
+        """Cells of the grid."""
+        return self.grid[0] * self.grid[1]
+
+
+def find_layout(name: str, tower: nn.Module) -> Layout:
+    """The layout of a tower on any device, `meta` too; UsageError when it has no blocks that hand on tokens."""
+    trunk: Any = getattr(tower, "trunk", tower)
+    blocks = next((path for path in BLOCKS if _has(tower, path)), None)
+    patches = getattr(trunk, "patch_embed", trunk)
+    grid = getattr(patches, "grid_size", None)
+    refusal = f"model '{name}' has no tokens to read: its vision tower, a {type(trunk).__name__},"
+    if blocks is None or grid is None:
+        raise UsageError(f"{refusal} is no transformer over patches of equal size")
+    size = _pair(tower.image_size)
+    shapes, embedding = _run(name, tower, blocks, size)
+    shape = shapes[0]
+    n_patches = grid[0] * grid[1]
+    if len(shape) != 3 or len(set(shapes)) > 1 or shape[1] < n_patches:
+        raise UsageError(f"{refusal} hands on {list(shape)[1:]}, not {n_patches} patches in each block")
+    if len(embedding) != 2:
+        raise UsageError(f"model '{name}' gives no one embedding of an image, but {list(embedding)[1:]}")
+    return Layout(
+        blocks=blocks,
+        n_blocks=len(shapes),
+        image_size=size,
+        grid=(int(grid[0]), int(grid[1])),
+        n_prefix=shape[1] - n_patches,
+        has_class=any(getattr(trunk, token, None) is not None for token in ("class_embedding", "cls_token")),
+        width=shape[2],
+        embedding=embedding[1],
+    )
+
+
+def truncate(tower: nn.Module, layout: Layout, n_blocks: int) -> None:
+    """Leave away all but the first `n_blocks` blocks; what follows them then means nothing."""
+    parent, _, child = layout.blocks.rpartition(".")
+    blocks: Any = tower.get_submodule(layout.blocks)
+    setattr(tower.get_submodule(parent), child, blocks[:n_blocks])
+
+
+def first_of(output: Any) -> Any:
+    """The embedding in what a tower gives; some give the tokens beside it."""
+    return output[0] if isinstance(output, tuple) else output
+
+
+def _has(tower: nn.Module, path: str) -> bool:
+    try:
+        blocks = tower.get_submodule(path)
+    except AttributeError:
+        return False
+    return isinstance(blocks, nn.ModuleList | nn.Sequential) and len(blocks) > 0
+
+
+def _pair(size: Any) -> tuple[int, int]:
+    height, width = size if isinstance(size, list | tuple) else (size, size)
+    return int(height), int(width)
+
+
+@torch.inference_mode()
+def _run(
+    name: str, tower: nn.Module, blocks: str, size: tuple[int, int]
+) -> tuple[list[tuple[int, ...]], tuple[int, ...]]:
+    """Shapes of what each block and the tower give for one image."""
+    shapes: list[tuple[int, ...]] = []
+    hooks = [
+        block.register_forward_hook(lambda module, inputs, output: shapes.append(tuple(output.shape)))
+        for block in tower.get_submodule(blocks).children()
+    ]
+    try:
+        output = tower(torch.empty(1, 3, *size, device=next(tower.parameters()).device))
+        return shapes, tuple(first_of(output).shape)
+    except Exception as error:  # whatever a tower makes of a configuration that contradicts itself
+        raise MissingError(
+            f"model '{name}': its vision tower takes no image of {size[0]} × {size[1]} pixels, as its "
+            f"configuration says: {error}"
+        ) from error
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def unsaved_buffers(module: nn.Module) -> set[str]:
+    """Buffers that no checkpoint holds: only building the module for real fills them."""
+    return {key for key, _ in module.named_buffers()} - set(module.state_dict())

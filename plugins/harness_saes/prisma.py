@@ -1,0 +1,230 @@
+"""ViT-Prisma: `weights.pt` beside a config.json, or both in one file → Located.
+
+The arithmetic (Joseph et al. 2025; github.com/Prisma-Multimodal/ViT-Prisma, `vit_prisma.sae`): each token is normalised
+as `normalize_activations` says, and b_dec is subtracted from it; then ReLU, top-k or gated features of it are taken.
+What they rebuild is brought back into the token's own units.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import harness
+from harness_saes.checkpoint import VISION, Checkpoint
+from harness_saes.repository import is_hub_reference
+
+if TYPE_CHECKING:
+    from harness.dictionary import Activation, InputNorm
+
+WEIGHTS = "weights.pt"
+CONFIG = "config.json"
+
+_KINDS = {"hook_resid_post": "resid_post", "hook_mlp_out": "mlp_out"}
+"""What follows the block in the hook's name → the site's kind."""
+
+_NORMS = {"layer_norm": "layer_norm", "constant_norm_rescale": "constant_norm_rescale", "none": "none"}
+
+_ENCODERS = {
+    "relu": {"W_enc": "W_enc", "b_enc": "b_enc"},
+    "topk": {"W_enc": "W_enc", "b_enc": "b_enc"},
+    "gated": {"W_enc": "W_enc", "b_enc": "b_gate", "r_mag": "r_mag", "b_mag": "b_mag"},
+}
+"""Rule → field of the Dictionary → name in the state dict."""
+
+
+def is_prisma(ref: str) -> bool:
+    """Whether `ref` is a folder with a `weights.pt`, such a file or another `.pt` with a config of this kind beside or
+    in it, or may be one on the hub.
+    """
+    path = Path(ref).expanduser()
+    if path.is_dir():
+        path = path / WEIGHTS
+    if path.is_file():
+        return path.name == WEIGHTS or (path.suffix == ".pt" and _has_config(path))
+    return is_hub_reference(ref) and ref.lower().startswith("prisma-multimodal/")
+
+
+def _has_config(path: Path) -> bool:
+    """Whether a key of the config stands in the file beside, or where the weights' own file holds what it names."""
+    beside = path.with_name(CONFIG)
+    with (beside if beside.is_file() else path).open("rb") as file:
+        return b"hook_point_layer" in file.read(1 << 16)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a config says that bears on features: where they are read, and how they are made."""
+
+    site: harness.Site
+    activation: Activation
+    k: int | None
+    input_norm: InputNorm
+    trained_on: str
+    """`cls`, `patches` or `all` positions of an image."""
+
+    @classmethod
+    def parse(cls, config: Mapping[str, Any], ref: str) -> Settings:
+        """MissingError for what a config must say and does not, UsageError for what is not read here."""
+        if config.get("is_transcoder"):
+            raise harness.UsageError(
+                f"dictionary '{ref}' is a transcoder, which predicts something else than it reads: only sparse "
+                f"autoencoders are read"
+            )
+        norm = config.get("normalize_activations", "layer_norm")
+        norm = _known(ref, config, "normalize_activations", str(norm or "none").lower(), _NORMS)
+        activation, k = _rule(config, ref)
+        cls_only, patches_only = config.get("cls_token_only"), config.get("use_patches_only")
+        return cls(
+            site=_site(config, ref),
+            activation=activation,
+            k=k,
+            input_norm=cast("InputNorm", norm),
+            trained_on="cls" if cls_only else "patches" if patches_only else "all",
+        )
+
+
+def _known(ref: str, config: Mapping[str, Any], key: str, value: str, known: Mapping[str, str]) -> str:
+    if value not in known:
+        raise harness.UsageError(
+            f"dictionary '{ref}' has {key} = '{config[key]}', which is none of {', '.join(known)}"
+        )
+    return known[value]
+
+
+def _rule(config: Mapping[str, Any], ref: str) -> tuple[Activation, int | None]:
+    architecture = str(config.get("architecture", "standard"))
+    function = config.get("activation_fn_str")
+    if function is None:
+        raise harness.MissingError(f"dictionary '{ref}': its config has no activation_fn_str")
+    if (architecture, function) == ("standard", "topk"):
+        k = (config.get("activation_fn_kwargs") or {}).get("k")
+        if isinstance(k, bool) or not isinstance(k, int):
+            raise harness.MissingError(f"dictionary '{ref}': its config has no k for topk")
+        return "topk", k
+    rules: Mapping[tuple[str, str], Activation] = {
+        ("standard", "relu"): "relu",
+        ("gated", "relu"): "gated",
+    }
+    if (architecture, function) not in rules:
+        raise harness.UsageError(
+            f"dictionary '{ref}' is '{architecture}' with '{function}'; read are standard with relu or topk, and "
+            f"gated with relu"
+        )
+    return rules[architecture, function], None
+
+
+def _site(config: Mapping[str, Any], ref: str) -> harness.Site:
+    layer = config.get("hook_point_layer")
+    if isinstance(layer, list) and len(layer) == 1:
+        layer = layer[0]
+    hook = config.get("hook_point") or f"blocks.{layer}.{config.get('layer_subtype')}"
+    match = re.fullmatch(r"blocks\.([0-9]+)\.(\w+)", str(hook))
+    if match is None or match[2] not in _KINDS or config.get("hook_point_head_index") is not None:
+        head = "" if config.get("hook_point_head_index") is None else " of one attention head"
+        raise harness.UsageError(
+            f"dictionary '{ref}' reads '{hook}'{head}; read are blocks.L. with {' or '.join(_KINDS)}"
+        )
+    return harness.Site(tower=VISION, kind=_KINDS[match[2]], layer=int(match[1]))
+
+
+class Folder:
+    """One dictionary: a file, a folder or a repository of the hub."""
+
+    def __init__(self, ref: str, *, any_site: bool) -> None:
+        self.ref, self.any_site = ref, any_site
+        self.checkpoint = Checkpoint.find(ref, WEIGHTS)
+
+    def at(self, model: harness.Model, site: harness.Site) -> harness.Located:
+        checkpoint, config = self.checkpoint, self._config()
+        settings = Settings.parse(config, self.ref)
+        checkpoint.check_site(settings.site, site, any_site=self.any_site)
+        sha256 = checkpoint.repository.sha256(checkpoint.name)
+        d_in, width = self._shape(config)
+        positions = settings.trained_on
+        return harness.Located(
+            identity={
+                "kind": "prisma",
+                "sha256": sha256,
+                "activation": settings.activation,
+                "k": settings.k,
+                "input_norm": settings.input_norm,
+            },
+            d_in=d_in,
+            width=width,
+            load=lambda device: self.load(settings, device),
+            load_whole=lambda device: self.load(settings, device, decoder=True),
+            sparse=True,
+            reference=checkpoint.reference(),
+            flags=() if positions == "all" else (f"trained-on-{positions}",),
+        )
+
+    def load(self, settings: Settings, device: str, *, decoder: bool = False) -> harness.Dictionary:
+        """What the file holds, as a Dictionary; without `decoder` that is left on disk."""
+        checkpoint = self.checkpoint
+        _, tensors = self._read(checkpoint.repository.fetch(checkpoint.name))
+        encoder = _ENCODERS[settings.activation]
+        wanted = [*encoder.values(), "b_dec", *(["W_dec"] if decoder else [])]
+        parts = checkpoint.take(tensors, wanted, device)
+        return harness.Dictionary(
+            name=self.ref,
+            width=parts["W_enc"].shape[-1],
+            activation=settings.activation,
+            **{field: parts[name] for field, name in encoder.items()},  # type: ignore[arg-type]
+            k=settings.k,
+            subtract=parts["b_dec"],
+            W_dec=parts.get("W_dec"),
+            b_dec=parts["b_dec"] if decoder else None,
+            input_norm=settings.input_norm,
+        )
+
+    def _read(self, path: Path) -> tuple[Any, Any]:
+        """The config, if the file has one, and the state dict."""
+        found = self.checkpoint.read(path)
+        if isinstance(found, Mapping) and {"cfg", "state_dict"} <= found.keys():
+            return found["cfg"], found["state_dict"]
+        return None, found
+
+    def _config(self) -> Mapping[str, Any]:
+        """config.json; where there is none, what the weights' own file holds."""
+        checkpoint = self.checkpoint
+        repository, name = checkpoint.repository, checkpoint.beside(CONFIG)
+        path = repository.find(name)
+        if path is None and checkpoint.path is None:
+            path = repository.fetch(name)  # says what is missing
+        if path is None:
+            assert checkpoint.path is not None
+            config, _ = self._read(checkpoint.path)
+        else:
+            try:
+                config = json.loads(path.read_bytes())
+            except (OSError, ValueError) as error:
+                raise harness.MissingError(
+                    f"dictionary '{self.ref}': its config.json cannot be read: fetch it again"
+                ) from error
+        if not isinstance(config, Mapping):
+            raise harness.MissingError(
+                f"dictionary '{self.ref}' has no config.json beside {checkpoint.file}, and no config in it"
+            )
+        return config
+
+    def _shape(self, config: Mapping[str, Any]) -> tuple[int, int]:
+        """`(d_in, d_sae)` of the weights; of what is not yet downloaded as its config has it."""
+        if path := self.checkpoint.path:
+            _, tensors = self._read(path)
+            shape = self.checkpoint.tensor(tensors, "W_enc").shape
+            if len(shape) != 2:
+                raise harness.MissingError(
+                    f"dictionary '{self.ref}': W_enc has {len(shape)} dimensions, not 2"
+                )
+            return int(shape[0]), int(shape[1])
+        d_in, factor = config.get("d_in"), config.get("expansion_factor")
+        if not isinstance(d_in, int) or not isinstance(factor, int):
+            raise harness.MissingError(
+                f"dictionary '{self.ref}': its config has no d_in and expansion_factor"
+            )
+        return d_in, d_in * factor

@@ -1,0 +1,174 @@
+"""saev: `sae.pt`, whose first line is a JSON header and whose rest is a state dict → Located.
+
+The arithmetic (Stevens et al. 2025; github.com/OSU-NLP-Group/saev, `saev.nn`): `f = act(x W_enc + b_enc)`. Checkpoints
+without a schema, of February 2025, and those of schema 1 that name their activation as `cls`, were trained with b_dec
+subtracted from x; that was dropped in July 2025, before schema 2. Top-k keeps the values that it takes, below zero too;
+BatchTopK has one threshold that was learnt beside it.
+
+The header does not say which layer was read. Published repositories say it in folders (`layer_23/…`), or are known
+here; of other files any layer of the tower's residual stream is taken on trust. Nor does it say whether activations
+were shifted and scaled by statistics of a dataset before, as those of the checkpoint of DINOv2 were: whether a
+dictionary knows the activations that it is given, the fidelity gate finds out.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import harness
+from harness_saes.checkpoint import VISION, Checkpoint
+from harness_saes.repository import is_hub_reference
+
+if TYPE_CHECKING:
+    from harness.dictionary import Activation
+
+WEIGHTS = "sae.pt"
+
+NEWEST_SCHEMA = 5
+
+LAYERS = {
+    "SAE_CLIP_24K_ViT-B-16_IN1K": 10,
+    "SAE_BioCLIP_24K_ViT-B-16_iNat21": 10,
+    "SAE_DINOv2_24K_ViT-B-14_IN1K": 10,
+}
+"""Repositories of one file → the block whose output it was trained on, as in the inference notebook of saev."""
+
+HEADER_BYTES = 1 << 20
+
+_CONFIG = "SparseAutoencoderConfig"
+"""What schema 1 names as `cls` since its activation stands in the config."""
+
+_RULES: Mapping[str, Activation] = {"Relu": "relu", "TopK": "topk", "BatchTopK": "batchtopk"}
+
+
+def is_saev(ref: str) -> bool:
+    """Whether `ref` is a `.pt` file or a folder with a `sae.pt` that begins with a header, or may be one on the hub."""
+    path = Path(ref).expanduser()
+    if path.is_dir():
+        path = path / WEIGHTS
+    if path.is_file():
+        with path.open("rb") as file:
+            return path.suffix == ".pt" and file.read(1) == b"{"
+    return is_hub_reference(ref) and ref.startswith("osunlp/SAE_")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """What the first line says: sizes, the rule, and whether b_dec is subtracted from x."""
+
+    d_in: int
+    width: int
+    activation: Activation
+    k: int | None
+    subtracts: bool
+
+    @classmethod
+    def parse(cls, line: bytes, ref: str) -> Header:
+        """MissingError for a line that is no header, UsageError for one that is not known here."""
+        try:
+            header = json.loads(line)
+            schema = header.get("schema")
+            config = header if schema is None else header["cfg"]
+            d_in = int(config["d_vit"] if "d_vit" in config else config["d_model"])
+            width = int(config["d_sae"]) if "d_sae" in config else d_in * int(config["exp_factor"])
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise harness.MissingError(
+                f"dictionary '{ref}': its first line is no header of saev with the sizes of the dictionary: fetch it "
+                f"again"
+            ) from error
+        if schema not in {None, *range(1, NEWEST_SCHEMA + 1)}:
+            raise harness.UsageError(
+                f"dictionary '{ref}' has schema {schema}; read are 1 to {NEWEST_SCHEMA} and files without one"
+            )
+        is_old = schema is None or (schema == 1 and header.get("cls", _CONFIG) != _CONFIG)
+        name, settings = _activation(header, config, is_old=is_old)
+        if name not in _RULES:
+            raise harness.UsageError(
+                f"dictionary '{ref}' has the activation '{name}'; read are {', '.join(_RULES)}"
+            )
+        k = settings.get("top_k", 32) if name == "TopK" else None
+        return cls(d_in=d_in, width=width, activation=_RULES[name], k=k, subtracts=is_old)
+
+
+def _activation(
+    header: Mapping[str, Any], config: Mapping[str, Any], *, is_old: bool
+) -> tuple[str, Mapping[str, Any]]:
+    """The name of the rule, and its settings."""
+    if is_old:
+        return header.get("cls", "Relu"), config
+    activation = config.get("activation")
+    named = activation if isinstance(activation, Mapping) else {}
+    return str(named.get("cls")), named.get("params") or {}
+
+
+class Folder:
+    """One dictionary: a file, a folder or a repository of the hub."""
+
+    def __init__(self, ref: str, *, any_site: bool) -> None:
+        self.ref, self.any_site = ref, any_site
+        self.checkpoint = Checkpoint.find(ref, WEIGHTS)
+
+    def at(self, model: harness.Model, site: harness.Site) -> harness.Located:
+        checkpoint = self.checkpoint
+        checkpoint.check_site(self._site(), site, any_site=self.any_site)
+        sha256 = checkpoint.repository.sha256(checkpoint.name)
+        if path := checkpoint.path:
+            header = self._read_header(path)
+            d_in, width = header.d_in, header.width
+        else:  # a dictionary not yet downloaded is known by its repository's name
+            named = re.search(r"_(\d+)K_", self.ref)
+            d_in, width = model.width(site), int(named[1]) * 1024 if named else 0
+        return harness.Located(
+            identity={"kind": "saev", "sha256": sha256},
+            d_in=d_in,
+            width=width,
+            load=self.load,
+            load_whole=lambda device: self.load(device, decoder=True),
+            sparse=True,
+            reference=checkpoint.reference(depth=3 if "layer_" in checkpoint.place else 1),
+        )
+
+    def load(self, device: str, *, decoder: bool = False) -> harness.Dictionary:
+        """What the file holds, as a Dictionary; without `decoder` that is left out."""
+        checkpoint = self.checkpoint
+        path = checkpoint.repository.fetch(checkpoint.name)
+        header = self._read_header(path)
+        with path.open("rb") as file:
+            file.readline(HEADER_BYTES)
+            tensors = checkpoint.read(io.BytesIO(file.read()))
+        keeps = header.subtracts or decoder
+        wanted = ["W_enc", "b_enc", *(["b_dec"] if keeps else []), *(["W_dec"] if decoder else [])]
+        if header.activation == "batchtopk":
+            wanted.append("activation.threshold")
+        parts = checkpoint.take(tensors, wanted, device)
+        return harness.Dictionary(
+            name=self.ref,
+            width=header.width,
+            activation=header.activation,
+            W_enc=parts["W_enc"],
+            b_enc=parts["b_enc"],
+            threshold=parts.get("activation.threshold"),
+            k=None if header.k is None else min(header.k, header.width),
+            signed=header.activation == "topk",
+            subtract=parts["b_dec"] if header.subtracts else None,
+            W_dec=parts.get("W_dec"),
+            b_dec=parts["b_dec"] if decoder else None,
+        )
+
+    def _site(self) -> harness.Site | None:
+        """Where it was trained, as far as the names of its folders say."""
+        place = self.checkpoint.place
+        named = re.search(r"(?:^|/)layer_(\d+)(?=/|$)", place)
+        known = [layer for name, layer in LAYERS.items() if re.search(rf"(?:^|/){name}(?=[@/]|$)", place)]
+        layers = [int(named[1])] if named else known
+        return harness.Site(tower=VISION, kind="resid_post", layer=layers[0]) if layers else None
+
+    def _read_header(self, path: Path) -> Header:
+        with path.open("rb") as file:
+            return Header.parse(file.readline(HEADER_BYTES), self.ref)

@@ -1,0 +1,19 @@
+"""Image tasks, and the suites that ask vision towers and vision-language models for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import harness
+from harness_vision import tasks
+
+
+@harness.hookimpl
+def harness_tasks() -> Iterable[harness.TaskSpec]:
+    return tasks.TASKS
+
+
+@harness.hookimpl
+def harness_suites() -> Iterable[Path]:
+    return sorted((Path(__file__).parent / "suites").glob("*.yaml"))
