@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +33,7 @@ class LoadedTransformer:
         kept: dict[Any, torch.Tensor] = {}
         with contextlib.ExitStack() as hooks:
             for key, place in self._places.items():
-                hooks.enter_context(_keep(place, key, padded.ids.numel(), padded.rows, kept))
+                hooks.enter_context(keep(place, key, select_rows(padded.rows, place.width), kept))
             self._model(**padded.inputs)
         return kept
 
@@ -74,15 +74,22 @@ def pad(batch: Sequence[Tokens]) -> Padded:
     )
 
 
-def _keep(
-    place: Place, key: Hashable, n_positions: int, rows: torch.Tensor, kept: dict[Any, torch.Tensor]
-) -> Any:
-    """Hook a place so that its content rows, and no padded tensor, outlive the forward pass."""
+def select_rows(rows: torch.Tensor, width: int) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Of `[…, width]` the rows at these numbers."""
+    return lambda value: value.reshape(-1, width).index_select(0, rows)
 
-    def keep(value: Any) -> None:
-        value = value[0] if isinstance(value, tuple) else value
-        kept[key] = value.reshape(n_positions, place.width).index_select(0, rows)
+
+def keep(
+    place: Place,
+    key: Hashable,
+    choose: Callable[[torch.Tensor], torch.Tensor],
+    kept: dict[Any, torch.Tensor],
+) -> Any:
+    """Hook a place so that what `choose` takes of it, and no padded tensor, outlives the forward pass."""
+
+    def note(value: Any) -> None:
+        kept[key] = choose(value if isinstance(value, torch.Tensor) else value[0])
 
     if place.side == "input":
-        return place.module.register_forward_pre_hook(lambda module, inputs: keep(inputs))
-    return place.module.register_forward_hook(lambda module, inputs, output: keep(output))
+        return place.module.register_forward_pre_hook(lambda module, inputs: note(inputs))
+    return place.module.register_forward_hook(lambda module, inputs, output: note(output))

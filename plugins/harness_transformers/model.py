@@ -3,40 +3,45 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
-from harness import Conversation, MissingError, Site, Tokens, UsageError
+from harness import Conversation, Site, Tokens, UsageError
 from harness_transformers.answering import AnsweringTransformer, answering_files, ending_tokens
+from harness_transformers.card import read_languages
 from harness_transformers.chat import ChatTemplate
 from harness_transformers.drawing import check_seed, draw_part, draw_tensors
 from harness_transformers.encoding import encode_chat, encode_plain
+from harness_transformers.filling import check_complete, check_finite, check_sum, fill, probe
 from harness_transformers.forward import LoadedTransformer
-from harness_transformers.languages import read_languages
 from harness_transformers.opening import (
+    TOKENIZER_FILES,
     build_skeleton,
     build_whole_skeleton,
-    first_line,
-    quiet,
+    check_choice,
+    check_computing,
+    check_softcap,
     read_config,
     read_tokenizer,
 )
 from harness_transformers.references import Files
 from harness_transformers.splicing import SplicedTransformer
-from harness_transformers.structure import KINDS, Layout, Place, find_place, truncate
+from harness_transformers.structure import (
+    KINDS,
+    Layout,
+    Place,
+    added_layers,
+    locate,
+    needed_depth,
+    truncate,
+)
 from harness_transformers.weights import needed_shards, read_head, read_tensors
 
-DTYPES = ("float32", "bfloat16", "float16")
-ATTENTION = ("eager", "sdpa", "flex_attention", "flash_attention_2")
-UNCUT = ("num_kv_shared_layers", "hidden_size_per_layer_input")
-"""Settings whose presence ties every block to the number of blocks (Gemma 3n, Gemma 4): never truncated."""
 TEMPLATES = ("none", "chat")
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 TEMPLATE_FILE = "chat_template.jinja"
 
 
@@ -55,19 +60,15 @@ class TransformersModel:
     ) -> None:
         self.name = files.name
         self._files = files
-        _check_choice(self.name, "dtype", dtype, DTYPES)
-        _check_choice(self.name, "attention", attention, ATTENTION)
-        _check_choice(self.name, "template", template, TEMPLATES)
+        check_computing(self.name, dtype=dtype, attention=attention)
+        check_choice(self.name, "template", template, TEMPLATES)
         check_seed(self.name, random_weights)
         self._seed = random_weights
         config = read_config(files)
         self.architecture = str(config.model_type)
         self._config = config.get_text_config()
         self.n_layers = int(self._config.num_hidden_layers)
-        if attention == "sdpa" and getattr(self._config, "attn_logit_softcapping", None):
-            raise UsageError(
-                f"model '{self.name}' caps its attention logits: attention=sdpa would not, use eager"
-            )
+        check_softcap(self.name, self._config, attention)
         self._dtype, self._attention = dtype, attention
         self._skeleton, self._layout = build_skeleton(self.name, self._config, attention)
         self.n_parameters = sum(p.numel() for p in self._blocks(self._skeleton).parameters())
@@ -95,7 +96,7 @@ class TransformersModel:
         self.width(site)
         names = ["config.json", *self._tokenizer_files]
         if self._seed is None:
-            names += needed_shards(self._files, self._layout, self._depth([site]))
+            names += needed_shards(self._files, self._layout, needed_depth(self._config, [site]))
         return {
             "kind": "transformers",
             "files": self._files.hashes(names),
@@ -122,12 +123,12 @@ class TransformersModel:
         """The blocks up to the deepest of `sites`, in memory."""
         for site in sites:
             self.width(site)
-        depth = self._depth(sites)
+        depth = needed_depth(self._config, sites)
         model, faulty = self._fill(
             type(self._skeleton), truncate(self._config, depth), self._tensors(self._layout, depth)
         )
-        self._check_complete(name for name in faulty if name.split(".")[0] in self._layout.parts)
-        self._check_finite(model.to(device))
+        check_complete(self.name, (name for name in faulty if name.split(".")[0] in self._layout.parts))
+        check_finite(self.name, model.to(device), self._dtype)
         self._check_sums(model, sites)
         return LoadedTransformer(model, {site: self._place(model, site) for site in sites})
 
@@ -166,34 +167,22 @@ class TransformersModel:
         model, faulty = self._fill(
             type(skeleton), truncate(self._config, self.n_layers), self._whole_tensors(skeleton)
         )
-        self._check_complete(faulty)
+        check_complete(self.name, faulty)
         decoder = model.to(device).base_model
-        self._check_finite(model)
+        check_finite(self.name, model, self._dtype)
         self._check_sums(decoder, [site])
         self._check_causal(decoder)
         holder = decoder.get_submodule(self._layout.blocks.rpartition(".")[0])
         return model, SplicedTransformer(model, holder, self._place(decoder, site))
 
-    def _depth(self, sites: Sequence[Site]) -> int:
-        """How many blocks must be loaded for the sites."""
-        if any(getattr(self._config, key, None) for key in UNCUT):
-            return self.n_layers
-        return max(site.layer for site in sites) + 1
-
     def _blocks(self, model: nn.Module) -> nn.Module:
         return model.get_submodule(self._layout.blocks)
 
     def _place(self, model: nn.Module, site: Site) -> Place:
-        refusal = f"model '{self.name}' has no site '{site}'"
-        if site.tower or site.kind not in KINDS:
-            raise UsageError(f"{refusal}: it has {', '.join(f'{kind}.LAYER' for kind in KINDS)}")
-        if not 0 <= site.layer < self.n_layers:
-            raise UsageError(f"{refusal}: its layers are 0 to {self.n_layers - 1}")
-        block = self._blocks(model).get_submodule(str(site.layer))
-        place = find_place(block, site.kind, self._config.hidden_size)
-        if place is None:
-            raise UsageError(f"{refusal}: its block {site.layer} has no part that gives {site.kind}")
-        return place
+        known = f"it has {', '.join(f'{kind}.LAYER' for kind in KINDS)}"
+        if site.tower:
+            raise UsageError(f"model '{self.name}' has no site '{site}': {known}")
+        return locate(self.name, self._blocks(model), site, self._config.hidden_size, known)
 
     def _tensors(self, layout: Layout, depth: int) -> dict[str, torch.Tensor]:
         """The weights of the first `depth` blocks and of the other parts of a layout, read or drawn."""
@@ -226,78 +215,25 @@ class TransformersModel:
         return {name: drawn[name] for name in own}
 
     def _fill(self, kind: Any, config: Any, tensors: dict[str, torch.Tensor]) -> tuple[Any, set[str]]:
-        """A model of this class with these weights, in evaluation mode, on the CPU, in the dtype asked for; and the
-        names of the weights that were missing or misshapen.
-        """
-        try:
-            with quiet():
-                model, report = kind.from_pretrained(
-                    None,
-                    config=config,
-                    state_dict=tensors,
-                    dtype=getattr(torch, self._dtype),
-                    attn_implementation=self._attention,
-                    ignore_mismatched_sizes=True,
-                    output_loading_info=True,
-                )
-        except (ValueError, RuntimeError) as error:
-            raise MissingError(
-                f"model '{self.name}': its weights cannot be loaded: {first_line(error)}"
-            ) from error
-        return model, {*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}
-
-    def _check_complete(self, faulty: Iterable[str]) -> None:
-        """Never run on what was filled in at random."""
-        for name in sorted(faulty):
-            raise MissingError(
-                f"model '{self.name}': its weights lack {name}, or have it in another shape than "
-                f"config.json says: fetch a checkpoint that fits"
-            )
-
-    def _check_finite(self, model: nn.Module) -> None:
-        for name, parameter in model.named_parameters():
-            if not torch.isfinite(parameter).all():
-                raise MissingError(
-                    f"model '{self.name}': {name} has values that are not finite in {self._dtype}: "
-                    f"fetch the weights again, or use another dtype"
-                )
+        return fill(self.name, kind, config, tensors, dtype=self._dtype, attention=self._attention)
 
     def _check_sums(self, model: nn.Module, sites: Sequence[Site]) -> None:
-        for layer in sorted({site.layer for site in sites if site.kind in ("attn_out", "mlp_out")}):
-            self._check_sum(model, layer)
-
-    @torch.inference_mode()
-    def _check_sum(self, model: nn.Module, layer: int) -> None:
-        """Whether block output = block input + attn_out + mlp_out: some families scale what they add."""
-        block = self._blocks(model).get_submodule(str(layer))
-        places = {
-            "before": Place(module=block, side="input", width=self._config.hidden_size),
-            **{kind: self._place(model, Site(kind=kind, layer=layer)) for kind in ("attn_out", "mlp_out")},
-            "after": self._place(model, Site(kind="resid_post", layer=layer)),
-        }
-        read = LoadedTransformer(model, places).forward([self._probe(range(8))])
-        terms = [read[name].float() for name in ("before", "attn_out", "mlp_out")]
-        tolerance = 1e-3 if self._dtype == "float32" else 2e-2  # of the terms, which may cancel
-        if (read["after"].float() - sum(terms)).norm() > tolerance * sum(term.norm() for term in terms):
-            raise UsageError(
-                f"model '{self.name}' adds something else to its residual stream than the outputs of "
-                f"attention and MLP, so it has no sites attn_out and mlp_out: use resid_post or attn_z"
-            )
+        for layer in added_layers(sites):
+            check_sum(self.name, model, self._blocks(model).get_submodule(str(layer)), self._dtype)
 
     @torch.inference_mode()
     def _check_causal(self, model: nn.Module) -> None:
         """Whether no token sees what comes after it: the blocks of BERT and its like have causal heads as well."""
         last = self._place(model, Site(kind="resid_post", layer=self.n_layers - 1))
         read = LoadedTransformer(model, {"last": last})
-        one, two = (read.forward([self._probe([*range(7), end])])["last"][:-1].float() for end in (7, 8))
+        one, two = (
+            read.forward([probe(self._config, [*range(7), end])])["last"][:-1].float() for end in (7, 8)
+        )
         tolerance = 1e-4 if self._dtype == "float32" else 1e-2
         if (one - two).norm() > tolerance * one.norm():
             raise UsageError(
                 f"model '{self.name}' gives no next-token losses: its tokens see what comes after them"
             )
-
-    def _probe(self, ids: Sequence[int]) -> Tokens:
-        return Tokens(ids=np.array(ids) % self._config.vocab_size, content=np.ones(len(ids), dtype=np.bool_))
 
     def _usable_length(self, asked: int) -> int:
         """The maximum length asked for, but not more than the model has positions."""
@@ -305,11 +241,6 @@ class TransformersModel:
         if isinstance(asked, bool) or not isinstance(asked, int) or asked < least:
             raise UsageError(f"model '{self.name}' takes a max_length of at least {least}, not {asked!r}")
         return min(asked, getattr(self._config, "max_position_embeddings", None) or asked)
-
-
-def _check_choice(name: str, parameter: str, given: Any, known: Sequence[str]) -> None:
-    if given not in known:
-        raise UsageError(f"model '{name}' takes {parameter} {', '.join(known)}, not {given!r}")
 
 
 def _check_text(name: str, number: int, one: Any) -> None:

@@ -1,9 +1,9 @@
-"""The files of a model in; its configuration, tokenizer, and a skeleton without weights out."""
+"""The files of a model in; its configuration, tokenizer, processor, and a skeleton without weights out."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,29 @@ from transformers.utils import logging
 from harness import MissingError, UsageError
 from harness_transformers.references import Files
 from harness_transformers.structure import Layout, find_layout
+
+DTYPES = ("float32", "bfloat16", "float16")
+ATTENTION = ("eager", "sdpa", "flex_attention", "flash_attention_2")
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
+
+
+def check_choice(name: str, parameter: str, given: Any, known: Sequence[str]) -> None:
+    """UsageError unless what was given for a parameter is known."""
+    if given not in known:
+        raise UsageError(f"model '{name}' takes {parameter} {', '.join(known)}, not {given!r}")
+
+
+def check_computing(name: str, *, dtype: Any, attention: Any) -> None:
+    """UsageError unless both are known."""
+    check_choice(name, "dtype", dtype, DTYPES)
+    check_choice(name, "attention", attention, ATTENTION)
+
+
+def check_softcap(name: str, config: Any, attention: str) -> None:
+    """UsageError for an attention that would not do what the decoder's configuration asks for."""
+    if attention == "sdpa" and getattr(config, "attn_logit_softcapping", None):
+        raise UsageError(f"model '{name}' caps its attention logits: attention=sdpa would not, use eager")
 
 
 def read_config(files: Files) -> Any:
@@ -48,9 +71,29 @@ def read_tokenizer(files: Files) -> Any:
     return tokenizer
 
 
+def read_processor(files: Files) -> Any:
+    """The processor of a vision-language model: tokenizer and image processor; MissingError when there is none."""
+    path = files.get("config.json")
+    try:
+        with quiet():
+            processor = transformers.AutoProcessor.from_pretrained(path.parent, local_files_only=True)
+            processor.tokenizer, processor.image_processor, processor.image_token  # noqa: B018
+    except Exception as error:  # whatever a processor class makes of broken or absent files
+        raise MissingError(
+            f"model '{files.name}': its {' and '.join(PROCESSOR_FILES)} are not those of a processor that "
+            f"transformers {transformers.__version__} can read: {first_line(error)}"
+        ) from error
+    return processor
+
+
+def build_bare(name: str, config: Any, attention: str) -> Any:
+    """A whole model without a head, and without memory for weights."""
+    return _build(transformers.AutoModel, name, config, attention)
+
+
 def build_skeleton(name: str, config: Any, attention: str) -> tuple[Any, Layout]:
     """The whole decoder without memory for its weights, and the names of its parts."""
-    model = _build(transformers.AutoModel, name, config, attention)
+    model = build_bare(name, config, attention)
     layout = find_layout(model, config.num_hidden_layers)
     if layout is None or getattr(config, "is_encoder_decoder", False):
         raise UsageError(f"model '{name}' ({config.model_type}) is not a text decoder with a list of blocks")

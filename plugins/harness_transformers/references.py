@@ -28,11 +28,14 @@ class Files(Protocol):
         """`hash` of each; MissingError that names all that are absent, where that is known at once."""
 
 
-def open_files(ref: str) -> Files:
-    """The files behind a folder that holds a config.json, or behind `ORG/REPO[@REVISION]`."""
-    folder = Path(ref).expanduser()
-    if (folder / "config.json").is_file():
-        return Folder(ref, folder)
+def open_files(ref: str, beside: Files | None = None) -> Files:
+    """The files behind a folder that holds a config.json, or behind `ORG/REPO[@REVISION]`. A relative path may also
+    begin at the folder of the model that it stands `beside`.
+    """
+    starts = [Path()] if not isinstance(beside, Folder) else [beside.folder, Path()]
+    for folder in (start / Path(ref).expanduser() for start in starts):
+        if (folder / "config.json").is_file():
+            return Folder(ref, folder)
     repo, _, revision = ref.partition("@")
     return Hub(ref, repo, revision or "main")
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from harness import Site, UsageError
+
 KINDS = ("attn_out", "attn_z", "mlp_out", "resid_post")
+UNCUT = ("num_kv_shared_layers", "hidden_size_per_layer_input")
+"""Settings whose presence ties every block to the number of blocks (Gemma 3n, Gemma 4): never truncated."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +25,8 @@ class Layout:
     blocks: str
     parts: frozenset[str]
     """Top-level parts with weights that the blocks may need: all but the final norm."""
+    mend: str = "fetch a checkpoint that fits its config.json"
+    """What helps where a checkpoint has none of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +48,18 @@ def truncate(config: Any, n_blocks: int) -> Any:
     return short
 
 
+def needed_depth(config: Any, sites: Sequence[Site]) -> int:
+    """How many blocks of a decoder must be loaded for the sites."""
+    if any(getattr(config, key, None) for key in UNCUT):
+        return int(config.num_hidden_layers)
+    return max(site.layer for site in sites) + 1
+
+
+def added_layers(sites: Iterable[Site]) -> list[int]:
+    """The blocks with a site of what attention or MLP adds to the residual stream."""
+    return sorted({site.layer for site in sites if site.kind in ("attn_out", "mlp_out")})
+
+
 def find_layout(model: nn.Module, n_blocks: int) -> Layout | None:
     """The names of a decoder's parts; None when it has no such list of blocks, or no embedding."""
     lists = [n for n, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m) == n_blocks]
@@ -53,6 +72,21 @@ def find_layout(model: nn.Module, n_blocks: int) -> Layout | None:
     if len(after) == 1 and all(p.ndim == 1 for p in model.get_submodule(after[0]).parameters()):
         parts.remove(after[0])
     return Layout(embedding=f"{embeddings[0]}.weight", blocks=lists[0], parts=frozenset(parts))
+
+
+def locate(name: str, blocks: Any, site: Site, hidden: int, known: str) -> Place:
+    """Where `site` is read in a list of blocks; UsageError, with what the model named `name` is `known` to have, when
+    that is nowhere.
+    """
+    refusal = f"model '{name}' has no site '{site}'"
+    if site.kind not in KINDS:
+        raise UsageError(f"{refusal}: {known}")
+    if not 0 <= site.layer < len(blocks):
+        raise UsageError(f"{refusal}: its layers are 0 to {len(blocks) - 1}")
+    place = find_place(blocks[site.layer], site.kind, hidden)
+    if place is None:
+        raise UsageError(f"{refusal}: its block {site.layer} has no part that gives {site.kind}")
+    return place
 
 
 def find_place(block: nn.Module, kind: str, hidden: int) -> Place | None:

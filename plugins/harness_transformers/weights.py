@@ -1,4 +1,4 @@
-"""A safetensors checkpoint in; the files and tensors that the first blocks of a decoder, or its head, need, out."""
+"""A safetensors checkpoint in; the files and tensors that the first blocks of a decoder, or other parts, need, out."""
 
 from __future__ import annotations
 
@@ -29,6 +29,17 @@ def needed_shards(files: Files, layout: Layout, n_blocks: int) -> list[str]:
 def read_tensors(files: Files, layout: Layout, n_blocks: int) -> dict[str, torch.Tensor]:
     """The weights of embeddings and the first `n_blocks` blocks, by their names in the bare decoder."""
     return _read(files, lambda stored: _needed_tensors(files, stored, layout, n_blocks))
+
+
+def part_shards(files: Files, part: str) -> list[str]:
+    """The weight files that hold one part of a model, called `part` wherever its names stand, sorted."""
+    index = _read_index(files)
+    return [SINGLE] if index is None else sorted({index[tensor] for tensor in _part_tensors(index, part)})
+
+
+def read_part(files: Files, part: str) -> dict[str, torch.Tensor]:
+    """The weights of one part of a model, by their names from that part on."""
+    return _read(files, lambda stored: _part_tensors(stored, part))
 
 
 def read_head(files: Files, layout: Layout, names: Iterable[str]) -> dict[str, torch.Tensor]:
@@ -89,6 +100,12 @@ def _needed_tensors(files: Files, stored: Iterable[str], layout: Layout, n_block
     return {key: name for key, name in names.items() if _is_needed(name, layout, n_blocks)}
 
 
+def _part_tensors(stored: Iterable[str], part: str) -> dict[str, str]:
+    """Stored name → name from the part on."""
+    found = ((key, re.search(rf"(?:^|\.)({re.escape(part)}\..+)", key)) for key in stored)
+    return {key: match[1] for key, match in found if match}
+
+
 def _head_tensors(
     files: Files, stored: Iterable[str], layout: Layout, names: frozenset[str]
 ) -> dict[str, str]:
@@ -112,8 +129,7 @@ def _decoder_prefix(files: Files, stored: list[str], layout: Layout) -> str:
     prefix = _prefix(stored, layout)
     if prefix is None:
         raise MissingError(
-            f"model '{files.name}': its weights hold no {layout.embedding} beside {layout.blocks}.0: "
-            f"fetch a checkpoint that fits its config.json"
+            f"model '{files.name}': its weights hold no {layout.embedding} beside {layout.blocks}.0: {layout.mend}"
         )
     return prefix
 

@@ -1,5 +1,5 @@
-"""The files of a model in, the languages that its card says it was trained on out. A card changes no result: it is no
-part of a model's identity, and one that cannot be read says nothing.
+"""The files of a model in, what its card says it was trained on out. A card changes no result: it is no part of a
+model's identity, and one that cannot be read says nothing.
 """
 
 from __future__ import annotations
@@ -14,18 +14,25 @@ from harness import MissingError
 from harness_transformers.references import Files
 
 CARD = "README.md"
-KEY = "language_megabytes"
+LANGUAGES = "language_megabytes"
 """Beside the hub's `language`, a list, which says nothing of amounts."""
+TASKS = "datasets"
 
 
 def read_languages(files: Files) -> dict[str, float]:
     """Megabytes of training text by BCP-47 tag, from the card's front matter; empty where there are none, or where any
     of them is no tag with an amount: a language left away would count as never seen.
     """
-    amounts = _read_front_matter(files).get(KEY)
+    amounts = _read_front_matter(files).get(LANGUAGES)
     if not isinstance(amounts, dict) or not all(_is_amount(tag, size) for tag, size in amounts.items()):
         return {}
     return {tag: float(size) for tag, size in amounts.items()}
+
+
+def read_tasks(files: Files) -> tuple[str, ...]:
+    """Names of tasks under `datasets` in the card's front matter; none where there is no such list."""
+    names = _read_front_matter(files).get(TASKS)
+    return tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
 
 
 def _read_front_matter(files: Files) -> dict[Any, Any]:

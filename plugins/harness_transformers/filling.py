@@ -1,0 +1,80 @@
+"""A class, a configuration and tensors in; a model whose weights are all known to be right out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from harness import MissingError, Tokens, UsageError
+from harness_transformers.forward import LoadedTransformer
+from harness_transformers.opening import first_line, quiet
+from harness_transformers.structure import Place, find_place
+
+
+def fill(
+    name: str, kind: Any, config: Any, tensors: dict[str, torch.Tensor], *, dtype: str, attention: str
+) -> tuple[Any, set[str]]:
+    """A model of this class with these weights, in evaluation mode, on the CPU; and the names of the weights that
+    were missing or misshapen.
+    """
+    try:
+        with quiet():
+            model, report = kind.from_pretrained(
+                None,
+                config=config,
+                state_dict=tensors,
+                dtype=getattr(torch, dtype),
+                attn_implementation=attention,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
+    except (ValueError, RuntimeError) as error:
+        raise MissingError(f"model '{name}': its weights cannot be loaded: {first_line(error)}") from error
+    return model, {*report["missing_keys"], *(weight for weight, *_ in report["mismatched_keys"])}
+
+
+def check_complete(name: str, faulty: Iterable[str]) -> None:
+    """Never run on what was filled in at random."""
+    for weight in sorted(faulty):
+        raise MissingError(
+            f"model '{name}': its weights lack {weight}, or have it in another shape than "
+            f"config.json says: fetch a checkpoint that fits"
+        )
+
+
+def check_finite(name: str, model: nn.Module, dtype: str) -> None:
+    """MissingError for a weight with values that are not finite."""
+    for weight, parameter in model.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise MissingError(
+                f"model '{name}': {weight} has values that are not finite in {dtype}: "
+                f"fetch the weights again, or use another dtype"
+            )
+
+
+@torch.inference_mode()
+def check_sum(name: str, decoder: Any, block: nn.Module, dtype: str) -> None:
+    """Whether block output = block input + attn_out + mlp_out: some families scale what they add."""
+    hidden = decoder.config.hidden_size
+    places: dict[str, Place | None] = {
+        "before": Place(module=block, side="input", width=hidden),
+        **{kind: find_place(block, kind, hidden) for kind in ("attn_out", "mlp_out", "resid_post")},
+    }
+    found = {key: place for key, place in places.items() if place is not None}
+    read = LoadedTransformer(decoder, found).forward([probe(decoder.config, range(8))])
+    terms = [read[key].float() for key in ("before", "attn_out", "mlp_out")]
+    tolerance = 1e-3 if dtype == "float32" else 2e-2  # of the terms, which may cancel
+    if (read["resid_post"].float() - sum(terms)).norm() > tolerance * sum(term.norm() for term in terms):
+        raise UsageError(
+            f"model '{name}' adds something else to its residual stream than the outputs of "
+            f"attention and MLP, so it has no sites attn_out and mlp_out: use resid_post or attn_z"
+        )
+
+
+def probe(config: Any, ids: Sequence[int]) -> Tokens:
+    """Some tokens to try a decoder with."""
+    return Tokens(ids=np.array(ids) % config.vocab_size, content=np.ones(len(ids), dtype=np.bool_))

@@ -1,0 +1,26 @@
+"""A vision-language model in, what its vision tower hands to the projector out: its last hidden state, as it is."""
+
+from __future__ import annotations
+
+import harness
+from harness_transformers.vision import TOWER, VisionLanguageModel
+
+
+class VisionOutput:
+    """The vision tower's last hidden state after its final norm, whatever site is asked about."""
+
+    def at(self, model: harness.Model, site: harness.Site) -> harness.Located:
+        if not isinstance(model, VisionLanguageModel):
+            raise harness.UsageError(
+                f"vision_output is of a vision-language model with modality=image, which model '{model.name}' is not"
+            )
+        site = harness.Site(tower=TOWER, kind="output", layer=model.towers[TOWER] - 1)
+        width = model.width(site)
+        return harness.Located(
+            identity={"kind": "vision_output"},
+            d_in=width,
+            width=width,
+            load=lambda device: harness.Dictionary(name="vision_output", width=width, activation="identity"),
+            sparse=False,
+            site=site,
+        )

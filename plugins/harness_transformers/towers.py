@@ -1,0 +1,84 @@
+"""A vision-language model's configuration and bare class in; its two towers and what is between them out.
+
+They are found by what is there: a configuration of vision, one of text and the id of an image token; and in the class a
+part that is made from either. What is left is the projector between them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from harness import UsageError
+from harness_transformers.structure import Layout, find_layout
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What the parts of a vision-language model are called in its bare class, and those of its two towers."""
+
+    vision: str
+    language: str
+    between: tuple[str, ...]
+    """The projector, and whatever else there is."""
+    vision_layout: Layout
+    language_layout: Layout
+    norms: frozenset[str]
+    """What the vision tower has behind its last block."""
+
+    @property
+    def whole_vision(self) -> Layout:
+        """All of the vision tower."""
+        return replace(self.vision_layout, parts=self.vision_layout.parts | self.norms)
+
+
+def check_sees(name: str, config: Any) -> Any:
+    """The configuration, without the part of a vision tower that no language model reads; UsageError when it sees
+    nothing.
+    """
+    wanted = {
+        "vision_config": "a vision tower",
+        "text_config": "a language tower",
+        "image_token_id": "an image token",
+    }
+    for key, what in wanted.items():
+        if getattr(config, key, None) is None:
+            raise UsageError(
+                f"model '{name}' ({config.model_type}) reads no images: its config.json names no {key}, "
+                f"{what}; leave modality=image out"
+            )
+    if hasattr(config.vision_config, "vision_use_head"):
+        config.vision_config.vision_use_head = False
+    return config
+
+
+def find_parts(name: str, skeleton: Any) -> Parts:
+    """The parts of a bare class without weights; UsageError when it is no two towers with lists of blocks."""
+    config = skeleton.config
+    towers = {part: child for part, child in skeleton.named_children() if hasattr(child, "config")}
+    vision = [part for part, child in towers.items() if type(child.config) is type(config.vision_config)]
+    language = [part for part, child in towers.items() if type(child.config) is type(config.text_config)]
+    n_blocks = getattr(config.vision_config, "num_hidden_layers", None)
+    if len(vision) != 1 or len(language) != 1 or n_blocks is None:
+        raise UsageError(
+            f"model '{name}' ({config.model_type}) is not a vision tower, a projector and a language tower"
+        )
+    seeing, reading = (skeleton.get_submodule(part) for part in (*vision, *language))
+    vision_layout = find_layout(seeing, n_blocks)
+    language_layout = find_layout(reading, config.text_config.num_hidden_layers)
+    if vision_layout is None or language_layout is None:
+        raise UsageError(
+            f"model '{name}' ({config.model_type}) has a tower without a list of blocks or without embeddings"
+        )
+    children = {part for part, child in skeleton.named_children() if any(True for _ in child.parameters())}
+    own = {part for part, child in seeing.named_children() if any(True for _ in child.parameters())}
+    return Parts(
+        vision=vision[0],
+        language=language[0],
+        between=tuple(sorted(children - {*vision, *language})),
+        vision_layout=vision_layout,
+        language_layout=replace(
+            language_layout, mend=f"{language_layout.mend}, or say whose it is to have: language_model=PATH"
+        ),
+        norms=frozenset(own - vision_layout.parts),
+    )

@@ -1,0 +1,330 @@
+"""A vision-language model as a model of images: what is known without weights, and loading as deep as a site needs."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import math
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import PIL.Image
+import torch
+from torch import nn
+
+from harness import Image, Site, Tokens, UsageError
+from harness_transformers.card import read_tasks
+from harness_transformers.drawing import check_seed, draw_part, draw_tensors
+from harness_transformers.filling import check_complete, check_finite, check_sum, fill
+from harness_transformers.opening import (
+    PROCESSOR_FILES,
+    TOKENIZER_FILES,
+    build_bare,
+    check_computing,
+    check_softcap,
+    first_line,
+    read_config,
+)
+from harness_transformers.processing import Processing
+from harness_transformers.references import Files, open_files
+from harness_transformers.seeing import LoadedVisionLanguage
+from harness_transformers.structure import (
+    KINDS,
+    Layout,
+    Place,
+    added_layers,
+    locate,
+    needed_depth,
+    truncate,
+)
+from harness_transformers.towers import check_sees, find_parts
+from harness_transformers.weights import needed_shards, part_shards, read_part, read_tensors
+
+TOWER = "vision"
+
+
+class VisionLanguageModel:
+    """An opened vision-language model that reads images, each with the same prompt.
+
+    Its sites are those of the language tower, and `vision.resid_post.L` and `vision.output.{n-1}` (the last hidden
+    state after the tower's final norm, which the projector reads) of the vision tower. The content of an image is its
+    image tokens. Where the projector averages windows of k × k positions of the vision tower for each of them, as in
+    Gemma 3, so are the tower's activations: a row is the mean of its window, at every site of the tower.
+    """
+
+    def __init__(
+        self,
+        files: Files,
+        *,
+        dtype: str,
+        attention: str,
+        prompt: str,
+        language_model: str | None,
+        random_weights: int | None,
+    ) -> None:
+        self.name = files.name
+        self._files = files
+        check_computing(self.name, dtype=dtype, attention=attention)
+        check_seed(self.name, random_weights)
+        self._dtype, self._attention, self._seed = dtype, attention, random_weights
+        self._prompt = _check_prompt(self.name, prompt)
+        self._language_files = self._open_language(language_model)
+        config = check_sees(self.name, read_config(files))
+        self._config, self._text, self._vision = config, config.text_config, config.vision_config
+        self.architecture = str(config.model_type)
+        self.n_layers = int(self._text.num_hidden_layers)
+        check_softcap(self.name, self._text, attention)
+        self._skeleton = build_bare(self.name, config, attention)
+        self._parts = find_parts(self.name, self._skeleton)
+        self.n_parameters = sum(p.numel() for p in self._blocks(self._skeleton).parameters())
+        self._processor_files = [file for file in PROCESSOR_FILES if files.find(file)]
+        self._tokenizer_files = [file for file in TOKENIZER_FILES if files.find(file)]
+        accepted = inspect.signature(self._skeleton.forward).parameters
+        self._processing = Processing(files, prompt=self._prompt, accepted=accepted)
+        self._ids = self._processing.inputs["input_ids"][0].numpy()
+        self._is_image = self._ids == config.image_token_id
+        n_features, self._n_positions = self._count_features()
+        self._check_ids(n_features)
+        self.grid = _find_grid(self.name, n_features)
+
+    @property
+    def towers(self) -> Mapping[str, int]:
+        """The vision tower's blocks."""
+        return {TOWER: int(self._vision.num_hidden_layers)}
+
+    @cached_property
+    def seen_tasks(self) -> tuple[str, ...]:
+        """Tasks that the model's card names under `datasets`; none where weights are random."""
+        return read_tasks(self._files) if self._seed is None else ()
+
+    def width(self, site: Site) -> int:
+        """Size of the activations at `site`; UsageError when the model has no such site."""
+        place = self._place(self._skeleton, site)
+        if site.tower:
+            self._window(site)
+        return place.width
+
+    def identity(self, site: Site) -> Mapping[str, Any]:
+        """Files that can influence `site`, by content, and how they are used."""
+        self.width(site)
+        files = ["config.json", *self._processor_files]
+        language: dict[str, Any] = {}
+        if self._seed is None:
+            files += needed_shards(self._files, *self._vision_needs([site]))
+        if not site.tower:
+            language["prompt"] = self._prompt
+            files += self._tokenizer_files
+            if self._seed is None:
+                for part in self._parts.between:
+                    files += part_shards(self._files, part)
+                shards = needed_shards(
+                    self._language_files, self._parts.language_layout, needed_depth(self._text, [site])
+                )
+                if self._language_files is self._files:
+                    files += shards
+                else:
+                    language["language_model"] = self._language_files.hashes(shards)
+        return {
+            "kind": "transformers",
+            "modality": "image",
+            "files": self._files.hashes(list(dict.fromkeys(files))),
+            "resized_with": self._processing.backend,
+            "dtype": self._dtype,
+            "attention": self._attention,
+            **language,
+            **({} if self._seed is None else {"random_weights": self._seed}),
+        }
+
+    def tokenize(self, inputs: Sequence[Any]) -> list[Tokens]:
+        """One Tokens for each image: the same ids, of which the image tokens are the content."""
+        for number, one in enumerate(inputs):
+            if not isinstance(one, Image):
+                raise UsageError(
+                    f"model '{self.name}' reads images, and input {number} is {type(one).__name__}"
+                )
+        return [Tokens(ids=self._ids, content=self._is_image, image=image) for image in inputs]
+
+    def view(self, image: Image) -> PIL.Image.Image:
+        """The image as the model sees it, its colours not normalised."""
+        return self._processing.view(image)
+
+    def load(self, sites: Sequence[Site], device: str) -> LoadedVisionLanguage:
+        """The vision tower and, for sites of the language tower, the projector and the blocks up to the deepest; for
+        sites of the vision tower alone only that, up to the deepest.
+        """
+        for site in sites:
+            self.width(site)
+        alone = all(site.tower for site in sites)
+        model = (self._load_vision if alone else self._load_all)(sites)
+        check_finite(self.name, model.to(device), self._dtype)
+        if not alone:
+            decoder = model.get_submodule(self._parts.language)
+            for layer in added_layers(site for site in sites if not site.tower):
+                check_sum(self.name, decoder, self._blocks(model)[layer], self._dtype)
+        return LoadedVisionLanguage(
+            self.name,
+            model,
+            {site: self._place(model, site) for site in sites},
+            processing=self._processing,
+            is_image=self._is_image,
+            windows={site: self._window(site) for site in sites if site.tower},
+            reads_text=not alone,
+        )
+
+    def _load_vision(self, sites: Sequence[Site]) -> Any:
+        layout, depth = self._vision_needs(sites)
+        tower = self._skeleton.get_submodule(self._parts.vision)
+        model, faulty = self._fill(
+            type(tower), truncate(self._vision, depth), self._vision_tensors(layout, depth)
+        )
+        check_complete(self.name, (name for name in faulty if name.split(".")[0] in layout.parts))
+        return model
+
+    def _load_all(self, sites: Sequence[Site]) -> Any:
+        parts = self._parts
+        depth = needed_depth(self._text, [site for site in sites if not site.tower])
+        config = copy.deepcopy(self._config)
+        config.text_config = truncate(self._text, depth)
+        towers = {
+            parts.vision: (parts.whole_vision, self._vision_tensors(*self._vision_needs(sites))),
+            parts.language: (parts.language_layout, self._language_tensors(depth)),
+        }
+        tensors = self._projector_tensors()
+        for part, (_, own) in towers.items():
+            tensors |= {f"{part}.{name}": tensor for name, tensor in own.items()}
+        model, faulty = self._fill(type(self._skeleton), config, tensors)
+
+        def is_needed(name: str) -> bool:
+            part, _, inside = name.partition(".")
+            return part not in towers or inside.split(".")[0] in towers[part][0].parts
+
+        check_complete(self.name, filter(is_needed, faulty))
+        return model
+
+    def _fill(self, kind: Any, config: Any, tensors: dict[str, torch.Tensor]) -> tuple[Any, set[str]]:
+        return fill(self.name, kind, config, tensors, dtype=self._dtype, attention=self._attention)
+
+    def _vision_needs(self, sites: Sequence[Site]) -> tuple[Layout, int]:
+        """What the sites need of the vision tower, and how many of its blocks."""
+        if all(site.tower and site.kind == "resid_post" for site in sites):
+            return self._parts.vision_layout, max(site.layer for site in sites) + 1
+        return self._parts.whole_vision, self.towers[TOWER]
+
+    def _vision_tensors(self, layout: Layout, depth: int) -> dict[str, torch.Tensor]:
+        return self._tensors(self._files, self._parts.vision, layout, depth)
+
+    def _language_tensors(self, depth: int) -> dict[str, torch.Tensor]:
+        return self._tensors(self._language_files, self._parts.language, self._parts.language_layout, depth)
+
+    def _tensors(self, files: Files, part: str, layout: Layout, depth: int) -> dict[str, torch.Tensor]:
+        """The weights of the first `depth` blocks of a tower and of the other parts of a layout, read or drawn."""
+        if self._seed is None:
+            return read_tensors(files, layout, depth)
+        tower = self._skeleton.get_submodule(part)
+        return draw_tensors(
+            self.name, tower, layout, depth, seed=self._seed, dtype=getattr(torch, self._dtype)
+        )
+
+    def _projector_tensors(self) -> dict[str, torch.Tensor]:
+        tensors: dict[str, torch.Tensor] = {}
+        for part in self._parts.between:
+            if self._seed is None:
+                tensors |= read_part(self._files, part)
+                continue
+            drawn = draw_part(
+                self.name, self._skeleton, part, seed=self._seed, dtype=getattr(torch, self._dtype)
+            )
+            if any(tensor.ndim > 1 and not tensor.any() for tensor in drawn.values()):
+                raise UsageError(
+                    f"model '{self.name}' with random_weights has a projector of zeros, as its kind begins, so that "
+                    f"nothing of an image reaches its language tower: use a site of the vision tower"
+                )
+            tensors |= drawn
+        return tensors
+
+    def _blocks(self, model: nn.Module) -> Any:
+        """Those of the language tower."""
+        return model.get_submodule(f"{self._parts.language}.{self._parts.language_layout.blocks}")
+
+    def _place(self, model: nn.Module, site: Site) -> Place:
+        """Where a site is read in the whole model, or in its vision tower alone."""
+        last = self.towers[TOWER] - 1
+        kinds = [f"{kind}.LAYER" for kind in KINDS]
+        known = f"it has {', '.join(kinds)}, {TOWER}.resid_post.LAYER and {TOWER}.output.{last}"
+        if not site.tower:
+            return locate(self.name, self._blocks(model), site, self._text.hidden_size, known)
+        if site.tower != TOWER or site.kind not in ("resid_post", "output"):
+            raise UsageError(f"model '{self.name}' has no site '{site}': {known}")
+        tower = getattr(model, self._parts.vision, model)
+        if site.kind == "output":
+            if site.layer != last:
+                raise UsageError(f"model '{self.name}' has no site '{site}': {known}")
+            return Place(module=tower, side="output", width=self._vision.hidden_size)
+        blocks = tower.get_submodule(self._parts.vision_layout.blocks)
+        return locate(self.name, blocks, site, self._vision.hidden_size, known)
+
+    def _window(self, site: Site) -> int:
+        """How many positions of the vision tower, along a side, one image token stands for."""
+        n_tokens = self.grid[0] * self.grid[1]
+        side = math.isqrt(self._n_positions)
+        if side**2 != self._n_positions or side % self.grid[0]:
+            raise UsageError(
+                f"model '{self.name}' has no site '{site}': the {self._n_positions} positions of its vision "
+                f"tower do not fall into {n_tokens} windows, one for each image token"
+            )
+        return side // self.grid[0]
+
+    @torch.inference_mode()
+    def _count_features(self) -> tuple[int, int]:
+        """How many image features the projector gives for an image, and how many positions the vision tower has."""
+        try:
+            seen = self._skeleton.get_image_features(torch.empty(1, *self._processing.size, device="meta"))
+            return len(torch.cat([*seen.pooler_output])), seen.last_hidden_state.shape[1]
+        except Exception as error:  # whatever a strange vision tower makes of pixels
+            raise UsageError(
+                f"model '{self.name}': its vision tower cannot take what its processor makes of an image, "
+                f"{self._processing.size}: {first_line(error)}"
+            ) from error
+
+    def _check_ids(self, n_features: int) -> None:
+        n_tokens, n_positions = (
+            int(self._is_image.sum()),
+            getattr(self._text, "max_position_embeddings", None),
+        )
+        if n_tokens != n_features:
+            raise UsageError(
+                f"model '{self.name}': its processor gives {n_tokens} tokens for an image, and its projector "
+                f"{n_features} features"
+            )
+        if n_positions and len(self._ids) > n_positions:
+            raise UsageError(
+                f"model '{self.name}' has {n_positions} positions, and image and prompt take {len(self._ids)}: "
+                f"use a shorter prompt"
+            )
+        if (self._ids[~self._is_image] >= self._text.vocab_size).any():
+            raise UsageError(
+                f"model '{self.name}' has no embedding for some token of the prompt {self._prompt!r}: use another"
+            )
+
+    def _open_language(self, ref: str | None) -> Files:
+        if ref is None:
+            return self._files
+        if not isinstance(ref, str):
+            raise UsageError(f"model '{self.name}' takes a language_model by name or folder, not {ref!r}")
+        if self._seed is not None:
+            raise UsageError(f"model '{self.name}' takes language_model or random_weights, not both")
+        return open_files(ref, beside=self._files)
+
+
+def _check_prompt(name: str, prompt: Any) -> str:
+    if isinstance(prompt, str) and prompt.encode(errors="ignore").decode() == prompt:
+        return prompt
+    raise UsageError(f"model '{name}' takes a prompt that is text, not {prompt!r}")
+
+
+def _find_grid(name: str, n_tokens: int) -> tuple[int, int]:
+    side = math.isqrt(n_tokens)
+    if not n_tokens or side**2 != n_tokens:
+        raise UsageError(f"model '{name}' has {n_tokens} tokens for an image, which are no square grid")
+    return side, side
