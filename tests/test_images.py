@@ -120,6 +120,7 @@ def packed(values: np.ndarray[Any, Any]) -> bytes:
     return bytes(value for triple in triples for value in triple)
 
 
+LAB = tiff(PIXELS.tobytes(), {258: (3, 1, 8), 262: (3, 1, 8), 277: (3, 1, 3)})
 ADAM7 = [  # PNG, third edition, §8.1
     *(PIXELS[0::8, 0::8], PIXELS[0::8, 4::8], PIXELS[4::8, 0::4], PIXELS[0::4, 2::4]),
     *(PIXELS[2::4, 0::2], PIXELS[0::2, 1::2], PIXELS[1::2, :]),
@@ -229,7 +230,7 @@ GOOD: Mapping[str, tuple[bytes, np.ndarray[Any, Any]]] = {
         encode(PICTURE.convert("YCbCr"), "TIFF"),
         np.asarray(PICTURE.convert("YCbCr").convert("RGB")),
     ),
-    "LAB as TIFF": (tiff(PIXELS.tobytes(), {258: (3, 1, 8), 262: (3, 1, 8), 277: (3, 1, 3)}), None),
+    "LAB as TIFF": (LAB, opened(LAB)),
     "RGB as TIFF of three planes": (
         tiff(
             PIXELS.transpose(2, 0, 1).tobytes() + struct.pack("<6I", 8, 162, 316, 154, 154, 154),
@@ -271,8 +272,6 @@ GOOD: Mapping[str, tuple[bytes, np.ndarray[Any, Any]]] = {
 @pytest.mark.parametrize("name", GOOD)
 def test_every_mode_has_the_pixels_that_pillow_or_arithmetic_give_it(name: str) -> None:
     data, wanted = GOOD[name]
-    if wanted is None:
-        wanted = opened(data)
     np.testing.assert_array_equal(pixels(data), wanted)
 
 
@@ -372,7 +371,6 @@ def test_a_pil_image_is_turned_and_laid_on_white_as_its_file_would_be() -> None:
         encode(PALETTE, "GIF"),
     ):
         lazy = PIL.Image.open(io.BytesIO(data))
-        assert read_images([lazy]) != [lazy]
         assert [image.id for image in read_images([lazy, data])] == 2 * [read_image(data).id]  # type: ignore[union-attr]
 
 
@@ -470,9 +468,9 @@ BROKEN: Mapping[str, tuple[str, Any]] = {
     "SVG without a declaration": ("format", b"  <svg/>"),
     "EPS": ("format", encode(PICTURE, "EPS")),
     "PDF": ("format", encode(PICTURE, "PDF")),
-    "JPEG 2000": ("format", encode(PICTURE, "JPEG2000")),
+    "JPEG 2000": ("format", b"\0\0\0\x0cjP  \r\n\x87\n"),
     "an icon": ("format", encode(PICTURE, "ICO")),
-    "AVIF": ("format", encode(PICTURE, "AVIF")),
+    "AVIF": ("format", b"\0\0\0\x20ftypavif"),
     "an EPS that Pillow has opened": ("format", PIL.Image.open(io.BytesIO(encode(PICTURE, "EPS")))),
     "a PNG of an unknown depth": ("header", png(PIXELS.tobytes(), depth=7)),
     "a PNG that begins with its pixels": ("header", PNG[:8] + PNG[33:]),
@@ -611,6 +609,14 @@ def test_a_file_that_ends_early_is_broken_wherever_it_ends(name: str) -> None:
     assert [end for end in ends if not isinstance(read_images([data[:end]], workers=1)[0], Broken)] == []
 
 
+def test_a_jpeg_that_was_cut_and_given_an_end_again_cannot_be_told() -> None:
+    """The limit that the module admits: if this fails, the decoder has learnt to tell, and the module may say so."""
+    middle = SOS + (len(JPEG) - SOS) // 2
+    image = pixels(JPEG[:middle] + b"\xff\xd9")
+    np.testing.assert_array_equal(image[:16], pixels(JPEG)[:16])
+    assert len(np.unique(image[-8:, -8:])) < 5
+
+
 # ── whatever the process is up to ────────────────────────────────────────────────────────────────────────
 
 
@@ -682,7 +688,7 @@ def flipped(data: bytes, flips: list[tuple[float, int]]) -> bytes:
 
 
 @given(flips=FLIPS, end=st.none() | st.floats(0, 1, exclude_max=True))
-@settings(max_examples=300, deadline=2000)
+@settings(max_examples=300, deadline=10_000)
 def test_no_damage_to_a_png_goes_unseen(flips: list[tuple[float, int]], end: float | None) -> None:
     damaged = flipped(PNG, flips)[: None if end is None else int(end * len(PNG))]
     (answer,) = read_images([damaged], workers=1)
@@ -690,7 +696,7 @@ def test_no_damage_to_a_png_goes_unseen(flips: list[tuple[float, int]], end: flo
 
 
 @given(flips=FLIPS, end=st.none() | st.floats(0, 1, exclude_max=True))
-@settings(max_examples=300, deadline=2000)
+@settings(max_examples=300, deadline=10_000)
 def test_no_damage_to_a_jpeg_raises_or_hangs(flips: list[tuple[float, int]], end: float | None) -> None:
     damaged = flipped(JPEG, flips)[: None if end is None else int(end * len(JPEG))]
     (answer,) = read_images([damaged], workers=1)
