@@ -178,8 +178,8 @@ class Transfer:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """All that a run will do, and by name what cannot be had, and why; `notes` are of languages that a task does not
-    have on both sides.
+    """All that a run will do, and by name what cannot be had, and why; `notes` are of what suits no task of the suite,
+    and of languages that a task does not have on both sides.
     """
 
     suite: Suite
@@ -222,7 +222,7 @@ def make_plan(
         raise UsageError(f"suite '{suite.name}' has representations that need a model, but no models")
     left_out: dict[str, str] = {}
     models = _open_present(suite.models, registry, left_out) if needs_model else ()
-    _check_modalities([spec for spec, _ in specs], arms, models, whole=len(models) == len(suite.models))
+    notes = _check_modalities([spec for spec, _ in specs], arms, models, whole=not left_out)
     located: list[_LocatedArm] = []
     for model in models:
         for representation in (*arms.on_tokens, *model.representations):
@@ -238,7 +238,6 @@ def make_plan(
     pairs = _pair_models(suite, models)
     bundles: list[Bundle] = []
     transfers: list[Transfer] = []
-    notes: list[str] = []
     for (spec, limit), other in zip(specs, others, strict=True):
         with _leaving_out(spec.name, left_out):
             data = load_task(spec, data_dir=data_dir, limit=limit, trained_on=other, strict=strict_data)
@@ -389,28 +388,32 @@ def _refuse_twins(plan: Plan) -> None:
 
 def _check_modalities(
     specs: Sequence[TaskSpec], arms: _Arms, models: Sequence[OpenModel], *, whole: bool
-) -> None:
-    """UsageError for a model or an arm that no task of the suite suits; and, where all models are there, for a task
-    that none of them reads.
+) -> list[str]:
+    """What is said of models and arms that suit no task of the suite, and so are left away. UsageError for a task that,
+    where all models are there, none of them reads.
     """
     held = {spec.modality for spec in specs}
-    for model in models:
-        if model.modality not in held:
-            raise UsageError(
-                f"model '{model.label}' reads {model.modality}s, but task '{specs[0].name}' holds "
-                f"{specs[0].modality}s" + (", as all of the suite do" if len(specs) > 1 else "")
-            )
-    for arm in arms.on_inputs:
-        if not any(_suits(arm, spec) for spec in specs):
-            raise UsageError(
-                f"representation '{arm.label}' reads {arm.spec.needs}, but task '{specs[0].name}' holds "
-                f"{specs[0].modality}s" + (", as all of the suite do" if len(specs) > 1 else "")
-            )
     for spec in specs:
         if models and whole and spec.modality not in {model.modality for model in models}:
             raise UsageError(
                 f"task '{spec.name}' holds {spec.modality}s, but no model of the suite reads {spec.modality}s"
             )
+        if not models and whole and not any(_suits(arm, spec) for arm in arms.on_inputs):
+            raise UsageError(
+                f"task '{spec.name}' holds {spec.modality}s, but no representation of the suite reads {spec.modality}s"
+            )
+    return [
+        *(
+            f"model '{model.label}' reads {model.modality}s, and no task holds any"
+            for model in models
+            if model.modality not in held
+        ),
+        *(
+            f"representation '{arm.label}' reads {arm.spec.needs}, and no task holds any"
+            for arm in arms.on_inputs
+            if not any(_suits(arm, spec) for spec in specs)
+        ),
+    ]
 
 
 def _suits(arm: Choice, spec: TaskSpec) -> bool:

@@ -351,12 +351,28 @@ def test_a_suite_may_hold_texts_and_images(place: Place, toy_task: Path) -> None
     assert ("colours", None, "text_length") not in pairs
 
 
+def test_what_suits_no_task_is_left_away_and_said(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    place(
+        suite=SUITE.replace("models:", "models:\n  - {ref: minigemma-s, sites: [resid_post.0]}").replace(
+            "majority]", "majority, text_length]"
+        )
+    )
+    assert execute(["plan", "suite.yaml", "--include", "colours.yaml"]) == 0
+    capsys.readouterr()
+    assert run(Path()) == 0
+    said = capsys.readouterr().err
+    assert "note: model 'minigemma-s' reads texts, and no task holds any" in said
+    assert "note: representation 'text_length' reads text, and no task holds any" in said
+    assert {record.model for record in records(Path())} == {"toy_tower", None}
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         (("toy_tower, sites: [\"vision.resid_post.[0,1]\"], representations: [toy_means, toy_named]",
-          "minigemma-s, sites: [resid_post.0]"), "model 'minigemma-s' reads texts, but task 'colours' holds images"),
-        (("majority]", "text_length]"), "representation 'text_length' reads text, but task 'colours' holds images"),
+          "minigemma-s, sites: [resid_post.0]"), "'colours' holds images, but no model of the suite reads images"),
+        ((SUITE[SUITE.index("models:"):SUITE.index("poolings")], "representations: [text_length]\n"),
+         "task 'colours' holds images, but no representation of the suite reads images"),
         (("vision.resid_post.[0,1]", "vision.resid_post.2"), "its layers are 0 to 1"),
         (("vision.resid_post.[0,1]", "resid_post.0"), "has no site 'resid_post.0'"),
         (("poolings: [mean, max]", "poolings: [mean]\ntokens: clss"), "there is no token set 'clss'"),
