@@ -7,7 +7,7 @@ CORPUS ?= $(HARNESS_CORPUS_DIR)
 WEIGHTS := plugins/harness_minigemma/weights
 SIZES := s m l
 
-.PHONY: install quickstart test lint fast bench boards data family models dictionaries cards corpus clean
+.PHONY: install quickstart test lint fast bench boards data family models dictionaries cards seeing corpus clean
 
 install: .venv/installed
 
@@ -43,7 +43,7 @@ bench: install
 boards: data board-safety-text board-general-text board-behaviours board-mosaic-small board-mosaic-widths \
   board-mosaic-selection board-mosaic-noise board-mosaic-faults board-probing-scarcity board-probing-imbalance \
   board-probing-noise board-probing-shift board-probing-ksparse board-planted board-crosslingual \
-  board-crosslingual-topics board-crosslingual-wild board-transfer board-behaviour-prediction
+  board-crosslingual-topics board-crosslingual-wild board-transfer board-behaviour-prediction board-vision
 
 board-%: data install
 	rm -rf runs/boards/$*
@@ -127,6 +127,16 @@ cards: corpus
 	  done; \
 	  $(BIN)/python -m harness_minigemma.scope --size $$size || exit; \
 	done
+
+# The two models that see, and their dictionaries. They begin with minigemma-m, which stays as it is.
+SEEN := --data "$(DATA)/eurosat/data.parquet" --data "$(DATA)/omniglot_small/data.parquet" --tokens 1200000 --replace
+
+seeing: data install
+	for model in miniclip minipaligemma; do \
+	  $(BIN)/python -m harness_minigemma.vision.train --model $$model --data-dir "$(DATA)" $(MODEL_OPTIONS) || exit; \
+	done
+	$(BIN)/harness train-dictionary -m miniclip --site vision.resid_post.75% --width 8x $(SEEN) -o $(WEIGHTS)/miniclip-scope
+	$(BIN)/harness train-dictionary -m minipaligemma --site resid_post.50% --width 8x $(SEEN) -o $(WEIGHTS)/minipaligemma-scope
 
 corpus:
 	@test -d "$(CORPUS)" || { echo "the family needs its corpus: HARNESS_CORPUS_DIR=/path/to/corpus make family" >&2; exit 1; }

@@ -1,4 +1,4 @@
-"""The embedded model family: toy Gemma-2 models, their dictionaries, and the recipe that made both.
+"""The embedded model family: toy Gemma-2 models, two models that see, their dictionaries, and the recipes of all.
 
 Models and dictionaries are offered as aliases of folders, so they load through the same code as any others.
 """
@@ -61,12 +61,36 @@ def harness_models() -> list[harness.ModelSpec]:
             alias_of=str(WEIGHTS / f"minigemma-{size}"),
         )
         for size, width in SIZES.items()
+    ] + [
+        harness.ModelSpec(
+            name="miniclip",
+            summary="embedded toy OpenCLIP model, 64 pixels, 128 wide; provisional weights",
+            alias_of=str(WEIGHTS / "miniclip"),
+        ),
+        harness.ModelSpec(
+            name="minipaligemma",
+            summary="embedded toy PaliGemma: a vision tower before minigemma-m; provisional weights",
+            alias_of={
+                "name": str(WEIGHTS / "minipaligemma"),
+                "modality": "image",
+                "language_model": str(WEIGHTS / "minigemma-m"),
+            },
+        ),
     ]
 
 
 @harness.hookimpl
 def harness_representations() -> list[harness.RepresentationSpec]:
     return [
+        *(
+            harness.RepresentationSpec(
+                name=f"{model}-scope",
+                summary=f"a dictionary of {model}, 8 times as wide, trained on the images that it saw",
+                alias_of=str(WEIGHTS / f"{model}-scope"),
+                needs="tokens",
+            )
+            for model in ("miniclip", "minipaligemma")
+        ),
         harness.RepresentationSpec(
             name="minigemma-scope",
             summary="the dictionaries of the embedded family: 8 times as wide at three depths, 32 times at half depth",

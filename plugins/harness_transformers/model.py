@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from harness import Conversation, Site, Tokens, UsageError
+from harness import Conversation, Image, Site, Tokens, UsageError
 from harness_transformers.answering import AnsweringTransformer, answering_files, ending_tokens
 from harness_transformers.card import read_languages
 from harness_transformers.chat import ChatTemplate
@@ -244,6 +244,8 @@ class TransformersModel:
 
 
 def _check_text(name: str, number: int, one: Any) -> None:
+    if isinstance(one, Image):
+        raise UsageError(f"model '{name}' reads text, and input {number} is an image: open it with modality=image")
     if not isinstance(one, str | Conversation):
         raise UsageError(f"model '{name}' reads text, and input {number} is {type(one).__name__}")
     try:

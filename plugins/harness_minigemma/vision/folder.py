@@ -1,0 +1,18 @@
+"""Weights in, a file of a model folder out, so that a reader sees the old one or the new one, never a part."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+
+def save_weights(weights: Mapping[str, Tensor], path: Path, *, dtype: torch.dtype) -> None:
+    """Writes a safetensors file in the given precision."""
+    kept = {name: value.detach().to("cpu", dtype).contiguous() for name, value in weights.items()}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    save_file(kept, temporary, metadata={"format": "pt"})
+    temporary.chmod(0o644)
+    temporary.replace(path)
