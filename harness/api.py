@@ -457,7 +457,8 @@ class Located:
     of its number. All three are shown, not hashed.
 
     `site` is where it reads, where that is another place of the model than the one asked about.
-    `for_task(spec, classes)` in place of `load` and `fit` gives the Located of one task, with its classes in order.
+    `for_task(spec, classes)` in place of `load` and `fit` gives the Located of one task, with its classes in order; a
+    width that differs from task to task is then 0 here.
     """
 
     identity: Mapping[str, Any]

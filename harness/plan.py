@@ -80,12 +80,14 @@ class Features:
     """A matrix `[examples, features]` that cells share. Input-only arms have no site, tokens, pooling and key.
 
     `fitted_key` names what the representation fits on the bundle's sample, where it fits something; `gate_key` what
-    the fidelity gate measures of it at `gate_sites`, where there is something to measure.
+    the fidelity gate measures of it at `gate_sites`, where there is something to measure. `general` is what it is on
+    every task, where `located` is what it is on this one alone.
     """
 
     representation: Choice
     site: Site | None = None
     located: Located | None = None
+    general: Located | None = None
     tokens: TokenSet | None = None
     pooling: Choice | None = None
     key: str | None = None
@@ -574,7 +576,8 @@ def _bundles(
         yield Bundle(data=data, model=None, tokens=(), features=features, cells=cells(features))
     for model in models:
         kept = tuple(one for row, one in enumerate(tokens[model.label]) if row not in bare)
-        here = [_for_task(arm, data) for arm in located if arm[0] is model]
+        arms_here = [arm for arm in located if arm[0] is model]
+        here = [_for_task(arm, data) for arm in arms_here]
         sample = sample_rows(data.examples, kept) if any(at.fit for *_, at in here) else ()
         _refuse_fitting_on_test(sample, here, draws)
         sample_hash = hash_lines(data.examples.ids[row] for row in sample)
@@ -583,11 +586,14 @@ def _bundles(
         gate_hash = hash_lines(data.examples.ids[row] for row in gate_sample)
         features = tuple(
             _gated(
-                _features(representation, model, site, at, token_set, pooling, inputs_hash, sample_hash),
+                replace(
+                    _features(representation, model, site, at, token_set, pooling, inputs_hash, sample_hash),
+                    general=general,
+                ),
                 model,
                 gate_hash,
             )
-            for _, representation, site, at in here
+            for (_, representation, site, at), (*_, general) in zip(here, arms_here, strict=True)
             for pooling in _of(representation, "poolings", arms.poolings, registry)
         )
         if features:  # none where every dictionary was left out, or only other models have representations
@@ -613,7 +619,8 @@ def _for_task(arm: _LocatedArm, data: TaskData) -> _LocatedArm:
     model, representation, site, at = arm
     if at.for_task is None:
         return arm
-    return model, representation, site, at.for_task(data.spec, data.classes)
+    found = at.for_task(data.spec, data.classes)
+    return model, representation, site, replace(found, identity={**at.identity, **found.identity})
 
 
 def _refuse_fitting_on_test(

@@ -736,7 +736,7 @@ def _record(
 ) -> Record:
     features, spec, model = cell.features, bundle.data.spec, bundle.model
     draw = cell.draw
-    located = features.located
+    located, general = features.located, features.general
     measured: dict[str, Any] = {}
     if rows is not None and outcome is not None:
         measured = {
@@ -787,9 +787,9 @@ def _record(
         site=str(features.site) if features.site else None,
         tokens=features.tokens.label if features.tokens else None,
         representation=features.representation.label,
-        representation_hash=hash_json(located.identity if located else features.representation.identity),
+        representation_hash=hash_json(general.identity if general else features.representation.identity),
         dictionary=located.reference if located else None,
-        width=located.width if located else None,
+        width=(general.width or None) if general else None,  # 0 where it differs from task to task
         pooling=features.pooling.label if features.pooling else None,
         transform=cell.transform.label,
         classifier=cell.classifier.label,
