@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import json
 import re
+import struct
 import threading
 import time
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -295,6 +297,63 @@ def test_broken_images_are_named_and_the_rest_is_scored(
     read = [record for record in found if record.model]
     assert {record.cost.tokens for record in read} == {(90 - 3) * 16}
     assert {record.n_test for record in found} == {18}
+
+
+def encode(kind: str, *frames: Image.Image, **options: Any) -> bytes:
+    file = io.BytesIO()
+    more = {"save_all": True, "append_images": frames[1:]} if len(frames) > 1 else {}
+    frames[0].save(file, kind, **more, **options)
+    return file.getvalue()
+
+
+def enlarged(file: bytes, width: int, height: int) -> bytes:
+    """A PNG whose header claims another size, with the checksum that belongs to it."""
+    head = b"IHDR" + struct.pack(">II", width, height) + file[24:29]
+    return file[:12] + head + struct.pack(">I", zlib.crc32(head)) + file[33:]
+
+
+def broken_files() -> dict[str, Any]:
+    """Fifteen ways in which a file is no image, or none that can be read as one."""
+    plain = Image.open(io.BytesIO(png(1)))
+    other = Image.open(io.BytesIO(png(2)))
+    whole, jpeg = png(1, size=64), encode("JPEG", plain.resize((64, 64)))
+    floats = Image.fromarray(np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8))
+    return {
+        "nothing": None,
+        "empty": b"",
+        "a page": b"<!DOCTYPE html><html>not found</html>",
+        "a drawing": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        "a program": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+        "cut PNG": whole[: len(whole) // 2],
+        "cut JPEG": jpeg[: len(jpeg) // 2],
+        "header only": whole[:20],
+        "wrong checksum": whole[:60] + bytes([whole[60] ^ 1]) + whole[61:],
+        "animated GIF": encode("GIF", plain, other),
+        "animated PNG": encode("PNG", plain, other),
+        "animated WebP": encode("WEBP", plain, other),
+        "pages": encode("TIFF", plain, other),
+        "a bomb": enlarged(whole, 60_000, 60_000),
+        "no width": enlarged(whole, 0, 16),
+        "floating point": encode("TIFF", floats),
+    }
+
+
+def test_every_kind_of_broken_file_is_named_in_the_record_and_the_rest_is_scored(place: Place) -> None:
+    images: list[Any] = [png(row) for row in range(120)]
+    broken = broken_files()
+    assert len(broken) >= 15
+    rows = dict(zip(range(1, 120, 7), broken, strict=False))
+    for row, name in rows.items():
+        images[row] = broken[name]
+    folder = place(images)
+    assert run(folder) == 0
+    for record in records(folder):
+        assert record.status == "ok"
+        assert record.hygiene.broken == len(broken)
+        assert [fault.split(":")[0] for fault in record.hygiene.faults] == [f"row {row}" for row in rows]
+        assert all(len(fault.split(": ", 2)[2]) > 10 for fault in record.hygiene.faults)
+        if record.model:
+            assert record.cost.tokens == (120 - len(broken)) * 16
 
 
 def test_with_strict_data_a_broken_image_stops_the_run(
