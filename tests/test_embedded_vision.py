@@ -1,4 +1,4 @@
-"""The embedded models that see, as they ship: small, true to the libraries of their classes, plain about what they saw."""
+"""The embedded models that see, as they ship: small, true to their libraries, and plain about what they saw."""
 
 from __future__ import annotations
 
