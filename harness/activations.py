@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from harness.ahead import Ahead, run_forward
 from harness.api import LoadedModel, Site, Tokens
 from harness.identity import hash_json, hash_lines
 from harness.plan import OpenModel, activation_identity
@@ -36,7 +37,9 @@ class KeptActivations:
             return kept
         if self._loaded is None:
             self._loaded = self.model.model.load(self.sites, self.device)
-        activations = self._loaded.forward(batch)
+        rows = range(len(batch))
+        with Ahead(self._loaded, batch, [rows]) as ahead:  # only now is known that its images are needed
+            activations = run_forward(self._loaded, batch, ahead.take(rows))
         for site, key in keys.items():
             if site not in kept:
                 self.store.write_activations(key, activations[site])

@@ -62,10 +62,9 @@ class Ahead:
         for row in rows:  # those of a batch that was halved are begun again
             if row not in self._begun:
                 self._begin(row)
-        taken = [self._begun[row].result() for row in rows]
+        futures = [self._begun.pop(row) for row in rows]
+        taken = [future.result() for future in futures]
         self.waited += time.perf_counter() - started
-        for row in set(rows):
-            del self._begun[row]
         self._fill()
         return taken
 

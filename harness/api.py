@@ -182,7 +182,8 @@ class Spec:
 
     `revision` is part of the identity of every result: change it when results change for a reason that no
     parameter shows. `alias_of` is given in place of `make`: the name then stands for another, or for a mapping of its
-    `name` and parameters.
+    `name` and parameters, and
+    is all that the other is.
     """
 
     name: str
@@ -296,7 +297,7 @@ class TaskSpec:
     was published on them to be checked: they are counted, and every result is flagged.
 
     `class_names` are the classes as a sentence would name them, where the labels do not, and `templates` sentences
-    with `{}` in place of such a name: for what classifies by names alone.
+    with `{}` in place of such a name: for what classifies by names alone. Others are a new version.
     """
 
     name: str

@@ -61,10 +61,10 @@ def _illustrate_bundle(
     batch_size: int | None,
 ) -> list[Drawn]:
     @cache
-    def load(site: str) -> LoadedModel:
+    def load() -> LoadedModel:
         assert bundle.model
-        sites = {str(one.site): one.site for one in bundle.features if one.site}
-        return bundle.model.model.load([sites[site]], device)
+        sites = {cell.features.site for cell in bundle.cells if cell.features.site}
+        return bundle.model.model.load(sorted(sites), device)
 
     drawn = []
     for cell in bundle.cells:
@@ -82,7 +82,7 @@ def _illustrate_bundle(
                         cell.cell_id,
                         title=title,
                         model=model,
-                        loaded=lambda site=str(features.site): load(site),  # type: ignore[misc]
+                        loaded=load,
                         encoder=lambda cell=cell: _encoder(cell, store, device),  # type: ignore[misc]
                         site=features.site,
                         tokens=bundle.tokens,

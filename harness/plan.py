@@ -225,6 +225,8 @@ def make_plan(
     left_out: dict[str, str] = {}
     models = _open_present(suite.models, registry, left_out) if needs_model else ()
     notes = _check_modalities([spec for spec, _ in specs], arms, models, whole=not left_out)
+    if notes:
+        suite, models, arms = _drop_unsuited([spec for spec, _ in specs], suite, models, arms, registry)
     located: list[_LocatedArm] = []
     for model in models:
         for representation in (*arms.on_tokens, *model.representations):
@@ -416,6 +418,28 @@ def _check_modalities(
             if not any(_suits(arm, spec) for spec in specs)
         ),
     ]
+
+
+def _drop_unsuited(
+    specs: Sequence[TaskSpec], suite: Suite, models: Sequence[OpenModel], arms: _Arms, registry: Registry
+) -> tuple[Suite, tuple[OpenModel, ...], _Arms]:
+    """A suite, its models and its arms without those that suit none of its tasks."""
+    held = {spec.modality for spec in specs}
+    unsuited = {model.ref for model in models if model.modality not in held}
+
+    def is_kept(choice: Choice) -> bool:
+        return choice.spec.needs == "tokens" or any(_suits(choice, spec) for spec in specs)
+
+    kept = [one for one in suite.representations if is_kept(registry.choose("representations", one))]
+    update = {
+        "models": tuple(model for model in suite.models if model.ref not in unsuited),
+        "representations": tuple(kept),
+    }
+    return (
+        suite.model_copy(update=update),
+        tuple(model for model in models if model.ref not in unsuited),
+        replace(arms, on_inputs=tuple(filter(is_kept, arms.on_inputs))),
+    )
 
 
 def _suits(arm: Choice, spec: TaskSpec) -> bool:
@@ -619,7 +643,15 @@ def _for_task(arm: _LocatedArm, data: TaskData) -> _LocatedArm:
     model, representation, site, at = arm
     if at.for_task is None:
         return arm
-    found = at.for_task(data.spec, data.classes)
+    try:
+        found = at.for_task(data.spec, data.classes)
+    except HarnessError:
+        raise
+    except Exception as error:  # a stranger's representation may raise anything
+        name = data.spec.name
+        raise UsageError(
+            f"{representation.owner} cannot be made for task '{name}': {describe(error)}"
+        ) from error
     return model, representation, site, replace(found, identity={**at.identity, **found.identity})
 
 
@@ -840,7 +872,7 @@ def _transfers(
                 learnt_on=LearntOn(model=source.model.label, features=known[kind], alignment=alignment),
             )
             for cell in target.cells
-            if cell.features.site
+            if cell.features.site in sites
             and (kind := (sites[cell.features.site], *_kind(cell.features)[1:])) in known
             for alignment in arms.alignments
         )

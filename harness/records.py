@@ -154,11 +154,12 @@ class Record(_Frozen):
     """One finished cell, whatever its end.
 
     `selected_on` is `validation`, `folds` or `nothing`; `tried` counts the points of the grid compared there.
-    `predictions_hash` is of the test rows' ids, labels and predictions (`hash_predictions`). `control` says whether the
-    representation is there to be compared with; None in records from before that was known. `seen` are the megabytes
-    of the model's training text in the languages of the record, None where the model does not say. `learnt_on` names
-    the model whose features the classifier was learnt on, where that is another one, and `alignment` what mapped those
-    of `model` to it.
+    `predictions_hash` is of the test rows' ids, labels and predictions (`hash_predictions`). `control` says whether
+    the representation is there to be compared with; None in records from before that was known. `only` are the kinds
+    (`poolings`, `transforms`, `classifiers`) of which the representation goes with one alone, whatever the suite has.
+    `seen` are the megabytes of the model's training text in the languages of the record, None where the model does
+    not say. `learnt_on` names the model whose features the classifier was learnt on, where that is another one, and
+    `alignment` what mapped those of `model` to it.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -181,6 +182,7 @@ class Record(_Frozen):
     representation: str
     representation_hash: str | None
     control: bool | None = None
+    only: tuple[str, ...] = ()
     dictionary: str | None = None
     width: int | None
     pooling: str | None

@@ -18,7 +18,7 @@ from scipy import sparse
 
 from harness import leaderboard
 from harness.activations import KeptActivations
-from harness.api import BundleStats, ImageModel, LoadedModel, Located, Summary
+from harness.api import BundleStats, HubSource, ImageModel, LoadedModel, Located, Summary, TaskSpec
 from harness.calibrate import fit_all, measure_all, read_sample
 from harness.errors import MissingError, NothingSelectedError
 from harness.evidence import snippet
@@ -128,9 +128,9 @@ class Runner:
                 board = leaderboard.build([self.folder])
                 self._illustrate(plan, board)
                 leaderboard.write(board, self.folder.path)
-        except BaseException:
+        except BaseException as error:
             with suppress(MissingError):
-                self.folder.finish("failed")
+                self.folder.finish("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
             raise
         self.folder.finish("failed" if status == "finished" and not summary.is_whole else status)
         self._tell("run_finished", summary=summary)
@@ -504,7 +504,7 @@ class Runner:
                 training = _training(cell)
                 if made_for != training:
                     learnt.clear()
-                if matrix is None or (features.key is None and made_for != training):
+                if matrix is None or (_is_of_rows(features) and made_for != training):
                     matrix = self._matrix(bundle, features, own, tested[training])
                     languages = _languages(matrix, features, bundle)
                 made_for = training
@@ -612,6 +612,14 @@ class Runner:
 
     def _tell(self, event: str, **arguments: Any) -> None:
         notify(self.registry.plugins, f"harness_{event}", self.report, **arguments)
+
+
+def _is_of_rows(features: Features) -> bool:
+    """Whether a matrix is made anew for other rows to learn from: of an arm that reads inputs, unless it learns nothing
+    of images, whose decoding is dear.
+    """
+    spec = features.representation.spec
+    return features.key is None and (spec.fitted or spec.needs != "images")
 
 
 def _place(features: Features) -> tuple[str | None, str]:
@@ -765,8 +773,8 @@ def _record(
         flags += ("fitted-on:full",)  # on a sample of all training rows, whatever the regime leaves of them
     if shared := count_shared_groups(bundle.data.examples, draw.partition):
         flags += (f"shared-groups:{shared}",)
-    if model and isinstance(model.model, ImageModel) and spec.name in model.model.seen_tasks:
-        flags += (f"model-trained-on:{spec.name}",)
+    if model and isinstance(model.model, ImageModel) and (seen := _seen(spec, model.model)):
+        flags += (f"model-trained-on:{seen}",)
     if fidelity.verdict == "flagged":
         flags += tuple(f"fidelity:{rule}" for rule in fidelity.reasons)
     return Record(
@@ -797,6 +805,7 @@ def _record(
         learnt_on=_source(cell)[0],
         alignment=_source(cell)[1],
         control=features.representation.spec.control,
+        only=tuple(sorted(features.representation.spec.only)),
         protocol_hash=cell.protocol_hash,
         seed=draw.seed,
         hygiene=HygieneCounts(**asdict(bundle.data.hygiene), cut=bundle.n_cut),
@@ -806,6 +815,17 @@ def _record(
         origins=_origins(cell, bundle),
         **measured,
     )
+
+
+def _seen(spec: TaskSpec, model: ImageModel) -> str | None:
+    """Under what name a model says that it was trained on the rows that a task learns from."""
+    names = (
+        spec.name,
+        spec.mirror,
+        spec.trained_on,
+        spec.source.hub if isinstance(spec.source, HubSource) else None,
+    )
+    return next((name for name in names if name in model.seen_tasks), None)
 
 
 def _used(outcome: Outcome, bundle: Bundle, located: Located | None) -> tuple[Used, ...]:

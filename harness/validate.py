@@ -7,7 +7,8 @@ even there.
 
 from __future__ import annotations
 
-from collections import Counter
+import math
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -293,14 +294,18 @@ def _check_coverage(suite: Suite, records: Sequence[Record]) -> Iterator[str]:
     may have been taken out of the records and of run.json alike.
     """
     arms: dict[tuple[str | None, ...], Counter[tuple[str, str, int]]] = {}
+    firsts: dict[tuple[str | None, ...], Record] = {}
+    held: dict[tuple[str | None, ...], set[str]] = defaultdict(set)
+    every: dict[str, set[tuple[str, str, int]]] = defaultdict(set)
     for record in records:
         parts: tuple[str | None, ...] = (record.model, record.site, record.representation)
+        firsts.setdefault(parts, record)
+        held[parts].add(record.modality)
+        every[record.modality].add((record.task, record.regime, record.seed))
         arms.setdefault(parts, Counter())[record.task, record.regime, record.seed] += 1
-    places = sorted({place for counts in arms.values() for place in counts})
     for arm, counts in arms.items():
-        points = (
-            len(suite.transforms) * len(suite.classifiers) * (1 if arm[0] is None else len(suite.poolings))
-        )
+        places = sorted(set[tuple[str, str, int]]().union(*(every[modality] for modality in held[arm])))
+        points = _count_points(suite, firsts[arm])
         lacking = {place: points - counts[place] for place in places if counts[place] < points}
         for task, regime, seed in list(lacking)[:1]:
             yield (
@@ -310,6 +315,13 @@ def _check_coverage(suite: Suite, records: Sequence[Record]) -> Iterator[str]:
     named = len({record.representation for record in records})
     if named < len(suite.representations):
         yield f"the suite has {len(suite.representations)} representations, and the run {named}"
+
+
+def _count_points(suite: Suite, record: Record) -> int:
+    """How many cells an arm has on one task, under one regime and seed."""
+    axes = {"transforms": suite.transforms, "classifiers": suite.classifiers, "poolings": suite.poolings}
+    own = {*record.only, *(["poolings"] if record.model is None else [])}
+    return math.prod(len(values) for kind, values in axes.items() if kind not in own)
 
 
 def check_flags(records: Sequence[Record]) -> Iterator[Finding]:

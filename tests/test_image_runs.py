@@ -62,13 +62,16 @@ class Tower:
     name, architecture, n_layers, n_parameters = "toy_tower", "toy", 2, 3
     towers, grid, seen_tasks = {"vision": 2}, (GRID, GRID), SEEN
 
+    def __init__(self, *, tint=1):
+        self.tint = tint
+
     def width(self, site):
         if site.tower != "vision" or site.kind not in ("resid_post", "embed"):
             raise harness.UsageError(f"the toy has no site '{site}'")
         return 3
 
     def identity(self, site):
-        return {"kind": "toy", "site": str(site)}
+        return {"kind": "toy", "site": str(site), "tint": self.tint}
 
     def tokenize(self, inputs):
         n = GRID * GRID + 1
@@ -562,3 +565,69 @@ def test_a_record_says_which_images_were_left_out(place: Place) -> None:
     line = json.loads((folder / "out" / "results.jsonl").read_text("utf-8").splitlines()[0])
     assert line["hygiene"]["broken"] == 1
     assert line["hygiene"]["faults"][0].startswith("row 0: ")
+
+
+def test_an_arm_that_differs_from_task_to_task_has_one_row(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = place()
+    two = pd.read_parquet(folder / "mirror" / "colours" / "data.parquet")
+    two[two.label != "blue"].to_parquet(folder / "two.parquet")
+    (folder / "two.yaml").write_text(
+        "name: two\nmodality: image\nsource: {file: two.parquet}\nlicence: CC0\ncitation: none\n"
+    )
+    assert run(folder, "-t", "colours", "-t", "two", "--include", "two.yaml") == 0
+    named = [record for record in records(folder) if record.representation == "toy_named"]
+    assert [record.width for record in named] == [None, None]
+    assert [record.n_features for record in named] == [3, 2]
+    assert len({record.representation_hash for record in named}) == 1
+    board = pd.read_csv(folder / "out" / "leaderboard.csv")
+    assert (board["representation"] == "toy_named").sum() == 1
+    assert execute(["validate", "out"]) == 0
+    assert "nothing is wrong" in capsys.readouterr().out
+
+
+def test_a_run_that_lacks_a_cell_of_an_arm_with_one_pooling_only_is_found(place: Place) -> None:
+    folder = place(
+        suite=SUITE.replace("representations: [toy_means, toy_named]", "representations: [toy_means]")
+    )
+    assert run(folder) == 0
+    assert execute(["validate", "out"]) == 0
+    lines = (folder / "out" / "results.jsonl").read_text("utf-8").splitlines()
+    gone = next(line for line in lines if json.loads(line)["representation"] == "hidden")
+    about = json.loads((folder / "out" / "run.json").read_text("utf-8"))
+    about["cells"].remove(json.loads(gone)["cell_id"])
+    (folder / "out" / "run.json").write_text(json.dumps(about))
+    (folder / "out" / "results.jsonl").write_text("\n".join(line for line in lines if line != gone) + "\n")
+    assert execute(["validate", "out"]) != 0
+
+
+def test_what_was_left_away_is_no_part_of_the_run(place: Place) -> None:
+    folder = place(suite=SUITE.replace("majority]", "majority, text_length]"))
+    assert run(folder) == 0
+    suite = json.loads((folder / "out" / "run.json").read_text("utf-8"))["suite"]
+    assert "text_length" not in suite["representations"]
+    assert execute(["validate", "out"]) == 0
+
+
+def test_kept_activations_of_images_give_the_same(place: Place) -> None:
+    folder = place()
+    assert run(folder) == 0
+    plain = {record.cell_id: record.metrics for record in records(folder)}
+    for name in ("kept", "again"):
+        more = ["run", "suite.yaml", "--include", "colours.yaml", "--cache-dir", f"cache-{name}"]
+        assert execute([*more, "-o", name, "--keep-activations"]) == 0
+        assert {one.cell_id: one.metrics for one in RunFolder(folder / name).records()} == plain
+
+
+def test_transfers_leave_arms_with_a_place_of_their_own_alone(place: Place) -> None:
+    other = '  - {ref: "toy_tower[tint=2]", sites: ["vision.resid_post.[0,1]"]}\n'
+    folder = place(
+        suite=SUITE.replace("representations: [hidden", f"{other}representations: [hidden").replace(
+            "poolings: [mean, max]",
+            'poolings: [mean]\nalignments: [least_squares]\ntransfers: [{from: "toy_tower[tint=2]", to: toy_tower}]',
+        )
+    )
+    assert run(folder) == 0
+    carried = [record for record in records(folder) if record.learnt_on]
+    assert {record.representation for record in carried} == {"hidden", "random_sae[width=12,k=3]"}
