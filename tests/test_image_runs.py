@@ -219,6 +219,9 @@ def test_images_run_as_texts_do(place: Place) -> None:
     assert by_name["majority"].metrics["macro_f1"].value < 0.3
     assert by_name["hidden"].cost.images_per_s > 0
     assert 0 <= by_name["hidden"].cost.waiting_share <= 1
+    board = (folder / "out" / "leaderboard.md").read_text("utf-8")
+    assert "images/s (waiting)" in board
+    assert re.search(r"\| [0-9,]+ \([0-9]+%\) \|", board)
     assert "image of" not in (folder / "out" / "leaderboard-features.md").read_text("utf-8")
 
 

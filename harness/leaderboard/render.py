@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 
 from harness.files import whole_file
 from harness.leaderboard import ablation, features, matrix, quiver, regimes
@@ -50,6 +51,7 @@ _COLUMNS = {
     "tried": "tried",
     "n_tasks": "tasks",
     "tokens_per_s": "tokens/s",
+    "images_per_s": "images/s (waiting)",
     "flags": "flags",
 }
 
@@ -179,6 +181,10 @@ def _how_to_read(board: Board) -> str:
         "tokens/s is that of the forward pass that made the row's features, together with all others it made: it tells"
         " runs apart, not rows."
     )
+    if "images_per_s" in columns:
+        said.append(
+            "Beside images/s stands the share of that time in which the model waited for images to be decoded."
+        )
     return " ".join(said)
 
 
@@ -188,6 +194,7 @@ def _columns(board: Board) -> list[str]:
         "auroc": not any(mean_metric(row.results, "auroc") for row in board.rows),
         "tokens": all(choice_of(row)["tokens"] in ("", "content") for row in board.rows),
         "tried": not any(row.tried for row in board.rows),
+        "images_per_s": not any(map(_images, board.rows)),
     }
     return [name for name in _COLUMNS if not empty.get(name)]
 
@@ -256,8 +263,18 @@ def _main_line(row: Row) -> dict[str, str]:
         "tried": _tried(row),
         "n_tasks": str(len(row.results)),
         "tokens_per_s": NONE if row.tokens_per_s is None else f"{row.tokens_per_s:,.0f}",
+        "images_per_s": _images(row),
         "flags": ", ".join(row.flags),
     }
+
+
+def _images(row: Row) -> str:
+    """Medians over the row's cells that read images; "" where none does."""
+    costs = [cell.record.cost for cell in row.cells if cell.record.cost.images_per_s]
+    if not costs:
+        return ""
+    waiting = median(cost.waiting_share for cost in costs)
+    return f"{median(cost.images_per_s for cost in costs):,.0f} ({waiting:.0%})"
 
 
 def _task_tables(board: Board) -> list[str]:
