@@ -414,6 +414,12 @@ def test_a_suite_may_hold_texts_and_images(place: Place, toy_task: Path) -> None
         ("colours", "minigemma-s"),
     }
     assert ("colours", None, "text_length") not in pairs
+    board = pd.read_csv(folder / "out" / "leaderboard.csv")
+    ranks = board.groupby("reads", sort=False)["rank"].agg(["min", "count"])
+    assert list(ranks.index) == ["text", "image", "text and image"]
+    assert ranks.loc["text", "min"] == ranks.loc["image", "min"] == 1
+    assert ranks.loc["text and image", "count"] == 0
+    assert not board["flags"].fillna("").str.contains("incomplete").any()
 
 
 def test_what_suits_no_task_is_left_away_and_said(place: Place, capsys: pytest.CaptureFixture[str]) -> None:

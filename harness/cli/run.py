@@ -152,7 +152,8 @@ def _print(board: Any) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(*_HEADS, box=None)
+    mixed = "reads" in board
+    table = Table(*(["reads"] if mixed else []), *_HEADS, box=None)
     for row in board.astype(object).where(board.notna(), None).to_dict("records"):
         choice = " ".join(row[key] for key in ("site", "pooling", "transform", "classifier") if row[key])
         if row["tokens"] not in ("", "content"):
@@ -164,7 +165,15 @@ def _print(board: Any) -> None:
         score, difference = _interval(row, "macro_f1"), _interval(row, "delta_vs_hidden", "delta", sign="+")
         width = "" if row["width"] is None else str(row["width"])
         table.add_row(
-            str(rank), row["model"], row["representation"], width, score, difference, outcome, choice
+            *([row["reads"]] if mixed else []),
+            str(rank),
+            row["model"],
+            row["representation"],
+            width,
+            score,
+            difference,
+            outcome,
+            choice,
         )
     # Names such as random_sae[k=16] are no markup.
     Console(width=None if sys.stdout.isatty() else 150, markup=False, emoji=False).print(table)

@@ -26,7 +26,7 @@ as rows for validation were too few.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
@@ -108,6 +108,10 @@ class TaskResult:
         return self.unit.regime
 
 
+BOTH = "text and image"
+"""What a row reads that has tasks of either kind."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """A row of the board; what is None does not exist for it: a rank, a score, a comparison, a cost.
@@ -115,7 +119,8 @@ class Row:
     `others` are results under regimes that the row is not ranked by. `seed_means` are macro-F1 by seed, of the seeds
     that every task has. `tried` is of how many configurations (cells × points of the classifier's grid) the row's
     choice was made, the least and the most over tasks and seeds. `ties` are the groups of rows, numbered from 0 at the
-    best, of which no two are told apart.
+    best, of which no two are told apart. `reads` is what its tasks hold: `text`, `image`, or BOTH, and rows are ranked
+    among those that read the same.
     """
 
     model: str | None
@@ -131,6 +136,7 @@ class Row:
     peak_memory: int | None
     flags: tuple[str, ...]
     suites: tuple[str, ...]
+    reads: str = "text"
     others: tuple[TaskResult, ...] = ()
     tried: tuple[int, int] | None = None
     repeats: Repeats | None = None
@@ -203,6 +209,11 @@ class Board:
     quivers: tuple[Quiver, ...] = ()
 
     @property
+    def is_mixed(self) -> bool:
+        """Whether it holds tasks of text and of images."""
+        return len({row.reads for row in self.rows}) > 1
+
+    @property
     def has_others(self) -> bool:
         """Whether there are results under regimes that rows are not ranked by."""
         return any(row.others for row in self.rows)
@@ -255,6 +266,7 @@ def build(runs: Sequence[Results], *, resamples: int = 1000) -> Board:
             yield unit, scored
 
     ablated = ablate(ablation, score())
+    held = Counter(by_unit[unit][0].record.modality for unit in main)
     names, targets, repeats = name_units(units), name_targets(units), find_repeats(runs)
     unfinished = {
         run.path for run in {cell.run.path: cell.run for cell in cells}.values() if not run.is_whole
@@ -270,10 +282,11 @@ def build(runs: Sequence[Results], *, resamples: int = 1000) -> Board:
                 targets=targets,
                 repeats=repeats.get(key),
                 unfinished=unfinished,
+                held=held,
             )
             for key in by_row
         ],
-        n_tasks=len(main),
+        held=held,
     )
     places = {row.key: place for place, row in enumerate(rows)}
     axes = list(Choice._fields)
@@ -303,6 +316,7 @@ def _make_row(
     targets: Mapping[Unit, str],
     repeats: Repeats | None,
     unfinished: Container[Path],
+    held: Mapping[str, int],
 ) -> Row:
     main = frozenset(choices.main_units)
     units = sorted(choices.selected.get(key, {}))
@@ -314,6 +328,7 @@ def _make_row(
         by_family["" if unit in main else unit.regime].append(result)
     results = _judge(by_family.pop("", []))
     records = [cell.record for cell in cells]
+    reads = _name_modalities({record.modality for record in records})
     speeds = [record.cost.tokens_per_s for record in records if record.cost.tokens_per_s > 0]
     seconds = [record.cost.seconds for record in records if record.cost.seconds > 0]
     return Row(
@@ -329,10 +344,11 @@ def _make_row(
         seconds=median(seconds) if seconds else None,
         peak_memory=max((record.cost.peak_memory for record in records), default=0) or None,
         flags=(
-            *_flags(results, cells, n_tasks=len(main)),
+            *_flags(results, cells, n_tasks=_count_tasks(reads, held)),
             *_search_flags(key, cells, choices, unfinished=unfinished),
         ),
         suites=tuple(sorted({record.suite for record in records})),
+        reads=reads,
         others=tuple(result for family in by_family.values() for result in _judge(family)),
         tried=_count_tried([cell for cell in cells if cell.unit in main]),
         repeats=repeats,
@@ -463,8 +479,32 @@ def _search_flags(
     return tuple(flags)
 
 
-def _rank(rows: Sequence[Row], *, n_tasks: int) -> tuple[Row, ...]:
-    complete = sorted((row for row in rows if len(row.results) == n_tasks), key=_order)
+def _name_modalities(found: Set[str]) -> str:
+    return BOTH if len(found) > 1 else min(found)
+
+
+def _count_tasks(reads: str, held: Mapping[str, int]) -> int:
+    """How many of the board's tasks hold what a row reads."""
+    return sum(held.values()) if reads == BOTH else held.get(reads, 0)
+
+
+def _rank(rows: Sequence[Row], *, held: Mapping[str, int]) -> tuple[Row, ...]:
+    """Ranks of the rows that have all tasks of their kind. Where a board holds texts and images, arms that read nothing
+    have both, and compete with none.
+    """
+    by_kind: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        by_kind[row.reads].append(row)
+    ranked: list[Row] = []
+    for reads, same in by_kind.items():
+        complete = [row for row in same if len(row.results) == _count_tasks(reads, held) and reads != BOTH]
+        ranked += _rank_complete(complete)
+        ranked += (row for row in same if not any(row is one for one in complete))
+    return tuple(sorted(ranked, key=_order))
+
+
+def _rank_complete(rows: Sequence[Row]) -> Iterator[Row]:
+    complete = sorted(rows, key=_order)
     samples = (
         np.stack([row.macro_f1.samples for row in complete if row.macro_f1]) if complete else np.empty(0)
     )
@@ -476,12 +516,10 @@ def _rank(rows: Sequence[Row], *, n_tasks: int) -> tuple[Row, ...]:
         places.append((1 + better, len(complete) - worse))
         told_apart[:] = (lows > 0) | (highs < 0)
     over_tasks = _rank_over_tasks(complete)
-    ranked = [row for row in rows if len(row.results) < n_tasks]
     for row, (first, last), groups, interval in zip(
         complete, places, tie_groups(apart), over_tasks, strict=True
     ):
-        ranked.append(replace(row, rank=first, last_rank=last, ties=groups, rank_interval=interval))
-    return tuple(sorted(ranked, key=_order))
+        yield replace(row, rank=first, last_rank=last, ties=groups, rank_interval=interval)
 
 
 def _rank_over_tasks(rows: Sequence[Row]) -> list[tuple[int, int] | None]:
@@ -502,9 +540,17 @@ def _rank_over_tasks(rows: Sequence[Row]) -> list[tuple[int, int] | None]:
     return [(int(first), int(last)) for first, last in zip(low, high, strict=True)]
 
 
-def _order(row: Row) -> tuple[bool, float, str, list[tuple[str, float]], int]:
+def _order(row: Row) -> tuple[int, bool, float, str, list[tuple[str, float]], int]:
     value = -row.macro_f1.value if row.macro_f1 else 0.0
-    return row.rank is None, value, row.model or "", in_natural_order(row.representation), row.width or 0
+    kind = ("text", "image", BOTH).index(row.reads)
+    return (
+        kind,
+        row.rank is None,
+        value,
+        row.model or "",
+        in_natural_order(row.representation),
+        row.width or 0,
+    )
 
 
 def _summarize(name: str, cells: Sequence[Cell], scores: TaskScores) -> TaskSummary:

@@ -25,6 +25,8 @@ _WHOLE = [
 def to_frame(board: Board) -> pd.DataFrame:
     """One line a row, in the board's order; the columns of leaderboard.csv."""
     frame = pd.DataFrame([_line(row) for row in board.rows])
+    if board.is_mixed:
+        frame["reads"] = [row.reads for row in board.rows]
     return frame.astype(dict.fromkeys(_WHOLE, "Int64"))
 
 

@@ -1,7 +1,7 @@
 """A finished run in, a few small files out that a repository can hold, from which the same board is built.
 
-<name>.jsonl                 every Record, one a line, without snippets; <name>.jsonl.gz where plain text would break
-                             the limit
+<name>.jsonl                 every Record, one a line, without snippets and the names of broken images;
+                             <name>.jsonl.gz where plain text would break the limit
 <name>.predictions.parquet   one row a task: its test rows once, beside them what each cell of the board predicted, and
                              of its ablation, unless that would break the limit
 <name>.env.json              the resolved suite, when it ran, where and with what
@@ -174,8 +174,9 @@ def unpublishable(run: Results) -> tuple[str, ...]:
 
 def publish(run: RunFolder, folder: Path, *, name: str | None = None, replace: bool = False) -> PublishedRun:
     """Write what a board needs of `run` into `folder`, and the board of all runs published there. With
-    `replace`, the run takes the place of all others. Snippets are text of the data, which is not ours to publish: the
-    records are written without them. Where the run would be too large, the board has no ablation.
+    `replace`, the run takes the place of all others. Snippets are text of the data, which is not ours to publish:
+    the records are written without them, and without the names of broken images. Where the run would be too large, the
+    board has no ablation.
 
     GateError when the run is not whole, failed somewhere, was limited or is too large; UsageError when another
     run is published under `name` (default: the day the run began). Nothing is changed then.
@@ -225,10 +226,13 @@ def _stage(folder: Path) -> Iterator[Path]:
 
 
 def _publishable(run: RunFolder) -> list[Record]:
-    """The run's records without text of the data."""
+    """The run's records without text of the data, and without a word on which of its images are broken."""
     return [
         record.model_copy(
-            update={"used": tuple(used.model_copy(update={"snippets": ()}) for used in record.used)}
+            update={
+                "used": tuple(used.model_copy(update={"snippets": ()}) for used in record.used),
+                "hygiene": record.hygiene.model_copy(update={"faults": ()}),
+            }
         )
         for record in run.records()
     ]

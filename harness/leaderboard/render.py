@@ -34,6 +34,7 @@ from harness.leaderboard.matrix import find_matrices
 from harness.records import Fidelity
 
 _COLUMNS = {
+    "reads": "reads",
     "rank": "rank",
     "model": "model",
     "representation": "representation",
@@ -181,6 +182,8 @@ def _how_to_read(board: Board) -> str:
         "tokens/s is that of the forward pass that made the row's features, together with all others it made: it tells"
         " runs apart, not rows."
     )
+    if "reads" in columns:
+        said.append("Rows are ranked among those that read the same kind of task.")
     if "images_per_s" in columns:
         said.append(
             "Beside images/s stands the share of that time in which the model waited for images to be decoded."
@@ -194,6 +197,7 @@ def _columns(board: Board) -> list[str]:
         "auroc": not any(mean_metric(row.results, "auroc") for row in board.rows),
         "tokens": all(choice_of(row)["tokens"] in ("", "content") for row in board.rows),
         "tried": not any(row.tried for row in board.rows),
+        "reads": not board.is_mixed,
         "images_per_s": not any(map(_images, board.rows)),
     }
     return [name for name in _COLUMNS if not empty.get(name)]
@@ -250,6 +254,7 @@ def _how_to_read_tasks(board: Board) -> str:
 def _main_line(row: Row) -> dict[str, str]:
     compared = [row.count("won"), row.count("tied"), row.count("lost")]
     return {
+        "reads": row.reads,
         "rank": _rank(row),
         "model": row.model or NONE,
         "representation": row.representation,
