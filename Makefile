@@ -137,6 +137,7 @@ seeing: data install
 	done
 	$(BIN)/harness train-dictionary -m miniclip --site vision.resid_post.75% --width 8x $(SEEN) -o $(WEIGHTS)/miniclip-scope
 	$(BIN)/harness train-dictionary -m minipaligemma --site resid_post.50% --width 8x $(SEEN) -o $(WEIGHTS)/minipaligemma-scope
+	$(BIN)/python -m harness_minigemma.vision.scope
 
 corpus:
 	@test -d "$(CORPUS)" || { echo "the family needs its corpus: HARNESS_CORPUS_DIR=/path/to/corpus make family" >&2; exit 1; }

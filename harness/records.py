@@ -46,7 +46,10 @@ new say what was so before."""
 
 _RUNNING, _FAILED = b'"status": "running"', b'"status": "failed" '
 
-_TOLD = ("sae-harness", "torch", "transformers", "scikit-learn", "numpy")
+_TOLD = (
+    *("sae-harness", "torch", "transformers", "scikit-learn", "numpy"),
+    *("pillow", "torchvision", "open_clip_torch"),
+)
 
 _ADDED: Mapping[str, Any] = {"tokens": "content", "regimes": ["full"], "alignments": [], "transfers": []}
 """Fields of suites that came after schema version 1, with their defaults."""

@@ -444,8 +444,9 @@ def test_many_prompts_are_read_in_several_batches_with_the_same_result(folder_of
     model = open_model(folder_of("clip"))
     names = tuple(f"thing {number}" for number in range(150))
     values = torch.randn(2, 24)
-    together = located_zero_shot(model, classes=names).load("cpu").encode(values)
-    apart = located_zero_shot(model, classes=names[140:]).load("cpu").encode(values)
+    spec = replace(SPEC, class_names={})
+    together = located_zero_shot(model, spec, names).load("cpu").encode(values)
+    apart = located_zero_shot(model, spec, names[140:]).load("cpu").encode(values)
     torch.testing.assert_close(together[:, 140:], apart, rtol=1e-4, atol=1e-4)
 
 
@@ -469,13 +470,32 @@ def test_what_zero_shot_is_made_of_stands_in_its_identity(folder_of: Folder, cli
     [("great_dane", "great dane"), ("AnnualCrop", "Annual Crop"), ("RGBImage", "RGB Image"), ("cat", "cat")],
 )
 def test_labels_become_words(label: str, words: str, folder_of: Folder) -> None:
-    at = located_zero_shot(open_model(folder_of("clip")), replace(SPEC, templates=("{}",)), (label,))
+    spec = replace(SPEC, templates=("{}",), class_names={})
+    at = located_zero_shot(open_model(folder_of("clip")), spec, (label,))
     assert at.identity["prompts"] == [[words]]
 
 
 def test_a_template_without_a_place_for_the_name_is_refused(folder_of: Folder) -> None:
     with pytest.raises(UsageError, match=r"template 'a photo' of task 'pets' has no \{\} for the name"):
         located_zero_shot(open_model(folder_of("clip")), replace(SPEC, templates=("a photo",)))
+
+
+def test_a_name_for_what_is_no_class_is_refused_while_a_class_has_none(folder_of: Folder) -> None:
+    model = open_model(folder_of("clip"))
+    misspelt = replace(SPEC, class_names={"great-dane": "Great Dane", "b": "beagle"})
+    with pytest.raises(UsageError) as caught:
+        located_zero_shot(model, misspelt)
+    assert str(caught.value) == (
+        "task 'pets' has a name for 'great-dane', which is none of its classes; did you mean 'great_dane'?"
+    )
+    with pytest.raises(
+        UsageError, match="'0', which is none of its classes; known: MaineCoon, X, b, great_dane"
+    ):
+        located_zero_shot(model, replace(SPEC, class_names={"0": "beagle"}))
+    of_labels = replace(misspelt, labels={"dane": "great-dane"})
+    assert located_zero_shot(model, of_labels).width == len(CLASSES)
+    all_named = replace(SPEC, class_names={label: label.lower() for label in (*CLASSES, "of no row")})
+    assert located_zero_shot(model, all_named).width == len(CLASSES)
 
 
 @pytest.mark.parametrize("name", ["clip_embedding", "zero_shot"])

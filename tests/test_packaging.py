@@ -34,8 +34,11 @@ PUBLIC = [
     "GateError",
     "HarnessError",
     "HubSource",
+    "Image",
+    "ImageModel",
     "InputRepresentation",
     "LanguageModel",
+    "LoadedImageModel",
     "LoadedModel",
     "Located",
     "Message",
@@ -62,11 +65,13 @@ PUBLIC = [
     "TransformSpec",
     "UsageError",
     "Weighted",
+    "decode_image",
     "did_you_mean",
     "hash_file",
     "hash_json",
     "hookimpl",
     "open",
+    "read_image",
 ]
 
 

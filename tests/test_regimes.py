@@ -179,6 +179,13 @@ def test_longer_learns_from_short_texts_and_is_tested_on_long_ones_of_every_seed
     assert all(len(data.inputs[row]) > longest for row in one.test)
 
 
+def test_longer_is_of_no_use_to_images() -> None:
+    data = examples()
+    pictures = tuple(harness.Image(encoded=b"", id=name, size=(8, 8)) for name in data.ids)
+    with pytest.raises(MissingError, match="regime 'longer' needs texts"):
+        make_partition(replace(data, inputs=pictures), regime("longer"), 0)
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [

@@ -438,6 +438,34 @@ def test_images_are_read_in_any_order_and_from_any_files_to_the_same_bytes(
     assert path.read_bytes() == before
 
 
+def write_pictures(folder: Path, numbers: range) -> None:
+    folder.mkdir(parents=True)
+    for number in numbers:
+        (folder / f"{number}.png").write_bytes(picture(number))
+
+
+def test_folders_called_as_a_split_say_what_is_held_out(tmp_path: Path) -> None:
+    parts = {"train/cats": range(6), "test/cats": range(6, 9), "dogs/val/train": range(9, 11)}
+    for name, numbers in parts.items():
+        write_pictures(tmp_path / name, numbers)
+    ids = {number: harness.read_image(picture(number)).id for number in range(11)}
+    train, heldout = read_image_corpus([tmp_path])
+    assert {one.id for one in train} == {ids[number] for number in range(6)}
+    assert {one.id for one in heldout} == {ids[number] for number in range(6, 11)}
+    # What is above the source says nothing: these go by content.
+    write_pictures(tmp_path / "test" / "many", range(100, 200))
+    train, heldout = read_image_corpus([tmp_path / "test"])
+    assert len(train) > len(heldout) > 0 and len(train) + len(heldout) == 103
+
+
+def test_a_rows_own_split_counts_for_more_than_that_of_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "test").mkdir()
+    rows = [{"image": picture(number), "split": "train" if number < 4 else None} for number in range(7)]
+    pd.DataFrame(rows).to_parquet(tmp_path / "test" / "data.parquet")
+    train, heldout = read_image_corpus([tmp_path])
+    assert (len(train), len(heldout)) == (4, 3)
+
+
 def test_data_of_the_other_kind_is_refused_in_one_sentence(
     tower: str, images: Path, corpus: Path, harness_command: Any
 ) -> None:

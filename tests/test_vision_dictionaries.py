@@ -15,6 +15,7 @@ import huggingface_hub.constants
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import harness
 from harness import Located, MissingError, Site, UsageError, hash_file
@@ -525,3 +526,97 @@ def test_other_files_are_nobodys(registry: Registry, tmp_path: Path) -> None:
     for name in ("osunlp/SAE", "someone/prisma"):
         with pytest.raises(UsageError, match="there is no representation"):
             find(registry, name)
+
+
+# ── Gemma Scope's layout ─────────────────────────────────────────────────────────────────────────────────
+
+
+def scope(folder: Path, site: Any) -> str:
+    """A dictionary as `harness train-dictionary` writes it, with what its training.json says of its site."""
+    folder.mkdir(parents=True)
+    np.savez(folder / "params.npz", **{key: part.numpy() for key, part in tensors("threshold").items()})
+    (folder / "training.json").write_text(json.dumps({"model": "clip", "site": site}))
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("trained", "others"),
+    [
+        (SITE, ("resid_post.9", "vision.mlp_out.9", "vision.embed.9")),
+        ("resid_post.9", (SITE, "mlp_out.9", "attn_z.9")),
+    ],
+)
+def test_a_dictionary_that_was_trained_here_serves_the_tower_and_kind_of_site_that_it_was_trained_on(
+    registry: Registry, tmp_path: Path, trained: str, others: tuple[str, ...]
+) -> None:
+    folder = scope(tmp_path / "scope" / "layer_9" / "width_48" / "average_l0_3", trained)
+    below = trained.replace("9", "8")
+    for reference in (folder, f"{folder}/params.npz", str(tmp_path / "scope")):
+        assert find(registry, reference, trained).width == WIDTH
+        assert find(registry, f"{reference}[layer_offset=1]", below).flags == ("layer-offset:1",)
+        with pytest.raises(UsageError):
+            find(registry, reference, below)
+        for other in others:
+            with pytest.raises(UsageError) as caught:
+                find(registry, reference, other)
+            assert f"was trained on '{trained}', not on '{other}'; any_site=true" in str(caught.value)
+            assert find(registry, {"name": reference, "any_site": True}, other).width == WIDTH
+
+
+def test_where_it_was_trained_is_no_part_of_what_a_dictionary_is(registry: Registry, tmp_path: Path) -> None:
+    folder = scope(tmp_path / "scope", SITE)
+    told = find(registry, folder).identity
+    (tmp_path / "scope" / "training.json").unlink()
+    assert find(registry, folder).identity == told
+
+
+@pytest.mark.parametrize("about", ["{}", "[]", "no JSON", '{"site": 5}', '{"site": "hook.resid"}'])
+def test_a_training_json_that_names_no_site_says_nothing(
+    registry: Registry, tmp_path: Path, about: str
+) -> None:
+    folder = scope(tmp_path / "scope", None)
+    (tmp_path / "scope" / "training.json").write_text(about)
+    assert find(registry, folder).width == find(registry, folder, "resid_post.3").width == WIDTH
+
+
+def test_published_dictionaries_of_language_models_are_of_no_vision_tower(
+    registry: Registry, tmp_path: Path
+) -> None:
+    place = tmp_path / "gemma-scope-2b-pt-res" / "layer_9" / "width_48" / "average_l0_3"
+    folder = scope(place, None)
+    assert find(registry, folder, "resid_post.9").width == WIDTH
+    with pytest.raises(UsageError, match=r"was trained on resid_post, not on 'vision.resid_post.9'"):
+        find(registry, folder)
+
+
+def test_a_dictionary_in_the_layout_of_gemma_scope_2_serves_the_tower_that_is_named_beside_it(
+    registry: Registry, tmp_path: Path
+) -> None:
+    named = {name.lower(): part for name, part in tensors("threshold").items()}
+    save_file(named, tmp_path / "params.safetensors")
+    assert find(registry, str(tmp_path)).width == find(registry, str(tmp_path), "resid_post.9").width == WIDTH
+    for file, about in (
+        ("training.json", {"site": SITE}),
+        ("config.json", {"hf_hook_point_in": "model.vision_tower.encoder.layers.9.output"}),
+    ):
+        (tmp_path / file).write_text(json.dumps(about))
+        assert find(registry, str(tmp_path)).width == WIDTH
+        with pytest.raises(UsageError, match=f"was trained on '{SITE}', not on 'resid_post.9'"):
+            find(registry, str(tmp_path), "resid_post.9")
+        (tmp_path / file).unlink()
+
+
+def test_the_embedded_dictionaries_serve_their_own_towers(registry: Registry) -> None:
+    choice = registry.choose("models", "minipaligemma")
+    opened = OpenModel(choice=choice, model=choice.make(), sites=())
+
+    def place(name: str, site: str) -> Located:
+        return locate(registry.choose("representations", name), opened, Site.parse(site), registry)
+
+    for name in ("minigemma-scope", "minipaligemma-scope"):
+        assert place(name, "resid_post.2").width == 1024
+        with pytest.raises(UsageError, match=r"was trained on 'resid_post.2', not on 'vision.resid_post.2'"):
+            place(name, "vision.resid_post.2")
+    assert place("miniclip-scope", "vision.resid_post.2").width == 1024
+    with pytest.raises(UsageError, match=r"was trained on 'vision.resid_post.2', not on 'resid_post.2'"):
+        place("miniclip-scope", "resid_post.2")

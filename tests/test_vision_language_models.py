@@ -347,6 +347,20 @@ def test_sdpa_attention_gives_the_same_where_it_may_be_had(folder_of: Folder) ->
             assert_close(sdpa[name], rows)
 
 
+def test_convolutions_are_not_rounded_on_the_gpu(folder_of: Folder) -> None:
+    model = open_model(folder_of("paligemma"))
+    for names in (["vision.resid_post.0"], ["resid_post.0", "vision.output.2"]):
+        loaded = model.load([site(name) for name in names], "cpu")
+        (patches,) = [part for part in loaded._model.modules() if isinstance(part, torch.nn.Conv2d)]
+        seen: list[bool] = []
+        patches.register_forward_hook(
+            lambda module, inputs, output, seen=seen: seen.append(torch.backends.cudnn.allow_tf32)
+        )
+        before = torch.backends.cudnn.allow_tf32
+        loaded.forward(model.tokenize(IMAGES[:1]))
+        assert seen == [False] and torch.backends.cudnn.allow_tf32 == before
+
+
 # ── names in checkpoints ─────────────────────────────────────────────────────────────────────────────────
 
 LAYOUTS = {
@@ -431,6 +445,41 @@ def test_the_language_tower_may_come_from_another_model(family: str, copy_of: Fo
     assert "language_model" not in model.identity(site("vision.output.2"))
     (text / min(needed)).write_bytes(b"other weights")
     assert model.identity(site("resid_post.0")) != before
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"query_pre_attn_scalar": 9}, r"there query_pre_attn_scalar is 9, and in its own text_config 8"),
+        ({"rms_norm_eps": 1e-5}, r"there rms_norm_eps is 1e-05, and in its own text_config 1e-06"),
+        ({"rope_parameters": {"rope_type": "default", "rope_theta": 5e5}}, r"there rope_parameters is \{"),
+        ({"layer_types": ["full_attention"] * N_LAYERS}, r"there layer_types is \["),
+        ({"num_hidden_layers": 2, "layer_types": None}, "there num_hidden_layers is 2, and in its own .* 4"),
+        (
+            {"max_position_embeddings": 32, "pad_token_id": 5, "dtype": "float16", "attention_dropout": 0.1},
+            None,
+        ),
+        ({"use_bidirectional_attention": None, "architectures": ["X"], "initializer_range": 1.0}, None),
+    ],
+)
+def test_weights_of_a_language_model_that_computes_otherwise_are_refused(
+    changed: dict[str, Any], told: str | None, folder_of: Folder, tmp_path: Path
+) -> None:
+    text = FAMILIES["paligemma2"]().text_config
+    type(text)(**{**text.to_dict(), **changed}).save_pretrained(tmp_path)
+    if told is None:
+        open_model(folder_of("paligemma2"), language_model=str(tmp_path))
+        return
+    with pytest.raises(UsageError, match=told) as caught:
+        open_model(folder_of("paligemma2"), language_model=str(tmp_path))
+    assert str(caught.value).startswith(
+        f"model '{folder_of('paligemma2')}' cannot have the language_model '{tmp_path}'"
+    )
+
+
+def test_a_language_model_of_another_family_is_refused(folder_of: Folder) -> None:
+    with pytest.raises(UsageError, match="cannot have the language_model"):
+        open_model(folder_of("paligemma"), language_model=str(folder_of("gemma3")))
 
 
 # ── only what is needed ──────────────────────────────────────────────────────────────────────────────────

@@ -68,7 +68,8 @@ def test_suites_say_what_they_are_and_have_the_arms_that_keep_them_honest() -> N
         assert [model.ref for model in suite.models] == ["minipaligemma", "miniclip"]
     (vision,) = (read_suite(path) for path in SUITES if path.stem == "vision")
     assert [task.name for task in vision.tasks] == MIRRORED
-    assert vision.poolings == ("mean", "max", "last")
+    assert vision.poolings == ("mean", "max")
+    assert {"mosaic_last_token", "pca"} <= {parse_reference(one)[0] for one in vision.representations}
     assert {model.ref: model.sites for model in vision.models} == {
         "minipaligemma": ("resid_post.50%",),
         "miniclip": ("vision.resid_post.75%",),

@@ -1,10 +1,11 @@
 """Files of images in, images out: what a dictionary is trained on, and what is held out of it, by the rules of
-harness.texts: by the row's own word, else by content.
+harness.texts: by the row's own word, else by that of a folder, else by content.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,8 @@ def read_image_corpus(
     learnt from, wherever its rows stand. Broken ones are left out, and `tell` is told in one line how many.
 
     A source is a .parquet file with a column `image`, an image file, or a folder with such files in it or below it, in
-    which tables without that column are passed over. MissingError where one is not there or cannot be read, and where
+    which tables without that column are passed over. Folders inside it that are called as a split, as in
+    `test/CLASS/1.png`, say where their images belong. MissingError where one is not there or cannot be read, and where
     no image is left.
     """
     kept: dict[Part, Kept[Image]] = {"train": Kept(IMAGE_BYTES), "heldout": Kept(IMAGE_BYTES)}
@@ -58,21 +60,30 @@ def read_image_corpus(
 
 
 _Row = tuple[Any, Part | None]
-"""An image as its file has it, and the part that its row names, if it names one."""
+"""An image as its file has it, and the part that its row or its folder names, if one does."""
 
 
 def _read_all(source: Path) -> Iterator[_Row]:
     found = False
     for path in _files(source):
+        by_folder = _read_folders(source, path)
         if path.suffix.lower() != ".parquet":
             found = True
-            yield path, None
+            yield path, by_folder
             continue
-        for row in _rows(path):
+        for value, named in _rows(path):
             found = True
-            yield row
+            yield value, named or by_folder
     if not found:
         raise MissingError(f"'{source}' has no rows with a column 'image'")
+
+
+def _read_folders(source: Path, path: Path) -> Part | None:
+    """What the first folder below the source that is called as a split says of the files in it."""
+    for folder in path.relative_to(source).parts[:-1]:
+        with suppress(MissingError):  # any other name, a class perhaps
+            return read_part(path, folder)
+    return None
 
 
 def _files(source: Path) -> list[Path]:

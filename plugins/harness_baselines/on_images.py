@@ -15,6 +15,7 @@ import harness
 
 SHARE = 16
 """Images that a thread takes at a time: one small image takes no longer than to wake a thread."""
+MOST_THREADS = 16
 
 
 class Pixels:
@@ -42,7 +43,7 @@ class Pixels:
             rows[share] = [self._shrink(image) for image in inputs[share]]
 
         # Pillow releases the interpreter's lock while it decodes and resizes.
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(min(_count_cores(), MOST_THREADS)) as pool:
             deque(pool.map(fill, range(0, len(inputs), SHARE)), maxlen=0)
         return rows / np.float32(255)
 
@@ -50,3 +51,8 @@ class Pixels:
         """`[size · size · 3]`, bytes."""
         shrunk = harness.decode_image(image).resize((self.size, self.size), Resampling.BOX)
         return np.asarray(shrunk).ravel()
+
+
+def _count_cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

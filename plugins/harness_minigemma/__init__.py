@@ -96,5 +96,5 @@ def harness_representations() -> list[harness.RepresentationSpec]:
             summary="the dictionaries of the embedded family: 8 times as wide at three depths, 32 times at half depth",
             make=_scope,
             needs="tokens",
-        )
+        ),
     ]

@@ -11,7 +11,7 @@ from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 from torch import nn
 from torch.nn.functional import normalize
 
-from harness import MissingError, TaskSpec, UsageError
+from harness import MissingError, TaskSpec, UsageError, did_you_mean
 from harness_open_clip.references import Checkpoint
 from harness_open_clip.structure import first_of
 
@@ -21,13 +21,23 @@ AT_ONCE = 256
 
 
 def make_prompts(spec: TaskSpec, classes: Sequence[str]) -> list[list[str]]:
-    """For each class every template of the task with the class's name in it; UsageError for one without a place."""
+    """For each class every template of the task with the class's name in it; UsageError for one without a place, and
+    for the name of something else while some class has none.
+    """
     templates = spec.templates or TEMPLATES
     for template in templates:
         if "{}" not in template:
             raise UsageError(
                 f"template '{template}' of task '{spec.name}' has no {{}} for the name of a class"
             )
+    # Where every class has a name, one too many is that of a class without rows.
+    unnamed = [label for label in classes if label not in spec.class_names]
+    strange = spec.class_names.keys() - {*classes, *spec.labels.values()}
+    if unnamed and strange:
+        raise UsageError(
+            f"task '{spec.name}' has a name for '{min(strange)}', which is none of its classes"
+            f"{did_you_mean(min(strange), unnamed)}"
+        )
     names = [spec.class_names.get(label, to_words(label)) for label in classes]
     return [[template.replace("{}", name) for template in templates] for name in names]
 

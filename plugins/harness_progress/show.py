@@ -47,7 +47,8 @@ class Show:
         if stats.tokens:
             said = f"{stats.tokens:,} tokens in {stats.seconds:.1f} s, {stats.tokens_per_s:,.0f} tokens/s"
             if stats.images_per_s:
-                said += f", {stats.images_per_s:,.0f} images/s, {stats.waiting_share:.0%} of the time waiting for decoding"
+                said += f", {stats.images_per_s:,.0f} images/s"
+                said += f", {stats.waiting_share:.0%} of the time waiting for decoding"
         else:
             said = "features from the cache"
         self.line(f"{stats.bundle}: {said}")

@@ -79,10 +79,12 @@ class LabelNoise:
 
 class Longer:
     """A shift of the inputs: training and validation rows with at most as many characters as the median training row,
-    test rows with more.
+    test rows with more. Images have none.
     """
 
     def __call__(self, examples: harness.Examples, rows: harness.Partition, seed: int) -> harness.Partition:
+        if any(isinstance(one, harness.Image) for one in examples.inputs):
+            raise harness.MissingError("regime 'longer' needs texts, and these rows are images")
         # Of all that may be learnt from, so that test rows are the same for every seed.
         pool = sorted(
             len(str(text))

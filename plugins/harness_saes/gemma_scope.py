@@ -9,6 +9,7 @@ layers 9, 20 and 31), else those of its pretrained sibling; results then carry t
 
 from __future__ import annotations
 
+import json
 import re
 import zipfile
 import zlib
@@ -43,6 +44,11 @@ _UNREADABLE = (
 """What numpy, zipfile and zlib raise on files that are damaged, or something else."""
 
 _FILES = "layer_*/width_*/average_l0_*/params.npz"
+
+_PUBLISHED = re.compile(r"gemma-scope-\w+-(?:pt|it)-(\w+)")
+
+TRAINING = "training.json"
+"""How a dictionary was made, beside those that `harness train-dictionary` writes."""
 
 PT_DICTIONARY = "pt-dictionary"
 """Flag of an instruction-tuned model read by a dictionary of its pretrained sibling."""
@@ -151,21 +157,33 @@ class Folder:
         elif not self.repository.has("params.npz"):
             entry = self._choose(self._entries(trained_on), trained_on)
             inside = entry.folder
+        self._check_training(f"{inside}/{TRAINING}".lstrip("/"), trained_on)
         return self._located(f"{inside}/params.npz".lstrip("/"), entry, model, site)
 
     def _check_site(self, entry: Entry | None, site: harness.Site) -> None:
         """Names of folders and of published repositories say what a dictionary was trained on."""
-        named = re.search(r"gemma-scope-\w+-(?:pt|it)-(\w+)", self.place)
+        named = _PUBLISHED.search(self.place)
         kinds = {repository: kind for kind, repository in _KINDS.items()}
         if self.any_site:
             return
         if entry and entry.layer != site.layer:
             trained_on = f"layer {entry.layer}"
-        elif named and named[1] != _KINDS.get(site.kind):
+        elif named and (site.tower or named[1] != _KINDS.get(site.kind)):
             trained_on = kinds.get(named[1], named[1])
         else:
             return
-        raise harness.UsageError(
+        raise self._elsewhere(trained_on, site)
+
+    def _check_training(self, name: str, site: harness.Site) -> None:
+        """Where no published name does, what lies beside may say on which kind of site of which tower."""
+        if self.any_site or _PUBLISHED.search(self.place):
+            return
+        trained_on = read_site(self.repository.find(name))
+        if trained_on and (trained_on.tower, trained_on.kind) != (site.tower, site.kind):
+            raise self._elsewhere(f"'{trained_on}'", site)
+
+    def _elsewhere(self, trained_on: str, site: harness.Site) -> harness.UsageError:
+        return harness.UsageError(
             f"dictionary '{self.ref}' was trained on {trained_on}, not on '{site}'; "
             f"any_site=true reads it there all the same"
         )
@@ -220,6 +238,14 @@ def require_offset(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError(f"layer_offset={value!r} is not a whole number")
     return value
+
+
+def read_site(path: Path | None) -> harness.Site | None:
+    """The site that a training.json names; None where there is no such file, or none that names one."""
+    try:
+        return harness.Site.parse(json.loads(path.read_bytes())["site"]) if path else None
+    except (OSError, ValueError, LookupError, TypeError, harness.UsageError):
+        return None
 
 
 def full_reference(repository: Repository, name: str, *, depth: int) -> str:

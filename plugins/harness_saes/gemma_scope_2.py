@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import harness
-from harness_saes.gemma_scope import PT_DICTIONARY, full_reference, width_of
+from harness_saes.checkpoint import VISION
+from harness_saes.gemma_scope import PT_DICTIONARY, TRAINING, full_reference, read_site, width_of
 from harness_saes.neuronpedia import link
 from harness_saes.published import EVERY_LAYER, FOUR_LAYERS, GEMMA_3, MANY_WIDTHS, is_instruction_tuned
 from harness_saes.repository import HubRepository, LocalRepository, Repository, is_hub_reference
@@ -148,7 +149,7 @@ class Folder:
             entry = self._choose(site)
             inside = entry.folder
         config = self._config(f"{inside}/config.json".lstrip("/"))
-        self._check_site(config, entry, site)
+        self._check_site(config, entry, site, beside=f"{inside}/{TRAINING}".lstrip("/"))
         return self._located(f"{inside}/{PARAMS}".lstrip("/"), entry, config, model, site)
 
     # ── which one ────────────────────────────────────────────────────────────────────────────────────
@@ -195,8 +196,12 @@ class Folder:
             raise harness.MissingError(f"dictionary '{self.ref}': its config.json is no mapping")
         return config
 
-    def _check_site(self, config: Mapping[str, Any], entry: Entry | None, site: harness.Site) -> None:
-        """Only sparse autoencoders, only where they were trained; names and config must not contradict."""
+    def _check_site(
+        self, config: Mapping[str, Any], entry: Entry | None, site: harness.Site, *, beside: str
+    ) -> None:
+        """Only sparse autoencoders, only where they were trained; names and config must not contradict. Where neither
+        says where, the training.json `beside` may.
+        """
         kind = str(config.get("type", "sae"))
         if kind != "sae" or config.get("affine_connection"):
             raise self._no_autoencoder(kind if kind != "sae" else "transcoder")
@@ -209,7 +214,7 @@ class Folder:
             raise harness.MissingError(
                 f"dictionary '{self.ref}': its config.json says '{hooked}', its folder '{named}': fetch it again"
             )
-        trained_on = hooked or named
+        trained_on = hooked or named or read_site(self.repository.find(beside))
         if self.any_site or trained_on is None:
             if entry and not self.any_site and entry.layer != site.layer:
                 raise self._elsewhere(f"layer {entry.layer}", site)
@@ -233,12 +238,13 @@ class Folder:
         hook = config.get("hf_hook_point_in")
         if hook is None:
             return None
-        match = re.fullmatch(r"(?:\w+\.)*layers\.(\d+)\.(.+)", str(hook))
-        if match is None or match[2] not in _HOOKS:
+        match = re.fullmatch(r"((?:\w+\.)*)layers\.(\d+)\.(.+)", str(hook))
+        if match is None or match[3] not in _HOOKS:
             raise harness.UsageError(
                 f"dictionary '{self.ref}' reads '{hook}', which is none of the sites {', '.join(_PARTS)}"
             )
-        return harness.Site(kind=_HOOKS[match[2]], layer=int(match[1]))
+        tower = VISION if VISION in match[1] else ""
+        return harness.Site(tower=tower, kind=_HOOKS[match[3]], layer=int(match[2]))
 
     # ── what a plan must know ────────────────────────────────────────────────────────────────────────
 

@@ -245,7 +245,9 @@ class TransformersModel:
 
 def _check_text(name: str, number: int, one: Any) -> None:
     if isinstance(one, Image):
-        raise UsageError(f"model '{name}' reads text, and input {number} is an image: open it with modality=image")
+        raise UsageError(
+            f"model '{name}' reads text, and input {number} is an image: open it with modality=image"
+        )
     if not isinstance(one, str | Conversation):
         raise UsageError(f"model '{name}' reads text, and input {number} is {type(one).__name__}")
     try:

@@ -58,6 +58,8 @@ class LoadedVisionLanguage:
         content = np.stack([batch[number].content for number in held])
         kept: dict[Any, torch.Tensor] = {}
         with contextlib.ExitStack() as hooks:
+            # Of convolutions alone PyTorch rounds the factors on the GPU unless told not to.
+            hooks.enter_context(torch.backends.cudnn.flags(enabled=True, allow_tf32=False))
             for site, place in self._places.items():
                 hooks.enter_context(keep(place, site, self._choose(site, place, content, parameter), kept))
             self._model(**inputs)

@@ -12,6 +12,30 @@ from typing import Any
 from harness import UsageError
 from harness_transformers.structure import Layout, find_layout
 
+IDLE = frozenset(
+    {
+        "architectures",
+        "chunk_size_feed_forward",
+        "dtype",
+        "final_logit_softcapping",
+        "id2label",
+        "initializer_range",
+        "is_encoder_decoder",
+        "label2id",
+        "max_position_embeddings",
+        "output_attentions",
+        "output_hidden_states",
+        "pretraining_tp",
+        "problem_type",
+        "return_dict",
+        "tie_word_embeddings",
+        "transformers_version",
+        "use_bidirectional_attention",  # a vision-language model's class sets it for itself
+        "use_cache",
+    }
+)
+"""Settings of a decoder that change none of its activations."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
@@ -50,6 +74,23 @@ def check_sees(name: str, config: Any) -> Any:
     if hasattr(config.vision_config, "vision_use_head"):
         config.vision_config.vision_use_head = False
     return config
+
+
+def check_alike(name: str, text: Any, other: str, config: Any) -> None:
+    """UsageError where a language tower with the configuration `text` would compute otherwise with the weights of the
+    model `other` than that does by its own.
+    """
+    own, theirs = text.to_dict(), config.get_text_config().to_dict()
+    unlike = [key for key in own.keys() & theirs.keys() if _counts(key) and own[key] != theirs[key]]
+    for key in sorted(unlike, key=lambda key: (isinstance(own[key], list), key)):  # short values first
+        raise UsageError(
+            f"model '{name}' cannot have the language_model '{other}': there {key} is {theirs[key]!r}, and in its own "
+            f"text_config {own[key]!r}"
+        )
+
+
+def _counts(key: str) -> bool:
+    return key not in IDLE and not key.startswith("_") and not key.endswith(("_token_id", "dropout", "pdrop"))
 
 
 def find_parts(name: str, skeleton: Any) -> Parts:

@@ -38,7 +38,7 @@ from harness_transformers.structure import (
     needed_depth,
     truncate,
 )
-from harness_transformers.towers import check_sees, find_parts
+from harness_transformers.towers import check_alike, check_sees, find_parts
 from harness_transformers.weights import needed_shards, part_shards, read_part, read_tensors
 
 TOWER = "vision"
@@ -72,6 +72,9 @@ class VisionLanguageModel:
         self._language_files = self._open_language(language_model)
         config = check_sees(self.name, read_config(files))
         self._config, self._text, self._vision = config, config.text_config, config.vision_config
+        if self._language_files is not files:
+            language = self._language_files
+            check_alike(self.name, self._text, language.name, read_config(language))
         self.architecture = str(config.model_type)
         self.n_layers = int(self._text.num_hidden_layers)
         check_softcap(self.name, self._text, attention)
