@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -208,3 +209,22 @@ def test_a_batch_that_does_not_fit_is_halved_and_leaves_no_memory_behind(one_gib
     assert rows == {n: float(n + 1) for n in range(8)}
     assert model.sizes == [8, 4, 2, 2, 4, 2, 2] and [len(each) for each in halved] == [8, 4, 4]
     assert torch.cuda.memory_allocated() == before
+
+
+@pytest.mark.parametrize(
+    ("model", "site"),
+    [
+        ("miniclip", "vision.resid_post.[2]"),
+        ("minipaligemma", "resid_post.[2]"),
+        ("minipaligemma", "vision.resid_post.[3]"),
+    ],
+)
+def test_images_give_the_same_features(model: str, site: str) -> None:
+    """Convolutions of patches included, which cuDNN would do in TF32."""
+    data = Path(__file__).parents[1] / "tasks" / "harness_vision" / "data" / "digits.parquet"
+    images = [harness.read_image(one) for one in pd.read_parquet(data)["image"][:64]]
+    found = {
+        device: harness.open(device=device).features(images, model=model, site=site, pooling="mean")
+        for device in ("cpu", "cuda")
+    }
+    assert np.allclose(found["cpu"], found["cuda"], atol=1e-3 * np.abs(found["cpu"]).max())
