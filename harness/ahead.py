@@ -5,7 +5,6 @@ Pillow and PyTorch release the interpreter's lock while they work, so threads ar
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,14 +12,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from harness.api import LoadedImageModel, LoadedModel, Site, Tokens
+from harness.images import count_threads
 
 if TYPE_CHECKING:
     import torch
 
 AHEAD_BATCHES = 2
 """So many batches, of the size of the largest, are in memory beside the one that runs."""
-
-MOST_THREADS = 16
 
 
 class Ahead:
@@ -79,12 +77,6 @@ class Ahead:
         image = self._tokens[row].image
         assert self._model and image
         self._begun[row] = self._pool.submit(self._model.prepare, image)
-
-
-def count_threads() -> int:
-    """As many as there are cores for this process."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, MOST_THREADS)
 
 
 def run_forward(

@@ -12,6 +12,7 @@ import csv
 import hashlib
 import math
 import os
+import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -40,6 +41,7 @@ _SPLITS: Mapping[str, Split] = {
 }
 MOST_FAULTS = 50
 """So many images that cannot be decoded are named; all are counted."""
+LONGEST_PATH = 250
 
 _READERS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "json", ".json": "json"}
 
@@ -48,8 +50,9 @@ _READERS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "json", ".json": "js
 class Hygiene:
     """How many rows were removed, and why: `empty` inputs, `conflicts` (one input, two labels),
     `duplicates` inside a split, `leaks` (a test or validation row that stands in training, by text or group, in
-    whatever language), `broken` images, of which `faults` names the first by row of the source. `normalised` rows were
-    not in normal form C as they stood in the source; none is removed.
+    whatever language), `broken` images, of which `faults` names the first by row of the source and, where they are
+    files, by path from its folder on. Rows are counted from 0, through all splits of a source in their order.
+    `normalised` rows were not in normal form C as they stood in the source; none is removed.
     """
 
     empty: int = 0
@@ -160,14 +163,18 @@ def _transfer(
     spec: TaskSpec, other: TaskSpec, data_dir: Path | None, limit: int | None
 ) -> tuple[Examples, Hygiene]:
     """What is learnt from `other`, and every row of the task's own as a test row, unless its text or its group
-    stands in what is learnt. What is counted is of the task's own rows. With a limit, the rows learnt from are those
-    that `other` itself learns from under it, and at most as many are tested on.
+    stands in what is learnt. What is counted is of the task's own rows, but for broken images: those of `other` are
+    named with its name. With a limit, the rows learnt from are those that `other` itself learns from under it, and at
+    most as many are tested on.
     """
-    learnt, _ = clean(_split(_examples(other, data_dir)[0]))
+    taught, lost = _examples(other, data_dir)
+    learnt, _ = clean(_split(taught))
     if limit is not None:
         learnt = take_stratified(learnt, limit)
     learnt = learnt.take([row for row, split in enumerate(learnt.splits) if split != "test"])
     own, found = _examples(spec, data_dir)
+    faults = (*found.faults, *(f"{other.name} {fault}" for fault in lost.faults))
+    found = replace(found, broken=found.broken + lost.broken, faults=faults[:MOST_FAULTS])
     test: Split = "test"
     own, hygiene = clean(replace(own, splits=(test,) * len(own)))
     if limit is not None:
@@ -198,26 +205,38 @@ def _by_text(examples: Examples) -> Examples:
 _Rows = Mapping[str, Sequence[Any]]
 
 
-def _read(spec: TaskSpec, data_dir: Path | None) -> tuple[_Rows, Columns, Mapping[str, str]]:
-    """A task's rows, which column holds what there, and the class of each label that is spelled otherwise."""
+@dataclass(frozen=True, kw_only=True)
+class _Table:
+    """A source as it stands: its rows, which column holds what there, the class of each label that is spelled
+    otherwise, the folder that paths go from, and what is wrong with files beside its rows.
+    """
+
+    rows: _Rows
+    columns: Columns
+    classes: Mapping[str, str]
+    folder: Path | None = None
+    faults: tuple[str, ...] = ()
+
+
+def _read(spec: TaskSpec, data_dir: Path | None) -> _Table:
     if isinstance(spec.source, FileSource):
-        return _read_file(spec, spec.source.file), spec.columns, spec.labels
+        return _read_file(spec, spec.source.file)
     mirrored = data_dir / (spec.mirror or spec.name) / "data.parquet" if data_dir else None
     if mirrored is not None and mirrored.is_file():
-        return _read_file(spec, mirrored), spec.columns, spec.labels
-    if spec.modality == "image" and mirrored is not None and mirrored.parent.is_dir():
-        return _read_folder(spec, mirrored.parent), spec.columns, spec.labels
+        return _read_file(spec, mirrored)
+    if spec.modality == "image" and mirrored is not None and _holds_images(mirrored.parent):
+        return _read_folder(spec, mirrored.parent)
     if isinstance(spec.source, HubSource):
         hub = spec.source
         labels = spec.labels if hub.labels is None else hub.labels
-        return _read_hub(spec, hub), hub.columns or spec.columns, labels
+        return _Table(rows=_read_hub(spec, hub), columns=hub.columns or spec.columns, classes=labels)
     wanted = (
         f"there is no '{mirrored}'" if mirrored else "give its folder with --data-dir or HARNESS_DATA_DIR"
     )
     raise MissingError(f"task '{spec.name}' comes from a local mirror: {wanted}")
 
 
-def _read_file(spec: TaskSpec, path: Path) -> _Rows:
+def _read_file(spec: TaskSpec, path: Path) -> _Table:
     if spec.modality == "image" and path.is_dir():
         return _read_folder(spec, path)
     reader = _READERS.get(path.suffix)
@@ -230,10 +249,11 @@ def _read_file(spec: TaskSpec, path: Path) -> _Rows:
         _refuse_repeated_columns(spec, path, named)
     status = path.stat()
     try:
-        return _parse(str(path), reader, named, status.st_size, status.st_mtime_ns, status.st_ino)
+        rows = _parse(str(path), reader, named, status.st_size, status.st_mtime_ns, status.st_ino)
     except Exception as error:  # parsers of four formats raise what they like
         said = describe(error.__cause__ or error)
         raise MissingError(f"task '{spec.name}': '{path}' cannot be read as {reader}: {said}") from error
+    return _Table(rows=rows, columns=spec.columns, classes=spec.labels, folder=path.parent.resolve())
 
 
 def _refuse_repeated_columns(spec: TaskSpec, path: Path, named: Iterable[str]) -> None:
@@ -257,17 +277,73 @@ def _parse(path: str, reader: str, named: tuple[str, ...], size: int, mtime_ns: 
         return _columns(_encoded(rows, datasets))
 
 
-def _read_folder(spec: TaskSpec, folder: Path) -> _Rows:
+def _read_folder(spec: TaskSpec, folder: Path) -> _Table:
     """A folder of images as `datasets` lays it out: [SPLIT/]CLASS/FILE, or files beside a metadata.csv."""
+    folder = folder.resolve()
     with silent_datasets() as datasets:
         try:
-            splits = datasets.load_dataset("imagefolder", data_dir=str(folder), streaming=True)
-            return _joined_splits(splits, spec.columns.label, datasets)
+            builder = datasets.load_dataset_builder("imagefolder", data_dir=str(folder))
+            rows = _joined_splits(builder.as_streaming_dataset(), spec.columns.label, datasets)
         except Exception as error:  # the builder raises what it likes
             said = describe(error.__cause__ or error)
             raise MissingError(
                 f"task '{spec.name}': '{folder}' cannot be read as a folder of images: {said}"
             ) from error
+    files = [Path(file) for files in builder.config.data_files.values() for file in files]
+    faults = tuple(
+        f"{_quote(file, folder)}: format: no image that is read has the ending of its name"
+        for file in _strangers(files)
+    )
+    if faults and spec.columns.label not in rows:
+        raise MissingError(
+            f"task '{spec.name}' has too few images that can be read in '{folder}': {faults[0]}"
+        )
+    return _Table(rows=rows, columns=spec.columns, classes=spec.labels, folder=folder, faults=faults)
+
+
+_METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+_BESIDE = re.compile(
+    r"(readme|licen[cs]e|copying)[^.]*(\.(md|txt|rst|html|pdf))?|thumbs\.db|desktop\.ini|.*\.zip",
+    re.IGNORECASE,
+)
+"""Names of what lies in folders of images and is none; what is in an archive has rows of its own."""
+
+
+def _strangers(files: Sequence[Path]) -> list[Path]:
+    """The files that `datasets` passes over in silence, though each should be an image; where metadata say which files
+    are the rows, no other has to be one.
+    """
+    if any(file.name in _METADATA for file in files):
+        return []
+    return [file for file in files if not _is_named_as_image(file) and not _BESIDE.fullmatch(file.name)]
+
+
+def _is_named_as_image(file: Path) -> bool:
+    """Whether `datasets` takes a file for an image, which it does by the last two endings of its name."""
+    return any(ending.lower() in _image_endings() for ending in file.suffixes[-2:])
+
+
+@lru_cache(maxsize=1)
+def _image_endings() -> frozenset[str]:
+    with silent_datasets():
+        from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
+    return frozenset(ImageFolder.EXTENSIONS)
+
+
+def _holds_images(folder: Path) -> bool:
+    """Whether anything in a folder is an image by its name, or says which are; what is hidden does not count."""
+    return any(
+        (file.name in _METADATA or _is_named_as_image(file)) and file.is_file()
+        for file in folder.rglob("*")
+        if not any(part.startswith(".") for part in file.relative_to(folder).parts)
+    )
+
+
+def _quote(path: str | Path, folder: Path | None) -> str:
+    """A path as sentences have it, from its folder on where it lies there."""
+    if folder and Path(path).is_relative_to(folder):
+        path = Path(path).relative_to(folder)
+    return repr(str(path))
 
 
 def _read_hub(spec: TaskSpec, source: HubSource) -> _Rows:
@@ -337,19 +413,25 @@ def silent_datasets() -> Iterator[Any]:
 
 def _examples(spec: TaskSpec, data_dir: Path | None) -> tuple[Examples, Hygiene]:
     """The task's rows as they are, not yet split or cleaned; and what was found in reading their inputs."""
-    rows, columns, classes = _read(spec, data_dir)
-    rows = _where(spec, rows)
-    if not rows or not next(iter(rows.values())):
+    table = _read(spec, data_dir)
+    columns = table.columns
+    rows = _where(spec, table.rows)
+    if not rows:
         only = "".join(f" where {name} is '{value}'" for name, value in spec.where.items())
         raise MissingError(f"task '{spec.name}' has no rows{only}")
-    inputs, kept, found = _read_inputs(spec, _column(spec, rows, columns.input))
-    if len(kept) < len(_column(spec, rows, columns.input)):
-        rows = {name: [values[row] for row in kept] for name, values in rows.items()}
-    labels = [_as_label(spec, value, row) for row, value in enumerate(_column(spec, rows, columns.label))]
-    labels = [classes.get(label, label) for label in labels]
+    inputs, names, found = _read_inputs(spec, table, rows)
+
+    def kept(column: str) -> list[Any]:
+        values = _column(spec, table.rows, column)
+        return [values[row] for row in names]
+
+    labels = [
+        _as_label(spec, value, name) for name, value in zip(names.values(), kept(columns.label), strict=True)
+    ]
+    labels = [table.classes.get(label, label) for label in labels]
     splits: Sequence[Split] = ["train"] * len(inputs)
-    if columns.split is not None and (columns.split in rows or columns.split != Columns().split):
-        splits = [_as_split(spec, value) for value in _column(spec, rows, columns.split)]
+    if columns.split is not None and (columns.split in table.rows or columns.split != Columns().split):
+        splits = [_as_split(spec, value) for value in kept(columns.split)]
     languages = [spec.languages[0]] * len(inputs)
     if columns.language is None and len(spec.languages) > 1:
         raise MissingError(
@@ -357,9 +439,9 @@ def _examples(spec: TaskSpec, data_dir: Path | None) -> tuple[Examples, Hygiene]
             f"name it as columns.language"
         )
     if columns.language:
-        tags = _column(spec, rows, columns.language)
-        languages = [_as_language(spec, value, row) for row, value in enumerate(tags)]
-    groups = _column(spec, rows, columns.group) if columns.group else [None] * len(inputs)
+        tags = zip(names.values(), kept(columns.language), strict=True)
+        languages = [_as_language(spec, value, name) for name, value in tags]
+    groups = kept(columns.group) if columns.group else [None] * len(inputs)
     examples = Examples(
         ids=tuple(
             hash_lines([*_contents(one), language])[:16]
@@ -374,37 +456,59 @@ def _examples(spec: TaskSpec, data_dir: Path | None) -> tuple[Examples, Hygiene]
     return examples, found
 
 
-def _read_inputs(spec: TaskSpec, values: Sequence[Any]) -> tuple[list[Any], list[int], Hygiene]:
-    """The inputs that can be read, which rows they are of, and what was found."""
+def _read_inputs(
+    spec: TaskSpec, table: _Table, rows: Sequence[int]
+) -> tuple[list[Any], dict[int, str], Hygiene]:
+    """The inputs that can be read; the rows of the source they are of, with how sentences name each; what was found."""
+    values = _column(spec, table.rows, table.columns.input)
     if spec.modality == "image":
-        return _read_images(values)
-    given = [_as_input(spec, value, row) for row, value in enumerate(values)]
+        return _read_images(table, {row: values[row] for row in rows})
+    names = {row: f"row {row}" for row in rows}
+    given = [_as_input(spec, values[row], name) for row, name in names.items()]
     inputs = [_normalise(one) for one in given]
     normalised = sum(one != other for one, other in zip(given, inputs, strict=True))
-    return inputs, list(range(len(inputs))), Hygiene(normalised=normalised)
+    return inputs, names, Hygiene(normalised=normalised)
 
 
-def _read_images(values: Sequence[Any]) -> tuple[list[Any], list[int], Hygiene]:
+def _read_images(table: _Table, values: Mapping[int, Any]) -> tuple[list[Any], dict[int, str], Hygiene]:
     from harness.images import Broken, read_images
 
-    read = read_images(values)
-    kept = [row for row, one in enumerate(read) if not isinstance(one, Broken)]
-    faults = [
-        f"row {row}: {one.kind}: {one.reason}" for row, one in enumerate(read) if isinstance(one, Broken)
-    ]
-    found = Hygiene(broken=len(faults), faults=tuple(faults[:MOST_FAULTS]))
-    return [read[row] for row in kept], kept, found
+    sources = {row: _located(value, table.folder) for row, value in values.items()}
+    images, names, faults = [], {}, []
+    for (row, source), image in zip(sources.items(), read_images([*sources.values()]), strict=True):
+        name = f"row {row}{_path_of(source, table.folder)}"
+        if isinstance(image, Broken):
+            faults.append(f"{name}: {image.kind}: {image.reason}")
+        else:
+            images.append(image)
+            names[row] = name
+    faults += table.faults
+    return images, names, Hygiene(broken=len(faults), faults=tuple(faults[:MOST_FAULTS]))
 
 
-def _where(spec: TaskSpec, rows: _Rows) -> _Rows:
-    """The rows whose columns hold what the task asks for."""
-    if not spec.where or not rows:
-        return rows
-    kept: Sequence[int] = range(len(next(iter(rows.values()))))
-    for name, wanted in spec.where.items():
+def _located(source: Any, folder: Path | None) -> Any:
+    """What an image is read from, with its path, if it is known by that, from the folder on."""
+    path = source.get("path") if isinstance(source, Mapping) and source.get("bytes") is None else source
+    if folder is None or not isinstance(path, str):
+        return source
+    return folder / path if path.strip() else None
+
+
+def _path_of(source: Any, folder: Path | None) -> str:
+    """The path of an image in brackets, where there is one; what is too long is data in the place of a path."""
+    path = source.get("path") if isinstance(source, Mapping) else source
+    if not isinstance(path, str | Path) or len(quoted := _quote(path, folder)) > LONGEST_PATH:
+        return ""
+    return f" ({quoted})"
+
+
+def _where(spec: TaskSpec, rows: _Rows) -> Sequence[int]:
+    """Which rows hold what the task asks for."""
+    kept: Sequence[int] = range(len(next(iter(rows.values()), ())))
+    for name, wanted in spec.where.items() if rows else ():
         column = _column(spec, rows, name)
         kept = [row for row in kept if str(column[row]) == wanted]
-    return {name: [values[row] for row in kept] for name, values in rows.items()}
+    return kept
 
 
 def _column(spec: TaskSpec, rows: _Rows, name: str) -> Sequence[Any]:
@@ -413,17 +517,17 @@ def _column(spec: TaskSpec, rows: _Rows, name: str) -> Sequence[Any]:
     return rows[name]
 
 
-def _as_input(spec: TaskSpec, value: Any, row: int) -> str | Conversation:
+def _as_input(spec: TaskSpec, value: Any, name: str) -> str | Conversation:
     if value is None:
         return ""
     if isinstance(value, str):
         return value
     if not isinstance(value, list):
-        raise MissingError(f"task '{spec.name}' row {row}: the input is {type(value).__name__}, not text")
+        raise MissingError(f"task '{spec.name}' {name}: the input is {type(value).__name__}, not text")
     try:
         return Conversation.parse(value)
     except UsageError as error:
-        raise MissingError(f"task '{spec.name}' row {row}: {error}") from error
+        raise MissingError(f"task '{spec.name}' {name}: {error}") from error
 
 
 def _normalise(one: str | Conversation) -> str | Conversation:
@@ -447,23 +551,23 @@ def _contents(one: str | Conversation | Image) -> Sequence[str]:
     return [part for message in one.messages for part in (message.role, message.content)]
 
 
-def _as_label(spec: TaskSpec, value: Any, row: int) -> str:
+def _as_label(spec: TaskSpec, value: Any, name: str) -> str:
     if _is_absent(value):
-        raise MissingError(f"task '{spec.name}' row {row} has no label")
+        raise MissingError(f"task '{spec.name}' {name} has no label")
     if not isinstance(value, str | int | float):
         raise MissingError(
-            f"task '{spec.name}' row {row}: the label is {type(value).__name__}, neither text nor a number"
+            f"task '{spec.name}' {name}: the label is {type(value).__name__}, neither text nor a number"
         )
     return str(value)
 
 
-def _as_language(spec: TaskSpec, value: Any, row: int) -> str:
+def _as_language(spec: TaskSpec, value: Any, name: str) -> str:
     if _is_absent(value):
-        raise MissingError(f"task '{spec.name}' row {row} has no language")
+        raise MissingError(f"task '{spec.name}' {name} has no language")
     if str(value) not in spec.languages:
         hint = did_you_mean(str(value), spec.languages)
         raise MissingError(
-            f"task '{spec.name}' row {row} is in '{value}', which is none of the task's languages{hint}"
+            f"task '{spec.name}' {name} is in '{value}', which is none of the task's languages{hint}"
         )
     return str(value)
 
@@ -594,6 +698,7 @@ def _classes(spec: TaskSpec, examples: Examples, hygiene: Hygiene) -> tuple[str,
         if not by_split[split]:
             removed = ", ".join(f"{count} {why}" for why, count in hygiene.removed.items())
             left = f" left; removed were {removed}" if removed else ""
+            left += f"; the first broken one is {hygiene.faults[0]}" if hygiene.faults else ""
             raise MissingError(f"task '{spec.name}' has no {split} rows{left}")
     if len(by_split["train"]) < 2:
         raise MissingError(f"task '{spec.name}' has one class only: '{min(by_split['train'])}'")

@@ -76,11 +76,14 @@ MAX_TEXT = 1024**2
 """Bytes to which one compressed text or profile of a PNG may grow, as in Pillow."""
 MAX_SCANS = 100
 """Scans of a progressive JPEG: each costs a pass over all pixels, and a dozen are usual."""
+MOST_THREADS = 16
 
 
 @dataclass(frozen=True)
 class Broken:
-    """What came in place of an image: one of KINDS, and what exactly was found."""
+    """What came in place of an image: one of KINDS, and what exactly was found. The reason quotes nothing of the file
+    but names that its format gives, since records keep it.
+    """
 
     kind: str
     reason: str
@@ -110,14 +113,20 @@ def read_image(source: bytes | Path) -> Image:
     return image
 
 
+def count_threads() -> int:
+    """As many as there are cores for this process, and no more than MOST_THREADS."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, MOST_THREADS)
+
+
 def read_images(sources: Sequence[Any], *, workers: int | None = None) -> list[Image | Broken]:
-    """Images in the order of their sources, decoded in `workers` threads (as many as there are processors).
+    """Images in the order of their sources, decoded in `workers` threads (`count_threads` where it is None).
 
     A source is bytes, a path, a mapping of `bytes` and `path` as `datasets` gives it, or a PIL image, which is kept as
     a PNG. Whatever else it is, and whatever is wrong with it, comes back as Broken.
     """
     sources = list(sources)
-    workers = (os.cpu_count() or 1) if workers is None else workers
+    workers = count_threads() if workers is None else workers
     if workers <= 1:
         return [_attempt(source) for source in sources]
     # A thread takes a few at a time: small images decode faster than a thread is woken.
@@ -148,15 +157,22 @@ def _naming(kind: str, what: str) -> Iterator[None]:
         cause = error.__cause__ or error
         said = " ".join(str(cause).split()) or type(cause).__name__
         early = isinstance(cause, struct.error | IndexError | EOFError) or _EARLY.search(said)
-        raise _Fault("truncated" if early else kind, f"{what}: {said}") from error
+        plain = _QUOTED.split(said)[0].strip() or type(cause).__name__
+        raise _Fault("truncated" if early else kind, f"{what}: {plain}") from error
 
 
 _EARLY = re.compile("truncated|not enough image data", re.IGNORECASE)
+_QUOTED = re.compile(r"""\(?(:|(?<!\w)b?['"])""")
+"""Where Pillow's words go over to what it found: bytes of the file."""
 
 
 def _missing(source: bytes | Path, broken: Broken) -> MissingError:
     name = f"of {len(source)} bytes" if isinstance(source, bytes) else f"'{source}'"
-    return MissingError(f"the image {name} cannot be used: {broken.reason}")
+    reason = broken.reason
+    if isinstance(source, bytes) and broken.kind == "no_image":
+        # Whoever gave the bytes is shown some of them; a record is not.
+        reason = f"it begins with {source[:8]!r}, as no image does that is read"
+    return MissingError(f"the image {name} cannot be used: {reason}")
 
 
 # ── sources ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -260,7 +276,7 @@ def _format(data: bytes) -> tuple[str, Callable[[bytes], _Opened]]:
     for pattern, name in _NOT_READ:
         if re.match(pattern, data[:1024], re.DOTALL | re.IGNORECASE):
             raise _Fault("format", f"it is {name}, which is not read")
-    raise _Fault("no_image", f"it begins with {data[:8]!r}, as no image does that is read")
+    raise _Fault("no_image", "it begins as no image does that is read")
 
 
 def _check_size(width: int, height: int) -> None:
@@ -366,7 +382,9 @@ def _open_png(data: bytes) -> _Opened:
         size, name = struct.unpack_from(">I4s", data, start)
         end = start + size + 12
         if (name == b"IHDR" and size == 13) != (start == 8) or not name.isalpha():
-            raise _Fault("header", f"the PNG has a chunk {name!r} of {size} bytes at byte {start}")
+            raise _Fault(
+                "header", f"the PNG has at byte {start} what is no chunk, or not the one that belongs there"
+            )
         if end > len(data):
             raise _Fault("truncated", f"the PNG ends within its chunk {name.decode()}")
         content = data[start + 8 : end - 4]
