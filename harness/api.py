@@ -327,8 +327,9 @@ class TaskSpec:
 class Model(Protocol):
     """An opened model: configuration and tokenizer, no weights.
 
-    `architecture` is the checkpoint's own word for its kind (`gemma2`); `n_layers` counts the blocks, and
-    `n_parameters` what is in them. Each method may raise MissingError when files are absent or broken.
+    `architecture` is the checkpoint's own word for its kind (`gemma2`), with that of its language tower where it has
+    several (`paligemma+gemma2`); `n_layers` counts the blocks, and `n_parameters` what is in them. Each method may
+    raise MissingError when files are absent or broken.
     """
 
     name: str

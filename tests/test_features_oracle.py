@@ -309,7 +309,7 @@ def test_a_text_without_content_is_a_row_of_zeros_and_one_warning(
     got = features(world, representation=representation, pooling="mean", texts=["", "a", ""])
     assert not got[[0, 2]].any() and got[1].any()
     assert capsys.readouterr().err.splitlines() == [
-        "harness: 2 of 3 texts have no content tokens; their rows are zero"
+        "harness: 2 of 3 inputs have no content tokens; their rows are zero"
     ]
 
 

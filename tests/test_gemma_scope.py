@@ -323,6 +323,12 @@ def test_a_dictionary_that_is_not_in_the_cache_is_named_with_the_command_that_fe
     )
 
 
+def test_the_language_tower_of_a_vision_language_model_has_those_of_its_gemma(registry: Registry) -> None:
+    tower = Shape(name="google/paligemma2-3b-pt-224", d_model=2304, architecture="paligemma+gemma2")
+    with pytest.raises(MissingError, match="google/gemma-scope-2b-pt-res layer_12/width_16k/average_l0_82"):
+        find(registry, "gemma-scope", "resid_post.12", tower)
+
+
 @pytest.mark.parametrize(
     ("shape", "site", "problem"),
     [

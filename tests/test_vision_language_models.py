@@ -530,7 +530,7 @@ def test_opening_and_planning_read_no_weights(copy_of: Folder) -> None:
         path.write_bytes(b"not weights")
     model = open_model(folder)
     assert isinstance(model, ImageModel) and not isinstance(model, LanguageModel)
-    assert (model.name, model.architecture, model.n_layers) == (str(folder), "gemma3", N_LAYERS)
+    assert (model.name, model.architecture, model.n_layers) == (str(folder), "gemma3+gemma3_text", N_LAYERS)
     assert (dict(model.towers), model.grid) == ({"vision": N_VISION}, (2, 2))
     assert model.n_parameters == N_LAYERS * (24 * 32 * 2 + 24 * 16 * 2 + 3 * 24 * 40 + 4 * 24 + 2 * 8)
     assert model.width(site("resid_post.0")) == 24 and model.width(site("attn_z.0")) == 32

@@ -100,7 +100,7 @@ class Catalogue:
         site = replace(site, layer=site.layer + self.layer_offset)
         offset = {"layer_offset": self.layer_offset} if self.layer_offset else {}
         size = GEMMA_2.get(model.width(harness.Site(kind="resid_post", layer=0)))
-        if model.architecture != "gemma2" or size is None:
+        if "gemma2" not in model.architecture.split("+") or size is None:
             raise harness.UsageError(
                 f"gemma-scope has no dictionaries for model '{model.name}', which is no Gemma 2 of "
                 f"{', '.join(GEMMA_2.values())}"

@@ -75,7 +75,7 @@ class VisionLanguageModel:
         if self._language_files is not files:
             language = self._language_files
             check_alike(self.name, self._text, language.name, read_config(language))
-        self.architecture = str(config.model_type)
+        self.architecture = f"{config.model_type}+{config.get_text_config().model_type}"
         self.n_layers = int(self._text.num_hidden_layers)
         check_softcap(self.name, self._text, attention)
         self._skeleton = build_bare(self.name, config, attention)
