@@ -224,9 +224,9 @@ def make_plan(
         raise UsageError(f"suite '{suite.name}' has representations that need a model, but no models")
     left_out: dict[str, str] = {}
     models = _open_present(suite.models, registry, left_out) if needs_model else ()
-    notes = _check_modalities([spec for spec, _ in specs], arms, models, whole=not left_out)
-    if notes:
-        suite, models, arms = _drop_unsuited([spec for spec, _ in specs], suite, models, arms, registry)
+    matched = _Matched.match(suite, specs, tuple(models), arms, registry, whole=not left_out)
+    suite, specs, models, arms = matched.suite, matched.specs, matched.models, matched.arms
+    notes = list(matched.notes)
     located: list[_LocatedArm] = []
     for model in models:
         for representation in (*arms.on_tokens, *model.representations):
@@ -390,56 +390,74 @@ def _refuse_twins(plan: Plan) -> None:
             known[cell.cell_id] = label
 
 
-def _check_modalities(
-    specs: Sequence[TaskSpec], arms: _Arms, models: Sequence[OpenModel], *, whole: bool
-) -> list[str]:
-    """What is said of models and arms that suit no task of the suite, and so are left away. UsageError for a task that,
-    where all models are there, none of them reads.
+@dataclass(frozen=True, kw_only=True)
+class _Matched:
+    """A suite without tasks that nothing of it reads, and without models and arms that suit none of its tasks; `notes`
+    say which.
     """
-    held = {spec.modality for spec in specs}
-    for spec in specs:
-        if models and whole and spec.modality not in {model.modality for model in models}:
-            raise UsageError(
-                f"task '{spec.name}' holds {spec.modality}s, but no model of the suite reads {spec.modality}s"
+
+    suite: Suite
+    specs: list[tuple[TaskSpec, int | None]]
+    models: tuple[OpenModel, ...]
+    arms: _Arms
+    notes: tuple[str, ...]
+
+    @classmethod
+    def match(
+        cls,
+        suite: Suite,
+        specs: Sequence[tuple[TaskSpec, int | None]],
+        models: tuple[OpenModel, ...],
+        arms: _Arms,
+        registry: Registry,
+        *,
+        whole: bool,
+    ) -> _Matched:
+        """UsageError where no task is left. Unless the models are `whole`, one that is not here might read a task."""
+        readable = {model.modality for model in models}
+        unread = [
+            spec
+            for spec, _ in specs
+            if whole
+            and (
+                spec.modality not in readable if models else not any(_suits(a, spec) for a in arms.on_inputs)
             )
-        if not models and whole and not any(_suits(arm, spec) for arm in arms.on_inputs):
-            raise UsageError(
-                f"task '{spec.name}' holds {spec.modality}s, but no representation of the suite reads {spec.modality}s"
-            )
-    return [
-        *(
-            f"model '{model.label}' reads {model.modality}s, and no task holds any"
-            for model in models
-            if model.modality not in held
-        ),
-        *(
-            f"representation '{arm.label}' reads {arm.spec.needs}, and no task holds any"
-            for arm in arms.on_inputs
-            if not any(_suits(arm, spec) for spec in specs)
-        ),
-    ]
+        ]
+        reader = "model" if models else "representation"
+        said = [
+            f"task '{one.name}' holds {one.modality}s, but no {reader} of the suite reads {one.modality}s"
+            for one in unread
+        ]
+        if len(unread) == len(specs):
+            raise UsageError(said[0])
+        specs = [(spec, limit) for spec, limit in specs if spec not in unread]
+        held = {spec.modality for spec, _ in specs}
 
+        def is_kept(arm: Choice) -> bool:
+            return arm.spec.needs == "tokens" or any(_suits(arm, spec) for spec, _ in specs)
 
-def _drop_unsuited(
-    specs: Sequence[TaskSpec], suite: Suite, models: Sequence[OpenModel], arms: _Arms, registry: Registry
-) -> tuple[Suite, tuple[OpenModel, ...], _Arms]:
-    """A suite, its models and its arms without those that suit none of its tasks."""
-    held = {spec.modality for spec in specs}
-    unsuited = {model.ref for model in models if model.modality not in held}
-
-    def is_kept(choice: Choice) -> bool:
-        return choice.spec.needs == "tokens" or any(_suits(choice, spec) for spec in specs)
-
-    kept = [one for one in suite.representations if is_kept(registry.choose("representations", one))]
-    update = {
-        "models": tuple(model for model in suite.models if model.ref not in unsuited),
-        "representations": tuple(kept),
-    }
-    return (
-        suite.model_copy(update=update),
-        tuple(model for model in models if model.ref not in unsuited),
-        replace(arms, on_inputs=tuple(filter(is_kept, arms.on_inputs))),
-    )
+        strange = [model for model in models if model.modality not in held]
+        unsuited = [arm for arm in arms.on_inputs if not is_kept(arm)]
+        said += [f"model '{one.label}' reads {one.modality}s, and no task holds any" for one in strange]
+        said += [
+            f"representation '{arm.label}' reads {arm.spec.needs}, and no task holds any" for arm in unsuited
+        ]
+        names, refs = {spec.name for spec in unread}, {model.ref for model in strange}
+        representations = suite.representations
+        update = {
+            "tasks": tuple(task for task in suite.tasks if task.name not in names),
+            "models": tuple(model for model in suite.models if model.ref not in refs),
+            "representations": tuple(
+                one for one in representations if is_kept(registry.choose("representations", one))
+            ),
+        }
+        return cls(
+            suite=suite.model_copy(update=update) if said else suite,
+            specs=specs,
+            models=tuple(model for model in models if model not in strange),
+            arms=replace(arms, on_inputs=tuple(arm for arm in arms.on_inputs if arm not in unsuited)),
+            notes=tuple(said),
+        )
 
 
 def _suits(arm: Choice, spec: TaskSpec) -> bool:

@@ -459,6 +459,17 @@ def test_what_does_not_go_together_is_one_sentence(
     assert said in lines[0]
 
 
+def test_a_task_that_no_model_reads_is_left_away_and_said(
+    place: Place, toy_task: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = place(suite=SUITE.replace("tasks: [colours]", "tasks: [colours, toy_task]"))
+    assert run(folder, "--include", "toy_task.yaml") == 0
+    said = capsys.readouterr().err
+    assert "note: task 'toy_task' holds texts, but no model of the suite reads texts" in said
+    assert {record.task for record in records(folder)} == {"colours"}
+    assert execute(["validate", "out"]) == 0
+
+
 def test_a_text_model_has_no_cls(toy_task: Path, capsys: pytest.CaptureFixture[str], toy_suite: Path) -> None:
     code = execute(["run", str(toy_suite), "--include", str(toy_task), "-o", str(toy_suite.parent / "o"), "--set",
                     "tokens=cls"])  # fmt: skip

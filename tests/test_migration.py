@@ -65,6 +65,7 @@ def test_what_version_1_did_not_say_is_what_was_so_then() -> None:
                 "used": (),
                 "sharing": None,
                 "seen": None,
+                "only": (),
                 "learnt_on": None,
                 "alignment": None,
             }.items()

@@ -193,6 +193,8 @@ def test_a_record_has_every_field_of_the_schema(done: Workplace) -> None:
             "conflicts",
             "cut",
             "empty",
+            "broken",
+            "faults",
             "normalised",
         }
         assert record["fidelity"].keys() >= {"verdict", "explained_variance", "l0", "published_l0"}
