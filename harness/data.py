@@ -432,6 +432,15 @@ def _examples(spec: TaskSpec, data_dir: Path | None) -> tuple[Examples, Hygiene]
     splits: Sequence[Split] = ["train"] * len(inputs)
     if columns.split is not None and (columns.split in table.rows or columns.split != Columns().split):
         splits = [_as_split(spec, value) for value in kept(columns.split)]
+        named = _column(spec, table.rows, columns.split)
+        lost = {_as_split(spec, named[row]) for row in rows} - set(splits)
+        if (
+            "test" in lost and "train" in splits
+        ):  # else some of these would be made test rows, and none be missed
+            raise MissingError(
+                f"task '{spec.name}' has no test rows left; removed were {found.broken} broken; the first broken one "
+                f"is {found.faults[0]}"
+            )
     languages = [spec.languages[0]] * len(inputs)
     if columns.language is None and len(spec.languages) > 1:
         raise MissingError(

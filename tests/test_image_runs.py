@@ -573,6 +573,14 @@ def test_an_image_that_vanished_since_is_an_error_and_not_a_wait() -> None:
         ahead.take([0, 1, 2])
 
 
+def test_a_split_of_which_no_image_can_be_decoded_is_not_made_anew_of_others(place: Place) -> None:
+    folder = place([b"" if row % 5 == 0 else png(row) for row in range(60)])
+    with pytest.raises(
+        MissingError, match="no test rows left; removed were 12 broken; the first broken one is row 0"
+    ):
+        load_task(read_task(folder / "colours.yaml"))
+
+
 def test_strict_data_is_an_error_of_the_task(place: Place) -> None:
     folder = place([b""] + [png(row) for row in range(1, 60)])
     with pytest.raises(UsageError, match="row 0"):
