@@ -182,8 +182,7 @@ class Spec:
 
     `revision` is part of the identity of every result: change it when results change for a reason that no
     parameter shows. `alias_of` is given in place of `make`: the name then stands for another, or for a mapping of its
-    `name` and parameters, and
-    is all that the other is.
+    `name` and parameters, and is all that the other is.
     """
 
     name: str

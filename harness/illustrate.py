@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from harness.api import Encoder, ImageModel, LoadedModel
@@ -83,7 +83,7 @@ def _illustrate_bundle(
                         title=title,
                         model=model,
                         loaded=load,
-                        encoder=lambda cell=cell: _encoder(cell, store, device),  # type: ignore[misc]
+                        encoder=partial(_encoder, cell, store, device),
                         site=features.site,
                         tokens=bundle.tokens,
                         matrix=matrix,

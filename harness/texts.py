@@ -15,9 +15,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
-from harness.data import silent_datasets
 from harness.errors import MissingError
 from harness.plugins import describe
+from harness.sources import silent_datasets
 
 Part = Literal["train", "heldout"]
 

@@ -60,6 +60,8 @@ def test_images_a_second(benchmark: Any, read: tuple[LoadedImageModel, list[Toke
         return list(featurize(model=model, tokens=tokens, readings=[reading], batches=batches))
 
     pooled = benchmark.pedantic(run, rounds=5, warmup_rounds=1)
+    assert sorted(row for one in pooled for row in one.rows) == list(range(IMAGES))
+    assert sum(one.waited for one in pooled) == 0 or ahead  # what is decoded in turn is waited for unseen
     seconds = sum(one.seconds for one in pooled)
     benchmark.extra_info["images_per_s"] = round(IMAGES / benchmark.stats.stats.min)
     benchmark.extra_info["waiting_share"] = round(sum(one.waited for one in pooled) / seconds, 3)
