@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -223,6 +224,7 @@ def check_run(
         *check_records(records),
         *_check_places(suite, records),
         *([] if about.get("left_out") or len(records) < len(cells) else _check_coverage(suite, records)),
+        *(_check_only(records, registry) if registry else ()),
         *_check_predictions(run, [record for record in records if record.status == "ok"]),
     ]
     return (
@@ -315,6 +317,20 @@ def _check_coverage(suite: Suite, records: Sequence[Record]) -> Iterator[str]:
     named = len({record.representation for record in records})
     if named < len(suite.representations):
         yield f"the suite has {len(suite.representations)} representations, and the run {named}"
+
+
+def _check_only(records: Sequence[Record], registry: Registry) -> Iterator[str]:
+    """Whether what a record says that its representation goes with alone is what the representation itself says: else
+    choices that lost could be left away.
+    """
+    for name, only in dict.fromkeys((record.representation, record.only) for record in records):
+        with suppress(UsageError, MissingError):  # of a plugin or folder that is not here
+            own = registry.choose("representations", name).spec.only
+            if set(only) != set(own):
+                yield (
+                    f"'{name}' is recorded as going with one only of: {', '.join(only) or 'nothing'}; it goes with one "
+                    f"only of: {', '.join(sorted(own)) or 'nothing'}"
+                )
 
 
 def _count_points(suite: Suite, record: Record) -> int:

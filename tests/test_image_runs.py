@@ -630,6 +630,21 @@ def test_a_run_that_lacks_a_cell_of_an_arm_with_one_pooling_only_is_found(place:
     assert execute(["validate", "out"]) != 0
 
 
+def test_a_record_that_claims_to_have_had_no_choice_of_poolings_is_found(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = place()
+    assert run(folder) == 0
+    lines = [json.loads(line) for line in (folder / "out" / "results.jsonl").read_text("utf-8").splitlines()]
+    claimed = [
+        line | {"only": ["poolings"]} if line["representation"] == "hidden" else line for line in lines
+    ]
+    (folder / "out" / "results.jsonl").write_text("\n".join(map(json.dumps, claimed)) + "\n")
+    capsys.readouterr()
+    assert execute(["validate", "out"]) != 0
+    assert "'hidden' is recorded as going with one only of: poolings" in capsys.readouterr().out
+
+
 def test_what_was_left_away_is_no_part_of_the_run(place: Place) -> None:
     folder = place(suite=SUITE.replace("majority]", "majority, text_length]"))
     assert run(folder) == 0

@@ -4,8 +4,6 @@ part of a model's identity, and one that cannot be read says nothing.
 
 from __future__ import annotations
 
-import re
-
 import yaml
 
 from harness import MissingError
@@ -16,11 +14,11 @@ CARD = "README.md"
 
 def read_datasets(files: Files) -> tuple[str, ...]:
     """Names under `datasets` in the front matter of the card, in their order."""
+    from huggingface_hub import metadata_load
+
     try:
         path = files.find(CARD)
-        text = path.read_text("utf-8-sig") if path else ""
-        match = re.match(r"---[ \t]*\n(.*?)^---[ \t]*$", text, re.DOTALL | re.MULTILINE)
-        content = yaml.safe_load(match[1]) if match else None
+        content = metadata_load(path) if path else None
     # Absent, unreachable, no text, no YAML, YAML of impossible dates or of more brackets than can be followed.
     except (MissingError, OSError, ValueError, yaml.YAMLError, RecursionError):
         return ()

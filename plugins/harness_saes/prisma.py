@@ -170,11 +170,12 @@ class Folder:
         encoder = _ENCODERS[settings.activation]
         wanted = [*encoder.values(), "b_dec", *(["W_dec"] if decoder else [])]
         parts = checkpoint.take(tensors, wanted, device)
+        named: dict[str, Any] = {field: parts[name] for field, name in encoder.items()}
         return harness.Dictionary(
+            **named,
             name=self.ref,
             width=parts["W_enc"].shape[-1],
             activation=settings.activation,
-            **{field: parts[name] for field, name in encoder.items()},  # type: ignore[arg-type]
             k=settings.k,
             subtract=parts["b_dec"],
             W_dec=parts.get("W_dec"),

@@ -36,11 +36,11 @@ def read_tasks(files: Files) -> tuple[str, ...]:
 
 
 def _read_front_matter(files: Files) -> dict[Any, Any]:
+    from huggingface_hub import metadata_load
+
     try:
         path = files.find(CARD)
-        text = path.read_text("utf-8-sig") if path else ""
-        match = re.match(r"---[ \t]*\n(.*?)^---[ \t]*$", text, re.DOTALL | re.MULTILINE)
-        content = yaml.safe_load(match[1]) if match else None
+        content = metadata_load(path) if path else None
     # Absent, unreachable, no text, no YAML, YAML of impossible dates or of more brackets than can be followed.
     except (MissingError, OSError, ValueError, yaml.YAMLError, RecursionError):
         return {}
