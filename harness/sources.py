@@ -69,7 +69,8 @@ def _read_file(spec: TaskSpec, path: Path) -> Table:
         _refuse_repeated_columns(spec, path, named)
     status = path.stat()
     try:
-        rows = _parse(str(path), reader, named, status.st_size, status.st_mtime_ns, status.st_ino)
+        label, as_it_is = spec.columns.label, (status.st_size, status.st_mtime_ns, status.st_ino)
+        rows = _parse(str(path), reader, named, label, as_it_is)
     except Exception as error:  # parsers of four formats raise what they like
         said = describe(error.__cause__ or error)
         raise MissingError(f"task '{spec.name}': '{path}' cannot be read as {reader}: {said}") from error
@@ -86,7 +87,7 @@ def _refuse_repeated_columns(spec: TaskSpec, path: Path, named: Iterable[str]) -
 
 
 @lru_cache(maxsize=2)
-def _parse(path: str, reader: str, named: tuple[str, ...], size: int, mtime_ns: int, inode: int) -> Rows:
+def _parse(path: str, reader: str, named: tuple[str, ...], label: str, as_it_is: tuple[int, ...]) -> Rows:
     """The columns of a file, remembered while it stays as it is: a family of tasks reads one file many times.
 
     CSV knows no types: read as text, a value depends on no other row, and `NA` and `007` stay what they are.
@@ -94,7 +95,7 @@ def _parse(path: str, reader: str, named: tuple[str, ...], size: int, mtime_ns: 
     as_text = {"keep_default_na": False, "converters": dict.fromkeys(named, str)} if reader == "csv" else {}
     with silent_datasets() as datasets:
         rows = datasets.load_dataset(reader, data_files=path, split="train", streaming=True, **as_text)
-        return _columns(_encoded(rows, datasets))
+        return _named_labels(_encoded(rows, datasets), label)
 
 
 def _read_folder(spec: TaskSpec, folder: Path) -> Table:

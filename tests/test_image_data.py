@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import pandas as pd
 import pytest
@@ -410,3 +411,26 @@ def test_published_records_count_broken_images_and_name_none(
         assert kept.hygiene == record.hygiene.model_copy(update={"faults": ()})
         assert kept.hygiene.broken == 1
     assert check_published(tmp_path / "board") == ()
+
+
+def test_a_table_that_datasets_wrote_is_read_with_its_broken_images_named(tmp_path: Path) -> None:
+    """Such a table says that its column holds images, which the library would decode, and fail on the first."""
+    images = [{"bytes": png(row) if row != 7 else b"no image", "path": None} for row in range(40)]
+    columns = {
+        "image": images,
+        "label": [row % 2 for row in range(40)],
+        "split": ["test" if row % 5 == 0 else "train" for row in range(40)],
+    }
+    features = datasets.Features(
+        {
+            "image": datasets.Image(decode=False),
+            "label": datasets.ClassLabel(names=["a", "b"]),
+            "split": datasets.Value("string"),
+        }
+    )
+    made = datasets.Dataset.from_dict(columns, features=features).cast_column("image", datasets.Image())
+    made.to_parquet(tmp_path / "data.parquet")
+    data = load_task(task(tmp_path / "data.parquet"))
+    assert (len(data.examples), data.hygiene.broken) == (39, 1)
+    assert data.classes == ("a", "b")
+    assert data.hygiene.faults[0].startswith("row 7")
