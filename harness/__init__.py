@@ -49,11 +49,13 @@ from harness.api import (
     Weighted,
 )
 from harness.errors import (
+    DataError,
     GateError,
     HarnessError,
     MissingError,
     NothingSelectedError,
     UsageError,
+    WriteError,
     did_you_mean,
 )
 from harness.hookspecs import hookimpl
@@ -73,6 +75,7 @@ __all__ = [
     "ClassifierSpec",
     "Columns",
     "Conversation",
+    "DataError",
     "Dictionary",
     "Encoder",
     "Examples",
@@ -111,6 +114,7 @@ __all__ = [
     "TransformSpec",
     "UsageError",
     "Weighted",
+    "WriteError",
     "decode_image",
     "did_you_mean",
     "hash_file",

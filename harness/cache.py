@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.errors import MissingError
+from harness.errors import MissingError, WriteError
 from harness.files import TEMPORARY, lock
 from harness.store import KINDS, read_batches_file, read_checked, read_json, read_shard
 
@@ -201,4 +201,4 @@ def _remove(path: Path) -> None:
     except FileNotFoundError:
         pass  # somebody else took it
     except OSError as error:
-        raise MissingError(f"'{path}' cannot be removed: {error.strerror}") from error
+        raise WriteError(f"'{path}' cannot be removed: {error.strerror}") from error

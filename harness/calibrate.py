@@ -16,7 +16,7 @@ import torch
 from harness.ahead import Ahead, run_forward
 from harness.api import LoadedModel, Located, Site, Tokens
 from harness.errors import HarnessError
-from harness.featurize import check_finite, plan_batches, run_batches
+from harness.featurize import check_finite, plan_batches, run_batches, typed_memory_errors
 from harness.fidelity import measure
 from harness.gate import Measured
 from harness.plugins import describe
@@ -79,7 +79,8 @@ def fit_all(
         fit: Callable[[torch.Tensor], Dictionary] | None = one.fit
         assert fit is not None
         try:
-            fitted[key] = fit(sample[site])
+            with typed_memory_errors():
+                fitted[key] = fit(sample[site])
         except Exception as error:  # a representation of any plugin may fail in any way
             broken[key] = error
     return fitted, broken

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.api import Columns, Conversation, Examples, Image, Split, TaskSpec
-from harness.errors import MissingError, UsageError, did_you_mean
+from harness.errors import DataError, MissingError, UsageError, did_you_mean
 from harness.identity import hash_lines
 from harness.sources import Rows, Table, quote_path, read_source
 
@@ -95,7 +95,7 @@ def load_task(
     """Read a task (from the mirror in `data_dir` if that is given), clean it, split it, limit it. `trained_on` is
     the task of that name where the spec asks for one.
 
-    MissingError when it is not there, unreadable, or unfit (no labels, one class, no training rows); UsageError when
+    DataError when it is not there, unreadable, or unfit (no labels, one class, no training rows); UsageError when
     `strict` and an image cannot be decoded.
     """
     if spec.trained_on is None:
@@ -146,7 +146,7 @@ def split_rows(examples: Examples, seed: int) -> dict[Split, list[int]]:
         share = max(VALIDATION_SHARE, math.nextafter(min(fractions.values(), default=0.0), 1.0))
         held_out = {row for row in train if fractions[row] < share}
         if len(held_out) == len(train):
-            raise MissingError("training has too few rows, or groups of them, to hold out validation rows")
+            raise DataError("training has too few rows, or groups of them, to hold out validation rows")
         rows["train"] = [row for row in train if row not in held_out]
         if carved:
             rows["validation"] = [row for row in train if row in held_out]
@@ -204,7 +204,7 @@ def _examples(spec: TaskSpec, data_dir: Path | None) -> tuple[Examples, Hygiene]
     rows = _where(spec, table.rows)
     if not rows:
         only = "".join(f" where {name} is '{value}'" for name, value in spec.where.items())
-        raise MissingError(f"task '{spec.name}' has no rows{only}")
+        raise DataError(f"task '{spec.name}' has no rows{only}")
     inputs, names, found = _read_inputs(spec, table, rows)
 
     def kept(column: str) -> list[Any]:
@@ -223,13 +223,13 @@ def _examples(spec: TaskSpec, data_dir: Path | None) -> tuple[Examples, Hygiene]
         if (
             "test" in lost and "train" in splits
         ):  # else some of these would be made test rows, and none be missed
-            raise MissingError(
+            raise DataError(
                 f"task '{spec.name}' has no test rows left; removed were {found.broken} broken; the first broken one "
                 f"is {found.faults[0]}"
             )
     languages = [spec.languages[0]] * len(inputs)
     if columns.language is None and len(spec.languages) > 1:
-        raise MissingError(
+        raise DataError(
             f"task '{spec.name}' is in {len(spec.languages)} languages, but no column says which row is in which: "
             f"name it as columns.language"
         )
@@ -308,7 +308,7 @@ def _where(spec: TaskSpec, rows: Rows) -> Sequence[int]:
 
 def _column(spec: TaskSpec, rows: Rows, name: str) -> Sequence[Any]:
     if name not in rows:
-        raise MissingError(f"task '{spec.name}' has no column '{name}'; it has: {', '.join(sorted(rows))}")
+        raise DataError(f"task '{spec.name}' has no column '{name}'; it has: {', '.join(sorted(rows))}")
     return rows[name]
 
 
@@ -318,11 +318,11 @@ def _as_input(spec: TaskSpec, value: Any, name: str) -> str | Conversation:
     if isinstance(value, str):
         return value
     if not isinstance(value, list):
-        raise MissingError(f"task '{spec.name}' {name}: the input is {type(value).__name__}, not text")
+        raise DataError(f"task '{spec.name}' {name}: the input is {type(value).__name__}, not text")
     try:
         return Conversation.parse(value)
     except UsageError as error:
-        raise MissingError(f"task '{spec.name}' {name}: {error}") from error
+        raise DataError(f"task '{spec.name}' {name}: {error}") from error
 
 
 def _normalise(one: str | Conversation) -> str | Conversation:
@@ -348,9 +348,9 @@ def _contents(one: str | Conversation | Image) -> Sequence[str]:
 
 def _as_label(spec: TaskSpec, value: Any, name: str) -> str:
     if _is_absent(value):
-        raise MissingError(f"task '{spec.name}' {name} has no label")
+        raise DataError(f"task '{spec.name}' {name} has no label")
     if not isinstance(value, str | int | float):
-        raise MissingError(
+        raise DataError(
             f"task '{spec.name}' {name}: the label is {type(value).__name__}, neither text nor a number"
         )
     return str(value)
@@ -358,10 +358,10 @@ def _as_label(spec: TaskSpec, value: Any, name: str) -> str:
 
 def _as_language(spec: TaskSpec, value: Any, name: str) -> str:
     if _is_absent(value):
-        raise MissingError(f"task '{spec.name}' {name} has no language")
+        raise DataError(f"task '{spec.name}' {name} has no language")
     if str(value) not in spec.languages:
         hint = did_you_mean(str(value), spec.languages)
-        raise MissingError(
+        raise DataError(
             f"task '{spec.name}' {name} is in '{value}', which is none of the task's languages{hint}"
         )
     return str(value)
@@ -377,7 +377,7 @@ def _as_split(spec: TaskSpec, value: Any) -> Split:
     try:
         return _SPLITS[str(value)]
     except KeyError:
-        raise MissingError(
+        raise DataError(
             f"task '{spec.name}' has a split '{value}', which is none of train, validation, test"
         ) from None
 
@@ -494,10 +494,10 @@ def _classes(spec: TaskSpec, examples: Examples, hygiene: Hygiene) -> tuple[str,
             removed = ", ".join(f"{count} {why}" for why, count in hygiene.removed.items())
             left = f" left; removed were {removed}" if removed else ""
             left += f"; the first broken one is {hygiene.faults[0]}" if hygiene.faults else ""
-            raise MissingError(f"task '{spec.name}' has no {split} rows{left}")
+            raise DataError(f"task '{spec.name}' has no {split} rows{left}")
     if len(by_split["train"]) < 2:
-        raise MissingError(f"task '{spec.name}' has one class only: '{min(by_split['train'])}'")
+        raise DataError(f"task '{spec.name}' has one class only: '{min(by_split['train'])}'")
     strange = (by_split["test"] | by_split["validation"]) - by_split["train"]
     if strange:
-        raise MissingError(f"task '{spec.name}' has the label '{min(strange)}' outside training only")
+        raise DataError(f"task '{spec.name}' has the label '{min(strange)}' outside training only")
     return tuple(sorted(by_split["train"]))

@@ -3,6 +3,8 @@
 HarnessError            70  never raised itself
 ├── UsageError           2  a name, parameter, suite or command line that cannot work
 ├── MissingError         3  data, weights, a plugin or a package that is not there or is broken
+│   ├── DataError        3  the data of a task or corpus is missing, broken or unreadable
+│   └── WriteError       3  results, cache or output cannot be written
 ├── GateError            4  the run finished, but a gate that was asked for is not met
 └── NothingSelectedError 5  the selection is empty
 """
@@ -29,6 +31,23 @@ class MissingError(HarnessError):
     """Something outside the suite (data, weights, a package, a disk) is missing or broken."""
 
     exit_code = 3
+
+
+class DataError(MissingError):
+    """The data of a task or corpus is missing, broken or unreadable."""
+
+
+class WriteError(MissingError):
+    """Results, cache or output cannot be written; going on would only lose more work."""
+
+    @classmethod
+    def from_os(cls, what: str, error: OSError) -> WriteError:
+        """Return the error for `what` (a quoted path, or `the cache 'path'`) that the system refused to write."""
+        return cls(f"{what} cannot be written: {error.strerror or error}")
+
+
+class EmptyInputWarning(UserWarning):
+    """Inputs without content tokens, whose rows of features are zero."""
 
 
 class GateError(HarnessError):

@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.api import Conversation, Encoder, Image, LoadedModel, Located, Site, Tokens
 from harness.calibrate import read_sample
-from harness.errors import UsageError
+from harness.errors import EmptyInputWarning, UsageError
 from harness.featurize import Reading, featurize, plan_batches, stack
 from harness.plan import locate, open_model
 from harness.registry import Registry
@@ -51,7 +51,9 @@ def extract(
     bare = sum(not one.content.any() for one in encoded)
     if bare:
         warnings.warn(
-            f"{bare} of {len(inputs)} inputs have no content tokens; their rows are zero", stacklevel=2
+            f"{bare} of {len(inputs)} inputs have no content tokens; their rows are zero",
+            EmptyInputWarning,
+            stacklevel=2,
         )
     loaded = opened.model.load([site], device)
     encoder = (

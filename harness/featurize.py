@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -111,9 +112,10 @@ def run_batches(
         rows = waiting.pop()
         done = None
         try:
-            done = work(rows)
-        except (MemoryError, RuntimeError) as error:
-            if len(rows) == 1 or not _is_out_of_memory(error):
+            with typed_memory_errors():
+                done = work(rows)
+        except (MemoryError, torch.OutOfMemoryError):
+            if len(rows) == 1:
                 raise
         if done is not None:
             yield done
@@ -125,9 +127,22 @@ def run_batches(
         waiting += reversed(halve(rows))
 
 
-def _is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
-    """Whether memory ran out: PyTorch has an error of its own for that on the GPU, but none on the CPU."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+@contextmanager
+def typed_memory_errors() -> Iterator[None]:
+    """Raise MemoryError for an allocation that PyTorch reports without a type of its own; other errors pass.
+
+    All else tells a lack of memory by MemoryError and `torch.OutOfMemoryError`; this is the one place that reads text.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        # PyTorch's CPU allocator raises a plain RuntimeError, and the driver an AcceleratorError, each of which stands
+        # for other faults too: only their text says that memory ran out.
+        if "DefaultCPUAllocator" in str(error) or "CUDA error: out of memory" in str(error):
+            raise MemoryError(str(error)) from error
+        raise
 
 
 def halve(rows: Sequence[int]) -> list[list[int]]:

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from harness.errors import MissingError
+from harness.errors import WriteError
 
 TEMPORARY = ".tmp-"
 """How names of files begin that are not whole yet; a killed writer leaves them behind."""
@@ -19,8 +19,8 @@ TEMPORARY = ".tmp-"
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place, synced, when the block ends well, and goes when it
-    does not. MissingError when the disk is full or cannot be written.
+    """Give a temporary path beside `path`, which replaces it, synced, when the block ends well, and is removed when
+    it does not. WriteError when the disk is full or cannot be written.
     """
     temporary: Path | None = None
     try:
@@ -34,7 +34,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         temporary.chmod(0o644)
         temporary.replace(path)
     except OSError as error:
-        raise MissingError(f"'{path}' cannot be written: {error.strerror or error}") from error
+        raise WriteError.from_os(f"'{path}'", error) from error
     finally:
         if temporary is not None:
             with suppress(OSError):  # the disk's own fault is the one to tell
@@ -49,9 +49,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append one line, on disk when this returns; MissingError, and the file as it was, when it cannot be
-    written.
-    """
+    """Append one line, on disk when this returns; WriteError, and the file as it was, when it cannot be written."""
     data = (line + "\n").encode("utf-8")
     try:
         # Unbuffered: what a buffer still held after a failure would be written when the file is closed.
@@ -65,17 +63,17 @@ def append_line(path: Path, line: str) -> None:
                 file.truncate(before)
                 raise
     except OSError as error:
-        raise MissingError(f"'{path}' cannot be written: {error.strerror or error}") from error
+        raise WriteError.from_os(f"'{path}'", error) from error
 
 
 def cut_unfinished_line(path: Path) -> None:
-    """Take away what follows the last newline: a killed writer did not finish it."""
+    """Remove what follows the last newline: a killed writer did not finish it. WriteError when that fails."""
     try:
         if path.is_file() and (data := path.read_bytes()) and not data.endswith(b"\n"):
             with path.open("r+b") as file:
                 file.truncate(data.rfind(b"\n") + 1)
     except OSError as error:
-        raise MissingError(f"'{path}' cannot be written: {error.strerror or error}") from error
+        raise WriteError.from_os(f"'{path}'", error) from error
 
 
 @contextmanager
@@ -88,7 +86,7 @@ def lock(path: Path, *, shared: bool = False) -> Iterator[bool | None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("ab")
     except OSError as error:
-        raise MissingError(f"'{path}' cannot be written: {error.strerror or error}") from error
+        raise WriteError.from_os(f"'{path}'", error) from error
     with file:
         try:
             fcntl.flock(file, kind)

@@ -44,7 +44,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from harness.api import Image
-from harness.errors import MissingError
+from harness.errors import DataError
 
 KINDS: Mapping[str, str] = {
     "missing": "no image was given",
@@ -92,7 +92,7 @@ class Broken:
 def decode_image(image: Image) -> PIL.Image.Image:
     """The pixels of an image: RGB, upright, and nothing else. Safe in threads.
 
-    What is transparent lies on white. MissingError when the file is gone or broken, or no longer has the pixels of
+    What is transparent lies on white. DataError when the file is gone or broken, or no longer has the pixels of
     which the image's id is made.
     """
     try:
@@ -101,12 +101,12 @@ def decode_image(image: Image) -> PIL.Image.Image:
     except _Fault as fault:
         raise _missing(image.encoded, fault.broken) from fault
     if isinstance(image.encoded, Path) and _identity(pixels) != image.id:
-        raise MissingError(f"the image '{image.encoded}' has changed since it was first read")
+        raise DataError(f"the image '{image.encoded}' has changed since it was first read")
     return pixels
 
 
 def read_image(source: bytes | Path) -> Image:
-    """An image by the bytes of its file, or by where that lies; MissingError when it is broken."""
+    """An image by the bytes of its file, or by where that lies; DataError when it is broken."""
     image = _attempt(source)
     if isinstance(image, Broken):
         raise _missing(source, image)
@@ -166,13 +166,13 @@ _QUOTED = re.compile(r"""\(?(:|(?<!\w)b?['"])""")
 """Where Pillow's words go over to what it found: bytes of the file."""
 
 
-def _missing(source: bytes | Path, broken: Broken) -> MissingError:
+def _missing(source: bytes | Path, broken: Broken) -> DataError:
     name = f"of {len(source)} bytes" if isinstance(source, bytes) else f"'{source}'"
     reason = broken.reason
     if isinstance(source, bytes) and broken.kind == "no_image":
         # Whoever gave the bytes is shown some of them; a record is not.
         reason = f"it begins with {source[:8]!r}, as no image does that is read"
-    return MissingError(f"the image {name} cannot be used: {reason}")
+    return DataError(f"the image {name} cannot be used: {reason}")
 
 
 # ── sources ──────────────────────────────────────────────────────────────────────────────────────────────

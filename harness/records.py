@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from harness.errors import MissingError, UsageError
+from harness.errors import MissingError, UsageError, WriteError
 from harness.files import TEMPORARY, append_line, cut_unfinished_line, lock, whole_file, write_json
 from harness.gate import Verdict
 from harness.identity import hash_lines
@@ -423,7 +423,7 @@ class RunFolder:
         try:
             (self.path / "predictions").mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise MissingError(f"the run folder '{self.path}' cannot be made: {error.strerror}") from error
+            raise WriteError(f"the run folder '{self.path}' cannot be made: {error.strerror}") from error
 
     def start(
         self,
@@ -472,7 +472,7 @@ class RunFolder:
         """Note how the run ended."""
         try:
             write_json(self.path / "run.json", {**self._about, "status": status, "finished": _now()})
-        except MissingError:
+        except WriteError:
             self._fail_in_place()
             raise
         self.add_event("ended", status=status)

@@ -14,15 +14,16 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import torch
 from scipy import sparse
 
 from harness import leaderboard
 from harness.activations import KeptActivations
 from harness.api import BundleStats, HubSource, ImageModel, LoadedModel, Located, Summary, TaskSpec
 from harness.calibrate import fit_all, measure_all, read_sample
-from harness.errors import MissingError, NothingSelectedError
+from harness.errors import MissingError, NothingSelectedError, WriteError
 from harness.evidence import snippet
-from harness.featurize import Reading, featurize, halve, plan_batches
+from harness.featurize import Reading, featurize, halve, plan_batches, typed_memory_errors
 from harness.forward import Meter, Shards, make_readings, read_tokens_of
 from harness.gate import Judgement, judge, not_measurable
 from harness.identity import hash_json, hash_lines
@@ -87,8 +88,8 @@ class Runner:
     report: Callable[[Fault], None] = lambda fault: None
 
     def run(self, plan: Plan) -> Summary:
-        """Do all of a plan that `rerun` does not count as done. MissingError when results cannot be written, or when
-        another process is at work on the folder.
+        """Do all of a plan that `rerun` does not count as done. WriteError when results cannot be written,
+        MissingError when another process is at work on the folder.
         """
         with self.folder.hold(), self.store.in_use():
             return self._run(plan)
@@ -118,7 +119,7 @@ class Runner:
         except _Stopped:
             status = "stopped"
         except BaseException as error:
-            with suppress(MissingError):  # a full disk has its own sentence already
+            with suppress(WriteError):  # a full disk has its own sentence already
                 self.folder.finish("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
             raise
         summary = self._summarise(plan, skipped=len(done), tokens=tokens, started=started)
@@ -129,7 +130,7 @@ class Runner:
                 self._illustrate(plan, board)
                 leaderboard.write(board, self.folder.path)
         except BaseException as error:
-            with suppress(MissingError):
+            with suppress(WriteError):
                 self.folder.finish("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
             raise
         self.folder.finish("failed" if status == "finished" and not summary.is_whole else status)
@@ -203,11 +204,12 @@ class Runner:
         self.folder.add_event("bundle", bundle=bundle.name, cells=len(bundle.cells))
         try:
             rows = _rows(bundle)
-            stats, broken = self._fill(bundle, wanted)
-            judged, measured_tokens = self._judge(bundle, wanted)
+            with typed_memory_errors():
+                stats, broken = self._fill(bundle, wanted)
+                judged, measured_tokens = self._judge(bundle, wanted)
+        except WriteError:  # going on would only lose more
+            raise
         except Exception as error:  # a model or dictionary of any plugin may fail in any way
-            if _is_disk(error):
-                raise
             self._fail(bundle, plan, error)
             return 0
         stats = replace(stats, calibration_tokens=stats.calibration_tokens + measured_tokens)
@@ -238,14 +240,15 @@ class Runner:
         try:
             rows = _rows(bundle)
             for each, wanted in ((transfer.source, list(learnt_on.values())), (bundle, _wanted(bundle))):
-                stats, faults = self._fill(each, wanted)
-                found, measured = self._judge(each, wanted)
+                with typed_memory_errors():
+                    stats, faults = self._fill(each, wanted)
+                    found, measured = self._judge(each, wanted)
                 broken |= faults
                 judged |= found
                 tokens += stats.tokens + measured
+        except WriteError:  # going on would only lose more
+            raise
         except Exception as error:  # a model or dictionary of any plugin may fail in any way
-            if _is_disk(error):
-                raise
             self._fail(bundle, plan, error)
             return tokens
         for features in _wanted(bundle):
@@ -292,10 +295,10 @@ class Runner:
                     told = tuple(f"source-fidelity:{rule}" for rule in source.reasons)
                     outcome = replace(outcome, flags=outcome.flags + told)
                 self._keep(cell, bundle, plan, own, outcome, seconds, judgement)
+            except WriteError:  # going on would only lose more
+                raise
             except Exception as error:  # what any plugin offers may fail in any way
                 aligned = None
-                if _is_disk(error):
-                    raise
                 self._add(_record(cell, bundle, plan, status="failed", error=describe(error)))
 
     def _align(self, bundle: Bundle, cell: Cell, rows: Rows) -> tuple[Matrix, Rows]:
@@ -474,9 +477,7 @@ class Runner:
         shards.flush()
 
     def _fail(self, bundle: Bundle, plan: Plan, error: Exception) -> None:
-        status: Status = (
-            "oom" if isinstance(error, MemoryError) or "out of memory" in str(error) else "failed"
-        )
+        status: Status = "oom" if isinstance(error, MemoryError | torch.OutOfMemoryError) else "failed"
         for cell in bundle.cells:
             self._add(_record(cell, bundle, plan, status=status, error=describe(error)))
 
@@ -524,9 +525,9 @@ class Runner:
                 if languages and effects is not None and cell.draw.regime.spec.by_language:
                     sharing = languages.compare(effects, cell.draw.partition)
                 self._keep(cell, bundle, plan, own, outcome, seconds, judgement, sharing)
+            except WriteError:  # going on would only lose more
+                raise
             except Exception as error:  # a transform or classifier of any plugin may fail in any way
-                if _is_disk(error):
-                    raise
                 self._add(_record(cell, bundle, plan, status="failed", error=describe(error)))
 
     def _matrix(self, bundle: Bundle, features: Features, rows: Rows, tested: Set[int]) -> Matrix:
@@ -719,11 +720,6 @@ def _origin(features: Features, bundle: Bundle) -> dict[str, str]:
         "pooling": features.pooling.label if features.pooling else None,
     }
     return {name: str(part) for name, part in parts.items() if part}
-
-
-def _is_disk(error: Exception) -> bool:
-    """Whether results can no longer be written: then going on would only lose more."""
-    return isinstance(error, OSError | MissingError) and "cannot be written" in str(error)
 
 
 # ── records ──────────────────────────────────────────────────────────────────────────────────────────────

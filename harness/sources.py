@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.api import Columns, FileSource, HubSource, TaskSpec
-from harness.errors import MissingError, UsageError
+from harness.errors import DataError, UsageError
 from harness.plugins import describe
 
 _READERS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "json", ".json": "json"}
@@ -36,7 +36,7 @@ class Table:
 
 
 def read_source(spec: TaskSpec, data_dir: Path | None) -> Table:
-    """A task's rows: of its file or folder, of the mirror in `data_dir`, or of the hub; MissingError where they are not
+    """A task's rows: of its file or folder, of the mirror in `data_dir`, or of the hub; DataError where they are not
     there or cannot be read.
     """
     if isinstance(spec.source, FileSource):
@@ -53,7 +53,7 @@ def read_source(spec: TaskSpec, data_dir: Path | None) -> Table:
     wanted = (
         f"there is no '{mirrored}'" if mirrored else "give its folder with --data-dir or HARNESS_DATA_DIR"
     )
-    raise MissingError(f"task '{spec.name}' comes from a local mirror: {wanted}")
+    raise DataError(f"task '{spec.name}' comes from a local mirror: {wanted}")
 
 
 def _read_file(spec: TaskSpec, path: Path) -> Table:
@@ -63,7 +63,7 @@ def _read_file(spec: TaskSpec, path: Path) -> Table:
     if reader is None:
         raise UsageError(f"task '{spec.name}': '{path}' is none of {', '.join(_READERS)}")
     if not path.is_file():
-        raise MissingError(f"task '{spec.name}': there is no file '{path}'")
+        raise DataError(f"task '{spec.name}': there is no file '{path}'")
     named = (*(name for name in astuple(spec.columns) if name is not None), *spec.where)
     if reader == "csv":
         _refuse_repeated_columns(spec, path, named)
@@ -73,7 +73,7 @@ def _read_file(spec: TaskSpec, path: Path) -> Table:
         rows = _parse(str(path), reader, named, label, as_it_is)
     except Exception as error:  # parsers of four formats raise what they like
         said = describe(error.__cause__ or error)
-        raise MissingError(f"task '{spec.name}': '{path}' cannot be read as {reader}: {said}") from error
+        raise DataError(f"task '{spec.name}': '{path}' cannot be read as {reader}: {said}") from error
     return Table(rows=rows, columns=spec.columns, classes=spec.labels, folder=path.parent.resolve())
 
 
@@ -83,7 +83,7 @@ def _refuse_repeated_columns(spec: TaskSpec, path: Path, named: Iterable[str]) -
         head = next(csv.reader(file), [])
     for name in named:
         if head.count(name) > 1:
-            raise MissingError(f"task '{spec.name}': '{path}' has the column '{name}' twice")
+            raise DataError(f"task '{spec.name}': '{path}' has the column '{name}' twice")
 
 
 @lru_cache(maxsize=2)
@@ -107,7 +107,7 @@ def _read_folder(spec: TaskSpec, folder: Path) -> Table:
             rows = _joined_splits(builder.as_streaming_dataset(), spec.columns.label, datasets)
         except Exception as error:  # the builder raises what it likes
             said = describe(error.__cause__ or error)
-            raise MissingError(
+            raise DataError(
                 f"task '{spec.name}': '{folder}' cannot be read as a folder of images: {said}"
             ) from error
     files = [Path(file) for files in builder.config.data_files.values() for file in files]
@@ -116,9 +116,7 @@ def _read_folder(spec: TaskSpec, folder: Path) -> Table:
         for file in _strangers(files)
     )
     if faults and spec.columns.label not in rows:
-        raise MissingError(
-            f"task '{spec.name}' has too few images that can be read in '{folder}': {faults[0]}"
-        )
+        raise DataError(f"task '{spec.name}' has too few images that can be read in '{folder}': {faults[0]}")
     return Table(rows=rows, columns=spec.columns, classes=spec.labels, folder=folder, faults=faults)
 
 
@@ -172,7 +170,7 @@ def _read_hub(spec: TaskSpec, source: HubSource) -> Rows:
         try:
             splits = datasets.load_dataset(source.hub, source.config, revision=source.revision)
         except Exception as error:  # network, cache and parser errors of many kinds
-            raise MissingError(
+            raise DataError(
                 f"task '{spec.name}': the dataset '{source.hub}' cannot be loaded from the hub or its local "
                 f"cache; use --data-dir for a local mirror"
             ) from error

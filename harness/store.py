@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from harness.errors import MissingError
+from harness.errors import WriteError
 from harness.files import lock, whole_file, write_json
 from harness.gate import Measured
 
@@ -285,10 +285,10 @@ def default_cache_dir() -> Path:
 
 
 def check_writable(root: Path) -> None:
-    """MissingError when the cache folder cannot be made or written."""
+    """Raise WriteError when the cache folder cannot be made or written."""
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise MissingError(f"the cache '{root}' cannot be written: {error.strerror}") from error
+        raise WriteError.from_os(f"the cache '{root}'", error) from error
     if not os.access(root, os.W_OK):
-        raise MissingError(f"the cache '{root}' cannot be written: use another folder with --cache-dir")
+        raise WriteError(f"the cache '{root}' cannot be written: use another folder with --cache-dir")

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
-from harness.errors import MissingError
+from harness.errors import DataError, MissingError
 from harness.plugins import describe
 from harness.sources import silent_datasets
 
@@ -52,7 +52,7 @@ def read_corpus(sources: Sequence[Path], split: Part, *, characters: int = CHARA
     the lowest hashes. A training text that is also held out is left out, wherever its rows stand.
 
     A source is a file (.jsonl, .jsonl.zst, .json, .parquet, .csv with a column `text`; .txt of texts with empty lines
-    between) or a folder of such files, in which files without that column are passed over. MissingError where one is
+    between) or a folder of such files, in which files without that column are passed over. DataError where one is
     not there or cannot be read, and where no text is left.
     """
     kept = Kept[str](characters)
@@ -67,7 +67,7 @@ def read_corpus(sources: Sequence[Path], split: Part, *, characters: int = CHARA
     if split == "train":  # only now: the row that holds a text out may be the last
         kept.drop(heldout)
     if not len(kept):
-        raise MissingError(f"there are no {SPELLED[split]} texts in {', '.join(map(str, sources))}")
+        raise DataError(f"there are no {SPELLED[split]} texts in {', '.join(map(str, sources))}")
     yield from kept.take()
 
 
@@ -125,19 +125,19 @@ def _read_all(sources: Sequence[Path]) -> Iterator[tuple[str, Part | None]]:
                 if text := _clean(row["text"]):
                     yield text, read_part(path, row.get("split"))
         if not found:
-            raise MissingError(f"'{source}' has no column 'text'")
+            raise DataError(f"'{source}' has no column 'text'")
 
 
 def _files(source: Path) -> list[Path]:
     if source.is_dir():
         files = sorted(path for path in source.iterdir() if path.name.endswith(_SUFFIXES) and path.is_file())
         if not files:
-            raise MissingError(f"the folder '{source}' has no file that ends in {', '.join(_SUFFIXES)}")
+            raise DataError(f"the folder '{source}' has no file that ends in {', '.join(_SUFFIXES)}")
         return files
     if not source.is_file():
-        raise MissingError(f"there is no file or folder '{source}'")
+        raise DataError(f"there is no file or folder '{source}'")
     if not source.name.endswith(_SUFFIXES):
-        raise MissingError(f"'{source}' is none of {', '.join(_SUFFIXES)}")
+        raise DataError(f"'{source}' is none of {', '.join(_SUFFIXES)}")
     return [source]
 
 
@@ -148,7 +148,7 @@ def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
         raise
     except Exception as error:  # parsers of five formats raise what they like
         said = describe(error.__cause__ or error)
-        raise MissingError(f"'{path}' cannot be read: {said}") from error
+        raise DataError(f"'{path}' cannot be read: {said}") from error
 
 
 def _lines(path: Path) -> Iterator[Mapping[str, Any]]:
@@ -160,7 +160,7 @@ def _lines(path: Path) -> Iterator[Mapping[str, Any]]:
                 continue
             row = json.loads(line)
             if not isinstance(row, dict):
-                raise MissingError(f"'{path}' line {number} is no JSON object")
+                raise DataError(f"'{path}' line {number} is no JSON object")
             yield row
 
 
@@ -193,10 +193,10 @@ def _clean(text: Any) -> str:
 
 
 def read_part(path: Path, split: Any) -> Part | None:
-    """Where a row of a file belongs by its own word; None where it has none, MissingError for an unknown one."""
+    """Where a row of a file belongs by its own word; None where it has none, DataError for an unknown one."""
     if split is None or split == "":
         return None
     try:
         return _PARTS[str(split)]
     except KeyError:
-        raise MissingError(f"'{path}' has a split '{split}', which is none of {', '.join(_PARTS)}") from None
+        raise DataError(f"'{path}' has a split '{split}', which is none of {', '.join(_PARTS)}") from None

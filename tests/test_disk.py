@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
+import harness
+from harness.files import append_line, lock, write_json
 from harness.records import RunFolder
+from harness.store import check_writable
 
 N_CELLS = 8
 NO_MOUNTS = 77
@@ -202,3 +207,19 @@ def test_a_record_that_is_written_by_half_is_taken_back(forks: Any) -> None:
     assert RunFolder(forks.home / "limited").about()["status"] == "failed"
     assert forks.run("limited").code == 0
     assert_finished(forks, "limited")
+
+
+def test_a_folder_that_cannot_be_written_is_an_error_of_its_own_type(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    refused: dict[str, Callable[[], object]] = {
+        "whole file": lambda: write_json(blocked / "value.json", {}),
+        "line": lambda: append_line(blocked / "lines.jsonl", "{}"),
+        "lock": lambda: lock(blocked / "lock").__enter__(),
+        "cache": lambda: check_writable(blocked),
+        "run folder": lambda: RunFolder(blocked).hold().__enter__(),
+    }
+    for name, act in refused.items():
+        with pytest.raises(harness.WriteError) as caught:
+            act()
+        assert str(blocked) in str(caught.value), name

@@ -15,7 +15,16 @@ from scipy import sparse
 import harness.featurize
 from harness import Site, Tokens, UsageError
 from harness.dictionary import Dictionary
-from harness.featurize import AUTO_TOKENS, Pooled, Reading, featurize, halve, plan_batches, stack
+from harness.featurize import (
+    AUTO_TOKENS,
+    Pooled,
+    Reading,
+    featurize,
+    halve,
+    plan_batches,
+    stack,
+    typed_memory_errors,
+)
 
 Array = np.ndarray[Any, Any]
 
@@ -240,8 +249,9 @@ def test_activations_that_are_not_finite_are_refused_and_do_not_become_zeros(val
         torch.OutOfMemoryError("CUDA out of memory"),
         MemoryError(),
         RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+        torch.AcceleratorError("CUDA error: out of memory"),
     ],
-    ids=["cuda", "python", "cpu"],
+    ids=["cuda", "python", "cpu", "driver"],
 )
 def test_a_batch_that_does_not_fit_is_halved_until_it_does(error: Exception) -> None:
     model, halved = ToyModel(room=31), []
@@ -263,6 +273,16 @@ def test_a_single_example_that_does_not_fit_raises_the_memory_error() -> None:
     with pytest.raises(torch.OutOfMemoryError):
         features_of(ENCODERS["relu"], [[0, 6]], model=ToyModel(room=20), on_halved=halved.append)
     assert halved == [[0, 6]]
+
+
+def test_memory_that_runs_out_has_a_type_and_other_errors_keep_theirs() -> None:
+    with pytest.raises(MemoryError), typed_memory_errors():
+        torch.empty(1 << 50)
+    with pytest.raises(torch.OutOfMemoryError), typed_memory_errors():
+        raise torch.OutOfMemoryError("CUDA out of memory")
+    with pytest.raises(RuntimeError, match="size") as caught, typed_memory_errors():
+        torch.zeros(2) + torch.zeros(3)
+    assert type(caught.value) is RuntimeError
 
 
 def test_other_errors_of_a_model_are_not_taken_for_memory() -> None:

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +19,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
+import harness.featurize
 import harness.files
 from harness.cli import execute
 from harness.records import RunFolder
@@ -269,6 +271,34 @@ def test_a_file_system_without_locks_is_said_and_the_run_goes_on(
     with pytest.warns(UserWarning, match="knows no locks: let no other process work on it"):
         assert place.run("unlocked") == 0
     assert_as_whole(place, "unlocked")
+
+
+def test_a_write_error_ends_the_run_whatever_it_says_and_other_errors_do_not(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(error: Exception) -> Callable[..., None]:
+        def act(*arguments: object, **more: object) -> None:
+            raise error
+
+        return act
+
+    monkeypatch.setattr(FeatureStore, "write", fail(harness.WriteError("the disk is gone")))
+    assert place.run("ended") == 3
+    assert not RunFolder(place.path / "ended").records()
+    monkeypatch.setattr(FeatureStore, "write", fail(ValueError("a word cannot be written thus")))
+    assert place.run("went on") == 1
+    assert {record.status for record in RunFolder(place.path / "went on").records()} >= {"failed"}
+
+
+def test_memory_that_runs_out_on_the_cpu_is_recorded_as_such(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The allocation is a real one, and far too large."""
+    monkeypatch.setattr(harness.featurize, "pool_reading", lambda *arguments: torch.empty(1 << 50))
+    assert place.run("no memory") == 1
+    records = RunFolder(place.path / "no memory").records()
+    assert {record.status for record in records} == {"oom"}
+    assert all(str(record.error).startswith("MemoryError: ") for record in records)
 
 
 # ── damaged, and run again ───────────────────────────────────────────────────────────────────────────────

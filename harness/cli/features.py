@@ -11,7 +11,7 @@ import click
 
 from harness.api import Conversation
 from harness.cli.options import batch_option, json_option, machine_options, open_session, read_batch_size
-from harness.errors import MissingError, UsageError
+from harness.errors import EmptyInputWarning, MissingError, UsageError
 
 
 @click.command("features")
@@ -68,7 +68,7 @@ def command(
             batch_size=read_batch_size(batch_size),
         )
     for warning in caught:
-        if "content tokens" in str(warning.message):
+        if issubclass(warning.category, EmptyInputWarning):
             click.echo(f"harness: {warning.message}", err=True)
     write_matrix(matrix, output)
     shape = f"{matrix.shape[0]} × {matrix.shape[1]}"

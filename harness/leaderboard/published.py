@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.errors import GateError, MissingError, UsageError
+from harness.errors import GateError, MissingError, UsageError, WriteError
 from harness.files import whole_file, write_json
 from harness.leaderboard.ablation import choose_ablation
 from harness.leaderboard.board import build
@@ -216,13 +216,13 @@ def publish(run: RunFolder, folder: Path, *, name: str | None = None, replace: b
 
 @contextmanager
 def _stage(folder: Path) -> Iterator[Path]:
-    """A folder inside `folder` that goes when the block ends; MissingError when the disk refuses."""
+    """Give a folder inside `folder` that is removed when the block ends; WriteError when the disk refuses."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".publishing-", dir=folder) as stage:
             yield Path(stage)
     except OSError as error:
-        raise MissingError(f"'{folder}' cannot be written: {error.strerror or error}") from error
+        raise WriteError.from_os(f"'{folder}'", error) from error
 
 
 def _publishable(run: RunFolder) -> list[Record]:

@@ -16,7 +16,7 @@ import torch
 
 from harness.api import Image, Site
 from harness.dictionary import Dictionary
-from harness.errors import MissingError, UsageError
+from harness.errors import UsageError, WriteError
 from harness.files import whole_file
 from harness.identity import hash_json, hash_lines
 from harness.plan import OpenModel
@@ -25,8 +25,8 @@ from harness.training.recipe import Recipe
 
 
 def check_output(output: Path, recipes: Mapping[Site, Recipe], *, replace: bool) -> None:
-    """UsageError where two sites would share a folder or a dictionary is there and is not to be replaced, MissingError
-    where nothing can be written.
+    """Raise UsageError where two sites would share a folder, or a dictionary is there and is not to be replaced;
+    WriteError where nothing can be written.
     """
     by_layer: dict[int, Site] = {}
     for site, recipe in recipes.items():
@@ -40,7 +40,7 @@ def check_output(output: Path, recipes: Mapping[Site, Recipe], *, replace: bool)
     while not place.exists() and place != place.parent:
         place = place.parent
     if not place.is_dir() or not os.access(place, os.W_OK):
-        raise MissingError(f"nothing can be written into '{output}'")
+        raise WriteError(f"nothing can be written into '{output}'")
 
 
 def find_dictionaries(output: Path, layer: int, width: int) -> list[Path]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.api import Image
-from harness.errors import MissingError
+from harness.errors import DataError
 from harness.images import Broken, read_images
 from harness.plugins import describe
 from harness.texts import SPELLED, Kept, Part, part_of, read_part
@@ -34,7 +34,7 @@ def read_image_corpus(
 
     A source is a .parquet file with a column `image`, an image file, or a folder with such files in it or below it, in
     which tables without that column are passed over. Folders inside it that are called as a split, as in
-    `test/CLASS/1.png`, say where their images belong. MissingError where one is not there or cannot be read, and where
+    `test/CLASS/1.png`, say where their images belong. DataError where one is not there or cannot be read, and where
     no image is left.
     """
     kept: dict[Part, Kept[Image]] = {"train": Kept(IMAGE_BYTES), "heldout": Kept(IMAGE_BYTES)}
@@ -55,7 +55,7 @@ def read_image_corpus(
     kept["train"].drop(kept["heldout"].known)
     for part, images in kept.items():
         if not len(images):
-            raise MissingError(f"there are no {SPELLED[part]} images in {', '.join(map(str, sources))}")
+            raise DataError(f"there are no {SPELLED[part]} images in {', '.join(map(str, sources))}")
     return list(kept["train"].take()), list(kept["heldout"].take())
 
 
@@ -75,13 +75,13 @@ def _read_all(source: Path) -> Iterator[_Row]:
             found = True
             yield value, named or by_folder
     if not found:
-        raise MissingError(f"'{source}' has no rows with a column 'image'")
+        raise DataError(f"'{source}' has no rows with a column 'image'")
 
 
 def _read_folders(source: Path, path: Path) -> Part | None:
     """What the first folder below the source that is called as a split says of the files in it."""
     for folder in path.relative_to(source).parts[:-1]:
-        with suppress(MissingError):  # any other name, a class perhaps
+        with suppress(DataError):  # any other name, a class perhaps
             return read_part(path, folder)
     return None
 
@@ -91,12 +91,12 @@ def _files(source: Path) -> list[Path]:
     if source.is_dir():
         files = sorted(path for path in source.rglob("*") if path.suffix.lower() in read and path.is_file())
         if not files:
-            raise MissingError(f"the folder '{source}' has no file that ends in {', '.join(read)}")
+            raise DataError(f"the folder '{source}' has no file that ends in {', '.join(read)}")
         return files
     if not source.is_file():
-        raise MissingError(f"there is no file or folder '{source}'")
+        raise DataError(f"there is no file or folder '{source}'")
     if source.suffix.lower() not in read:
-        raise MissingError(f"'{source}' is none of {', '.join(read)}, as what holds images must be")
+        raise DataError(f"'{source}' is none of {', '.join(read)}, as what holds images must be")
     return [source]
 
 
@@ -112,7 +112,7 @@ def _rows(path: Path) -> Iterator[_Row]:
         for batch in table.iter_batches(batch_size=_TOGETHER, columns=names):
             for row in batch.to_pylist():
                 yield row["image"], read_part(path, row.get("split"))
-    except MissingError:
+    except DataError:
         raise
     except Exception as error:  # pyarrow raises what it likes
-        raise MissingError(f"'{path}' cannot be read: {describe(error)}") from error
+        raise DataError(f"'{path}' cannot be read: {describe(error)}") from error

@@ -85,6 +85,7 @@ class Checkpoint:
             mapped = isinstance(source, Path) and zipfile.is_zipfile(source)
             return torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
         except Exception as error:  # torch, pickle and zipfile raise what they like
+            # torch has one type for a damaged file and for one of Python objects; the text only chooses the sentence.
             if isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error):
                 raise harness.MissingError(
                     f"dictionary '{self.ref}': {self.file} holds Python objects beside tensors, and reading those may "

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import HarnessError, MissingError, UsageError
+from harness import DataError, HarnessError, UsageError
 
 Row = Mapping[str, Any]
 Record = dict[str, Any]
@@ -106,7 +106,7 @@ def _from_hub(name: str, dataset: Dataset, revision: str) -> Iterator[tuple[str,
     try:
         parts = datasets.load_dataset(dataset.hub, dataset.config, revision=revision)
     except Exception as error:  # network, cache and parser errors of many kinds
-        raise MissingError(
+        raise DataError(
             f"the dataset '{dataset.hub}' of '{name}' cannot be loaded at revision '{revision}': "
             f"{str(error).splitlines()[0] if str(error) else type(error).__name__}"
         ) from error
@@ -120,9 +120,7 @@ def _from_mirror(name: str, folder: Path) -> Iterator[tuple[str, Row]]:
 
     path = folder / name / "data.parquet"
     if name != "gsm8k" or not path.is_file():
-        raise MissingError(
-            f"'{name}' is not in the mirror '{folder}': give --revision to read it from the hub"
-        )
+        raise DataError(f"'{name}' is not in the mirror '{folder}': give --revision to read it from the hub")
     for row in pq.read_table(path).to_pylist():
         yield row["split"], {"question": row["text"], "answer": row["answer"]}
 

@@ -23,7 +23,7 @@ from typing import Any
 import click
 import numpy as np
 
-from harness import Columns, HarnessError, MissingError, TaskSpec
+from harness import Columns, DataError, HarnessError, TaskSpec
 
 Rows = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -190,7 +190,7 @@ FOLDED_BELOW, VALIDATION, VALIDATION_SHARE = 128, 100, 0.2
 def split_rows(positive: np.ndarray[Any, np.dtype[np.bool_]]) -> list[str]:
     """`train`, `validation`, `test` or nothing for each row of a set, in file order, as `get_train_test_indices` and
     `get_cv` of sae-probes have it in the normal setting: classes alike in training and in test. `positive` are the rows
-    of the class whose name sorts last. MissingError where there are too few rows.
+    of the class whose name sorts last. DataError where there are too few rows.
 
     Validation rows are the last of the training rows in the order drawn. The paper then learns from them too.
     """
@@ -204,7 +204,7 @@ def split_rows(positive: np.ndarray[Any, np.dtype[np.bool_]]) -> list[str]:
         positive_rows, negative_rows = (np.setdiff1d(rows, train) for rows in (positive_rows, negative_rows))
         test = _draw(random, positive_rows, negative_rows, n_test)
     except ValueError as error:
-        raise MissingError(
+        raise DataError(
             f"sae-probes' split needs two classes alike and more than {LEFT} rows, not {labels.sum()} and "
             f"{(~labels).sum()}"
         ) from error
@@ -231,17 +231,17 @@ def _draw(random: np.random.RandomState, positive: Rows, negative: Rows, n: int)
 
 def convert(folder: Path, data_dir: Path) -> list[str]:
     """Write `DATA_DIR/<task>/data.parquet` for both tasks of every set whose file is anywhere under `folder`; the names
-    of the others. MissingError where there is none, or one is not of the form expected.
+    of the others. DataError where there is none, or one is not of the form expected.
     """
     found = find_files(folder)
     if not found:
-        raise MissingError(f"'{folder}' holds no csv file of sae-probes, such as '{SETS[0]}.csv'")
+        raise DataError(f"'{folder}' holds no csv file of sae-probes, such as '{SETS[0]}.csv'")
     for stem, path in found.items():
         texts, labels = _read(path)
         try:
             splits = split_rows(np.asarray(labels) == max(labels))
-        except MissingError as error:
-            raise MissingError(f"'{path}': {error}") from error
+        except DataError as error:
+            raise DataError(f"'{path}': {error}") from error
         rows = [row for row, split in enumerate(splits) if split]
         name = task_name(stem)
         _write(data_dir / name, {"text": texts, "label": labels})
@@ -274,11 +274,9 @@ def _read(path: Path) -> tuple[list[str], list[str]]:
             frame = pd.read_csv(io.BytesIO(stream.read()))
         texts, labels = (list(frame[name].astype(str)) for name in ("prompt", "target"))
     except (OSError, ValueError, KeyError) as error:
-        raise MissingError(
-            f"'{path}' is not a csv file with the columns prompt and target: {error}"
-        ) from error
+        raise DataError(f"'{path}' is not a csv file with the columns prompt and target: {error}") from error
     if len(classes := sorted(set(labels))) != 2:
-        raise MissingError(f"'{path}' has {len(classes)} targets, not two")
+        raise DataError(f"'{path}' has {len(classes)} targets, not two")
     return texts, labels
 
 
