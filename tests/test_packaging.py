@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tomllib
 import zipfile
+from collections.abc import Iterable
 from importlib.metadata import distribution
 from importlib.util import find_spec
 from pathlib import Path
 
+import grimp
 import pytest
 
 import harness
@@ -131,6 +134,65 @@ def test_every_plugin_and_task_package_has_an_entry_point():
         path.parent.name for folder in ("plugins", "tasks") for path in (ROOT / folder).glob("*/__init__.py")
     }
     assert set(PYPROJECT["project"]["entry-points"]["harness"].values()) == packages
+
+
+def test_a_package_is_named_in_pyproject_once():
+    """Adding a plugin means one line there: all else reads the entry points or the folders."""
+    text = (ROOT / "pyproject.toml").read_text("utf-8")
+    packages = PYPROJECT["project"]["entry-points"]["harness"].values()
+    assert [name for name in packages if len(re.findall(rf"\b{name}\b", text)) != 1] == []
+
+
+def test_types_are_checked_in_every_package():
+    checked = PYPROJECT["tool"]["mypy"]
+    assert {"harness", "plugins", "tasks"} <= set(checked["files"])
+    assert set(checked["mypy_path"]) == {"plugins", "tasks"} and "exclude" not in checked
+
+
+def find_imports(*packages: str) -> set[tuple[str, str]]:
+    """Return the imports of `packages`, (importer, imported), without those for type checkers alone."""
+    graph = grimp.build_graph(*packages, exclude_type_checking_imports=True, cache_dir=None)
+    return {
+        (importer, imported)
+        for importer in graph.modules
+        for imported in graph.find_modules_directly_imported_by(importer)
+    }
+
+
+def find_forbidden(imports: Iterable[tuple[str, str]], core: str) -> list[str]:
+    """Return the imports from one package to another, except those of the public names of the core."""
+    return sorted(
+        f"{importer} imports {imported}"
+        for importer, imported in imports
+        if importer.split(".")[0] != imported.split(".")[0] and imported != core
+    )
+
+
+def test_the_core_imports_no_plugin_and_a_plugin_only_the_public_names_of_the_core():
+    imports = find_imports("harness", *PYPROJECT["project"]["entry-points"]["harness"].values())
+    assert ("harness_mosaic.probe", "harness") in imports
+    assert find_forbidden(imports, "harness") == []
+
+
+@pytest.mark.parametrize(
+    ("module", "text", "found"),
+    [
+        ("toy_core/api.py", "import toy_a", "toy_core.api imports toy_a"),
+        ("toy_core/api.py", "def f():\n    from toy_a import x", "toy_core.api imports toy_a"),
+        ("toy_a/more.py", "from toy_b import x", "toy_a.more imports toy_b"),
+        ("toy_a/more.py", "from toy_core.api import x", "toy_a.more imports toy_core.api"),
+        ("toy_a/more.py", "from toy_core import api", "toy_a.more imports toy_core.api"),
+        ("toy_a/more.py", "import toy_a\nimport toy_core\nfrom toy_core import x", None),
+        ("toy_a/more.py", "import typing\nif typing.TYPE_CHECKING:\n    from toy_core.api import x", None),
+    ],
+)
+def test_a_forbidden_import_is_found_wherever_it_is_written(module, text, found, tmp_path, monkeypatch):
+    for name in ("toy_core/__init__.py", "toy_core/api.py", "toy_a/__init__.py", "toy_b/__init__.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x = 1\n", "utf-8")
+    (tmp_path / module).write_text(f"{text}\n", "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert find_forbidden(find_imports("toy_core", "toy_a", "toy_b"), "toy_core") == [found] * bool(found)
 
 
 def test_all_built_in_plugins_load_without_fault():
