@@ -1,4 +1,4 @@
-"""Poolings and transforms: tokens → one vector for each example, and pooled matrix → pooled matrix."""
+"""Poolings over tokens and transforms of pooled features."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import harness
 
 
 def _pooling(function: str) -> Any:
-    """A factory without parameters for a pooling that needs torch only when it is made."""
+    """Return a factory without parameters that imports torch only when it is called."""
 
     def make() -> harness.Pooling:
         from harness_poolings import segments
@@ -63,10 +63,10 @@ def harness_poolings() -> list[harness.PoolingSpec]:
         harness.PoolingSpec(name="sum", summary="the sum over tokens", make=_pooling("total")),
         harness.PoolingSpec(name="last", summary="the last token's value", make=_pooling("last")),
         harness.PoolingSpec(name="first", summary="the first token's value", make=_pooling("first")),
-        harness.PoolingSpec(name="count", summary="in how many tokens the value exceeds t", make=_count),
+        harness.PoolingSpec(name="count", summary="number of tokens whose value exceeds t", make=_count),
         harness.PoolingSpec(
             name="topn_count",
-            summary="in how many tokens a feature is among the n largest, and above zero",
+            summary="number of tokens in which a feature is above zero and among the n largest",
             make=_topn_count,
         ),
     ]
@@ -79,13 +79,13 @@ def harness_transforms() -> list[harness.TransformSpec]:
         harness.TransformSpec(name="binarize", summary="1 where a feature exceeds t, else 0", make=_binarize),
         harness.TransformSpec(
             name="select",
-            summary="the k features that tell most about the class in training: by mean_difference, "
-            "mutual_information, variance or l1; with t, of features that are first 1 where they exceed it",
+            summary="the k best features on the training rows, by mean_difference, mutual_information, variance or l1; "
+            "with t, features are binarised first",
             make=_select,
         ),
         harness.TransformSpec(
             name="standardize",
-            summary="mean 0 and deviation 1 as in training; sparse features are only divided",
+            summary="mean 0 and standard deviation 1 on the training rows; sparse features are only divided",
             make=_standardize,
         ),
     ]

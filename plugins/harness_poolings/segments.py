@@ -1,6 +1,7 @@
-"""Ragged tokens in, one vector for each example out, in float32.
+"""Poolings over the tokens of each example, in float32.
 
-Each takes `values [tokens, features]` and `offsets [examples + 1]`, and gives `[examples, features]`.
+Each pooling maps `values [tokens, features]` and `offsets [examples + 1]` to `[examples, features]`. The
+tokens of example i are `values[offsets[i]:offsets[i + 1]]`; every example has at least one token.
 """
 
 from __future__ import annotations
@@ -10,30 +11,31 @@ from torch import Tensor
 
 
 def total(values: Tensor, offsets: Tensor) -> Tensor:
-    """Sum over the tokens of each example."""
-    if values.is_cuda:  # index_add_ there adds in any order, so that two runs differ in the last bits
+    """Return the sum over the tokens of each example."""
+    # On CUDA index_add_ adds in no fixed order, so that two runs would differ in the last bits.
+    if values.is_cuda:
         return torch.segment_reduce(values, "sum", offsets=offsets, axis=0)
     return _empty(values, offsets).index_add_(0, _owners(offsets), values)
 
 
 def mean(values: Tensor, offsets: Tensor) -> Tensor:
-    """Mean over the tokens of each example."""
+    """Return the mean over the tokens of each example."""
     return total(values, offsets) / offsets.diff().unsqueeze(1)
 
 
 def largest(values: Tensor, offsets: Tensor) -> Tensor:
-    """Largest value over the tokens of each example."""
+    """Return the maximum over the tokens of each example."""
     owners = _owners(offsets).unsqueeze(1).expand_as(values)
     return _empty(values, offsets).scatter_reduce_(0, owners, values, "amax", include_self=False)
 
 
 def last(values: Tensor, offsets: Tensor) -> Tensor:
-    """Value at the last token of each example."""
+    """Return the value at the last token of each example."""
     return values[offsets[1:] - 1]
 
 
 def first(values: Tensor, offsets: Tensor) -> Tensor:
-    """Value at the first token of each example."""
+    """Return the value at the first token of each example."""
     return values[offsets[:-1]]
 
 
@@ -48,14 +50,16 @@ class Count:
 
 
 class TopCount:
-    """Number of tokens of each example in which a feature is above zero and among the token's `n` largest: the sum
-    of one-hot codes of MOSAIC (Gallifant et al. 2025), less the features that did not fire.
+    """Number of tokens of each example in which a feature is above zero and among the `n` largest.
+
+    This is the sum of one-hot codes of MOSAIC (Gallifant et al. 2025), without the features that did not
+    fire.
     """
 
     def __init__(self, n: int) -> None:
         if isinstance(n, bool) or not isinstance(n, int) or n < 1:
             raise ValueError(f"n={n} must be a positive whole number")
-        self.top = n
+        self.top = n  # read by the core: values then hold only the `top` largest of each token
 
     def __call__(self, values: Tensor, offsets: Tensor) -> Tensor:
         return total((values > 0).to(values.dtype), offsets)
@@ -66,6 +70,6 @@ def _empty(values: Tensor, offsets: Tensor) -> Tensor:
 
 
 def _owners(offsets: Tensor) -> Tensor:
-    """For each token the number of its example."""
+    """Return the example number of each token, `[tokens]`."""
     examples = torch.arange(len(offsets) - 1, device=offsets.device)
     return examples.repeat_interleave(offsets.diff())

@@ -1,6 +1,7 @@
-"""Training rows and classes in, one number for each feature out: how much it tells about the class.
+"""Criteria for feature selection, computed on training rows.
 
-Each takes `X [rows, features]`, dense or CSR, and class numbers `y`, and gives `[features]`, higher is better.
+Each criterion takes `X [rows, features]`, dense or CSR, and class numbers `y [rows]`, and returns
+`[features]`; higher is better.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from scipy.special import xlogy
 
 
 def mean_difference(X: Any, y: Any) -> Any:
-    """The largest distance, over classes, of a feature's mean in the class from its mean in the rest."""
+    """Return the largest difference, over classes, between a feature's mean inside and outside the class."""
     members = _members(y)
     inside = np.asarray(X.T @ members)
     sizes = members.sum(axis=0)
@@ -23,8 +24,10 @@ def mean_difference(X: Any, y: Any) -> Any:
 
 
 def mutual_information(X: Any, y: Any) -> Any:
-    """Between the class and whether a feature is above its median, in nats; for a feature that is zero in at least
-    half of the rows and never negative, whether it fires.
+    """Return the mutual information, in nats, of the class and "the feature is above its median".
+
+    For a feature that is zero in at least half of the rows and never negative, "above its median" means
+    "fires".
     """
     members = _members(y)
     above = np.asarray(_above_median(X).T @ members)
@@ -35,13 +38,14 @@ def mutual_information(X: Any, y: Any) -> Any:
 
 
 def variance(X: Any, y: Any) -> Any:
-    """The variance over rows."""
+    """Return the variance over rows."""
     return spread(X)[1] ** 2
 
 
 def l1(X: Any, y: Any) -> Any:
-    """The largest size, over classes, of its coefficient in an L1 logistic regression with C = 1 of each class
-    against the rest, on rows divided by their root mean square norm.
+    """Return the largest absolute coefficient, over classes, of an L1 logistic regression with C = 1.
+
+    Each class is fitted against the rest, on rows divided by their root mean square norm.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -55,7 +59,7 @@ def l1(X: Any, y: Any) -> Any:
 
 
 def spread(X: Any) -> tuple[Any, Any]:
-    """Mean and standard deviation of each feature over rows, in float64; 0 for a feature that is constant."""
+    """Return mean and standard deviation of each feature in float64; 0 deviation for a constant feature."""
     if not sparse.issparse(X):
         mean = X.mean(axis=0, dtype=np.float64)
         deviation = np.sqrt(np.square(X - mean).mean(axis=0))
@@ -72,12 +76,12 @@ def spread(X: Any) -> tuple[Any, Any]:
 
 
 def _members(y: Any) -> Any:
-    """`[rows, classes]`: 1 where the row is of the class."""
+    """Return class membership as 0 and 1, `[rows, classes]`."""
     return np.eye(int(y.max()) + 1)[y]
 
 
 def _above_median(X: Any) -> Any:
-    """1 where a value is above the median of its feature; sparse where no median is negative."""
+    """Return 1 where a value is above the median of its feature; sparse unless a median is negative."""
     if not sparse.issparse(X):
         return (np.median(X, axis=0) < X).astype(np.float64)
     columns = X.tocsc()
@@ -85,14 +89,14 @@ def _above_median(X: Any) -> Any:
     medians = np.array(
         [_median(columns.data[a:b], X.shape[0]) for a, b in itertools.pairwise(columns.indptr)], X.dtype
     )
-    if (medians < 0).any():  # zeros are above them
+    if (medians < 0).any():  # zeros, which CSR does not hold, are above a negative median
         return (medians < X.toarray()).astype(np.float64)
     columns.data = (columns.data > np.repeat(medians, np.diff(columns.indptr))).astype(np.float64)
     return columns
 
 
 def _median(fired: Any, n: int) -> float:
-    """Of `n` values, all zero but `fired`."""
+    """Return the median of `n` values that are all zero except `fired`."""
     below, zeros = int((fired < 0).sum()), n - len(fired)
     if below <= (n - 1) // 2 and n // 2 < below + zeros:
         return 0.0

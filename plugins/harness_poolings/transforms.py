@@ -1,4 +1,4 @@
-"""Pooled matrix in, pooled matrix out; dense or CSR, with scikit-learn's contract."""
+"""Transforms of pooled features, dense or CSR, with scikit-learn's fit and transform contract."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness_poolings import selection
 
 
 class Unchanged:
-    """The matrix as it is."""
+    """Identity transform."""
 
     def fit(self, X: Any, y: Any) -> Unchanged:
         return self
@@ -21,7 +21,7 @@ class Unchanged:
 
 
 class Binarize:
-    """1.0 where a value exceeds `t`, else 0.0. CSR stays CSR unless a negative `t` would fill it."""
+    """Binary features: 1.0 where a value exceeds `t`, else 0.0, in float32."""
 
     def __init__(self, t: float) -> None:
         self.t = float(t)
@@ -30,7 +30,9 @@ class Binarize:
         return self
 
     def transform(self, X: Any) -> Any:
-        if sparse.issparse(X) and self.t >= 0:
+        if (
+            sparse.issparse(X) and self.t >= 0
+        ):  # with a negative t zeros would become ones and fill the matrix
             above = X.copy()
             above.data = (above.data > self.t).astype(np.float32)
             above.eliminate_zeros()
@@ -40,12 +42,15 @@ class Binarize:
 
 
 CRITERIA = ("mean_difference", "mutual_information", "variance", "l1")
+"""Names of the functions in `selection` that `select` accepts as `by`."""
 
 
 class Select:
-    """The `k` features that tell most about the class in the training rows, in their order; of equal ones the first.
-    All of them where there are no more than `k`; fewer where only fewer have a coefficient (`l1`). With `t` they are
-    binarised before.
+    """Selection of the `k` best features by a criterion on the training rows.
+
+    The chosen features keep their order; ties go to the first. All features are kept if there are no more
+    than `k`. With `by="l1"`, fewer than `k` are kept if fewer have a nonzero coefficient. With `t`, features
+    are binarized first.
     """
 
     def __init__(self, k: int, by: str, t: float | None = None) -> None:
@@ -57,11 +62,11 @@ class Select:
         self.before = Unchanged() if t is None else Binarize(t)
 
     def fit(self, X: Any, y: Any) -> Select:
-        told = getattr(selection, self.by)(self.before.transform(X), y)
-        if not np.isfinite(told).all():
+        scores = getattr(selection, self.by)(self.before.transform(X), y)
+        if not np.isfinite(scores).all():
             raise ValueError(f"select: {self.by} of some feature is not finite")
-        k = min(self.k, max(1, np.count_nonzero(told))) if self.by == "l1" else self.k
-        self.chosen = np.sort(np.argsort(-told, kind="stable")[:k])
+        k = min(self.k, max(1, np.count_nonzero(scores))) if self.by == "l1" else self.k
+        self.chosen = np.sort(np.argsort(-scores, kind="stable")[:k])
         return self
 
     def transform(self, X: Any) -> Any:
@@ -69,8 +74,10 @@ class Select:
 
 
 class Standardize:
-    """Every feature with the mean 0 and the standard deviation 1 of training rows. CSR is only divided by the
-    deviation, so that zeros stay zeros; a feature without variance, beyond what rounding makes, is left as it is.
+    """Standardisation of each feature to mean 0 and standard deviation 1 on the training rows.
+
+    CSR is divided by the deviation but not centred, so that zeros stay zeros. A feature that varies by no
+    more than rounding is left unchanged.
     """
 
     def fit(self, X: Any, y: Any) -> Standardize:
