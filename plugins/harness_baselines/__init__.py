@@ -1,6 +1,4 @@
-"""What SAE features are compared with: hidden states, linear maps of them, a random dictionary, and arms that read
-only the input.
-"""
+"""Baselines for SAE features: hidden states, linear maps, a random dictionary, and input-only features."""
 
 from __future__ import annotations
 
@@ -81,14 +79,14 @@ def harness_representations() -> list[harness.RepresentationSpec]:
         ),
         harness.RepresentationSpec(
             name="random_sae",
-            summary="a TopK dictionary with random unit directions: what sparsity and width alone give",
+            summary="a TopK dictionary with random unit directions: the effect of sparsity and width alone",
             make=_random_sae,
             needs="tokens",
             control=True,
         ),
         harness.RepresentationSpec(
             name="pca",
-            summary="principal components of the training tokens: the best linear summary of as many numbers",
+            summary="principal components of the activations of training tokens",
             make=_pca,
             needs="tokens",
             fitted=True,
@@ -96,7 +94,7 @@ def harness_representations() -> list[harness.RepresentationSpec]:
         ),
         harness.RepresentationSpec(
             name="top_neurons",
-            summary="the coordinates that vary most over the training tokens",
+            summary="the coordinates with the highest variance over the training tokens",
             make=_top_neurons,
             needs="tokens",
             fitted=True,
@@ -104,14 +102,14 @@ def harness_representations() -> list[harness.RepresentationSpec]:
         ),
         harness.RepresentationSpec(
             name="random_projection",
-            summary="random directions, linear: what fewer numbers alone keep",
+            summary="a random linear projection: the effect of fewer dimensions alone",
             make=_random_projection,
             needs="tokens",
             control=True,
         ),
         harness.RepresentationSpec(
             name="random_rotation",
-            summary="the activations in other axes: what the model's own coordinates add, or nothing",
+            summary="the activations in randomly rotated axes: the effect of the model's own coordinates",
             make=_random_rotation,
             needs="tokens",
             control=True,
@@ -126,21 +124,27 @@ def harness_representations() -> list[harness.RepresentationSpec]:
         ),
         harness.RepresentationSpec(
             name="char_ngrams",
-            summary="TF-IDF of 1 to n characters inside words: what languages of one script have in common",
+            summary="TF-IDF of n-grams of 1 to n characters inside words",
             make=_char_ngrams,
             needs="text",
             fitted=True,
         ),
         harness.RepresentationSpec(
-            name="text_length", summary="characters and words, nothing else", make=_text_length, needs="text"
+            name="text_length",
+            summary="number of characters and words, nothing else",
+            make=_text_length,
+            needs="text",
         ),
         harness.RepresentationSpec(
             name="pixels",
-            summary="an image shrunk to size × size pixels: what colours and coarse outlines tell",
+            summary="an image shrunk to size × size pixels: colours and coarse outlines",
             make=_pixels,
             needs="images",
         ),
         harness.RepresentationSpec(
-            name="majority", summary="nothing: the most frequent class", make=_majority, needs="nothing"
+            name="majority",
+            summary="a constant feature: predicts the most frequent class",
+            make=_majority,
+            needs="nothing",
         ),
     ]

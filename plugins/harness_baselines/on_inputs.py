@@ -1,4 +1,4 @@
-"""Representations of the input alone; no model."""
+"""Text representations that use no model."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from harness_baselines.words import split_words
 
 
 class Tfidf:
-    """TF-IDF of word n-grams up to `ngrams`, sublinear in the count, in every language without stop words. Where a
-    script does not separate words they are n-grams of characters.
+    """TF-IDF of word n-grams up to length `ngrams`, with sublinear counts and no stop words.
+
+    In scripts that do not separate words, they are n-grams of characters.
     """
 
     def __init__(self, *, ngrams: int) -> None:
@@ -34,15 +35,17 @@ class Tfidf:
         return self
 
     def transform(self, inputs: Sequence[str]) -> Any:
-        """`[texts, n-grams]`, CSR."""
+        """Return `[texts, n-grams]` as CSR in float32."""
         return sparse.csr_array(self.vectorizer.transform(inputs))
 
 
 class CharNgrams:
-    """TF-IDF of the n-grams of 1 to `n` characters inside words, scikit-learn's `char_wb`, sublinear in the count; text
-    is read in lower case and normal form C (McNamee and Mayfield 2004, "Character N-Gram Tokenization for European
-    Language Text Retrieval"). Languages of one script share names, loanwords and stems of common origin, so what is
-    learnt from one may serve another; across scripts next to nothing is shared but digits and punctuation.
+    """TF-IDF of n-grams of 1 to `n` characters inside words, with sublinear counts.
+
+    This is scikit-learn's `char_wb` on lower-cased text in normal form C (McNamee and Mayfield 2004,
+    "Character N-Gram Tokenization for European Language Text Retrieval"). Languages of one script share
+    names, loanwords and stems, so a classifier may transfer between them; across scripts little more than
+    digits and punctuation is shared.
     """
 
     def __init__(self, *, n: int) -> None:
@@ -57,7 +60,7 @@ class CharNgrams:
         return self
 
     def transform(self, inputs: Sequence[str]) -> Any:
-        """`[texts, n-grams]`, CSR."""
+        """Return `[texts, n-grams]` as CSR in float32."""
         return sparse.csr_array(self.vectorizer.transform(inputs))
 
 
@@ -67,22 +70,22 @@ class TextLength:
     def fit(self, inputs: Sequence[str]) -> TextLength:
         lengths = _lengths(inputs)
         self.mean = lengths.mean(axis=0)
-        self.scale = np.maximum(lengths.std(axis=0), 1e-6)
+        self.scale = np.maximum(lengths.std(axis=0), 1e-6)  # texts may all have one length
         return self
 
     def transform(self, inputs: Sequence[str]) -> Any:
-        """`[texts, 2]`."""
+        """Return `[texts, 2]`: characters, words."""
         return (_lengths(inputs) - self.mean) / self.scale
 
 
 class Constant:
-    """The same value for every input: a classifier can learn only how frequent the classes are."""
+    """Constant feature, from which a classifier can learn only the class frequencies."""
 
     def fit(self, inputs: Sequence[Any]) -> Constant:
         return self
 
     def transform(self, inputs: Sequence[Any]) -> Any:
-        """`[inputs, 1]`, ones."""
+        """Return ones, `[inputs, 1]`."""
         return np.ones((len(inputs), 1), dtype=np.float32)
 
 
@@ -91,4 +94,5 @@ def _fold(text: str) -> str:
 
 
 def _lengths(inputs: Sequence[str]) -> np.ndarray[Any, Any]:
+    """Return log(1 + n) of the characters and words of each text, `[texts, 2]`."""
     return np.log1p(np.array([[len(text), len(text.split())] for text in inputs], dtype=np.float32))

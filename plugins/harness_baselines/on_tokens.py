@@ -1,4 +1,4 @@
-"""Representations of a model's activations that need no checkpoint."""
+"""Token representations that need a model's activations but no checkpoint."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import torch
 import harness
 
 DEFAULT_COUNT = 256
+"""Default width of linear maps, unless the activations have fewer dimensions."""
 
 Fit: TypeAlias = Callable[[torch.Tensor, int], harness.Dictionary]
+"""Function from activations `[tokens, d]` and a width to a fitted dictionary."""
 
 
 class Hidden:
-    """The activations as they are."""
+    """Hidden states: the activations unchanged."""
 
     def at(self, model: harness.Model, site: harness.Site) -> harness.Located:
         width = model.width(site)
@@ -29,12 +31,14 @@ class Hidden:
 
 
 class Fitted:
-    """A linear map fitted on the training tokens' activations, `fit(activations, count)`; `count` is called `word` in
-    references, and defaults to 256, or to the activations' size where that is less.
+    """Linear map fitted on the activations of the training tokens, `fit(activations, count)`.
+
+    The one keyword argument is the width; its name is the parameter's name in references. It defaults to 256,
+    or to the size of the activations if that is less.
     """
 
     def __init__(self, kind: str, fit: Fit, **count: int | None) -> None:
-        ((self.word, given),) = count.items()
+        ((self.parameter, given),) = count.items()
         self.kind, self.fit, self.count = kind, fit, _check_count(given)
 
     def at(self, model: harness.Model, site: harness.Site) -> harness.Located:
@@ -43,7 +47,7 @@ class Fitted:
             raise harness.UsageError(f"{self.kind}: {self.count} is more than the activations' size, {d_in}")
         count = self.count or min(DEFAULT_COUNT, d_in)
         return harness.Located(
-            identity={"kind": self.kind, self.word: count},
+            identity={"kind": self.kind, self.parameter: count},
             d_in=d_in,
             width=count,
             fit=lambda x: self.fit(x, count),
@@ -52,8 +56,9 @@ class Fitted:
 
 
 class RandomProjection:
-    """Gaussian random directions (Johnson and Lindenstrauss 1984), scaled so that norms are kept on average;
-    `n` defaults to 256, or to the activations' size where that is less.
+    """Gaussian random projection (Johnson and Lindenstrauss 1984) that keeps norms on average.
+
+    `n` defaults to 256, or to the size of the activations if that is less.
     """
 
     def __init__(self, *, n: int | None, seed: int) -> None:
@@ -77,9 +82,11 @@ class RandomProjection:
 
 
 class RandomRotation:
-    """A rotation, or reflection, drawn uniformly from all (Haar): the Q of a Gaussian matrix's QR decomposition, with
-    the signs that make R's diagonal positive (Mezzadri 2007, section 5). What knows angles and distances alone sees
-    no difference from hidden states; what favours the model's own coordinates does.
+    """Orthogonal matrix drawn uniformly (Haar): a rotation or reflection of the activations.
+
+    It is the Q of a Gaussian matrix's QR decomposition, with the signs that make R's diagonal positive
+    (Mezzadri 2007, section 5). A classifier that depends only on angles and distances performs as on hidden
+    states; one that depends on the model's own coordinates does not.
     """
 
     def __init__(self, *, seed: int) -> None:
@@ -96,7 +103,7 @@ class RandomRotation:
         )
 
     def _draw(self, d_in: int) -> torch.Tensor:
-        """`[d_in, d_in]`, orthogonal."""
+        """Return an orthogonal matrix `[d_in, d_in]`."""
         # Drawn on the CPU, so that every device gets the same rotation.
         generator = torch.Generator().manual_seed(self.seed)
         q, r = torch.linalg.qr(torch.randn(d_in, d_in, generator=generator, dtype=torch.float64))
@@ -105,10 +112,10 @@ class RandomRotation:
 
 
 class RandomSae:
-    """TopK on random unit directions; `width` defaults to eight times the activations' size."""
+    """TopK dictionary with random unit directions; `width` defaults to eight times the activations' size."""
 
     def __init__(self, *, width: int | None, k: int, seed: int) -> None:
-        if not _is_whole(k, 1) or not (width is None or _is_whole(width, 1)):
+        if not _is_integer(k, 1) or not (width is None or _is_integer(width, 1)):
             raise ValueError(f"k={k} and width={width} must be positive whole numbers")
         self.width, self.k, self.seed = width, k, _check_seed(seed)
 
@@ -141,35 +148,39 @@ class RandomSae:
 
 
 def _check_count(count: int | None) -> int | None:
-    if count is not None and not _is_whole(count, 1):
+    if count is not None and not _is_integer(count, 1):
         raise ValueError(f"{count} is not a positive whole number")
     return count
 
 
 def _check_seed(seed: int) -> int:
-    if not _is_whole(seed, 0):
+    if not _is_integer(seed, 0):
         raise ValueError(f"seed={seed} is not a whole number")
     return seed
 
 
-def _is_whole(value: object, least: int) -> bool:
+def _is_integer(value: object, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def principal_components(x: torch.Tensor, n: int) -> harness.Dictionary:
-    """The first `n` eigenvectors of the covariance of `x [tokens, d]`; the largest entry of each is positive."""
+    """Return the first `n` principal components of `x [tokens, d]` as a centring linear map.
+
+    The largest entry of each component is positive. Raise UsageError unless there are more than `n` tokens.
+    """
     if len(x) <= n:
         raise harness.UsageError(f"pca: {len(x)} training tokens are too few for {n} components")
     centre = x.double().mean(0)
     centred = x.double() - centre
     directions = torch.linalg.eigh(centred.T @ centred).eigenvectors.flip(1)[:, :n]
+    # An eigenvector's sign is arbitrary: fixing it makes every device and library version agree.
     signs = directions.gather(0, directions.abs().argmax(0, keepdim=True)).sign()
     return _linear_map("pca", (directions * signs).float(), subtract=centre.float())
 
 
 def most_varying(x: torch.Tensor, k: int) -> harness.Dictionary:
-    """The `k` coordinates of `x [tokens, d]` that vary most, as they are, in their order."""
-    # Stable, so that of coordinates that vary alike the first are taken on every device.
+    """Return the `k` coordinates of `x [tokens, d]` with the highest variance, in their own order."""
+    # A stable sort takes the first of coordinates with equal variance on every device.
     kept = x.double().var(0).sort(descending=True, stable=True).indices[:k].sort().values
     return _linear_map("top_neurons", torch.eye(x.shape[1], device=x.device)[:, kept])
 
@@ -177,7 +188,7 @@ def most_varying(x: torch.Tensor, k: int) -> harness.Dictionary:
 def _linear_map(
     name: str, directions: torch.Tensor, subtract: torch.Tensor | None = None
 ) -> harness.Dictionary:
-    """`x → (x − subtract) directions`, for `directions [d, n]`."""
+    """Return the dictionary `x → (x − subtract) directions`, for `directions [d, n]`."""
     return harness.Dictionary(
         name=name,
         width=directions.shape[1],

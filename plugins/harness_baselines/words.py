@@ -1,4 +1,4 @@
-"""Text in, words out, in every script: characters where a script does not put spaces between words."""
+"""Word tokenizer for every script; single characters where a script puts no spaces between words."""
 
 from __future__ import annotations
 
@@ -18,18 +18,20 @@ SPACELESS = (
     "\u3040-\u30ff\u31f0-\u31ff\uff66-\uff9f"  # Hiragana, Katakana
     "\u3100-\u312f\u31a0-\u31bf"  # Bopomofo
 )
-"""Scripts written without spaces between words."""
+"""Ranges of scripts that are written without spaces between words."""
 
 JOINERS = "\u200c\u200d"
-"""Inside the words of Persian and of Indic scripts."""
+"""Zero-width joiners, which occur inside words of Persian and of Indic scripts."""
 
 MARKS_UP_TO = 0x20000
-"""Beyond it there are only variation selectors, which follow Han characters."""
+"""End of the code points searched for marks; beyond are only variation selectors, which follow Han."""
 
 
 def split_words(text: str) -> list[str]:
-    """Words of at least two letters, digits or marks, and single characters of spaceless scripts, each with its
-    marks. In text without marks or such characters these are the tokens of scikit-learn's vectorizers.
+    """Return words of two or more letters, digits or marks, and single characters of spaceless scripts.
+
+    Characters keep their marks. In text without marks or spaceless scripts, the words are the tokens of
+    scikit-learn's vectorizers.
     """
     found: list[str] = _pattern().findall(text)
     return found
@@ -44,7 +46,7 @@ def _pattern() -> re.Pattern[str]:
 
 
 def _ranges(codes: Iterable[int]) -> str:
-    """Ascending code points as the inside of a character class."""
+    """Return ascending code points as the inside of a regular expression's character class."""
     runs = itertools.groupby(enumerate(codes), key=lambda pair: pair[1] - pair[0])
     found = [[code for _, code in run] for _, run in runs]
     return "".join(f"{chr(run[0])}-{chr(run[-1])}" for run in found)

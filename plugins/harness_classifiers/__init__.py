@@ -1,10 +1,11 @@
-"""Classifiers: linear ones on inputs brought to one scale, a tree, and one for what are scores already."""
+"""Classifiers on pooled features: linear models, a decision tree, and class scores used as they are."""
 
 from __future__ import annotations
 
 import harness
 
 C_GRID = (0.1, 1.0, 10.0, 100.0, 1000.0)
+"""Inverse penalties of logistic regression tried on validation."""
 
 
 def _logreg(*, C: float = 10.0, max_iter: int = 1000, seed: int = 0) -> harness.Classifier:
@@ -66,24 +67,24 @@ def harness_classifiers() -> list[harness.ClassifierSpec]:
         ),
         harness.ClassifierSpec(
             name="ksparse_logreg",
-            summary="logreg on the k features whose class means differ most in training",
+            summary="logistic regression on the k features whose class means differ most on the training rows",
             make=_ksparse_logreg,
             grid={"C": C_GRID},
         ),
         harness.ClassifierSpec(
             name="ridge",
-            summary="least squares, one class against the rest; alpha chosen on validation",
+            summary="ridge regression, one class against the rest; alpha chosen on validation",
             make=_ridge,
             grid={"alpha": (0.01, 0.1, 1.0, 10.0, 100.0)},
         ),
         harness.ClassifierSpec(
             name="nearest_centroid",
-            summary="the class whose training mean is nearest; nothing to choose",
+            summary="the class whose mean over the training rows is nearest; no hyper-parameters",
             make=_nearest_centroid,
         ),
         harness.ClassifierSpec(
             name="linear_sgd",
-            summary="logistic regression by stochastic gradients; alpha chosen on validation",
+            summary="logistic regression by stochastic gradient descent; alpha chosen on validation",
             make=_linear_sgd,
             grid={"alpha": (1e-6, 1e-5, 1e-4, 1e-3, 1e-2)},
         ),
@@ -95,7 +96,7 @@ def harness_classifiers() -> list[harness.ClassifierSpec]:
         ),
         harness.ClassifierSpec(
             name="scores",
-            summary="for features that are the classes' scores already, as in zero_shot: their softmax, nothing learnt",
+            summary="softmax of features that are class scores already, as of zero_shot; nothing is trained",
             make=_scores,
         ),
     ]

@@ -14,57 +14,62 @@ from harness_classifiers.scale import Scale
 
 
 class Ridge:
-    """Least squares on −1 and 1, one class against the rest; a score is the softmax of the decision functions."""
+    """Ridge regression on targets −1 and 1, one class against the rest.
+
+    Probabilities are the softmax of the decision functions.
+    """
 
     def __init__(self, *, alpha: float) -> None:
         self.model = RidgeClassifier(alpha=require_positive("alpha", alpha), tol=1e-8)
 
     def fit(self, X: Any, y: Any) -> Ridge:
         self.scale = Scale().fit(X)
-        # In float32 the normal equations are singular to their precision where alpha is small.
+        # Float64: with a small alpha the normal equations are singular to float32 precision.
         self.model.fit(self.scale.transform(X).astype(np.float64), y)
         return self
 
     def predict_proba(self, X: Any) -> Any:
-        """`[examples, classes]`."""
+        """Return class probabilities `[examples, classes]`."""
         decided = self.model.decision_function(self.scale.transform(X))
         return softmax(np.stack([-decided, decided], axis=1) if decided.ndim == 1 else decided, axis=1)
 
     @property
     def weights(self) -> Any:
-        """`[classes, features]`."""
+        """Coefficients `[classes, features]` on the unscaled features."""
         return self.scale.undo(self.model.coef_)
 
 
 class Centroids:
-    """The class whose mean is nearest; a score is the softmax of half the negative squared distances, as of equal
-    spheres with variance 1 (rows have a root mean square norm of 1).
+    """Classifier by the nearest class mean.
+
+    Probabilities are the softmax of half the negative squared distances: the posterior of spherical Gaussians
+    with variance 1 and equal priors, on rows with a root mean square norm of 1.
     """
 
     def fit(self, X: Any, y: Any) -> Centroids:
         self.scale = Scale().fit(X)
         members = np.eye(int(y.max()) + 1)[y]
-        # scikit-learn's NearestCentroid makes CSR dense, and refuses features that are all constant.
+        # Not scikit-learn's NearestCentroid: it makes CSR dense, and refuses features that are all constant.
         self.centroids = np.asarray(self.scale.transform(X).T @ members).T / members.sum(axis=0)[:, None]
         return self
 
     def predict_proba(self, X: Any) -> Any:
-        """`[examples, classes]`."""
+        """Return class probabilities `[examples, classes]`."""
         distances = pairwise_distances(self.scale.transform(X), self.centroids)
         return softmax(-np.square(distances) / 2, axis=1)
 
     @property
     def weights(self) -> Any:
-        """`[classes, features]`. Half the negative squared distance to c is x·c − |c|²/2 − |x|²/2, and all classes
-        share the last term, as they do x times the mean of all c.
-        """
+        """Coefficients `[classes, features]` of the equivalent linear classifier."""
+        # −|x − c|²/2 = x·c − |c|²/2 − |x|²/2. The last term is the same for every class, and so is the product of
+        # x and the mean of all c: subtracting either changes no difference between classes.
         if len(self.centroids) == 2:
             return self.scale.undo(self.centroids[1] - self.centroids[0])
         return self.scale.undo(self.centroids - self.centroids.mean(axis=0))
 
 
 class Sgd:
-    """Logistic regression by stochastic gradients, one class against the rest, in an order drawn from the seed."""
+    """Logistic regression by stochastic gradient descent, one class against the rest; `seed` fixes the order."""
 
     def __init__(self, *, alpha: float, max_iter: int, seed: int) -> None:
         self.model = SGDClassifier(
@@ -80,10 +85,10 @@ class Sgd:
         return self
 
     def predict_proba(self, X: Any) -> Any:
-        """`[examples, classes]`."""
+        """Return class probabilities `[examples, classes]`."""
         return self.model.predict_proba(self.scale.transform(X))
 
     @property
     def weights(self) -> Any:
-        """`[classes, features]`."""
+        """Coefficients `[classes, features]` on the unscaled features."""
         return self.scale.undo(self.model.coef_)

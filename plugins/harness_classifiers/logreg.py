@@ -1,4 +1,4 @@
-"""L2 logistic regression, dense or CSR: on all features, or on the k that separate the classes best."""
+"""L2 logistic regression, dense or CSR, on all features or on the k that separate the classes best."""
 
 from __future__ import annotations
 
@@ -13,14 +13,11 @@ from harness_classifiers.softmax import SoftmaxRegression
 from harness_classifiers.span import MOST_ROWS, RowSpan
 
 SOFTMAX_UP_TO = 2048
-"""Above this number of features SoftmaxRegression's decomposition and memory cost more than they save."""
+"""Largest number of features for which SoftmaxRegression's decomposition saves time and memory."""
 
 
 class LogReg:
-    """What scikit-learn's LogisticRegression (multinomial) converges to, on scaled rows. It is scikit-learn's, by
-    Newton's method, because lbfgs stops short of the optimum where C is large; for more than two classes on not too
-    many features it is SoftmaxRegression, which is there sooner, on the span of the rows where they are fewer.
-    """
+    """Multinomial logistic regression with an L2 penalty, fitted to the optimum on scaled rows."""
 
     def __init__(self, *, C: float, max_iter: int, seed: int) -> None:
         self.C, self.max_iter, self.seed = require_positive("C", C), require_count("max_iter", max_iter), seed
@@ -28,6 +25,9 @@ class LogReg:
     def fit(self, X: Any, y: Any) -> LogReg:
         self.scale = Scale().fit(X)
         rows = self.scale.transform(X)
+        # scikit-learn's lbfgs stops short of the optimum where C is large; its Newton's method does not.
+        # SoftmaxRegression reaches the same optimum sooner, for more than two classes on not too many features.
+        # Where rows are fewer than features, their span has as few coordinates as there are rows.
         many = y.max() > 1
         self.span = RowSpan().fit(rows) if many and X.shape[0] < min(X.shape[1], MOST_ROWS) else None
         if self.span:
@@ -42,19 +42,22 @@ class LogReg:
         return self
 
     def predict_proba(self, X: Any) -> Any:
-        """`[examples, classes]`."""
+        """Return class probabilities `[examples, classes]`."""
         rows = self.scale.transform(X)
         return self.model.predict_proba(self.span.transform(rows) if self.span else rows)
 
     @property
     def weights(self) -> Any:
-        """`[classes, features]`."""
+        """Coefficients `[classes, features]` on the unscaled features."""
         coefficients = self.model.coef_
         return self.scale.undo(self.span.undo(coefficients) if self.span else coefficients)
 
 
 class KSparseLogReg:
-    """LogReg on the `k` features whose means differ most between the classes (Gurnee et al. 2023, section 3)."""
+    """Logistic regression on the `k` features with the largest mean difference.
+
+    Gurnee et al. 2023, section 3.
+    """
 
     def __init__(self, *, k: int, C: float, max_iter: int, seed: int) -> None:
         self.k = require_count("k", k)
@@ -68,12 +71,12 @@ class KSparseLogReg:
         return self
 
     def predict_proba(self, X: Any) -> Any:
-        """`[examples, classes]`."""
+        """Return class probabilities `[examples, classes]`."""
         return self.model.predict_proba(X[:, self.chosen])
 
     @property
     def weights(self) -> Any:
-        """`[classes, features]`, of all features that it was given."""
+        """Coefficients `[classes, features]` on all given features; 0 for features that were not chosen."""
         chosen = self.model.weights
         weights = np.zeros((len(chosen), self.n_features))
         weights[:, self.chosen] = chosen
@@ -81,7 +84,10 @@ class KSparseLogReg:
 
 
 def mean_difference(X: Any, y: Any) -> Any:
-    """For each feature the largest distance, over classes, of its mean in the class from its mean in the rest."""
+    """Return the largest difference, over classes, between a feature's mean inside and outside the class.
+
+    `X [rows, features]`, dense or CSR, and class numbers `y [rows]` give `[features]`.
+    """
     members = np.eye(int(y.max()) + 1)[y]
     inside = np.asarray(X.T @ members)
     sizes = members.sum(axis=0)

@@ -1,4 +1,4 @@
-"""A parameter in, the same out if it is what was wanted."""
+"""Checks of classifier parameters."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Any
 
 
 def require_positive(name: str, value: Any) -> float:
-    """A number above zero; ValueError otherwise."""
+    """Return `value` as a float; raise ValueError unless it is a finite number above zero."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
         raise ValueError(f"{name}={value} must be a positive number")
     return float(value)
 
 
 def require_count(name: str, value: Any) -> int:
-    """A whole number above zero; ValueError otherwise."""
+    """Return `value`; raise ValueError unless it is a whole number of at least 1."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f"{name}={value} must be a whole number, at least 1")
     return value

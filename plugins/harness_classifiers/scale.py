@@ -1,4 +1,4 @@
-"""Rows in, rows divided by one number out."""
+"""Scaling of all rows by one number."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ import numpy as np
 from scipy import sparse
 
 DENSE_FROM = 0.1
-"""Above this share of values that are not zero, dense products in float32 are faster than sparse ones."""
+"""Share of nonzero values above which dense products in float32 are faster than sparse ones."""
 
 DENSE_BYTES = 1 << 30
-"""No matrix larger than this is made dense."""
+"""Largest matrix, in bytes, that is made dense."""
 
 
 class Scale:
-    """Divides rows by one number, their root mean square norm in training.
+    """Division of all rows by one number, their root mean square norm on the training rows.
 
-    One number for the whole matrix, so that a penalty means the same for hidden states and for sums over a thousand
-    tokens, while a rotation of the features changes nothing and CSR stays CSR, unless it is hardly sparse.
+    One number for the whole matrix gives an L2 penalty the same meaning for hidden states and for sums over a
+    thousand tokens, is invariant to rotations of the features, and keeps CSR sparse. CSR that is hardly
+    sparse is made dense.
     """
 
     def fit(self, X: Any) -> Scale:
@@ -28,14 +29,16 @@ class Scale:
         return self
 
     def transform(self, X: Any) -> Any:
-        """The same rows, in float32 if they were."""
+        """Return the scaled rows in their own dtype."""
         if self.dense and sparse.issparse(X):
             X = X.toarray()
         return X / self.size
 
     def undo(self, coefficients: Any) -> Any:
-        """Coefficients on scaled rows, `[classes, features]` or one row for the second of two classes, as weights
-        `[classes, features]` on the rows as they came, in float64.
+        """Convert coefficients on scaled rows to weights `[classes, features]` on unscaled rows, in float64.
+
+        `coefficients` are `[classes, features]`; for two classes they may be one row, that of the second
+        class.
         """
         rows = np.atleast_2d(coefficients).astype(np.float64) / self.size
         return np.concatenate([-rows, rows]) if len(rows) == 1 else rows

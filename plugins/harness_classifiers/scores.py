@@ -1,4 +1,4 @@
-"""Features that are scores of the classes already, as a classifier."""
+"""Classifier for features that are class scores already."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from scipy.special import softmax
 
 
 class Scores:
-    """The class whose feature is largest; a score is the softmax of the features. Nothing is learnt and nothing scaled,
-    so features must be logits, as of a model that knows the classes by their names.
+    """Classifier whose probabilities are the softmax of the features.
+
+    Nothing is trained or scaled, so the features must be logits, such as those of a zero-shot model.
     """
 
     def fit(self, X: Any, y: Any) -> Scores:
-        """ValueError unless `X [examples, classes]` has one feature for each class of `y`."""
+        """Raise ValueError unless `X [examples, classes]` has one feature for each class of `y`."""
         classes = int(y.max()) + 1
         if X.shape[1] != classes:
             raise ValueError(
@@ -24,6 +25,6 @@ class Scores:
         return self
 
     def predict_proba(self, X: Any) -> Any:
-        """`[examples, classes]`, dense rows or CSR."""
+        """Return class probabilities `[examples, classes]` for dense rows or CSR."""
         rows = X.toarray() if sparse.issparse(X) else X
         return softmax(np.asarray(rows, dtype=np.float64), axis=1)

@@ -1,8 +1,8 @@
 """Multinomial logistic regression to its optimum, dense or CSR, for up to a few thousand features.
 
-L-BFGS alone stops short where C is large, and Newton's method spends hundreds of Hessian products on each step there.
-Here L-BFGS starts from the inverse Hessian at weights of zero, which is a matrix over features alone: what is left for
-it to learn is how the Hessian differs from that one. Products with the rows are in float32, sums in float64.
+L-BFGS with a preconditioner: the inverse Hessian at zero weights, a matrix over features alone. Plain L-BFGS
+stops short of the optimum where C is large, and Newton's method needs hundreds of Hessian products for each
+step there. Products with the rows are in float32, sums in float64.
 """
 
 from __future__ import annotations
@@ -18,33 +18,40 @@ from scipy.special import softmax
 from sklearn.exceptions import ConvergenceWarning
 
 GAP = 1e-9
-"""Stop when the mean loss is expected to fall by less than this (nats): half of the gradient times the step."""
+"""Stopping criterion: expected fall of the mean loss, in nats, half of the gradient times the step."""
 
 MEMORY = 20
+"""Number of steps that L-BFGS remembers."""
 
 
 class SoftmaxRegression:
-    """The smallest mean loss + |weights|² / 2Cn, intercepts free, in float32 rows; scikit-learn's contract."""
+    """Minimiser of mean loss + |weights|² / 2Cn, with unpenalised intercepts.
+
+    It follows scikit-learn's contract: `coef_ [classes, features]`, `intercept_ [classes]`.
+    """
 
     def __init__(self, *, C: float, max_iter: int) -> None:
         self.C, self.max_iter = C, max_iter
 
     def fit(self, X: Any, y: Any) -> SoftmaxRegression:
-        """Learn from `X [rows, features]` and class numbers, every class with a row."""
+        """Fit to `X [rows, features]` and class numbers `y [rows]`; every class needs a row.
+
+        Warn with ConvergenceWarning when `max_iter` steps do not suffice.
+        """
         weights = _minimise(_with_ones(X), y, self.C, self.max_iter)
         self.coef_, self.intercept_ = weights[:-1].T, weights[-1]
         return self
 
     def predict_proba(self, X: Any) -> Any:
-        """`[rows, classes]`."""
+        """Return class probabilities `[rows, classes]`."""
         return softmax(np.asarray(X @ self.coef_.T) + self.intercept_, axis=1)
 
 
 def _minimise(X: Any, y: Any, C: float, max_iter: int) -> Any:
-    """Weights `[features + 1, classes]`, the intercepts last; they are the only ones without a penalty."""
+    """Return the optimal weights `[features + 1, classes]`; the last row is the intercepts."""
     n, k = X.shape[0], int(y.max()) + 1
     penalty = np.full((X.shape[1], 1), 1 / (C * n))
-    penalty[-1] = 0
+    penalty[-1] = 0  # the intercepts
     W = np.zeros((X.shape[1], k))
     Z = np.zeros((n, k))
     value, P = _loss(Z, y, W, penalty)
@@ -60,11 +67,12 @@ def _minimise(X: Any, y: Any, C: float, max_iter: int) -> Any:
         while True:
             W_next, Z_next = W + size * step, Z + size * change
             after, P = _loss(Z_next, y, W_next, penalty)
-            if after <= value + 1e-4 * size * slope or size < 1e-6:
+            if after <= value + 1e-4 * size * slope or size < 1e-6:  # Armijo's condition
                 break
             size /= 2
         W, Z, value, before = W_next, Z_next, after, gradient
         gradient = _gradient(X, P, y, W, penalty)
+        # Only steps of positive curvature keep the inverse Hessian positive definite.
         if ((gradient - before) * step).sum() > 0:
             pairs.append((size * step, gradient - before))
     warnings.warn(f"no convergence in {max_iter} iterations", ConvergenceWarning)
@@ -82,7 +90,7 @@ def _product(X: Any, W: Any) -> Any:
 
 
 def _loss(Z: Any, y: Any, W: Any, penalty: Any) -> tuple[float, Any]:
-    """The penalised mean loss, and probabilities `[rows, classes]`."""
+    """Return the penalised mean loss in nats, and class probabilities `[rows, classes]`."""
     top = Z.max(axis=1, keepdims=True)
     P = Z - top
     np.exp(P, out=P)
@@ -99,7 +107,7 @@ def _gradient(X: Any, P: Any, y: Any, W: Any, penalty: Any) -> Any:
 
 
 def _multiply(gradient: Any, pairs: deque[tuple[Any, Any]], invert: Callable[[Any], Any]) -> Any:
-    """The inverse Hessian of L-BFGS times the gradient (Nocedal & Wright, algorithm 7.4)."""
+    """Return the L-BFGS inverse Hessian times the gradient (Nocedal & Wright, algorithm 7.4)."""
     found, sizes = gradient.copy(), []
     for step, change in reversed(pairs):
         sizes.append((step * found).sum() / (step * change).sum())
@@ -111,10 +119,12 @@ def _multiply(gradient: Any, pairs: deque[tuple[Any, Any]], invert: Callable[[An
 
 
 def _inverse_at_zero(X: Any, k: int, penalty: float) -> Callable[[Any], Any]:
-    """The inverse Hessian at weights of zero as a function of `[features + 1, classes]` whose rows sum to zero.
+    """Return the inverse Hessian at zero weights as a function of a gradient `[features + 1, classes]`.
 
-    There the Hessian is the mean of x xᵀ over rows, times (1 − 1/k) within a class and −1/k between two, and λ.
+    The rows of the gradient must sum to zero.
     """
+    # At zero weights the Hessian is mean(x xᵀ) times (1 − 1/k) within a class and −1/k between two classes, plus the
+    # penalty. On gradients whose rows sum to zero that is mean(x xᵀ) / k plus the penalty, the same for every class.
     n = X.shape[0]
     A = X.T @ X
     sizes, axes = np.linalg.eigh((A.toarray() if sparse.issparse(A) else A).astype(np.float64) / (n * k))

@@ -1,4 +1,4 @@
-"""Fewer rows than features in, the same rows in as many coordinates as they span out."""
+"""Reduction of rows to coordinates of their span, for fewer rows than features."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ import numpy as np
 from scipy import sparse
 
 MOST_ROWS = 1024
-"""With more rows the decomposition takes longer than it saves."""
+"""Largest number of rows for which the decomposition saves time."""
 
 SMALLEST = 1e-12
-"""Directions with less than this share of the largest variance are rounding."""
+"""Share of the largest variance below which a direction is rounding error."""
 
 
 class RowSpan:
-    """An orthonormal basis of what training rows span. The weights of a classifier with an L2 penalty lie there
-    (Kimeldorf & Wahba 1971), so that one fitted on the coordinates is the one fitted on the features, only sooner.
+    """Orthonormal basis of the span of the training rows.
+
+    The weights of a classifier with an L2 penalty lie in this span (Kimeldorf & Wahba 1971), so a fit on the
+    coordinates equals the fit on the features and takes less time.
     """
 
     def fit(self, X: Any) -> RowSpan:
-        """`X [rows, features]`, dense or CSR."""
+        """Compute the basis `[features, rank]` from `X [rows, features]`, dense or CSR."""
         rows = X.astype(np.float64)
         inner = rows @ rows.T
         values, vectors = np.linalg.eigh(inner.toarray() if sparse.issparse(inner) else inner)
@@ -29,9 +31,9 @@ class RowSpan:
         return self
 
     def transform(self, X: Any) -> Any:
-        """Coordinates `[rows, rank]`, in float32."""
+        """Return coordinates `[rows, rank]` in float32."""
         return np.asarray(X @ self.basis).astype(np.float32)
 
     def undo(self, coefficients: Any) -> Any:
-        """Coefficients `[classes, rank]` as coefficients `[classes, features]`."""
+        """Convert coefficients `[classes, rank]` to coefficients `[classes, features]`."""
         return coefficients @ self.basis.T
