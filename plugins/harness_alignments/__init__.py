@@ -1,4 +1,4 @@
-"""Alignments: how the features of one model are read from those of another, learnt without labels."""
+"""Alignments: maps from the features of one model to those of another, fitted without labels."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ def harness_alignments() -> list[harness.AlignmentSpec]:
     return [
         harness.AlignmentSpec(
             name="correlation",
-            summary="each feature is read from the one of the other model that correlates best with it",
+            summary="each feature is read from the most correlated feature of the other model",
             make=_correlation,
         ),
         harness.AlignmentSpec(
             name="assignment",
-            summary="features of the two models in pairs, one to one, with the largest sum of correlations",
+            summary="one-to-one pairs of features with the largest sum of correlations",
             make=_assignment,
         ),
         harness.AlignmentSpec(
             name="least_squares",
-            summary="each feature is a ridge regression on all of the other model's; ridge by cross-validation",
+            summary="ridge regression of each feature on all of the other model's; penalty by cross-validation",
             make=_least_squares,
         ),
         harness.AlignmentSpec(
             name="shuffled",
-            summary="control: features of the two models in pairs drawn at random",
+            summary="control: random pairs of features of the two models",
             make=_shuffled,
         ),
     ]

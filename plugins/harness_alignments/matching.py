@@ -1,8 +1,9 @@
-"""Features of two models matched one with one: each of the source is read from at most one of the target.
+"""Alignments that match features: each source feature is read from at most one target feature.
 
-Li et al. 2015, "Convergent Learning: Do different neural networks learn the same representations?", match units by the
-correlation of their activations, each with its best (a semi-matching) or one to one (a matching); Lan et al. 2024,
-"Sparse Autoencoders Reveal Universal Feature Spaces Across Large Language Models", do the former for dictionaries.
+Li et al. 2015, "Convergent Learning: Do different neural networks learn the same representations?", match
+units by the correlation of their activations, each with its best (a semi-matching) or one to one (a
+matching); Lan et al. 2024, "Sparse Autoencoders Reveal Universal Feature Spaces Across Large Language
+Models", do the former for dictionaries.
 """
 
 from __future__ import annotations
@@ -25,23 +26,34 @@ from harness_alignments.standard import (
 )
 
 MOST_PAIRS = 1 << 26
-"""Correlations that `Assignment` holds at once, 8192 × 8192: 512 MiB in float64, and as much again while it solves."""
+"""Limit of correlations that `Assignment` holds at once, 8192 × 8192.
+
+They take 512 MiB in float64, and as much again while the problem is solved.
+"""
 
 DECIMALS = 6
-"""Of a correlation. Features that fire in the same single row correlate with exactly 1; rounded, they stay equal in
-whatever order the rows come, and the first is taken."""
+"""Decimal places of a correlation.
+
+Features that fire in the same single row correlate with exactly 1; rounded, they stay equal whatever the
+order of rows, and the first is taken.
+"""
 
 ROUNDING = 1e-6
-"""A shift smaller than this share of a feature's size is what float32 leaves of none."""
+"""Shift, relative to a feature's root mean square, below which it is float32 rounding error of zero."""
 
 
 class Matching:
-    """Reads each source feature from its match, scaled and shifted to the source feature's mean and deviation. One that
-    is constant, or has no match, is always its mean.
+    """Base of alignments that read each source feature from one match.
+
+    The match is scaled and shifted to the source feature's mean and deviation. A source feature that is
+    constant or has no match is always its mean.
     """
 
     def fit(self, source: Any, target: Any) -> Matching:
-        """`source [rows, a]` and `target [rows, b]`, dense or CSR; ValueError where rows differ or are not finite."""
+        """Fit to `source [rows, a]` and `target [rows, b]`, dense or CSR.
+
+        Raise ValueError if the numbers of rows differ or values are not finite.
+        """
         source, target = (standardise(X) for X in check_pair(source, target))
         of, by = self.match(source, target)
         of, by = source.varying[of], target.varying[by]
@@ -55,13 +67,14 @@ class Matching:
         return self
 
     def match(self, source: Standard, target: Standard) -> tuple[Any, Any]:
-        """Numbers of source features, each at most once, and of the target features that they are read from; counted
-        among those that vary.
+        """Return numbers of source features, each at most once, and of the target features they match.
+
+        Both count only the features that vary.
         """
         raise NotImplementedError
 
     def transform(self, target: Any) -> Any:
-        """`[n, b]` as `[n, a]` in float32: CSR where that is given and no feature is shifted, else dense."""
+        """Map `[n, b]` to `[n, a]` in float32; CSR stays CSR unless a feature is shifted."""
         target = check_width(target, self.width)
         shape = (target.shape[0], len(self.shift))
         if sparse.issparse(target):
@@ -74,8 +87,9 @@ class Matching:
 
 
 class Correlation(Matching):
-    """The match is the target feature with the highest Pearson correlation over the rows, the first of equals, if that
-    is above `least`. Many source features may be read from one.
+    """Matching by the highest Pearson correlation over the rows, if it is above `least`.
+
+    Ties go to the first target feature. Many source features may have the same match.
     """
 
     def __init__(self, *, least: float) -> None:
@@ -93,9 +107,10 @@ class Correlation(Matching):
 
 
 class Assignment(Matching):
-    """Matches are one to one, and the sum of their Pearson correlations over the rows is the largest that can be had
-    (the linear assignment problem). A source feature stays without a match rather than be given one that does not
-    correlate above 0, or when there are none left. MissingError where more than MOST_PAIRS would have to be compared.
+    """One-to-one matching with the largest sum of Pearson correlations (the linear assignment problem).
+
+    Source features get no match if none is left or none correlates above 0. Raise MissingError if more than
+    MOST_PAIRS correlations would be needed.
     """
 
     def match(self, source: Standard, target: Standard) -> tuple[Any, Any]:
@@ -108,15 +123,16 @@ class Assignment(Matching):
             )
         gains = np.zeros((a, b))
         for part, correlations in _correlate(source, target):
-            np.maximum(correlations, 0.0, out=gains[part])
+            np.maximum(correlations, 0.0, out=gains[part])  # no pair is better than one below zero
         of, by = linear_sum_assignment(gains, maximize=True)
         kept = gains[of, by] > 0
         return of[kept], by[kept]
 
 
 class Shuffled(Matching):
-    """Matches are one to one and drawn by `seed` alone: what an alignment gives that knows nothing but the mean and
-    deviation of each feature.
+    """Random one-to-one matching drawn from `seed`.
+
+    It is the control for an alignment: it knows only each feature's mean and deviation.
     """
 
     def __init__(self, *, seed: int) -> None:
@@ -132,8 +148,9 @@ class Shuffled(Matching):
 
 
 def _correlate(source: Standard, target: Standard) -> Iterator[tuple[slice, Any]]:
-    """Pearson correlations of the features that vary, `[some source features, target features]`, for one slice of the
-    source features after the other.
+    """Yield Pearson correlations of the varying features, one slice of source features at a time.
+
+    Each item is the slice and `[features of the slice, target features]`.
     """
     n, b = target.scaled.shape
     if not b:

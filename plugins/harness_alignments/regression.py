@@ -1,4 +1,4 @@
-"""Features of two models aligned by ridge regression: each of the source is a linear map of all of the target."""
+"""Alignment by ridge regression: each source feature is a linear map of all target features."""
 
 from __future__ import annotations
 
@@ -20,20 +20,24 @@ from harness_alignments.standard import (
 )
 
 GRID = tuple(10.0**power for power in range(-6, 4))
-"""Penalties tried, each times the number of rows: so that 1 is the variance of one standardised feature."""
+"""Penalties tried, divided by the number of rows; 1 is then the variance of one standardised feature."""
 
 LARGEST = 1 << 13
-"""Rows or varying target features, whichever are fewer: their Gram matrix then takes 512 MiB in float64."""
+"""Limit of the smaller of rows and varying target features.
+
+Their Gram matrix then takes 512 MiB in float64.
+"""
 
 
 class LeastSquares:
-    """Ridge regression (Hoerl & Kennard 1970) from standardised target features `Z` to centred source features `S`, the
-    least `|S − ZW|² + ridge |W|²`. In closed form from the eigenvectors of `Z'Z` or `ZZ'`, whichever is smaller;
-    neither `W [b, a]` nor a dense copy of CSR is made.
+    """Ridge regression (Hoerl & Kennard 1970) from standardised target features to centred source features.
 
-    Without a `ridge` it is the one of GRID, for all source features together, with the least generalised
-    cross-validation (Golub, Heath & Wahba 1979, "Generalized cross-validation as a method for choosing a good ridge
-    parameter"); of equals the smallest.
+    It minimises `|S − ZW|² + ridge |W|²` in closed form, from the eigenvectors of `Z'Z` or `ZZ'`, whichever
+    is smaller. Neither `W [b, a]` nor a dense copy of CSR is made.
+
+    Without a `ridge`, one penalty for all source features is chosen from GRID by generalised cross-validation
+    (Golub, Heath & Wahba 1979, "Generalized cross-validation as a method for choosing a good ridge
+    parameter"); ties go to the smallest.
     """
 
     def __init__(self, *, ridge: float | None) -> None:
@@ -43,8 +47,10 @@ class LeastSquares:
         self.ridge = ridge
 
     def fit(self, source: Any, target: Any) -> LeastSquares:
-        """`source [rows, a]` and `target [rows, b]`, dense or CSR; ValueError where rows differ or are not finite,
-        MissingError where both rows and varying target features are more than LARGEST.
+        """Fit to `source [rows, a]` and `target [rows, b]`, dense or CSR.
+
+        Raise ValueError if the numbers of rows differ or values are not finite, and MissingError if both the
+        rows and the varying target features are more than LARGEST.
         """
         source, target = check_pair(source, target)
         self.width = target.shape[1]
@@ -52,7 +58,8 @@ class LeastSquares:
         self.mean, _ = spread(source)
         self.parts, explained, total = _project(source, self.mean, self.directions.rows)
         n, squares = len(self.directions.rows), self.directions.squares
-        # Where the directions span all centred rows nothing is left but rounding, and that a large mean would show.
+        # Where the directions span all centred rows the residual is 0. The difference would be rounding error, which a
+        # large mean makes large.
         unexplained = max(0.0, total - explained.sum()) if len(squares) < n - 1 else 0.0
         self.chosen = self.ridge or min(
             (n * share for share in GRID),
@@ -62,7 +69,7 @@ class LeastSquares:
         return self
 
     def transform(self, target: Any) -> Any:
-        """`[n, b]` as dense `[n, a]`, in float32."""
+        """Map `[n, b]` to dense `[n, a]` in float32."""
         along = self.directions.place(check_width(target, self.width)) * self.shrink
         mapped: Any = along.astype(np.float32) @ self.parts
         mapped += self.mean.astype(np.float32)
@@ -71,10 +78,11 @@ class LeastSquares:
 
 @dataclass(frozen=True, kw_only=True)
 class _Directions:
-    """The singular value decomposition of the standardised target `[rows, varying]`, without directions of no length:
-    `squares [m]` of the singular values, and the left singular vectors `rows [rows, m]`.
+    """Singular value decomposition of the standardised target `[rows, varying]`, without null directions.
 
-    A new row is placed along them by `axes`, in which it is multiplied after `kernel` (None: as it is) and `origin`.
+    `squares [m]` are the squared singular values, `rows [rows, m]` the left singular vectors. A new row is
+    projected by multiplying it with `kernel` (None: identity) and then `axes`, and subtracting `origin` along
+    the axes.
     """
 
     standard: Standard
@@ -85,7 +93,7 @@ class _Directions:
     axes: Any
 
     def place(self, X: Any) -> Any:
-        """What the left singular vectors would hold for the rows of `X [n, b]`: `[n, m]`."""
+        """Return the coordinates `[n, m]` of the rows of `X [n, b]` along the left singular vectors."""
         scaled = self.standard.scale(X)
         if self.kernel is not None:
             scaled = multiply(scaled, self.kernel)
@@ -93,6 +101,10 @@ class _Directions:
 
 
 def _find_directions(standard: Standard) -> _Directions:
+    """Return the decomposition, from the smaller of the two Gram matrices.
+
+    Raise MissingError if both sides are larger than LARGEST.
+    """
     scaled, centre = standard.scaled, standard.centre
     n, width = scaled.shape
     if min(n, width) > LARGEST:
@@ -117,15 +129,17 @@ def _find_directions(standard: Standard) -> _Directions:
 
 
 def _decompose(gram: Any) -> tuple[Any, Any]:
-    """Eigenvalues and eigenvectors (columns), without those that are 0 to rounding."""
+    """Return eigenvalues and eigenvectors (columns) without those that are 0 up to rounding."""
     values, vectors = np.linalg.eigh(gram)
     least = len(gram) * np.finfo(np.float64).eps * values.max(initial=0.0)
     return values[values > least], vectors[:, values > least]
 
 
 def _project(source: Any, mean: Any, rows: Any) -> tuple[Any, Any, float]:
-    """The centred source along each direction, `[m, a]` in float32; its squares there, summed over features, `[m]`; and
-    the sum of all its squares.
+    """Project the centred source on each direction.
+
+    Return the projections `[m, a]` in float32, their squares summed over features `[m]`, and the sum of
+    squares of the centred source.
     """
     n, a = source.shape
     parts = np.empty((rows.shape[1], a), dtype=np.float32)
@@ -135,7 +149,7 @@ def _project(source: Any, mean: Any, rows: Any) -> tuple[Any, Any, float]:
     for start in range(0, a, step):
         part = slice(start, start + step)
         block = columns[:, part]
-        found = multiply(rows.T, block)  # of centred rows too, for each direction adds up to 0
+        found = multiply(rows.T, block)  # the same as of centred rows: each direction sums to 0 over rows
         parts[:, part] = found
         explained += np.square(found).sum(axis=1)
         total += float(np.square(block.data if sparse.issparse(block) else block, dtype=np.float64).sum())
@@ -143,8 +157,9 @@ def _project(source: Any, mean: Any, rows: Any) -> tuple[Any, Any, float]:
 
 
 def _cross_validate(ridge: float, squares: Any, explained: Any, unexplained: float, n: int) -> float:
-    """Generalised cross-validation but for a factor: the squared residual, over the squared degrees of freedom that are
-    left to it, one of which the mean has taken.
+    """Return the generalised cross-validation score up to a constant factor.
+
+    It is the squared residual over the squared residual degrees of freedom, after one is spent on the mean.
     """
     kept = ridge / (squares + ridge)
     free = n - 1 - len(squares) + kept.sum()

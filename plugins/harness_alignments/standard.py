@@ -1,4 +1,4 @@
-"""A pooled matrix in; its features measured and made comparable out. CSR stays CSR."""
+"""Standardisation of pooled features, dense or CSR, and checks of aligned matrices."""
 
 from __future__ import annotations
 
@@ -9,19 +9,22 @@ import numpy as np
 from scipy import sparse
 
 CONSTANT = 1e-5
-"""Two passes over the same tokens differ by about 1e-6 of a value: what varies by no more than this, relative to its
-root mean square, is taken to be constant."""
+"""Deviation, relative to the root mean square, up to which a feature is constant.
+
+Two passes over the same tokens differ by about 1e-6 of a value.
+"""
 
 BLOCK_CELLS = 1 << 22
-"""Numbers of a dense block that exist at once: 32 MiB in float64."""
+"""Number of values in a dense block: 32 MiB in float64."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Standard:
-    """The features of a matrix `[rows, width]`, in float64.
+    """Standardised features of a matrix `[rows, width]`, in float64.
 
-    `mean` and `deviation` `[width]` are those of every feature (0 deviation where constant), `varying` the numbers of
-    those that are not constant, `scaled` what `scale` makes of the matrix, and `centre` `[varying]` the means of that.
+    `mean` and `deviation` `[width]` describe every feature (deviation 0 if constant); `varying` holds the
+    numbers of the features that are not constant, `scaled [rows, varying]` their standardised values, and
+    `centre [varying]` the means of `scaled`, which are not 0 for CSR.
     """
 
     mean: Any
@@ -31,12 +34,12 @@ class Standard:
     centre: Any
 
     def scale(self, X: Any) -> Any:
-        """The varying features of other rows, `[n, varying]`, as in `scaled`."""
+        """Return the varying features of other rows `[n, width]`, scaled in the same way."""
         return _scale(X, self.mean, self.deviation, self.varying)
 
 
 def standardise(X: Any) -> Standard:
-    """The matrix, dense or CSR, as a Standard."""
+    """Standardise a matrix, dense or CSR."""
     mean, deviation = spread(X)
     varying = np.flatnonzero(deviation)
     scaled = _scale(X, mean, deviation, varying)
@@ -50,10 +53,10 @@ def standardise(X: Any) -> Standard:
 
 
 def spread(X: Any) -> tuple[Any, Any]:
-    """Mean and standard deviation of each feature, in float64; 0 for a feature that is constant."""
+    """Return mean and standard deviation of each feature in float64; 0 deviation for a constant feature."""
     n = X.shape[0]
     if sparse.issparse(X):
-        # scipy's own sum and mean of float32 are added up in float32, whatever dtype they are asked for.
+        # scipy's sum and mean of float32 accumulate in float32, even if another dtype is given.
         fired = np.bincount(X.indices, minlength=X.shape[1])
         mean = np.bincount(X.indices, X.data, minlength=X.shape[1]) / n
         squares = np.bincount(X.indices, np.square(X.data - mean[X.indices]), minlength=X.shape[1])
@@ -65,7 +68,10 @@ def spread(X: Any) -> tuple[Any, Any]:
 
 
 def check_pair(source: Any, target: Any) -> tuple[Any, Any]:
-    """Both matrices, as ndarray or `csr_array`; ValueError where their rows cannot be the same."""
+    """Return both matrices as ndarray or `csr_array`.
+
+    Raise ValueError if they have no rows or different numbers of rows, or if values are not finite.
+    """
     source, target = _check("source", source), _check("target", target)
     if source.shape[0] != target.shape[0]:
         raise ValueError(
@@ -73,22 +79,25 @@ def check_pair(source: Any, target: Any) -> tuple[Any, Any]:
             f"{source.shape[0]} and the target {target.shape[0]}"
         )
     if source.shape[0] == 0:
-        raise ValueError("an alignment needs at least one row to learn from, but was given none")
+        raise ValueError("an alignment needs at least one row to fit, but was given none")
     return source, target
 
 
 def check_width(target: Any, width: int) -> Any:
-    """The matrix, as ndarray or `csr_array`; ValueError where it has not `width` features."""
+    """Return the matrix as ndarray or `csr_array`.
+
+    Raise ValueError unless it has `width` features, all finite.
+    """
     target = _check("target", target)
     if target.shape[1] != width:
         raise ValueError(
-            f"the alignment was learnt on {width} target features, but is given {target.shape[1]}"
+            f"the alignment was fitted on {width} target features, but is given {target.shape[1]}"
         )
     return target
 
 
 def multiply(left: Any, right: Any) -> Any:
-    """The product of two matrices of either kind, dense."""
+    """Return the dense product of two matrices, each dense or sparse."""
     product = left @ right
     return product.toarray() if sparse.issparse(product) else product
 
@@ -101,7 +110,7 @@ def _check(name: str, X: Any) -> Any:
 
 
 def _scale(X: Any, mean: Any, deviation: Any, varying: Any) -> Any:
-    """Some features in deviations: from their mean where dense; where CSR from zero, so that zeros stay zeros."""
+    """Divide the varying features by their deviations; centre them only if dense, so that CSR stays sparse."""
     taken = X[:, varying].astype(np.float64)
     if sparse.issparse(X):
         taken.data /= deviation[varying][taken.indices]

@@ -1,4 +1,4 @@
-"""Regimes: what is learnt from is less, rarer, wrong, of another kind or in another language than what is tested on."""
+"""Training regimes: fewer, rarer, mislabelled or shifted training rows, and transfer between languages."""
 
 from __future__ import annotations
 
@@ -74,6 +74,7 @@ def _joint(*, rows: int = 0) -> harness.Regime:
 
 
 def _by_language(name: str, summary: str, make: Callable[..., harness.Regime]) -> harness.RegimeSpec:
+    """Return the spec of a regime that makes one partition for each language tested."""
     return harness.RegimeSpec(name=name, summary=summary, make=make, moves_test=True, by_language=True)
 
 
@@ -81,35 +82,35 @@ def _by_language(name: str, summary: str, make: Callable[..., harness.Regime]) -
 def harness_regimes() -> list[harness.RegimeSpec]:
     return [
         harness.RegimeSpec(name="full", summary="every training row, as it is", make=_full),
-        harness.RegimeSpec(
-            name="size", summary="n training rows, each class with its share of them", make=_size
-        ),
+        harness.RegimeSpec(name="size", summary="n training rows in the same class proportions", make=_size),
         harness.RegimeSpec(
             name="imbalance",
-            summary="n training rows, of which the rarest class has a share; tested as always",
+            summary="n training rows with a given share of the rarest class; test rows unchanged",
             make=_imbalance,
         ),
         harness.RegimeSpec(
             name="label_noise",
-            summary="a share of training and validation labels is wrong; test labels are right",
+            summary="a share of training and validation labels made wrong; test labels unchanged",
             make=_label_noise,
         ),
         harness.RegimeSpec(
             name="longer",
-            summary="learnt from the shorter half of the texts, tested on the longer half of the test texts",
+            summary="trained on the shorter half of the texts, tested on the longer half of the test texts",
             make=_longer,
             moves_test=True,
         ),
-        _by_language("native", "each language learnt from its own rows", _native),
-        _by_language("zero_shot", "from one language, or from each, to every other", _zero_shot),
-        _by_language("leave_one_out", "from all languages but the one that is tested on", _leave_one_out),
+        _by_language("native", "each language trained on its own rows", _native),
         _by_language(
-            "few_shot", "from one language, and k rows of each label of the one that is tested on", _few_shot
+            "zero_shot", "trained on one language, or on each, and tested on every other", _zero_shot
+        ),
+        _by_language("leave_one_out", "trained on all languages except the one tested", _leave_one_out),
+        _by_language(
+            "few_shot", "trained on one language and k rows of each label in the language tested", _few_shot
         ),
         _by_language(
             "translations",
-            "each language from those of its rows that translate what another is learnt from",
+            "each language trained on those of its rows that translate the training rows of another",
             _translations,
         ),
-        _by_language("joint", "from all languages together to each of them", _joint),
+        _by_language("joint", "trained on all languages together, tested on each", _joint),
     ]

@@ -1,10 +1,9 @@
-"""Examples in several languages and a partition in, one partition out for each pair of languages: those learnt from,
-and the one tested on.
+"""Regimes of cross-lingual transfer: one partition for each pair of source and target languages.
 
-Which rows and languages are used: of a target its own test rows, all of them; of what is learnt from its own training
-and validation rows, less those that belong to a group (a source item, a template) of which a test row of the target is
-one, in whatever language. A language without test rows is no target, and one without training rows no source. What is
-drawn depends on ids, groups and the seed alone.
+A target is tested on all of its own test rows. A source gives its own training and validation rows, except
+rows that share a group (a source item, a template) with a test row of the target in any language: those would
+leak. A language without test rows is no target, and one without training rows no source. Draws depend on ids,
+groups and seed alone.
 """
 
 from __future__ import annotations
@@ -20,15 +19,15 @@ from harness_regimes.rows import place, require_count, share_out
 
 
 class Native:
-    """Each language by itself."""
+    """Each language trained and tested on its own rows."""
 
     def __call__(self, examples: harness.Examples, rows: harness.Partition, seed: int) -> Partitions:
         task = _Task(who="native", examples=examples, rows=rows, seed=seed)
-        return _require_some("native", (task.learn((one,), one) for one in task.targets))
+        return _require_some("native", (task.transfer((one,), one) for one in task.targets))
 
 
 class ZeroShot:
-    """From one language, or from each, to every other one."""
+    """Transfer from one language, or from each, to every other one."""
 
     def __init__(self, source: str | None) -> None:
         self.source = _require_tag(source) if source is not None else None
@@ -37,14 +36,17 @@ class ZeroShot:
         task = _Task(who="zero_shot", examples=examples, rows=rows, seed=seed)
         sources = task.sources if self.source is None else (task.require_source(self.source),)
         return _require_some(
-            "zero_shot", (task.learn((one,), other) for one in sources for other in task.targets_beside(one))
+            "zero_shot",
+            (task.transfer((one,), other) for one in sources for other in task.targets_beside(one)),
         )
 
 
 class LeaveOneOut:
-    """From all languages but one to that one. Of at most `rows` training rows (0: all) each label has its share; no
-    source item is taken in a second language before every other one is taken in a first, and of rows that have this in
-    common every language gives as many while it has any. Validation rows shrink alike.
+    """Transfer from all other languages to each language.
+
+    With `rows` (0: all), a balanced draw of at most so many training rows: labels in proportion, source items
+    spread before any is repeated in a second language, languages in equal numbers while they last. Validation
+    rows shrink in the same proportion.
     """
 
     def __init__(self, rows: int) -> None:
@@ -53,16 +55,18 @@ class LeaveOneOut:
     def __call__(self, examples: harness.Examples, rows: harness.Partition, seed: int) -> Partitions:
         task = _Task(who="leave_one_out", examples=examples, rows=rows, seed=seed)
 
-        def learn(target: str) -> harness.Partition | None:
+        def transfer(target: str) -> harness.Partition | None:
             others = tuple(one for one in task.sources if one != target)
-            return task.learn(others, target, most=self.rows)
+            return task.transfer(others, target, most=self.rows)
 
-        return _require_some("leave_one_out", map(learn, task.targets))
+        return _require_some("leave_one_out", map(transfer, task.targets))
 
 
 class FewShot:
-    """All rows of `source`, and of the language that is tested on `k` training rows of each label; one that has not so
-    many is no target. The choice is made on the source's validation rows.
+    """Training on all rows of `source` and `k` training rows of each label in the target language.
+
+    A language with fewer than `k` rows of some label is no target. Hyper-parameters are chosen on the
+    source's validation rows.
     """
 
     def __init__(self, k: int, source: str) -> None:
@@ -74,22 +78,24 @@ class FewShot:
         task = _Task(who="few_shot", examples=examples, rows=rows, seed=seed)
         source = task.require_source(self.source)
 
-        def learn(target: str) -> harness.Partition | None:
-            own = task.apart(task.train.get(target, ()), target)
+        def transfer(target: str) -> harness.Partition | None:
+            own = task.without_leaks(task.train.get(target, ()), target)
             few: dict[str, list[int]] = {label: [] for label in task.labels}
             for row in sorted(own, key=lambda row: place("few", examples.ids[row], seed)):
                 few[examples.labels[row]].append(row)
             if any(len(members) < self.k for members in few.values()):
                 return None
             taken = [row for members in few.values() for row in members[: self.k]]
-            return task.make((*task.train[source], *taken), task.validation.get(source, ()), target)
+            return task.partition((*task.train[source], *taken), task.validation.get(source, ()), target)
 
-        return _require_some("few_shot", map(learn, task.targets_beside(source)))
+        return _require_some("few_shot", map(transfer, task.targets_beside(source)))
 
 
 class Translations:
-    """Each language by itself, but only from those of its rows that translate a row `source` is learnt from: what its
-    own words add to what zero-shot learns from the same items.
+    """Each language trained on those of its rows that translate training rows of `source`.
+
+    Against zero-shot from `source`, it measures the effect of the language alone: the items are the same.
+    Raise MissingError if the rows of `source` have no groups.
     """
 
     def __init__(self, source: str) -> None:
@@ -103,16 +109,16 @@ class Translations:
         if not items:
             raise harness.MissingError(f"translations: the rows in '{source}' name no source items")
 
-        def learn(target: str) -> harness.Partition | None:
+        def transfer(target: str) -> harness.Partition | None:
             train = [row for row in task.train.get(target, ()) if examples.groups[row] in items]
             kept = [row for row in task.validation.get(target, ()) if examples.groups[row] in held]
-            return task.make(train, kept, target)
+            return task.partition(train, kept, target)
 
-        return _require_some("translations", map(learn, task.targets_beside(source)))
+        return _require_some("translations", map(transfer, task.targets_beside(source)))
 
 
 class Joint:
-    """From all languages, its own among them, to each. `rows` is as for LeaveOneOut."""
+    """Training on all languages together, tested on each; `rows` is as for LeaveOneOut."""
 
     def __init__(self, rows: int) -> None:
         self.rows = _require_rows(rows)
@@ -120,7 +126,7 @@ class Joint:
     def __call__(self, examples: harness.Examples, rows: harness.Partition, seed: int) -> Partitions:
         task = _Task(who="joint", examples=examples, rows=rows, seed=seed)
         return _require_some(
-            "joint", (task.learn(task.sources, target, most=self.rows) for target in task.targets)
+            "joint", (task.transfer(task.sources, target, most=self.rows) for target in task.targets)
         )
 
 
@@ -129,7 +135,7 @@ Partitions = Sequence[harness.Partition]
 
 @dataclass(frozen=True, kw_only=True)
 class _Task:
-    """The rows of a task by language; `who` asks for them."""
+    """Rows of one task by language; `who` is the regime's name for error messages."""
 
     who: str
     examples: harness.Examples
@@ -158,11 +164,11 @@ class _Task:
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
-        """Those of the training rows, in any language."""
+        """Labels of the training rows in any language, sorted."""
         return tuple(sorted({self.examples.labels[row] for row in self.rows.train}))
 
     def require_source(self, source: str) -> str:
-        """The language, if it has training rows; MissingError that names those that have."""
+        """Return `source`; raise MissingError, naming the sources, if it has no training rows."""
         if source not in self.train:
             there = ", ".join(self.sources)
             raise harness.MissingError(
@@ -176,23 +182,32 @@ class _Task:
     def groups_of(self, rows: Iterable[int]) -> set[str | None]:
         return {self.examples.groups[row] for row in rows} - {None}
 
-    def apart(self, rows: Iterable[int], target: str) -> tuple[int, ...]:
-        """Those of `rows` that share no group with a test row of the target."""
+    def without_leaks(self, rows: Iterable[int], target: str) -> tuple[int, ...]:
+        """Return the rows that share no group with a test row of the target."""
         tested = self._tested_groups[target]
         return tuple(row for row in rows if self.examples.groups[row] not in tested)
 
-    def make(self, train: Iterable[int], validation: Iterable[int], target: str) -> harness.Partition | None:
-        """These rows and the target's test rows; None where there are not two labels to learn."""
-        kept = tuple(sorted(self.apart(train, target)))
+    def partition(
+        self, train: Iterable[int], validation: Iterable[int], target: str
+    ) -> harness.Partition | None:
+        """Return a partition of these rows and the target's test rows; None if fewer than two labels remain.
+
+        Rows that share a group with a test row of the target are left out.
+        """
+        kept = tuple(sorted(self.without_leaks(train, target)))
         if len({self.rows.labels[row] for row in kept}) < 2:
             return None
-        held = tuple(sorted(self.apart(validation, target)))
+        held = tuple(sorted(self.without_leaks(validation, target)))
         return replace(self.rows, train=kept, validation=held, test=self.test[target])
 
-    def learn(self, sources: Sequence[str], target: str, *, most: int = 0) -> harness.Partition | None:
-        """From the rows of `sources`, of which at most `most` are training rows (0: all)."""
-        train = self.apart((row for one in sources for row in self.train.get(one, ())), target)
-        held = self.apart((row for one in sources for row in self.validation.get(one, ())), target)
+    def transfer(self, sources: Sequence[str], target: str, *, most: int = 0) -> harness.Partition | None:
+        """Return the partition that trains on `sources` and tests on `target`.
+
+        With `most` above 0, draw at most `most` training rows; raise MissingError if so few cannot hold each
+        label in each language. Return None if fewer than two labels remain.
+        """
+        train = self.without_leaks((row for one in sources for row in self.train.get(one, ())), target)
+        held = self.without_leaks((row for one in sources for row in self.validation.get(one, ())), target)
         least = len(sources) * len(self.labels)
         if 0 < most < least:
             raise harness.MissingError(
@@ -201,21 +216,24 @@ class _Task:
             )
         if 0 < most < len(train):
             few = round(most * len(held) / len(train))
+            # share_out needs two rows for each label; fewer would be no ground for a choice.
             held = self._spread(held, few) if few >= 2 * len(self.labels) else ()
             train = self._spread(train, most)
-        return self.make(train, held, target)
+        return self.partition(train, held, target)
 
     def _spread(self, rows: Sequence[int], n: int) -> tuple[int, ...]:
-        """`n` of the rows, each label with its share; MissingError where `n` is too few for that."""
+        """Draw `n` rows with labels in proportion; raise MissingError if `n` is too small for that."""
         members: dict[str, list[int]] = defaultdict(list)
-        for row in self._in_turn(rows):
+        for row in self._drawing_order(rows):
             members[self.examples.labels[row]].append(row)
         sizes = share_out(n, {label: len(found) for label, found in sorted(members.items())}, self.who)
         return tuple(row for label, size in sizes.items() for row in members[label][:size])
 
-    def _in_turn(self, rows: Iterable[int]) -> list[int]:
-        """The rows in the order in which they are taken: the first of every group, then the second, …; among these
-        languages and labels take turns.
+    def _drawing_order(self, rows: Iterable[int]) -> list[int]:
+        """Return the rows in drawing order.
+
+        The first row of every group comes first, then the second of every group, and so on; within each such
+        round, languages and labels take turns.
         """
         groups, languages, labels = self.examples.groups, self.examples.languages, self.examples.labels
         of_group: Counter[str] = Counter()
@@ -250,12 +268,10 @@ class _Task:
 
 
 def _require_some(who: str, made: Iterable[harness.Partition | None]) -> Partitions:
-    """The partitions that could be made; MissingError where none could."""
+    """Return the partitions that are not None; raise MissingError if there are none."""
     some = [one for one in made if one is not None]
     if not some:
-        raise harness.MissingError(
-            f"{who}: no language has test rows that another, or itself, can be learnt for"
-        )
+        raise harness.MissingError(f"{who}: no language with test rows has a source to train on")
     return some
 
 
@@ -264,7 +280,7 @@ def _require_rows(rows: Any) -> int:
 
 
 def _require_tag(source: Any) -> str:
-    # YAML reads `no`, Norwegian, as false.
+    # YAML reads `no`, the tag of Norwegian, as false.
     if not isinstance(source, str) or not source:
         raise ValueError(f"source={source} must be the tag of a language, in quotation marks if it is 'no'")
     return source

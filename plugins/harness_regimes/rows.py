@@ -1,5 +1,7 @@
-"""Examples and a partition in, another partition out. What is drawn depends on ids and the seed alone, so that a
-smaller draw is a part of a larger one, and other rows change nothing.
+"""Regimes that draw or change training rows.
+
+Draws depend on ids and seed alone, so that a smaller draw is part of a larger one and other rows change
+nothing.
 """
 
 from __future__ import annotations
@@ -15,15 +17,16 @@ import harness
 
 
 class Full:
-    """The rows as they are."""
+    """All rows, unchanged."""
 
     def __call__(self, examples: harness.Examples, rows: harness.Partition, seed: int) -> harness.Partition:
         return rows
 
 
 class Size:
-    """`n` training rows; each class has its share of them, and at least two rows where it has as many. Validation rows
-    shrink alike.
+    """`n` training rows in the same class proportions, at least two of each class where it has them.
+
+    Validation rows shrink in the same proportion.
     """
 
     def __init__(self, n: int) -> None:
@@ -36,8 +39,10 @@ class Size:
 
 
 class Imbalance:
-    """`n` training rows, of which the class that is rarest outside test rows (of equally rare ones the last by name)
-    has `share`; the others divide the rest as they did before.
+    """`n` training rows with a given `share` of the rarest class.
+
+    The rarest class is counted over all rows but test rows; ties go to the last by name. The other classes
+    keep their proportions. Raise MissingError if the rarest class has too few rows.
     """
 
     def __init__(self, share: float, n: int) -> None:
@@ -45,7 +50,7 @@ class Imbalance:
 
     def __call__(self, examples: harness.Examples, rows: harness.Partition, seed: int) -> harness.Partition:
         train = _by_class(examples, rows.train, seed)
-        # Of all that may be learnt from, so that it is the same class for every seed.
+        # Counted over all rows but test rows, so that it is the same class for every seed.
         known = Counter(_learnable(examples))
         rare = max(train, key=lambda label: (-known[label], label))
         few = max(1, round(self.share * self.n))
@@ -59,8 +64,9 @@ class Imbalance:
 
 
 class LabelNoise:
-    """Every training and validation row has another class than its own with the probability `rate`, each other class
-    as often.
+    """Uniform label noise on training and validation rows.
+
+    With probability `rate` a row's label is replaced by another class, each equally likely.
     """
 
     def __init__(self, rate: float) -> None:
@@ -78,14 +84,16 @@ class LabelNoise:
 
 
 class Longer:
-    """A shift of the inputs: training and validation rows with at most as many characters as the median training row,
-    test rows with more. Images have none.
+    """Shift in text length: trained on short texts, tested on long ones.
+
+    Training and validation rows have at most as many characters as the median of all rows but test rows, test
+    rows have more. Raise MissingError for images, and if fewer than two classes remain.
     """
 
     def __call__(self, examples: harness.Examples, rows: harness.Partition, seed: int) -> harness.Partition:
         if any(isinstance(one, harness.Image) for one in examples.inputs):
             raise harness.MissingError("regime 'longer' needs texts, and these rows are images")
-        # Of all that may be learnt from, so that test rows are the same for every seed.
+        # Over all rows but test rows, so that the test rows are the same for every seed.
         pool = sorted(
             len(str(text))
             for text, split in zip(examples.inputs, examples.splits, strict=True)
@@ -108,16 +116,16 @@ class Longer:
         return short
 
 
-# ── drawing ──────────────────────────────────────────────────────────────────────────────────────────────
+# ── draws ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _learnable(examples: harness.Examples) -> list[str]:
-    """The labels of all rows that are not official test rows."""
+    """Return the labels of all rows that are not official test rows."""
     return [label for label, split in zip(examples.labels, examples.splits, strict=True) if split != "test"]
 
 
 def _by_class(examples: harness.Examples, rows: Iterable[int], seed: int) -> dict[str, list[int]]:
-    """The rows of each class, in an order drawn by the seed from each row's id."""
+    """Return the rows of each class, sorted by class, in an order drawn from each row's id."""
     members: dict[str, list[int]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: place("draw", examples.ids[row], seed)):
         members[examples.labels[row]].append(row)
@@ -125,8 +133,9 @@ def _by_class(examples: harness.Examples, rows: Iterable[int], seed: int) -> dic
 
 
 def share_out(n: int, available: dict[str, int], who: str) -> dict[str, int]:
-    """`n` rows over classes by their size (largest remainders), two for each where it has them; MissingError where
-    there are not so many.
+    """Divide `n` rows over classes in proportion to their sizes, by largest remainders.
+
+    Each class gets at least two rows where it has them. Raise MissingError if that is not possible.
     """
     total = sum(available.values())
     if n > total or n < min(2 * len(available), total):
@@ -153,7 +162,7 @@ def _take(
     sizes: dict[str, int],
     seed: int,
 ) -> harness.Partition:
-    """The first training rows of each class, and for each of them as many validation rows as there were."""
+    """Return a partition of the first training rows of each class; validation rows shrink in proportion."""
     taken = sorted(row for label, size in sizes.items() for row in train[label][:size])
     held = _by_class(examples, rows.validation, seed)
     ratio = len(rows.validation) / len(rows.train)
@@ -164,18 +173,20 @@ def _take(
 
 
 def place(purpose: str, name: str, seed: int) -> float:
-    """A number in [0, 1) by purpose, id and seed."""
+    """Return a pseudo-random number in [0, 1) determined by purpose, id and seed."""
     digest = hashlib.sha256(f"{purpose}/{seed}/{name}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
 def require_count(name: str, value: Any) -> int:
+    """Return `value`; raise ValueError unless it is a whole number of at least 2."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 2:
         raise ValueError(f"{name}={value} must be a whole number, at least 2")
     return value
 
 
 def _require_share(name: str, value: Any) -> float:
+    """Return `value` as a float; raise ValueError unless it is between 0 and 1."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
         raise ValueError(f"{name}={value} must lie between 0 and 1")
     return float(value)
