@@ -1,4 +1,4 @@
-"""Checkpoint formats of sparse autoencoders → Dictionary."""
+"""Readers of published sparse-autoencoder checkpoints: Gemma Scope 1 and 2, saev, ViT-Prisma."""
 
 from __future__ import annotations
 

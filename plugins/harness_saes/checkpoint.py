@@ -1,7 +1,7 @@
-"""One file that torch.save wrote, in a folder or on the hub: where it lies, and what is in it.
+"""Reader of single-file PyTorch checkpoints, in a folder or on the hub.
 
-Only tensors and plain values are read. A pickle may hold any object, and reading those may run any code: a file that
-holds more is refused.
+Only tensors and plain values are read. Unpickling other objects can run arbitrary code, so a file that holds
+any is refused.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from typing import IO, Any
 import torch
 
 import harness
-from harness_saes.gemma_scope import full_reference
-from harness_saes.repository import HubRepository, LocalRepository, Repository
+from harness_saes.repository import HubRepository, LocalRepository, Repository, full_reference
 
 VISION = "vision"
-"""The tower whose activations dictionaries of image models read."""
+"""Tower whose activations the dictionaries of image models read."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """The file `name` of a repository, which `ref` leads to; `place` is where it lies, as far as names of folders say
-    something.
+    """File `name` of a repository, found through the reference `ref`.
+
+    `place` is its folder or reference, whose names may say where the dictionary was trained.
     """
 
     ref: str
@@ -36,7 +36,7 @@ class Checkpoint:
 
     @classmethod
     def find(cls, ref: str, name: str) -> Checkpoint:
-        """A file, or the file `name` of a folder, here or on the hub."""
+        """Find a file, or the file `name` of a folder, on this machine or on the hub."""
         path = Path(ref).expanduser()
         if path.is_file() or path.is_dir():
             folder = path.parent if path.is_file() else path
@@ -47,25 +47,26 @@ class Checkpoint:
 
     @property
     def file(self) -> str:
-        """Its name without folders."""
+        """File name without folders."""
         return self.name.rpartition("/")[2]
 
     @property
     def path(self) -> Path | None:
-        """Its path, if it is on this machine."""
+        """Path of the file; None if it is not on this machine."""
         return self.repository.local(self.name)
 
     def beside(self, name: str) -> str:
-        """The name of another file in its folder."""
+        """Return the name of another file in the same folder."""
         return f"{self.name.rpartition('/')[0]}/{name}".lstrip("/")
 
     def reference(self, *, depth: int = 1) -> str:
-        """The exact dictionary; of a local folder the last `depth` parts."""
+        """Return the exact reference; for a local folder, its last `depth` parts."""
         return full_reference(self.repository, self.name, depth=depth)
 
     def check_site(self, trained_on: harness.Site | None, site: harness.Site, *, any_site: bool) -> None:
-        """UsageError at another place than it was trained on. Where no more is known than that it was a vision tower,
-        any layer of its residual stream will do.
+        """Raise UsageError unless `site` is where the dictionary was trained.
+
+        If that is unknown, every layer of a vision tower's residual stream is accepted.
         """
         of_stream = (site.tower, site.kind) == (VISION, "resid_post")
         fits = of_stream if trained_on is None else site == trained_on
@@ -78,13 +79,14 @@ class Checkpoint:
         )
 
     def read(self, source: Path | IO[bytes]) -> Any:
-        """What was saved; of a path tensors stay on disk until they are used. MissingError for anything but tensors and
-        plain values.
+        """Load a file of tensors and plain values; raise MissingError for anything else.
+
+        Tensors of a path are memory-mapped.
         """
         try:
             mapped = isinstance(source, Path) and zipfile.is_zipfile(source)
             return torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
-        except Exception as error:  # torch, pickle and zipfile raise what they like
+        except Exception as error:  # torch, pickle and zipfile raise many types
             # torch has one type for a damaged file and for one of Python objects; the text only chooses the sentence.
             if isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error):
                 raise harness.MissingError(
@@ -96,7 +98,7 @@ class Checkpoint:
             ) from error
 
     def tensor(self, tensors: Any, name: str) -> torch.Tensor:
-        """The tensor of that name in a state dict, as it is stored; MissingError where there is none of floats."""
+        """Return a floating-point tensor of a state dict by name; raise MissingError if there is none."""
         held = tensors if isinstance(tensors, Mapping) else {}
         found = held.get(name)
         if not isinstance(found, torch.Tensor):
@@ -110,9 +112,8 @@ class Checkpoint:
         return found
 
     def take(self, tensors: Any, names: Sequence[str], device: str) -> dict[str, torch.Tensor]:
-        """The tensors of those names, in float32 on a device; copies, so that nothing hangs on a file that somebody may
-        replace.
-        """
+        """Return the named tensors in float32 on a device."""
+        # Copies: a memory-mapped file may be replaced while the dictionary is in use.
         return {
             name: self.tensor(tensors, name).detach().to(device, torch.float32, copy=True) for name in names
         }

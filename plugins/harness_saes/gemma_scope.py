@@ -1,10 +1,10 @@
-"""Gemma Scope 1: `layer_{L}/width_{W}/average_l0_{N}/params.npz`, in a folder or a hub repository → Located.
+"""Reader of Gemma Scope 1: `layer_{L}/width_{W}/average_l0_{N}/params.npz`, in a folder or on the hub.
 
-The arithmetic (Lieberum et al. 2024): `f = relu(pre) · (pre > threshold)`, `pre = x @ W_enc + b_enc`, on raw
-activations; b_dec is not subtracted. Everything is stored, and used, without normalisation.
+`f = relu(pre) · (pre > threshold)` with `pre = x @ W_enc + b_enc` (Lieberum et al. 2024), on raw activations:
+b_dec is not subtracted, and nothing is normalised.
 
-An instruction-tuned model is given dictionaries trained on it where they were published (9B, residual stream,
-layers 9, 20 and 31), else those of its pretrained sibling; results then carry the flag `pt-dictionary`.
+An instruction-tuned model gets dictionaries trained on it where they were published (9B, residual stream,
+layers 9, 20 and 31), else those of its pretrained sibling; those results carry the flag `pt-dictionary`.
 """
 
 from __future__ import annotations
@@ -24,12 +24,19 @@ import torch
 import harness
 from harness_saes.neuronpedia import link
 from harness_saes.published import GEMMA_2, RESIDUAL_L0, is_instruction_tuned
-from harness_saes.repository import HubRepository, LocalRepository, Repository, is_hub_reference
+from harness_saes.repository import (
+    HubRepository,
+    LocalRepository,
+    Repository,
+    full_reference,
+    is_hub_reference,
+)
 
 CANONICAL_L0 = 100
+"""L0 that the default choice is nearest to, as for SAELens' canonical dictionaries."""
 
 _KINDS = {"resid_post": "res", "mlp_out": "mlp", "attn_z": "att"}
-"""Site → the repository that holds its dictionaries; `att` reads the input of the output projection."""
+"""Suffix of the repository by site kind; `att` reads the input of the output projection."""
 
 _UNREADABLE = (
     OSError,
@@ -41,22 +48,22 @@ _UNREADABLE = (
     zlib.error,
     zipfile.BadZipFile,
 )
-"""What numpy, zipfile and zlib raise on files that are damaged, or something else."""
+"""Errors that numpy, zipfile and zlib raise on damaged or foreign files."""
 
 _FILES = "layer_*/width_*/average_l0_*/params.npz"
 
 _PUBLISHED = re.compile(r"gemma-scope-\w+-(?:pt|it)-(\w+)")
 
 TRAINING = "training.json"
-"""How a dictionary was made, beside those that `harness train-dictionary` writes."""
+"""Name of the training record that `harness train-dictionary` writes beside a dictionary."""
 
 PT_DICTIONARY = "pt-dictionary"
-"""Flag of an instruction-tuned model read by a dictionary of its pretrained sibling."""
+"""Flag of an instruction-tuned model with a dictionary of its pretrained sibling."""
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Entry:
-    """One dictionary of a repository."""
+    """Layer, width and L0 of one dictionary of a repository."""
 
     layer: int
     width: str
@@ -68,13 +75,13 @@ class Entry:
 
     @classmethod
     def parse(cls, path: str) -> Entry | None:
-        """The entry that a path ends in, if it ends in one."""
+        """Return the entry at the end of a path; None if there is none."""
         match = re.search(r"layer_(\d+)/width_([0-9a-z]+)/average_l0_(\d+)(?:/params\.npz)?/?$", path)
         return cls(layer=int(match[1]), width=match[2], l0=int(match[3])) if match else None
 
 
 def is_gemma_scope(ref: str) -> bool:
-    """Whether `ref` is a `params.npz`, a folder with one in it or below it as laid out, or may be one on the hub."""
+    """Check whether `ref` is a Gemma Scope 1 dictionary, a folder with one, or such a repository on the hub."""
     path = folder_of(ref)
     if path.is_dir():
         return (path / "params.npz").is_file() or any(path.glob(_FILES))
@@ -82,15 +89,16 @@ def is_gemma_scope(ref: str) -> bool:
 
 
 def folder_of(ref: str) -> Path:
-    """The folder that a path names, or that holds the `params.npz` it names."""
+    """Return the folder of a path that may name a `params.npz`."""
     path = Path(ref).expanduser()
     return path.parent if path.name == "params.npz" and path.is_file() else path
 
 
 class Catalogue:
-    """The published repositories: one for the model's size and training, and the site's kind. At layers whose
-    dictionaries are all known the exact folder is named here, else the repository's files decide. With a
-    `layer_offset` that of another layer is read.
+    """Published repositories of Gemma Scope 1, by the model's size and training and the site's kind.
+
+    At layers whose dictionaries are all listed in `published`, the exact folder is chosen here; elsewhere the
+    repository's files decide. With `layer_offset`, the dictionary of another layer is read.
     """
 
     def __init__(self, *, width: str | int, l0: str | int | None, layer_offset: int) -> None:
@@ -123,8 +131,10 @@ class Catalogue:
 
 
 class Folder:
-    """One dictionary's folder, or a whole repository of which `width` and `l0` choose one for each site: that of its
-    layer, or of the layer `layer_offset` further up, which every result then says.
+    """One dictionary's folder, or a whole repository in which `width` and `l0` choose one for each site.
+
+    With `layer_offset`, the dictionary of the layer that many further up is read, and every result carries a
+    flag.
     """
 
     def __init__(
@@ -161,7 +171,7 @@ class Folder:
         return self._located(f"{inside}/params.npz".lstrip("/"), entry, model, site)
 
     def _check_site(self, entry: Entry | None, site: harness.Site) -> None:
-        """Names of folders and of published repositories say what a dictionary was trained on."""
+        """Raise UsageError if the names of folders and repositories give another site of training."""
         named = _PUBLISHED.search(self.place)
         kinds = {repository: kind for kind, repository in _KINDS.items()}
         if self.any_site:
@@ -175,7 +185,7 @@ class Folder:
         raise self._elsewhere(trained_on, site)
 
     def _check_training(self, name: str, site: harness.Site) -> None:
-        """Where no published name does, what lies beside may say on which kind of site of which tower."""
+        """Raise UsageError if the training record gives another tower or kind of site."""
         if self.any_site or _PUBLISHED.search(self.place):
             return
         trained_on = read_site(self.repository.find(name))
@@ -189,7 +199,7 @@ class Folder:
         )
 
     def _entries(self, site: harness.Site) -> list[Entry]:
-        """The repository's dictionaries of the site's layer."""
+        """Return the repository's dictionaries of the site's layer; raise UsageError if there are none."""
         entries = [entry for path in self.repository.files(_FILES) if (entry := Entry.parse(path))]
         here = [entry for entry in entries if entry.layer == site.layer]
         if not here:
@@ -205,7 +215,7 @@ class Folder:
     ) -> harness.Located:
         repository, ref = self.repository, self.ref
         path = repository.local(name)
-        # A dictionary not yet downloaded is known by its folder's name and its hash on the hub.
+        # Not downloaded yet: the width is part of the folder's name, and the hub gives the hash.
         d_in, width = (
             read_shape(path) if path else (model.width(site), width_of(entry.width if entry else "0"))
         )
@@ -234,36 +244,24 @@ class Folder:
 
 
 def require_offset(value: Any) -> int:
-    """A whole number; ValueError otherwise."""
+    """Return `value`; raise ValueError unless it is a whole number."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError(f"layer_offset={value!r} is not a whole number")
     return value
 
 
 def read_site(path: Path | None) -> harness.Site | None:
-    """The site that a training.json names; None where there is no such file, or none that names one."""
+    """Return the site named in a training record; None if there is no file or no valid site."""
     try:
         return harness.Site.parse(json.loads(path.read_bytes())["site"]) if path else None
     except (OSError, ValueError, LookupError, TypeError, harness.UsageError):
         return None
 
 
-def full_reference(repository: Repository, name: str, *, depth: int) -> str:
-    """The exact dictionary: repository, revision if one was given, and folder; of a local folder the last `depth`
-    parts, since where it lies is nobody else's matter.
-    """
-    inside = name.rpartition("/")[0]
-    if isinstance(repository, HubRepository):
-        revision = f"@{repository.revision}" if repository.revision else ""
-        return f"{repository.repo}{revision}/{inside}".rstrip("/")
-    assert isinstance(repository, LocalRepository)
-    return "/".join((repository.root.resolve() / inside).parts[-depth:])
-
-
 def _choose(
     ref: str, here: Sequence[Entry], site: harness.Site, *, width: str | None, l0: str | int | None
 ) -> Entry:
-    """The one of the width and L0 asked for; the narrowest and the nearest to 100 where nothing was."""
+    """Return the dictionary with the given width and L0; by default the narrowest, and the L0 nearest to 100."""
     widths = sorted({entry.width for entry in here}, key=width_of)
     width = width or widths[0]
     if width not in widths:
@@ -272,7 +270,7 @@ def _choose(
 
 
 def _nearest(ref: str, entries: Sequence[Entry], wanted: str | int | None) -> Entry:
-    """`82` is exact, `~82` the nearest; without either the nearest to 100, as SAELens' canonical ones."""
+    """Return the entry with L0 `82` exactly, or the one nearest to `~82`; by default nearest to 100."""
     text = str(wanted) if wanted is not None else f"~{CANONICAL_L0}"
     match = re.fullmatch(r"(~?)(\d+)", text)
     if match is None:
@@ -286,17 +284,18 @@ def _nearest(ref: str, entries: Sequence[Entry], wanted: str | int | None) -> En
 
 
 def width_of(text: str) -> int:
-    """`16k` as 16384, `1m` as 1048576, `512` as 512: published names round powers of two."""
+    """Return the number of features for `16k` (16384), `1m` (1048576) or `512`; raise UsageError otherwise."""
     match = re.fullmatch(r"(\d+)([km]?)", text)
     if match is None:
         raise harness.UsageError(f"width '{text}' is not of the form 16k, 1m or 512")
     scale = {"": 1, "k": 1000, "m": 1_000_000}[match[2]]
     number = int(match[1]) * scale
+    # Published names round powers of two.
     return number if scale == 1 else 1 << round(float(np.log2(number)))
 
 
 def read_shape(path: Path) -> tuple[int, int]:
-    """`(d_in, d_sae)` from the header of W_enc; no values are read."""
+    """Return `(d_in, d_sae)` from the header of W_enc without reading values."""
     try:
         with zipfile.ZipFile(path) as archive, archive.open("W_enc.npy") as file:
             version = np.lib.format.read_magic(file)
@@ -322,11 +321,16 @@ def _check_dtype(owner: str, key: str, dtype: Any) -> None:
 
 
 ENCODER = ("W_enc", "b_enc", "threshold")
+"""Arrays of the encoder."""
 DECODER = ("W_dec", "b_dec")
+"""Arrays of the decoder."""
 
 
 def load(path: Path, *, name: str, device: str, decoder: bool = False) -> harness.Dictionary:
-    """What `params.npz` holds; without `decoder` that is left on disk. Arrays of any float type become float32."""
+    """Load `params.npz` in float32 onto a device; skip the decoder unless `decoder` is set.
+
+    Raise MissingError for a damaged file or one without floating-point arrays.
+    """
     try:
         with np.load(path, allow_pickle=False) as arrays:
             stored = {key: arrays[key] for key in (*ENCODER, *(DECODER if decoder else ()))}

@@ -1,8 +1,8 @@
-"""Gemma Scope 2: `{part}/layer_{L}_width_{W}_l0_{small|medium|big}/params.safetensors` beside a config.json → Located.
+"""Reader of Gemma Scope 2: `{part}/layer_{L}_width_{W}_l0_{small|medium|big}/params.safetensors`.
 
-The same JumpReLU on raw activations as Gemma Scope 1, with lower-case names. What a dictionary reads stands in
-config.json as `hf_hook_point_in`, else in the name of its folder: the part `attn_out` reads the input of the output
-projection, our `attn_z`. Files are taken one by one: gigabytes of examples lie beside them.
+The same JumpReLU on raw activations as Gemma Scope 1, with lower-case names. The site of training is
+`hf_hook_point_in` in config.json, else the folder's name: the part `attn_out` reads the input of the output
+projection, our `attn_z`. Files are fetched one by one, because gigabytes of examples lie beside them.
 """
 
 from __future__ import annotations
@@ -16,30 +16,38 @@ from typing import Any
 
 import harness
 from harness_saes.checkpoint import VISION
-from harness_saes.gemma_scope import PT_DICTIONARY, TRAINING, full_reference, read_site, width_of
+from harness_saes.gemma_scope import PT_DICTIONARY, TRAINING, read_site, width_of
 from harness_saes.neuronpedia import link
 from harness_saes.published import EVERY_LAYER, FOUR_LAYERS, GEMMA_3, MANY_WIDTHS, is_instruction_tuned
-from harness_saes.repository import HubRepository, LocalRepository, Repository, is_hub_reference
+from harness_saes.repository import (
+    HubRepository,
+    LocalRepository,
+    Repository,
+    full_reference,
+    is_hub_reference,
+)
 
 PARAMS = "params.safetensors"
+"""Name of the file of weights."""
 
 _PARTS = {"resid_post": "resid_post", "attn_z": "attn_out", "mlp_out": "mlp_out"}
-"""Site → the part of a repository whose dictionaries read it."""
+"""Part of a repository by site kind."""
 
 _HOOKS = {
     "output": "resid_post",
     "self_attn.o_proj.input": "attn_z",
     "post_feedforward_layernorm.output": "mlp_out",
 }
-"""What follows the block in `hf_hook_point_in` → site. Vision-language models only have a longer root."""
+"""Site kinds by the end of `hf_hook_point_in`; vision-language models have a longer root."""
 
 _PUBLISHED = re.compile(r"gemma-scope-2-(270m|1b|4b|12b|27b)-(pt|it)(?=$|[@/])")
 _FLOATS = ("F64", "F32", "F16", "BF16")
+"""Accepted dtypes, as safetensors names them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One dictionary of a repository."""
+    """Part, layer, width and L0 of one dictionary of a repository."""
 
     part: str
     layer: int
@@ -53,7 +61,9 @@ class Entry:
 
     @classmethod
     def parse(cls, path: str) -> Entry | None:
-        """The entry that a path ends in, if it ends in one; its part is empty when the path begins with it."""
+        """Return the entry at the end of a path, with an empty part if the path has none; None if there is
+        none.
+        """
         match = re.search(
             r"(?:([a-z0-9_]+)/)?layer_(\d+)_width_(\d+[km]?)_l0_(small|medium|big)(_[a-z0-9_]+)?"
             r"(?:/params\.safetensors)?/?$",
@@ -66,16 +76,14 @@ class Entry:
 
     @property
     def site(self) -> harness.Site | None:
-        """What a dictionary of this name reads; None where the part says nothing."""
+        """Site of training according to the name; None if the part does not say."""
         kinds = {part: kind for kind, part in _PARTS.items()}
         kind = kinds.get(self.part.removesuffix("_all"))
         return harness.Site(kind=kind, layer=self.layer) if kind else None
 
 
 def is_gemma_scope_2(ref: str) -> bool:
-    """Whether `ref` is a `params.safetensors`, a folder with one in it or below it as laid out, or may be one on
-    the hub.
-    """
+    """Check whether `ref` is a Gemma Scope 2 dictionary, a folder with one, or a repository on the hub."""
     path = folder_of(ref)
     if path.is_dir():
         return (path / PARAMS).is_file() or any(path.glob(f"*/layer_*/{PARAMS}"))
@@ -83,13 +91,13 @@ def is_gemma_scope_2(ref: str) -> bool:
 
 
 def folder_of(ref: str) -> Path:
-    """The folder that a path names, or that holds the `params.safetensors` it names."""
+    """Return the folder of a path that may name a `params.safetensors`."""
     path = Path(ref).expanduser()
     return path.parent if path.name == PARAMS and path.is_file() else path
 
 
 class Catalogue:
-    """The published repositories: the exact folder for the model's size and training, and the site."""
+    """Published repositories of Gemma Scope 2, by the model's size and training and the site."""
 
     def __init__(self, *, width: str | int, l0: str) -> None:
         self.width, self.l0 = str(width), l0
@@ -107,7 +115,10 @@ class Catalogue:
 
 
 def published(ref: str, size: str, site: harness.Site, *, width: str, l0: str) -> Entry:
-    """The dictionary at `site` in the published repository of a size; UsageError when there is none."""
+    """Return the dictionary at `site` in the published repository of a size.
+
+    Raise UsageError if there is none.
+    """
     if site.kind not in _PARTS:
         raise harness.UsageError(f"'{ref}' has no dictionaries at '{site}'; its sites: {', '.join(_PARTS)}")
     many = site.layer in MANY_WIDTHS[size]
@@ -125,7 +136,7 @@ def published(ref: str, size: str, site: harness.Site, *, width: str, l0: str) -
 
 
 class Folder:
-    """One dictionary's folder, or a whole repository of which `width` and `l0` choose one for each site."""
+    """One dictionary's folder, or a whole repository in which `width` and `l0` choose one for each site."""
 
     def __init__(self, ref: str, *, width: str | int | None, l0: str | None, any_site: bool) -> None:
         self.ref, self.any_site = ref, any_site
@@ -152,7 +163,7 @@ class Folder:
         self._check_site(config, entry, site, beside=f"{inside}/{TRAINING}".lstrip("/"))
         return self._located(f"{inside}/{PARAMS}".lstrip("/"), entry, config, model, site)
 
-    # ── which one ────────────────────────────────────────────────────────────────────────────────────
+    # ── choice ───────────────────────────────────────────────────────────────────────────────────────
 
     def _check_choice(self, entry: Entry) -> None:
         for what, wanted, own in (("width", self.width, entry.width), ("l0", self.l0, entry.l0)):
@@ -160,7 +171,7 @@ class Folder:
                 raise harness.UsageError(f"'{self.ref}' has {what}={own}, not {wanted}")
 
     def _choose(self, site: harness.Site) -> Entry:
-        """The one at `site`; 16k and medium where nothing else was asked for."""
+        """Return the dictionary at `site`; 16k and medium by default."""
         width, l0 = self.width or "16k", self.l0 or "medium"
         if self.repository.folder:
             raise harness.UsageError(
@@ -179,10 +190,10 @@ class Folder:
             )
         return min(chosen, key=lambda entry: len(entry.part))  # resid_post before resid_post_all
 
-    # ── what it reads ────────────────────────────────────────────────────────────────────────────────
+    # ── site of training ─────────────────────────────────────────────────────────────────────────────
 
     def _config(self, name: str) -> Mapping[str, Any]:
-        """config.json; empty when there is none, as with some published folders."""
+        """Return config.json; an empty mapping if there is none, as in some published folders."""
         path = self.repository.find(name)
         if path is None:
             return {}
@@ -199,8 +210,10 @@ class Folder:
     def _check_site(
         self, config: Mapping[str, Any], entry: Entry | None, site: harness.Site, *, beside: str
     ) -> None:
-        """Only sparse autoencoders, only where they were trained; names and config must not contradict. Where neither
-        says where, the training.json `beside` may.
+        """Raise UsageError unless this is a sparse autoencoder trained on `site`.
+
+        The site of training comes from config.json or the folder's name, which must agree, or else from the
+        training record `beside`.
         """
         kind = str(config.get("type", "sae"))
         if kind != "sae" or config.get("affine_connection"):
@@ -235,6 +248,7 @@ class Folder:
         )
 
     def _hooked(self, config: Mapping[str, Any]) -> harness.Site | None:
+        """Return the site of `hf_hook_point_in`; None if the config has none."""
         hook = config.get("hf_hook_point_in")
         if hook is None:
             return None
@@ -246,7 +260,7 @@ class Folder:
         tower = VISION if VISION in match[1] else ""
         return harness.Site(tower=tower, kind=_HOOKS[match[3]], layer=int(match[2]))
 
-    # ── what a plan must know ────────────────────────────────────────────────────────────────────────
+    # ── placement ────────────────────────────────────────────────────────────────────────────────────
 
     def _located(
         self,
@@ -258,7 +272,7 @@ class Folder:
     ) -> harness.Located:
         repository, ref = self.repository, self.ref
         path = repository.local(name)
-        # A dictionary not yet downloaded is known by its folder's name and its hash on the hub.
+        # Not downloaded yet: the width is part of the folder's name, and the hub gives the hash.
         d_in, width = (
             read_shape(path, ref) if path else (model.width(site), width_of(entry.width if entry else "0"))
         )
@@ -283,7 +297,7 @@ class Folder:
         )
 
     def _trained_on(self, config: Mapping[str, Any]) -> str | None:
-        """`pt` or `it`, by the repository's name, else by the model that config.json names."""
+        """Return `pt` or `it` from the repository's name or the config's model; None if neither says."""
         if named := _PUBLISHED.search(self.place):
             return named[2]
         model = config.get("model_name")
@@ -294,7 +308,7 @@ class Folder:
 
 
 def read_shape(path: Path, name: str) -> tuple[int, int]:
-    """`(d_in, d_sae)` from the header; no values are read."""
+    """Return `(d_in, d_sae)` from the header without reading values."""
     with _open(path, name) as file:
         shape = file.get_slice("w_enc").get_shape()
     if len(shape) != 2:
@@ -303,11 +317,13 @@ def read_shape(path: Path, name: str) -> tuple[int, int]:
 
 
 ENCODER = ("w_enc", "b_enc", "threshold")
+"""Tensors of the encoder."""
 DECODER = ("w_dec", "b_dec")
+"""Tensors of the decoder."""
 
 
 def load(path: Path, *, name: str, device: str, decoder: bool = False) -> harness.Dictionary:
-    """What the file holds; without `decoder` that is left on disk. Tensors of any float type become float32."""
+    """Load the weights in float32 onto a device; skip the decoder unless `decoder` is set."""
     wanted = (*ENCODER, *(DECODER if decoder else ()))
     with _open(path, name, wanted) as file:
         parts = {key: file.get_tensor(key).float().to(device) for key in wanted}
@@ -316,7 +332,7 @@ def load(path: Path, *, name: str, device: str, decoder: bool = False) -> harnes
 
 
 def _open(path: Path, name: str, wanted: Sequence[str] = ENCODER) -> Any:
-    """An opened safetensors file with the `wanted` tensors; MissingError for anything else."""
+    """Open a safetensors file; raise MissingError unless it holds the `wanted` tensors as floats."""
     from safetensors import safe_open
 
     try:

@@ -1,8 +1,9 @@
-"""The exact name of a published dictionary in, where Neuronpedia shows its features out.
+"""Links from published dictionaries to their feature pages on Neuronpedia.
 
-Of Gemma Scope 1 those it calls canonical, one for each layer and width; of Gemma Scope 2 the medium ones of the four
-layers with all widths. Ids as in the table of SAELens 6.54 (pretrained_saes.yaml). Other L0s of Gemma Scope 1 that it
-has under longer ids are left out: some of those ids stand at the wrong dictionary there.
+Of Gemma Scope 1 it links the dictionaries called canonical, one for each layer and width; of Gemma Scope 2
+the medium ones of the four layers with all widths. Ids are those of SAELens 6.54 (pretrained_saes.yaml).
+Other L0s of Gemma Scope 1 have longer ids there; they are left out because some of them name the wrong
+dictionary.
 """
 
 from __future__ import annotations
@@ -20,8 +21,11 @@ _NAME_2 = re.compile(
 
 
 def link(reference: str) -> str | None:
-    """A URL with `{feature}` in place of a feature's number, for `google/gemma-scope-2b-pt-res/layer_12/…`, with or
-    without a revision, or the same in a local copy that begins with the repository's name; None where there is none.
+    """Return the URL of a dictionary's features, with `{feature}` in place of the number.
+
+    `reference` is like `google/gemma-scope-2b-pt-res/layer_12/…`, with or without a revision, or the same in
+    a local copy whose path begins with the repository's name. Return None if the dictionary is not on
+    Neuronpedia.
     """
     if match := _NAME_1.fullmatch(reference):
         repository, kind, layer, width, l0 = match.groups()
@@ -39,6 +43,7 @@ def _url(family: str, trained: str, source: str) -> str:
 
 
 def _by_layer(l0s: str) -> dict[int, int]:
+    """Parse L0s separated by spaces; the first is that of layer 0."""
     return dict(enumerate(map(int, l0s.split())))
 
 
@@ -119,7 +124,7 @@ CANONICAL_L0: dict[str, dict[str, dict[int, int]]] = {
         "131k": {10: 106, 22: 82, 34: 72},
     },
 }
-"""Repository → width → layer → L0 of the dictionary that the short id stands for."""
+"""L0 of the dictionary with a short id, by repository, width and layer."""
 
 _NARROW = ("16k", "65k", "262k")
 _ALL = (*_NARROW, "1m")
@@ -128,4 +133,4 @@ WIDTHS_2 = {
     **dict.fromkeys(("270m-pt", "1b-pt", "4b-pt", "12b-pt", "27b-it"), _ALL),
     **dict.fromkeys(("270m-it", "1b-it", "4b-it"), _NARROW),
 }
-"""Size and training of a Gemma 3 model → the widths there, on the residual stream. None of 12b-it and 27b-pt."""
+"""Widths linked on the residual stream by size and training of Gemma 3; none for 12b-it and 27b-pt."""

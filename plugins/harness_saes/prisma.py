@@ -1,8 +1,8 @@
-"""ViT-Prisma: `weights.pt` beside a config.json, or both in one file → Located.
+"""Reader of ViT-Prisma checkpoints: `weights.pt` beside a config.json, or both in one file.
 
-The arithmetic (Joseph et al. 2025; github.com/Prisma-Multimodal/ViT-Prisma, `vit_prisma.sae`): each token is normalised
-as `normalize_activations` says, and b_dec is subtracted from it; then ReLU, top-k or gated features of it are taken.
-What they rebuild is brought back into the token's own units.
+The encoder (Joseph et al. 2025; github.com/Prisma-Multimodal/ViT-Prisma, `vit_prisma.sae`) normalises each
+token as `normalize_activations` says, subtracts b_dec, and applies ReLU, top-k or gated features.
+Reconstructions are scaled back to the token's own units.
 """
 
 from __future__ import annotations
@@ -25,22 +25,21 @@ WEIGHTS = "weights.pt"
 CONFIG = "config.json"
 
 _KINDS = {"hook_resid_post": "resid_post", "hook_mlp_out": "mlp_out"}
-"""What follows the block in the hook's name → the site's kind."""
+"""Site kinds by the part of the hook's name that follows the block."""
 
 _NORMS = {"layer_norm": "layer_norm", "constant_norm_rescale": "constant_norm_rescale", "none": "none"}
+"""Input normalisations of Dictionary by the config's name."""
 
 _ENCODERS = {
     "relu": {"W_enc": "W_enc", "b_enc": "b_enc"},
     "topk": {"W_enc": "W_enc", "b_enc": "b_enc"},
     "gated": {"W_enc": "W_enc", "b_enc": "b_gate", "r_mag": "r_mag", "b_mag": "b_mag"},
 }
-"""Rule → field of the Dictionary → name in the state dict."""
+"""Names in the state dict by activation rule and field of Dictionary."""
 
 
 def is_prisma(ref: str) -> bool:
-    """Whether `ref` is a folder with a `weights.pt`, such a file or another `.pt` with a config of this kind beside or
-    in it, or may be one on the hub.
-    """
+    """Check whether `ref` is a ViT-Prisma checkpoint, a folder with one, or a repository on the hub."""
     path = Path(ref).expanduser()
     if path.is_dir():
         path = path / WEIGHTS
@@ -50,7 +49,7 @@ def is_prisma(ref: str) -> bool:
 
 
 def _has_config(path: Path) -> bool:
-    """Whether a key of the config stands in the file beside, or where the weights' own file holds what it names."""
+    """Check whether a ViT-Prisma config is beside the weights, or inside their file."""
     beside = path.with_name(CONFIG)
     with (beside if beside.is_file() else path).open("rb") as file:
         return b"hook_point_layer" in file.read(1 << 16)
@@ -58,18 +57,18 @@ def _has_config(path: Path) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What a config says that bears on features: where they are read, and how they are made."""
+    """Settings of a ViT-Prisma config that affect features."""
 
     site: harness.Site
     activation: Activation
     k: int | None
     input_norm: InputNorm
     trained_on: str
-    """`cls`, `patches` or `all` positions of an image."""
+    """Token positions used in training: `cls`, `patches` or `all`."""
 
     @classmethod
     def parse(cls, config: Mapping[str, Any], ref: str) -> Settings:
-        """MissingError for what a config must say and does not, UsageError for what is not read here."""
+        """Parse a config; raise MissingError for a missing key, UsageError for an unsupported value."""
         if config.get("is_transcoder"):
             raise harness.UsageError(
                 f"dictionary '{ref}' is a transcoder, which predicts something else than it reads: only sparse "
@@ -89,6 +88,7 @@ class Settings:
 
 
 def _known(ref: str, config: Mapping[str, Any], key: str, value: str, known: Mapping[str, str]) -> str:
+    """Return the translation of `value`; raise UsageError if it is unknown."""
     if value not in known:
         raise harness.UsageError(
             f"dictionary '{ref}' has {key} = '{config[key]}', which is none of {', '.join(known)}"
@@ -97,6 +97,7 @@ def _known(ref: str, config: Mapping[str, Any], key: str, value: str, known: Map
 
 
 def _rule(config: Mapping[str, Any], ref: str) -> tuple[Activation, int | None]:
+    """Return the activation rule, and k for top-k."""
     architecture = str(config.get("architecture", "standard"))
     function = config.get("activation_fn_str")
     if function is None:
@@ -119,6 +120,7 @@ def _rule(config: Mapping[str, Any], ref: str) -> tuple[Activation, int | None]:
 
 
 def _site(config: Mapping[str, Any], ref: str) -> harness.Site:
+    """Return the site of the hook; raise UsageError if it is unsupported."""
     layer = config.get("hook_point_layer")
     if isinstance(layer, list) and len(layer) == 1:
         layer = layer[0]
@@ -133,7 +135,7 @@ def _site(config: Mapping[str, Any], ref: str) -> harness.Site:
 
 
 class Folder:
-    """One dictionary: a file, a folder or a repository of the hub."""
+    """One ViT-Prisma dictionary: a file, a folder or a repository on the hub."""
 
     def __init__(self, ref: str, *, any_site: bool) -> None:
         self.ref, self.any_site = ref, any_site
@@ -164,7 +166,7 @@ class Folder:
         )
 
     def load(self, settings: Settings, device: str, *, decoder: bool = False) -> harness.Dictionary:
-        """What the file holds, as a Dictionary; without `decoder` that is left on disk."""
+        """Load the dictionary onto a device; skip the decoder unless `decoder` is set."""
         checkpoint = self.checkpoint
         _, tensors = self._read(checkpoint.repository.fetch(checkpoint.name))
         encoder = _ENCODERS[settings.activation]
@@ -184,19 +186,19 @@ class Folder:
         )
 
     def _read(self, path: Path) -> tuple[Any, Any]:
-        """The config, if the file has one, and the state dict."""
+        """Return the config, None if the file has none, and the state dict."""
         found = self.checkpoint.read(path)
         if isinstance(found, Mapping) and {"cfg", "state_dict"} <= found.keys():
             return found["cfg"], found["state_dict"]
         return None, found
 
     def _config(self) -> Mapping[str, Any]:
-        """config.json; where there is none, what the weights' own file holds."""
+        """Return config.json; if there is none, the config inside the weights' file."""
         checkpoint = self.checkpoint
         repository, name = checkpoint.repository, checkpoint.beside(CONFIG)
         path = repository.find(name)
         if path is None and checkpoint.path is None:
-            path = repository.fetch(name)  # says what is missing
+            path = repository.fetch(name)  # raises the error that names the missing file
         if path is None:
             assert checkpoint.path is not None
             config, _ = self._read(checkpoint.path)
@@ -214,7 +216,7 @@ class Folder:
         return config
 
     def _shape(self, config: Mapping[str, Any]) -> tuple[int, int]:
-        """`(d_in, d_sae)` of the weights; of what is not yet downloaded as its config has it."""
+        """Return `(d_in, d_sae)` of the weights, or of the config if they are not downloaded yet."""
         if path := self.checkpoint.path:
             _, tensors = self._read(path)
             shape = self.checkpoint.tensor(tensors, "W_enc").shape

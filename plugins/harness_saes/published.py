@@ -1,8 +1,10 @@
-"""What is published of Gemma Scope, as facts: L0s, layers, widths. With it a short reference leads to one exact
-folder whatever a cache happens to hold, and what is missing can be named before any hub is asked.
+"""Published L0s, layers and widths of Gemma Scope 1 and 2.
 
-Gemma Scope 1: the folders of google/gemma-scope-{2b,9b,27b}-{pt,it}-res at the layers that have dictionaries of
-every width. Gemma Scope 2: the technical report's overview (table 1), names as on the hub.
+With these tables a short reference always leads to the same folder, whatever a cache holds, and a missing
+dictionary is named before the hub is asked.
+
+Gemma Scope 1: the folders of google/gemma-scope-{2b,9b,27b}-{pt,it}-res at the layers that have dictionaries
+of every width. Gemma Scope 2: the technical report's overview (table 1), with the hub's names.
 """
 
 from __future__ import annotations
@@ -10,10 +12,10 @@ from __future__ import annotations
 import re
 
 GEMMA_2 = {2304: "2b", 3584: "9b", 4608: "27b"}
-"""Width of a Gemma 2 model's residual stream → its size."""
+"""Model size by width of the residual stream, for Gemma 2."""
 
 GEMMA_3 = {640: "270m", 1152: "1b", 2560: "4b", 3840: "12b", 5376: "27b"}
-"""The same for Gemma 3."""
+"""Model size by width of the residual stream, for Gemma 3."""
 
 RESIDUAL_L0: dict[str, dict[int, dict[str, tuple[int, ...]]]] = {
     "2b-pt": {
@@ -69,8 +71,9 @@ RESIDUAL_L0: dict[str, dict[int, dict[str, tuple[int, ...]]]] = {
         34: {"131k": (21, 38, 72, 155, 333, 785)},
     },
 }
-"""Size and training → layer → width → published L0s, on the residual stream. The nearest to 100 are those that
-SAELens calls canonical.
+"""Published L0s on the residual stream by size and training, layer and width.
+
+The nearest to 100 are those that SAELens calls canonical.
 """
 
 MANY_WIDTHS = {
@@ -80,7 +83,7 @@ MANY_WIDTHS = {
     "12b": (12, 24, 31, 41),
     "27b": (16, 31, 40, 53),
 }
-"""Size of a Gemma 3 model → the four layers with all widths and L0s; the others have those of EVERY_LAYER."""
+"""The four layers with all widths and L0s, by size of Gemma 3; other layers have those of EVERY_LAYER."""
 
 _Grid = tuple[tuple[str, ...], tuple[str, ...]]
 
@@ -90,5 +93,5 @@ EVERY_LAYER: _Grid = ("16k", "262k"), ("small", "big")
 
 
 def is_instruction_tuned(model: str) -> bool:
-    """Whether a model's name, or the folder of the hub's cache that it lies in, ends in `-it`."""
+    """Check whether a model's name, or its folder in the hub's cache, ends in `-it`."""
     return re.search(r"-it(?=$|[@/])", model) is not None

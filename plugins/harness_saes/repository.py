@@ -1,5 +1,6 @@
-"""Where dictionaries lie: a folder, or a repository on the hub (its local cache first). Files one by one, because
-some repositories hold gigabytes of examples beside the weights.
+"""Files of dictionaries in a local folder or a hub repository, whose local cache is read first.
+
+Files are fetched one by one, because some repositories hold gigabytes of examples beside the weights.
 """
 
 from __future__ import annotations
@@ -16,39 +17,39 @@ _HUB = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w.-]+))?(?:/(?P<
 
 
 def is_hub_reference(ref: str) -> bool:
-    """Whether `ref` has the form `ORG/REPO[@REVISION][/FOLDER]`."""
+    """Check whether `ref` has the form `ORG/REPO[@REVISION][/FOLDER]`."""
     return not ref.startswith((".", "/", "~")) and _HUB.fullmatch(ref) is not None
 
 
 class Repository(Protocol):
-    """Files by name."""
+    """Access to files by name."""
 
     @property
     def folder(self) -> str:
-        """The folder inside the repository; empty for the whole."""
+        """Folder inside the repository; empty for the whole repository."""
 
     def has(self, name: str) -> bool:
-        """Whether a file of the folder can be read without asking anybody."""
+        """Check whether a file of the folder is on this machine."""
 
     def files(self, pattern: str) -> list[str]:
-        """Names of the files that match, such as `layer_*/params.npz`."""
+        """Return the names of files that match a pattern such as `layer_*/params.npz`."""
 
     def local(self, name: str) -> Path | None:
-        """A file's path, if it is on this machine."""
+        """Return a file's path; None if it is not on this machine."""
 
     def sha256(self, name: str) -> str:
-        """A file's SHA-256."""
+        """Return a file's SHA-256."""
 
     def find(self, name: str) -> Path | None:
-        """A small file's path, downloaded if need be; None where there is none, or offline not here."""
+        """Return a small file's path, downloaded if need be and online; None if there is none."""
 
     def fetch(self, name: str) -> Path:
-        """A file's path, downloaded if need be."""
+        """Return a file's path, downloaded if need be; raise MissingError if it is unavailable."""
 
 
 @dataclass(frozen=True)
 class LocalRepository:
-    """A folder."""
+    """Repository in a local folder."""
 
     root: Path
     folder: str = ""
@@ -78,7 +79,7 @@ class LocalRepository:
 
 @dataclass(frozen=True)
 class HubRepository:
-    """`ORG/REPO[@REVISION][/FOLDER]`; offline, what the local hub cache holds of it."""
+    """Repository on the hub, `ORG/REPO[@REVISION][/FOLDER]`; offline, its part of the local cache."""
 
     repo: str
     revision: str | None
@@ -141,7 +142,7 @@ class HubRepository:
             etag: Any = get_hf_file_metadata(hf_hub_url(self.repo, name, revision=self.revision)).etag
         except Exception as error:
             raise self._missing(error, name) from error
-        # Large files have their SHA-256 as etag; should this one not, it must be read to be known.
+        # The etag of a large file is its SHA-256; any other file must be read.
         return etag if re.fullmatch(r"[0-9a-f]{64}", etag or "") else harness.hash_file(self.fetch(name))
 
     def fetch(self, name: str) -> Path:
@@ -153,10 +154,10 @@ class HubRepository:
             raise self._missing(error, name) from error
 
     def _missing(self, error: Exception, wanted: str) -> harness.MissingError:
-        """What could not be had, and the command that fetches just that."""
+        """Return the error for an unavailable file; offline, it names the command that fetches it."""
         repo = f"dictionary repository '{self.repo}'"
         if not _offline():
-            return harness.MissingError(f"{repo} cannot be had from the hub: {type(error).__name__}")
+            return harness.MissingError(f"{repo} is unavailable on the hub: {type(error).__name__}")
         what = f"--include '{wanted}'" if "*" in wanted else wanted
         revision = f" --revision {self.revision}" if self.revision else ""
         return harness.MissingError(
@@ -165,8 +166,21 @@ class HubRepository:
         )
 
 
+def full_reference(repository: Repository, name: str, *, depth: int) -> str:
+    """Return the exact reference of a dictionary: repository, revision if one was given, and folder.
+
+    For a local folder it is the last `depth` parts of the path: where a folder lies is private.
+    """
+    inside = name.rpartition("/")[0]
+    if isinstance(repository, HubRepository):
+        revision = f"@{repository.revision}" if repository.revision else ""
+        return f"{repository.repo}{revision}/{inside}".rstrip("/")
+    assert isinstance(repository, LocalRepository)
+    return "/".join((repository.root.resolve() / inside).parts[-depth:])
+
+
 def _whole_commit(repo: str, revision: str | None) -> str | None:
-    """A commit given by its first digits, completed if the local cache holds exactly one that begins so."""
+    """Complete an abbreviated commit if exactly one commit in the local cache begins with it."""
     if revision is None or not re.fullmatch(r"[0-9a-f]{7,39}", revision):
         return revision
     from huggingface_hub import constants

@@ -1,14 +1,12 @@
-"""saev: `sae.pt`, whose first line is a JSON header and whose rest is a state dict → Located.
+"""Reader of saev checkpoints: `sae.pt`, a JSON header in the first line, then a state dict.
 
-The arithmetic (Stevens et al. 2025; github.com/OSU-NLP-Group/saev, `saev.nn`): `f = act(x W_enc + b_enc)`. Checkpoints
-without a schema, of February 2025, and those of schema 1 that name their activation as `cls`, were trained with b_dec
-subtracted from x; that was dropped in July 2025, before schema 2. Top-k keeps the values that it takes, below zero too;
-BatchTopK has one threshold that was learnt beside it.
+`f = act(x W_enc + b_enc)` (Stevens et al. 2025; github.com/OSU-NLP-Group/saev, `saev.nn`). TopK keeps
+negative values too. BatchTopK has one trained threshold.
 
-The header does not say which layer was read. Published repositories say it in folders (`layer_23/…`), or are known
-here; of other files any layer of the tower's residual stream is taken on trust. Nor does it say whether activations
-were shifted and scaled by statistics of a dataset before, as those of the checkpoint of DINOv2 were: whether a
-dictionary knows the activations that it is given, the fidelity gate finds out.
+The header names neither the layer nor the normalisation of activations. The layer comes from folder names
+(`layer_23/…`) or from LAYERS; otherwise any layer of the tower's residual stream is accepted. Activations
+that were shifted and scaled before training, as for the checkpoint of DINOv2, are left to the fidelity gate
+to detect.
 """
 
 from __future__ import annotations
@@ -29,26 +27,30 @@ if TYPE_CHECKING:
     from harness.dictionary import Activation
 
 WEIGHTS = "sae.pt"
+"""Default name of the checkpoint file."""
 
 NEWEST_SCHEMA = 5
+"""Newest version of the header that is read."""
 
 LAYERS = {
     "SAE_CLIP_24K_ViT-B-16_IN1K": 10,
     "SAE_BioCLIP_24K_ViT-B-16_iNat21": 10,
     "SAE_DINOv2_24K_ViT-B-14_IN1K": 10,
 }
-"""Repositories of one file → the block whose output it was trained on, as in the inference notebook of saev."""
+"""Layer whose output was read, by repository without a layer folder (saev's inference notebook)."""
 
 HEADER_BYTES = 1 << 20
+"""Longest header that is read."""
 
 _CONFIG = "SparseAutoencoderConfig"
-"""What schema 1 names as `cls` since its activation stands in the config."""
+"""Value of `cls` in headers of schema 1 that name the activation in the config."""
 
 _RULES: Mapping[str, Activation] = {"Relu": "relu", "TopK": "topk", "BatchTopK": "batchtopk"}
+"""Activation rules of Dictionary by saev's name."""
 
 
 def is_saev(ref: str) -> bool:
-    """Whether `ref` is a `.pt` file or a folder with a `sae.pt` that begins with a header, or may be one on the hub."""
+    """Check whether `ref` is a saev checkpoint, a folder with one, or a repository of them on the hub."""
     path = Path(ref).expanduser()
     if path.is_dir():
         path = path / WEIGHTS
@@ -60,7 +62,7 @@ def is_saev(ref: str) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
-    """What the first line says: sizes, the rule, and whether b_dec is subtracted from x."""
+    """Header of a saev checkpoint: sizes, activation rule, and whether b_dec is subtracted from the input."""
 
     d_in: int
     width: int
@@ -70,7 +72,10 @@ class Header:
 
     @classmethod
     def parse(cls, line: bytes, ref: str) -> Header:
-        """MissingError for a line that is no header, UsageError for one that is not known here."""
+        """Parse the first line of a checkpoint.
+
+        Raise MissingError for a line that is no header, UsageError for an unsupported schema or activation.
+        """
         try:
             header = json.loads(line)
             schema = header.get("schema")
@@ -86,6 +91,8 @@ class Header:
             raise harness.UsageError(
                 f"dictionary '{ref}' has schema {schema}; read are 1 to {NEWEST_SCHEMA} and files without one"
             )
+        # Checkpoints without a schema (February 2025), and those of schema 1 that name their activation as `cls`, were
+        # trained with b_dec subtracted from x; saev dropped that in July 2025, before schema 2.
         is_old = schema is None or (schema == 1 and header.get("cls", _CONFIG) != _CONFIG)
         name, settings = _activation(header, config, is_old=is_old)
         if name not in _RULES:
@@ -99,7 +106,7 @@ class Header:
 def _activation(
     header: Mapping[str, Any], config: Mapping[str, Any], *, is_old: bool
 ) -> tuple[str, Mapping[str, Any]]:
-    """The name of the rule, and its settings."""
+    """Return the name of the activation rule and its parameters."""
     if is_old:
         return header.get("cls", "Relu"), config
     activation = config.get("activation")
@@ -108,7 +115,7 @@ def _activation(
 
 
 class Folder:
-    """One dictionary: a file, a folder or a repository of the hub."""
+    """One saev dictionary: a file, a folder or a repository on the hub."""
 
     def __init__(self, ref: str, *, any_site: bool) -> None:
         self.ref, self.any_site = ref, any_site
@@ -121,7 +128,7 @@ class Folder:
         if path := checkpoint.path:
             header = self._read_header(path)
             d_in, width = header.d_in, header.width
-        else:  # a dictionary not yet downloaded is known by its repository's name
+        else:  # not downloaded yet: the width is part of the repository's name
             named = re.search(r"_(\d+)K_", self.ref)
             d_in, width = model.width(site), int(named[1]) * 1024 if named else 0
         return harness.Located(
@@ -135,7 +142,7 @@ class Folder:
         )
 
     def load(self, device: str, *, decoder: bool = False) -> harness.Dictionary:
-        """What the file holds, as a Dictionary; without `decoder` that is left out."""
+        """Load the dictionary onto a device; skip the decoder unless `decoder` is set."""
         checkpoint = self.checkpoint
         path = checkpoint.repository.fetch(checkpoint.name)
         header = self._read_header(path)
@@ -162,7 +169,7 @@ class Folder:
         )
 
     def _site(self) -> harness.Site | None:
-        """Where it was trained, as far as the names of its folders say."""
+        """Return the site of training if folder names or LAYERS give it."""
         place = self.checkpoint.place
         named = re.search(r"(?:^|/)layer_(\d+)(?=/|$)", place)
         known = [layer for name, layer in LAYERS.items() if re.search(rf"(?:^|/){name}(?=[@/]|$)", place)]
