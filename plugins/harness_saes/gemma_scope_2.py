@@ -61,9 +61,7 @@ class Entry:
 
     @classmethod
     def parse(cls, path: str) -> Entry | None:
-        """Return the entry at the end of a path, with an empty part if it has none; None if there is no
-        entry.
-        """
+        """Return the entry at the end of a path; None if there is none. Its part may be empty."""
         match = re.search(
             r"(?:([a-z0-9_]+)/)?layer_(\d+)_width_(\d+[km]?)_l0_(small|medium|big)(_[a-z0-9_]+)?"
             r"(?:/params\.safetensors)?/?$",

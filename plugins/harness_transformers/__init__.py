@@ -1,4 +1,4 @@
-"""Hugging Face decoders and vision-language models: a local folder, or `ORG/REPO[@REVISION]` of the hub."""
+"""Models of the Hugging Face library transformers: decoders and vision-language models."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from pathlib import Path
 from harness import Model, ModelSpec, RepresentationSpec, TokenRepresentation, UsageError, hookimpl
 
 HUB_REFERENCE = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9_][\w.-]*(@[^@]+)?")
+"""Form of a model's name on the hub, `ORG/REPO[@REVISION]`."""
 
 
 @hookimpl
 def harness_resolve_model(ref: str) -> ModelSpec | None:
-    """A spec for a folder with a config.json, or for a name of the hub's form."""
+    """Return a spec for a local folder with a config.json, or for a name of the hub's form."""
     if (Path(ref).expanduser() / "config.json").is_file():
-        summary = "A Hugging Face model in a local folder."
+        summary = "a Hugging Face model in a local folder"
     elif HUB_REFERENCE.fullmatch(ref):
-        summary = "A model of the Hugging Face hub."
+        summary = "a model on the Hugging Face hub"
     else:
         return None
     return ModelSpec(name=ref, summary=summary, make=functools.partial(open_model, ref))
@@ -35,13 +36,17 @@ def open_model(
     prompt: str = "",
     language_model: str | None = None,
 ) -> Model:
-    """Read configuration and tokenizer of a model, no weights. `template="chat"` puts every input into the
-    tokenizer's chat template, a text as one message of the user. `random_weights`, a seed, gives the same model
-    untrained: its weights are drawn anew, and no weight file is needed.
+    """Open a model: read its configuration and tokenizer, but no weights.
 
-    `modality="image"` opens a vision-language model to read images, each with the same `prompt`; `language_model` then
-    names the model whose weights the language tower has, where its own has none. `max_length` and `template` are for
-    texts.
+    `template="chat"` applies the tokenizer's chat template to every input; a text becomes one message of the
+    user. `random_weights`, a seed, gives the untrained model: weights are drawn anew, and no weight file is
+    needed.
+
+    `modality="image"` opens a vision-language model that reads images, each with the same `prompt`.
+    `language_model` then names the model with the weights of the language tower, for checkpoints without
+    them. `max_length` and `template` apply to texts only.
+
+    Raise UsageError for a parameter that does not fit the modality or the model.
     """
     from harness_transformers.opening import check_choice
     from harness_transformers.references import open_files
@@ -85,11 +90,11 @@ def _vision_output() -> TokenRepresentation:
 
 @hookimpl
 def harness_representations() -> list[RepresentationSpec]:
-    """What a vision tower gives to the language model behind it."""
+    """Return the representation that reads the output of a vision tower."""
     return [
         RepresentationSpec(
             name="vision_output",
-            summary="what the vision tower of a vision-language model hands to its projector, as it is",
+            summary="the output of a vision-language model's vision tower, which its projector reads, unchanged",
             make=_vision_output,
             needs="tokens",
         )

@@ -1,4 +1,4 @@
-"""A whole language model that answers: prompts in, losses of what might follow them or the text it writes out."""
+"""Causal language model that scores continuations of prompts and generates text."""
 
 from __future__ import annotations
 
@@ -18,12 +18,11 @@ from harness_transformers.splicing import SplicedTransformer
 from harness_transformers.weights import INDEX, SINGLE
 
 GENERATION = "generation_config.json"
+"""Name of the file of generation settings."""
 
 
 def answering_files(files: Files, *, weights: bool) -> list[str]:
-    """All weight files, if they are read, and the settings of generation, if there are any: what may change an
-    answer.
-    """
+    """Return the files that can influence an answer: generation settings, and weights if they are read."""
     settings = [GENERATION] if files.find(GENERATION) else []
     if not weights:
         return settings
@@ -33,7 +32,7 @@ def answering_files(files: Files, *, weights: bool) -> list[str]:
 
 
 def ending_tokens(files: Files, config: Any, tokenizer: Any) -> list[int]:
-    """The tokens that end an answer, sorted: those of tokenizer, configuration and generation settings."""
+    """Return the sorted end-of-text tokens of tokenizer, configuration and generation settings."""
     path = files.find(GENERATION)
     settings = json.loads(path.read_bytes()) if path else {}
     ends: set[int] = set()
@@ -47,7 +46,7 @@ def ending_tokens(files: Files, config: Any, tokenizer: Any) -> list[int]:
 
 
 class AnsweringTransformer:
-    """A causal language model that scores continuations of prompts, and writes its own."""
+    """Causal language model that scores continuations of prompts, and generates its own."""
 
     def __init__(
         self,
@@ -66,8 +65,11 @@ class AnsweringTransformer:
         self._ends = list(ends)
 
     def encode(self, prompt: str | Conversation, continuation: str | None = None) -> Tokens:
-        """The prompt as the model is to answer it, with the continuation's tokens as content: those beyond the longest
-        common prefix with the prompt's own tokens, so that a token made of both counts as the continuation's.
+        """Encode a prompt; with a continuation, mark the continuation's tokens as content.
+
+        The continuation begins after the longest common prefix with the prompt's own tokens, so that a token
+        made of both belongs to the continuation. Raise UsageError for a conversation that ends with the
+        assistant.
         """
         if isinstance(prompt, Conversation) and not (prompt.messages and prompt.messages[-1].is_prompt):
             raise UsageError(
@@ -79,16 +81,16 @@ class AnsweringTransformer:
             alone, whole = self._encode_chat(self._template, prompt, continuation or "")
         if continuation is None:
             return alone
-        beyond = np.arange(len(whole.ids)) >= _common(alone.ids, whole.ids)
+        beyond = np.arange(len(whole.ids)) >= _common_prefix(alone.ids, whole.ids)
         return Tokens(ids=whole.ids, content=whole.content & beyond, cut=whole.cut)
 
     def losses(self, batch: Sequence[Tokens]) -> torch.Tensor:
-        """Losses in nats, float32, of the content tokens that have a position before them."""
+        """Return losses in nats, float32, of the content tokens except one at the first position."""
         return self._spliced.losses(batch)
 
     @torch.inference_mode()
     def generate(self, prompts: Sequence[Tokens], *, most: int, one_line: bool) -> list[str]:
-        """What the model writes after prompts of one length, greedily."""
+        """Return greedy continuations of prompts that all have the same length in tokens."""
         device = next(self._model.parameters()).device
         ids = torch.from_numpy(np.stack([prompt.ids for prompt in prompts])).to(device)
         settings = transformers.GenerationConfig(
@@ -107,22 +109,24 @@ class AnsweringTransformer:
         return [self._read(row) for row in written[:, ids.shape[1] :].tolist()]
 
     def _read(self, ids: list[int]) -> str:
-        """The text of tokens, up to the first that ends an answer: whatever stands after it is padding."""
+        """Decode tokens up to the first end-of-text token; the rest is padding."""
         end = next((place for place, token in enumerate(ids) if token in self._ends), len(ids))
         return str(self._tokenizer.decode(ids[:end], skip_special_tokens=True))
 
     def _encode_plain(self, prompt: str | Conversation, continuation: str) -> tuple[Tokens, Tokens]:
-        """Without a template a conversation is its contents, line by line, and the answer is the next line."""
+        """Return prompt, and prompt with continuation, encoded without a template."""
+        # Without a template a conversation is its contents, line by line, and the answer is the next line.
         text = f"{prompt}\n" if isinstance(prompt, Conversation) else prompt
         alone, whole = encode_plain(self._tokenizer, [text, text + continuation], max_length=self.max_length)
         held = alone.content.nonzero()[0]
-        # Some tokenizers end every text with a token of theirs, after which nothing can be answered.
+        # Some tokenizers append an end-of-text token, after which nothing can be continued.
         kept = slice(held[-1] + 1 if len(held) else len(alone.ids))
         return Tokens(ids=alone.ids[kept], content=alone.content[kept], cut=alone.cut), whole
 
     def _encode_chat(
         self, template: ChatTemplate, prompt: str | Conversation, continuation: str
     ) -> tuple[Tokens, Tokens]:
+        """Return prompt, and prompt with continuation, encoded with the chat template."""
         if isinstance(prompt, str):
             prompt = Conversation(messages=(Message(role="user", content=prompt),))
         answer = Message(role="assistant", content=continuation)
@@ -139,7 +143,7 @@ class AnsweringTransformer:
 
 
 class _FirstLine(transformers.StoppingCriteria):  # type: ignore[misc]
-    """Ends a text with its first line that is not empty."""
+    """Stopping criterion: the first nonempty line of the text is complete."""
 
     def __init__(self, tokenizer: Any, start: int) -> None:
         self._tokenizer, self._start = tokenizer, start
@@ -149,8 +153,8 @@ class _FirstLine(transformers.StoppingCriteria):  # type: ignore[misc]
         return torch.tensor(["\n" in text.lstrip() for text in texts], device=input_ids.device)
 
 
-def _common(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> int:
-    """How many tokens two sequences begin with alike."""
+def _common_prefix(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> int:
+    """Return the length of the common prefix of two token sequences."""
     length = min(len(one), len(other))
     unlike = (one[:length] != other[:length]).nonzero()[0]
     return int(unlike[0]) if len(unlike) else length

@@ -1,5 +1,6 @@
-"""The files of a model in, what its card says it was trained on out. A card changes no result: it is no part of a
-model's identity, and one that cannot be read says nothing.
+"""Training data declared in a model's card.
+
+A card changes no result, so it is not part of a model's identity; a card that cannot be read counts as empty.
 """
 
 from __future__ import annotations
@@ -14,15 +15,16 @@ from harness import MissingError
 from harness_transformers.references import Files
 
 CARD = "README.md"
+"""Name of the card's file."""
 LANGUAGES = "language_megabytes"
-"""Beside the hub's `language`, a list, which says nothing of amounts."""
+"""Key of megabytes by language; the hub's own key `language` lists languages without amounts."""
 TASKS = "datasets"
+"""Key of the list of data sets."""
 
 
 def read_languages(files: Files) -> dict[str, float]:
-    """Megabytes of training text by BCP-47 tag, from the card's front matter; empty where there are none, or where any
-    of them is no tag with an amount: a language left away would count as never seen.
-    """
+    """Read megabytes of training text by BCP-47 tag from the card's front matter; empty if there are none."""
+    # One invalid entry discards all: a language left out would count as never seen in training.
     amounts = _read_front_matter(files).get(LANGUAGES)
     if not isinstance(amounts, dict) or not all(_is_amount(tag, size) for tag, size in amounts.items()):
         return {}
@@ -30,7 +32,7 @@ def read_languages(files: Files) -> dict[str, float]:
 
 
 def read_tasks(files: Files) -> tuple[str, ...]:
-    """Names of tasks under `datasets` in the card's front matter; none where there is no such list."""
+    """Read the task names under `datasets` in the card's front matter; empty if there is no such list."""
     names = _read_front_matter(files).get(TASKS)
     return tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
 
@@ -41,7 +43,7 @@ def _read_front_matter(files: Files) -> dict[Any, Any]:
     try:
         path = files.find(CARD)
         content = metadata_load(path) if path else None
-    # Absent, unreachable, no text, no YAML, YAML of impossible dates or of more brackets than can be followed.
+    # Absent, unreachable, not text, not YAML, or YAML with impossible dates or too deep nesting.
     except (MissingError, OSError, ValueError, yaml.YAMLError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

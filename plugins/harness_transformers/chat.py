@@ -1,7 +1,7 @@
-"""Conversations in; the text a model reads, and where in it each message stands, out.
+"""Chat templates: the text a model reads, and the position of each message in it.
 
-The tokenizer's own chat template writes the text. Where it puts a message is found by having it write
-placeholders, and the parts so found must add up to the text exactly.
+The tokenizer's own template renders the text. Positions are found by rendering placeholders; the parts so
+found must add up to the text exactly.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from harness import Conversation, Message, UsageError, hash_json
 from harness_transformers.opening import first_line
 
 DATE = "26 Jul 2024"
-"""What a template that asks for the date is told (the date that Llama 3's falls back to): a result must not
-depend on the day.
+"""Date given to templates that ask for one, Llama 3's default.
+
+A result must not depend on the day it was computed.
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Span:
-    """The characters `text[start:end]` of one message, and whether it is anyone's but the assistant's."""
+    """Characters `text[start:end]` of one message; `is_prompt` unless it is the assistant's."""
 
     start: int
     end: int
@@ -31,14 +32,14 @@ class Span:
 
 @dataclass(frozen=True, kw_only=True)
 class Rendering:
-    """The text that a model reads, and its messages in the order in which they stand there."""
+    """Text that a model reads, with its messages in order of position."""
 
     text: str
     spans: tuple[Span, ...]
 
 
 def join_messages(conversation: Conversation) -> Rendering:
-    """The contents joined with newlines: what a model without a template reads."""
+    """Join the contents with newlines, as a model without a template reads them."""
     spans = []
     start = 0
     for message in conversation.messages:
@@ -49,7 +50,10 @@ def join_messages(conversation: Conversation) -> Rendering:
 
 
 class ChatTemplate:
-    """A tokenizer's chat template; UsageError when it has none, or none for a single message of the user."""
+    """Chat template of a tokenizer.
+
+    Raises UsageError if the tokenizer has none, or none that takes a single message of the user.
+    """
 
     def __init__(self, name: str, tokenizer: Any) -> None:
         self._name = name
@@ -64,12 +68,14 @@ class ChatTemplate:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """JSON of the template and what it writes around a message."""
+        """JSON that identifies the text which the template writes around a message."""
         return {"name": "chat", "around": hash_json({"parts": self._single[0]})}
 
     def render(self, one: str | Conversation, number: int) -> Rendering:
-        """Input `number` as the template writes it: a text as one message of the user, and an opened answer
-        unless the assistant spoke last. UsageError for a conversation that the template refuses or rewrites.
+        """Render input `number`; a text is one message of the user.
+
+        The rendering ends with an opened answer unless the assistant spoke last. Raise UsageError for a
+        conversation that the template refuses or rewrites.
         """
         if isinstance(one, str):
             one = Conversation(messages=(Message(role="user", content=one),))
@@ -82,7 +88,7 @@ class ChatTemplate:
         return Rendering(text=text, spans=self._locate(text, parts, [one.messages[i] for i in order], what))
 
     def _skeleton(self, roles: tuple[str, ...], what: str) -> tuple[list[str], list[int]]:
-        """What the template writes around messages of these roles, and which message follows which part."""
+        """Return the text around messages of these roles, and the order in which messages occur."""
         if roles not in self._skeletons:
             text = self._write(roles, [f"\ue000{number}\ue001" for number in range(len(roles))], what)
             parts = re.split("\ue000([0-9]+)\ue001", text)
@@ -101,7 +107,7 @@ class ChatTemplate:
             text: str = self._tokenizer.apply_chat_template(
                 messages, tokenize=False, add_generation_prompt=roles[-1] != "assistant", date_string=DATE
             )
-        except Exception as error:  # a template is a program of strangers, which raises what it likes
+        except Exception as error:  # a template is third-party code and may raise any type
             raise UsageError(
                 f"model '{self._name}': its chat template refuses {what}: {first_line(error)}"
             ) from error
@@ -110,7 +116,10 @@ class ChatTemplate:
     def _locate(
         self, text: str, parts: Sequence[str], messages: Sequence[Message], what: str
     ) -> tuple[Span, ...]:
-        """Where each message stands, whole or without its outer whitespace, as many templates write it."""
+        """Return the position of each message in the text.
+
+        Many templates strip outer whitespace, so a message may occur with or without its own.
+        """
         spans: list[Span] = []
         place = len(parts[0]) if text.startswith(parts[0]) else -1
         for message, after in zip(messages, parts[1:], strict=True):

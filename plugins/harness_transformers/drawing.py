@@ -1,8 +1,8 @@
-"""A skeleton without weights and a seed in; weights drawn as the architecture initialises them, out.
+"""Random weights of an untrained model, drawn as its architecture initialises them.
 
-Every part (an embedding, a block, a head) has a generator of its own, seeded with the seed and the part's name:
-a block is the same whatever else is loaded. All is drawn on the CPU in float32, so that devices and dtypes see
-the same weights, rounded or not.
+Every part (an embedding, a block, a head) has its own generator, seeded with the seed and the part's name, so
+that a block is the same whatever else is loaded. All weights are drawn on the CPU in float32, so that every
+device and dtype starts from the same values.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from harness import UsageError, hash_json
 from harness_transformers.structure import Layout
 
 LARGEST = 2**53 - 1
-"""Seeds beyond this have no exact JSON."""
+"""Largest seed: JSON holds no larger number exactly."""
 
 
 def check_seed(name: str, seed: Any) -> None:
-    """UsageError unless `seed` is a whole number that JSON can hold, or None."""
+    """Raise UsageError unless `seed` is None or a whole number that JSON can hold exactly."""
     if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= LARGEST):
         raise UsageError(
             f"model '{name}' takes random_weights, a seed, from 0 to {LARGEST} or none at all, not {seed!r}"
@@ -33,7 +33,7 @@ def check_seed(name: str, seed: Any) -> None:
 def draw_tensors(
     name: str, skeleton: Any, layout: Layout, n_blocks: int, *, seed: int, dtype: torch.dtype
 ) -> dict[str, torch.Tensor]:
-    """The weights of embeddings and the first `n_blocks` blocks, by their names in the bare decoder."""
+    """Draw the weights of embeddings and the first `n_blocks` blocks, by their names in the bare decoder."""
     tensors: dict[str, torch.Tensor] = {}
     for part in _needed_parts(name, skeleton, layout, n_blocks):
         tensors |= draw_part(name, skeleton, part, seed=seed, dtype=dtype)
@@ -44,14 +44,14 @@ def draw_tensors(
 def draw_part(
     name: str, skeleton: Any, part: str, *, seed: int, dtype: torch.dtype
 ) -> dict[str, torch.Tensor]:
-    """The weights of one part of a skeleton, by their names in it; the global generator stays as it was.
+    """Draw the weights of one part of a skeleton, by their names in it; keep the global generator's state.
 
-    The skeleton keeps its full depth, for some families scale what they draw with the number of blocks.
-    UsageError for a weight that transformers does not initialise.
+    Raise UsageError for a weight that transformers does not initialise.
     """
+    # The skeleton keeps its full depth: some families scale initial weights with the number of blocks.
     module = copy.deepcopy(skeleton.get_submodule(part)).to_empty(device="cpu")
     for parameter in module.parameters():
-        parameter.fill_(torch.nan)
+        parameter.fill_(torch.nan)  # what stays NaN has not been initialised
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(hash_json({"seed": seed, "part": part})[:16], 16))
         _initialize(skeleton, module)
@@ -62,7 +62,7 @@ def draw_part(
 
 
 def _initialize(model: Any, module: nn.Module) -> None:
-    """What `initialize_weights` of transformers does with a whole model: children first."""
+    """Initialise a module as `initialize_weights` of transformers does a whole model: children first."""
     for child in module.children():
         _initialize(child if isinstance(child, transformers.PreTrainedModel) else model, child)
     model._init_weights(module)
@@ -74,7 +74,7 @@ def _needed_parts(name: str, skeleton: nn.Module, layout: Layout, n_blocks: int)
 
 
 def _split(name: str, skeleton: nn.Module, part: str, layout: Layout, n_blocks: int) -> Iterator[str]:
-    """The part itself; or, where the list of blocks is in it, the first blocks and what stands beside them."""
+    """Yield the part itself; if it contains the list of blocks, the first blocks and the parts beside them."""
     if part == layout.blocks:
         yield from (f"{part}.{number}" for number in range(n_blocks))
     elif layout.blocks.startswith(f"{part}."):

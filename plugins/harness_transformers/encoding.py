@@ -1,7 +1,8 @@
-"""Texts in, their tokens out, with a mask of those that are content.
+"""Tokenization of texts and conversations, with a mask of content tokens.
 
-A token that holds any character of a message is content, though it may hold one of the template too (`▁hello`
-in `[INST] hello`): nothing of a message is lost. Of two messages in one token, the assistant's counts.
+A token with any character of a message is content even if it also has characters of the template (`▁hello` in
+`[INST] hello`), so that no part of a message is lost. A token shared by two messages belongs to the
+assistant's.
 """
 
 from __future__ import annotations
@@ -18,21 +19,22 @@ from harness_transformers.chat import ChatTemplate, Rendering, Span, join_messag
 Array = np.ndarray[Any, Any]
 
 HEAD = 64
-"""Characters of a text, for each token kept, that are encoded at first."""
+"""Characters encoded at first, per token of the maximum length."""
 
 
 def encode_plain(tokenizer: Any, inputs: Sequence[str | Conversation], *, max_length: int) -> list[Tokens]:
-    """One Tokens for each input, a conversation as its contents joined with newlines; special tokens written
-    out in a text are ordinary text.
+    """Return one Tokens for each input; a conversation is its contents joined with newlines.
+
+    Special tokens spelled out in a text are encoded as ordinary text.
     """
     encodings = _encode_heads(tokenizer, [str(one) for one in inputs], max_length)
     return [_plain_tokens(encoding, one) for encoding, one in zip(encodings, inputs, strict=True)]
 
 
 def _encode_heads(tokenizer: Any, texts: Sequence[str], max_length: int) -> list[Any]:
-    """The encodings of texts, cut at the maximum length. Of a very long text only its head is encoded, where that
-    alone holds several times what is kept: ten megabytes would otherwise take a gigabyte of memory.
-    """
+    """Encode texts, truncated at the maximum length; of a very long text at first only its head."""
+    # Ten megabytes of text would take a gigabyte of memory. The head suffices if it alone gives more than twice the
+    # tokens that are kept.
     head = HEAD * max_length
     encodings = _encode(tokenizer, [text[:head] for text in texts], max_length)
     rest = [n for n, text in enumerate(texts) if len(text) > head and len(encodings[n].overflowing) < 2]
@@ -63,8 +65,10 @@ def _plain_tokens(encoding: Any, one: str | Conversation) -> Tokens:
 def encode_chat(
     tokenizer: Any, template: ChatTemplate, inputs: Sequence[str | Conversation], *, max_length: int
 ) -> list[Tokens]:
-    """One Tokens for each input, with ids as `apply_chat_template(tokenize=True)` gives them, except where a
-    message spells out a special token: that stays ordinary text, and can neither end a turn nor begin one.
+    """Return one Tokens for each input, with the ids of `apply_chat_template(tokenize=True)`.
+
+    Special tokens spelled out in a message are the exception: they are encoded as ordinary text, so that they
+    can neither end a turn nor begin one.
     """
     special = [number for number, token in tokenizer.added_tokens_decoder.items() if token.special]
     renderings = [template.render(one, number) for number, one in enumerate(inputs)]
@@ -95,10 +99,10 @@ def _chat_tokens(
 
 
 def _split_special(is_special: Array, offsets: Array, rendering: Rendering) -> tuple[Array, Array]:
-    """Which special tokens a message spells out, and which the template wrote."""
+    """Return masks of the special tokens that a message spells out, and of those that the template wrote."""
     inside, _ = _masks(offsets, rendering.spans)
     offsets = offsets.copy()
-    # Some of a template's special tokens take in the whitespace around them, though it be a message's.
+    # Some special tokens of a template absorb the whitespace around them, which may be a message's.
     for token in (is_special & inside).nonzero()[0]:
         start, end = offsets[token]
         taken = rendering.text[start:end]
@@ -110,11 +114,9 @@ def _split_special(is_special: Array, offsets: Array, rendering: Rendering) -> t
 def _encode_messages_as_text(
     tokenizer: Any, text: str, ids: Array, offsets: Array, *, spelt: Array, owned: Array
 ) -> tuple[Array, Array]:
-    """Ids and offsets again, with the special tokens that a message spells out as text.
-
-    A tokenizer splits a text at its special tokens before all else, so what stands between two of the
-    template's can be encoded by itself.
-    """
+    """Return ids and offsets with the special tokens that a message spells out encoded as text."""
+    # A tokenizer splits a text at its special tokens first, so the text between two of the template's can be encoded
+    # on its own.
     parts: list[tuple[Array, Array]] = []
     for before, after in pairwise([-1, *owned.nonzero()[0], len(ids)]):
         between = slice(before + 1, after)
@@ -129,9 +131,9 @@ def _encode_messages_as_text(
 
 
 def _encode_as_text(tokenizer: Any, text: str) -> tuple[Array, Array]:
-    """Ids and offsets of a text without any special token. It goes behind a newline, for some tokenizers put a
-    space before whatever comes first; but not where the newline would become one token with the text.
-    """
+    """Return ids and offsets of a text without any special token."""
+    # Some tokenizers put a space before a text's first word; a leading newline prevents that, but must not merge with
+    # the text into one token.
     for lead in ("\n", ""):
         encoded = tokenizer(lead + text, add_special_tokens=False, split_special_tokens=True, verbose=False)
         ids, offsets = _arrays(encoded.encodings[0])
@@ -142,9 +144,9 @@ def _encode_as_text(tokenizer: Any, text: str) -> tuple[Array, Array]:
 
 
 def _arrays(encoding: Any) -> tuple[Array, Array]:
-    """Ids `[tokens]`, and for each token the characters it stands for `[tokens, 2]`."""
+    """Return ids `[tokens]`, and character ranges `[tokens, 2]`."""
     offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
-    # Some tokenizers trim spaces off their offsets; a token of nothing else then seems to stand for nothing.
+    # Some tokenizers exclude spaces from offsets; a token of spaces alone then has an empty range.
     before = np.maximum.accumulate(np.concatenate([[0], offsets[:, 1]]))[:-1]
     empty = offsets[:, 0] == offsets[:, 1]
     offsets[empty, 0] = before[empty]
@@ -152,13 +154,15 @@ def _arrays(encoding: Any) -> tuple[Array, Array]:
 
 
 def _masks(offsets: Array, spans: Sequence[Span]) -> tuple[Array, Array]:
-    """Which tokens hold a character of any message, and which of these none of the assistant's."""
+    """Return masks of tokens with a character of any message, and with none of the assistant's.
+
+    The second mask is part of the first.
+    """
     prompt = np.zeros(len(offsets), dtype=np.bool_)
     answer = prompt.copy()
     for span in spans:
-        if (
-            span.start == span.end
-        ):  # an empty message has no token, not even one that the template lays over it
+        # An empty message has no token, not even one of the template that spans its position.
+        if span.start == span.end:
             continue
         touched = (offsets[:, 0] < span.end) & (offsets[:, 1] > span.start)
         if span.is_prompt:

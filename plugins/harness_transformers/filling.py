@@ -1,4 +1,4 @@
-"""A class, a configuration and tensors in; a model whose weights are all known to be right out."""
+"""Loading of weights into a model, with checks that the weights and sites are right."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ from harness_transformers.structure import Place, find_place
 def fill(
     name: str, kind: Any, config: Any, tensors: dict[str, torch.Tensor], *, dtype: str, attention: str
 ) -> tuple[Any, set[str]]:
-    """A model of this class with these weights, in evaluation mode, on the CPU; and the names of the weights that
-    were missing or misshapen.
+    """Return a model with these weights, in evaluation mode on the CPU, and the names of faulty weights.
+
+    Faulty weights are missing or have another shape. Raise MissingError if transformers cannot load the
+    weights.
     """
     try:
         with quiet():
@@ -38,7 +40,7 @@ def fill(
 
 
 def check_complete(name: str, faulty: Iterable[str]) -> None:
-    """Never run on what was filled in at random."""
+    """Raise MissingError for a faulty weight, which transformers has filled with random values."""
     for weight in sorted(faulty):
         raise MissingError(
             f"model '{name}': its weights lack {weight}, or have it in another shape than "
@@ -47,7 +49,7 @@ def check_complete(name: str, faulty: Iterable[str]) -> None:
 
 
 def check_finite(name: str, model: nn.Module, dtype: str) -> None:
-    """MissingError for a weight with values that are not finite."""
+    """Raise MissingError for a weight with values that are not finite."""
     for weight, parameter in model.named_parameters():
         if not torch.isfinite(parameter).all():
             raise MissingError(
@@ -58,7 +60,10 @@ def check_finite(name: str, model: nn.Module, dtype: str) -> None:
 
 @torch.inference_mode()
 def check_sum(name: str, decoder: Any, block: nn.Module, dtype: str) -> None:
-    """Whether block output = block input + attn_out + mlp_out: some families scale what they add."""
+    """Raise UsageError unless block output = block input + attn_out + mlp_out.
+
+    Some model families scale what a block adds; they have no sites attn_out and mlp_out.
+    """
     hidden = decoder.config.hidden_size
     places: dict[str, Place | None] = {
         "before": Place(module=block, side="input", width=hidden),
@@ -67,7 +72,7 @@ def check_sum(name: str, decoder: Any, block: nn.Module, dtype: str) -> None:
     found = {key: place for key, place in places.items() if place is not None}
     read = LoadedTransformer(decoder, found).forward([probe(decoder.config, range(8))])
     terms = [read[key].float() for key in ("before", "attn_out", "mlp_out")]
-    tolerance = 1e-3 if dtype == "float32" else 2e-2  # of the terms, which may cancel
+    tolerance = 1e-3 if dtype == "float32" else 2e-2  # relative to the terms, because their sum may cancel
     if (read["resid_post"].float() - sum(terms)).norm() > tolerance * sum(term.norm() for term in terms):
         raise UsageError(
             f"model '{name}' adds something else to its residual stream than the outputs of "
@@ -76,5 +81,5 @@ def check_sum(name: str, decoder: Any, block: nn.Module, dtype: str) -> None:
 
 
 def probe(config: Any, ids: Sequence[int]) -> Tokens:
-    """Some tokens to try a decoder with."""
+    """Return content tokens with the given ids, modulo the vocabulary, for a test forward pass."""
     return Tokens(ids=np.array(ids) % config.vocab_size, content=np.ones(len(ids), dtype=np.bool_))

@@ -1,4 +1,4 @@
-"""A truncated decoder in memory: batches of tokens in, the activations of their content tokens out."""
+"""Truncated decoder in memory that reads the activations of content tokens."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harness_transformers.structure import Place
 
 
 class LoadedTransformer:
-    """A truncated decoder in memory, read at places that each have a key."""
+    """Truncated decoder in memory, read at places identified by keys."""
 
     def __init__(self, model: nn.Module, places: Mapping[Any, Place]) -> None:
         self._model = model
@@ -24,7 +24,7 @@ class LoadedTransformer:
 
     @torch.inference_mode()
     def forward(self, batch: Sequence[Tokens]) -> Mapping[Any, torch.Tensor]:
-        """For each place the content tokens of the batch: `[content tokens, width]`, in the model's dtype."""
+        """Return for each place the batch's content tokens, `[content tokens, width]`, in the model's dtype."""
         batch = [tokens for tokens in batch if tokens.content.any()]
         parameter = next(self._model.parameters())
         if not batch:
@@ -40,7 +40,7 @@ class LoadedTransformer:
 
 @dataclass(frozen=True, kw_only=True)
 class Padded:
-    """Ids and mask `[batch, longest]`, padded on the right; and where content stands when both are flat."""
+    """Ids and mask `[batch, longest]`, padded on the right, and indices of content in the flattened batch."""
 
     ids: torch.Tensor
     mask: torch.Tensor
@@ -51,7 +51,7 @@ class Padded:
 
     @property
     def inputs(self) -> dict[str, Any]:
-        """What a decoder is called with."""
+        """Keyword arguments of a decoder's forward pass."""
         return {
             "input_ids": self.ids,
             "attention_mask": self.mask,
@@ -61,7 +61,7 @@ class Padded:
 
 
 def pad(batch: Sequence[Tokens]) -> Padded:
-    """The tokens of a batch in one tensor, on the CPU."""
+    """Pad the tokens of a batch to one tensor on the CPU."""
     shape = len(batch), max(len(tokens.ids) for tokens in batch)
     ids, mask, content = np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.zeros(shape, np.bool_)
     for row, tokens in enumerate(batch):
@@ -75,7 +75,7 @@ def pad(batch: Sequence[Tokens]) -> Padded:
 
 
 def select_rows(rows: torch.Tensor, width: int) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Of `[…, width]` the rows at these numbers."""
+    """Return a function that selects rows by index from `[…, width]`, flattened to two dimensions."""
     return lambda value: value.reshape(-1, width).index_select(0, rows)
 
 
@@ -85,8 +85,9 @@ def keep(
     choose: Callable[[torch.Tensor], torch.Tensor],
     kept: dict[Any, torch.Tensor],
 ) -> Any:
-    """Hook a place so that what `choose` takes of it, and no padded tensor, outlives the forward pass."""
+    """Hook a place to store `choose` of its value under `key`."""
 
+    # Only what is chosen outlives the forward pass; the padded tensor does not.
     def note(value: Any) -> None:
         kept[key] = choose(value if isinstance(value, torch.Tensor) else value[0])
 

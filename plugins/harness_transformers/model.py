@@ -1,4 +1,4 @@
-"""A Hugging Face decoder as a model: what is known without weights, and loading as deep as a site needs."""
+"""Hugging Face decoder, opened without weights and loaded only as deep as a site needs."""
 
 from __future__ import annotations
 
@@ -42,11 +42,13 @@ from harness_transformers.structure import (
 from harness_transformers.weights import needed_shards, read_head, read_tensors
 
 TEMPLATES = ("none", "chat")
+"""Choices of the parameter `template`."""
 TEMPLATE_FILE = "chat_template.jinja"
+"""Name of the file of a chat template; it takes precedence over tokenizer_config.json."""
 
 
 class TransformersModel:
-    """An opened model: everything that can be known of it without its weights."""
+    """Opened decoder: everything that is known without its weights."""
 
     def __init__(
         self,
@@ -73,7 +75,7 @@ class TransformersModel:
         self._skeleton, self._layout = build_skeleton(self.name, self._config, attention)
         self.n_parameters = sum(p.numel() for p in self._blocks(self._skeleton).parameters())
         chat = template == "chat"
-        # Where there is one, it is read in place of the template in tokenizer_config.json.
+        # If TEMPLATE_FILE exists, it replaces the template in tokenizer_config.json.
         named = (*TOKENIZER_FILES, TEMPLATE_FILE) if chat else TOKENIZER_FILES
         self._tokenizer_files = [file for file in named if files.find(file)]
         self._tokenizer = read_tokenizer(files)
@@ -82,17 +84,15 @@ class TransformersModel:
 
     @cached_property
     def languages(self) -> Mapping[str, float]:
-        """Megabytes of the training text by BCP-47 tag; empty where the model's card does not say, or weights are
-        random.
-        """
+        """Megabytes of training text by BCP-47 tag; empty if the card has none or weights are random."""
         return read_languages(self._files) if self._seed is None else {}
 
     def width(self, site: Site) -> int:
-        """Size of the activations at `site`; UsageError when the model has no such site."""
+        """Return the size of activations at `site`; raise UsageError if the model has no such site."""
         return self._place(self._skeleton, site).width
 
     def identity(self, site: Site) -> Mapping[str, Any]:
-        """Files that can influence `site`, by content, and how they are used."""
+        """Return hashes of the files that can influence `site`, and the options that can."""
         self.width(site)
         names = ["config.json", *self._tokenizer_files]
         if self._seed is None:
@@ -104,13 +104,16 @@ class TransformersModel:
             "attention": self._attention,
             "max_length": self._max_length,
             "template": self._template and self._template.identity,
-            # What a seed draws may change with torch or transformers, but not into a worse control: a new version
-            # of either is no reason to do every result anew (nor is it with random_sae). A run records which it had.
+            # The weights of a seed may change with the version of torch or transformers, but are as good a control:
+            # versions are recorded by a run, not part of the identity (as for random_sae).
             **({} if self._seed is None else {"random_weights": self._seed}),
         }
 
     def tokenize(self, inputs: Sequence[Any]) -> list[Tokens]:
-        """One Tokens for each text or conversation; special tokens written out in a text are ordinary text."""
+        """Return one Tokens for each text or conversation.
+
+        Special tokens spelled out in a text are encoded as ordinary text.
+        """
         for number, one in enumerate(inputs):
             _check_text(self.name, number, one)
         if len(inputs) == 0:
@@ -120,7 +123,7 @@ class TransformersModel:
         return encode_chat(self._tokenizer, self._template, inputs, max_length=self._max_length)
 
     def load(self, sites: Sequence[Site], device: str) -> LoadedTransformer:
-        """The blocks up to the deepest of `sites`, in memory."""
+        """Load the blocks up to the deepest of `sites` onto a device."""
         for site in sites:
             self.width(site)
         depth = needed_depth(self._config, sites)
@@ -133,17 +136,17 @@ class TransformersModel:
         return LoadedTransformer(model, {site: self._place(model, site) for site in sites})
 
     def load_whole(self, site: Site, device: str) -> SplicedTransformer:
-        """The language model to its end, in memory; UsageError when it has no head that gives logits."""
+        """Load the whole language model onto a device; raise UsageError if it has no causal head."""
         return self._load_whole(site, device)[1]
 
     def answering_identity(self) -> Mapping[str, Any]:
-        """Files that can influence an answer, by content, and how they are used."""
+        """Return hashes of the files that can influence an answer, and the options that can."""
         identity = self.identity(self._last_site)
         names = answering_files(self._files, weights=self._seed is None)
         return {**identity, "files": {**identity["files"], **self._files.hashes(names)}}
 
     def load_answering(self, device: str) -> AnsweringTransformer:
-        """The language model to its end, in memory, to answer prompts; UsageError as for `load_whole`."""
+        """Load the whole language model to answer prompts; raise UsageError as `load_whole` does."""
         model, spliced = self._load_whole(self._last_site, device)
         return AnsweringTransformer(
             self.name,
@@ -185,7 +188,7 @@ class TransformersModel:
         return locate(self.name, self._blocks(model), site, self._config.hidden_size, known)
 
     def _tensors(self, layout: Layout, depth: int) -> dict[str, torch.Tensor]:
-        """The weights of the first `depth` blocks and of the other parts of a layout, read or drawn."""
+        """Read or draw the weights of the first `depth` blocks and the layout's other parts."""
         if self._seed is None:
             return read_tensors(self._files, layout, depth)
         return draw_tensors(
@@ -193,7 +196,7 @@ class TransformersModel:
         )
 
     def _whole_tensors(self, skeleton: Any) -> dict[str, torch.Tensor]:
-        """All weights of a language model, by their names in it."""
+        """Return all weights of a language model by their names in it."""
         parts = frozenset(name.split(".")[0] for name, _ in self._skeleton.named_parameters())
         layout = dataclasses.replace(self._layout, parts=parts)
         decoder = self._tensors(layout, self.n_layers)
@@ -203,7 +206,7 @@ class TransformersModel:
         }
 
     def _head_tensors(self, skeleton: Any, layout: Layout) -> dict[str, torch.Tensor]:
-        """The weights of a language model beside its decoder, read or drawn; a tied one may not be among them."""
+        """Read or draw the weights beside the decoder; tied weights may be absent."""
         inside = f"{skeleton.base_model_prefix}."
         if self._seed is None:
             names = [name for name in skeleton.state_dict() if not name.startswith(inside)]
@@ -223,7 +226,7 @@ class TransformersModel:
 
     @torch.inference_mode()
     def _check_causal(self, model: nn.Module) -> None:
-        """Whether no token sees what comes after it: the blocks of BERT and its like have causal heads as well."""
+        """Raise UsageError if a token depends on later ones: BERT and its like have causal heads too."""
         last = self._place(model, Site(kind="resid_post", layer=self.n_layers - 1))
         read = LoadedTransformer(model, {"last": last})
         one, two = (
@@ -236,7 +239,7 @@ class TransformersModel:
             )
 
     def _usable_length(self, asked: int) -> int:
-        """The maximum length asked for, but not more than the model has positions."""
+        """Return the given maximum length, at most the number of the model's positions."""
         least = self._tokenizer.num_special_tokens_to_add() + 1
         if isinstance(asked, bool) or not isinstance(asked, int) or asked < least:
             raise UsageError(f"model '{self.name}' takes a max_length of at least {least}, not {asked!r}")

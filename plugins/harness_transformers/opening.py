@@ -1,4 +1,4 @@
-"""The files of a model in; its configuration, tokenizer, processor, and a skeleton without weights out."""
+"""Opening of a model without weights: configuration, tokenizer, processor and a skeleton on the meta device."""
 
 from __future__ import annotations
 
@@ -21,25 +21,28 @@ PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 
 
 def check_choice(name: str, parameter: str, given: Any, known: Sequence[str]) -> None:
-    """UsageError unless what was given for a parameter is known."""
+    """Raise UsageError unless the given value of a parameter is known."""
     if given not in known:
         raise UsageError(f"model '{name}' takes {parameter} {', '.join(known)}, not {given!r}")
 
 
 def check_computing(name: str, *, dtype: Any, attention: Any) -> None:
-    """UsageError unless both are known."""
+    """Raise UsageError unless dtype and attention implementation are known."""
     check_choice(name, "dtype", dtype, DTYPES)
     check_choice(name, "attention", attention, ATTENTION)
 
 
 def check_softcap(name: str, config: Any, attention: str) -> None:
-    """UsageError for an attention that would not do what the decoder's configuration asks for."""
+    """Raise UsageError if an attention implementation would ignore the decoder's logit soft-capping."""
     if attention == "sdpa" and getattr(config, "attn_logit_softcapping", None):
         raise UsageError(f"model '{name}' caps its attention logits: attention=sdpa would not, use eager")
 
 
 def read_config(files: Files) -> Any:
-    """The configuration of a decoder; MissingError when config.json is not that of one."""
+    """Read a decoder's configuration.
+
+    Raise MissingError if config.json is not that of a decoder, UsageError for a quantised checkpoint.
+    """
     path = files.get("config.json")
     try:
         with quiet():
@@ -56,7 +59,10 @@ def read_config(files: Files) -> Any:
 
 
 def read_tokenizer(files: Files) -> Any:
-    """The fast tokenizer of a model, which cuts long texts at their end."""
+    """Read a model's fast tokenizer, set to truncate long texts at the end.
+
+    Raise MissingError if there is none or it cannot be read.
+    """
     path = files.get("tokenizer.json")
     try:
         with quiet():
@@ -72,7 +78,10 @@ def read_tokenizer(files: Files) -> Any:
 
 
 def read_processor(files: Files) -> Any:
-    """The processor of a vision-language model: tokenizer and image processor; MissingError when there is none."""
+    """Read a vision-language model's processor: tokenizer and image processor.
+
+    Raise MissingError if there is none or it cannot be read.
+    """
     path = files.get("config.json")
     try:
         with quiet():
@@ -87,12 +96,12 @@ def read_processor(files: Files) -> Any:
 
 
 def build_bare(name: str, config: Any, attention: str) -> Any:
-    """A whole model without a head, and without memory for weights."""
+    """Build a whole model without a head, on the meta device."""
     return _build(transformers.AutoModel, name, config, attention)
 
 
 def build_skeleton(name: str, config: Any, attention: str) -> tuple[Any, Layout]:
-    """The whole decoder without memory for its weights, and the names of its parts."""
+    """Build the whole decoder on the meta device; return it with its layout."""
     model = build_bare(name, config, attention)
     layout = find_layout(model, config.num_hidden_layers)
     if layout is None or getattr(config, "is_encoder_decoder", False):
@@ -101,7 +110,10 @@ def build_skeleton(name: str, config: Any, attention: str) -> tuple[Any, Layout]
 
 
 def build_whole_skeleton(name: str, config: Any, attention: str, decoder: type) -> Any:
-    """The decoder with its language modelling head, without memory for weights; UsageError when there is none."""
+    """Build the decoder with its language-modelling head on the meta device.
+
+    Raise UsageError if transformers has no such head for it.
+    """
     refusal = f"model '{name}' ({config.model_type}) gives no next-token losses"
     if type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
         raise UsageError(
@@ -127,7 +139,7 @@ def _build(factory: Any, name: str, config: Any, attention: str) -> Any:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Without the load report and progress bars of transformers; its settings are put back after."""
+    """Silence load reports and progress bars of transformers inside the context."""
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -140,5 +152,5 @@ def quiet() -> Iterator[None]:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message."""
+    """Return the first line of an error's message."""
     return str(error).strip().split("\n")[0]

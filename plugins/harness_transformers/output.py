@@ -1,4 +1,4 @@
-"""A vision-language model in, what its vision tower hands to the projector out: its last hidden state, as it is."""
+"""Representation that reads the output of a vision tower: its last hidden state, unchanged."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from harness_transformers.vision import TOWER, VisionLanguageModel
 
 
 class VisionOutput:
-    """The vision tower's last hidden state after its final norm, whatever site is asked about."""
+    """Last hidden state of the vision tower after its final norm, at whichever site is given."""
 
     def at(self, model: harness.Model, site: harness.Site) -> harness.Located:
         if not isinstance(model, VisionLanguageModel):

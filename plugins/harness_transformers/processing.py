@@ -1,4 +1,4 @@
-"""A vision-language model's own processor in; the tokens of an image and its prompt, and what is seen of it, out."""
+"""Processor of a vision-language model: prompt tokens and pixels of images."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ from harness_transformers.opening import first_line, quiet, read_processor
 from harness_transformers.references import Files
 
 BLANK = PIL.Image.new("RGB", (48, 32))
-"""Not square, so that a model whose tokens are as many as the shape of an image asks for shows it."""
+"""Blank image that is not square, so that token counts which depend on an image's shape show."""
 
 
 class Processing:
-    """A processor with one prompt. `inputs` is what the model is given beside an image, `[1, tokens]` each;
-    `size` what one image becomes: channels, height, width.
+    """Processor with one fixed prompt.
+
+    `inputs` are the model's inputs beside the image, `[1, tokens]` each; `size` is the shape of an image's
+    pixels, channels, height, width.
     """
 
     def __init__(self, files: Files, *, prompt: str, accepted: Collection[str]) -> None:
         self._name = files.name
         processor = read_processor(files)
         self._images = processor.image_processor
-        # Crops beside the whole image would be other tokens for each image.
+        # Pan and scan adds crops to the whole image, so that each image would have other tokens.
         self._fixed = {"do_pan_and_scan": False} if hasattr(self._images, "do_pan_and_scan") else {}
         encoded = self._encode(processor, prompt)
         self.inputs: Mapping[str, torch.Tensor] = {
@@ -43,15 +45,15 @@ class Processing:
 
     @property
     def backend(self) -> str:
-        """What resizes, `torchvision` or `pil`: they round otherwise."""
+        """Library that resizes, `torchvision` or `pil`; they round differently."""
         return str(self._images.backend)
 
     def prepare(self, image: Image) -> torch.Tensor:
-        """Pixels as the model is given them, `[channels, height, width]` in float32 on the CPU."""
+        """Return the pixels that the model takes, `[channels, height, width]` in float32 on the CPU."""
         return self._process(image).float()
 
     def view(self, image: Image) -> PIL.Image.Image:
-        """The image as `prepare` resizes it, with its own colours."""
+        """Return the image as `prepare` resizes it, without colour normalisation."""
         shown = self._process(image, do_rescale=False, do_normalize=False).float()
         return PIL.Image.fromarray(shown.round().clamp(0, 255).byte().permute(1, 2, 0).numpy())
 
@@ -59,7 +61,7 @@ class Processing:
         decoded = decode_image(image)
         try:
             processed = self._images(decoded, return_tensors="pt", **self._fixed, **settings)
-        except Exception as error:  # some refuse an image that is very small, or very long
+        except Exception as error:  # some refuse an image that is very small or very elongated
             raise MissingError(
                 f"model '{self._name}': its image processor refuses an {image}: {first_line(error)}"
             ) from error
@@ -72,14 +74,14 @@ class Processing:
         return pixels
 
     def _encode(self, processor: Any, prompt: str) -> Mapping[str, torch.Tensor]:
-        """What the processor makes of a blank image and the prompt, behind the image unless that says where it is."""
+        """Encode a blank image and the prompt; the image comes first unless the prompt places it."""
         token = str(processor.image_token)
         text = prompt if token in prompt else token + prompt
         try:
             with quiet():
                 encoded = processor(images=BLANK, text=text, return_tensors="pt", **self._fixed)
                 return {key: encoded[key] for key in ("pixel_values", "input_ids", *encoded)}
-        except Exception as error:  # whatever a processor class makes of a text
+        except Exception as error:  # a processor's code may raise any type
             raise UsageError(
                 f"model '{self._name}': its processor cannot encode an image with the prompt {prompt!r}: "
                 f"{first_line(error)}"

@@ -1,4 +1,4 @@
-"""A model reference in, its files out: from a local folder, or one by one from the Hugging Face hub."""
+"""Files of a model, in a local folder or fetched one by one from the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ from harness import MissingError, hash_file
 
 
 class Files(Protocol):
-    """The files of one model, at one revision."""
+    """Files of one model at one revision."""
 
     name: str
 
     def find(self, file: str) -> Path | None:
-        """Where `file` lies, fetched if need be; None when the model has no such file."""
+        """Return the path of `file`, fetched if need be; None if the model has no such file."""
 
     def get(self, file: str) -> Path:
-        """Where `file` lies, fetched if need be; MissingError when the model has no such file."""
+        """Return the path of `file`, fetched if need be; raise MissingError if the model has no such file."""
 
     def hash(self, file: str) -> str:
-        """Hex SHA-256 of `file`, if possible without fetching or reading it."""
+        """Return the SHA-256 of `file` in hex, if possible without fetching or reading it."""
 
     def hashes(self, files: Sequence[str]) -> dict[str, str]:
-        """`hash` of each; MissingError that names all that are absent, where that is known at once."""
+        """Return the hash of each file; raise MissingError that names all missing files if they are known."""
 
 
 def open_files(ref: str, beside: Files | None = None) -> Files:
-    """The files behind a folder that holds a config.json, or behind `ORG/REPO[@REVISION]`. A relative path may also
-    begin at the folder of the model that it stands `beside`.
+    """Return the files of a local folder with a config.json, or else of `ORG/REPO[@REVISION]` on the hub.
+
+    A relative path may also start at the folder of the model `beside`.
     """
     starts = [Path()] if not isinstance(beside, Folder) else [beside.folder, Path()]
     for folder in (start / Path(ref).expanduser() for start in starts):
@@ -41,7 +42,7 @@ def open_files(ref: str, beside: Files | None = None) -> Files:
 
 
 class Folder:
-    """The files of a model in a local folder."""
+    """Files of a model in a local folder."""
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name = name
@@ -68,13 +69,13 @@ class Folder:
 
 
 class Hub:
-    """The files of a hub repository, all at one commit; from the local hub cache where they are there."""
+    """Files of a hub repository, all at one commit; the local hub cache is read first."""
 
     def __init__(self, name: str, repo: str, revision: str) -> None:
         self.name = name
         self.repo = repo
         self.revision = _cached_commit(repo, revision)
-        # snapshots/<commit>/config.json: from here on the branch may move
+        # The commit of snapshots/<commit>/config.json: a branch may move while files are fetched.
         self.revision = self.get("config.json").parent.name
 
     def find(self, file: str) -> Path | None:
@@ -85,7 +86,7 @@ class Hub:
             return Path(hf_hub_download(self.repo, file, revision=self.revision))
         except EntryNotFoundError:
             return None
-        except Exception as error:  # the network and the hub fail in more ways than can be listed
+        except Exception as error:  # the network and the hub client raise many types
             raise self._unreachable(file, error) from error
 
     def get(self, file: str) -> Path:
@@ -103,7 +104,7 @@ class Hub:
 
         known = {file: self._published_hash(file) for file in files}
         absent = [file for file, published in known.items() if published is None and not self._has(file)]
-        if absent and constants.HF_HUB_OFFLINE:  # else they can be fetched
+        if absent and constants.HF_HUB_OFFLINE:  # online they can be fetched
             raise self._missing(absent)
         return {file: published or _hash_blob(self.get(file)) for file, published in known.items()}
 
@@ -113,7 +114,8 @@ class Hub:
         return isinstance(try_to_load_from_cache(self.repo, file, revision=self.revision), str)
 
     def _missing(self, files: Sequence[str]) -> MissingError:
-        """One command that fetches all: of small files every one, since the next would be asked for next."""
+        """Return an error with one command that fetches all missing files."""
+        # All small files: the next of them would be missing next.
         wanted = "--include '*.json'" if files[0].endswith(".json") else " ".join(files)
         named = f"file {files[0]}" if len(files) == 1 else f"files {', '.join(files)}"
         return MissingError(
@@ -123,7 +125,7 @@ class Hub:
         )
 
     def _published_hash(self, file: str) -> str | None:
-        """What the hub says about a file that is not in the cache; None if that is not a SHA-256."""
+        """Return the hub's SHA-256 of a file that is not cached; None if the hub gives none."""
         from huggingface_hub import get_hf_file_metadata, hf_hub_url
         from huggingface_hub.errors import EntryNotFoundError, OfflineModeIsEnabled
 
@@ -146,7 +148,7 @@ class Hub:
 
 
 def _cached_commit(repo: str, revision: str) -> str:
-    """A commit given by its first digits, completed if the cache holds exactly one that begins so."""
+    """Complete an abbreviated commit if exactly one commit in the cache begins with it."""
     from huggingface_hub import constants
     from huggingface_hub.file_download import repo_folder_name
 
@@ -158,7 +160,7 @@ def _cached_commit(repo: str, revision: str) -> str:
 
 
 def _hash_blob(path: Path) -> str:
-    """SHA-256 of a file of the hub cache, whose large blobs are named by it."""
+    """Return the SHA-256 of a file in the hub cache, where large blobs are named by their hash."""
     blob = path.resolve().name
     return blob if _is_sha256(blob) else hash_file(path)
 

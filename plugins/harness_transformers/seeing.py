@@ -1,4 +1,4 @@
-"""A vision-language model in memory: batches of images in, the activations of their image tokens out."""
+"""Vision-language model in memory that reads the activations of image tokens."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from harness_transformers.structure import Place
 
 
 class LoadedVisionLanguage:
-    """A vision-language model, or its vision tower alone, read at sites. `windows` says, for each site of the vision
-    tower, over how many positions along a side are averaged for one image token.
+    """Vision-language model, or its vision tower alone, read at sites.
+
+    `windows` gives, for each site of the vision tower, the side of the square of positions averaged for one
+    image token.
     """
 
     def __init__(
@@ -37,14 +39,14 @@ class LoadedVisionLanguage:
         self._windows, self._reads_text = windows, reads_text
 
     def prepare(self, image: Image) -> torch.Tensor:
-        """Pixels as the model is given them, `[channels, height, width]` in float32 on the CPU."""
+        """Return the pixels that the model takes, `[channels, height, width]` in float32 on the CPU."""
         return self._processing.prepare(image)
 
     @torch.inference_mode()
     def forward(
         self, batch: Sequence[Tokens], pixels: Sequence[torch.Tensor] | None = None
     ) -> Mapping[Site, torch.Tensor]:
-        """For each site the content tokens of the batch: `[content tokens, width]`, in the model's dtype."""
+        """Return for each site the batch's content tokens, `[content tokens, width]`, in the model's dtype."""
         held = [number for number, tokens in enumerate(batch) if tokens.content.any()]
         parameter = next(self._model.parameters())
         if not held:
@@ -58,10 +60,10 @@ class LoadedVisionLanguage:
         content = np.stack([batch[number].content for number in held])
         kept: dict[Any, torch.Tensor] = {}
         with contextlib.ExitStack() as hooks:
-            # Of convolutions alone PyTorch rounds the factors on the GPU unless told not to.
+            # PyTorch's default lets convolutions, and only those, round their factors to TF32 on the GPU.
             hooks.enter_context(torch.backends.cudnn.flags(enabled=True, allow_tf32=False))
             for site, place in self._places.items():
-                hooks.enter_context(keep(place, site, self._choose(site, place, content, parameter), kept))
+                hooks.enter_context(keep(place, site, self._selector(site, place, content, parameter), kept))
             self._model(**inputs)
         return kept
 
@@ -70,29 +72,30 @@ class LoadedVisionLanguage:
             raise UsageError(f"model '{self._name}' reads images, and was given tokens without one")
         return self.prepare(tokens.image)
 
-    def _choose(
+    def _selector(
         self, site: Site, place: Place, content: np.ndarray[Any, Any], like: torch.Tensor
     ) -> Callable[[torch.Tensor], torch.Tensor]:
-        """What is kept of the activations at a place, for `content [images, tokens]`."""
+        """Return the function that keeps the content `[images, tokens]` of activations at a place."""
         if not site.tower:
-            return select_rows(_places(content, like.device), place.width)
+            return select_rows(_true_indices(content, like.device), place.width)
         if (content & ~self._is_image).any():
             raise UsageError(
                 f"site '{site}' of model '{self._name}' has rows for image tokens alone: use tokens content or last"
             )
-        select = select_rows(_places(content[:, self._is_image], like.device), place.width)
+        select = select_rows(_true_indices(content[:, self._is_image], like.device), place.width)
         window = self._windows[site]
         return lambda value: select(_average(value, window))
 
 
-def _places(chosen: np.ndarray[Any, Any], device: torch.device) -> torch.Tensor:
-    """Where a mask is true, when it is flat."""
+def _true_indices(chosen: np.ndarray[Any, Any], device: torch.device) -> torch.Tensor:
+    """Return the indices of true values in the flattened mask."""
     return torch.from_numpy(chosen.ravel().nonzero()[0]).to(device)
 
 
 def _average(value: torch.Tensor, window: int) -> torch.Tensor:
-    """Means over windows of a square grid: `[images, positions, width]` to `[images, positions / window², width]`,
-    summed in float32.
+    """Return means over windows of a square grid, summed in float32.
+
+    `[images, positions, width]` becomes `[images, positions / window², width]`.
     """
     if window == 1:
         return value

@@ -1,7 +1,7 @@
-"""A whole language model in memory: batches of tokens in, next-token losses out, with activations replaced on the way.
+"""Language model in memory that gives next-token losses, with activations replaced at one site.
 
-The logits are those of the model's own head, but only of the positions that predict something, slice by slice:
-`[batch, tokens, vocabulary]` is never there.
+Logits come from the model's own head, but only at positions that predict a content token, slice by slice:
+`[batch, tokens, vocabulary]` never exists.
 """
 
 from __future__ import annotations
@@ -18,14 +18,16 @@ from harness_transformers.forward import Padded, pad
 from harness_transformers.structure import Place
 
 LOGITS = 2**25
-"""Logits in memory at once, at most: 128 MiB in float32, and what the head makes on the way."""
+"""Largest number of logits at once: 128 MiB in float32, plus the head's temporaries."""
 
 Splice = Callable[[torch.Tensor], torch.Tensor]
+"""Function from activations `[content tokens, width]` to their replacement of the same shape."""
 
 
 class SplicedTransformer:
-    """A causal language model with a place where the activations of content tokens can be replaced. `holder` is the
-    module in its decoder that runs the blocks: most often the decoder itself.
+    """Causal language model in which activations of content tokens can be replaced at one place.
+
+    `holder` is the module of the decoder that runs the blocks, usually the decoder itself.
     """
 
     def __init__(self, model: Any, holder: nn.Module, place: Place) -> None:
@@ -33,7 +35,10 @@ class SplicedTransformer:
 
     @torch.inference_mode()
     def losses(self, batch: Sequence[Tokens], splice: Splice | None = None) -> torch.Tensor:
-        """Losses in nats `[content tokens that have a position before them]`, float32, one example after the other."""
+        """Return losses in nats, float32, of the content tokens except those at a first position.
+
+        Examples follow one another, without padding.
+        """
         batch = [tokens for tokens in batch if tokens.content.any()]
         device = next(self._model.parameters()).device
         if not batch:
@@ -42,7 +47,7 @@ class SplicedTransformer:
         with contextlib.nullcontext() if splice is None else _replace(self._place, padded, splice):
             output = self._model.base_model(**padded.inputs)
         targets = padded.rows[padded.rows % padded.ids.shape[1] > 0]
-        # content is never padding, so neither is the position before it
+        # Content is never padding, so the position before it is not padding either.
         hidden = output.last_hidden_state.flatten(0, 1).index_select(0, targets - 1)
         answers = padded.ids.flatten().index_select(0, targets)
         size = max(1, LOGITS // self._model.config.vocab_size)
@@ -50,25 +55,28 @@ class SplicedTransformer:
         return torch.cat([self._cross_entropy(output, *part) for part in parts])
 
     def _cross_entropy(self, output: Any, hidden: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
-        """Losses `[rows]` of what the head makes of `hidden [rows, width]`."""
+        """Return losses `[rows]` of the head's logits for `hidden [rows, width]`."""
         given = type(output)(**{**output, "last_hidden_state": hidden[None]})
-        with _giving(self._holder, given):
+        with _fixed_output(self._holder, given):
             logits = self._model(input_ids=answers[None], use_cache=False).logits[0]
         return nn.functional.cross_entropy(logits.float(), answers, reduction="none")
 
 
 @contextlib.contextmanager
-def _giving(module: nn.Module, output: Any) -> Iterator[None]:
-    """While this lasts, the module does nothing but give `output`, so that what comes after it runs alone."""
+def _fixed_output(module: nn.Module, output: Any) -> Iterator[None]:
+    """Replace a module's forward pass by a fixed output inside the context.
+
+    Only what follows the module is then computed.
+    """
     module.forward = lambda *args, **kwargs: output
     try:
         yield
     finally:
-        del module.forward  # the class's own is there again
+        del module.forward  # uncovers the class's own method
 
 
 def _replace(place: Place, padded: Padded, splice: Splice) -> Any:
-    """Hook a place so that its content rows become what `splice` makes of them; all other rows stay."""
+    """Hook a place to replace its content rows by `splice` of them and keep all other rows."""
 
     def replace(value: Any) -> Any:
         if isinstance(value, tuple):

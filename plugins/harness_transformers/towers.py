@@ -1,7 +1,7 @@
-"""A vision-language model's configuration and bare class in; its two towers and what is between them out.
+"""Towers of a vision-language model and the projector between them.
 
-They are found by what is there: a configuration of vision, one of text and the id of an image token; and in the class a
-part that is made from either. What is left is the projector between them.
+They are found by structure: the configuration has a vision part, a text part and the id of an image token,
+and the bare class has one child made from each. The remaining children are the projector.
 """
 
 from __future__ import annotations
@@ -34,31 +34,32 @@ IDLE = frozenset(
         "use_cache",
     }
 )
-"""Settings of a decoder that change none of its activations."""
+"""Settings of a decoder that do not change its activations."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """What the parts of a vision-language model are called in its bare class, and those of its two towers."""
+    """Names of a vision-language model's parts in its bare class, and of the parts of its two towers."""
 
     vision: str
     language: str
     between: tuple[str, ...]
-    """The projector, and whatever else there is."""
+    """Projector, and any other parts."""
     vision_layout: Layout
     language_layout: Layout
     norms: frozenset[str]
-    """What the vision tower has behind its last block."""
+    """Parts of the vision tower after its last block."""
 
     @property
     def whole_vision(self) -> Layout:
-        """All of the vision tower."""
+        """Layout of the whole vision tower."""
         return replace(self.vision_layout, parts=self.vision_layout.parts | self.norms)
 
 
-def check_sees(name: str, config: Any) -> Any:
-    """The configuration, without the part of a vision tower that no language model reads; UsageError when it sees
-    nothing.
+def check_reads_images(name: str, config: Any) -> Any:
+    """Return the configuration without the vision tower's pooling head, which no language model reads.
+
+    Raise UsageError if the model reads no images.
     """
     wanted = {
         "vision_config": "a vision tower",
@@ -76,12 +77,13 @@ def check_sees(name: str, config: Any) -> Any:
     return config
 
 
-def check_alike(name: str, text: Any, other: str, config: Any) -> None:
-    """UsageError where a language tower with the configuration `text` would compute otherwise with the weights of the
-    model `other` than that does by its own.
+def check_same_decoder(name: str, text: Any, other: str, config: Any) -> None:
+    """Raise UsageError unless a language tower computes the same as the model `other` with its weights.
+
+    `text` is the language tower's configuration; `config` is that of `other`.
     """
     own, theirs = text.to_dict(), config.get_text_config().to_dict()
-    unlike = [key for key in own.keys() & theirs.keys() if _counts(key) and own[key] != theirs[key]]
+    unlike = [key for key in own.keys() & theirs.keys() if _is_relevant(key) and own[key] != theirs[key]]
     for key in sorted(unlike, key=lambda key: (isinstance(own[key], list), key)):  # short values first
         raise UsageError(
             f"model '{name}' cannot have the language_model '{other}': there {key} is {theirs[key]!r}, and in its own "
@@ -89,12 +91,12 @@ def check_alike(name: str, text: Any, other: str, config: Any) -> None:
         )
 
 
-def _counts(key: str) -> bool:
+def _is_relevant(key: str) -> bool:
     return key not in IDLE and not key.startswith("_") and not key.endswith(("_token_id", "dropout", "pdrop"))
 
 
 def find_parts(name: str, skeleton: Any) -> Parts:
-    """The parts of a bare class without weights; UsageError when it is no two towers with lists of blocks."""
+    """Return the parts of a bare class; raise UsageError unless it has two towers with lists of blocks."""
     config = skeleton.config
     towers = {part: child for part, child in skeleton.named_children() if hasattr(child, "config")}
     vision = [part for part, child in towers.items() if type(child.config) is type(config.vision_config)]

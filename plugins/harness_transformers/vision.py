@@ -1,4 +1,4 @@
-"""A vision-language model as a model of images: what is known without weights, and loading as deep as a site needs."""
+"""Vision-language model for images, opened without weights and loaded only as deep as a site needs."""
 
 from __future__ import annotations
 
@@ -38,19 +38,20 @@ from harness_transformers.structure import (
     needed_depth,
     truncate,
 )
-from harness_transformers.towers import check_alike, check_sees, find_parts
+from harness_transformers.towers import check_reads_images, check_same_decoder, find_parts
 from harness_transformers.weights import needed_shards, part_shards, read_part, read_tensors
 
 TOWER = "vision"
+"""Name of the vision tower in sites."""
 
 
 class VisionLanguageModel:
-    """An opened vision-language model that reads images, each with the same prompt.
+    """Opened vision-language model that reads images, each with the same prompt.
 
-    Its sites are those of the language tower, and `vision.resid_post.L` and `vision.output.{n-1}` (the last hidden
-    state after the tower's final norm, which the projector reads) of the vision tower. The content of an image is its
-    image tokens. Where the projector averages windows of k × k positions of the vision tower for each of them, as in
-    Gemma 3, so are the tower's activations: a row is the mean of its window, at every site of the tower.
+    Its sites are those of the language tower, and of the vision tower `vision.resid_post.L` and
+    `vision.output.{n-1}` (the last hidden state after the final norm, which the projector reads). The content
+    of an image is its image tokens. If the projector averages windows of k × k positions into one image
+    token, as in Gemma 3, a row at a site of the vision tower is the mean of its window too.
     """
 
     def __init__(
@@ -70,11 +71,11 @@ class VisionLanguageModel:
         self._dtype, self._attention, self._seed = dtype, attention, random_weights
         self._prompt = _check_prompt(self.name, prompt)
         self._language_files = self._open_language(language_model)
-        config = check_sees(self.name, read_config(files))
+        config = check_reads_images(self.name, read_config(files))
         self._config, self._text, self._vision = config, config.text_config, config.vision_config
         if self._language_files is not files:
             language = self._language_files
-            check_alike(self.name, self._text, language.name, read_config(language))
+            check_same_decoder(self.name, self._text, language.name, read_config(language))
         self.architecture = f"{config.model_type}+{config.get_text_config().model_type}"
         self.n_layers = int(self._text.num_hidden_layers)
         check_softcap(self.name, self._text, attention)
@@ -93,23 +94,23 @@ class VisionLanguageModel:
 
     @property
     def towers(self) -> Mapping[str, int]:
-        """The vision tower's blocks."""
+        """Number of blocks of the vision tower."""
         return {TOWER: int(self._vision.num_hidden_layers)}
 
     @cached_property
     def seen_tasks(self) -> tuple[str, ...]:
-        """Tasks that the model's card names under `datasets`; none where weights are random."""
+        """Tasks that the model's card names under `datasets`; empty if weights are random."""
         return read_tasks(self._files) if self._seed is None else ()
 
     def width(self, site: Site) -> int:
-        """Size of the activations at `site`; UsageError when the model has no such site."""
+        """Return the size of activations at `site`; raise UsageError if the model has no such site."""
         place = self._place(self._skeleton, site)
         if site.tower:
             self._window(site)
         return place.width
 
     def identity(self, site: Site) -> Mapping[str, Any]:
-        """Files that can influence `site`, by content, and how they are used."""
+        """Return hashes of the files that can influence `site`, and the options that can."""
         self.width(site)
         files = ["config.json", *self._processor_files]
         language: dict[str, Any] = {}
@@ -140,7 +141,7 @@ class VisionLanguageModel:
         }
 
     def tokenize(self, inputs: Sequence[Any]) -> list[Tokens]:
-        """One Tokens for each image: the same ids, of which the image tokens are the content."""
+        """Return one Tokens for each image: all have the same ids, and the image tokens are content."""
         for number, one in enumerate(inputs):
             if not isinstance(one, Image):
                 raise UsageError(
@@ -149,12 +150,14 @@ class VisionLanguageModel:
         return [Tokens(ids=self._ids, content=self._is_image, image=image) for image in inputs]
 
     def view(self, image: Image) -> PIL.Image.Image:
-        """The image as the model sees it, its colours not normalised."""
+        """Return the image as resized for the model, without colour normalisation."""
         return self._processing.view(image)
 
     def load(self, sites: Sequence[Site], device: str) -> LoadedVisionLanguage:
-        """The vision tower and, for sites of the language tower, the projector and the blocks up to the deepest; for
-        sites of the vision tower alone only that, up to the deepest.
+        """Load what the sites need onto a device.
+
+        For sites of the vision tower alone that is its first blocks; otherwise also the projector and the
+        language tower's first blocks.
         """
         for site in sites:
             self.width(site)
@@ -209,7 +212,7 @@ class VisionLanguageModel:
         return fill(self.name, kind, config, tensors, dtype=self._dtype, attention=self._attention)
 
     def _vision_needs(self, sites: Sequence[Site]) -> tuple[Layout, int]:
-        """What the sites need of the vision tower, and how many of its blocks."""
+        """Return the layout that the sites need of the vision tower, and the number of blocks."""
         if all(site.tower and site.kind == "resid_post" for site in sites):
             return self._parts.vision_layout, max(site.layer for site in sites) + 1
         return self._parts.whole_vision, self.towers[TOWER]
@@ -221,7 +224,7 @@ class VisionLanguageModel:
         return self._tensors(self._language_files, self._parts.language, self._parts.language_layout, depth)
 
     def _tensors(self, files: Files, part: str, layout: Layout, depth: int) -> dict[str, torch.Tensor]:
-        """The weights of the first `depth` blocks of a tower and of the other parts of a layout, read or drawn."""
+        """Read or draw the weights of the first `depth` blocks of a tower and the layout's other parts."""
         if self._seed is None:
             return read_tensors(files, layout, depth)
         tower = self._skeleton.get_submodule(part)
@@ -247,11 +250,11 @@ class VisionLanguageModel:
         return tensors
 
     def _blocks(self, model: nn.Module) -> Any:
-        """Those of the language tower."""
+        """Return the blocks of the language tower."""
         return model.get_submodule(f"{self._parts.language}.{self._parts.language_layout.blocks}")
 
     def _place(self, model: nn.Module, site: Site) -> Place:
-        """Where a site is read in the whole model, or in its vision tower alone."""
+        """Return the place of a site in the whole model, or in its vision tower alone."""
         last = self.towers[TOWER] - 1
         kinds = [f"{kind}.LAYER" for kind in KINDS]
         known = f"it has {', '.join(kinds)}, {TOWER}.resid_post.LAYER and {TOWER}.output.{last}"
@@ -268,7 +271,7 @@ class VisionLanguageModel:
         return locate(self.name, blocks, site, self._vision.hidden_size, known)
 
     def _window(self, site: Site) -> int:
-        """How many positions of the vision tower, along a side, one image token stands for."""
+        """Return the side, in positions of the vision tower, of the square that one image token covers."""
         n_tokens = self.grid[0] * self.grid[1]
         side = math.isqrt(self._n_positions)
         if side**2 != self._n_positions or side % self.grid[0]:
@@ -280,11 +283,11 @@ class VisionLanguageModel:
 
     @torch.inference_mode()
     def _count_features(self) -> tuple[int, int]:
-        """How many image features the projector gives for an image, and how many positions the vision tower has."""
+        """Return the number of image features for one image, and of positions of the vision tower."""
         try:
             seen = self._skeleton.get_image_features(torch.empty(1, *self._processing.size, device="meta"))
             return len(torch.cat([*seen.pooler_output])), seen.last_hidden_state.shape[1]
-        except Exception as error:  # whatever a strange vision tower makes of pixels
+        except Exception as error:  # a vision tower's code may raise any type
             raise UsageError(
                 f"model '{self.name}': its vision tower cannot take what its processor makes of an image, "
                 f"{self._processing.size}: {first_line(error)}"

@@ -1,4 +1,4 @@
-"""A safetensors checkpoint in; the files and tensors that the first blocks of a decoder, or other parts, need, out."""
+"""Files and tensors of a safetensors checkpoint that the first blocks of a decoder, or other parts, need."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     import torch
 
 INDEX = "model.safetensors.index.json"
+"""Name of the index of a checkpoint in several files."""
 SINGLE = "model.safetensors"
+"""Name of the file of weights of a checkpoint in one file."""
 
 
 def needed_shards(files: Files, layout: Layout, n_blocks: int) -> list[str]:
-    """The weight files that can influence the first `n_blocks` blocks, sorted."""
+    """Return the sorted names of weight files that can influence the first `n_blocks` blocks."""
     index = _read_index(files)
     if index is None:
         return [SINGLE]
@@ -27,31 +29,33 @@ def needed_shards(files: Files, layout: Layout, n_blocks: int) -> list[str]:
 
 
 def read_tensors(files: Files, layout: Layout, n_blocks: int) -> dict[str, torch.Tensor]:
-    """The weights of embeddings and the first `n_blocks` blocks, by their names in the bare decoder."""
+    """Read the weights of embeddings and the first `n_blocks` blocks, by their names in the bare decoder."""
     return _read(files, lambda stored: _needed_tensors(files, stored, layout, n_blocks))
 
 
 def part_shards(files: Files, part: str) -> list[str]:
-    """The weight files that hold one part of a model, called `part` wherever its names stand, sorted."""
+    """Return the sorted names of weight files that hold one part of a model, wherever it is nested."""
     index = _read_index(files)
     return [SINGLE] if index is None else sorted({index[tensor] for tensor in _part_tensors(index, part)})
 
 
 def read_part(files: Files, part: str) -> dict[str, torch.Tensor]:
-    """The weights of one part of a model, by their names from that part on."""
+    """Read the weights of one part of a model, by their names from that part on."""
     return _read(files, lambda stored: _part_tensors(stored, part))
 
 
 def read_head(files: Files, layout: Layout, names: Iterable[str]) -> dict[str, torch.Tensor]:
-    """What the checkpoint has beside the decoder that may be its head, whose tensors are called `names`: those, and
-    any lone linear map, for older checkpoints call theirs otherwise (`embed_out`), and transformers knows.
+    """Read the tensors beside the decoder that may be its head.
+
+    These are the tensors called `names`, and any single linear map, because older checkpoints use other names
+    (`embed_out`) that transformers translates.
     """
     names = frozenset(names)
     return _read(files, lambda stored: _head_tensors(files, stored, layout, names))
 
 
 def _read(files: Files, choose: Callable[[Iterable[str]], dict[str, str]]) -> dict[str, torch.Tensor]:
-    """The tensors that `choose` picks of the stored names, by the names it gives them."""
+    """Read the tensors chosen by `choose`, a function from stored names to {stored name: new name}."""
     from safetensors import safe_open
 
     tensors: dict[str, torch.Tensor] = {}
@@ -80,7 +84,7 @@ def _read(files: Files, choose: Callable[[Iterable[str]], dict[str, str]]) -> di
 
 
 def _read_index(files: Files) -> Mapping[str, str] | None:
-    """Tensor → file, for a checkpoint in several files."""
+    """Return the file of each tensor; None for a checkpoint in one file."""
     path = files.find(INDEX)
     if path is None:
         return None
@@ -93,7 +97,7 @@ def _read_index(files: Files) -> Mapping[str, str] | None:
 
 
 def _needed_tensors(files: Files, stored: Iterable[str], layout: Layout, n_blocks: int) -> dict[str, str]:
-    """Stored name → name in the bare decoder, for all that the first `n_blocks` blocks need."""
+    """Return {stored name: name in the bare decoder} for all that the first `n_blocks` blocks need."""
     stored = list(stored)
     prefix = _decoder_prefix(files, stored, layout)
     names = {key: key[len(prefix) :] for key in stored if key.startswith(prefix)}
@@ -101,7 +105,7 @@ def _needed_tensors(files: Files, stored: Iterable[str], layout: Layout, n_block
 
 
 def _part_tensors(stored: Iterable[str], part: str) -> dict[str, str]:
-    """Stored name → name from the part on."""
+    """Return {stored name: name from the part on}."""
     found = ((key, re.search(rf"(?:^|\.)({re.escape(part)}\..+)", key)) for key in stored)
     return {key: match[1] for key, match in found if match}
 
@@ -109,7 +113,7 @@ def _part_tensors(stored: Iterable[str], part: str) -> dict[str, str]:
 def _head_tensors(
     files: Files, stored: Iterable[str], layout: Layout, names: frozenset[str]
 ) -> dict[str, str]:
-    """Stored name → name in the language model, for what stands beside the decoder or beside what holds it."""
+    """Return {stored name: name in the language model} for tensors beside the decoder or a module around it."""
     stored = list(stored)
     prefix = _decoder_prefix(files, stored, layout)
     outside = [key for key in stored if not (prefix and key.startswith(prefix))]
@@ -126,6 +130,7 @@ def _may_be_head(name: str, layout: Layout) -> bool:
 
 
 def _decoder_prefix(files: Files, stored: list[str], layout: Layout) -> str:
+    """Return the prefix of the decoder's names; raise MissingError if its weights are not there."""
     prefix = _prefix(stored, layout)
     if prefix is None:
         raise MissingError(
@@ -135,7 +140,7 @@ def _decoder_prefix(files: Files, stored: list[str], layout: Layout) -> str:
 
 
 def _prefix(stored: list[str], layout: Layout) -> str | None:
-    """What stands before the decoder's own names: nothing, `model.`, `language_model.model.` …"""
+    """Return the prefix before the decoder's own names (empty, `model.`, `language_model.model.`, …)."""
     for key in stored:
         if key == layout.embedding or key.endswith(f".{layout.embedding}"):
             prefix = key.removesuffix(layout.embedding)
