@@ -1,5 +1,6 @@
-"""OpenCLIP vision towers as models, with their image embeddings and zero-shot scores as representations. A model is a
-local folder, one of open_clip's own names with a tag, or `hf-hub:ORG/REPO[@REVISION]`.
+"""OpenCLIP vision towers as models, with image embeddings and zero-shot scores as representations.
+
+A model is a local folder, one of open_clip's own names with a tag, or `hf-hub:ORG/REPO[@REVISION]`.
 """
 
 from __future__ import annotations
@@ -11,28 +12,32 @@ from pathlib import Path
 import harness
 
 TAG_REFERENCE = re.compile(r"[A-Za-z0-9][\w.-]*:[\w.-]+")
+"""Form of one of open_clip's names with a tag of weights, `MODEL:TAG`."""
 HUB_REFERENCE = re.compile(r"hf-hub:[A-Za-z0-9][\w.-]*/[A-Za-z0-9_][\w.-]*(@[^@]+)?")
+"""Form of a model's name on the hub, `hf-hub:ORG/REPO[@REVISION]`."""
 CONFIG = "open_clip_config.json"
+"""Name of the configuration file."""
 
 
-# First, since repositories of OpenCLIP models often hold the config.json of the same model in another library too.
+# tryfirst: repositories of OpenCLIP models often also hold the config.json of the same model in another library.
 @harness.hookimpl(tryfirst=True)
 def harness_resolve_model(ref: str) -> harness.ModelSpec | None:
-    """A spec for a folder with an open_clip_config.json, or for what looks like a name with a tag."""
+    """Return a spec for a local folder with an open_clip_config.json, or for a name of one of the two forms."""
     if (Path(ref).expanduser() / CONFIG).is_file():
-        summary = "An OpenCLIP model in a local folder."
+        summary = "an OpenCLIP model in a local folder"
     elif HUB_REFERENCE.fullmatch(ref):
-        summary = "An OpenCLIP model of the Hugging Face hub."
+        summary = "an OpenCLIP model on the Hugging Face hub"
     elif TAG_REFERENCE.fullmatch(ref):
-        summary = "A model with weights that open_clip knows by a tag."
+        summary = "a model and weights named by open_clip"
     else:
         return None
     return harness.ModelSpec(name=ref, summary=summary, make=functools.partial(open_model, ref))
 
 
 def open_model(ref: str, *, dtype: str = "float32", random_weights: int | None = None) -> harness.ImageModel:
-    """Read the configuration of a model, no weights. `random_weights`, a seed, gives the same model untrained: its
-    weights are drawn anew, and no weight file is needed.
+    """Open a model: read its configuration, but no weights.
+
+    `random_weights`, a seed, gives the untrained model: weights are drawn anew, and no weight file is needed.
     """
     from harness_open_clip.model import OpenClipModel
     from harness_open_clip.references import open_checkpoint
@@ -57,14 +62,14 @@ def harness_representations() -> list[harness.RepresentationSpec]:
     return [
         harness.RepresentationSpec(
             name="clip_embedding",
-            summary="an OpenCLIP model's embedding of the whole image, before it is brought to unit length",
+            summary="an OpenCLIP model's embedding of the whole image, before normalisation to unit length",
             make=_clip_embedding,
             needs="tokens",
-            only={"poolings": "mean"},  # the rows of one image are all the same
+            only={"poolings": "mean"},  # all rows of one image are the same
         ),
         harness.RepresentationSpec(
             name="zero_shot",
-            summary="how near an OpenCLIP model finds the image to the name of each class; learns nothing",
+            summary="similarity of the image and each class name according to an OpenCLIP model; nothing is trained",
             make=_zero_shot,
             needs="tokens",
             only={"poolings": "mean", "transforms": "none", "classifiers": "scores"},

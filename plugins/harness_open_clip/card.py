@@ -1,5 +1,6 @@
-"""The files of a model in, the datasets that its card says it was trained on out. A card changes no result: it is no
-part of a model's identity, and one that cannot be read says nothing.
+"""Data sets declared in a model's card.
+
+A card changes no result, so it is not part of a model's identity; a card that cannot be read counts as empty.
 """
 
 from __future__ import annotations
@@ -10,16 +11,17 @@ from harness import MissingError
 from harness_open_clip.references import Files
 
 CARD = "README.md"
+"""Name of the card's file."""
 
 
 def read_datasets(files: Files) -> tuple[str, ...]:
-    """Names under `datasets` in the front matter of the card, in their order."""
+    """Read the names under `datasets` in the card's front matter, in their order; empty if there are none."""
     from huggingface_hub import metadata_load
 
     try:
         path = files.find(CARD)
         content = metadata_load(path) if path else None
-    # Absent, unreachable, no text, no YAML, YAML of impossible dates or of more brackets than can be followed.
+    # Absent, unreachable, not text, not YAML, or YAML with impossible dates or too deep nesting.
     except (MissingError, OSError, ValueError, yaml.YAMLError, RecursionError):
         return ()
     named = content.get("datasets") if isinstance(content, dict) else None

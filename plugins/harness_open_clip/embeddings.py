@@ -1,4 +1,4 @@
-"""What an OpenCLIP model itself says of a whole image: its embedding, and the scores of class names."""
+"""Representations of a whole image by an OpenCLIP model: its embedding and zero-shot class scores."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness_open_clip.prompts import make_prompts
 
 
 class ClipEmbedding:
-    """The embedding of the image, whatever the site asked about."""
+    """Embedding of the image, at whichever site is given."""
 
     def at(self, model: harness.Model, site: harness.Site) -> harness.Located:
         own = _own(model, "clip_embedding")
@@ -29,17 +29,19 @@ class ClipEmbedding:
 
 
 class ZeroShot:
-    """Scaled cosines of the image's embedding and those of prompts, one feature for each class (Radford et al. 2021,
-    section 3.1). Where a model was trained with a bias on top (SigLIP), that is the same for all classes and left away.
+    """Zero-shot class scores: scaled cosines of the image's embedding and those of prompts.
+
+    One feature for each class (Radford et al. 2021, section 3.1). A trained bias (SigLIP) is left out because
+    it is the same for all classes.
     """
 
     def at(self, model: harness.Model, site: harness.Site) -> harness.Located:
         own = _own(model, "zero_shot")
-        own.tokenize_prompts([""])  # a tokenizer that is not here is missed now, and not by every task
+        own.tokenize_prompts([""])  # a missing tokenizer is reported once, not for every task
         return harness.Located(
             identity={"kind": "zero_shot"},
             d_in=own.width(own.embedding_site),
-            width=0,  # known when the classes are
+            width=0,  # known once the classes are known
             for_task=lambda spec, classes: self._for_task(own, spec, classes),
             sparse=False,
             site=own.embedding_site,
@@ -60,7 +62,7 @@ class ZeroShot:
                 "kind": "zero_shot",
                 "text": dict(model.text_identity()),
                 "prompts": prompts,
-                "ids": harness.hash_json({"ids": ids.tolist()}),  # all that a tokenizer does with them
+                "ids": harness.hash_json({"ids": ids.tolist()}),  # the tokenizer's only effect
             },
             d_in=model.width(model.embedding_site),
             width=len(classes),
@@ -71,7 +73,7 @@ class ZeroShot:
 
 
 class NearestNames:
-    """Embeddings in, `scale` times their cosines with `directions [classes, embedding]` out."""
+    """Encoder from embeddings to `scale` times their cosines with `directions [classes, embedding]`."""
 
     def __init__(self, directions: torch.Tensor, scale: float) -> None:
         self._directions = directions
@@ -83,11 +85,12 @@ class NearestNames:
         return len(self._directions)
 
     def encode(self, activations: torch.Tensor) -> torch.Tensor:
-        """`[tokens, classes]` for `activations [tokens, embedding]`, in float32."""
+        """Return scores `[tokens, classes]` in float32 for `activations [tokens, embedding]`."""
         return self._scale * normalize(activations.float(), dim=-1) @ self._directions.T
 
 
 def _own(model: harness.Model, name: str) -> OpenClipModel:
+    """Return the model as an OpenClipModel; raise UsageError if it is another kind of model."""
     if not isinstance(model, OpenClipModel):
         raise harness.UsageError(f"'{name}' is of OpenCLIP models, and '{model.name}' is none")
     return model

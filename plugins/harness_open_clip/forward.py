@@ -1,4 +1,4 @@
-"""A truncated vision tower in memory: batches of images in, the activations of their content tokens out."""
+"""Truncated OpenCLIP vision tower in memory that reads the activations of patches."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness_open_clip.structure import Layout, first_of
 
 
 class LoadedOpenClip:
-    """A truncated vision tower in memory, read at `sites`; `widths` are theirs."""
+    """Truncated vision tower in memory, read at the sites of `widths`."""
 
     def __init__(
         self,
@@ -31,15 +31,16 @@ class LoadedOpenClip:
         self._prepare = prepare
 
     def prepare(self, image: Image) -> torch.Tensor:
-        """The image resized and normalised as the model was trained: `[3, height, width]` in float32 on the CPU."""
+        """Return the image resized and normalised as in training, `[3, height, width]` in float32 on the CPU."""
         return self._prepare(image)
 
     @torch.inference_mode()
     def forward(
         self, batch: Sequence[Tokens], pixels: Sequence[torch.Tensor] | None = None
     ) -> Mapping[Site, torch.Tensor]:
-        """For each site the content tokens of the batch: `[content tokens, width]`, in the model's dtype. The embedding
-        of an image stands once for each of its content tokens.
+        """Return for each site the batch's content tokens, `[content tokens, width]`, in the model's dtype.
+
+        The embedding of an image is repeated for each of its content tokens.
         """
         if pixels is None:
             pixels = [self._prepare_tokens(tokens) for tokens in batch]
@@ -52,10 +53,10 @@ class LoadedOpenClip:
         return self._read(images, torch.from_numpy(content).to(parameter.device))
 
     def _read(self, images: torch.Tensor, content: torch.Tensor) -> dict[Site, torch.Tensor]:
-        """`images [n, 3, height, width]`, `content [n, positions]`."""
+        """Read the sites for `images [n, 3, height, width]` and `content [n, positions]`."""
         found: dict[Site, torch.Tensor] = {}
         with contextlib.ExitStack() as hooks:
-            # Of convolutions alone PyTorch rounds the factors on the GPU unless told not to.
+            # PyTorch's default lets convolutions, and only those, round their factors to TF32 on the GPU.
             hooks.enter_context(torch.backends.cudnn.flags(enabled=True, allow_tf32=False))
             for site in self._widths:
                 if site.kind == "resid_post":
@@ -74,7 +75,7 @@ class LoadedOpenClip:
 
 
 def _keep(site: Site, content: torch.Tensor, found: dict[Site, torch.Tensor]) -> Callable[..., None]:
-    """A hook that keeps the content rows of what a block gives, `[n, positions, width]`."""
+    """Return a forward hook that keeps the content rows of a block's output `[n, positions, width]`."""
 
     def keep(module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
         found[site] = output[content]

@@ -1,4 +1,4 @@
-"""An OpenCLIP vision tower as a model: what is known without weights, and loading as deep as a site needs."""
+"""OpenCLIP vision tower, opened without weights and loaded only as deep as a site needs."""
 
 from __future__ import annotations
 
@@ -19,12 +19,16 @@ from harness_open_clip.structure import find_layout
 from harness_open_clip.towers import build_vision, check_seed, load_text, load_vision
 
 DTYPES = ("float32", "bfloat16", "float16")
+"""Choices of the parameter `dtype`."""
 TOWER = "vision"
+"""Name of the vision tower in sites."""
 
 
 class OpenClipModel:
-    """An opened model: everything that can be known of it without its weights. Its sites are `vision.resid_post.L`,
-    what block L gives, and `vision.embed.L` for the last L, the image's embedding before it is brought to unit length.
+    """Opened OpenCLIP model: everything that is known without its weights.
+
+    Its sites are `vision.resid_post.L`, the output of block L, and `vision.embed.L` for the last L, the
+    image's embedding before normalisation to unit length.
     """
 
     architecture = "open_clip"
@@ -44,7 +48,7 @@ class OpenClipModel:
 
     @property
     def towers(self) -> Mapping[str, int]:
-        """Blocks of the one tower."""
+        """Number of blocks of the vision tower."""
         return {TOWER: self.n_layers}
 
     @property
@@ -54,11 +58,11 @@ class OpenClipModel:
 
     @cached_property
     def seen_tasks(self) -> tuple[str, ...]:
-        """Datasets that the model's card says it was trained on; none of a model with random weights."""
+        """Data sets that the model's card names as training data; empty if weights are random."""
         return read_datasets(self._checkpoint.files) if self._seed is None else ()
 
     def width(self, site: Site) -> int:
-        """Size of the activations at `site`; UsageError when the model has no such site."""
+        """Return the size of activations at `site`; raise UsageError if the model has no such site."""
         if site.tower == TOWER and site.kind == "resid_post" and 0 <= site.layer < self.n_layers:
             return self._layout.width
         if site == self.embedding_site:
@@ -70,7 +74,7 @@ class OpenClipModel:
         )
 
     def identity(self, site: Site) -> Mapping[str, Any]:
-        """Weights by content, and how they are used."""
+        """Return the hash of the weights, and the options that can influence `site`."""
         self.width(site)
         return {
             **self._identity(("embed_dim", "quick_gelu", "vision_cfg")),
@@ -78,11 +82,11 @@ class OpenClipModel:
         }
 
     def text_identity(self) -> Mapping[str, Any]:
-        """What makes the embedding of a prompt, the tokenizer left aside."""
+        """Return what determines the embedding of a prompt, except the tokenizer."""
         return self._identity(("embed_dim", "init_logit_scale", "quick_gelu", "text_cfg"))
 
     def tokenize(self, inputs: Sequence[Any]) -> list[Tokens]:
-        """One Tokens for each image: ids are positions, the patches are content."""
+        """Return one Tokens for each image: ids are positions, and the patches are content."""
         for number, one in enumerate(inputs):
             if not isinstance(one, Image):
                 raise UsageError(
@@ -94,11 +98,11 @@ class OpenClipModel:
         return [Tokens(ids=positions, content=content, image=one, summary=summary) for one in inputs]
 
     def view(self, image: Image) -> Any:
-        """What of an image the model sees: resized and cropped, a PIL image, RGB."""
+        """Return the image as the model sees it: a PIL image in RGB, resized and cropped."""
         return self._preprocessing.view(image)
 
     def load(self, sites: Sequence[Site], device: str) -> LoadedOpenClip:
-        """The vision tower up to the deepest of `sites`, in memory."""
+        """Load the vision tower up to the deepest of `sites` onto a device."""
         widths = {site: self.width(site) for site in sites}
         depth = max(site.layer for site in sites) + 1
         tower = load_vision(
@@ -109,11 +113,11 @@ class OpenClipModel:
         )
 
     def tokenize_prompts(self, prompts: Sequence[str]) -> torch.Tensor:
-        """Token ids `[prompts, context]` as the text tower reads them; MissingError without a tokenizer."""
+        """Return token ids `[prompts, context]`; raise MissingError without a tokenizer."""
         return self._read_prompts(list(prompts))
 
     def load_text(self, device: str) -> TextTower:
-        """The text tower, in memory."""
+        """Load the text tower onto a device."""
         tower, scale = load_text(self._checkpoint, seed=self._seed, dtype=getattr(torch, self._dtype))
         return TextTower(tower.to(device), scale)
 
@@ -125,7 +129,7 @@ class OpenClipModel:
         weights = (
             {"weights": self._checkpoint.files.weights_hash()}
             if self._seed is None
-            # As with other models, what a seed draws may change with a library, but not into a worse control.
+            # The weights of a seed may change with the version of a library, but are as good a control.
             else {"random_weights": self._seed}
         )
         return {

@@ -1,4 +1,4 @@
-"""An image in, what a model sees of it out: open_clip's transform for inference, in its two halves."""
+"""Image preprocessing of open_clip's inference transform, split into geometry and normalisation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from harness import Image, MissingError, decode_image
 
 
 class Preprocessing:
-    """Resizing and cropping, then normalisation. Keeps nothing between calls, so that threads can share it."""
+    """Resizing and cropping, then normalisation.
+
+    It keeps no state between calls, so threads can share it. Raises MissingError for an unknown
+    configuration.
+    """
 
     def __init__(self, name: str, given: Mapping[str, Any], size: tuple[int, int]) -> None:
         merged = merge_preprocess_dict(dataclasses.asdict(PreprocessCfg()), dict(given)) | {"size": size}
@@ -31,14 +35,14 @@ class Preprocessing:
         }
 
     def view(self, image: Image) -> Any:
-        """What is left of an image after resizing and cropping: a PIL image, RGB."""
+        """Return the resized and cropped image as a PIL image in RGB."""
         picture: Any = decode_image(image)
         for step in self._geometry:
             picture = step(picture)
         return picture
 
     def prepare(self, image: Image) -> torch.Tensor:
-        """`[3, height, width]`, float32, normalised."""
+        """Return normalised pixels `[3, height, width]` in float32."""
         pixels: Any = self.view(image)
         for step in self._numbers:
             pixels = step(pixels)

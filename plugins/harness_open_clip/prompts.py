@@ -1,4 +1,4 @@
-"""Class names in, prompts and their directions in the space of image embeddings out."""
+"""Prompts for class names, and their directions in the space of image embeddings."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ from harness_open_clip.references import Checkpoint
 from harness_open_clip.structure import first_of
 
 TEMPLATES = ("a photo of a {}.",)
+"""Templates of a task that has none of its own."""
 AT_ONCE = 256
-"""Prompts in one batch."""
+"""Number of prompts in one batch."""
 
 
 def make_prompts(spec: TaskSpec, classes: Sequence[str]) -> list[list[str]]:
-    """For each class every template of the task with the class's name in it; UsageError for one without a place, and
-    for the name of something else while some class has none.
+    """Return for each class every template of the task, filled with the class's name.
+
+    Raise UsageError for a template without `{}`, and for the name of an unknown class if some class has no
+    name.
     """
     templates = spec.templates or TEMPLATES
     for template in templates:
@@ -30,7 +33,7 @@ def make_prompts(spec: TaskSpec, classes: Sequence[str]) -> list[list[str]]:
             raise UsageError(
                 f"template '{template}' of task '{spec.name}' has no {{}} for the name of a class"
             )
-    # Where every class has a name, one too many is that of a class without rows.
+    # If every class has a name, an unknown name is that of a class without rows.
     unnamed = [label for label in classes if label not in spec.class_names]
     strange = spec.class_names.keys() - {*classes, *spec.labels.values()}
     if unnamed and strange:
@@ -43,13 +46,13 @@ def make_prompts(spec: TaskSpec, classes: Sequence[str]) -> list[list[str]]:
 
 
 def to_words(label: str) -> str:
-    """`great_dane` or `GreatDane` as words."""
+    """Split `great_dane` or `GreatDane` into words."""
     apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", label)
     return " ".join(apart.replace("_", " ").split())
 
 
 def read_tokenizer(checkpoint: Checkpoint) -> Callable[[list[str]], torch.Tensor]:
-    """The tokenizer of a checkpoint's text tower, as open_clip chooses it; MissingError when it cannot be had."""
+    """Read the tokenizer that open_clip chooses for a text tower; raise MissingError if it is unavailable."""
     config = checkpoint.model["text_cfg"]
     parameters: dict[str, Any] = dict(config.get("tokenizer_kwargs") or {})
     if "context_length" in config:
@@ -64,7 +67,7 @@ def read_tokenizer(checkpoint: Checkpoint) -> Callable[[list[str]], torch.Tensor
             tokenizer = HFTokenizer(source, tokenizer_mode=config.get("tokenizer_mode"), **parameters)
         else:
             tokenizer = SimpleTokenizer(**parameters)
-    except Exception as error:  # whatever a tokenizer class makes of files that are absent or broken
+    except Exception as error:  # a tokenizer's code may raise any type on absent or broken files
         reason = str(error).strip().split("\n")[0]
         raise MissingError(
             f"model '{checkpoint.name}': the tokenizer of its text tower cannot be had ({reason}){mend}"
@@ -73,7 +76,7 @@ def read_tokenizer(checkpoint: Checkpoint) -> Callable[[list[str]], torch.Tensor
 
 
 class TextTower:
-    """A text tower in memory, and `scale`, the factor of its cosines."""
+    """Text tower in memory; `scale` is the factor of its cosines."""
 
     def __init__(self, tower: nn.Module, scale: float) -> None:
         self._tower = tower
@@ -81,9 +84,10 @@ class TextTower:
 
     @torch.inference_mode()
     def directions(self, ids: torch.Tensor) -> torch.Tensor:
-        """For `ids [classes, templates, context]` the direction of each class, `[classes, embedding]` in float32: the
-        mean over its prompts of their embeddings at unit length, at unit length again (Radford et al. 2021, section
-        3.1.4).
+        """Return the direction of each class, `[classes, embedding]` in float32.
+
+        `ids` are `[classes, templates, context]`. A direction is the mean of its prompts' embeddings at unit
+        length, normalised again (Radford et al. 2021, section 3.1.4).
         """
         device = next(self._tower.parameters()).device
         parts = [

@@ -1,4 +1,4 @@
-"""A model reference in; the configuration of its checkpoint, and where its files lie, out."""
+"""Configuration and files of an OpenCLIP checkpoint, in a local folder or on the hub."""
 
 from __future__ import annotations
 
@@ -12,34 +12,39 @@ from typing import Any, Protocol
 from harness import MissingError, UsageError, did_you_mean, hash_file
 
 CONFIG = "open_clip_config.json"
+"""Name of the configuration file."""
 WEIGHTS = "open_clip_model.safetensors"
+"""Name of the file of weights."""
 ALSO = ("open_clip_pytorch_model.safetensors", "model.safetensors")
-"""Other names that open_clip looks for in a folder, in its order."""
+"""Other file names that open_clip looks for in a folder, in its order."""
 NEVER = "(pickled weights are never read)"
+"""Note of error messages about absent weights."""
 
 
 class Files(Protocol):
-    """The files of one model, at one revision."""
+    """Files of one model at one revision."""
 
     name: str
 
     def find(self, file: str) -> Path | None:
-        """Where `file` lies, fetched if need be; None when the model has no such file."""
+        """Return the path of `file`, fetched if need be; None if the model has no such file."""
 
     def weights(self) -> Path:
-        """Where the weights lie, fetched if need be; MissingError when there are none."""
+        """Return the path of the weights, fetched if need be; raise MissingError if there are none."""
 
     def weights_hash(self) -> str:
-        """Hex SHA-256 of the weights, if possible without fetching or reading them; MissingError when there are none
-        and none can be fetched.
+        """Return the SHA-256 of the weights in hex, if possible without fetching or reading them.
+
+        Raise MissingError if there are no weights and none can be fetched.
         """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """What a reference led to. `model` and `preprocessing` are open_clip's `model_cfg` and `preprocess_cfg`;
-    `tokenizer` is the folder that a tokenizer of transformers is read from, where the model's configuration does not
-    say by which name.
+    """Configuration and files of a checkpoint.
+
+    `model` and `preprocessing` are open_clip's `model_cfg` and `preprocess_cfg`. `tokenizer` is the folder of
+    a transformers tokenizer if the configuration does not name one.
     """
 
     name: str
@@ -50,8 +55,10 @@ class Checkpoint:
 
 
 def open_checkpoint(ref: str) -> Checkpoint:
-    """The checkpoint behind a folder, `MODEL:TAG` or `hf-hub:ORG/REPO[@REVISION]`. UsageError for a model or tag that
-    open_clip does not know, MissingError where the configuration is absent or broken.
+    """Open the checkpoint of a folder, `MODEL:TAG` or `hf-hub:ORG/REPO[@REVISION]`.
+
+    Raise UsageError for a model or tag unknown to open_clip, MissingError for an absent or broken
+    configuration.
     """
     folder = Path(ref).expanduser()
     if (folder / CONFIG).is_file():
@@ -101,19 +108,19 @@ def _open_tagged(ref: str, *, model: str, tag: str) -> Checkpoint:
         raise UsageError(
             f"open_clip {open_clip.__version__} has no weights '{tag}' of model '{model}'{did_you_mean(tag, known)}"
         )
-    # open_clip itself only warns, and computes something else than what was trained.
+    # open_clip only warns, and computes another activation function than the one trained with.
     if pretrained.get("quick_gelu") and not config.get("quick_gelu"):
         raise UsageError(f"weights '{tag}' were trained with QuickGELU: use '{model}-quickgelu:{tag}'")
     repo, _, file = pretrained["hf_hub"].rpartition("/")
     if not repo:
         raise UsageError(f"model '{ref}' is on no hub, and its weights are pickled: no such weights are read")
-    # open_clip has the names of pickled weights, and looks for others beside them.
+    # open_clip lists the names of pickled weights; it looks for safetensors files beside them too.
     safe = re.sub(r"\.(bin|pth|pt)$", ".safetensors", file) or WEIGHTS
     return Checkpoint(name=ref, model=config, preprocessing=pretrained, files=Hub(ref, repo, safe))
 
 
 class Folder:
-    """The files of a model in a local folder."""
+    """Files of a model in a local folder."""
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name = name
@@ -142,7 +149,7 @@ class Folder:
 
 
 class Hub:
-    """The files of a hub repository; from the local hub cache where they are there."""
+    """Files of a hub repository; the local hub cache is read first."""
 
     def __init__(self, name: str, repo: str, weights: str, revision: str | None = None) -> None:
         self.name = name
@@ -158,7 +165,7 @@ class Hub:
             return Path(hf_hub_download(self.repo, file, revision=self.revision))
         except EntryNotFoundError:
             return None
-        except Exception as error:  # the network and the hub fail in more ways than can be listed
+        except Exception as error:  # the network and the hub client raise many types
             reason = str(error).strip().split("\n")[0]
             raise MissingError(
                 f"model '{self.name}': {file} cannot be fetched from the hub ({reason}): check the name and the "
@@ -169,7 +176,7 @@ class Hub:
         path = self.find(CONFIG)
         if path is None:
             raise self._missing(CONFIG, self._weights)
-        self.revision = path.parent.name  # snapshots/<commit>: from here on the branch may move
+        self.revision = path.parent.name  # the commit of snapshots/<commit>: a branch may move later
         return path
 
     def weights(self) -> Path:
@@ -184,22 +191,22 @@ class Hub:
         cached = try_to_load_from_cache(self.repo, self._weights, revision=self.revision)
         if not isinstance(cached, str):
             return self._published_hash() or hash_file(self.weights())
-        self.revision = Path(cached).parent.name  # what is here is good enough: nothing newer is fetched
+        self.revision = Path(cached).parent.name  # use the cached commit; fetch nothing newer
         return hash_file(Path(cached))
 
     def _published_hash(self) -> str | None:
-        """What the hub says about weights that are not in the cache; None where it says nothing."""
+        """Return the hub's SHA-256 of weights that are not cached; None if the hub gives none."""
         from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
         try:
             published = get_hf_file_metadata(hf_hub_url(self.repo, self._weights, revision=self.revision))
-        except Exception:  # offline, or not there: `weights` tells
+        except Exception:  # offline or absent: `weights` raises the error
             return None
         self.revision = published.commit_hash or self.revision
         return published.etag if re.fullmatch(r"[0-9a-f]{64}", published.etag or "") else None
 
     def _missing(self, *files: str) -> MissingError:
-        """One command that fetches all."""
+        """Return an error with one command that fetches all missing files."""
         revision = f" --revision {self.revision}" if self.revision else ""
         return MissingError(
             f"model '{self.name}' has no file {files[0]} in the local hub cache, nor could the hub give one "

@@ -1,4 +1,4 @@
-"""A vision tower in; its blocks, its tokens and their grid out: found by what is there, not by a list of names."""
+"""Structure of a vision tower, found in its module tree rather than by model name."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from torch import nn
 from harness import MissingError, UsageError
 
 BLOCKS = ("transformer.resblocks", "trunk.blocks")
-"""Where open_clip's own transformer has its blocks, and those of timm."""
+"""Paths of the blocks in open_clip's own transformer and in timm's."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """What a tower is made of. Of its positions the first `n_prefix` are no patches; the very first of them stands for
-    the image where the tower `has_class` token.
+    """Structure of a vision tower.
+
+    The first `n_prefix` positions are not patches; if the tower `has_class` token, it is the very first.
     """
 
     blocks: str
@@ -31,12 +32,15 @@ class Layout:
 
     @property
     def n_patches(self) -> int:
-        """Cells of the grid."""
+        """Number of cells of the grid."""
         return self.grid[0] * self.grid[1]
 
 
 def find_layout(name: str, tower: nn.Module) -> Layout:
-    """The layout of a tower on any device, `meta` too; UsageError when it has no blocks that hand on tokens."""
+    """Return the layout of a tower on any device, including `meta`.
+
+    Raise UsageError unless its blocks all return the tokens of equal patches, MissingError if it cannot run.
+    """
     trunk: Any = getattr(tower, "trunk", tower)
     blocks = next((path for path in BLOCKS if _has(tower, path)), None)
     patches = getattr(trunk, "patch_embed", trunk)
@@ -65,14 +69,14 @@ def find_layout(name: str, tower: nn.Module) -> Layout:
 
 
 def truncate(tower: nn.Module, layout: Layout, n_blocks: int) -> None:
-    """Leave away all but the first `n_blocks` blocks; what follows them then means nothing."""
+    """Keep only the first `n_blocks` blocks; outputs after them then mean nothing."""
     parent, _, child = layout.blocks.rpartition(".")
     blocks: Any = tower.get_submodule(layout.blocks)
     setattr(tower.get_submodule(parent), child, blocks[:n_blocks])
 
 
 def first_of(output: Any) -> Any:
-    """The embedding in what a tower gives; some give the tokens beside it."""
+    """Return the embedding in a tower's output; some towers return tokens as well."""
     return output[0] if isinstance(output, tuple) else output
 
 
@@ -93,7 +97,7 @@ def _pair(size: Any) -> tuple[int, int]:
 def _run(
     name: str, tower: nn.Module, blocks: str, size: tuple[int, int]
 ) -> tuple[list[tuple[int, ...]], tuple[int, ...]]:
-    """Shapes of what each block and the tower give for one image."""
+    """Return the output shapes of each block and of the tower for one image."""
     shapes: list[tuple[int, ...]] = []
     hooks = [
         block.register_forward_hook(lambda module, inputs, output: shapes.append(tuple(output.shape)))
@@ -102,7 +106,7 @@ def _run(
     try:
         output = tower(torch.empty(1, 3, *size, device=next(tower.parameters()).device))
         return shapes, tuple(first_of(output).shape)
-    except Exception as error:  # whatever a tower makes of a configuration that contradicts itself
+    except Exception as error:  # a contradictory configuration may raise any type
         raise MissingError(
             f"model '{name}': its vision tower takes no image of {size[0]} × {size[1]} pixels, as its "
             f"configuration says: {error}"
@@ -113,5 +117,5 @@ def _run(
 
 
 def unsaved_buffers(module: nn.Module) -> set[str]:
-    """Buffers that no checkpoint holds: only building the module for real fills them."""
+    """Return the buffers that no checkpoint holds; only building the module on a real device fills them."""
     return {key for key, _ in module.named_buffers()} - set(module.state_dict())

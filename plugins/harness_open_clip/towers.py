@@ -1,4 +1,4 @@
-"""A checkpoint in, its towers out: without memory, filled with its weights, or drawn from a seed."""
+"""Vision and text towers of a checkpoint: on the meta device, with its weights, or with random weights."""
 
 from __future__ import annotations
 
@@ -18,21 +18,25 @@ from harness_open_clip.references import Checkpoint
 from harness_open_clip.structure import Layout, truncate, unsaved_buffers
 
 LARGEST = 2**53 - 1
-"""Seeds beyond this have no exact JSON."""
+"""Largest seed: JSON holds no larger number exactly."""
 UNUSED = ("position_ids",)
-"""Last parts of names that older checkpoints hold and nothing reads."""
+"""Ends of names that older checkpoints hold and no module reads."""
 
 
 def build_vision(checkpoint: Checkpoint, device: str = "meta") -> nn.Module:
-    """The vision tower as its architecture begins, in evaluation mode; MissingError when its configuration is broken.
-    The global generator stays as it was.
+    """Build the untrained vision tower in evaluation mode; keep the global generator's state.
+
+    Raise MissingError for a broken configuration.
     """
     config = {**checkpoint.model["vision_cfg"], "timm_model_pretrained": False}
     return _build(checkpoint, _build_vision_tower, config, device)
 
 
 def build_text(checkpoint: Checkpoint, device: str = "meta") -> nn.Module:
-    """The text tower, likewise."""
+    """Build the untrained text tower in evaluation mode; keep the global generator's state.
+
+    Raise MissingError for a broken configuration.
+    """
     config = {**checkpoint.model["text_cfg"], "hf_model_pretrained": False}
     return _build(checkpoint, _build_text_tower, config, device)
 
@@ -40,7 +44,7 @@ def build_text(checkpoint: Checkpoint, device: str = "meta") -> nn.Module:
 def load_vision(
     checkpoint: Checkpoint, layout: Layout, n_blocks: int, *, seed: int | None, dtype: torch.dtype
 ) -> nn.Module:
-    """The first `n_blocks` blocks of the vision tower and what stands around them, on the CPU; with a seed, drawn."""
+    """Load or, with a seed, draw the first `n_blocks` blocks of the vision tower and all parts around them."""
 
     def shorten(tower: nn.Module) -> nn.Module:
         truncate(tower, layout, n_blocks)
@@ -55,7 +59,10 @@ def load_vision(
 
 
 def load_text(checkpoint: Checkpoint, *, seed: int | None, dtype: torch.dtype) -> tuple[nn.Module, float]:
-    """The text tower on the CPU, and the factor of its cosines, `exp(logit_scale)`; with a seed, as they begin."""
+    """Load or, with a seed, draw the text tower on the CPU; return it with the factor of its cosines.
+
+    The factor is `exp(logit_scale)`. Raise MissingError if the weights lack it.
+    """
     if seed is not None:
         begins = float(checkpoint.model.get("init_logit_scale", math.log(1 / 0.07)))
         return _checked(checkpoint.name, _draw(checkpoint, build_text, seed), dtype), math.exp(begins)
@@ -64,7 +71,7 @@ def load_text(checkpoint: Checkpoint, *, seed: int | None, dtype: torch.dtype) -
         if "logit_scale" not in stored:
             raise _lacks(checkpoint.name, "logit_scale")
         scale = float(file.get_tensor("logit_scale").double().exp())
-    # Classes of open_clip that have no text tower of their own hold its parts beside the vision tower.
+    # Some classes of open_clip hold the parts of the text tower directly beside the vision tower, without a prefix.
     prefix = "text." if any(key.startswith("text.") for key in stored) else ""
     known = frozenset(build_text(checkpoint).state_dict())
     tower = _fill(checkpoint, lambda device: build_text(checkpoint, device), prefix, known, dtype)
@@ -72,7 +79,7 @@ def load_text(checkpoint: Checkpoint, *, seed: int | None, dtype: torch.dtype) -
 
 
 def check_seed(name: str, seed: Any) -> None:
-    """UsageError unless `seed` is a whole number that JSON can hold, or None."""
+    """Raise UsageError unless `seed` is None or a whole number that JSON can hold exactly."""
     if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= LARGEST):
         raise UsageError(
             f"model '{name}' takes random_weights, a seed, from 0 to {LARGEST} or none at all, not {seed!r}"
@@ -86,7 +93,7 @@ def _build(checkpoint: Checkpoint, factory: Callable[..., nn.Module], config: An
             return factory(model["embed_dim"], config, model.get("quick_gelu", False)).eval()
     except ImportError as error:
         raise MissingError(f"model '{checkpoint.name}' needs a package: {error}") from error
-    except Exception as error:  # whatever open_clip makes of a broken or unknown configuration
+    except Exception as error:  # open_clip may raise any type for a broken or unknown configuration
         raise MissingError(
             f"model '{checkpoint.name}': open_clip {open_clip.__version__} cannot build it from its configuration: "
             f"{str(error).strip() or type(error).__name__}"
@@ -94,9 +101,9 @@ def _build(checkpoint: Checkpoint, factory: Callable[..., nn.Module], config: An
 
 
 def _draw(checkpoint: Checkpoint, build: Callable[[Checkpoint, str], nn.Module], seed: int) -> nn.Module:
-    """A tower as its architecture begins. All of it is drawn, on the CPU in float32, so that a block is the same
-    however many are kept, and devices and dtypes see the same weights, rounded or not.
-    """
+    """Build an untrained tower on the CPU in float32, with weights drawn from a seed."""
+    # The whole tower is drawn, on the CPU in float32: a block is then the same however many are kept, and every device
+    # and dtype starts from the same values. The names build_vision and build_text are part of the seed: keep them.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(hash_json({"seed": seed, "part": build.__name__})[:16], 16))
         return build(checkpoint, "cpu")
@@ -109,8 +116,10 @@ def _fill(
     known: frozenset[str],
     dtype: torch.dtype,
 ) -> nn.Module:
-    """What `build` makes on a device, with the weights whose names begin with `prefix`; `known` are the names of the
-    whole tower.
+    """Build a tower on the CPU with the weights whose names begin with `prefix`.
+
+    `known` are the names of the whole tower's weights. Raise MissingError unless weights and configuration
+    agree.
     """
     tower = build("meta")
     with _weights(checkpoint) as file:
@@ -125,7 +134,7 @@ def _fill(
             or given.is_floating_point() != wanted.is_floating_point()
         ):
             raise _lacks(checkpoint.name, prefix + key)
-    if unsaved_buffers(tower):
+    if unsaved_buffers(tower):  # the meta device has no values for them
         tower = build("cpu")
     tower.load_state_dict(tensors, assign=True)
     return _checked(checkpoint.name, tower, dtype)
@@ -133,7 +142,7 @@ def _fill(
 
 @contextmanager
 def _weights(checkpoint: Checkpoint) -> Iterator[Any]:
-    """The weight file, open; MissingError when it is broken."""
+    """Open the file of weights in the context; raise MissingError if it is broken."""
     from safetensors import SafetensorError, safe_open
 
     path: Path = checkpoint.files.weights()
@@ -147,7 +156,7 @@ def _weights(checkpoint: Checkpoint) -> Iterator[Any]:
 
 
 def _check_known(name: str, stored: set[str], prefix: str, known: frozenset[str]) -> None:
-    """MissingError for a weight of these parts that the configuration has no place for: it is of another model."""
+    """Raise MissingError for a weight that the configuration has no place for: it is another model's."""
     parts = {key.split(".")[0] for key in known}
     for key in sorted(stored):
         own = key.removeprefix(prefix)
@@ -161,6 +170,7 @@ def _check_known(name: str, stored: set[str], prefix: str, known: frozenset[str]
 
 
 def _lacks(name: str, weight: str) -> MissingError:
+    """Return the error for a weight that is missing or has another shape or type."""
     return MissingError(
         f"model '{name}': its weights lack {weight}, or have it in another shape or kind of number than its "
         f"configuration says: fetch a checkpoint that fits"
@@ -168,7 +178,7 @@ def _lacks(name: str, weight: str) -> MissingError:
 
 
 def _checked(name: str, tower: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """The tower in a dtype; MissingError for a weight that is not finite there."""
+    """Return the tower in a dtype and evaluation mode; raise MissingError for a weight that is not finite."""
     tower = tower.to(dtype).eval()
     for key, parameter in tower.named_parameters():
         if not torch.isfinite(parameter).all():
