@@ -91,7 +91,7 @@ def check_width(target: Any, width: int) -> Any:
     target = _check("target", target)
     if target.shape[1] != width:
         raise ValueError(
-            f"the alignment was fitted on {width} target features, but is given {target.shape[1]}"
+            f"the alignment was learnt on {width} target features, but is given {target.shape[1]}"
         )
     return target
 
