@@ -1,4 +1,4 @@
-"""The embedded model family: toy Gemma-2 models, two models that see, their dictionaries, and the recipes of all.
+"""Embedded model family: toy Gemma 2 models, two vision models, their dictionaries, and the recipes of all.
 
 Models and dictionaries are offered as aliases of folders, so they load through the same code as any others.
 """
@@ -11,19 +11,20 @@ from typing import Any
 import harness
 
 WEIGHTS = Path(__file__).parent / "weights"
+"""Folder of all embedded models and dictionaries."""
 
 SIZES = {"s": 64, "m": 128, "l": 224}
-"""Size → width of the residual stream."""
+"""Width of the residual stream by size."""
 
 
 class _Scope:
-    """The family's own dictionaries, found by the model's width; they are `expansion` times as wide as that."""
+    """Dictionaries of the family, found by the model's width; they are `expansion` times as wide."""
 
     def __init__(self, *, expansion: int, l0: str | int | None, layer_offset: int) -> None:
         if isinstance(expansion, bool) or not isinstance(expansion, int) or expansion < 1:
             raise ValueError(f"expansion={expansion!r} is not a positive whole number")
         self.expansion = expansion
-        # What is not given must not stand in the reference: its identity is that of the folder's own defaults.
+        # Defaults must not be part of the reference: without them its identity is that of the folder's own defaults.
         self.more = {
             **({} if l0 is None else {"l0": l0}),
             **({"layer_offset": layer_offset} if layer_offset else {}),
@@ -42,7 +43,7 @@ class _Scope:
 
 
 def spell(width: int) -> str:
-    """A width as the folders of dictionaries spell it: 1k and 2k for powers of two, in full otherwise."""
+    """Return a width as folder names have it: `1k` or `2k` for powers of two from 1024, digits otherwise."""
     return f"{width // 1024}k" if width >= 1024 and width & (width - 1) == 0 else str(width)
 
 
@@ -85,7 +86,7 @@ def harness_representations() -> list[harness.RepresentationSpec]:
         *(
             harness.RepresentationSpec(
                 name=f"{model}-scope",
-                summary=f"a dictionary of {model}, 8 times as wide, trained on the images that it saw",
+                summary=f"a dictionary of {model}, 8 times as wide, trained on the model's training images",
                 alias_of=str(WEIGHTS / f"{model}-scope"),
                 needs="tokens",
             )
@@ -93,7 +94,7 @@ def harness_representations() -> list[harness.RepresentationSpec]:
         ),
         harness.RepresentationSpec(
             name="minigemma-scope",
-            summary="the dictionaries of the embedded family: 8 times as wide at three depths, 32 times at half depth",
+            summary="dictionaries of the embedded family: 8 times as wide at three depths, 32 times at half depth",
             make=_scope,
             needs="tokens",
         ),

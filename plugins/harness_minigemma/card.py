@@ -1,4 +1,4 @@
-"""Facts and measured numbers in, a model card in Markdown out. Nothing here runs a model."""
+"""Model cards in Markdown, from facts and measured numbers. Nothing here runs a model."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,52 +10,53 @@ from harness_minigemma.corpus import DUPLICATE_BYTES, ENGLISH_SHARE, Heldout
 from harness_minigemma.model import Size
 
 HEADLINE_BYTES = 100_000
-"""Held-out bytes that a language needs for its score to count in the mean."""
+"""Held-out bytes that a language needs to count in the mean."""
 
 SCRIPTS = {("zh", "bible_ChiUn"): "zh-Hant"}
-"""Parts of the corpus in another script than the rest of their language, which is in that of USUAL_SCRIPTS."""
+"""Tags of corpus parts in another script than the rest of their language."""
 
 USUAL_SCRIPTS = {"zh": "zh-Hans"}
-"""Of languages that are told by their scripts: how the corpus calls them, and a tag that says the script."""
+"""Tags with the usual script, for languages that have tags by script."""
 
 LICENCE = (
     "The weights may be used under CC BY-SA 4.0, the licence of the texts among these that ask for the same in "
     "return, with the attributions above."
 )
+"""Licence of the weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Held-out bits per byte, by name of the scored model and language, and the text they were measured on."""
+    """Held-out bits per byte by model name and language, and the text they were measured on."""
 
     heldout: dict[str, Heldout]
     scores: dict[str, dict[str, float]]
 
     @property
     def headline(self) -> list[str]:
-        """The languages with enough text for the mean, most text first."""
+        """Languages with enough text for the mean, most text first."""
         return [language for language in self.scored if self.heldout[language].size >= HEADLINE_BYTES]
 
     @property
     def scored(self) -> list[str]:
-        """The languages with any text, most text first."""
+        """Languages with any text, most text first."""
         some = [language for language, text in self.heldout.items() if text.size]
         return sorted(some, key=lambda language: -self.heldout[language].size)
 
     def mean_by_bytes(self, name: str) -> float:
-        """The bits of all headline text over its bytes."""
+        """Return the total bits of headline text over its total bytes."""
         sizes = {language: self.heldout[language].size for language in self.headline}
         bits = sum(size * self.scores[name][language] for language, size in sizes.items())
         return bits / sum(sizes.values())
 
     def mean_by_language(self, name: str) -> float:
-        """The mean over the headline languages, each counted once."""
+        """Return the mean over headline languages, equally weighted."""
         return sum(self.scores[name][language] for language in self.headline) / len(self.headline)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What is known about a model besides its scores. `training` is what its training.json says."""
+    """Facts of a model other than scores; `training` is its training record."""
 
     name: str
     parameters: tuple[int, int]
@@ -64,7 +65,7 @@ class Facts:
 
 
 def model_card(facts: Facts, result: Comparison, *, baseline: str) -> str:
-    """The README.md of a model folder; `baseline` names the scores that stand beside the model's own."""
+    """Return the README.md of a model folder, with the scores of `baseline` beside the model's own."""
     names = [facts.name, baseline]
     others = [language for language in result.scored if language not in result.headline]
     head = ("language", "bytes scored", "bytes removed", *names)
@@ -91,8 +92,9 @@ def model_card(facts: Facts, result: Comparison, *, baseline: str) -> str:
 
 
 def with_languages(card: str, manifest: list[dict[str, Any]]) -> str:
-    """The card with front matter that says how many megabytes of text the corpus has in each language; as it is where
-    the manifest does not say.
+    """Add front matter with the megabytes of training text in each language.
+
+    Return the card unchanged if the manifest does not state sizes.
     """
     if any("mb_raw" not in part for part in manifest) or not manifest:
         return card
@@ -105,14 +107,17 @@ def with_languages(card: str, manifest: list[dict[str, Any]]) -> str:
 
 
 def without_front_matter(card: str) -> str:
-    """A card from its title on."""
+    """Return the card without front matter."""
     if not card.startswith("---\n"):
         return card
     return card.split("\n---\n", 1)[-1].lstrip("\n")
 
 
 def megabytes(manifest: list[dict[str, Any]]) -> dict[str, float]:
-    """Megabytes of text by language, most first; of a language told by its scripts in all and in each of them."""
+    """Return megabytes of text by language, largest first.
+
+    A language that has tags by script counts in total and by script.
+    """
     sizes: dict[str, float] = {}
     for part in manifest:
         language = part["lang"]
@@ -123,14 +128,14 @@ def megabytes(manifest: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def provisional(facts: Facts) -> list[str]:
-    """The warning that stands above provisional weights."""
+    """Return the warning above provisional weights, if they are."""
     if not facts.training["provisional"]:
         return []
     return ["**PROVISIONAL**: trained on a CPU, to be replaced by weights trained on a GPU."]
 
 
 def describe_model(facts: Facts) -> str:
-    """What the model is and what it is for."""
+    """Return the paragraph on the model and its purpose."""
     size = Size(**facts.training["settings"]["size"])
     embedding, other = facts.parameters
     return (
@@ -143,7 +148,7 @@ def describe_model(facts: Facts) -> str:
 
 
 def describe_training(training: dict[str, Any]) -> str:
-    """The run that made the weights."""
+    """Return the list on the run that made the weights."""
     settings = training["settings"]
     size = settings["size"]
     known = [f", {name} {training[name]}" for name in ("torch", "transformers") if name in training]
@@ -163,7 +168,7 @@ def describe_training(training: dict[str, Any]) -> str:
 
 
 def describe_measurement(facts: Facts, result: Comparison, *, baseline: str) -> str:
-    """What was scored, and how."""
+    """Return the paragraph on the scored text and the method."""
     return (
         f"{describe_text(result)} The model reads windows of {facts.training['settings']['context']} tokens "
         f"of one document, each beginning with `<bos>`. Beside it stands a byte {baseline} model with Witten-Bell "
@@ -172,7 +177,7 @@ def describe_measurement(facts: Facts, result: Comparison, *, baseline: str) -> 
 
 
 def describe_text(result: Comparison) -> str:
-    """The held-out text in two sentences."""
+    """Return two sentences on the held-out text."""
     removed = sum(text.removed for text in result.heldout.values())
     left = sum(text.size for text in result.heldout.values())
     return (
@@ -186,7 +191,7 @@ def describe_text(result: Comparison) -> str:
 def language_rows(
     result: Comparison, languages: Sequence[str], names: Sequence[str]
 ) -> list[tuple[str, ...]]:
-    """A row per language: bytes scored, bytes removed, and bits per byte under each name."""
+    """Return a row per language: bytes scored, bytes removed, and bits per byte of each model."""
     return [
         (
             language,
@@ -199,7 +204,7 @@ def language_rows(
 
 
 def mean_rows(result: Comparison, names: Sequence[str]) -> list[tuple[str, ...]]:
-    """The means over the headline languages, weighted by bytes and not; no row if there is no such language."""
+    """Return rows of the means over headline languages, by bytes and by language; none if there are none."""
     if not result.headline:
         return []
     size = sum(result.heldout[language].size for language in result.headline)
@@ -216,7 +221,7 @@ def mean_rows(result: Comparison, names: Sequence[str]) -> list[tuple[str, ...]]
 
 
 def source_rows(manifest: list[dict[str, Any]]) -> list[tuple[str, ...]]:
-    """A row per source, register and licence, with all the languages it came in."""
+    """Return a row per source, register and licence, with all its languages."""
     languages: dict[tuple[str, ...], list[str]] = {}
     for part in manifest:
         repository = str(part["repo"]).split(" ")[0]
@@ -228,6 +233,6 @@ def source_rows(manifest: list[dict[str, Any]]) -> list[tuple[str, ...]]:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table."""
+    """Return a Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,7 +1,7 @@
-"""A corpus folder in, documents out: `<language>.jsonl.zst` files, one JSON object a line.
+"""Reader of a corpus folder: `<language>.jsonl.zst` files with one JSON object per line.
 
-Nothing here knows a tokenizer or a model. Every document carries the split it was given when the corpus was
-made, so training and validation stay apart whatever is done with either.
+Nothing here depends on a tokenizer or a model. Every document carries the split assigned when the corpus was
+made, so that training and validation stay apart in every use.
 """
 
 import io
@@ -16,13 +16,15 @@ import zstandard
 
 Split = Literal["train", "validation"]
 SUFFIX = ".jsonl.zst"
+"""Suffix of a language's file."""
 ENGLISH_SHARE = 0.45
-DUPLICATE_BYTES = 40  # a line that is longer and occurs twice is boilerplate, not chance
+"""Share of English in training."""
+DUPLICATE_BYTES = 40  # a longer line that occurs twice is boilerplate, not chance
 
 
 @dataclass(frozen=True, kw_only=True)
 class Document:
-    """One text and where it came from."""
+    """One text with its language, source, register and split."""
 
     text: str
     language: str
@@ -33,19 +35,19 @@ class Document:
 
 @dataclass(frozen=True, kw_only=True)
 class Heldout:
-    """What is scored of one language: its validation documents without boilerplate, and the bytes removed."""
+    """Validation documents of one language without boilerplate, and the number of bytes removed."""
 
     texts: list[str]
     removed: int
 
     @property
     def size(self) -> int:
-        """Bytes that are left."""
+        """Number of bytes left."""
         return count_bytes(self.texts)
 
 
 def find_corpus(folder: str | Path | None) -> Path:
-    """The corpus folder: the argument, else HARNESS_CORPUS_DIR."""
+    """Return the given corpus folder, else HARNESS_CORPUS_DIR; raise SystemExit if it has no corpus."""
     chosen = folder or os.environ.get("HARNESS_CORPUS_DIR")
     if not chosen:
         raise SystemExit("no corpus: give --corpus DIR or set HARNESS_CORPUS_DIR")
@@ -56,12 +58,12 @@ def find_corpus(folder: str | Path | None) -> Path:
 
 
 def list_languages(corpus: Path) -> list[str]:
-    """The languages of the corpus, sorted."""
+    """Return the languages of the corpus, sorted."""
     return sorted(path.name.removesuffix(SUFFIX) for path in corpus.glob(f"*{SUFFIX}"))
 
 
 def read_documents(corpus: Path, language: str, split: Split | None = None) -> Iterator[Document]:
-    """The documents of one language in file order, all or those of one split."""
+    """Yield the documents of one language in file order, of all splits or one."""
     with (corpus / f"{language}{SUFFIX}").open("rb") as raw:
         stream = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
         for line in io.TextIOWrapper(stream, encoding="utf-8"):
@@ -77,10 +79,10 @@ def read_documents(corpus: Path, language: str, split: Split | None = None) -> I
 
 
 def read_heldout(corpus: Path, language: str) -> Heldout:
-    """The validation documents of one language without the lines that were met before.
+    """Return the validation documents of one language without duplicate lines.
 
-    A line of more than 40 bytes, blanks around it apart, is dropped where the language's training text has the
-    same line, or an earlier line of the validation text is the same. A language may have no such text at all.
+    A line of more than 40 bytes, stripped of whitespace, is dropped if it also occurs in the language's
+    training text or earlier in its validation text. A language may have no such text at all.
     """
     texts = [document.text for document in read_documents(corpus, language, "validation")]
     wanted = {line for text in texts for line in list_long_lines(text)}
@@ -93,7 +95,10 @@ def read_heldout(corpus: Path, language: str) -> Heldout:
 
 
 def drop_lines(texts: Iterable[str], known: set[str]) -> list[str]:
-    """The texts without known long lines, each of which is known from then on; empty texts are left out."""
+    """Remove known long lines; leave out texts that become empty.
+
+    A long line is known once it has occurred.
+    """
     met, kept = set(known), []
     for text in texts:
         lines = []
@@ -106,27 +111,27 @@ def drop_lines(texts: Iterable[str], known: set[str]) -> list[str]:
 
 
 def list_long_lines(text: str) -> list[str]:
-    """The lines that are long enough to be boilerplate, without the blanks around them."""
+    """Return the lines, stripped, that are long enough to be boilerplate."""
     lines = (line.strip() for line in text.split("\n"))
     return [line for line in lines if len(line.encode()) > DUPLICATE_BYTES]
 
 
 def count_bytes(texts: Iterable[str]) -> int:
-    """The length of the texts in UTF-8."""
+    """Return the total length of the texts in UTF-8 bytes."""
     return sum(len(text.encode()) for text in texts)
 
 
 def read_manifest(corpus: Path) -> list[dict[str, Any]]:
-    """The corpus's parts, each with source, licence and attribution; empty if the folder has no manifest."""
+    """Read the corpus's parts with source, licence and attribution; empty if there is no manifest."""
     path = corpus / "manifest.json"
     return json.loads(path.read_text("utf-8")) if path.exists() else []
 
 
 def mixture(sizes: Mapping[str, int], *, english: float = ENGLISH_SHARE) -> dict[str, float]:
-    """Language shares, summing to 1, from language sizes.
+    """Return language shares that sum to 1.
 
-    English gets a fixed share; the others divide the rest by the square root of their size, which lets a
-    language of 1 MB be seen about a fifth as often as one of 26 MB instead of a twenty-sixth.
+    English has a fixed share; the others divide the rest in proportion to the square root of their sizes. A
+    language of 1 MB is then seen about a fifth as often as one of 26 MB.
     """
     weights = {language: size**0.5 for language, size in sizes.items() if language != "en" and size > 0}
     total = sum(weights.values())

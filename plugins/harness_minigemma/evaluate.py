@@ -1,10 +1,10 @@
-"""Exported models and a corpus in; held-out bits per byte by language out, beside those of an n-gram model.
+"""Held-out bits per byte of exported models by language, compared with an n-gram model.
 
     python -m harness_minigemma.evaluate --size m --corpus DIR [--write-card]
     python -m harness_minigemma.evaluate --all --corpus DIR [--write-card]
 
-All validation text is scored, without boilerplate (`corpus.read_heldout`), the same for every model. The mean
-is over the languages with 100 kB of it. If asked, the numbers go into the README.md of the model folders.
+All validation text is scored, without boilerplate (`corpus.read_heldout`), the same for every model. The mean is over
+the languages with at least 100 kB of it. With --write-card the numbers go into the README.md of the model folders.
 """
 
 import argparse
@@ -41,17 +41,18 @@ from harness_minigemma.packing import pack_documents
 from harness_minigemma.tokenizer import load_tokenizer, replace_text, token_bytes
 
 BASELINE = f"{ngram.ORDER}-gram"
+"""Name of the n-gram model in tables."""
 
 
 def compare(folders: Sequence[Path], corpus: Path, *, device: torch.device) -> Comparison:
-    """The scores of model folders, under the folders' names, and of the n-gram model, under its own."""
+    """Score model folders, named by folder, and the n-gram model, named BASELINE."""
     heldout = {language: read_heldout(corpus, language) for language in list_languages(corpus)}
     scores = {folder.name: score_model(folder, heldout, device=device) for folder in folders}
     return Comparison(heldout=heldout, scores={**scores, BASELINE: score_ngram(corpus, heldout)})
 
 
 def score_model(folder: Path, heldout: dict[str, Heldout], *, device: torch.device) -> dict[str, float]:
-    """Bits per byte of a model folder by language, in windows as long as those it was trained on."""
+    """Return bits per byte of a model folder by language, in windows of its training context."""
     context = read_training(folder)["settings"]["context"]
     model = load_model(folder, device)
     return {
@@ -62,7 +63,7 @@ def score_model(folder: Path, heldout: dict[str, Heldout], *, device: torch.devi
 
 
 def score_texts(model: Gemma2ForCausalLM, tokenizer: Path, texts: list[str], *, context: int) -> float:
-    """Bits per byte of some documents. No token is left out, and special tokens spell nothing."""
+    """Return bits per byte of documents; every token is scored, and special tokens count no bytes."""
     encoder = load_tokenizer(tokenizer)
     encodings = encoder.encode_batch_fast(texts, add_special_tokens=False)
     inputs, targets = pack_documents([encoding.ids for encoding in encodings], context=context)
@@ -71,7 +72,7 @@ def score_texts(model: Gemma2ForCausalLM, tokenizer: Path, texts: list[str], *, 
 
 
 def score_ngram(corpus: Path, heldout: dict[str, Heldout]) -> dict[str, float]:
-    """Bits per byte by language of one n-gram model of the training text of all languages."""
+    """Return bits per byte by language of one n-gram model fitted to all languages' training text."""
     model = ngram.fit(
         document.text
         for language in list_languages(corpus)
@@ -81,7 +82,7 @@ def score_ngram(corpus: Path, heldout: dict[str, Heldout]) -> dict[str, float]:
 
 
 def read_training(folder: Path) -> dict[str, Any]:
-    """What a model folder says of the run that made it."""
+    """Read the training record of a model folder; raise SystemExit if there is none."""
     path = folder / TRAINING
     if not path.exists():
         raise SystemExit(f"{path} is missing; the command that trained the model, given again, writes it")
@@ -90,7 +91,7 @@ def read_training(folder: Path) -> dict[str, Any]:
 
 
 def read_facts(folder: Path, corpus: Path) -> Facts:
-    """What a card says of a model folder besides its scores."""
+    """Read the facts of a model card other than scores."""
     training = read_training(folder)
     return Facts(
         name=folder.name,
@@ -101,7 +102,7 @@ def read_facts(folder: Path, corpus: Path) -> Facts:
 
 
 def report(result: Comparison) -> str:
-    """The scores as aligned text, one column per model, and who beats whom."""
+    """Return the scores as aligned text, one column per model, with the ranking of models."""
     names = list(result.scores)
     others = [language for language in result.scored if language not in result.headline]
     silent = [language for language in result.heldout if language not in result.scored]
@@ -119,7 +120,7 @@ def report(result: Comparison) -> str:
 
 
 def verdicts(result: Comparison) -> list[str]:
-    """The order by the headline mean, and every pair with the number of headline languages that agree."""
+    """Return the ranking by the mean, and for each pair the number of languages that agree."""
     if not result.headline:
         return [f"no language has {HEADLINE_BYTES // 1000} kB of held-out text, so there is no mean"]
     ranked = sorted(result.scores, key=result.mean_by_bytes)
@@ -134,7 +135,7 @@ def verdicts(result: Comparison) -> list[str]:
 
 
 def align(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of text with the cells of a column below each other; the first is flush left."""
+    """Return lines of text with aligned columns; the first is flush left, the others flush right."""
     widest = max(len(row) for row in rows)
     full = [[*row, *[""] * (widest - len(row))] for row in rows]
     widths = [max(map(len, column)) for column in zip(*full, strict=True)]
@@ -146,7 +147,7 @@ def align(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def choose_folders(weights: Path, size: str | None) -> list[Path]:
-    """The model folder of a size, or those of all sizes that are there."""
+    """Return the model folder of a size, or all that exist; raise SystemExit if there is none."""
     if size:
         return [weights / f"minigemma-{size}"]
     folders = [weights / f"minigemma-{name}" for name in SIZES]
@@ -165,14 +166,14 @@ def main(argv: list[str] | None = None) -> None:
     which.add_argument("--all", action="store_true", help="every size that has a model folder")
     parser.add_argument("--corpus", help="corpus folder (default: HARNESS_CORPUS_DIR)")
     parser.add_argument(
-        "--weights", type=Path, default=WEIGHTS, help="where minigemma-<size> stands (default: in the plugin)"
+        "--weights", type=Path, default=WEIGHTS, help="folder of minigemma-<size> (default: in the plugin)"
     )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--write-card", action="store_true", help="write each model folder's README.md")
     arguments = parser.parse_args(argv)
     corpus = find_corpus(arguments.corpus)
     folders = choose_folders(arguments.weights, arguments.size)
-    # Read before anything is scored, so that a missing file does not cost minutes.
+    # Before scoring, so that a missing file is reported at once and not after minutes.
     facts = {folder: read_facts(folder, corpus) for folder in folders}
     result = compare(folders, corpus, device=choose_device(arguments.device))
     print(report(result))

@@ -1,7 +1,7 @@
-"""Hidden states and targets in, next-token loss out, without ever keeping a `[tokens, vocabulary]` matrix.
+"""Next-token loss from hidden states without a full `[tokens, vocabulary]` matrix.
 
-With 8,192 tokens and 128 dimensions the output layer costs more than the blocks; computing its gradient chunk
-by chunk while the logits are still in cache is what makes training on a CPU bearable.
+With 8,192 tokens and 128 dimensions the output layer costs more than the blocks. Its gradient is computed
+chunk by chunk while the logits are still in the CPU's cache, which makes training on a CPU feasible.
 """
 
 import math
@@ -13,14 +13,16 @@ from torch import Tensor
 from transformers import Gemma2ForCausalLM
 
 CHUNK_CPU = 256
+"""Tokens of a chunk on a CPU."""
 CHUNK_CUDA = 8192
-# Sequences scored at once. On a CPU, logits of more are allocated anew each time, which takes twice as long.
+"""Tokens of a chunk on a GPU."""
+# Sequences scored at once. On a CPU, larger logits are allocated anew each time, which takes twice as long.
 ROWS_CPU = 2
 ROWS_CUDA = 16
 
 
 class _SoftcappedCrossEntropy(torch.autograd.Function):
-    """Mean cross-entropy of `cap * tanh(hidden @ embedding.T / cap)`; gradients are made going forward."""
+    """Mean cross-entropy of `cap * tanh(hidden @ embedding.T / cap)`, with gradients from the forward pass."""
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, embedding: Tensor, targets: Tensor, cap: float) -> Tensor:
@@ -51,7 +53,7 @@ class _SoftcappedCrossEntropy(torch.autograd.Function):
 
 
 def training_loss(model: Gemma2ForCausalLM, inputs: Tensor, targets: Tensor) -> Tensor:
-    """Mean next-token loss in nats over `[rows, context]`."""
+    """Return the mean next-token loss in nats over `[rows, context]`."""
     hidden = model.model(input_ids=inputs, use_cache=False).last_hidden_state
     loss: Tensor = _SoftcappedCrossEntropy.apply(
         hidden.flatten(0, 1), model.lm_head.weight, targets.flatten(), model.config.final_logit_softcapping
@@ -63,9 +65,9 @@ def training_loss(model: Gemma2ForCausalLM, inputs: Tensor, targets: Tensor) -> 
 def bits_and_bytes(
     model: Gemma2ForCausalLM, inputs: Tensor, targets: Tensor, byte_lengths: Sequence[int]
 ) -> tuple[float, int]:
-    """Summed bits of the text tokens among the targets `[sequences, context]`, and the bytes they spell.
+    """Return the total bits of the text tokens in targets `[sequences, context]`, and their total bytes.
 
-    Special tokens spell nothing and are left out of both.
+    Special tokens are left out of both.
     """
     device = model.lm_head.weight.device
     rows = ROWS_CUDA if device.type == "cuda" else ROWS_CPU

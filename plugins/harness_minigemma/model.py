@@ -1,4 +1,4 @@
-"""A size name in, a Gemma-2 configuration or model out; a model folder on disk in both directions.
+"""Gemma 2 configurations and models of the embedded family, and their folders on disk.
 
 Only the dimensions are toy. Soft-capping, alternating sliding windows, grouped queries, pre- and post-norms
 and tied embeddings are those of Gemma 2, and the code that runs is the one in transformers.
@@ -17,16 +17,20 @@ from transformers import Gemma2Config, Gemma2ForCausalLM
 from harness_minigemma.tokenizer import BOS, EOS, FILES, PAD, VOCABULARY, replace_text
 
 WEIGHTS = Path(__file__).parent / "weights"
+"""Folder of all embedded models and dictionaries."""
 TOKENIZER = WEIGHTS / "minigemma-s"
+"""Folder whose tokenizer every size shares."""
 TRAINING = "training.json"
-"""The file of a model folder that says how the weights were made."""
+"""Name of the training record in a model folder."""
 CONTEXT = 512
+"""Default number of positions."""
 HEAD_WIDTH = 32
+"""Dimensions of one attention head."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """The dimensions of one member of the family and the peak learning rate that suits them."""
+    """Dimensions of one model of the family, and its peak learning rate."""
 
     name: str
     width: int
@@ -48,7 +52,7 @@ SIZES = {
 
 
 def make_config(size: Size, *, context: int = CONTEXT) -> Gemma2Config:
-    """The transformers configuration of a size that was, or will be, trained on `context` positions."""
+    """Return the transformers configuration of a size for a training context of `context` positions."""
     return Gemma2Config(
         vocab_size=VOCABULARY,
         hidden_size=size.width,
@@ -58,12 +62,12 @@ def make_config(size: Size, *, context: int = CONTEXT) -> Gemma2Config:
         num_key_value_heads=size.key_heads,
         head_dim=HEAD_WIDTH,
         query_pre_attn_scalar=HEAD_WIDTH,
-        # Later positions were never trained, so whoever reads this number cuts texts there.
+        # Later positions are untrained: readers of this number truncate texts there.
         max_position_embeddings=context,
         sliding_window=64,
         attn_logit_softcapping=50.0,
         final_logit_softcapping=30.0,
-        # 0.02 is meant for thousands of dimensions; here embeddings would begin far below block outputs.
+        # The default of 0.02 suits thousands of dimensions; here embeddings would start far below block outputs.
         initializer_range=0.5 * size.width**-0.5,
         pad_token_id=PAD,
         eos_token_id=EOS,
@@ -75,8 +79,8 @@ def make_config(size: Size, *, context: int = CONTEXT) -> Gemma2Config:
 
 
 def make_model(size: Size, *, seed: int) -> Gemma2ForCausalLM:
-    """A fresh float32 model, the same for the same seed on every device (it is made on the CPU)."""
-    torch.manual_seed(seed)
+    """Return a new float32 model; the same seed gives the same weights on every device."""
+    torch.manual_seed(seed)  # the model is made on the CPU, so that devices agree
     config = make_config(size)
     config.dtype = torch.float32
     # Eager attention is the only path that applies the logit soft-cap everywhere.
@@ -85,7 +89,7 @@ def make_model(size: Size, *, seed: int) -> Gemma2ForCausalLM:
 
 
 def load_model(folder: Path, device: torch.device) -> Gemma2ForCausalLM:
-    """An exported model as float32, eager, not trainable."""
+    """Load an exported model as float32 with eager attention and frozen weights."""
     model = Gemma2ForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
     return model.to(device).eval().requires_grad_(False)
 
@@ -93,7 +97,7 @@ def load_model(folder: Path, device: torch.device) -> Gemma2ForCausalLM:
 def save_model(
     size: Size, weights: dict[str, Tensor], folder: Path, *, tokenizer: Path, context: int
 ) -> None:
-    """Writes a Hugging Face folder in bfloat16, file by file, so that it can be read at any time."""
+    """Write a Hugging Face folder in bfloat16; each file is replaced atomically."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in FILES:
         if folder.resolve() != tokenizer.resolve():
@@ -108,14 +112,14 @@ def save_model(
 
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:
-    """(embedding, other) parameters; the tied output matrix counts once."""
+    """Return (embedding, other) parameters; the tied output matrix counts once."""
     total = sum(parameter.numel() for parameter in model.parameters())
     embedding = sum(value.numel() for name, value in model.named_parameters() if "embed_tokens" in name)
     return embedding, total - embedding
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` is CUDA where there is one."""
+    """Return the device of a name; `auto` is CUDA if available, else the CPU."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)

@@ -1,7 +1,7 @@
-"""Texts in, a byte n-gram model out, and the bits that it needs for other texts: what a language model has to beat.
+"""Byte n-gram model, the baseline of the embedded language models.
 
-Interpolated Witten-Bell smoothing (Chen & Goodman 1999, section 2.6). An order sees its context h, order - 1
-bytes, c(h) times, followed by t(h) different bytes, and takes what it does not know from the order below:
+Interpolated Witten-Bell smoothing (Chen & Goodman 1999, section 2.6). At each order, the context h of order - 1 bytes
+occurs c(h) times in training and is followed by t(h) different bytes:
 
     p(b | h) = (c(hb) + t(h) p(b | h without its oldest byte)) / (c(h) + t(h)),    p below order 1 = 1/256
 
@@ -15,9 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 ORDER = 5
+"""Default order."""
 SYMBOL_BITS = 9
+"""Bits of one symbol of a key."""
 SYMBOL = (1 << SYMBOL_BITS) - 1
 START = 256
+"""Start symbol, beyond all bytes."""
 BLOCK_BYTES = 16_000_000  # counted at once: sorting needs some 30 bytes of memory for each
 
 Integers = NDArray[np.int64]
@@ -26,9 +29,9 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Level:
-    """What one order has seen: `[grams]` keys and counts, and `[contexts]` keys, totals c(h) and kinds t(h).
+    """Counts of one order: keys and counts `[grams]`, and keys, totals c(h) and kinds t(h) `[contexts]`.
 
-    A key holds the symbols of a gram, 9 bits each, the newest lowest. Keys are sorted and unique.
+    A key holds the symbols of a gram, 9 bits each, the newest in the lowest bits. Keys are sorted and unique.
     """
 
     grams: Integers
@@ -40,22 +43,22 @@ class Level:
 
 @dataclass(frozen=True, kw_only=True)
 class NGram:
-    """A fitted model: its levels from order 1 up."""
+    """Fitted n-gram model: its levels from order 1 up."""
 
     levels: tuple[Level, ...]
 
     @property
     def order(self) -> int:
-        """The longest gram, the predicted byte included."""
+        """Length of the longest gram, including the predicted byte."""
         return len(self.levels)
 
     def bits(self, texts: Iterable[str]) -> float:
-        """The bits that the UTF-8 bytes of the documents cost together."""
+        """Return the bits of information in the UTF-8 bytes of all documents."""
         grams, counts = count_grams(texts, self.order)
         return float(-(counts * np.log2(self._probabilities(grams))).sum())
 
     def distribution(self, before: bytes) -> Floats:
-        """`[256]` probabilities of the byte that follows the beginning of a document."""
+        """Return probabilities `[256]` of the byte that follows the beginning of a document."""
         history = [START] * (self.order - 1) + list(before)
         key = 0
         for symbol in history[len(before) :]:
@@ -63,7 +66,7 @@ class NGram:
         return self._probabilities((key << SYMBOL_BITS) + np.arange(256, dtype=np.int64))
 
     def _probabilities(self, grams: Integers) -> Floats:
-        """The probability of the last byte of every full-length gram `[n]`, given the others."""
+        """Return the probability of the last byte of each full-length gram `[n]`, given the others."""
         found = np.full(len(grams), 1 / 256)
         for order, level in enumerate(self.levels, start=1):
             keys = grams & newest(order)
@@ -76,7 +79,7 @@ class NGram:
 
 
 def fit(texts: Iterable[str], order: int = ORDER) -> NGram:
-    """The model of some documents; orders from 1 to 7 fit into a key."""
+    """Fit a model to documents; raise SystemExit unless the order is from 1 to 7, which fit into a key."""
     if not 1 <= order <= 7:
         raise SystemExit(f"an n-gram model has an order from 1 to 7, not {order}")
     grams, counts = count_grams(texts, order)
@@ -88,7 +91,7 @@ def fit(texts: Iterable[str], order: int = ORDER) -> NGram:
 
 
 def count_grams(texts: Iterable[str], order: int) -> tuple[Integers, Integers]:
-    """The distinct grams of the documents and how often each occurs; one gram ends at every byte."""
+    """Return the distinct grams of the documents and their counts; one gram ends at every byte."""
     empty = np.zeros(0, dtype=np.int64)
     blocks = (np.unique(make_keys(block, order), return_counts=True) for block in split_blocks(texts))
     parts: list[tuple[Integers, Integers]] = [(empty, empty), *blocks]
@@ -97,7 +100,7 @@ def count_grams(texts: Iterable[str], order: int) -> tuple[Integers, Integers]:
 
 
 def split_blocks(texts: Iterable[str]) -> Iterator[list[bytes]]:
-    """The documents as bytes, in groups that can be counted at once."""
+    """Yield the documents as bytes, in groups that are counted at once."""
     block: list[bytes] = []
     size = 0
     for text in texts:
@@ -110,7 +113,7 @@ def split_blocks(texts: Iterable[str]) -> Iterator[list[bytes]]:
 
 
 def make_keys(documents: Iterable[bytes], order: int) -> Integers:
-    """The gram that ends at every byte, document by document."""
+    """Return the key of the gram that ends at each byte, document by document."""
     start = np.full(order - 1, START, dtype=np.int64)
     pieces = [start]
     for document in documents:
@@ -125,7 +128,7 @@ def make_keys(documents: Iterable[bytes], order: int) -> Integers:
 
 
 def merge(keys: Integers, counts: Integers) -> tuple[Integers, Integers]:
-    """Sorted unique keys, each with the sum of its counts."""
+    """Return sorted unique keys, each with the sum of its counts."""
     order = np.argsort(keys)
     keys, counts = keys[order], counts[order]
     starts = first_places(keys)
@@ -133,7 +136,7 @@ def merge(keys: Integers, counts: Integers) -> tuple[Integers, Integers]:
 
 
 def make_level(grams: Integers, counts: Integers) -> Level:
-    """An order from its sorted grams; grams of one context stand side by side."""
+    """Return the level of sorted grams, in which grams of one context are adjacent."""
     contexts = grams >> SYMBOL_BITS
     starts = first_places(contexts)
     return Level(
@@ -146,18 +149,18 @@ def make_level(grams: Integers, counts: Integers) -> Level:
 
 
 def first_places(keys: Integers) -> Integers:
-    """Where each run of equal keys begins."""
+    """Return the index at which each run of equal keys begins."""
     places: Integers = np.flatnonzero(np.diff(keys, prepend=keys[:1] - 1))
     return places
 
 
 def newest(order: int) -> int:
-    """The mask of the last `order` symbols of a key."""
+    """Return the mask of the last `order` symbols of a key."""
     return (1 << SYMBOL_BITS * order) - 1
 
 
 def look_up(keys: Integers, values: Integers, wanted: Integers) -> Integers:
-    """The values that stand beside the wanted keys, 0 where a key is missing."""
+    """Return the values of the wanted keys, 0 for a missing key."""
     if not len(keys):
         return np.zeros_like(wanted)
     places = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)

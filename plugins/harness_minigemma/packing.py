@@ -1,7 +1,7 @@
-"""A corpus and a tokenizer in, packed sequences out, in an order that only seed and step decide.
+"""Training sequences packed from a corpus, in an order that depends only on seed and step.
 
-Each language is one long stream of `<bos> document <eos>`, documents ordered by the hash of their text. A
-sequence is a piece of one stream and always begins with <bos>. The only state is one cursor per language.
+Each language is one long stream of `<bos> document <eos>`, with documents ordered by the hash of their text.
+A sequence is a piece of one stream and always begins with <bos>. The only state is one cursor per language.
 """
 
 import hashlib
@@ -18,17 +18,19 @@ from harness_minigemma.corpus import SUFFIX, Split, list_languages, mixture, rea
 from harness_minigemma.tokenizer import BOS, EOS, PAD, load_tokenizer
 
 Stream = NDArray[np.uint16]
+"""Token ids of one language, `[tokens]`."""
 ENCODED_AT_ONCE = 512
+"""Number of documents encoded in one batch."""
 
 
 def cache_folder() -> Path:
-    """Where things that are never committed go unless a folder is named."""
+    """Return the default folder for files that are never committed."""
     root = os.environ.get("HARNESS_CACHE_DIR") or Path.home() / ".cache" / "harness"
     return Path(root) / "minigemma"
 
 
 def read_streams(corpus: Path, tokenizer: Path, split: Split, *, cache: Path) -> dict[str, Stream]:
-    """The token stream of every language with text in the split; encoded once, then read from the cache."""
+    """Return the token stream of every language with text in the split, encoded once and then cached."""
     folder = cache / f"tokens-{stream_key(corpus, tokenizer)}"
     folder.mkdir(parents=True, exist_ok=True)
     streams = {}
@@ -45,7 +47,7 @@ def read_streams(corpus: Path, tokenizer: Path, split: Split, *, cache: Path) ->
 
 
 def stream_key(corpus: Path, tokenizer: Path) -> str:
-    """A name for the token streams: it changes with the tokenizer and with any file of the corpus."""
+    """Return a key of the token streams that changes with the tokenizer and any file of the corpus."""
     digest = hashlib.sha256((tokenizer / "tokenizer.json").read_bytes())
     for language in list_languages(corpus):
         digest.update(language.encode())
@@ -54,7 +56,7 @@ def stream_key(corpus: Path, tokenizer: Path) -> str:
 
 
 def encode_language(corpus: Path, language: str, tokenizer: Path, split: Split) -> Stream:
-    """One language's documents as `<bos> … <eos>`, end to end, ordered by the hash of the text."""
+    """Encode one language as `<bos> document <eos>` in sequence, ordered by the hash of the text."""
     texts = [document.text for document in read_documents(corpus, language, split)]
     texts.sort(key=lambda text: hashlib.sha256(text.encode()).digest())
     encoder = load_tokenizer(tokenizer)
@@ -68,7 +70,7 @@ def encode_language(corpus: Path, language: str, tokenizer: Path, split: Split) 
 
 
 class Packer:
-    """Draws batches from streams: language by share, then the next piece of that language's stream."""
+    """Source of training batches: languages drawn by share, then the next piece of each language's stream."""
 
     def __init__(self, streams: Mapping[str, Stream], *, context: int, seed: int) -> None:
         self._streams = dict(streams)
@@ -80,7 +82,7 @@ class Packer:
         }
 
     def draw(self, step: int, rows: int) -> tuple[Tensor, Tensor]:
-        """Inputs and next-token targets of one step, both int64 `[rows, context]`."""
+        """Return inputs and next-token targets of one step, both int64 `[rows, context]`."""
         random = np.random.Generator(np.random.Philox(key=self._seed, counter=[0, 0, 0, step]))
         languages = list(self.shares)
         picks = random.choice(len(languages), size=rows, p=list(self.shares.values()))
@@ -97,19 +99,19 @@ class Packer:
 
 
 def pack_piece(piece: Stream) -> tuple[Stream, Stream, int]:
-    """`context + 1` tokens of a stream as inputs that begin with <bos>, targets, and how many are used up."""
+    """Pack `context + 1` tokens into inputs that begin with <bos>, targets, and the number of tokens used."""
     if piece[0] == BOS:
         return piece[:-1], piece[1:], len(piece)
     return np.concatenate([np.array([BOS], dtype=np.uint16), piece[:-2]]), piece[:-1], len(piece) - 1
 
 
 def stream_start(seed: int, language: str) -> int:
-    """Where a seed begins to read a language."""
+    """Return the position, before wrapping, at which a seed begins to read a language."""
     return int.from_bytes(hashlib.sha256(f"{seed}:{language}".encode()).digest()[:6], "big")
 
 
 def heldout_batch(stream: Stream, *, context: int, rows: int) -> tuple[Tensor, Tensor]:
-    """At most `rows` sequences from the beginning of a held-out stream, without overlap, always the same."""
+    """Return at most `rows` sequences without overlap from the start of a held-out stream."""
     pairs: list[tuple[Stream, Stream]] = []
     start = 0
     while len(pairs) < rows and start + context + 1 <= len(stream):
@@ -123,9 +125,9 @@ def heldout_batch(stream: Stream, *, context: int, rows: int) -> tuple[Tensor, T
 
 
 def pack_documents(documents: Sequence[Sequence[int]], *, context: int) -> tuple[Tensor, Tensor]:
-    """Inputs and targets `[windows, context]` in which every token of every document is a target once.
+    """Return inputs and targets `[windows, context]` in which every token of every document is a target once.
 
-    A window holds tokens of one document, begins with <bos> and is filled up with <pad>.
+    A window holds tokens of one document, begins with <bos> and is padded with <pad>.
     """
     pieces = [ids[start : start + context] for ids in documents for start in range(0, len(ids), context)]
     targets = torch.full((len(pieces), context), PAD)

@@ -1,9 +1,9 @@
-"""What was reported of each dictionary of a size in, the README.md of their folder out. Nothing here runs a model.
+"""Model cards of dictionary folders, from training records and reports. Nothing here runs a model.
 
     python -m harness_minigemma.scope --size m
 
-Beside every params.npz lie `training.json`, which `harness train-dictionary` left, and `report.json`, what
-`harness report-dictionary … --json` printed of it on the corpus' held-out text (`make family` does both).
+Beside every params.npz are `training.json`, written by `harness train-dictionary`, and `report.json`, the output of
+`harness report-dictionary … --json` on the corpus' held-out text (`make family` makes both).
 """
 
 import argparse
@@ -17,11 +17,11 @@ from harness_minigemma.model import SIZES, WEIGHTS
 from harness_minigemma.tokenizer import replace_text
 
 Reported = tuple[str, dict[str, Any], dict[str, Any]]
-"""A dictionary's folder below the scope's, what is known of its training, what was reported of it."""
+"""Folder of a dictionary below the scope's folder, its training record, and its report."""
 
 
 def read_reports(scope: Path) -> list[Reported]:
-    """Every dictionary of the folder, by layer and width; SystemExit where one was not reported on."""
+    """Read every dictionary of the folder, by layer and width; raise SystemExit if one has no report."""
     found = []
     for path in scope.glob("layer_*/width_*/average_l0_*/params.npz"):
         folder = path.parent
@@ -38,7 +38,7 @@ def read_reports(scope: Path) -> list[Reported]:
 
 
 def scope_card(name: str, found: Sequence[Reported], *, provisional: bool) -> str:
-    """The README.md of a folder of dictionaries."""
+    """Return the README.md of a folder of dictionaries."""
     tokens = min(reported["tokens"] for _, _, reported in found)
     sections = [
         f"# {name}-scope",
@@ -76,7 +76,7 @@ def scope_card(name: str, found: Sequence[Reported], *, provisional: bool) -> st
 
 
 def training_rows(found: Sequence[Reported]) -> Iterator[tuple[str, ...]]:
-    """A row a dictionary: what its training took."""
+    """Yield the table row of each dictionary's training."""
     for folder, training, _ in found:
         yield (
             f"`{folder}`",
@@ -88,7 +88,7 @@ def training_rows(found: Sequence[Reported]) -> Iterator[tuple[str, ...]]:
 
 
 def own_row(folder: str, reported: dict[str, Any]) -> tuple[str, ...]:
-    """What was measured of the dictionary itself."""
+    """Return the table row of a dictionary's own measurements."""
     own = reported["arms"][0]
     return (
         f"`{folder}`",
@@ -103,7 +103,7 @@ def own_row(folder: str, reported: dict[str, Any]) -> tuple[str, ...]:
 
 
 def other_rows(folder: str, reported: dict[str, Any]) -> Iterator[tuple[str, ...]]:
-    """What other representations make of the same activations."""
+    """Yield the table rows of other representations of the same activations."""
     for arm in reported["arms"][1:]:
         if arm["name"] not in ("identity", "mean") and arm["explained_variance"] is not None:
             yield f"`{folder}`", arm["name"], f"{arm['explained_variance']:.3f}", f"{arm['recovered']:.3f}"

@@ -1,8 +1,8 @@
-"""A corpus in, the family's tokenizer out: byte-level BPE with 8,192 entries, shared by every size.
+"""Tokenizer of the embedded family: byte-level BPE with 8,192 entries, shared by every size.
 
 `python -m harness_minigemma.tokenizer --corpus DIR --out FOLDER` writes `tokenizer.json` and
-`tokenizer_config.json` and reports bytes per token by language. No text is normalised: decoding gives back
-exactly the bytes that came in. The published tokenizer is final; this module documents how it was made.
+`tokenizer_config.json` and reports bytes per token by language. Text is not normalised: decoding returns exactly
+the bytes that were encoded. The published tokenizer is final; this module documents how it was made.
 """
 
 import argparse
@@ -17,12 +17,15 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 from harness_minigemma.corpus import find_corpus, list_languages, mixture, read_documents
 
 VOCABULARY = 8192
+"""Number of entries."""
 PAD, EOS, BOS, UNK = 0, 1, 2, 3
 SPECIALS = ("<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>", "<image>")
+"""Special tokens, in the order of their ids from 0."""
 FILES = ("tokenizer.json", "tokenizer_config.json")
+"""Names of the two files of a tokenizer."""
 
-# Letters keep their combining marks (GPT-2's pattern cuts Indic and Thai words at every vowel sign); digits
-# stand alone, as in Gemma; a word takes the one space or apostrophe before it and no other sign.
+# Letters keep their combining marks (GPT-2's pattern cuts Indic and Thai words at every vowel sign). Digits are single
+# tokens, as in Gemma. A word includes one space or apostrophe before it and no other sign.
 WORDS = r"[ '’]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 
 CHAT_TEMPLATE = (
@@ -34,7 +37,7 @@ CHAT_TEMPLATE = (
 
 
 def train_tokenizer(texts: Iterator[str], *, vocabulary: int = VOCABULARY) -> Tokenizer:
-    """Byte-level BPE learnt from the texts; <bos> is put before every encoded text."""
+    """Train a byte-level BPE tokenizer on texts; it puts <bos> before every encoded text."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -58,10 +61,10 @@ def train_tokenizer(texts: Iterator[str], *, vocabulary: int = VOCABULARY) -> To
 
 
 def sample_texts(corpus: Path, *, total_bytes: int) -> Iterator[str]:
-    """Training texts, each language cut off at its share of `total_bytes`."""
+    """Yield training texts, each language up to its share of `total_bytes`."""
     languages = list_languages(corpus)
     sizes = {language: (corpus / f"{language}.jsonl.zst").stat().st_size for language in languages}
-    # A lower English share than in model training: merges are scarce, and its words are learnt early anyway.
+    # A lower English share than in model training: merges are scarce, and English words are merged early anyway.
     for language, share in mixture(sizes, english=0.25).items():
         left = int(share * total_bytes)
         for document in read_documents(corpus, language, "train"):
@@ -72,7 +75,7 @@ def sample_texts(corpus: Path, *, total_bytes: int) -> Iterator[str]:
 
 
 def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
-    """Writes the two files that `transformers.AutoTokenizer` reads."""
+    """Write the two files that `transformers.AutoTokenizer` reads."""
     folder.mkdir(parents=True, exist_ok=True)
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
@@ -92,26 +95,29 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Writes a file so that a reader sees the old one or the new one, never a part."""
+    """Write a text file atomically: a reader sees the old content or the new, never a part."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
-    """The bare tokenizer of a model folder; encoding through it needs no transformers."""
+    """Load the bare tokenizer of a model folder, which encodes without transformers."""
     return Tokenizer.from_file(str(folder / "tokenizer.json"))
 
 
 def token_bytes(tokenizer: Tokenizer) -> list[int]:
-    """How many bytes of text each token id stands for; specials stand for none."""
+    """Return the number of text bytes of each token id; 0 for special tokens."""
     # In byte-level BPE every character of a token's spelling is one byte of text.
     spelt = (tokenizer.id_to_token(index) or "" for index in range(tokenizer.get_vocab_size()))
     return [0 if index < len(SPECIALS) else len(token) for index, token in enumerate(spelt)]
 
 
 def check_round_trip(tokenizer: Tokenizer, corpus: Path, *, documents: int) -> dict[str, float]:
-    """Bytes per token by language on the first documents; an error if one does not decode to itself."""
+    """Return bytes per token by language over the first documents.
+
+    Raise SystemExit if a document does not decode to itself.
+    """
     report = {}
     for language in list_languages(corpus):
         texts = [document.text for document in islice(read_documents(corpus, language), documents)]
@@ -134,7 +140,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--out", type=Path, required=True, action="append", help="folder to write to; may be repeated"
     )
-    parser.add_argument("--megabytes", type=float, default=64.0, help="text to learn the merges from")
+    parser.add_argument("--megabytes", type=float, default=64.0, help="text to train the merges on")
     arguments = parser.parse_args(argv)
     corpus = find_corpus(arguments.corpus)
     tokenizer = train_tokenizer(sample_texts(corpus, total_bytes=int(arguments.megabytes * 1e6)))

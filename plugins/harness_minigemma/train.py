@@ -1,11 +1,11 @@
-"""A corpus in, a model folder out: the recipe of the embedded family, the same on a CPU and on a GPU.
+"""Training of the embedded language models: one recipe for CPU and GPU.
 
     python -m harness_minigemma.train --size m --corpus DIR [--minutes M | --tokens N]
 
-The budget is wall-clock time or tokens. A run stopped anywhere goes on from its state folder when the same
-command is given again; with a token budget the weights are then bit for bit those of an uninterrupted run on
-the same machine. The model folder is rewritten every few minutes and can be loaded at any time; its training.json
-says how far the run had come, and where and when.
+The budget is wall-clock time or tokens. An interrupted run resumes from its state folder when the same command is
+given again; with a token budget the weights are then bit for bit those of an uninterrupted run on the same machine.
+The model folder is rewritten every few minutes and can be loaded at any time; its training.json records the progress,
+the hardware and the date.
 """
 
 import argparse
@@ -50,7 +50,7 @@ OPTIMIZER = "Muon for the matrices of the blocks, AdamW for embeddings and norms
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """All that decides the weights. Exactly one of `minutes` and `tokens` is set."""
+    """Settings that determine the weights; exactly one of `minutes` and `tokens` is set."""
 
     size: Size
     corpus: Path
@@ -65,7 +65,7 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far a run has come."""
+    """Progress of a run."""
 
     step: int = 0
     tokens: int = 0
@@ -82,7 +82,7 @@ def train(
     stop_after: int | None = None,
     compiled: bool = False,
 ) -> Progress:
-    """Trains until the budget is spent, or for `stop_after` more steps; leaves state and model folder."""
+    """Train until the budget is spent, or for `stop_after` more steps; write state and model folder."""
     packer = Packer(
         read_streams(recipe.corpus, recipe.tokenizer, "train", cache=state.parent),
         context=recipe.context,
@@ -110,16 +110,18 @@ def train(
                 {"step": done.step, "tokens": done.tokens, "loss": loss, "tokens_per_second": round(speed)},
             )
         if time.monotonic() > next_export:
-            leave(recipe, model, optimizers, packer, done, heldout, out=out, state=state)
+            save_run(recipe, model, optimizers, packer, done, heldout, out=out, state=state)
             next_export = time.monotonic() + 60 * export_minutes
-    leave(recipe, model, optimizers, packer, done, heldout, out=out, state=state)
+    save_run(recipe, model, optimizers, packer, done, heldout, out=out, state=state)
     return done
 
 
 def make_optimizers(model: Gemma2ForCausalLM, learning_rate: float) -> Optimizers:
-    """Muon (Jordan et al. 2024, with the step size of Liu et al. 2025) for the blocks' matrices; AdamW for embeddings
-    and norms, which are not decayed. On 1 M tokens of size s it leaves .2 bits per byte less than AdamW alone.
+    """Return Muon for the blocks' matrices, and AdamW without decay for embeddings and norms.
+
+    Muon is that of Jordan et al. 2024 with the step size of Liu et al. 2025.
     """
+    # On 1 M tokens of size s, Muon gives 0.2 bits per byte less than AdamW alone.
     named = list(model.named_parameters())
     matrices = [value for name, value in named if value.ndim == 2 and "embed" not in name]
     others = [value for name, value in named if value.ndim != 2 or "embed" in name]
@@ -130,7 +132,7 @@ def make_optimizers(model: Gemma2ForCausalLM, learning_rate: float) -> Optimizer
 
 
 def spent(recipe: Recipe, done: Progress) -> float:
-    """The part of the budget that is used up."""
+    """Return the share of the budget that is spent."""
     if recipe.tokens is not None:
         return done.tokens / recipe.tokens
     assert recipe.minutes is not None
@@ -138,7 +140,7 @@ def spent(recipe: Recipe, done: Progress) -> float:
 
 
 def learning_rate_factor(part: float) -> float:
-    """Warm-up, constant, then 1 - sqrt decay to zero (Hägele et al. 2024) over the budget."""
+    """Return the factor at a share of the budget: warm-up, constant, 1 - sqrt decay (Hägele et al. 2024)."""
     if part < WARMUP:
         return (part + 0.1 * WARMUP) / (1.1 * WARMUP)
     if part < DECAY_FROM:
@@ -154,7 +156,7 @@ def take_step(
     done: Progress,
     device: torch.device,
 ) -> float:
-    """One optimiser step; its loss in nats per token."""
+    """Take one optimiser step; return its loss in nats per token."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = recipe.size.learning_rate * learning_rate_factor(spent(recipe, done))
@@ -169,7 +171,7 @@ def take_step(
     return float(loss.detach())
 
 
-def leave(
+def save_run(
     recipe: Recipe,
     model: Gemma2ForCausalLM,
     optimizers: Optimizers,
@@ -180,12 +182,12 @@ def leave(
     out: Path,
     state: Path,
 ) -> None:
-    """Writes the model folder and the state to go on from, and logs the held-out score."""
+    """Write the model folder and the state to resume from; log the held-out score."""
     weights = model.state_dict()
     save_model(recipe.size, weights, out, tokenizer=recipe.tokenizer, context=recipe.context)
     chosen = settings(recipe)
     training = describe_training(chosen, done, model.lm_head.weight.device)
-    if not is_described(out / TRAINING, training):
+    if not is_recorded(out / TRAINING, training):
         replace_text(out / TRAINING, json.dumps(training, indent=2) + "\n")
     content = {
         "settings": chosen,
@@ -198,14 +200,14 @@ def leave(
     temporary = state / f".state.pt.{os.getpid()}"
     torch.save(content, temporary)
     temporary.replace(state / "state.pt")
-    # Held-out batches have other shapes; a compiled model would be compiled again for each.
+    # Held-out batches have other shapes, and a compiled model would be recompiled for each.
     with torch.compiler.set_stance("force_eager"):
         scores = score_languages(model, heldout, recipe, packer.shares)
     log(state, {"step": done.step, "tokens": done.tokens, "minutes": round(done.seconds / 60, 2), **scores})
 
 
 def describe_training(chosen: dict[str, Any], done: Progress, device: torch.device) -> dict[str, Any]:
-    """What training.json holds. Weights from a CPU are provisional: a GPU sees far more text in the same time."""
+    """Return the content of training.json; weights trained on a CPU are provisional."""
     return {
         "settings": chosen,
         "optimizer": OPTIMIZER,
@@ -216,12 +218,13 @@ def describe_training(chosen: dict[str, Any], done: Progress, device: torch.devi
         "date": datetime.now(UTC).date().isoformat(),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
-        "provisional": device.type == "cpu",
+        "provisional": device.type == "cpu",  # a GPU sees far more text in the same time
     }
 
 
-def is_described(path: Path, training: dict[str, Any]) -> bool:
-    """Whether the file is of the same steps. A finished run started again takes none, whatever it is started on."""
+def is_recorded(path: Path, training: dict[str, Any]) -> bool:
+    """Check whether the file records the same steps."""
+    # A finished run that is started again takes no step; its record keeps the hardware and date of training.
     if not path.exists():
         return False
     found = json.loads(path.read_text("utf-8"))
@@ -229,7 +232,7 @@ def is_described(path: Path, training: dict[str, Any]) -> bool:
 
 
 def name_hardware(device: torch.device) -> str:
-    """The GPU's name, or how many CPU cores take part."""
+    """Return the GPU's name, or the number of CPU cores in use."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     cores = torch.get_num_threads()
@@ -239,7 +242,10 @@ def name_hardware(device: torch.device) -> str:
 def load_state(
     state: Path, recipe: Recipe, model: Gemma2ForCausalLM, optimizers: Optimizers, packer: Packer
 ) -> Progress:
-    """Puts a saved run back into model, optimiser and packer; the beginning if there is none."""
+    """Restore model, optimisers and packer of a saved run; return its progress.
+
+    Without a saved run, return the start. Raise SystemExit if its settings differ.
+    """
     state.mkdir(parents=True, exist_ok=True)
     if not (state / "state.pt").exists():
         return Progress()
@@ -255,7 +261,8 @@ def load_state(
 
 
 def settings(recipe: Recipe) -> dict[str, Any]:
-    """What must be equal for a run to go on. The budget is left out: a longer one is a way to go on."""
+    """Return the settings that must be equal for a run to resume."""
+    # The budget is left out: a run may resume with a longer one.
     return {
         "size": dict(vars(recipe.size)),
         "data": stream_key(recipe.corpus, recipe.tokenizer),
@@ -269,7 +276,7 @@ def settings(recipe: Recipe) -> dict[str, Any]:
 def score_languages(
     model: Gemma2ForCausalLM, heldout: dict[str, Stream], recipe: Recipe, shares: dict[str, float]
 ) -> dict[str, float]:
-    """Held-out bits per byte on a few sequences of each language: the mixture's mean, and English."""
+    """Return held-out bits per byte on a few sequences of each language: mixture mean, and English."""
     lengths = token_bytes(load_tokenizer(recipe.tokenizer))
     scores: dict[str, float] = {}
     for language, stream in heldout.items():
@@ -284,7 +291,7 @@ def score_languages(
 
 
 def log(state: Path, line: dict[str, float]) -> None:
-    """One JSON line on the terminal and in the state folder."""
+    """Print one JSON line and append it to the log in the state folder."""
     text = json.dumps(line)
     print(text, flush=True)
     with (state / "log.jsonl").open("a") as file:
@@ -299,7 +306,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--corpus", help="corpus folder (default: HARNESS_CORPUS_DIR)")
     parser.add_argument("--out", type=Path, help="model folder (default: the plugin's own weights)")
     parser.add_argument(
-        "--state", type=Path, help="what is never committed: optimiser, log (default: the user's cache)"
+        "--state", type=Path, help="folder of optimiser state and log (default: in the user's cache)"
     )
     budget = parser.add_mutually_exclusive_group()
     budget.add_argument("--minutes", type=float)

@@ -1,1 +1,1 @@
-"""Captioned images in, two small vision models out: `miniclip` and `minipaligemma`, and the recipe that made both."""
+"""Two small vision models, `miniclip` and `minipaligemma`, and the recipe that trains them."""

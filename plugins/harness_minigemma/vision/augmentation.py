@@ -1,7 +1,7 @@
-"""Images in, slightly other images of the same facts out, as the models read them.
+"""Random changes of training images that keep their facts true.
 
-Satellite images may be turned and mirrored, characters only shifted and tilted a little; generated images stay where
-they are, since their captions say where that is.
+Satellite images may be rotated and mirrored, characters only shifted and tilted a little. Generated images
+are not moved, because their captions state positions.
 """
 
 import math
@@ -14,16 +14,16 @@ from torch.nn.functional import affine_grid, grid_sample
 from harness_minigemma.vision.pictures import Pictures
 
 MEAN = STD = 0.5
-"""Pixels of 0 … 1 are shifted and scaled by these, in every channel."""
+"""Mean and standard deviation that normalise pixels of 0 … 1, in every channel."""
 
 
 def to_pixels(pictures: Pictures) -> Tensor:
-    """What the towers read, `[n, 3, 64, 64]` float32."""
+    """Return the towers' input, `[n, 3, 64, 64]` in float32."""
     return (torch.from_numpy(pictures.pixels).permute(0, 3, 1, 2).float() / 255 - MEAN) / STD
 
 
 def augment(pictures: Pictures, rng: np.random.Generator) -> Tensor:
-    """`to_pixels` of each image after a random change that its source allows."""
+    """Return `to_pixels` of the images after random changes that fit each image's source."""
     pixels = to_pixels(pictures)
     changes = torch.tensor(
         np.stack([draw_change(source, rng) for source in pictures.sources]), dtype=torch.float32
@@ -36,7 +36,10 @@ def augment(pictures: Pictures, rng: np.random.Generator) -> Tensor:
 
 
 def draw_change(source: str, rng: np.random.Generator) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-    """Where the pixels of the changed image come from: an affine map `[2, 3]` of coordinates of -1 … 1."""
+    """Draw an affine map `[2, 3]` from coordinates of the changed image to those of the original.
+
+    Coordinates are from -1 to 1.
+    """
     mirror, turn, scale, shift = 1.0, 0.0, 1.0, np.zeros(2)
     if source == "eurosat":
         mirror = float(rng.choice([-1.0, 1.0]))

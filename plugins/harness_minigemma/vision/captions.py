@@ -1,7 +1,7 @@
-"""Facts about an image in, a caption out; and which captions are true of which images.
+"""Captions of images written from facts, and their truth for other images.
 
-A fact is a value of one of the `FACETS`. A caption states some of an image's facts, and is true of every image that
-has them all, whatever image it was written for.
+A fact is a value of one of the `FACETS`. A caption states some of an image's facts, and is true of every
+image that has them all, whatever image it was written for.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 Facts = Mapping[str, str]
+"""Facts of an image, by facet."""
 
 FACETS = ("class", "character", "size", "colour", "texture", "shape", "place", "background")
+"""Kinds of facts."""
 
 SATELLITE_NAMES = {
     "AnnualCrop": ("annual crop land", "annual crop", "fields of annual crops"),
@@ -25,7 +27,7 @@ SATELLITE_NAMES = {
     "River": ("river", "a river"),
     "SeaLake": ("sea or lake", "sea lake", "open water"),
 }
-"""EuroSAT's labels in words, the name used for scoring first."""
+"""Words for EuroSAT's labels; the first is used in evaluation."""
 
 SATELLITE_TEMPLATES = (
     "a satellite photo of {}",
@@ -34,6 +36,7 @@ SATELLITE_TEMPLATES = (
     "{} seen from above",
     "a photo of {}",
 )
+"""Templates of captions of satellite images."""
 
 ALPHABET_NAMES = {
     "Balinese": ("Balinese",),
@@ -45,7 +48,7 @@ ALPHABET_NAMES = {
     "Sanskrit": ("Sanskrit",),
     "Tagalog": ("Tagalog",),
 }
-"""Omniglot's alphabets in words, the name used for scoring first."""
+"""Words for Omniglot's alphabets; the first is used in evaluation."""
 
 ALPHABET_TEMPLATES = (
     "a handwritten character of the {} alphabet",
@@ -53,12 +56,13 @@ ALPHABET_TEMPLATES = (
     "a character of the {} alphabet",
     "a photo of a {} character",
 )
+"""Templates of captions of characters."""
 
 CHARACTER_TEMPLATE = "character {} of the {} alphabet"
 
 
 def write_caption(facts: Facts, rng: np.random.Generator) -> tuple[str, Facts]:
-    """A caption of an image with these facts, and the facts that it states."""
+    """Return a caption of an image with these facts, and the facts it states."""
     label = facts.get("class", "")
     if label in SATELLITE_NAMES:
         return choose(SATELLITE_TEMPLATES, rng).format(choose(SATELLITE_NAMES[label], rng)), {"class": label}
@@ -73,16 +77,16 @@ def write_caption(facts: Facts, rng: np.random.Generator) -> tuple[str, Facts]:
 
 
 def describe_drawing(facts: Facts, rng: np.random.Generator) -> tuple[str, Facts]:
-    """A caption of a generated image: shape and colour always, its other facts sometimes."""
+    """Return a caption of a generated image: always shape and colour, sometimes other facts."""
     shares = {"size": 0.3, "texture": 0.7, "place": 0.3, "background": 0.5}
-    told = {name for name in FACETS if name in facts and rng.random() < shares.get(name, 1.0)}
-    words = [facts[name] for name in ("size", "colour", "texture", "shape") if name in told]
+    stated = {name for name in FACETS if name in facts and rng.random() < shares.get(name, 1.0)}
+    words = [facts[name] for name in ("size", "colour", "texture", "shape") if name in stated]
     text = f"{article(words[0])} {' '.join(words)}"
-    if "place" in told:
+    if "place" in stated:
         text += f" {facts['place']}"
-    if "background" in told:
+    if "background" in stated:
         text += f" on {article(facts['background'])} {facts['background']} background"
-    return text, {name: facts[name] for name in FACETS if name in told}
+    return text, {name: facts[name] for name in FACETS if name in stated}
 
 
 def article(word: str) -> str:
@@ -94,7 +98,7 @@ def choose(options: Sequence[str], rng: np.random.Generator) -> str:
 
 
 def which_are_true(stated: Sequence[Facts], images: Sequence[Facts]) -> NDArray[np.bool_]:
-    """`[images, captions]`: whether the image has all the facts that the caption states."""
+    """Return `[images, captions]`: true where the image has all the facts that the caption states."""
     codes: dict[str, int] = {}
 
     def encode(many: Sequence[Facts]) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""What training.json says in, a model card in Markdown out. Nothing here runs a model."""
+"""Model cards of the vision models in Markdown, from training records. Nothing here runs a model."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ UNSEEN = (
 
 
 def model_card(training: dict[str, Any]) -> str:
-    """The README.md of a model folder, from the content of its training.json."""
+    """Return the README.md of a model folder from the content of its training.json."""
     name = training["settings"]["model"]
     sections = [
         f"# {name}",
@@ -43,14 +43,14 @@ def model_card(training: dict[str, Any]) -> str:
 
 
 def provisional(training: dict[str, Any]) -> list[str]:
-    """The warning that stands above provisional weights."""
+    """Return the warning above provisional weights, if they are."""
     if not training["provisional"]:
         return []
     return ["**PROVISIONAL**: trained on a CPU, to be replaced by weights trained on a GPU."]
 
 
 def describe_tower(training: dict[str, Any]) -> str:
-    """The tower's dimensions."""
+    """Return the tower's dimensions."""
     tower = training["settings"]["tower"]
     return (
         f"64 by 64 pixels in patches of {tower['patch']}, {tower['layers']} blocks of {tower['width']} dimensions, "
@@ -75,7 +75,7 @@ def describe_paligemma(training: dict[str, Any]) -> str:
 
 
 def describe_training(training: dict[str, Any]) -> str:
-    """The run that made the weights."""
+    """Return the list on the run that made the weights."""
     settings = training["settings"]
     loss = {
         "miniclip": "the contrastive loss of Yang et al. 2022, in which an image belongs to all captions of the batch "
@@ -100,7 +100,7 @@ def describe_training(training: dict[str, Any]) -> str:
 
 
 def describe_scores(training: dict[str, Any]) -> str:
-    """The figures of held-out images with what they mean."""
+    """Return the held-out scores and their meaning."""
     meaning = {
         "miniclip": "The class whose captions lie nearest to the image, a caption per template, against the label. "
         "Test images of omniglot_small show the training images' characters by other drawers.",
@@ -112,7 +112,7 @@ def describe_scores(training: dict[str, Any]) -> str:
 
 
 def describe_shares(training: dict[str, Any]) -> str:
-    """What a training batch was made of."""
+    """Return the paragraph on the composition of training batches."""
     shares = training["settings"]["shares"]
     parts = ", ".join(f"{share:.0%} {name}" for name, share in shares.items())
     return (
@@ -124,7 +124,7 @@ def describe_shares(training: dict[str, Any]) -> str:
 
 
 def data_rows(training: dict[str, Any]) -> list[tuple[str, ...]]:
-    """A row per set."""
+    """Return a row per set."""
     return [
         (name, f"{data['images']:,}", data["licence"], data["source"], data["attribution"])
         for name, data in training["data"].items()

@@ -1,4 +1,4 @@
-"""The smaller of the two models: an open_clip CLIP of 64 by 64 pixels, its loss, its scores and its folder.
+"""`miniclip`: an open_clip CLIP of 64 by 64 pixels, its loss, scores and folder.
 
 The classes and the folder's layout are open_clip's own; only the dimensions are toy.
 """
@@ -33,18 +33,18 @@ from harness_minigemma.vision.shapes import PIXELS
 
 CONFIG, WEIGHTS_FILE = "open_clip_config.json", "open_clip_model.safetensors"
 CONTEXT = 24
-"""Tokens of a caption, `<bos>` and `<eos>` included."""
+"""Tokens of a caption, including `<bos>` and `<eos>`."""
 
 PROMPTS = {
     "eurosat": (SATELLITE_NAMES, SATELLITE_TEMPLATES),
     "omniglot_small": (ALPHABET_NAMES, ALPHABET_TEMPLATES),
 }
-"""What names the classes of a set when images are classified by captions alone."""
+"""Class names and templates for zero-shot classification, by set."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tower:
-    """The dimensions of a vision tower."""
+    """Dimensions of a vision tower."""
 
     width: int = 128
     layers: int = 4
@@ -54,7 +54,7 @@ class Tower:
 
 
 def make_config(tower: Tower) -> dict[str, Any]:
-    """The content of open_clip_config.json."""
+    """Return the content of open_clip_config.json."""
     return {
         "model_cfg": {
             "embed_dim": 96,
@@ -65,7 +65,7 @@ def make_config(tower: Tower) -> dict[str, Any]:
                 "layers": tower.layers,
                 "head_width": tower.head_width,
                 "mlp_ratio": tower.inner / tower.width,
-                # SigLIP's towers have no norm before the blocks, and this one is the beginning of such a tower.
+                # SigLIP's towers have no norm before the blocks, and this one initialises such a tower.
                 "no_ln_pre": True,
             },
             "text_cfg": {
@@ -90,7 +90,7 @@ def make_config(tower: Tower) -> dict[str, Any]:
 
 
 def make_clip(tower: Tower, *, seed: int) -> CLIP:
-    """A fresh float32 model, the same for the same seed."""
+    """Return a new float32 model, determined by the seed."""
     torch.manual_seed(seed)
     model = make_config(tower)["model_cfg"]
     text = {name: value for name, value in model["text_cfg"].items() if name != "hf_tokenizer_name"}
@@ -98,7 +98,7 @@ def make_clip(tower: Tower, *, seed: int) -> CLIP:
 
 
 def caption_tokenizer(folder: Path) -> Tokenizer:
-    """The family's tokenizer with captions as open_clip's text towers want them: `<bos>`, text, `<eos>`."""
+    """Return the family's tokenizer with captions as `<bos>`, text, `<eos>`, as open_clip expects."""
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<bos> $A <eos>",
@@ -109,15 +109,17 @@ def caption_tokenizer(folder: Path) -> Tokenizer:
 
 
 def tokenize(tokenizer: Tokenizer, captions: Sequence[str]) -> Tensor:
-    """Token ids `[captions, CONTEXT]`, padded on the right."""
+    """Return token ids `[captions, CONTEXT]`, padded on the right."""
     tokenizer.enable_truncation(CONTEXT)
     tokenizer.enable_padding(pad_id=PAD, length=CONTEXT)
     return torch.tensor([encoding.ids for encoding in tokenizer.encode_batch(list(captions))])
 
 
 def contrastive_loss(model: CLIP, pixels: Tensor, tokens: Tensor, true: Tensor) -> Tensor:
-    """The loss of Yang et al. 2022 ("Unified Contrastive Learning in Image-Text-Label Space", eq. 2–4): CLIP's, but an
-    image belongs to every caption that is `true` of it (`[images, captions]`), and the reverse.
+    """Return the contrastive loss of Yang et al. 2022.
+
+    "Unified Contrastive Learning in Image-Text-Label Space", eq. 2–4: CLIP's loss, but an image belongs to
+    every caption that is `true` of it (`[images, captions]`), and the reverse.
     """
     images, texts = model.encode_image(pixels, normalize=True), model.encode_text(tokens, normalize=True)
     logits = model.logit_scale.exp().clamp(max=100) * images.float() @ texts.float().T
@@ -129,7 +131,10 @@ def contrastive_loss(model: CLIP, pixels: Tensor, tokens: Tensor, true: Tensor) 
 
 @torch.no_grad()
 def zero_shot_accuracy(model: CLIP, tokenizer: Tokenizer, pictures: Pictures, name: str) -> float:
-    """The share of images whose class is named by the nearest of the classes' captions, each a mean over templates."""
+    """Return the share of images nearest to the captions of their own class.
+
+    A class's embedding is the mean over templates.
+    """
     names, templates = PROMPTS[name]
     device = model.logit_scale.device
     prompts = [
@@ -153,7 +158,7 @@ def zero_shot_accuracy(model: CLIP, tokenizer: Tokenizer, pictures: Pictures, na
 
 
 def save_clip(model: CLIP, tower: Tower, folder: Path, *, tokenizer: Path) -> None:
-    """Writes the folder that `open_clip.create_model_and_transforms("local-dir:FOLDER")` reads, in float16."""
+    """Write the folder for `open_clip.create_model_and_transforms("local-dir:FOLDER")`, in float16."""
     folder.mkdir(parents=True, exist_ok=True)
     replace_text(folder / CONFIG, json.dumps(make_config(tower), indent=2) + "\n")
     content = caption_tokenizer(tokenizer)
@@ -168,7 +173,7 @@ def save_clip(model: CLIP, tower: Tower, folder: Path, *, tokenizer: Path) -> No
 
 
 def load_clip(folder: Path) -> CLIP:
-    """A saved model as float32."""
+    """Load a saved model as float32."""
     config = json.loads((folder / CONFIG).read_text("utf-8"))["model_cfg"]
     text = {name: value for name, value in config["text_cfg"].items() if name != "hf_tokenizer_name"}
     model = CLIP(embed_dim=config["embed_dim"], vision_cfg=config["vision_cfg"], text_cfg=text)
@@ -177,7 +182,7 @@ def load_clip(folder: Path) -> CLIP:
 
 
 class ClipLearner:
-    """A CLIP that learns which captions are true of which images."""
+    """Training of a CLIP to tell true captions of an image from others."""
 
     def __init__(self, tower: Tower, *, seed: int, tokenizer: Path) -> None:
         self.tower, self.folder = tower, tokenizer

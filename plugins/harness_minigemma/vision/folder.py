@@ -1,4 +1,4 @@
-"""Weights in, a file of a model folder out, so that a reader sees the old one or the new one, never a part."""
+"""Atomic writing of weights: a reader sees the old file or the new one, never a part."""
 
 import os
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def save_weights(weights: Mapping[str, Tensor], path: Path, *, dtype: torch.dtype) -> None:
-    """Writes a safetensors file in the given precision."""
+    """Write a safetensors file in the given precision."""
     kept = {name: value.detach().to("cpu", dtype).contiguous() for name, value in weights.items()}
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     save_file(kept, temporary, metadata={"format": "pt"})

@@ -1,7 +1,7 @@
-"""The larger of the two models: a PaliGemma whose language model is a frozen member of the text family.
+"""`minipaligemma`: a PaliGemma whose language model is a frozen member of the text family.
 
-The classes and the folder's layout are those of transformers. The folder holds the vision tower and the projector
-only; the weights of the language model stay in their own folder.
+The classes and the folder's layout are those of transformers. The folder holds only the vision tower and the
+projector; the weights of the language model stay in their own folder.
 """
 
 import json
@@ -25,13 +25,15 @@ from harness_minigemma.vision.pictures import Pictures
 from harness_minigemma.vision.shapes import PIXELS
 
 IMAGE = SPECIALS.index("<image>")
+"""Id of the image token."""
 OWN = ("vision_tower.", "multi_modal_projector.")
-"""How the names of the folder's tensors begin."""
+"""Prefixes of the names of the folder's tensors."""
 UNSCORED = -100
+"""Label of tokens that are not scored."""
 
 
 def make_config(tower: Tower, language_model: Path) -> PaliGemmaConfig:
-    """The transformers configuration: SigLIP's tower without its pooling head, and the language model's own."""
+    """Return the configuration: SigLIP's tower without its pooling head, and the language model's own."""
     text = json.loads((language_model / "config.json").read_text("utf-8"))
     return PaliGemmaConfig(
         vision_config={
@@ -55,7 +57,10 @@ def make_config(tower: Tower, language_model: Path) -> PaliGemmaConfig:
 
 
 def make_paligemma(tower: Tower, *, language_model: Path, seed: int) -> PaliGemmaForConditionalGeneration:
-    """A float32 model with a fresh tower and projector and the frozen language model; the same for the same seed."""
+    """Return a float32 model with a new tower and projector and the frozen language model.
+
+    The seed determines the new weights.
+    """
     torch.manual_seed(seed)
     config = make_config(tower, language_model)
     for part in (config, config.text_config, config.vision_config):
@@ -67,16 +72,15 @@ def make_paligemma(tower: Tower, *, language_model: Path, seed: int) -> PaliGemm
     model.model.language_model.requires_grad_(False)
     model.lm_head.requires_grad_(False)
     embedding = model.model.language_model.embed_tokens.weight
-    spread = (
-        float(embedding.std()) * embedding.shape[1] ** 0.5
-    )  # of a token's embedding as the blocks read it
+    # The standard deviation of a token's embedding as the blocks read it.
+    spread = float(embedding.std()) * embedding.shape[1] ** 0.5
     torch.nn.init.normal_(model.model.multi_modal_projector.linear.weight, std=spread * tower.width**-0.5)
     torch.nn.init.zeros_(model.model.multi_modal_projector.linear.bias)
     return model
 
 
 def load_language_model(model: PaliGemmaForConditionalGeneration, folder: Path) -> None:
-    """Puts a Gemma 2 folder's weights into the language tower."""
+    """Load a Gemma 2 folder's weights into the language tower."""
     weights = load_file(folder / "model.safetensors")
     inner = {
         name.removeprefix("model."): value for name, value in weights.items() if name != "lm_head.weight"
@@ -86,7 +90,7 @@ def load_language_model(model: PaliGemmaForConditionalGeneration, folder: Path) 
 
 
 def load_own_weights(model: PaliGemmaForConditionalGeneration, folder: Path) -> None:
-    """Puts the tower and projector of a saved folder into the model."""
+    """Load the tower and projector of a saved folder into the model; raise SystemExit if names differ."""
     own = {f"model.{name}": value for name, value in load_file(folder / "model.safetensors").items()}
     wanted = {name for name in model.state_dict() if name.removeprefix("model.").startswith(OWN)}
     if set(own) != wanted:
@@ -95,7 +99,7 @@ def load_own_weights(model: PaliGemmaForConditionalGeneration, folder: Path) -> 
 
 
 def begin_with_clip(model: PaliGemmaForConditionalGeneration, folder: Path) -> None:
-    """Puts the tower of a saved CLIP into the model's: what has a place there, without the class token."""
+    """Initialise the vision tower with that of a saved CLIP, without its class token."""
     clip = load_clip(folder).visual.state_dict()
     weights = {
         "embeddings.patch_embedding.weight": clip["conv1.weight"],
@@ -122,8 +126,10 @@ def begin_with_clip(model: PaliGemmaForConditionalGeneration, folder: Path) -> N
 
 
 def encode_batch(tokenizer: Tokenizer, captions: Sequence[str], *, patches: int) -> dict[str, Tensor]:
-    """What PaliGemma's processor makes of images with the empty prompt and these captions as suffixes, padded on the
-    right: `<image>` for each patch, `<bos>` and a line break, which see one another; then caption and `<eos>`.
+    """Encode images with the empty prompt and captions as suffixes, as PaliGemma's processor does.
+
+    A row is `<image>` for each patch, `<bos>` and a line break, which attend to one another, then caption and
+    `<eos>`, padded on the right.
     """
     prefix = [IMAGE] * patches + [BOS] + tokenizer.encode("\n", add_special_tokens=False).ids
     suffixes = [
@@ -145,9 +151,9 @@ def encode_batch(tokenizer: Tokenizer, captions: Sequence[str], *, patches: int)
 def caption_loss(
     model: PaliGemmaForConditionalGeneration, pixels: Tensor, tokens: dict[str, Tensor]
 ) -> Tensor:
-    """The mean loss of the captions' tokens, in nats."""
+    """Return the mean loss of the captions' tokens in nats."""
     device = pixels.device
-    # The prefix' own logits are not scored; the last of its positions predicts the caption's first token.
+    # Logits of the prefix are not scored, except the last, which predicts the caption's first token.
     kept = int(tokens["token_type_ids"][0].sum()) + 1
     inputs = {name: value.to(device) for name, value in tokens.items()}
     inputs["labels"] = inputs["labels"][:, -kept:]
@@ -160,7 +166,10 @@ def caption_loss(
 def heldout_loss(
     model: PaliGemmaForConditionalGeneration, tokenizer: Tokenizer, pictures: Pictures, *, shifted: int
 ) -> float:
-    """`caption_loss` of captions drawn once for all calls, each beside the image `shifted` places further on."""
+    """Return `caption_loss` of captions beside the image `shifted` places further on.
+
+    Captions are drawn with a fixed seed, so that they are the same in every call.
+    """
     rng = np.random.default_rng(1)
     chosen = rng.permutation(len(pictures))[:256]
     captions = [write_caption(pictures.facts[index], rng)[0] for index in chosen]
@@ -176,13 +185,13 @@ def heldout_loss(
 
 
 def patches(model: PaliGemmaForConditionalGeneration) -> int:
-    """How many image tokens an image takes."""
+    """Return the number of image tokens of an image."""
     vision = model.config.vision_config
     return int((vision.image_size // vision.patch_size) ** 2)
 
 
 def prompt_tokenizer(folder: Path) -> Tokenizer:
-    """The family's tokenizer as PaliGemma's processor wants it: that puts `<bos>` after the image tokens itself."""
+    """Return the family's tokenizer without `<bos>`, which PaliGemma's processor adds after the image tokens."""
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.post_processor = processors.TemplateProcessing(
         single="$A:0", pair="$A:0 $B:1", special_tokens=[]
@@ -191,7 +200,7 @@ def prompt_tokenizer(folder: Path) -> Tokenizer:
 
 
 def processor_config(count: int) -> dict[str, Any]:
-    """The content of preprocessor_config.json; an image takes `count` image tokens."""
+    """Return the content of preprocessor_config.json for `count` image tokens per image."""
     return {
         "processor_class": "PaliGemmaProcessor",
         "image_processor_type": "SiglipImageProcessor",
@@ -211,7 +220,7 @@ def processor_config(count: int) -> dict[str, Any]:
 def save_paligemma(
     model: PaliGemmaForConditionalGeneration, tower: Tower, folder: Path, *, language_model: Path
 ) -> None:
-    """Writes a Hugging Face folder of tower and projector, in bfloat16, with the files of its processor."""
+    """Write a Hugging Face folder of tower and projector in bfloat16, with the files of its processor."""
     folder.mkdir(parents=True, exist_ok=True)
     replace_text(folder / "config.json", make_config(tower, language_model).to_json_string())
     preprocessing = processor_config(patches(model))
@@ -227,7 +236,7 @@ def save_paligemma(
 
 
 class CaptionLearner:
-    """A vision tower and a projector that learn to make a frozen language model say what an image shows."""
+    """Training of a vision tower and a projector to make a frozen language model describe an image."""
 
     def __init__(self, tower: Tower, *, seed: int, language_model: Path, start: Path) -> None:
         self.tower, self.folder = tower, language_model

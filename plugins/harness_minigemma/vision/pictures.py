@@ -1,6 +1,6 @@
-"""Two labelled image sets in, arrays of 64 by 64 pixels with their facts out; batches of them, with generated images.
+"""Training images of 64 by 64 pixels with their facts, from two labelled sets and generated.
 
-The only rows used for training are those of the split `train`.
+Only rows of the split `train` are used for training.
 """
 
 import json
@@ -19,15 +19,16 @@ from harness_minigemma.vision.captions import Facts
 from harness_minigemma.vision.shapes import PIXELS, draw_image
 
 SETS = ("eurosat", "omniglot_small")
+"""Labelled image sets."""
 DRAWN = "drawn"
-"""The name of generated images, beside the sets."""
+"""Source name of generated images."""
 SHARES = {"eurosat": 0.4, "omniglot_small": 0.4, DRAWN: 0.2}
-"""Of a training batch."""
+"""Share of each source in a training batch."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pictures:
-    """Images `[n, 64, 64, 3]`, the facts of each, and which set each came from."""
+    """Images `[n, 64, 64, 3]` with the facts and the source of each."""
 
     pixels: NDArray[np.uint8]
     facts: Sequence[Facts]
@@ -38,7 +39,7 @@ class Pictures:
 
 
 def read_pictures(folder: Path, name: str, splits: Sequence[str]) -> Pictures:
-    """The images of a set's splits, in the file's order."""
+    """Read the images of a set's splits in file order; raise SystemExit if the set is absent."""
     path = folder / name / "data.parquet"
     if not path.exists():
         raise SystemExit(f"there is no {path}; --data-dir must hold {' and '.join(SETS)}")
@@ -52,7 +53,7 @@ def read_pictures(folder: Path, name: str, splits: Sequence[str]) -> Pictures:
 
 
 def describe_data(folder: Path, name: str, pictures: Pictures) -> dict[str, Any]:
-    """For the card: how many images of a set were used, its licence, source and attribution."""
+    """Return a set's number of images used, licence, source and attribution, for the card."""
     known = json.loads((folder / name / "info.json").read_text("utf-8"))
     return {
         "images": len(pictures),
@@ -61,13 +62,13 @@ def describe_data(folder: Path, name: str, pictures: Pictures) -> dict[str, Any]
 
 
 def shrink(encoded: bytes) -> NDArray[np.uint8]:
-    """A decoded image as the models' own preprocessing resizes it, `[64, 64, 3]`."""
+    """Decode an image and resize it as the models' preprocessing does, `[64, 64, 3]`."""
     image = Image.open(BytesIO(encoded)).convert("RGB")
     return np.asarray(image.resize((PIXELS, PIXELS), Image.Resampling.BICUBIC))
 
 
 def draw_pictures(count: int, rng: np.random.Generator) -> Pictures:
-    """Generated images."""
+    """Generate images."""
     drawn = [draw_image(rng) for _ in range(count)]
     pixels = (
         np.stack([pixels for pixels, _ in drawn]) if drawn else np.empty((0, PIXELS, PIXELS, 3), np.uint8)
@@ -76,7 +77,7 @@ def draw_pictures(count: int, rng: np.random.Generator) -> Pictures:
 
 
 def draw_batch(sets: Sequence[Pictures], size: int, rng: np.random.Generator) -> Pictures:
-    """Images drawn from the sets by their shares; generated ones make up the rest."""
+    """Draw a batch from the sets by their shares; generated images fill the rest."""
     parts = []
     for pictures in sets:
         chosen = rng.choice(len(pictures), size=round(size * SHARES[pictures.sources[0]]))
@@ -92,7 +93,7 @@ def draw_batch(sets: Sequence[Pictures], size: int, rng: np.random.Generator) ->
 
 
 def join(parts: Sequence[Pictures]) -> Pictures:
-    """One after the other."""
+    """Concatenate pictures."""
     return Pictures(
         pixels=np.concatenate([part.pixels for part in parts]),
         facts=[facts for part in parts for facts in part.facts],

@@ -1,4 +1,4 @@
-"""What training left beside each dictionary of a model that sees in, the README.md of their folder out.
+"""Model cards of the vision models' dictionary folders, from training records.
 
 python -m harness_minigemma.vision.scope
 """
@@ -12,10 +12,11 @@ from harness_minigemma.model import WEIGHTS
 from harness_minigemma.tokenizer import replace_text
 
 MODELS = ("miniclip", "minipaligemma")
+"""Models with dictionaries."""
 
 
 def scope_card(name: str, found: list[tuple[str, dict[str, Any]]]) -> str:
-    """The README.md of a folder of dictionaries; `found` are their folders below it, with what is known of each."""
+    """Return the README.md of a folder of dictionaries; `found` are their folders and training records."""
     rows = [
         (
             f"`{folder}`",
@@ -48,7 +49,7 @@ def scope_card(name: str, found: list[tuple[str, dict[str, Any]]]) -> str:
 
 
 def read_dictionaries(scope: Path) -> list[tuple[str, dict[str, Any]]]:
-    """The dictionaries of a folder, in the order of their names, and what their training left."""
+    """Read the training record of each dictionary of a folder, sorted by name."""
     return [
         (path.parent.relative_to(scope).as_posix(), json.loads(path.read_text("utf-8")))
         for path in sorted(scope.glob("layer_*/width_*/average_l0_*/training.json"))

@@ -1,6 +1,6 @@
-"""A random generator in, a drawn image with its facts out: one textured shape on a plain background.
+"""Generated images: one textured shape on a plain background, with its facts.
 
-Neither letters, digits nor flowers are drawn, so that tasks about those stay unseen.
+No letters, digits or flowers are drawn, so that tasks about them stay unseen.
 """
 
 import math
@@ -12,7 +12,8 @@ from PIL import Image, ImageDraw
 from harness_minigemma.vision.captions import Facts, choose
 
 PIXELS = 64
-FINE = 2  # drawn this many times as large, then averaged, so that edges are smooth
+"""Width and height of an image."""
+FINE = 2  # factor of supersampling, for smooth edges
 
 COLOURS = {
     "red": (205, 35, 40),
@@ -27,6 +28,7 @@ COLOURS = {
     "white": (245, 245, 245),
     "grey": (128, 128, 128),
 }
+"""RGB values by colour."""
 TEXTURES = ("plain", "striped", "dotted", "checkered")
 SHAPES = ("circle", "square", "triangle", "star", "diamond", "hexagon", "ellipse", "crescent")
 CORNERS = {
@@ -36,7 +38,7 @@ CORNERS = {
     "hexagon": (6, 0.0),
     "star": (10, -0.25),
 }
-"""How many corners, and where the first is, in turns from the right."""
+"""Number of corners, and position of the first in turns from the right."""
 PLACES = {
     "in the middle": (0.5, 0.5),
     "on the left": (0.3, 0.5),
@@ -44,11 +46,12 @@ PLACES = {
     "at the top": (0.5, 0.3),
     "at the bottom": (0.5, 0.7),
 }
+"""Centre of the shape, relative to width and height."""
 SIZES = {"small": (0.15, 0.2), "large": (0.27, 0.36)}  # radius over width
 
 
 def draw_image(rng: np.random.Generator) -> tuple[NDArray[np.uint8], Facts]:
-    """An RGB image `[64, 64, 3]` and its facts; the same for the same state of the generator."""
+    """Draw an RGB image `[64, 64, 3]` with its facts, determined by the generator's state."""
     colour, background = rng.choice(list(COLOURS), size=2, replace=False)
     facts = {
         "size": choose(list(SIZES), rng),
@@ -76,14 +79,14 @@ def draw_image(rng: np.random.Generator) -> tuple[NDArray[np.uint8], Facts]:
 
 
 def shade(colour: str, rng: np.random.Generator) -> NDArray[np.float64]:
-    """The colour, a little off."""
+    """Return a slightly varied RGB value of the colour."""
     return np.asarray(np.clip(np.array(COLOURS[colour], dtype=float) + rng.uniform(-15, 15, size=3), 0, 255))
 
 
 def draw_shape(
     shape: str, centre: NDArray[np.float64], radius: float, rng: np.random.Generator
 ) -> NDArray[np.bool_]:
-    """The pixels of the shape, `[side, side]`."""
+    """Return the mask of the shape, `[side, side]`."""
     image = Image.new("1", (PIXELS * FINE, PIXELS * FINE))
     pen = ImageDraw.Draw(image)
     x, y = centre
@@ -106,7 +109,7 @@ def draw_shape(
 def corners(
     shape: str, centre: tuple[float, float], radius: float, rng: np.random.Generator
 ) -> list[tuple[float, float]]:
-    """The corners of a shape with straight sides, tilted a little."""
+    """Return the corners of a straight-sided shape, slightly tilted."""
     count, first = CORNERS[shape]
     first += rng.uniform(-0.02, 0.02)
     points = []
@@ -119,7 +122,7 @@ def corners(
 
 
 def draw_texture(texture: str, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """The inked pixels of an endless texture, `[side, side]`."""
+    """Return the inked pixels of a texture that fills the image, `[side, side]`."""
     side = PIXELS * FINE
     rows, columns = np.mgrid[:side, :side].astype(float)
     step = FINE * rng.uniform(6.0, 9.0)

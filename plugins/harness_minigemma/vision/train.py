@@ -1,11 +1,11 @@
-"""Captioned images in, a model folder out: the recipe of the two vision models, the same on a CPU and on a GPU.
+"""Training of the two vision models on captioned images: one recipe for CPU and GPU.
 
     python -m harness_minigemma.vision.train --model miniclip|minipaligemma --data-dir DIR [--minutes M | --steps N]
 
-`miniclip` is trained first; `minipaligemma` begins with its tower. The data are the `train` splits of eurosat and
-omniglot_small below DIR, and images generated on the way. The budget is wall-clock time or steps. A run stopped
-anywhere goes on from its state folder when the same command is given again. The model folder is rewritten every few
-minutes and can be loaded at any time; its training.json says how far the run had come, and where and when.
+`miniclip` is trained first; `minipaligemma` starts from its tower. The data are the `train` splits of eurosat and
+omniglot_small below DIR, and generated images. The budget is wall-clock time or steps. An interrupted run resumes from
+its state folder when the same command is given again. The model folder is rewritten every few minutes and can be loaded
+at any time; its training.json records the progress, the hardware and the date.
 """
 
 import argparse
@@ -44,10 +44,14 @@ from harness_minigemma.vision.pictures import (
 
 WEIGHT_DECAY = 0.1
 PROJECTOR_RATE = 6.0
-"""The projector's learning rate over the rest's: it is fresh, and what a frozen language model reads must move far."""
+"""Learning rate of the projector relative to the rest.
+
+The projector is new, and must move far to suit a frozen language model.
+"""
 LANGUAGE_MODEL = WEIGHTS / "minigemma-m"
+"""Folder of the frozen language model."""
 HELDOUT = {"eurosat": ("validation", "test"), "omniglot_small": ("test",)}
-"""The splits that are scored, by set."""
+"""Scored splits by set."""
 OPTIMIZER = f"Muon for the matrices of the blocks, AdamW for the rest, a projector at {PROJECTOR_RATE:g} times the rate"
 
 TOWER = Tower()
@@ -57,7 +61,7 @@ CPU_BATCH = {"miniclip": 64, "minipaligemma": 16}
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """All that decides the weights. Exactly one of `minutes` and `steps` is set."""
+    """Settings that determine the weights; exactly one of `minutes` and `steps` is set."""
 
     model: str
     minutes: float | None
@@ -71,7 +75,7 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far a run has come."""
+    """Progress of a run."""
 
     step: int = 0
     images: int = 0
@@ -79,24 +83,26 @@ class Progress:
 
 
 class Learner(Protocol):
-    """A model and what it learns from images with facts."""
+    """Model with its training objective on images with facts."""
 
     module: nn.Module
 
     def loss(self, batch: Pictures, rng: np.random.Generator, device: torch.device) -> Tensor:
-        """The loss of a batch, to be lowered."""
+        """Return the loss of a batch."""
 
     def score(self, heldout: dict[str, Pictures]) -> dict[str, float]:
-        """Figures of held-out images, by name."""
+        """Return scores of held-out images by name."""
 
     def save(self, folder: Path) -> None:
-        """Writes a folder that the model's own library loads."""
+        """Write a folder that the model's own library loads."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A recipe with all that it works on: images to learn from, images to score, where the data come from
-    (`describe_data`), the model folder, and the folder of the state to go on from.
+    """Recipe with its inputs and outputs.
+
+    `sets` are training images, `heldout` scored images, `data` their descriptions (`describe_data`), `out`
+    the model folder and `state` the folder to resume from.
     """
 
     recipe: Recipe
@@ -110,7 +116,7 @@ class Run:
 
 
 def train(run: Run, *, export_minutes: float = 6.0) -> Progress:
-    """Trains until the budget is spent; leaves state and model folder."""
+    """Train until the budget is spent; write state and model folder."""
     module = run.learner.module.to(run.device).train()
     optimizers = make_optimizers(module, run.recipe.learning_rate)
     done = load_state(run, optimizers)
@@ -126,14 +132,14 @@ def train(run: Run, *, export_minutes: float = 6.0) -> Progress:
         if done.step % 20 == 0:
             log(run.state, {"step": done.step, "seconds": round(done.seconds, 1), "loss": round(loss, 4)})
         if time.monotonic() > next_export:
-            leave(run, optimizers, done)
+            save_run(run, optimizers, done)
             next_export = time.monotonic() + 60 * export_minutes
-    leave(run, optimizers, done)
+    save_run(run, optimizers, done)
     return done
 
 
 def make_optimizers(module: nn.Module, learning_rate: float) -> Optimizers:
-    """Muon for the blocks' matrices; AdamW, without decay, for everything else that is trained."""
+    """Return Muon for the blocks' matrices, and AdamW without decay for all other trained weights."""
     named = [(name, value) for name, value in module.named_parameters() if value.requires_grad]
     groups: dict[float, list[nn.Parameter]] = {}
     for name, value in named:
@@ -160,7 +166,7 @@ def is_matrix(name: str, value: Tensor) -> bool:
 
 
 def spent(recipe: Recipe, done: Progress) -> float:
-    """The part of the budget that is used up."""
+    """Return the share of the budget that is spent."""
     if recipe.steps is not None:
         return done.step / recipe.steps
     assert recipe.minutes is not None
@@ -168,7 +174,7 @@ def spent(recipe: Recipe, done: Progress) -> float:
 
 
 def take_step(run: Run, optimizers: Optimizers, done: Progress) -> float:
-    """One optimiser step on images drawn for its number; its loss."""
+    """Take one optimiser step on images drawn by its number; return its loss."""
     recipe = run.recipe
     for optimizer in optimizers:
         for group in optimizer.param_groups:
@@ -185,8 +191,8 @@ def take_step(run: Run, optimizers: Optimizers, done: Progress) -> float:
     return float(loss.detach())
 
 
-def leave(run: Run, optimizers: Optimizers, done: Progress) -> None:
-    """Writes the model folder with its description, and the state to go on from; logs the held-out scores."""
+def save_run(run: Run, optimizers: Optimizers, done: Progress) -> None:
+    """Write the model folder with its description and the state to resume from; log the held-out scores."""
     module = run.learner.module.eval()
     run.learner.save(run.out)
     scores = {name: round(value, 4) for name, value in run.learner.score(run.heldout).items()}
@@ -207,7 +213,7 @@ def leave(run: Run, optimizers: Optimizers, done: Progress) -> None:
 
 
 def describe_training(run: Run, done: Progress) -> dict[str, Any]:
-    """What training.json holds besides scores. Weights from a CPU are provisional: a GPU sees far more images."""
+    """Return the content of training.json except scores; weights trained on a CPU are provisional."""
     return {
         "settings": settings(run.recipe),
         "optimizer": OPTIMIZER,
@@ -219,13 +225,14 @@ def describe_training(run: Run, done: Progress) -> dict[str, Any]:
         "torch": torch.__version__,
         "open_clip": version("open_clip_torch"),
         "transformers": version("transformers"),
-        "provisional": run.device.type == "cpu",
+        "provisional": run.device.type == "cpu",  # a GPU sees far more images in the same time
         "data": run.data,
     }
 
 
 def settings(recipe: Recipe) -> dict[str, Any]:
-    """What must be equal for a run to go on. The budget is left out: a longer one is a way to go on."""
+    """Return the settings that must be equal for a run to resume."""
+    # The budget is left out: a run may resume with a longer one.
     return {
         "model": recipe.model,
         "tower": asdict(recipe.tower),
@@ -238,7 +245,10 @@ def settings(recipe: Recipe) -> dict[str, Any]:
 
 
 def load_state(run: Run, optimizers: Optimizers) -> Progress:
-    """Puts a saved run back into model and optimisers; the beginning if there is none."""
+    """Restore model and optimisers of a saved run; return its progress.
+
+    Without a saved run, return the start. Raise SystemExit if its settings differ.
+    """
     run.state.mkdir(parents=True, exist_ok=True)
     if not (run.state / "state.pt").exists():
         return Progress()
@@ -252,7 +262,7 @@ def load_state(run: Run, optimizers: Optimizers) -> Progress:
 
 
 def log(state: Path, record: dict[str, Any]) -> None:
-    """Prints a line and keeps it beside the state."""
+    """Print one JSON line and append it to the log in the state folder."""
     line = json.dumps(record)
     print(line, flush=True)
     with (state / "log.jsonl").open("a", encoding="utf-8") as file:
@@ -260,7 +270,7 @@ def log(state: Path, record: dict[str, Any]) -> None:
 
 
 def make_learner(recipe: Recipe, *, start: Path) -> Learner:
-    """The model that the recipe names; `start` is the folder of the CLIP whose tower minipaligemma begins with."""
+    """Return the recipe's model; `start` is the folder of the CLIP that initialises minipaligemma's tower."""
     if recipe.model == "miniclip":
         return ClipLearner(recipe.tower, seed=recipe.seed, tokenizer=LANGUAGE_MODEL)
     return CaptionLearner(recipe.tower, seed=recipe.seed, language_model=LANGUAGE_MODEL, start=start)
@@ -284,9 +294,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--learning-rate", type=float, help="peak (default: the model's own)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="model folder (default: the embedded one)")
-    parser.add_argument("--state", type=Path, help="where the run is kept (default: in the user's cache)")
+    parser.add_argument("--state", type=Path, help="folder of the run's state (default: in the user's cache)")
     parser.add_argument(
-        "--start", type=Path, default=WEIGHTS / "miniclip", help="CLIP that minipaligemma begins with"
+        "--start", type=Path, default=WEIGHTS / "miniclip", help="CLIP that initialises minipaligemma"
     )
     arguments = parser.parse_args(argv)
     device = choose_device(arguments.device)
@@ -316,7 +326,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def read_heldout(folder: Path) -> dict[str, Pictures]:
-    """The images that are scored and never trained on, by set and split; and generated ones."""
+    """Read the images that are scored and never trained on, by set and split, and generate some."""
     sets = {
         f"{name} {split}": read_pictures(folder, name, [split]) for name in SETS for split in HELDOUT[name]
     }
