@@ -158,6 +158,7 @@ def choose_folders(weights: Path, size: str | None) -> list[Path]:
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

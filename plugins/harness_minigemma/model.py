@@ -6,6 +6,7 @@ and tied embeddings are those of Gemma 2, and the code that runs is the one in t
 
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,12 +104,18 @@ def save_model(
         if folder.resolve() != tokenizer.resolve():
             shutil.copyfile(tokenizer / name, folder / name)
     replace_text(folder / "config.json", make_config(size, context=context).to_json_string())
-    tied = {name: value.detach().to("cpu", torch.bfloat16).contiguous() for name, value in weights.items()}
-    tied.pop("lm_head.weight", None)
-    temporary = folder / f".model.safetensors.{os.getpid()}"
-    save_file(tied, temporary, metadata={"format": "pt"})
+    # The output matrix is tied to the embedding, so it is not saved.
+    own = {name: value for name, value in weights.items() if name != "lm_head.weight"}
+    save_weights(own, folder / "model.safetensors", dtype=torch.bfloat16)
+
+
+def save_weights(weights: Mapping[str, Tensor], path: Path, *, dtype: torch.dtype) -> None:
+    """Write a safetensors file atomically in the given precision."""
+    kept = {name: value.detach().to("cpu", dtype).contiguous() for name, value in weights.items()}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    save_file(kept, temporary, metadata={"format": "pt"})
     temporary.chmod(0o644)
-    temporary.replace(folder / "model.safetensors")
+    temporary.replace(path)
 
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:

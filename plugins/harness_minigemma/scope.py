@@ -110,6 +110,7 @@ def other_rows(folder: str, reported: dict[str, Any]) -> Iterator[tuple[str, ...
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -133,6 +133,7 @@ def check_round_trip(tokenizer: Tokenizer, corpus: Path, *, documents: int) -> d
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -290,7 +290,7 @@ def score_languages(
     return {"bits_per_byte": round(weighted, 4), "bits_per_byte_en": round(scores.get("en", 0.0), 4)}
 
 
-def log(state: Path, line: dict[str, float]) -> None:
+def log(state: Path, line: dict[str, Any]) -> None:
     """Print one JSON line and append it to the log in the state folder."""
     text = json.dumps(line)
     print(text, flush=True)
@@ -299,6 +299,7 @@ def log(state: Path, line: dict[str, float]) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

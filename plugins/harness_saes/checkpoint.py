@@ -16,6 +16,7 @@ from typing import IO, Any
 import torch
 
 import harness
+from harness_saes.refusals import wrong_site
 from harness_saes.repository import HubRepository, LocalRepository, Repository, full_reference
 
 VISION = "vision"
@@ -73,10 +74,7 @@ class Checkpoint:
         if any_site or fits:
             return
         where = f"'{trained_on}'" if trained_on else "the residual stream of a vision tower"
-        raise harness.UsageError(
-            f"dictionary '{self.ref}' was trained on {where}, not on '{site}'; any_site=true reads it there all the "
-            f"same"
-        )
+        raise wrong_site(self.ref, where, site)
 
     def read(self, source: Path | IO[bytes]) -> Any:
         """Load a file of tensors and plain values; raise MissingError for anything else.

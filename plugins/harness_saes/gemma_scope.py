@@ -24,13 +24,18 @@ import torch
 import harness
 from harness_saes.neuronpedia import link
 from harness_saes.published import GEMMA_2, RESIDUAL_L0, is_instruction_tuned
+from harness_saes.refusals import wrong_site
 from harness_saes.repository import (
     HubRepository,
     LocalRepository,
     Repository,
+    folder_of,
     full_reference,
     is_hub_reference,
 )
+
+PARAMS = "params.npz"
+"""Name of the file of weights."""
 
 CANONICAL_L0 = 100
 """L0 that the default choice is nearest to, as for SAELens' canonical dictionaries."""
@@ -50,7 +55,7 @@ _UNREADABLE = (
 )
 """Errors that numpy, zipfile and zlib raise on damaged or foreign files."""
 
-_FILES = "layer_*/width_*/average_l0_*/params.npz"
+_FILES = f"layer_*/width_*/average_l0_*/{PARAMS}"
 
 _PUBLISHED = re.compile(r"gemma-scope-\w+-(?:pt|it)-(\w+)")
 
@@ -71,6 +76,7 @@ class Entry:
 
     @property
     def folder(self) -> str:
+        """Path of the dictionary's folder in the repository."""
         return f"layer_{self.layer}/width_{self.width}/average_l0_{self.l0}"
 
     @classmethod
@@ -82,16 +88,10 @@ class Entry:
 
 def is_gemma_scope(ref: str) -> bool:
     """Check whether `ref` is a Gemma Scope 1 dictionary, a folder with one, or such a repository on the hub."""
-    path = folder_of(ref)
+    path = folder_of(ref, PARAMS)
     if path.is_dir():
-        return (path / "params.npz").is_file() or any(path.glob(_FILES))
+        return (path / PARAMS).is_file() or any(path.glob(_FILES))
     return is_hub_reference(ref) and ("gemma-scope" in ref or Entry.parse(ref) is not None)
-
-
-def folder_of(ref: str) -> Path:
-    """Return the folder of a path that may name a `params.npz`."""
-    path = Path(ref).expanduser()
-    return path.parent if path.name == "params.npz" and path.is_file() else path
 
 
 class Catalogue:
@@ -151,11 +151,11 @@ class Folder:
         self.l0 = l0
         self.any_site = any_site
         self.repository: Repository
-        path = folder_of(ref)
+        path = folder_of(ref, PARAMS)
         if path.is_dir():
             self.repository, self.place = LocalRepository(path), str(path.resolve())
         else:
-            self.repository, self.place = HubRepository.parse(ref.removesuffix("/params.npz")), ref
+            self.repository, self.place = HubRepository.parse(ref.removesuffix(f"/{PARAMS}")), ref
 
     def at(self, model: harness.Model, site: harness.Site) -> harness.Located:
         inside = self.repository.folder
@@ -164,11 +164,11 @@ class Folder:
         self._check_site(entry, trained_on)
         if entry:
             self._choose([entry], trained_on)
-        elif not self.repository.has("params.npz"):
+        elif not self.repository.has(PARAMS):
             entry = self._choose(self._entries(trained_on), trained_on)
             inside = entry.folder
         self._check_training(f"{inside}/{TRAINING}".lstrip("/"), trained_on)
-        return self._located(f"{inside}/params.npz".lstrip("/"), entry, model, site)
+        return self._located(f"{inside}/{PARAMS}".lstrip("/"), entry, model, site)
 
     def _check_site(self, entry: Entry | None, site: harness.Site) -> None:
         """Raise UsageError if the names of folders and repositories give another site of training."""
@@ -182,7 +182,7 @@ class Folder:
             trained_on = kinds.get(named[1], named[1])
         else:
             return
-        raise self._elsewhere(trained_on, site)
+        raise wrong_site(self.ref, trained_on, site)
 
     def _check_training(self, name: str, site: harness.Site) -> None:
         """Raise UsageError if the training record gives another tower or kind of site."""
@@ -190,13 +190,7 @@ class Folder:
             return
         trained_on = read_site(self.repository.find(name))
         if trained_on and (trained_on.tower, trained_on.kind) != (site.tower, site.kind):
-            raise self._elsewhere(f"'{trained_on}'", site)
-
-    def _elsewhere(self, trained_on: str, site: harness.Site) -> harness.UsageError:
-        return harness.UsageError(
-            f"dictionary '{self.ref}' was trained on {trained_on}, not on '{site}'; "
-            f"any_site=true reads it there all the same"
-        )
+            raise wrong_site(self.ref, f"'{trained_on}'", site)
 
     def _entries(self, site: harness.Site) -> list[Entry]:
         """Return the repository's dictionaries of the site's layer; raise UsageError if there are none."""

@@ -19,10 +19,12 @@ from harness_saes.checkpoint import VISION
 from harness_saes.gemma_scope import PT_DICTIONARY, TRAINING, read_site, width_of
 from harness_saes.neuronpedia import link
 from harness_saes.published import EVERY_LAYER, FOUR_LAYERS, GEMMA_3, MANY_WIDTHS, is_instruction_tuned
+from harness_saes.refusals import no_autoencoder, wrong_site
 from harness_saes.repository import (
     HubRepository,
     LocalRepository,
     Repository,
+    folder_of,
     full_reference,
     is_hub_reference,
 )
@@ -57,6 +59,7 @@ class Entry:
 
     @property
     def folder(self) -> str:
+        """Path of the dictionary's folder in the repository."""
         return f"{self.part}/layer_{self.layer}_width_{self.width}_l0_{self.l0}{self.rest}".lstrip("/")
 
     @classmethod
@@ -82,16 +85,10 @@ class Entry:
 
 def is_gemma_scope_2(ref: str) -> bool:
     """Check whether `ref` is a Gemma Scope 2 dictionary, a folder with one, or a repository on the hub."""
-    path = folder_of(ref)
+    path = folder_of(ref, PARAMS)
     if path.is_dir():
         return (path / PARAMS).is_file() or any(path.glob(f"*/layer_*/{PARAMS}"))
     return is_hub_reference(ref) and (_PUBLISHED.search(ref) is not None or Entry.parse(ref) is not None)
-
-
-def folder_of(ref: str) -> Path:
-    """Return the folder of a path that may name a `params.safetensors`."""
-    path = Path(ref).expanduser()
-    return path.parent if path.name == PARAMS and path.is_file() else path
 
 
 class Catalogue:
@@ -141,7 +138,7 @@ class Folder:
         self.width = None if width is None else str(width)
         self.l0 = l0
         self.repository: Repository
-        path = folder_of(ref)
+        path = folder_of(ref, PARAMS)
         if path.is_dir():
             self.repository, self.place = LocalRepository(path), str(path.resolve())
         else:
@@ -151,7 +148,7 @@ class Folder:
     def at(self, model: harness.Model, site: harness.Site) -> harness.Located:
         entry, inside = Entry.parse(self.place), self.repository.folder
         if other := re.search(r"/(transcoder|crosscoder|clt)(?:_all)?(?:/|$)", self.place):
-            raise self._no_autoencoder(other[1])
+            raise no_autoencoder(self.ref, other[1])
         if entry:
             self._check_choice(entry)
         elif not self.repository.has(PARAMS):
@@ -215,7 +212,7 @@ class Folder:
         """
         kind = str(config.get("type", "sae"))
         if kind != "sae" or config.get("affine_connection"):
-            raise self._no_autoencoder(kind if kind != "sae" else "transcoder")
+            raise no_autoencoder(self.ref, kind if kind != "sae" else "transcoder")
         if config.get("architecture", "jump_relu") not in {"jump_relu", "jumprelu"}:
             raise harness.UsageError(
                 f"dictionary '{self.ref}' has the architecture '{config['architecture']}', not jump_relu"
@@ -228,22 +225,10 @@ class Folder:
         trained_on = hooked or named or read_site(self.repository.find(beside))
         if self.any_site or trained_on is None:
             if entry and not self.any_site and entry.layer != site.layer:
-                raise self._elsewhere(f"layer {entry.layer}", site)
+                raise wrong_site(self.ref, f"layer {entry.layer}", site)
             return
         if trained_on != site:
-            raise self._elsewhere(f"'{trained_on}'", site)
-
-    def _no_autoencoder(self, kind: str) -> harness.UsageError:
-        return harness.UsageError(
-            f"dictionary '{self.ref}' is a {kind}, which predicts something else than it reads: only sparse "
-            f"autoencoders are read"
-        )
-
-    def _elsewhere(self, trained_on: str, site: harness.Site) -> harness.UsageError:
-        return harness.UsageError(
-            f"dictionary '{self.ref}' was trained on {trained_on}, not on '{site}'; any_site=true reads it "
-            f"there all the same"
-        )
+            raise wrong_site(self.ref, f"'{trained_on}'", site)
 
     def _hooked(self, config: Mapping[str, Any]) -> harness.Site | None:
         """Return the site of `hf_hook_point_in`; None if the config has none."""
@@ -348,8 +333,5 @@ def _open(path: Path, name: str, wanted: Sequence[str] = ENCODER) -> Any:
         if types[key] not in _FLOATS:
             raise harness.MissingError(f"dictionary '{name}': {key} holds {types[key]}, not floats")
     if any(key.startswith("affine_skip") for key in types):
-        raise harness.UsageError(
-            f"dictionary '{name}' is a transcoder, which predicts something else than it reads: only sparse "
-            f"autoencoders are read"
-        )
+        raise no_autoencoder(name, "transcoder")
     return file

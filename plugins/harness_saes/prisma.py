@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import harness
 from harness_saes.checkpoint import VISION, Checkpoint
+from harness_saes.refusals import no_autoencoder
 from harness_saes.repository import is_hub_reference
 
 if TYPE_CHECKING:
@@ -70,10 +71,7 @@ class Settings:
     def parse(cls, config: Mapping[str, Any], ref: str) -> Settings:
         """Parse a config; raise MissingError for a missing key, UsageError for an unsupported value."""
         if config.get("is_transcoder"):
-            raise harness.UsageError(
-                f"dictionary '{ref}' is a transcoder, which predicts something else than it reads: only sparse "
-                f"autoencoders are read"
-            )
+            raise no_autoencoder(ref, "transcoder")
         norm = config.get("normalize_activations", "layer_norm")
         norm = _known(ref, config, "normalize_activations", str(norm or "none").lower(), _NORMS)
         activation, k = _rule(config, ref)

@@ -166,6 +166,12 @@ class HubRepository:
         )
 
 
+def folder_of(ref: str, file: str) -> Path:
+    """Return the folder of a path that may name `file` inside it."""
+    path = Path(ref).expanduser()
+    return path.parent if path.name == file and path.is_file() else path
+
+
 def full_reference(repository: Repository, name: str, *, depth: int) -> str:
     """Return the exact reference of a dictionary: repository, revision if one was given, and folder.
 

@@ -48,7 +48,7 @@ def read_config(files: Files) -> Any:
         with quiet():
             config = transformers.AutoConfig.from_pretrained(path.parent, local_files_only=True)
             config.get_text_config().num_hidden_layers  # noqa: B018
-    except Exception as error:  # whatever a config class makes of a broken file
+    except Exception as error:  # a config class may raise any type on a broken file
         raise MissingError(
             f"model '{files.name}': its config.json is not one that transformers {transformers.__version__} "
             f"can read: {first_line(error)}"
@@ -67,7 +67,7 @@ def read_tokenizer(files: Files) -> Any:
     try:
         with quiet():
             tokenizer = transformers.AutoTokenizer.from_pretrained(path.parent, local_files_only=True)
-    except Exception as error:  # whatever a tokenizer class makes of a broken file
+    except Exception as error:  # a tokenizer class may raise any type on a broken file
         raise MissingError(
             f"model '{files.name}': its tokenizer cannot be read: {first_line(error)}"
         ) from error
@@ -87,7 +87,7 @@ def read_processor(files: Files) -> Any:
         with quiet():
             processor = transformers.AutoProcessor.from_pretrained(path.parent, local_files_only=True)
             processor.tokenizer, processor.image_processor, processor.image_token  # noqa: B018
-    except Exception as error:  # whatever a processor class makes of broken or absent files
+    except Exception as error:  # a processor class may raise any type on broken or absent files
         raise MissingError(
             f"model '{files.name}': its {' and '.join(PROCESSOR_FILES)} are not those of a processor that "
             f"transformers {transformers.__version__} can read: {first_line(error)}"

@@ -90,10 +90,12 @@ def describe_drawing(facts: Facts, rng: np.random.Generator) -> tuple[str, Facts
 
 
 def article(word: str) -> str:
+    """Return the indefinite article of a word."""
     return "an" if word[0] in "aeiou" else "a"
 
 
 def choose(options: Sequence[str], rng: np.random.Generator) -> str:
+    """Draw one of the options, each equally likely."""
     return options[int(rng.integers(len(options)))]
 
 

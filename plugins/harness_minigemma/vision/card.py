@@ -59,6 +59,7 @@ def describe_tower(training: dict[str, Any]) -> str:
 
 
 def describe_clip(training: dict[str, Any]) -> str:
+    """Return the paragraph on miniclip."""
     return (
         f"A toy CLIP in the classes of open_clip. Vision tower: {describe_tower(training)}, a class token, no norm "
         "before the blocks. Text tower: 2 blocks of 64 dimensions, at most 24 tokens of the minigemma tokenizer. "
@@ -67,6 +68,7 @@ def describe_clip(training: dict[str, Any]) -> str:
 
 
 def describe_paligemma(training: dict[str, Any]) -> str:
+    """Return the paragraph on minipaligemma."""
     return (
         f"A toy PaliGemma in the classes of transformers. Vision tower (SigLIP): {describe_tower(training)}. The "
         "projector and the tower are in this folder; the language model is minigemma-m, unchanged, and its weights are "

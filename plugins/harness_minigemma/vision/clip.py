@@ -17,6 +17,7 @@ from tokenizers import Tokenizer, processors
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from harness_minigemma.model import save_weights
 from harness_minigemma.tokenizer import BOS, EOS, PAD, VOCABULARY, replace_text
 from harness_minigemma.vision.augmentation import MEAN, STD, augment, to_pixels
 from harness_minigemma.vision.captions import (
@@ -27,7 +28,6 @@ from harness_minigemma.vision.captions import (
     which_are_true,
     write_caption,
 )
-from harness_minigemma.vision.folder import save_weights
 from harness_minigemma.vision.pictures import Pictures
 from harness_minigemma.vision.shapes import PIXELS
 

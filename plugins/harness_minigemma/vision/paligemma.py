@@ -16,11 +16,11 @@ from tokenizers import Tokenizer, processors
 from torch import Tensor
 from transformers import PaliGemmaConfig, PaliGemmaForConditionalGeneration
 
+from harness_minigemma.model import save_weights
 from harness_minigemma.tokenizer import BOS, EOS, PAD, SPECIALS, replace_text
 from harness_minigemma.vision.augmentation import MEAN, STD, augment, to_pixels
 from harness_minigemma.vision.captions import write_caption
 from harness_minigemma.vision.clip import Tower, load_clip
-from harness_minigemma.vision.folder import save_weights
 from harness_minigemma.vision.pictures import Pictures
 from harness_minigemma.vision.shapes import PIXELS
 

@@ -57,6 +57,7 @@ def read_dictionaries(scope: Path) -> list[tuple[str, dict[str, Any]]]:
 
 
 def main() -> None:
+    """Run the command line."""
     for name in MODELS:
         scope = WEIGHTS / f"{name}-scope"
         replace_text(scope / "README.md", scope_card(name, read_dictionaries(scope)))

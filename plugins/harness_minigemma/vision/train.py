@@ -27,7 +27,7 @@ from torch.optim import AdamW, Muon
 from harness_minigemma.model import TRAINING, WEIGHTS, choose_device
 from harness_minigemma.packing import cache_folder
 from harness_minigemma.tokenizer import replace_text
-from harness_minigemma.train import Optimizers, learning_rate_factor, name_hardware
+from harness_minigemma.train import Optimizers, learning_rate_factor, log, name_hardware
 from harness_minigemma.vision.card import model_card
 from harness_minigemma.vision.clip import ClipLearner, Tower
 from harness_minigemma.vision.paligemma import CaptionLearner
@@ -162,6 +162,7 @@ def make_optimizers(module: nn.Module, learning_rate: float) -> Optimizers:
 
 
 def is_matrix(name: str, value: Tensor) -> bool:
+    """Check whether a parameter is a matrix of a block, which Muon trains."""
     return value.ndim == 2 and (".resblocks." in name or ".layers." in name)
 
 
@@ -261,14 +262,6 @@ def load_state(run: Run, optimizers: Optimizers) -> Progress:
     return Progress(**content["progress"])
 
 
-def log(state: Path, record: dict[str, Any]) -> None:
-    """Print one JSON line and append it to the log in the state folder."""
-    line = json.dumps(record)
-    print(line, flush=True)
-    with (state / "log.jsonl").open("a", encoding="utf-8") as file:
-        file.write(line + "\n")
-
-
 def make_learner(recipe: Recipe, *, start: Path) -> Learner:
     """Return the recipe's model; `start` is the folder of the CLIP that initialises minipaligemma's tower."""
     if recipe.model == "miniclip":
@@ -277,6 +270,7 @@ def make_learner(recipe: Recipe, *, start: Path) -> Learner:
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
