@@ -1,4 +1,4 @@
-"""Shows a run: bars on a terminal, a line for each bundle and failed cell elsewhere. Writes to stderr only."""
+"""Progress display on stderr: bars on a terminal, otherwise a line per bundle and cell."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One run on stderr, through rich."""
+"""Progress display of one run, drawn with rich on stderr."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import harness
 
 
 class Show:
-    """Bars for cells and for the tokens of the current bundle; without a terminal, plain lines."""
+    """Progress bars for cells and for the tokens of the current bundle; plain lines without a terminal."""
 
     def __init__(self, *, total: int, done: int) -> None:
         self.console = Console(stderr=True)
@@ -32,6 +32,7 @@ class Show:
         self.bars.start()
 
     def batch(self, stats: harness.BatchStats) -> None:
+        """Update the bar of the current bundle."""
         speed = f"{stats.tokens_done / max(stats.seconds, 1e-9):,.0f} tokens/s"
         self.bars.update(
             self.tokens,
@@ -43,6 +44,7 @@ class Show:
         )
 
     def bundle(self, stats: harness.BundleStats) -> None:
+        """Hide the bundle's bar and print its throughput."""
         self.bars.update(self.tokens, visible=False)
         if stats.tokens:
             said = f"{stats.tokens:,} tokens in {stats.seconds:.1f} s, {stats.tokens_per_s:,.0f} tokens/s"
@@ -54,6 +56,7 @@ class Show:
         self.line(f"{stats.bundle}: {said}")
 
     def cell(self, record: Any) -> None:
+        """Advance the bar of cells; print a failed cell, and without a terminal every cell."""
         self.done += 1
         self.bars.update(self.cells, completed=self.done)
         name = " ".join(
@@ -71,7 +74,9 @@ class Show:
             )
 
     def end(self, summary: harness.Summary) -> None:
+        """Stop the bars."""
         self.bars.stop()
 
     def line(self, text: str) -> None:
+        """Print one line above the bars."""
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
