@@ -13,9 +13,9 @@ from PIL.Image import Resampling
 
 import harness
 
-SHARE = 16
+IMAGES_PER_TASK = 16
 """Images given to a thread at a time: one small image takes no longer than waking a thread."""
-MOST_THREADS = 16
+MAX_THREADS = 16
 """Upper limit of decoding threads."""
 
 
@@ -42,12 +42,12 @@ class Pixels:
         rows = np.empty((len(inputs), self.size * self.size * 3), np.float32)
 
         def fill(start: int) -> None:
-            share = slice(start, start + SHARE)
+            share = slice(start, start + IMAGES_PER_TASK)
             rows[share] = [self._shrink(image) for image in inputs[share]]
 
         # Threads suffice: Pillow releases the interpreter's lock while it decodes and resizes.
-        with ThreadPoolExecutor(min(_count_cores(), MOST_THREADS)) as pool:
-            deque(pool.map(fill, range(0, len(inputs), SHARE)), maxlen=0)
+        with ThreadPoolExecutor(min(_count_cores(), MAX_THREADS)) as pool:
+            deque(pool.map(fill, range(0, len(inputs), IMAGES_PER_TASK)), maxlen=0)
         return rows / np.float32(255)
 
     def _shrink(self, image: harness.Image) -> Any:

@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from harness_classifiers.require import require_count, require_positive
 from harness_classifiers.scale import Scale
 from harness_classifiers.softmax import SoftmaxRegression
-from harness_classifiers.span import MOST_ROWS, RowSpan
+from harness_classifiers.span import MAX_ROWS, RowSpan
 
 SOFTMAX_UP_TO = 2048
 """Largest number of features for which SoftmaxRegression's decomposition saves time and memory."""
@@ -29,7 +29,7 @@ class LogReg:
         # SoftmaxRegression reaches the same optimum sooner, for more than two classes on not too many features.
         # Where rows are fewer than features, their span has as few coordinates as there are rows.
         many = y.max() > 1
-        self.span = RowSpan().fit(rows) if many and X.shape[0] < min(X.shape[1], MOST_ROWS) else None
+        self.span = RowSpan().fit(rows) if many and X.shape[0] < min(X.shape[1], MAX_ROWS) else None
         if self.span:
             rows = self.span.transform(rows)
         if many and rows.shape[1] <= SOFTMAX_UP_TO:

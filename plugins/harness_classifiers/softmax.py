@@ -17,7 +17,7 @@ from scipy import sparse
 from scipy.special import softmax
 from sklearn.exceptions import ConvergenceWarning
 
-GAP = 1e-9
+TOLERANCE = 1e-9
 """Stopping criterion: expected fall of the mean loss, in nats, half of the gradient times the step."""
 
 MEMORY = 20
@@ -61,7 +61,7 @@ def _minimise(X: Any, y: Any, C: float, max_iter: int) -> Any:
     for _ in range(max_iter):
         step = -_multiply(gradient, pairs, invert)
         slope = float((gradient * step).sum())
-        if -slope / 2 <= GAP:
+        if -slope / 2 <= TOLERANCE:
             return W
         change, size = _product(X, step), 1.0
         while True:

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-MOST_ROWS = 1024
+MAX_ROWS = 1024
 """Largest number of rows for which the decomposition saves time."""
 
-SMALLEST = 1e-12
+MIN_VARIANCE_SHARE = 1e-12
 """Share of the largest variance below which a direction is rounding error."""
 
 
@@ -26,7 +26,7 @@ class RowSpan:
         rows = X.astype(np.float64)
         inner = rows @ rows.T
         values, vectors = np.linalg.eigh(inner.toarray() if sparse.issparse(inner) else inner)
-        kept = values > SMALLEST * max(values[-1], 0.0)
+        kept = values > MIN_VARIANCE_SHARE * max(values[-1], 0.0)
         self.basis = np.asarray(rows.T @ (vectors[:, kept] / np.sqrt(values[kept])))
         return self
 

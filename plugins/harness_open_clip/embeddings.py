@@ -16,7 +16,7 @@ class ClipEmbedding:
     """Embedding of the image, at whichever site is given."""
 
     def at(self, model: harness.Model, site: harness.Site) -> harness.Located:
-        own = _own(model, "clip_embedding")
+        own = _require_open_clip(model, "clip_embedding")
         width = own.width(own.embedding_site)
         return harness.Located(
             identity={"kind": "clip_embedding"},
@@ -36,7 +36,7 @@ class ZeroShot:
     """
 
     def at(self, model: harness.Model, site: harness.Site) -> harness.Located:
-        own = _own(model, "zero_shot")
+        own = _require_open_clip(model, "zero_shot")
         own.tokenize_prompts([""])  # a missing tokenizer is reported once, not for every task
         return harness.Located(
             identity={"kind": "zero_shot"},
@@ -53,9 +53,9 @@ class ZeroShot:
         prompts = make_prompts(spec, classes)
         ids = torch.stack([model.tokenize_prompts(of_class) for of_class in prompts])
 
-        def load(device: str) -> NearestNames:
+        def load(device: str) -> ClassScorer:
             text = model.load_text(device)
-            return NearestNames(text.directions(ids), text.scale)
+            return ClassScorer(text.directions(ids), text.scale)
 
         return harness.Located(
             identity={
@@ -72,7 +72,7 @@ class ZeroShot:
         )
 
 
-class NearestNames:
+class ClassScorer:
     """Encoder from embeddings to `scale` times their cosines with `directions [classes, embedding]`."""
 
     def __init__(self, directions: torch.Tensor, scale: float) -> None:
@@ -89,7 +89,7 @@ class NearestNames:
         return self._scale * normalize(activations.float(), dim=-1) @ self._directions.T
 
 
-def _own(model: harness.Model, name: str) -> OpenClipModel:
+def _require_open_clip(model: harness.Model, name: str) -> OpenClipModel:
     """Return the model as an OpenClipModel; raise UsageError if it is another kind of model."""
     if not isinstance(model, OpenClipModel):
         raise harness.UsageError(f"'{name}' is of OpenCLIP models, and '{model.name}' is none")

@@ -17,7 +17,7 @@ from harness_open_clip.structure import first_of
 
 TEMPLATES = ("a photo of a {}.",)
 """Templates of a task that has none of its own."""
-AT_ONCE = 256
+BATCH_SIZE = 256
 """Number of prompts in one batch."""
 
 
@@ -91,7 +91,8 @@ class TextTower:
         """
         device = next(self._tower.parameters()).device
         parts = [
-            first_of(self._tower(part.to(device))).float() for part in torch.split(ids.flatten(0, 1), AT_ONCE)
+            first_of(self._tower(part.to(device))).float()
+            for part in torch.split(ids.flatten(0, 1), BATCH_SIZE)
         ]
         embeddings = normalize(torch.cat(parts), dim=-1)
         return normalize(embeddings.reshape(*ids.shape[:2], -1).mean(1), dim=-1)

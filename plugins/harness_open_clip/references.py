@@ -15,9 +15,9 @@ CONFIG = "open_clip_config.json"
 """Name of the configuration file."""
 WEIGHTS = "open_clip_model.safetensors"
 """Name of the file of weights."""
-ALSO = ("open_clip_pytorch_model.safetensors", "model.safetensors")
+OTHER_WEIGHTS = ("open_clip_pytorch_model.safetensors", "model.safetensors")
 """Other file names that open_clip looks for in a folder, in its order."""
-NEVER = "(pickled weights are never read)"
+PICKLE_NOTE = "(pickled weights are never read)"
 """Note of error messages about absent weights."""
 
 
@@ -134,11 +134,11 @@ class Folder:
         return self.folder / CONFIG
 
     def weights(self) -> Path:
-        named = [path for path in map(self.find, (WEIGHTS, *ALSO)) if path]
+        named = [path for path in map(self.find, (WEIGHTS, *OTHER_WEIGHTS)) if path]
         found = named[:1] or sorted(self.folder.glob("*.safetensors"))
         if len(found) == 1:
             return found[0]
-        lacks = f"no file {WEIGHTS} {NEVER}" if not found else "more than one file of weights"
+        lacks = f"no file {WEIGHTS} {PICKLE_NOTE}" if not found else "more than one file of weights"
         raise MissingError(
             f"model '{self.name}' has {lacks}: when online, run `hf download ORG/REPO {WEIGHTS} --local-dir "
             f"{self.folder}` with the repository it is from"
@@ -210,5 +210,5 @@ class Hub:
         revision = f" --revision {self.revision}" if self.revision else ""
         return MissingError(
             f"model '{self.name}' has no file {files[0]} in the local hub cache, nor could the hub give one "
-            f"{NEVER}: when online, run `hf download {self.repo} {' '.join(files)}{revision}`"
+            f"{PICKLE_NOTE}: when online, run `hf download {self.repo} {' '.join(files)}{revision}`"
         )

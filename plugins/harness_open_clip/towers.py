@@ -17,7 +17,7 @@ from harness import MissingError, UsageError, hash_json
 from harness_open_clip.references import Checkpoint
 from harness_open_clip.structure import Layout, truncate, unsaved_buffers
 
-LARGEST = 2**53 - 1
+MAX_SEED = 2**53 - 1
 """Largest seed: JSON holds no larger number exactly."""
 UNUSED = ("position_ids",)
 """Ends of names that older checkpoints hold and no module reads."""
@@ -51,7 +51,7 @@ def load_vision(
         return tower
 
     if seed is not None:
-        return _checked(checkpoint.name, shorten(_draw(checkpoint, build_vision, seed)), dtype)
+        return _check_finite(checkpoint.name, shorten(_draw(checkpoint, build_vision, seed)), dtype)
     known = frozenset(build_vision(checkpoint).state_dict())
     return _fill(
         checkpoint, lambda device: shorten(build_vision(checkpoint, device)), "visual.", known, dtype
@@ -65,11 +65,11 @@ def load_text(checkpoint: Checkpoint, *, seed: int | None, dtype: torch.dtype) -
     """
     if seed is not None:
         begins = float(checkpoint.model.get("init_logit_scale", math.log(1 / 0.07)))
-        return _checked(checkpoint.name, _draw(checkpoint, build_text, seed), dtype), math.exp(begins)
+        return _check_finite(checkpoint.name, _draw(checkpoint, build_text, seed), dtype), math.exp(begins)
     with _weights(checkpoint) as file:
         stored = set(file.keys())
         if "logit_scale" not in stored:
-            raise _lacks(checkpoint.name, "logit_scale")
+            raise _missing_weight(checkpoint.name, "logit_scale")
         scale = float(file.get_tensor("logit_scale").double().exp())
     # Some classes of open_clip hold the parts of the text tower directly beside the vision tower, without a prefix.
     prefix = "text." if any(key.startswith("text.") for key in stored) else ""
@@ -80,9 +80,11 @@ def load_text(checkpoint: Checkpoint, *, seed: int | None, dtype: torch.dtype) -
 
 def check_seed(name: str, seed: Any) -> None:
     """Raise UsageError unless `seed` is None or a whole number that JSON can hold exactly."""
-    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= LARGEST):
+    if seed is not None and (
+        isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED
+    ):
         raise UsageError(
-            f"model '{name}' takes random_weights, a seed, from 0 to {LARGEST} or none at all, not {seed!r}"
+            f"model '{name}' takes random_weights, a seed, from 0 to {MAX_SEED} or none at all, not {seed!r}"
         )
 
 
@@ -133,11 +135,11 @@ def _fill(
             or given.shape != wanted.shape
             or given.is_floating_point() != wanted.is_floating_point()
         ):
-            raise _lacks(checkpoint.name, prefix + key)
+            raise _missing_weight(checkpoint.name, prefix + key)
     if unsaved_buffers(tower):  # the meta device has no values for them
         tower = build("cpu")
     tower.load_state_dict(tensors, assign=True)
-    return _checked(checkpoint.name, tower, dtype)
+    return _check_finite(checkpoint.name, tower, dtype)
 
 
 @contextmanager
@@ -169,7 +171,7 @@ def _check_known(name: str, stored: set[str], prefix: str, known: frozenset[str]
             )
 
 
-def _lacks(name: str, weight: str) -> MissingError:
+def _missing_weight(name: str, weight: str) -> MissingError:
     """Return the error for a weight that is missing or has another shape or type."""
     return MissingError(
         f"model '{name}': its weights lack {weight}, or have it in another shape or kind of number than its "
@@ -177,7 +179,7 @@ def _lacks(name: str, weight: str) -> MissingError:
     )
 
 
-def _checked(name: str, tower: nn.Module, dtype: torch.dtype) -> nn.Module:
+def _check_finite(name: str, tower: nn.Module, dtype: torch.dtype) -> nn.Module:
     """Return the tower in a dtype and evaluation mode; raise MissingError for a weight that is not finite."""
     tower = tower.to(dtype).eval()
     for key, parameter in tower.named_parameters():

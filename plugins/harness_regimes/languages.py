@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import Any
 
 import harness
-from harness_regimes.rows import place, require_count, share_out
+from harness_regimes.rows import allocate, require_count, uniform_hash
 
 
 class Native:
@@ -81,7 +81,7 @@ class FewShot:
         def transfer(target: str) -> harness.Partition | None:
             own = task.without_leaks(task.train.get(target, ()), target)
             few: dict[str, list[int]] = {label: [] for label in task.labels}
-            for row in sorted(own, key=lambda row: place("few", examples.ids[row], seed)):
+            for row in sorted(own, key=lambda row: uniform_hash("few", examples.ids[row], seed)):
                 few[examples.labels[row]].append(row)
             if any(len(members) < self.k for members in few.values()):
                 return None
@@ -216,17 +216,17 @@ class _Task:
             )
         if 0 < most < len(train):
             few = round(most * len(held) / len(train))
-            # share_out needs two rows for each label; fewer would be no ground for a choice.
-            held = self._spread(held, few) if few >= 2 * len(self.labels) else ()
-            train = self._spread(train, most)
+            # Fewer than two rows for each label are no ground for choosing hyper-parameters.
+            held = self._draw_balanced(held, few) if few >= 2 * len(self.labels) else ()
+            train = self._draw_balanced(train, most)
         return self.partition(train, held, target)
 
-    def _spread(self, rows: Sequence[int], n: int) -> tuple[int, ...]:
+    def _draw_balanced(self, rows: Sequence[int], n: int) -> tuple[int, ...]:
         """Draw `n` rows with labels in proportion; raise MissingError if `n` is too small for that."""
         members: dict[str, list[int]] = defaultdict(list)
         for row in self._drawing_order(rows):
             members[self.examples.labels[row]].append(row)
-        sizes = share_out(n, {label: len(found) for label, found in sorted(members.items())}, self.who)
+        sizes = allocate(n, {label: len(found) for label, found in sorted(members.items())}, self.who)
         return tuple(row for label, size in sizes.items() for row in members[label][:size])
 
     def _drawing_order(self, rows: Iterable[int]) -> list[int]:
@@ -253,7 +253,8 @@ class _Task:
     def _places(self) -> dict[int, float]:
         ids = self.examples.ids
         return {
-            row: place("spread", ids[row], self.seed) for row in (*self.rows.train, *self.rows.validation)
+            row: uniform_hash("spread", ids[row], self.seed)
+            for row in (*self.rows.train, *self.rows.validation)
         }
 
     @cached_property

@@ -34,7 +34,7 @@ class Size:
 
     def __call__(self, examples: harness.Examples, rows: harness.Partition, seed: int) -> harness.Partition:
         train = _by_class(examples, rows.train, seed)
-        sizes = share_out(self.n, {label: len(members) for label, members in train.items()}, "size")
+        sizes = allocate(self.n, {label: len(members) for label, members in train.items()}, "size")
         return _take(examples, rows, train, sizes, seed)
 
 
@@ -59,7 +59,7 @@ class Imbalance:
                 f"imbalance: {few} rows of '{rare}' are wanted, and training has {len(train[rare])}"
             )
         others = {label: len(members) for label, members in train.items() if label != rare}
-        sizes = {rare: few, **share_out(self.n - few, others, "imbalance")}
+        sizes = {rare: few, **allocate(self.n - few, others, "imbalance")}
         return _take(examples, rows, train, sizes, seed)
 
 
@@ -76,7 +76,7 @@ class LabelNoise:
         classes = sorted(set(_learnable(examples)))
         labels = list(rows.labels)
         for row in (*rows.train, *rows.validation):
-            drawn = place("noise", examples.ids[row], seed)
+            drawn = uniform_hash("noise", examples.ids[row], seed)
             if drawn < self.rate:
                 others = [name for name in classes if name != labels[row]]
                 labels[row] = others[math.floor(drawn / self.rate * len(others))]
@@ -127,12 +127,12 @@ def _learnable(examples: harness.Examples) -> list[str]:
 def _by_class(examples: harness.Examples, rows: Iterable[int], seed: int) -> dict[str, list[int]]:
     """Return the rows of each class, sorted by class, in an order drawn from each row's id."""
     members: dict[str, list[int]] = defaultdict(list)
-    for row in sorted(rows, key=lambda row: place("draw", examples.ids[row], seed)):
+    for row in sorted(rows, key=lambda row: uniform_hash("draw", examples.ids[row], seed)):
         members[examples.labels[row]].append(row)
     return dict(sorted(members.items()))
 
 
-def share_out(n: int, available: dict[str, int], who: str) -> dict[str, int]:
+def allocate(n: int, available: dict[str, int], who: str) -> dict[str, int]:
     """Divide `n` rows over classes in proportion to their sizes, by largest remainders.
 
     Each class gets at least two rows where it has them. Raise MissingError if that is not possible.
@@ -172,7 +172,7 @@ def _take(
     return replace(rows, train=tuple(taken), validation=tuple(kept))
 
 
-def place(purpose: str, name: str, seed: int) -> float:
+def uniform_hash(purpose: str, name: str, seed: int) -> float:
     """Return a pseudo-random number in [0, 1) determined by purpose, id and seed."""
     digest = hashlib.sha256(f"{purpose}/{seed}/{name}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64

@@ -73,7 +73,7 @@ class Settings:
         if config.get("is_transcoder"):
             raise no_autoencoder(ref, "transcoder")
         norm = config.get("normalize_activations", "layer_norm")
-        norm = _known(ref, config, "normalize_activations", str(norm or "none").lower(), _NORMS)
+        norm = _translate(ref, config, "normalize_activations", str(norm or "none").lower(), _NORMS)
         activation, k = _rule(config, ref)
         cls_only, patches_only = config.get("cls_token_only"), config.get("use_patches_only")
         return cls(
@@ -85,7 +85,7 @@ class Settings:
         )
 
 
-def _known(ref: str, config: Mapping[str, Any], key: str, value: str, known: Mapping[str, str]) -> str:
+def _translate(ref: str, config: Mapping[str, Any], key: str, value: str, known: Mapping[str, str]) -> str:
     """Return the translation of `value`; raise UsageError if it is unknown."""
     if value not in known:
         raise harness.UsageError(

@@ -18,15 +18,17 @@ from torch import nn
 from harness import UsageError, hash_json
 from harness_transformers.structure import Layout
 
-LARGEST = 2**53 - 1
+MAX_SEED = 2**53 - 1
 """Largest seed: JSON holds no larger number exactly."""
 
 
 def check_seed(name: str, seed: Any) -> None:
     """Raise UsageError unless `seed` is None or a whole number that JSON can hold exactly."""
-    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= LARGEST):
+    if seed is not None and (
+        isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED
+    ):
         raise UsageError(
-            f"model '{name}' takes random_weights, a seed, from 0 to {LARGEST} or none at all, not {seed!r}"
+            f"model '{name}' takes random_weights, a seed, from 0 to {MAX_SEED} or none at all, not {seed!r}"
         )
 
 
@@ -57,7 +59,7 @@ def draw_part(
         _initialize(skeleton, module)
     for key, parameter in module.named_parameters():
         if torch.isnan(parameter).any():
-            raise _refuse(name, f"{part}.{key}")
+            raise _not_initialised(name, f"{part}.{key}")
     return {f"{part}.{key}": tensor.to(dtype) for key, tensor in module.state_dict().items()}
 
 
@@ -80,14 +82,14 @@ def _split(name: str, skeleton: nn.Module, part: str, layout: Layout, n_blocks: 
     elif layout.blocks.startswith(f"{part}."):
         module = skeleton.get_submodule(part)
         for key, _ in module.named_parameters(recurse=False):
-            raise _refuse(name, f"{part}.{key}")
+            raise _not_initialised(name, f"{part}.{key}")
         for child, _ in module.named_children():
             yield from _split(name, skeleton, f"{part}.{child}", layout, n_blocks)
     else:
         yield part
 
 
-def _refuse(name: str, weight: str) -> UsageError:
+def _not_initialised(name: str, weight: str) -> UsageError:
     return UsageError(
         f"model '{name}' cannot have random_weights: transformers {transformers.__version__} does not say how "
         f"{weight} begins"

@@ -18,7 +18,7 @@ from harness_transformers.chat import ChatTemplate, Rendering, Span, join_messag
 
 Array = np.ndarray[Any, Any]
 
-HEAD = 64
+HEAD_CHARACTERS = 64
 """Characters encoded at first, per token of the maximum length."""
 
 
@@ -35,7 +35,7 @@ def _encode_heads(tokenizer: Any, texts: Sequence[str], max_length: int) -> list
     """Encode texts, truncated at the maximum length; of a very long text at first only its head."""
     # Ten megabytes of text would take a gigabyte of memory. The head suffices if it alone gives more than twice the
     # tokens that are kept.
-    head = HEAD * max_length
+    head = HEAD_CHARACTERS * max_length
     encodings = _encode(tokenizer, [text[:head] for text in texts], max_length)
     rest = [n for n, text in enumerate(texts) if len(text) > head and len(encodings[n].overflowing) < 2]
     for n, encoding in zip(rest, _encode(tokenizer, [texts[n] for n in rest], max_length), strict=True):

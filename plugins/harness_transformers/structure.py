@@ -14,7 +14,7 @@ from harness import Site, UsageError
 
 KINDS = ("attn_out", "attn_z", "mlp_out", "resid_post")
 """Site kinds of a decoder."""
-UNCUT = ("num_kv_shared_layers", "hidden_size_per_layer_input")
+NEVER_TRUNCATED = ("num_kv_shared_layers", "hidden_size_per_layer_input")
 """Settings that tie every block to the number of blocks (Gemma 3n, Gemma 4): such models are never truncated.
 """
 
@@ -52,7 +52,7 @@ def truncate(config: Any, n_blocks: int) -> Any:
 
 def needed_depth(config: Any, sites: Sequence[Site]) -> int:
     """Return the number of blocks to load for the sites."""
-    if any(getattr(config, key, None) for key in UNCUT):
+    if any(getattr(config, key, None) for key in NEVER_TRUNCATED):
         return int(config.num_hidden_layers)
     return max(site.layer for site in sites) + 1
 

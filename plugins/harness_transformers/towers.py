@@ -12,7 +12,7 @@ from typing import Any
 from harness import UsageError
 from harness_transformers.structure import Layout, find_layout
 
-IDLE = frozenset(
+IRRELEVANT_SETTINGS = frozenset(
     {
         "architectures",
         "chunk_size_feed_forward",
@@ -92,7 +92,11 @@ def check_same_decoder(name: str, text: Any, other: str, config: Any) -> None:
 
 
 def _is_relevant(key: str) -> bool:
-    return key not in IDLE and not key.startswith("_") and not key.endswith(("_token_id", "dropout", "pdrop"))
+    return (
+        key not in IRRELEVANT_SETTINGS
+        and not key.startswith("_")
+        and not key.endswith(("_token_id", "dropout", "pdrop"))
+    )
 
 
 def find_parts(name: str, skeleton: Any) -> Parts:
