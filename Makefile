@@ -7,7 +7,7 @@ CORPUS ?= $(HARNESS_CORPUS_DIR)
 WEIGHTS := plugins/harness_minigemma/weights
 SIZES := s m l
 
-.PHONY: install quickstart test lint fast bench boards data family models dictionaries cards seeing corpus clean
+.PHONY: install quickstart test test-identities lint fast bench boards data family models dictionaries cards seeing corpus clean
 
 install: .venv/installed
 
@@ -34,6 +34,10 @@ lint: install
 
 fast: install
 	$(ALONE) $(BIN)/python -m pytest -m "not gpu and not slow and not data" --benchmark-skip -n auto --dist loadfile
+
+# The identities of every shipped suite that can be planned offline: seven minutes, of which `make test` takes one.
+test-identities: install data
+	HARNESS_ALL_IDENTITIES=1 HARNESS_DATA_DIR="$(DATA)" $(ALONE) $(BIN)/python -m pytest tests/test_plan_identity.py -n auto
 
 bench: install
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest tests/benchmarks --benchmark-only
