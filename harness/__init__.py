@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from harness.api import (
     Alignment,
     AlignmentSpec,
+    Autoencoder,
     BatchStats,
     BundleStats,
     Classifier,
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Alignment",
     "AlignmentSpec",
+    "Autoencoder",
     "BatchStats",
     "BundleStats",
     "Classifier",

@@ -8,6 +8,7 @@ import torch
 
 from harness.ahead import Ahead, run_forward
 from harness.api import LoadedModel, Site, Tokens
+from harness.artifacts import read_activations, write_activations
 from harness.identity import hash_json, hash_lines
 from harness.plan import OpenModel, activation_identity
 from harness.store import FeatureStore
@@ -30,7 +31,7 @@ class KeptActivations:
     def forward(self, batch: Sequence[Tokens]) -> Mapping[Site, torch.Tensor]:
         """As the model's own, which is asked only for batches of which a site is not on disk."""
         keys = {site: self._key(site, batch) for site in self.sites}
-        found = {site: self.store.read_activations(key, self.device) for site, key in keys.items()}
+        found = {site: read_activations(self.store, key, self.device) for site, key in keys.items()}
         kept = {site: one for site, one in found.items() if one is not None}
         if len(kept) == len(keys):
             self.read_tokens += sum(int(one.content.sum()) for one in batch)
@@ -42,7 +43,7 @@ class KeptActivations:
             activations = run_forward(self._loaded, batch, ahead.take(rows))
         for site, key in keys.items():
             if site not in kept:
-                self.store.write_activations(key, activations[site])
+                write_activations(self.store, key, activations[site])
         return activations
 
     def _key(self, site: Site, batch: Sequence[Tokens]) -> str:

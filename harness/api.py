@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     import torch
     from scipy import sparse
 
-    from harness.dictionary import Dictionary
-
     Matrix: TypeAlias = np.ndarray[Any, Any] | sparse.csr_array
 
 Modality = Literal["text", "image"]
@@ -445,6 +443,16 @@ class Encoder(Protocol):
         """Features `[tokens, width]` in float32."""
 
 
+@runtime_checkable
+class Autoencoder(Encoder, Protocol):
+    """An Encoder with a decoder: `harness.Dictionary` is one."""
+
+    def rebuild(self, activations: torch.Tensor, size: int) -> tuple[torch.Tensor, int]:
+        """Return the reconstruction `[tokens, d_in]` in the units of `activations`, computed `size` features at a
+        time, and the number of nonzero features of all tokens together. Raise MissingError without a decoder.
+        """
+
+
 @dataclass(frozen=True, kw_only=True)
 class Located:
     """A representation at one site of one model: all that a plan must know before it is loaded.
@@ -466,8 +474,8 @@ class Located:
     d_in: int
     width: int
     load: Callable[[str], Encoder] | None = None
-    fit: Callable[[torch.Tensor], Dictionary] | None = None
-    load_whole: Callable[[str], Dictionary] | None = None
+    fit: Callable[[torch.Tensor], Autoencoder] | None = None
+    load_whole: Callable[[str], Autoencoder] | None = None
     sparse: bool
     published_l0: float | None = None
     reference: str | None = None

@@ -8,22 +8,20 @@ over fewer rows and one layer deeper, all that the fidelity gate asks.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
 from harness.ahead import Ahead, run_forward
-from harness.api import LoadedModel, Located, Site, Tokens
-from harness.errors import HarnessError
+from harness.api import Autoencoder, LoadedModel, Located, Site, Tokens
+from harness.dictionary import Dictionary
+from harness.errors import HarnessError, UsageError
 from harness.featurize import check_finite, plan_batches, run_batches, typed_memory_errors
 from harness.fidelity import measure
 from harness.gate import Measured
 from harness.plugins import describe
 from harness.sample import SAMPLE_TOKENS
-
-if TYPE_CHECKING:
-    from harness.dictionary import Dictionary
 
 
 def read_sample(
@@ -76,11 +74,16 @@ def fit_all(
     fitted: dict[str, Dictionary] = {}
     broken: dict[str, Exception] = {}
     for key, (site, one) in located.items():
-        fit: Callable[[torch.Tensor], Dictionary] | None = one.fit
+        fit: Callable[[torch.Tensor], Autoencoder] | None = one.fit
         assert fit is not None
         try:
             with typed_memory_errors():
-                fitted[key] = fit(sample[site])
+                made = fit(sample[site])
+            if not isinstance(made, Dictionary):  # nothing else can be stored for the next shards and runs
+                raise UsageError(
+                    f"what was fitted at '{site}' is a {type(made).__name__}, not a harness.Dictionary"
+                )
+            fitted[key] = made
         except Exception as error:  # a representation of any plugin may fail in any way
             broken[key] = error
     return fitted, broken

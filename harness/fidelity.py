@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from harness.api import Site
-from harness.dictionary import Dictionary
+from harness.api import Autoencoder, Site
 from harness.gate import Measured
 
 SLICE = 4096
@@ -31,7 +30,7 @@ class Fit:
 
 
 @torch.inference_mode()
-def measure_fit(dictionary: Dictionary, x: Tensor) -> Fit:
+def measure_fit(dictionary: Autoencoder, x: Tensor) -> Fit:
     """The fit on `x [tokens, d]`, float32. MissingError without a decoder."""
     rebuilt, active = dictionary.rebuild(x, SLICE)
     lost = (x - rebuilt).double().square().sum(0)
@@ -48,7 +47,7 @@ def measure_fit(dictionary: Dictionary, x: Tensor) -> Fit:
 
 @torch.inference_mode()
 def measure(
-    dictionary: Dictionary,
+    dictionary: Autoencoder,
     sample: Mapping[Site, Tensor],
     site: Site,
     *,
@@ -81,7 +80,7 @@ def measure(
     )
 
 
-def _variance_outside(dictionary: Dictionary, x: Tensor, centre: Tensor) -> float | None:
+def _variance_outside(dictionary: Autoencoder, x: Tensor, centre: Tensor) -> float | None:
     if not len(x):
         return None
     rebuilt, _ = dictionary.rebuild(x, SLICE)

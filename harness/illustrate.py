@@ -10,6 +10,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from harness.api import Encoder, ImageModel, LoadedModel
+from harness.artifacts import read_fitted
 from harness.errors import MissingError
 from harness.pictures import Drawn, draw_confusion, draw_sheets, place_confusion
 from harness.plan import Bundle, Cell, Plan
@@ -113,7 +114,7 @@ def _encoder(cell: Cell, store: FeatureStore, device: str) -> Encoder:
     located, key = cell.features.located, cell.features.fitted_key
     encoder: Encoder | None = None
     if key:
-        encoder = store.read_fitted(key, device)
+        encoder = read_fitted(store, key, device)
     elif located and located.load:
         encoder = located.load(device)
     if encoder is None:

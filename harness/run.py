@@ -20,6 +20,7 @@ from scipy import sparse
 from harness import leaderboard
 from harness.activations import KeptActivations
 from harness.api import BundleStats, HubSource, ImageModel, LoadedModel, Located, Summary, TaskSpec
+from harness.artifacts import read_fitted, read_measured, write_fitted, write_measured
 from harness.calibrate import fit_all, measure_all, read_sample
 from harness.errors import MissingError, NothingSelectedError, WriteError
 from harness.evidence import snippet
@@ -366,7 +367,7 @@ class Runner:
         they are there; and the feature keys of those that cannot be fitted, and why.
         """
         needed = {one.fitted_key: one for one in missing if one.fitted_key}
-        stored = {key: self.store.read_fitted(key, self.device) for key in needed}
+        stored = {key: read_fitted(self.store, key, self.device) for key in needed}
         fitted = {key: one for key, one in stored.items() if one is not None}
         unfitted = {
             key: (one.site, one.located)
@@ -384,9 +385,9 @@ class Runner:
             if one.key and one.fitted_key in made:  # shards of an earlier fit are not of this one
                 self.store.discard(one.key)
         for key, dictionary in made.items():
-            self.store.write_fitted(key, dictionary)
+            write_fitted(self.store, key, dictionary)
             # Should another process have fitted it too, both go on with the same one.
-            fitted[key] = self.store.read_fitted(key, self.device) or dictionary
+            fitted[key] = read_fitted(self.store, key, self.device) or dictionary
         meter.calibration_tokens = sum(int(one.content.sum()) for one in tokens) - read_tokens_of(model)
         self.folder.add_event(
             "calibrated",
@@ -404,7 +405,7 @@ class Runner:
         tokens that went through the model for it.
         """
         keyed = {one.gate_key: one for one in wanted if one.gate_key}
-        stored = {key: self.store.read_measured(key) for key in keyed}
+        stored = {key: read_measured(self.store, key) for key in keyed}
         judged = {key: judge(seen) for key, seen in stored.items() if seen is not None}
         pending = {
             key: (one.site, one.located)
@@ -420,7 +421,7 @@ class Runner:
         sample = read_sample(model, tokens, sites, batch_size=self.batch_size, device=self.device)
         measured, faults = measure_all(pending, sample, tokens, self.device)
         for key, seen in measured.items():
-            self.store.write_measured(key, seen)
+            write_measured(self.store, key, seen)
             judged[key] = judge(seen)
         judged |= {key: not_measurable(fault) for key, fault in faults.items()}
         n_tokens = sum(int(one.content.sum()) for one in tokens)

@@ -1,11 +1,9 @@
-"""Pooled features on disk by content key: atomic, checksummed, sharded; and what else a run need not make twice.
+"""Store of pooled features and other tensors on disk, by content key: atomic, checksummed, sharded.
 
     <root>/features/<key>/<sha256 of the file>.safetensors    rows, and their values (dense or CSR)
     <root>/features/<key>/complete.json                       written last, touched by each reader
     <root>/plans/<key>.json                                   the batches of a forward pass
-    <root>/fitted/<key>/<sha256 of the file>.safetensors      a dictionary fitted on activations
-    <root>/fidelity/<key>/<sha256 of the file>.safetensors    what the gate measured of a dictionary
-    <root>/activations/<key>/<sha256 of the file>.safetensors activations of one batch, where they are kept
+    <root>/<kind>/<key>/<sha256 of the file>.safetensors      other tensors that a run need not compute twice
     <root>/lock                                               shared by the runs that use the cache
 
 A shard's name is its own checksum, so a damaged one is seen without a second file, and two processes that write
@@ -19,7 +17,6 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,13 +25,11 @@ from scipy import sparse
 
 from harness.errors import WriteError
 from harness.files import lock, whole_file, write_json
-from harness.gate import Measured
 
 if TYPE_CHECKING:
     import torch
 
     from harness.api import Matrix
-    from harness.dictionary import Dictionary
 
 BREAK_EVEN = 0.5
 """Above this density CSR (an int32 and a float32 for each value) takes more room than dense rows."""
@@ -111,45 +106,14 @@ class FeatureStore:
         """Keep the batches of a forward pass before it begins, and again when one of them is halved."""
         write_json(self.root / "plans" / f"{key}.json", {"batches": [list(batch) for batch in batches]})
 
-    # ── fitted dictionaries, kept activations ────────────────────────────────────────────────────────
+    # ── tensors by kind and key ──────────────────────────────────────────────────────────────────────
 
-    def read_fitted(self, key: str, device: str) -> Dictionary | None:
-        """The dictionary fitted under `key`; None when there is none."""
-        from harness.dictionary import Dictionary
-
-        found = self._read_tensors("fitted", key, device)
-        if found is None:
-            return None
-        tensors, about = found
-        fields: dict[str, Any] = {**json.loads(about["dictionary"]), **tensors}
-        return Dictionary(**fields)
-
-    def write_fitted(self, key: str, dictionary: Dictionary) -> None:
-        """Keep what was fitted, so that every shard of the features it makes is of one dictionary."""
-        fields = {name: getattr(dictionary, name) for name in ("name", "width", "activation", "k")}
-        self._write_tensors("fitted", key, dictionary.tensors, {"dictionary": json.dumps(fields)})
-
-    def read_measured(self, key: str) -> Measured | None:
-        """What the gate measured under `key`; None when it did not yet."""
-        found = self._read_tensors("fidelity", key, "cpu")
-        return None if found is None else Measured(**json.loads(found[1]["measured"]))
-
-    def write_measured(self, key: str, seen: Measured) -> None:
-        """Keep what the gate measured, so that a run whose features are all there forwards nothing."""
-        self._write_tensors("fidelity", key, {}, {"measured": json.dumps(asdict(seen))})
-
-    def read_activations(self, key: str, device: str) -> torch.Tensor | None:
-        """Activations of one batch at one site `[content tokens, width]`; None when they were not kept."""
-        found = self._read_tensors("activations", key, device)
-        return None if found is None else found[0]["activations"]
-
-    def write_activations(self, key: str, activations: torch.Tensor) -> None:
-        """Keep the activations of one batch at one site, in the dtype they have."""
-        self._write_tensors("activations", key, {"activations": activations}, {})
-
-    def _read_tensors(
+    def read_tensors(
         self, kind: str, key: str, device: str
     ) -> tuple[dict[str, torch.Tensor], dict[str, str]] | None:
+        """Return the tensors under a kind (a folder of KINDS) and key, on `device`, and the text that was written
+        with them; None when there are none. A damaged file is removed.
+        """
         from safetensors.torch import load
 
         for path in sorted((self.root / kind / key).glob("*.safetensors")):
@@ -164,9 +128,10 @@ class FeatureStore:
             return tensors, _read_header(data).get("__metadata__", {})
         return None
 
-    def _write_tensors(
+    def write_tensors(
         self, kind: str, key: str, tensors: Mapping[str, torch.Tensor], about: Mapping[str, str]
     ) -> None:
+        """Write tensors, in the dtypes they have, and a text by name, under a kind and key."""
         from safetensors.torch import save
 
         on_host = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}

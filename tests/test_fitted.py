@@ -9,10 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from sklearn.decomposition import PCA
 
 import harness
+from harness.artifacts import read_fitted, write_fitted
 from harness.records import RunFolder
+from harness.store import FeatureStore
 
 TEXTS = [
     f"the {colour} {thing} number {n}"
@@ -200,3 +203,49 @@ def test_one_board_holds_what_was_fitted_on_several_tasks(harness_command: Any, 
     )
     assert result.code == 0, result.err
     assert "pca[n=8]" in (tmp_path / "run" / "leaderboard.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"activation": "identity", "input_norm": "layer_norm"},
+        {"activation": "topk", "k": 2, "signed": True},
+        {"activation": "relu", "input_norm": "constant_norm_rescale"},
+    ],
+)
+def test_a_fitted_dictionary_is_read_back_with_all_its_settings(tmp_path: Path, settings: Any) -> None:
+    weights = torch.arange(12.0).reshape(3, 4).sin()
+    made = harness.Dictionary(name="fitted", width=4, W_enc=weights, b_enc=torch.zeros(4), **settings)
+    store = FeatureStore(tmp_path)
+    write_fitted(store, "key", made)
+    read = read_fitted(store, "key", "cpu")
+    x = torch.arange(15.0).reshape(5, 3).cos()
+    assert read is not None
+    torch.testing.assert_close(read.encode(x), made.encode(x), rtol=0, atol=0)
+
+
+NO_DICTIONARY = """
+import harness
+
+
+class Halves:
+    def at(self, model, site):
+        size = model.width(site)
+        return harness.Located(identity={"halves": 1}, d_in=size, width=size, fit=lambda x: x / 2, sparse=False)
+
+
+@harness.hookimpl
+def harness_representations():
+    return [harness.RepresentationSpec(name="halves", summary="half", needs="tokens", fitted=True, make=Halves)]
+"""
+
+
+def test_what_is_fitted_and_is_no_dictionary_is_named_in_the_failed_cell(
+    harness_command: Any, install: Any, toy_suite: Path, toy_task: Path
+) -> None:
+    install(NO_DICTIONARY)
+    given = ["--include", toy_task, "--set", "representations=[hidden, halves]", "-o", "run"]
+    result = harness_command("run", toy_suite, *given)
+    assert result.code == 1
+    assert "what was fitted at 'resid_post.1' is a Tensor, not a harness.Dictionary" in result.err
+    assert [r.representation for r in RunFolder(Path("run")).records() if r.status == "ok"] == ["hidden"]

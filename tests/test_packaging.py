@@ -24,6 +24,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 PUBLIC = [
     "Alignment",
     "AlignmentSpec",
+    "Autoencoder",
     "BatchStats",
     "BundleStats",
     "Classifier",
