@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import MissingError, WriteError
-from harness.files import TEMPORARY, lock
-from harness.store import KINDS, read_batches_file, read_checked, read_json, read_shard
+from harness.files import TEMPORARY, hold_alone
+from harness.store import IN_USE, KINDS, read_batches_file, read_checked, read_json, read_shard
 
 GRACE = 3600.0
 """Seconds for which a set that was just read or written is left alone while any run uses the cache."""
@@ -99,7 +99,7 @@ def prune(
     recently used, until at most `max_bytes` are left. While any run uses the cache, what was used within the last
     hour stays.
     """
-    with lock(root / "lock") as alone:
+    with hold_alone(root / IN_USE) as alone:
         now = time.time()
         entries = list_entries(root)
         busy = [] if alone else [entry for entry in entries if now - entry.used < GRACE]

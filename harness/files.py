@@ -1,20 +1,23 @@
-"""Files that are whole or not there, whatever cuts the writing; and locks that die with their process."""
+"""Atomic writing of files, and locks that are freed when their process dies."""
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from harness.errors import WriteError
 
 TEMPORARY = ".tmp-"
-"""How names of files begin that are not whole yet; a killed writer leaves them behind."""
+"""Beginning of the names of files that are not whole yet; a killed writer leaves them behind."""
+
+_GUARD = "guard"
+_MARK = ".lock"
 
 
 @contextmanager
@@ -77,11 +80,14 @@ def cut_unfinished_line(path: Path) -> None:
 
 
 @contextmanager
-def lock(path: Path, *, shared: bool = False) -> Iterator[bool | None]:
-    """An advisory lock for the block, which the system frees when the process dies: True when it was taken, False
-    when another process has it, None where the file system knows no locks. A shared one waits for its turn.
+def lock(path: Path, *, wait: bool = False) -> Iterator[bool | None]:
+    """Hold an exclusive lock for the block, which the system frees when the process dies.
+
+    Give True when it was taken, False when another process has it and `wait` is not set, None where the file system
+    or platform has no locks. WriteError when the file of the lock cannot be made.
     """
-    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX | fcntl.LOCK_NB
+    from filelock import lock_descriptor  # slow to import, and only what writes needs it
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("ab")
@@ -89,10 +95,48 @@ def lock(path: Path, *, shared: bool = False) -> Iterator[bool | None]:
         raise WriteError.from_os(f"'{path}'", error) from error
     with file:
         try:
-            fcntl.flock(file, kind)
-            taken: bool | None = True
-        except BlockingIOError:
-            taken = False
+            taken: bool | None = lock_descriptor(file.fileno(), blocking=wait)
         except OSError:
             taken = None
         yield taken
+
+
+@contextmanager
+def hold_shared(folder: Path) -> Iterator[None]:
+    """Hold `folder` together with any number of other processes; waits while `hold_alone` has it.
+
+    Each holder locks a file of its own: readers-writer locks of libraries use SQLite, which reports a file system
+    without locks as a lock that is taken, and would wait forever.
+    """
+    mark = folder / f"{uuid4().hex}{_MARK}"
+    with ExitStack() as held:
+        with lock(folder / _GUARD, wait=True):  # so that nobody who has the guard sees a mark not yet locked
+            held.enter_context(lock(mark))
+        try:
+            yield
+        finally:
+            held.close()
+            _remove_mark(mark)
+
+
+@contextmanager
+def hold_alone(folder: Path) -> Iterator[bool]:
+    """Keep new holders of `folder` waiting for the block; give whether there is none now (False: that is unknown)."""
+    with lock(folder / _GUARD) as guarded:
+        yield bool(guarded) and all(_is_free(mark) for mark in sorted(folder.glob(f"*{_MARK}")))
+
+
+def _is_free(mark: Path) -> bool:
+    """Tell whether nobody holds a mark, and remove one that a killed process left."""
+    with lock(mark) as taken:
+        pass
+    if taken:
+        _remove_mark(mark)
+    return taken is True
+
+
+def _remove_mark(mark: Path) -> None:
+    with suppress(
+        OSError
+    ):  # another process may be trying it: Windows then keeps the file, which does no harm
+        mark.unlink(missing_ok=True)

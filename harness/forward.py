@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -159,10 +158,16 @@ class Meter:
 
 
 def peak_memory(device: str) -> int:
-    """Most bytes held so far: on the GPU by tensors, on the CPU by this process."""
+    """Return the most bytes held so far: on the GPU by tensors, on the CPU by this process."""
     if device.startswith("cuda"):
         import torch
 
         return int(torch.cuda.max_memory_allocated())
-    unit = 1 if sys.platform == "darwin" else 1024
+    if sys.platform == "win32":
+        import psutil
+
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource  # there is none on Windows, and psutil knows no peak elsewhere
+
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes, or KiB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

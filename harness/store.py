@@ -4,7 +4,7 @@
     <root>/features/<key>/complete.json                       written last, touched by each reader
     <root>/plans/<key>.json                                   the batches of a forward pass
     <root>/<kind>/<key>/<sha256 of the file>.safetensors      other tensors that a run need not compute twice
-    <root>/lock                                               shared by the runs that use the cache
+    <root>/in-use/                                            a lock for each run that uses the cache
 
 A shard's name is its own checksum, so a damaged one is seen without a second file, and two processes that write
 the same rows do each other no harm. Checksums are of the bytes that are then used, read at that moment.
@@ -24,7 +24,7 @@ import numpy as np
 from scipy import sparse
 
 from harness.errors import WriteError
-from harness.files import lock, whole_file, write_json
+from harness.files import hold_shared, whole_file, write_json
 
 if TYPE_CHECKING:
     import torch
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 BREAK_EVEN = 0.5
 """Above this density CSR (an int32 and a float32 for each value) takes more room than dense rows."""
+
+IN_USE = "in-use"
+"""Folder of the locks of runs that use the cache."""
 
 KINDS: Mapping[str, bool] = {"features": True, "fitted": False, "fidelity": False, "activations": False}
 """Folders of `<key>/<sha256 of the file>.safetensors`, and whether a set is complete only with its complete.json."""
@@ -160,8 +163,8 @@ class FeatureStore:
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """Let `prune` know meanwhile that a run is at work."""
-        with lock(self.root / "lock", shared=True):
+        """Let `prune` know for the block that a run is at work; waits while `prune` is."""
+        with hold_shared(self.root / IN_USE):
             yield
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +20,8 @@ from hypothesis import strategies as st
 
 from harness import cache as housekeeping
 from harness.cli.cache import AGES, SIZES, read_amount
-from harness.files import whole_file
-from harness.store import FeatureStore
+from harness.files import hold_alone, whole_file
+from harness.store import IN_USE, FeatureStore
 
 DAY = 86400.0
 
@@ -57,7 +60,7 @@ def files(store: FeatureStore) -> dict[str, bytes]:
     return {
         str(path): path.read_bytes()
         for path in store.root.rglob("*")
-        if path.is_file() and path.name != "lock"
+        if path.is_file() and path.parent.name != IN_USE
     }
 
 
@@ -309,6 +312,45 @@ def test_without_locks_prune_spares_what_is_new(
     fill(store, 2, days=1)
     monkeypatch.setattr(fcntl, "flock", refuse)
     assert taken(harness_command("cache", "prune", "--all", "--json")) == [2]
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from harness.store import FeatureStore
+with FeatureStore(Path(sys.argv[1])).in_use():
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_killed_run_does_not_keep_the_cache_in_use(store: FeatureStore, harness_command: Any) -> None:
+    fill(store, 1, days=0)
+    with subprocess.Popen([sys.executable, "-c", HOLDER, store.root], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout and holder.stdout.readline() == b"held\n"
+        with store.in_use():  # any number of runs share it
+            pass
+        assert taken(harness_command("cache", "prune", "--all", "--json")) == []
+        holder.kill()
+        holder.wait()
+    assert taken(harness_command("cache", "prune", "--all", "--json")) == [1]
+    assert [path.suffix for path in (store.root / IN_USE).iterdir()] == [""]  # the mark it left is gone
+
+
+def test_a_run_waits_while_the_cache_is_pruned(store: FeatureStore) -> None:
+    began = threading.Event()
+
+    def use() -> None:
+        with store.in_use():
+            began.set()
+
+    with hold_alone(store.root / IN_USE) as alone:
+        assert alone
+        run = threading.Thread(target=use)
+        run.start()
+        assert not began.wait(0.2)
+    run.join()
+    assert began.is_set()
 
 
 @pytest.mark.parametrize(

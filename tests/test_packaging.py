@@ -119,6 +119,18 @@ def test_what_only_lists_imports_nothing_heavy(code, heavy, own_cache):
     assert not set(ended.stdout.splitlines()[-1].split()) & set(heavy)
 
 
+def test_nothing_is_imported_that_only_unix_has(own_cache):
+    """Modules of the core, each imported where `fcntl` and `resource` are not there."""
+    code = (
+        "import sys, torch; sys.modules.update(fcntl=None, resource=None); import harness.run, harness.cache, "
+        "harness.session, harness.validate, harness.files; from pathlib import Path; "
+        "lock = harness.files.lock(Path('lock')); print(lock.__enter__())"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=own_cache)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.splitlines()[-1] == "None"  # a platform without locks, and no error
+
+
 def test_the_installed_entry_points_are_those_of_pyproject():
     installed = {
         point.name: point.value

@@ -7,13 +7,13 @@ had a cache of its own.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,6 @@ import pytest
 import torch
 
 import harness.featurize
-import harness.files
 from harness.cli import execute
 from harness.records import RunFolder
 from harness.store import FeatureStore
@@ -266,8 +265,7 @@ def test_a_file_system_without_locks_is_said_and_the_run_goes_on(
     def refuse(*arguments: object) -> None:
         raise OSError(95, "Operation not supported")
 
-    here = SimpleNamespace(flock=refuse, LOCK_SH=1, LOCK_EX=2, LOCK_NB=4)  # others need theirs
-    monkeypatch.setattr(harness.files, "fcntl", here)
+    monkeypatch.setattr(fcntl, "flock", refuse)
     with pytest.warns(UserWarning, match="knows no locks: let no other process work on it"):
         assert place.run("unlocked") == 0
     assert_as_whole(place, "unlocked")
