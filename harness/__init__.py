@@ -11,8 +11,6 @@ from harness.api import (
     Alignment,
     AlignmentSpec,
     Autoencoder,
-    BatchStats,
-    BundleStats,
     Classifier,
     ClassifierSpec,
     Columns,
@@ -41,7 +39,6 @@ from harness.api import (
     RepresentationSpec,
     Site,
     SplicedModel,
-    Summary,
     TaskSpec,
     TokenRepresentation,
     Tokens,
@@ -59,6 +56,15 @@ from harness.errors import (
     WriteError,
     did_you_mean,
 )
+from harness.events import (
+    BatchFinished,
+    BundleFinished,
+    CellFinished,
+    RunFinished,
+    RunStarted,
+    Score,
+    Summary,
+)
 from harness.hookspecs import hookimpl
 from harness.identity import hash_file, hash_json
 
@@ -71,8 +77,9 @@ __all__ = [
     "Alignment",
     "AlignmentSpec",
     "Autoencoder",
-    "BatchStats",
-    "BundleStats",
+    "BatchFinished",
+    "BundleFinished",
+    "CellFinished",
     "Classifier",
     "ClassifierSpec",
     "Columns",
@@ -105,6 +112,9 @@ __all__ = [
     "Regime",
     "RegimeSpec",
     "RepresentationSpec",
+    "RunFinished",
+    "RunStarted",
+    "Score",
     "Session",
     "Site",
     "SplicedModel",
@@ -135,8 +145,16 @@ _LAZY = {
     "read_image": "harness.images",
 }
 
+_RENAMED = {"BatchStats": "BatchFinished", "BundleStats": "BundleFinished"}
+"""Former names, which are kept for one version."""
+
 
 def __getattr__(name: str) -> Any:
+    if name in _RENAMED:
+        import warnings
+
+        warnings.warn(f"harness.{name} is now harness.{_RENAMED[name]}", DeprecationWarning, stacklevel=2)
+        return globals()[_RENAMED[name]]
     if name in _LAZY:
         from importlib import import_module
 

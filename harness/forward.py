@@ -7,8 +7,9 @@ import time
 from collections.abc import Iterable, Mapping
 
 from harness.activations import KeptActivations
-from harness.api import BatchStats, BundleStats, Encoder, LoadedModel, Located
+from harness.api import Encoder, LoadedModel, Located
 from harness.dictionary import Dictionary
+from harness.events import BatchFinished, BundleFinished
 from harness.featurize import Pooled, Reading, stack
 from harness.plan import Bundle, Features
 from harness.records import Cost
@@ -124,16 +125,16 @@ class Meter:
         """The share of the seconds in which the model waited for images to be decoded."""
         return self.waited / self.seconds if self.seconds else 0.0
 
-    def progress(self) -> BatchStats:
-        return BatchStats(
+    def progress(self) -> BatchFinished:
+        return BatchFinished(
             bundle=self.name,
             tokens_done=self.tokens,
             tokens_total=self.tokens_total,
             seconds=time.perf_counter() - self.started,
         )
 
-    def stats(self) -> BundleStats:
-        return BundleStats(
+    def stats(self) -> BundleFinished:
+        return BundleFinished(
             bundle=self.name,
             tokens=self.forwarded,
             calibration_tokens=self.calibration_tokens,

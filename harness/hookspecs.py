@@ -4,32 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pluggy
 
 from harness.api import (
     AlignmentSpec,
-    BatchStats,
-    BundleStats,
     ClassifierSpec,
     ModelSpec,
     PoolingSpec,
     RegimeSpec,
     RepresentationSpec,
-    Summary,
     TaskSpec,
     TransformSpec,
 )
-
-if TYPE_CHECKING:
-    from harness.plan import Plan
-    from harness.records import Record
+from harness.events import BatchFinished, BundleFinished, CellFinished, RunFinished, RunStarted, Summary
 
 PROJECT = "harness"
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+def _former(name: str, now: str) -> DeprecationWarning:
+    """Return the warning for a hook's former argument."""
+    return DeprecationWarning(f"the argument '{name}' of this hook goes in the next version: take '{now}'")
 
 
 @hookspec
@@ -104,28 +102,29 @@ def harness_resolve_representation(ref: str) -> RepresentationSpec | None:
     """
 
 
-@hookspec
-def harness_run_started(plan: Plan, done: int) -> None:
-    """A run begins with this plan, of which `done` cells were finished earlier. Observers may show and log, not
-    change.
-    """
+# Before events, observers received internals under these names. Plugins that still ask for them are served, and warned.
 
 
-@hookspec
-def harness_batch_finished(stats: BatchStats) -> None:
-    """One batch went through the model."""
+@hookspec(warn_on_impl_args={"plan": _former("plan", "event"), "done": _former("done", "event.done")})
+def harness_run_started(event: RunStarted, plan: object, done: int) -> None:
+    """A run begins. Observers may show and log, not change; ask for `event` alone."""
 
 
-@hookspec
-def harness_bundle_finished(stats: BundleStats) -> None:
-    """All features of one bundle are in the store."""
+@hookspec(warn_on_impl_args={"stats": _former("stats", "event")})
+def harness_batch_finished(event: BatchFinished, stats: BatchFinished) -> None:
+    """One batch went through the model; ask for `event` alone."""
 
 
-@hookspec
-def harness_cell_finished(record: Record) -> None:
-    """One cell has its record, on disk already."""
+@hookspec(warn_on_impl_args={"stats": _former("stats", "event")})
+def harness_bundle_finished(event: BundleFinished, stats: BundleFinished) -> None:
+    """All features of one bundle are in the store; ask for `event` alone."""
 
 
-@hookspec
-def harness_run_finished(summary: Summary) -> None:
-    """The run has ended; its records and leaderboard are on disk."""
+@hookspec(warn_on_impl_args={"record": _former("record", "event")})
+def harness_cell_finished(event: CellFinished, record: object) -> None:
+    """One cell has its record, on disk already; ask for `event` alone."""
+
+
+@hookspec(warn_on_impl_args={"summary": _former("summary", "event.summary")})
+def harness_run_finished(event: RunFinished, summary: Summary) -> None:
+    """The run has ended, and its records and leaderboard are on disk; ask for `event` alone."""

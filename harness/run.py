@@ -10,7 +10,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -19,10 +19,11 @@ from scipy import sparse
 
 from harness import leaderboard
 from harness.activations import KeptActivations
-from harness.api import BundleStats, HubSource, ImageModel, LoadedModel, Located, Summary, TaskSpec
+from harness.api import HubSource, ImageModel, LoadedModel, Located, TaskSpec
 from harness.artifacts import read_fitted, read_measured, write_fitted, write_measured
 from harness.calibrate import fit_all, measure_all, read_sample
 from harness.errors import MissingError, NothingSelectedError, WriteError
+from harness.events import BundleFinished, CellFinished, RunFinished, RunStarted, Score, Summary
 from harness.evidence import snippet
 from harness.featurize import Reading, featurize, halve, plan_batches, typed_memory_errors
 from harness.forward import Meter, Shards, make_readings, read_tokens_of
@@ -108,7 +109,8 @@ class Runner:
             device=self.device,
         )
         done = {record.cell_id for record in self.folder.records() if self._stays(record)}
-        self._tell("run_started", plan=plan, done=sum(cell.cell_id in done for cell in plan.cells))
+        event = _run_started(plan, self.folder, done)
+        self._tell("run_started", event=event, plan=plan, done=event.done)
         tokens = 0
         status = "finished"
         try:
@@ -135,7 +137,7 @@ class Runner:
                 self.folder.finish("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
             raise
         self.folder.finish("failed" if status == "finished" and not summary.is_whole else status)
-        self._tell("run_finished", summary=summary)
+        self._tell("run_finished", event=RunFinished(summary=summary), summary=summary)
         return summary
 
     def _illustrate(self, plan: Plan, board: leaderboard.Board) -> None:
@@ -215,7 +217,7 @@ class Runner:
             return 0
         stats = replace(stats, calibration_tokens=stats.calibration_tokens + measured_tokens)
         if bundle.model:
-            self._tell("bundle_finished", stats=stats)
+            self._tell("bundle_finished", event=stats, stats=stats)
         for features in wanted:
             part = replace(bundle, cells=tuple(cell for cell in bundle.cells if cell.features is features))
             if fault := broken.get(features.key or ""):
@@ -319,7 +321,7 @@ class Runner:
 
     def _fill(
         self, bundle: Bundle, wanted: Sequence[Features]
-    ) -> tuple[BundleStats, Mapping[str, Exception]]:
+    ) -> tuple[BundleFinished, Mapping[str, Exception]]:
         """One forward pass over the rows that the store lacks of any wanted features; the keys of those whose
         dictionary cannot be loaded, and why.
         """
@@ -474,7 +476,8 @@ class Runner:
         for pooled in pooled_batches:
             meter.add(pooled)
             shards.add(pooled)
-            self._tell("batch_finished", stats=meter.progress())
+            event = meter.progress()
+            self._tell("batch_finished", event=event, stats=event)
         shards.flush()
 
     def _fail(self, bundle: Bundle, plan: Plan, error: Exception) -> None:
@@ -589,7 +592,7 @@ class Runner:
 
     def _add(self, record: Record) -> None:
         self.folder.add(record)
-        self._tell("cell_finished", record=record)
+        self._tell("cell_finished", event=_cell_finished(record), record=record)
         if self.fail_fast and record.status != "ok":
             raise _Stopped
 
@@ -612,8 +615,9 @@ class Runner:
             tokens=tokens,
         )
 
-    def _tell(self, event: str, **arguments: Any) -> None:
-        notify(self.registry.plugins, f"harness_{event}", self.report, **arguments)
+    def _tell(self, what: str, **arguments: Any) -> None:
+        """Notify observers; beside `event`, `arguments` holds what hooks took before events."""
+        notify(self.registry.plugins, f"harness_{what}", self.report, **arguments)
 
 
 def _is_of_rows(features: Features) -> bool:
@@ -722,6 +726,36 @@ def _origin(features: Features, bundle: Bundle) -> dict[str, str]:
     }
     return {name: str(part) for name, part in parts.items() if part}
 
+
+# ── events ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _run_started(plan: Plan, folder: RunFolder, done: Set[str]) -> RunStarted:
+    bundles = (*plan.bundles, *(transfer.target for transfer in plan.transfers))
+    cells = [cell for bundle in bundles for cell in bundle.cells]
+    return RunStarted(
+        suite=plan.suite.name,
+        folder=folder.path,
+        n_cells=len(plan.cells),
+        done=sum(cell.cell_id in done for cell in plan.cells),
+        tasks=tuple(dict.fromkeys(bundle.data.spec.name for bundle in bundles)),
+        models=tuple(dict.fromkeys(bundle.model.label for bundle in bundles if bundle.model)),
+        representations=tuple(dict.fromkeys(cell.features.representation.label for cell in cells)),
+        left_out=plan.left_out,
+    )
+
+
+def _cell_finished(record: Record) -> CellFinished:
+    shared = {name: getattr(record, name) for name in _SHARED}
+    metrics = {
+        name: Score(value=metric.value, low=metric.low, high=metric.high)
+        for name, metric in record.metrics.items()
+    }
+    return CellFinished(**shared, source_model=record.learnt_on, metrics=metrics)
+
+
+_SHARED = {one.name for one in fields(CellFinished)} - {"source_model", "metrics"}
+"""Fields that an event of a cell has in common with its record."""
 
 # ── records ──────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.api import Conversation, FileSource, Image, Site, Summary, TaskSpec
+from harness.api import Conversation, FileSource, Image, Site, TaskSpec
 from harness.errors import MissingError, UsageError, did_you_mean
+from harness.events import Summary
 from harness.identity import hash_lines
 from harness.plugins import Fault, find_candidates, load_plugins
 from harness.records import RunFolder

@@ -480,7 +480,7 @@ WAITING = """
 import harness, pathlib, time
 
 @harness.hookimpl
-def harness_cell_finished(record):
+def harness_cell_finished(event):
     pathlib.Path("ready").touch()
     time.sleep(60)
 """

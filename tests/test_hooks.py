@@ -16,6 +16,7 @@ HOOKS = {name: hook for name, hook in vars(hookspecs).items() if name.startswith
 
 TOY = """
 from pathlib import Path
+import dataclasses
 import json
 import harness
 
@@ -111,23 +112,26 @@ def harness_resolve_representation(ref):
     if ref == "toy/length": return harness.RepresentationSpec(name=ref, summary="", make=Length, needs="text")
 
 @harness.hookimpl
-def harness_run_started(plan):
-    tell("harness_run_started", cells=len(plan.cells))
+def harness_run_started(event):
+    tell("harness_run_started", cells=event.n_cells, done=event.done, suite=event.suite, tasks=event.tasks,
+         models=event.models, representations=event.representations, left_out=dict(event.left_out))
 
 @harness.hookimpl
-def harness_batch_finished(stats):
-    tell("harness_batch_finished", done=stats.tokens_done, total=stats.tokens_total)
+def harness_batch_finished(event):
+    tell("harness_batch_finished", done=event.tokens_done, total=event.tokens_total)
 
 @harness.hookimpl
-def harness_bundle_finished(stats):
-    tell("harness_bundle_finished", tokens=stats.tokens)
+def harness_bundle_finished(event):
+    tell("harness_bundle_finished", tokens=event.tokens)
 
 @harness.hookimpl
-def harness_cell_finished(record):
-    tell("harness_cell_finished", status=record.status, representation=record.representation)
+def harness_cell_finished(event):
+    facts = {**dataclasses.asdict(event), "kinds": sorted({type(score).__name__ for score in event.metrics.values()})}
+    tell("harness_cell_finished", **facts)
 
 @harness.hookimpl
-def harness_run_finished(summary):
+def harness_run_finished(event):
+    summary = event.summary
     tell("harness_run_finished", ok=summary.ok, failed=summary.failed, folder=str(summary.folder))
 """
 
@@ -209,7 +213,7 @@ def calls(tmp_path_factory):
     (home / "toy.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
     environment = {
         **os.environ,
-        "PYTHONPATH": str(site),
+        "PYTHONPATH": os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")]),
         "HF_HUB_OFFLINE": "1",
         "HARNESS_CACHE_DIR": str(home / "cache"),
     }
@@ -264,7 +268,10 @@ def test_resolvers_are_asked_for_what_nobody_listed_only(calls):
 
 
 def test_observers_are_told_in_order_and_of_every_cell(calls):
-    assert calls["harness_run_started"] == [{"cells": 5}]
+    (start,) = calls["harness_run_started"]
+    assert (start["cells"], start["done"], start["suite"]) == (5, 0, "toy_registered_suite")
+    assert start["tasks"] == ["toy_registered"] and start["models"] == ["minigemma-s", "minigemma-m"]
+    assert set(start["representations"]) == {"hidden", "toy_length", "toy/length"} and not start["left_out"]
     assert len(calls["harness_bundle_finished"]) == 2  # a transfer between the two reads what they left
     for bundle in calls["harness_bundle_finished"]:
         assert bundle["tokens"] > 0
@@ -273,6 +280,74 @@ def test_observers_are_told_in_order_and_of_every_cell(calls):
     (end,) = calls["harness_run_finished"]
     assert (end["ok"], end["failed"]) == (5, 0)
     assert Path(str(end["folder"])).name == "out"
+
+
+def test_the_event_of_a_cell_says_what_its_record_says(calls):
+    records = {record["cell_id"]: record for record in calls["records"]}
+    assert {call["cell_id"] for call in calls["harness_cell_finished"]} == set(records)
+    for call in calls["harness_cell_finished"]:
+        record = records[call["cell_id"]]
+        assert call.pop("kinds") == ["Score"]
+        assert call.pop("source_model") == record["learnt_on"]
+        metrics = call.pop("metrics")
+        assert metrics.keys() == record["metrics"].keys()
+        for name, score in metrics.items():
+            assert score == {part: record["metrics"][name][part] for part in ("value", "low", "high")}
+        assert call == {name: record[name] for name in call}
+    assert any(record["learnt_on"] for record in records.values())
+
+
+FORMER = """
+import harness
+from pathlib import Path
+
+def tell(*facts):
+    with Path("former.txt").open("a") as file:
+        print(*facts, file=file)
+
+@harness.hookimpl
+def harness_run_started(plan, done):
+    tell("started", len(plan.cells), done)
+
+@harness.hookimpl
+def harness_batch_finished(stats: "harness.BatchStats"):
+    tell("batch", stats.tokens_done > 0)
+
+@harness.hookimpl
+def harness_bundle_finished(stats):
+    tell("bundle", stats.tokens > 0)
+
+@harness.hookimpl
+def harness_cell_finished(record):
+    tell("cell", record.schema_version > 0, record.hygiene.duplicates)
+
+@harness.hookimpl
+def harness_run_finished(summary):
+    tell("finished", summary.ok)
+"""
+
+
+def test_an_observer_that_takes_the_arguments_of_before_works_and_is_warned(
+    harness_command, install, toy_suite, toy_task
+):
+    install(FORMER)
+    with pytest.warns(DeprecationWarning) as caught:
+        done = harness_command("run", toy_suite, "--include", toy_task, "-o", "out", "-d", "cpu")
+    assert done.code == 0, done.err
+    said = {str(one.message) for one in caught if "of this hook" in str(one.message)}
+    assert said == {
+        f"the argument '{name}' of this hook goes in the next version: take '{now}'"
+        for name, now in {
+            "plan": "event",
+            "done": "event.done",
+            "stats": "event",
+            "record": "event",
+            "summary": "event.summary",
+        }.items()
+    }
+    told = Path("former.txt").read_text("utf-8").splitlines()
+    assert [told[0], told[-1]] == ["started 2 0", "finished 2"]
+    assert {"batch True", "bundle True", "cell True 0"} <= set(told[1:-1])
 
 
 def test_a_resolver_without_arguments_is_allowed_as_pluggy_allows_it(

@@ -25,8 +25,9 @@ PUBLIC = [
     "Alignment",
     "AlignmentSpec",
     "Autoencoder",
-    "BatchStats",
-    "BundleStats",
+    "BatchFinished",
+    "BundleFinished",
+    "CellFinished",
     "Classifier",
     "ClassifierSpec",
     "Columns",
@@ -59,6 +60,9 @@ PUBLIC = [
     "Regime",
     "RegimeSpec",
     "RepresentationSpec",
+    "RunFinished",
+    "RunStarted",
+    "Score",
     "Session",
     "Site",
     "SplicedModel",
@@ -94,6 +98,14 @@ def test_every_public_name_is_there_and_documented(name):
 def test_there_is_no_other_public_name():
     with pytest.raises(AttributeError, match="module 'harness' has no attribute 'opne'"):
         harness.opne  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("former", "name"), [("BatchStats", "BatchFinished"), ("BundleStats", "BundleFinished")]
+)
+def test_a_renamed_public_name_is_kept_with_a_warning(former, name):
+    with pytest.warns(DeprecationWarning, match=f"harness.{former} is now harness.{name}"):
+        assert getattr(harness, former) is getattr(harness, name)
 
 
 HEAVY = ("torch", "transformers", "pydantic", "sklearn", "pandas", "datasets", "scipy", "numpy")

@@ -31,7 +31,7 @@ BAD: dict[str, tuple[str, str]] = {
         "implements the hook 'harness_poolngs', which does not exist; did you mean 'harness_poolings'?",
     ),
     "a wrong argument of a hook": (
-        GOOD + "\n@harness.hookimpl\ndef harness_run_started(plan, colour): pass",
+        GOOD + "\n@harness.hookimpl\ndef harness_run_started(event, colour): pass",
         "declares a hook wrongly: .*harness_run_started.*colour",
     ),
     "an argument of an offering hook": (
@@ -234,7 +234,7 @@ def test_every_bad_plugin_among_several_is_named_and_the_good_one_works(harness_
 def test_an_observer_that_raises_is_named_once_and_the_run_ends_well(
     harness_command, install, toy_suite, toy_task, error
 ):
-    install(f"import harness\n@harness.hookimpl\ndef harness_cell_finished(record): raise {error}")
+    install(f"import harness\n@harness.hookimpl\ndef harness_cell_finished(event): raise {error}")
     done = harness_command("-p", "no:progress", "run", toy_suite, "--include", toy_task, "-o", "out")
     (line,) = done.said
     assert line.startswith("harness: plugin 'toy' (toy 1.0) failed in its hook 'harness_cell_finished': ")
@@ -243,10 +243,10 @@ def test_an_observer_that_raises_is_named_once_and_the_run_ends_well(
 
 
 def test_an_observer_that_raises_disturbs_no_other_observer(harness_command, install, toy_suite, toy_task):
-    install("import harness\n@harness.hookimpl\ndef harness_cell_finished(record): 1 / 0", name="bad")
+    install("import harness\n@harness.hookimpl\ndef harness_cell_finished(event): 1 / 0", name="bad")
     install(
-        "import harness\nfrom pathlib import Path\n@harness.hookimpl\ndef harness_cell_finished(record):\n"
-        "    with Path('seen.txt').open('a') as file: print(record.status, file=file)",
+        "import harness\nfrom pathlib import Path\n@harness.hookimpl\ndef harness_cell_finished(event):\n"
+        "    with Path('seen.txt').open('a') as file: print(event.status, file=file)",
         name="good",
     )
     harness_command("-p", "no:progress", "run", toy_suite, "--include", toy_task, "-o", "out")

@@ -453,11 +453,11 @@ def count(what):
         os.kill(os.getpid(), getattr(signal, os.environ["CUT"].split(":")[2]))
 
 @harness.hookimpl
-def harness_batch_finished(stats):
+def harness_batch_finished(event):
     count("batch")
 
 @harness.hookimpl
-def harness_cell_finished(record):
+def harness_cell_finished(event):
     count("cell")
 """
 

@@ -485,7 +485,7 @@ def write_slowly(path, value):
 harness.records.write_json = write_slowly
 
 @harness.hookimpl
-def harness_batch_finished(stats):
+def harness_batch_finished(event):
     wait("forward")
 
 @harness.hookimpl

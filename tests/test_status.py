@@ -19,7 +19,7 @@ WAITING = """
 import harness, os, pathlib, time
 
 @harness.hookimpl
-def harness_cell_finished(record):
+def harness_cell_finished(event):
     if "WAIT" in os.environ:
         pathlib.Path("ready").touch()
         time.sleep(120)

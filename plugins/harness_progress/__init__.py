@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import harness
 
@@ -13,32 +13,32 @@ _show: list[Show] = []
 
 
 @harness.hookimpl
-def harness_run_started(plan: Any, done: int) -> None:
+def harness_run_started(event: harness.RunStarted) -> None:
     from harness_progress.show import Show
 
-    _show[:] = [Show(total=len(plan.cells), done=done)]
+    _show[:] = [Show(total=event.n_cells, done=event.done)]
 
 
 @harness.hookimpl
-def harness_batch_finished(stats: harness.BatchStats) -> None:
+def harness_batch_finished(event: harness.BatchFinished) -> None:
     for show in _show:
-        show.batch(stats)
+        show.batch(event)
 
 
 @harness.hookimpl
-def harness_bundle_finished(stats: harness.BundleStats) -> None:
+def harness_bundle_finished(event: harness.BundleFinished) -> None:
     for show in _show:
-        show.bundle(stats)
+        show.bundle(event)
 
 
 @harness.hookimpl
-def harness_cell_finished(record: Any) -> None:
+def harness_cell_finished(event: harness.CellFinished) -> None:
     for show in _show:
-        show.cell(record)
+        show.cell(event)
 
 
 @harness.hookimpl
-def harness_run_finished(summary: harness.Summary) -> None:
+def harness_run_finished(event: harness.RunFinished) -> None:
     for show in _show:
-        show.end(summary)
+        show.end()
     _show.clear()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -31,49 +29,49 @@ class Show:
         self.tokens = self.bars.add_task("tokens", total=None, speed="", visible=False)
         self.bars.start()
 
-    def batch(self, stats: harness.BatchStats) -> None:
+    def batch(self, batch: harness.BatchFinished) -> None:
         """Update the bar of the current bundle."""
-        speed = f"{stats.tokens_done / max(stats.seconds, 1e-9):,.0f} tokens/s"
+        speed = f"{batch.tokens_done / max(batch.seconds, 1e-9):,.0f} tokens/s"
         self.bars.update(
             self.tokens,
-            description=stats.bundle,
-            completed=stats.tokens_done,
-            total=stats.tokens_total,
+            description=batch.bundle,
+            completed=batch.tokens_done,
+            total=batch.tokens_total,
             speed=speed,
             visible=True,
         )
 
-    def bundle(self, stats: harness.BundleStats) -> None:
+    def bundle(self, bundle: harness.BundleFinished) -> None:
         """Hide the bundle's bar and print its throughput."""
         self.bars.update(self.tokens, visible=False)
-        if stats.tokens:
-            said = f"{stats.tokens:,} tokens in {stats.seconds:.1f} s, {stats.tokens_per_s:,.0f} tokens/s"
-            if stats.images_per_s:
-                said += f", {stats.images_per_s:,.0f} images/s"
-                said += f", {stats.waiting_share:.0%} of the time waiting for decoding"
+        if bundle.tokens:
+            said = f"{bundle.tokens:,} tokens in {bundle.seconds:.1f} s, {bundle.tokens_per_s:,.0f} tokens/s"
+            if bundle.images_per_s:
+                said += f", {bundle.images_per_s:,.0f} images/s"
+                said += f", {bundle.waiting_share:.0%} of the time waiting for decoding"
         else:
             said = "features from the cache"
-        self.line(f"{stats.bundle}: {said}")
+        self.line(f"{bundle.bundle}: {said}")
 
-    def cell(self, record: Any) -> None:
+    def cell(self, cell: harness.CellFinished) -> None:
         """Advance the bar of cells; print a failed cell, and without a terminal every cell."""
         self.done += 1
         self.bars.update(self.cells, completed=self.done)
         name = " ".join(
             str(part)
-            for part in (record.task, record.model, record.site, record.representation, record.pooling)
+            for part in (cell.task, cell.model, cell.site, cell.representation, cell.pooling)
             if part
         )
-        if record.status != "ok":
-            self.line(f"[{self.done}/{self.total}] {name}: {record.status}: {record.error}")
+        if cell.status != "ok":
+            self.line(f"[{self.done}/{self.total}] {name}: {cell.status}: {cell.error}")
         elif not self.console.is_terminal:
-            score = record.metrics["macro_f1"]
+            score = cell.metrics["macro_f1"]
             self.line(
-                f"[{self.done}/{self.total}] {name} {record.transform} {record.classifier}: "
+                f"[{self.done}/{self.total}] {name} {cell.transform} {cell.classifier}: "
                 f"macro-F1 {score.value:.3f} [{score.low:.3f}, {score.high:.3f}]"
             )
 
-    def end(self, summary: harness.Summary) -> None:
+    def end(self) -> None:
         """Stop the bars."""
         self.bars.stop()
 
