@@ -8,12 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from harness.api import (
+    API_VERSION,
     Alignment,
     AlignmentSpec,
     Autoencoder,
     Classifier,
     ClassifierSpec,
     Columns,
+    CommandSpec,
     Conversation,
     Encoder,
     Examples,
@@ -74,6 +76,7 @@ if TYPE_CHECKING:
     from harness.session import Session, open
 
 __all__ = [
+    "API_VERSION",
     "Alignment",
     "AlignmentSpec",
     "Autoencoder",
@@ -83,6 +86,7 @@ __all__ = [
     "Classifier",
     "ClassifierSpec",
     "Columns",
+    "CommandSpec",
     "Conversation",
     "DataError",
     "Dictionary",
@@ -150,6 +154,10 @@ _RENAMED = {"BatchStats": "BatchFinished", "BundleStats": "BundleFinished"}
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("sae-harness")
     if name in _RENAMED:
         import warnings
 

@@ -15,11 +15,19 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_che
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
+    import click
     import numpy as np
     import torch
     from scipy import sparse
 
     Matrix: TypeAlias = np.ndarray[Any, Any] | sparse.csr_array
+
+API_VERSION = 1
+"""Version of the interface between the harness and its plugins.
+
+It is raised when a plugin that works may cease to: a hook, a public name, an argument or a method of a protocol is
+removed, or changes its meaning. What is added does not raise it, nor does a new name whose former one is kept.
+"""
 
 Modality = Literal["text", "image"]
 Needs = Literal["tokens", "text", "images", "nothing"]
@@ -193,6 +201,26 @@ class Spec:
         if (self.make is None) == (self.alias_of is None):
             raise TypeError(
                 f"{type(self).__name__} '{self.name}' needs either make or alias_of, and not both"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandSpec:
+    """A command of the command line: `harness NAME`.
+
+    `load` is called when the command is, and not before: a function without arguments that returns a
+    `click.Command`, or where one is, as `module:attribute`. The command's `context.obj` holds the values of `-p`, for
+    `harness.open(plugins=…)`; an integer that it returns is the exit code.
+    """
+
+    name: str
+    summary: str
+    load: str | Callable[[], click.Command]
+
+    def __post_init__(self) -> None:
+        if isinstance(self.load, str) and not all(self.load.partition(":")):
+            raise TypeError(
+                f"CommandSpec '{self.name}' loads '{self.load}', which is not of the form module:attribute"
             )
 
 

@@ -10,6 +10,7 @@ import pluggy
 from harness.api import (
     AlignmentSpec,
     ClassifierSpec,
+    CommandSpec,
     ModelSpec,
     PoolingSpec,
     RegimeSpec,
@@ -84,6 +85,13 @@ def harness_tasks() -> Iterable[TaskSpec]:  # type: ignore[empty-body]
 @hookspec
 def harness_suites() -> Iterable[Path]:  # type: ignore[empty-body]
     """Suite files (YAML) that can then be run by their name, which is the file's stem. Called once."""
+
+
+@hookspec
+def harness_commands() -> Iterable[CommandSpec]:  # type: ignore[empty-body]
+    """Commands of the command line, each loaded when it is called. Called once; the same rules as for
+    `harness_models`. A command of the harness itself cannot be offered again.
+    """
 
 
 @hookspec(firstresult=True)

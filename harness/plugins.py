@@ -23,6 +23,7 @@ from harness import hookspecs
 from harness.api import (
     AlignmentSpec,
     ClassifierSpec,
+    CommandSpec,
     ModelSpec,
     PoolingSpec,
     RegimeSpec,
@@ -30,6 +31,7 @@ from harness.api import (
     TaskSpec,
     TransformSpec,
 )
+from harness.commands import COMMANDS
 from harness.errors import MissingError, UsageError, did_you_mean
 from harness.identity import hash_file
 
@@ -45,6 +47,7 @@ OFFERED: Mapping[str, type] = {
     "alignments": AlignmentSpec,
     "tasks": TaskSpec,
     "suites": Path,
+    "commands": CommandSpec,
 }
 """Kind → what its hook `harness_<kind>` must yield."""
 
@@ -239,6 +242,8 @@ def _collect(module: Any, kind: str, wanted: type) -> tuple[Any, ...]:
     for name in names:
         if names.count(name) > 1:
             raise _Broken(f"offers '{name}' twice in its hook 'harness_{kind}'")
+        if kind == "commands" and name in COMMANDS:
+            raise _Broken(f"offers the command '{name}', which the harness itself has ({COMMANDS[name]})")
     return specs
 
 

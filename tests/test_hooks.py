@@ -101,6 +101,11 @@ def harness_suites():
     tell("harness_suites")
     return [HERE / "toy_registered_suite.yaml"]
 
+@harness.hookimpl
+def harness_commands():
+    tell("harness_commands")
+    return [harness.CommandSpec(name="toy-greet", summary="greets", load="toy_plugin:greet")]
+
 @harness.hookimpl(tryfirst=True)
 def harness_resolve_model(ref):
     tell("harness_resolve_model", ref=ref)
@@ -161,6 +166,7 @@ def test_the_hooks_are_these():
         "harness_alignments",
         "harness_tasks",
         "harness_suites",
+        "harness_commands",
         "harness_resolve_model",
         "harness_resolve_representation",
         "harness_run_started",

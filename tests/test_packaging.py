@@ -22,6 +22,7 @@ ROOT = Path(__file__).parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 
 PUBLIC = [
+    "API_VERSION",
     "Alignment",
     "AlignmentSpec",
     "Autoencoder",
@@ -31,6 +32,7 @@ PUBLIC = [
     "Classifier",
     "ClassifierSpec",
     "Columns",
+    "CommandSpec",
     "Conversation",
     "DataError",
     "Dictionary",
@@ -98,6 +100,11 @@ def test_every_public_name_is_there_and_documented(name):
 def test_there_is_no_other_public_name():
     with pytest.raises(AttributeError, match="module 'harness' has no attribute 'opne'"):
         harness.opne  # noqa: B018
+
+
+def test_the_version_of_the_distribution_and_of_the_interface_are_there():
+    assert harness.__version__ == distribution("sae-harness").version
+    assert isinstance(harness.API_VERSION, int) and harness.API_VERSION >= 1
 
 
 @pytest.mark.parametrize(

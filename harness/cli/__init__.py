@@ -12,29 +12,14 @@ from typing import Any
 
 import click
 
+from harness.commands import COMMANDS
 from harness.errors import HarnessError
-
-COMMANDS = {
-    "cache": "Look at, verify and prune the feature cache.",
-    "compare": "Compare two runs arm by arm, paired.",
-    "doctor": "Say what works here, what was left out, and why.",
-    "features": "Write pooled features of texts to a file.",
-    "label": "Say which items a model answers rightly, as labels to predict.",
-    "leaderboard": "Build, publish and check leaderboards.",
-    "ls": "List what can be named: tasks, models, plugins, …",
-    "plan": "Say what a run would do, before anything is loaded.",
-    "power": "Say how small a difference a suite's test rows can show.",
-    "report-dictionary": "Say how well a dictionary fits a model on held-out text.",
-    "run": "Run a suite; the same command again resumes it.",
-    "show": "Show one thing: its origin, parameters, licence, …",
-    "status": "Say how far a run is, and whether a process is at it.",
-    "train-dictionary": "Train sparse autoencoders on a model's activations.",
-    "truths": "Try the intervals and tests on arms whose truth is known.",
-    "validate": "Check a suite before it is run, or a run before it is published.",
-}
 
 ARGUMENTS = "harness.arguments"
 """Under this name a command finds its whole command line in click's `context.meta`."""
+
+OWNER = "harness.owner"
+"""Key in click's `context.meta` of the words for the plugin command that is called."""
 
 BUG = 70
 INTERRUPTED = 130
@@ -47,7 +32,7 @@ class Terminated(KeyboardInterrupt):
 
 
 class LazyGroup(click.Group):
-    """Commands by name, each in the module of that name."""
+    """Commands by name: those of the harness, each in the module of that name, and those of plugins."""
 
     def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
         context.meta[ARGUMENTS] = tuple(args)
@@ -58,20 +43,26 @@ class LazyGroup(click.Group):
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
-            return None
+            from harness.cli.of_plugins import load_command
+
+            return load_command(context, name)
         command: click.Command = importlib.import_module(f"harness.cli.{name.replace('-', '_')}").command
         return command
 
-    def resolve_command(self, context: click.Context, args: list[str]) -> Any:
-        from harness.errors import did_you_mean
-
-        if args and args[0] not in COMMANDS:
-            raise click.UsageError(f"there is no command '{args[0]}'{did_you_mean(args[0], COMMANDS)}")
-        return super().resolve_command(context, args)
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except Exception as error:  # a stranger's command may raise anything; its bugs are not the harness's
+            if OWNER in context.meta:
+                error.owner = context.meta[OWNER]  # type: ignore[attr-defined]
+            raise
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+        # To list them here would load every plugin, which takes longer than all the rest of the help.
+        formatter.write_paragraph()
+        formatter.write_text("harness ls commands lists those that plugins add.")
 
 
 @click.group(
@@ -123,7 +114,8 @@ def execute(arguments: list[str]) -> int:
         if os.environ.get("HARNESS_DEBUG"):
             raise
         said = f"{type(error).__name__}: {error}".splitlines()[0]
-        return _fail(f"a bug in the harness: {said} (HARNESS_DEBUG=1 shows where)", BUG)
+        owner = getattr(error, "owner", "the harness")
+        return _fail(f"a bug in {owner}: {said} (HARNESS_DEBUG=1 shows where)", BUG)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

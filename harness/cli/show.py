@@ -55,7 +55,7 @@ def _describe(spec: Any) -> dict[str, Any]:
     fields = {
         field.name: getattr(spec, field.name)
         for field in dataclasses.fields(spec)
-        if field.name not in {"name", "make", "alias_of"}
+        if field.name not in {"name", "make", "alias_of", "load"}
     }
     if getattr(spec, "make", None):
         from harness.registry import parameters_of

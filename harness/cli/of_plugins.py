@@ -1,0 +1,51 @@
+"""Commands that plugins offer, loaded when they are called."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import click
+
+from harness.api import CommandSpec
+from harness.cli import OWNER
+from harness.cli.options import Reporter
+from harness.commands import COMMANDS
+from harness.errors import HarnessError, MissingError, UsageError, did_you_mean
+from harness.plugins import describe
+
+
+def load_command(context: click.Context, name: str) -> click.Command:
+    """Return the command that a plugin offers as `name`. UsageError when none or more than one does, or when it cannot
+    be loaded; every fault of a plugin is reported, since it may be why a command is not there.
+    """
+    from harness import session
+
+    report = Reporter()
+    registry = session.open_registry(context.params.get("plugins", ()), report)
+    for fault in registry.faults:
+        report(fault)
+    known = registry.names("commands")
+    if name not in registry.catalogs["commands"]:
+        raise click.UsageError(f"there is no command '{name}'{did_you_mean(name, (*COMMANDS, *known))}")
+    entry = registry.get("commands", name)
+    owner = f"command '{name}' ({entry.distribution})"
+    try:
+        found = _load(entry.spec)
+    except (HarnessError, MemoryError):
+        raise
+    except ImportError as error:
+        raise MissingError(f"{owner} needs what cannot be imported: {error}") from error
+    except (Exception, SystemExit) as error:  # a stranger's module may raise anything
+        raise UsageError(f"{owner} cannot be loaded: {describe(error)}") from error
+    if not isinstance(found, click.Command):
+        raise UsageError(f"{owner} is no click command, but {type(found).__name__}")
+    context.meta[OWNER] = owner
+    return found
+
+
+def _load(spec: CommandSpec) -> Any:
+    if callable(spec.load):
+        return spec.load()
+    module, _, attribute = spec.load.partition(":")
+    return getattr(importlib.import_module(module), attribute)
