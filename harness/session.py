@@ -15,7 +15,8 @@ from harness.identity import hash_lines
 from harness.plugins import Fault, find_candidates, load_plugins
 from harness.records import RunFolder
 from harness.registry import Registry
-from harness.suite import ModelChoice, Suite, read_suite, read_task
+from harness.suite import ModelChoice, Suite, read_suite
+from harness.task_file import read_task
 
 if TYPE_CHECKING:
     import pandas as pd

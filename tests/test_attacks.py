@@ -21,7 +21,7 @@ from harness.data import load_task
 from harness.leaderboard import build
 from harness.metrics import score
 from harness.records import Record, RunFolder, hash_predictions
-from harness.suite import read_task
+from harness.task_file import read_task
 
 RULES = Path(__file__).parent.parent / "leaderboards" / "RULES.md"
 

@@ -34,7 +34,7 @@ def test_the_plugin_of_the_guide_works_as_it_is_told(harness_command, install):
 
 
 def test_the_task_of_the_guide_is_a_task(tmp_path):
-    from harness.suite import read_task
+    from harness.task_file import read_task
 
     path = tmp_path / "my_task.yaml"
     path.write_text(block("yaml"), "utf-8")

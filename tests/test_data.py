@@ -18,7 +18,7 @@ from harness.api import Columns, Examples, FileSource, HubSource, TaskSpec
 from harness.data import TaskData, clean, load_task, split_rows, take_stratified
 from harness.errors import HarnessError, MissingError, UsageError
 from harness.identity import hash_lines
-from harness.suite import read_task
+from harness.task_file import read_task
 
 SUFFIXES = ("parquet", "csv", "jsonl")
 

@@ -26,7 +26,7 @@ from harness.cli import execute
 from harness.data import load_task
 from harness.errors import MissingError, UsageError
 from harness.records import RunFolder
-from harness.suite import read_task
+from harness.task_file import read_task
 
 PLUGIN = '''
 import numpy as np

@@ -8,7 +8,8 @@ import pytest
 
 from harness import FileSource, HarnessError, HubSource, MissingError, UsageError
 from harness.session import open_registry
-from harness.suite import read_suite, read_task
+from harness.suite import read_suite
+from harness.task_file import read_task
 
 SUITE = """\
 name: toy

@@ -15,7 +15,7 @@ import pytest
 from harness.data import load_task
 from harness.metrics import score
 from harness.records import Metric, Record, RunFolder, hash_predictions
-from harness.suite import read_task
+from harness.task_file import read_task
 from harness.validate import check_cell, check_records
 
 Change = Callable[[dict[str, Any]], Any]
