@@ -16,7 +16,7 @@ CHUNK_CPU = 256
 """Tokens of a chunk on a CPU."""
 CHUNK_CUDA = 8192
 """Tokens of a chunk on a GPU."""
-# Sequences scored at once. On a CPU, larger logits are allocated anew each time, which takes twice as long.
+# Sequences scored at once. On a CPU, larger logits are allocated again each time, which takes twice as long.
 ROWS_CPU = 2
 ROWS_CUDA = 16
 

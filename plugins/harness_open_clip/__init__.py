@@ -37,7 +37,7 @@ def harness_resolve_model(ref: str) -> harness.ModelSpec | None:
 def open_model(ref: str, *, dtype: str = "float32", random_weights: int | None = None) -> harness.ImageModel:
     """Open a model: read its configuration, but no weights.
 
-    `random_weights`, a seed, gives the untrained model: weights are drawn anew, and no weight file is needed.
+    `random_weights`, a seed, gives the untrained model: weights are drawn at random, and no weight file is needed.
     """
     from harness_open_clip.model import OpenClipModel
     from harness_open_clip.references import open_checkpoint

@@ -59,7 +59,7 @@ def read_tokenizer(checkpoint: Checkpoint) -> Callable[[list[str]], torch.Tensor
         parameters["context_length"] = config["context_length"]
     named = config.get("hf_tokenizer_name")
     into = f" --local-dir {checkpoint.tokenizer}" if checkpoint.tokenizer else ""
-    mend = f": when online, run `hf download {named} --include '*token*'{into}`" if named else ""
+    remedy = f": when online, run `hf download {named} --include '*token*'{into}`" if named else ""
     tokenizer: Callable[[list[str]], torch.Tensor]
     try:
         if named:
@@ -70,7 +70,7 @@ def read_tokenizer(checkpoint: Checkpoint) -> Callable[[list[str]], torch.Tensor
     except Exception as error:  # a tokenizer's code may raise any type on absent or broken files
         reason = str(error).strip().split("\n")[0]
         raise MissingError(
-            f"model '{checkpoint.name}': the tokenizer of its text tower cannot be had ({reason}){mend}"
+            f"model '{checkpoint.name}': the tokenizer of its text tower is unavailable ({reason}){remedy}"
         ) from error
     return tokenizer
 

@@ -22,7 +22,7 @@ class Native:
     """Each language trained and tested on its own rows."""
 
     def __call__(self, examples: harness.Examples, rows: harness.Partition, seed: int) -> Partitions:
-        task = _Task(who="native", examples=examples, rows=rows, seed=seed)
+        task = _Task(regime="native", examples=examples, rows=rows, seed=seed)
         return _require_some("native", (task.transfer((one,), one) for one in task.targets))
 
 
@@ -33,7 +33,7 @@ class ZeroShot:
         self.source = _require_tag(source) if source is not None else None
 
     def __call__(self, examples: harness.Examples, rows: harness.Partition, seed: int) -> Partitions:
-        task = _Task(who="zero_shot", examples=examples, rows=rows, seed=seed)
+        task = _Task(regime="zero_shot", examples=examples, rows=rows, seed=seed)
         sources = task.sources if self.source is None else (task.require_source(self.source),)
         return _require_some(
             "zero_shot",
@@ -53,7 +53,7 @@ class LeaveOneOut:
         self.rows = _require_rows(rows)
 
     def __call__(self, examples: harness.Examples, rows: harness.Partition, seed: int) -> Partitions:
-        task = _Task(who="leave_one_out", examples=examples, rows=rows, seed=seed)
+        task = _Task(regime="leave_one_out", examples=examples, rows=rows, seed=seed)
 
         def transfer(target: str) -> harness.Partition | None:
             others = tuple(one for one in task.sources if one != target)
@@ -75,7 +75,7 @@ class FewShot:
         self.k, self.source = k, _require_tag(source)
 
     def __call__(self, examples: harness.Examples, rows: harness.Partition, seed: int) -> Partitions:
-        task = _Task(who="few_shot", examples=examples, rows=rows, seed=seed)
+        task = _Task(regime="few_shot", examples=examples, rows=rows, seed=seed)
         source = task.require_source(self.source)
 
         def transfer(target: str) -> harness.Partition | None:
@@ -102,7 +102,7 @@ class Translations:
         self.source = _require_tag(source)
 
     def __call__(self, examples: harness.Examples, rows: harness.Partition, seed: int) -> Partitions:
-        task = _Task(who="translations", examples=examples, rows=rows, seed=seed)
+        task = _Task(regime="translations", examples=examples, rows=rows, seed=seed)
         source = task.require_source(self.source)
         items = task.groups_of(task.train[source])
         held = task.groups_of(task.validation.get(source, ()))
@@ -124,7 +124,7 @@ class Joint:
         self.rows = _require_rows(rows)
 
     def __call__(self, examples: harness.Examples, rows: harness.Partition, seed: int) -> Partitions:
-        task = _Task(who="joint", examples=examples, rows=rows, seed=seed)
+        task = _Task(regime="joint", examples=examples, rows=rows, seed=seed)
         return _require_some(
             "joint", (task.transfer(task.sources, target, most=self.rows) for target in task.targets)
         )
@@ -135,9 +135,9 @@ Partitions = Sequence[harness.Partition]
 
 @dataclass(frozen=True, kw_only=True)
 class _Task:
-    """Rows of one task by language; `who` is the regime's name for error messages."""
+    """Rows of one task by language; `regime` is the regime's name for error messages."""
 
-    who: str
+    regime: str
     examples: harness.Examples
     rows: harness.Partition
     seed: int
@@ -172,7 +172,7 @@ class _Task:
         if source not in self.train:
             there = ", ".join(self.sources)
             raise harness.MissingError(
-                f"{self.who}: there are no training rows in '{source}', only in {there}"
+                f"{self.regime}: there are no training rows in '{source}', only in {there}"
             )
         return source
 
@@ -211,7 +211,7 @@ class _Task:
         least = len(sources) * len(self.labels)
         if 0 < most < least:
             raise harness.MissingError(
-                f"{self.who}: rows={most} cannot hold each of {len(self.labels)} labels in each of {len(sources)} "
+                f"{self.regime}: rows={most} cannot hold each of {len(self.labels)} labels in each of {len(sources)} "
                 f"languages; take at least {least}, or 0 for all"
             )
         if 0 < most < len(train):
@@ -226,7 +226,7 @@ class _Task:
         members: dict[str, list[int]] = defaultdict(list)
         for row in self._drawing_order(rows):
             members[self.examples.labels[row]].append(row)
-        sizes = allocate(n, {label: len(found) for label, found in sorted(members.items())}, self.who)
+        sizes = allocate(n, {label: len(found) for label, found in sorted(members.items())}, self.regime)
         return tuple(row for label, size in sizes.items() for row in members[label][:size])
 
     def _drawing_order(self, rows: Iterable[int]) -> list[int]:
@@ -268,11 +268,11 @@ class _Task:
         return {language: tuple(found[language]) for language in sorted(found)}
 
 
-def _require_some(who: str, made: Iterable[harness.Partition | None]) -> Partitions:
+def _require_some(regime: str, made: Iterable[harness.Partition | None]) -> Partitions:
     """Return the partitions that are not None; raise MissingError if there are none."""
     some = [one for one in made if one is not None]
     if not some:
-        raise harness.MissingError(f"{who}: no language with test rows has a source to train on")
+        raise harness.MissingError(f"{regime}: no language with test rows has a source to train on")
     return some
 
 

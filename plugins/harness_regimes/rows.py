@@ -132,7 +132,7 @@ def _by_class(examples: harness.Examples, rows: Iterable[int], seed: int) -> dic
     return dict(sorted(members.items()))
 
 
-def allocate(n: int, available: dict[str, int], who: str) -> dict[str, int]:
+def allocate(n: int, available: dict[str, int], regime: str) -> dict[str, int]:
     """Divide `n` rows over classes in proportion to their sizes, by largest remainders.
 
     Each class gets at least two rows where it has them. Raise MissingError if that is not possible.
@@ -140,7 +140,7 @@ def allocate(n: int, available: dict[str, int], who: str) -> dict[str, int]:
     total = sum(available.values())
     if n > total or n < min(2 * len(available), total):
         raise harness.MissingError(
-            f"{who}: {n} rows of {len(available)} classes cannot be taken from {total} training rows"
+            f"{regime}: {n} rows of {len(available)} classes cannot be taken from {total} training rows"
         )
     least = {label: min(2, count) for label, count in available.items()}
     exact = {label: n * count / total for label, count in available.items()}

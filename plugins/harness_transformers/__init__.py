@@ -39,7 +39,7 @@ def open_model(
     """Open a model: read its configuration and tokenizer, but no weights.
 
     `template="chat"` applies the tokenizer's chat template to every input; a text becomes one message of the
-    user. `random_weights`, a seed, gives the untrained model: weights are drawn anew, and no weight file is
+    user. `random_weights`, a seed, gives the untrained model: weights are drawn at random, and no weight file is
     needed.
 
     `modality="image"` opens a vision-language model that reads images, each with the same `prompt`.

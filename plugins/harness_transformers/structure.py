@@ -27,7 +27,7 @@ class Layout:
     blocks: str
     parts: frozenset[str]
     """Top-level parts with weights that the blocks may need: all except the final norm."""
-    mend: str = "fetch a checkpoint that fits its config.json"
+    remedy: str = "fetch a checkpoint that fits its config.json"
     """Remedy for a checkpoint that lacks these parts, for error messages."""
 
 

@@ -125,7 +125,8 @@ def find_parts(name: str, skeleton: Any) -> Parts:
         between=tuple(sorted(children - {*vision, *language})),
         vision_layout=vision_layout,
         language_layout=replace(
-            language_layout, mend=f"{language_layout.mend}, or say whose it is to have: language_model=PATH"
+            language_layout,
+            remedy=f"{language_layout.remedy}, or say whose it is to have: language_model=PATH",
         ),
         norms=frozenset(own - vision_layout.parts),
     )

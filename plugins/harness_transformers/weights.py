@@ -134,7 +134,7 @@ def _decoder_prefix(files: Files, stored: list[str], layout: Layout) -> str:
     prefix = _prefix(stored, layout)
     if prefix is None:
         raise MissingError(
-            f"model '{files.name}': its weights hold no {layout.embedding} beside {layout.blocks}.0: {layout.mend}"
+            f"model '{files.name}': its weights hold no {layout.embedding} beside {layout.blocks}.0: {layout.remedy}"
         )
     return prefix
 
