@@ -123,8 +123,8 @@ def _inverse_at_zero(X: Any, k: int, penalty: float) -> Callable[[Any], Any]:
 
     The rows of the gradient must sum to zero.
     """
-    # At zero weights the Hessian is mean(x xᵀ) times (1 − 1/k) within a class and −1/k between two classes, plus the
-    # penalty. On gradients whose rows sum to zero that is mean(x xᵀ) / k plus the penalty, the same for every class.
+    # At zero weights every probability is 1/k. The Hessian is mean(x xᵀ) / k times (1 − 1/k) within a class and
+    # −1/k between two classes, plus the penalty: on gradients whose rows sum to zero, mean(x xᵀ) / k + penalty.
     n = X.shape[0]
     A = X.T @ X
     sizes, axes = np.linalg.eigh((A.toarray() if sparse.issparse(A) else A).astype(np.float64) / (n * k))
