@@ -266,7 +266,8 @@ def _read_inputs(
 
 
 def _read_images(table: Table, values: Mapping[int, Any]) -> tuple[list[Any], dict[int, str], Hygiene]:
-    from harness.images import Broken, read_images
+    from harness.image_limits import Broken
+    from harness.images import read_images
 
     sources = {row: _located(value, table.folder) for row, value in values.items()}
     images, names, faults = [], {}, []

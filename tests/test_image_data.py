@@ -21,7 +21,8 @@ from harness.api import Columns, FileSource, HubSource, TaskSpec
 from harness.cli import execute
 from harness.data import MOST_FAULTS, TaskData, load_task
 from harness.errors import MissingError, UsageError
-from harness.images import Broken, count_threads, read_images
+from harness.image_limits import Broken
+from harness.images import count_threads, read_images
 from harness.leaderboard import check_published, publish
 from harness.records import RunFolder
 

@@ -24,7 +24,8 @@ from PIL.PpmImagePlugin import PpmImageFile
 
 import harness
 from harness import MissingError
-from harness.images import KINDS, MAX_METADATA, MAX_PIXELS, Broken, decode_image, read_image, read_images
+from harness.image_limits import KINDS, MAX_METADATA, MAX_PIXELS, Broken
+from harness.images import decode_image, read_image, read_images
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (11, 14, 3), dtype=np.uint8)
@@ -403,7 +404,7 @@ def test_one_broken_image_is_one_clear_sentence() -> None:
         read_image(encode(PICTURE, "PNG")[:-12])
     assert str(raised.value) == (
         f"the image of {len(encode(PICTURE, 'PNG')) - 12} bytes cannot be used: "
-        "the PNG ends before its last chunk (IEND)"
+        "its header as PNG cannot be read: the file ends early"
     )
     image = harness.Image(encoded=b"text", id="", size=(1, 1))
     with pytest.raises(MissingError, match="the image of 4 bytes cannot be used: it begins with b'text'"):

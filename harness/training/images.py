@@ -12,7 +12,8 @@ from typing import Any
 
 from harness.api import Image
 from harness.errors import DataError
-from harness.images import Broken, read_images
+from harness.image_limits import Broken
+from harness.images import read_images
 from harness.plugins import describe
 from harness.texts import SPELLED, Kept, Part, part_of, read_part
 
