@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import bdtr, ndtri
+from scipy.special import ndtri
+from scipy.stats import binomtest
 
 Floats = NDArray[np.floating[Any]]
 
@@ -93,25 +94,21 @@ def bootstrap_p_value(differences: Floats) -> float:
 
 
 def wilson_interval(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Score interval of a share, `successes` of `n` independent rows (Wilson 1927). It lies within [0, 1] and is
-    not empty at 0 or n successes. ValueError unless 0 ≤ successes ≤ n and n > 0.
+    """Return the score interval of a share, `successes` of `n` independent rows (Wilson 1927). It lies within [0, 1]
+    and is not empty at 0 or n successes. ValueError unless 0 ≤ successes ≤ n and n > 0.
     """
     if not 0 <= successes <= n or n == 0:
         raise ValueError(f"a share is of 0 to n successes in n > 0 rows, not of {successes} in {n}")
-    z = float(ndtri((1 + level) / 2))
-    share, shrunk = successes / n, 1 + z**2 / n
-    centre = (share + z**2 / (2 * n)) / shrunk
-    reach = z * (share * (1 - share) / n + z**2 / (4 * n**2)) ** 0.5 / shrunk
-    low = 0.0 if successes == 0 else centre - reach
-    return low, 1.0 if successes == n else centre + reach
+    interval = binomtest(successes, n).proportion_ci(level, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def exact_mcnemar(only_first: int, only_second: int) -> float:
-    """Two-sided p-value of "both arms are right equally often", from the numbers of rows that only the one or
-    only the other has right: binomial with chance ½ (McNemar 1947; exact), 1 where there is no such row.
+    """Return the two-sided p-value of "both arms are right equally often", from the numbers of rows that only the one
+    or only the other has right: binomial with chance ½ (McNemar 1947; exact), 1 where there is no such row.
     """
     discordant = only_first + only_second
-    return min(1.0, 2 * float(bdtr(min(only_first, only_second), discordant, 0.5)))
+    return float(binomtest(only_first, discordant).pvalue) if discordant else 1.0
 
 
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:

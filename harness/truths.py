@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaincinv, ndtr, ndtri
+from scipy.special import ndtr, ndtri
+from scipy.stats import binomtest
 
 from harness.metrics import (
     resampled_accuracy,
@@ -322,16 +323,14 @@ def _p_value(samples: Array, reference: Array) -> float:
 def _rate(
     name: str, what: str, count: int, replicates: int, *, wanted: tuple[float, float] | None = None
 ) -> Truth:
-    """A line of `count` in `replicates`, with the exact binomial interval (Clopper & Pearson 1934)."""
-    tail = (1 - SURE) / 2
-    low = betaincinv(count, replicates - count + 1, tail) if count else 0.0
-    high = betaincinv(count + 1, replicates - count, 1 - tail) if count < replicates else 1.0
+    """Return a line of `count` in `replicates`, with the exact binomial interval (Clopper & Pearson 1934)."""
+    low, high = map(float, binomtest(count, replicates).proportion_ci(SURE, method="exact"))
     return Truth(
         name=name,
         what=what,
         wanted=wanted,
         measured=count / replicates,
-        interval=(float(low), float(high)),
+        interval=(low, high),
         replicates=replicates,
-        ok=None if wanted is None else bool(low <= wanted[1] and wanted[0] <= high),
+        ok=None if wanted is None else low <= wanted[1] and wanted[0] <= high,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -159,6 +161,18 @@ def test_a_wilson_interval_is_that_of_scipy_and_statsmodels(
     )
 
 
+@given(st.data(), st.integers(1, 500), st.floats(0.5, 0.999))
+def test_a_wilson_interval_is_that_of_the_closed_formula(data: st.DataObject, n: int, level: float) -> None:
+    successes = data.draw(st.integers(0, n))
+    z, share = scipy_stats.norm.ppf((1 + level) / 2), successes / n
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    reach = z * (share * (1 - share) / n + z**2 / (4 * n**2)) ** 0.5 / (1 + z**2 / n)
+    low, high = wilson_interval(successes, n, level)
+    assert (low, high) == pytest.approx((centre - reach, centre + reach), abs=1e-12)
+    assert low >= 0 and high <= 1
+    assert (successes > 0 or low == 0) and (successes < n or high == 1)
+
+
 @pytest.mark.parametrize(("successes", "n"), [(0, 0), (-1, 5), (6, 5)])
 def test_a_share_of_no_rows_or_more_than_all_is_refused(successes: int, n: int) -> None:
     with pytest.raises(ValueError, match="successes"):
@@ -172,6 +186,9 @@ def test_mcnemar_is_that_of_statsmodels_and_scipy(only_first: int, only_second: 
     assert found == exact_mcnemar(only_second, only_first) and 0 < found <= 1
     expected = tables.mcnemar([[7, only_first], [only_second, 9]], exact=True).pvalue
     assert found == pytest.approx(min(1.0, expected))
+    fewer, both = min(only_first, only_second), only_first + only_second
+    tail = sum(math.comb(both, right) for right in range(fewer + 1)) / 2**both
+    assert found == pytest.approx(min(1.0, 2 * tail), abs=1e-12)
     if only_first + only_second:
         assert found == pytest.approx(
             scipy_stats.binomtest(only_first, only_first + only_second, 0.5).pvalue, abs=1e-9
