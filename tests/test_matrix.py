@@ -35,6 +35,7 @@ from harness.leaderboard.choice import read_cells
 from harness.leaderboard.estimate import score_units
 from harness.leaderboard.render import render
 from harness.leaderboard.scripts import script_of
+from harness.pictures.lettering import paint
 from harness.plugins import load_plugins
 from harness.records import Metric, Record, RunFolder, Sharing, hash_predictions
 from harness.stats import bootstrap_weights, percentile_interval
@@ -533,15 +534,23 @@ def test_pictures_can_be_opened_and_have_a_place_for_every_pair(run: Run, tmp_pa
         image.getpixel((pictures.LEFT + half * column + 4, pictures.TOP + 4)) for column in (0, 4)
     )  # English to itself, and to Swahili
     assert isinstance(best, tuple) and isinstance(worst, tuple)
-    assert pictures.luminance((best[0], best[1], best[2])) > pictures.luminance(
-        (worst[0], worst[1], worst[2])
-    )
+    assert luminance(np.array(best[:3])) > luminance(np.array(worst[:3]))
+
+
+def luminance(colour: np.ndarray) -> float:
+    """Return the relative luminance of an sRGB colour, from 0 to 1 (WCAG 2.1)."""
+    parts = colour / 255
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return float(linear @ (0.2126, 0.7152, 0.0722))
 
 
 def test_lightness_rises_with_the_number_and_falls_away_from_no_difference() -> None:
     levels = np.linspace(0, 1, 101)
-    assert (np.diff([pictures.luminance(pictures.sequential(level)) for level in levels]) > -1e-3).all()
-    away = [pictures.luminance(pictures.diverging(level)) for level in levels]
+    rising, away = (
+        [luminance(colour) for colour in paint(levels, colours)]
+        for colours in (pictures.SEQUENTIAL, pictures.DIVERGING)
+    )
+    assert (np.diff(rising) > -1e-3).all()
     assert int(np.argmax(away)) == 50 and away[0] == pytest.approx(away[-1], abs=0.08)
 
 
@@ -624,6 +633,31 @@ def test_cells_of_several_seeds_count_once_a_pair(run: Run) -> None:
 )  # fmt: skip
 def test_the_script_of_a_tag_is_the_one_it_names_or_its_language_has(tag: str, script: str | None) -> None:
     assert script_of(tag) == script
+
+
+SCRIPTS = {
+    "Latn": "af az bm ca ceb cs cy da de en es et eu fi fr ga gl ha hr hu id ig is it jv lg ln lt lv mg ms mt nb nl nn "
+    "no ny om pcm pl pt ro rw sk sl sn so sq st su sv sw tl tn tr ts tw uz vi wo xh yo zu",
+    "Cyrl": "be bg kk ky mk mn ru sr tg tt uk",
+    "Arab": "ar arq ary arz ckb fa ks ps sd ug ur",
+    "Deva": "bho hi mai mr ne sa", "Hani": "yue zh", "Beng": "as bn", "Ethi": "am ti", "Hebr": "he yi",
+    "Armn": "hy", "Geor": "ka", "Grek": "el", "Gujr": "gu", "Guru": "pa", "Jpan": "ja", "Khmr": "km", "Knda": "kn",
+    "Kore": "ko", "Laoo": "lo", "Mlym": "ml", "Mymr": "my", "Orya": "or", "Sinh": "si", "Taml": "ta", "Telu": "te",
+    "Thaa": "dv", "Thai": "th", "Tibt": "bo",
+}  # fmt: skip
+"""Scripts of the languages that multilingual sets are in, written down by hand."""
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_the_languages_of_multilingual_sets_have_the_script_they_are_written_in(script: str) -> None:
+    assert {tag: script_of(tag) for tag in SCRIPTS[script].split()} == dict.fromkeys(
+        SCRIPTS[script].split(), script
+    )
+
+
+@pytest.mark.parametrize("tag", ["", "und", "mul", "zxx", "x-own", "no tag", "a+b", "notatag"])
+def test_what_names_no_known_language_has_no_script(tag: str) -> None:
+    assert script_of(tag) is None
 
 
 def test_pairs_within_a_script_and_across_scripts_have_means_of_their_own(run: Run, tmp_path: Path) -> None:

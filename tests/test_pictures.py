@@ -41,7 +41,7 @@ from harness.pictures import (
     place_sheet,
     sheet,
 )
-from harness.pictures.lettering import letter, measure
+from harness.pictures.lettering import Page, measure
 from harness.plugins import load_plugins
 from harness.records import Metric, Record, RunFolder, hash_predictions
 from harness.records import Used as RecordedUsed
@@ -270,7 +270,9 @@ def test_no_caption_and_no_title_leaves_its_place(name: str) -> None:
 
 def test_signs_of_markup_are_letters_like_others() -> None:
     def ink(text: str) -> int:
-        return int((pixels(letter(text, size=12, width=300)) < 128).any(axis=2).sum())
+        page = Page(300, 20)
+        page.write(text, (0, 0, 300, 20))
+        return int((pixels(page.image()) < 128).any(axis=2).sum())
 
     assert ink("$x^2$") > ink("x^2") > ink("x2") > 0
     assert measure("a\\nb", 12) > measure("anb", 12)

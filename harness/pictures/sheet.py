@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
-from harness.pictures.lettering import BLACK, GREY, NOTE, WHITE, font, letter, letter_head, line_height
+from harness.pictures.lettering import BAR, BLACK, GREY, NOTE, Page, head, height_of, line_height, paint
 
 if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
@@ -25,8 +24,8 @@ COLUMNS = 3
 OPACITY = 0.9
 """Of the highest value; that of others falls with their root, to none where nothing fires."""
 
-_PAIR, _BAR, _SCALE = 4, 16, 76
-"""Pixels between an image and its heat map; of the colours of the scale; of the scale with its numbers."""
+_PAIR, _SCALE = 4, 76
+"""Pixels between an image and its heat map; of the scale with its numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +40,8 @@ class Tile:
 
 
 def contact_sheet(tiles: Sequence[Tile], *, title: str, notes: Sequence[str] = ()) -> Image.Image:
-    """The images in rows, beside each the same in grey under its heat map. These have one scale, from 0 to the highest
-    value on the sheet.
+    """Draw the images in rows, beside each the same in grey under its heat map. These have one scale, from 0 to the
+    highest value on the sheet.
     """
     views = [scale_view(tile.view) for tile in tiles]
     highest = max((float(tile.heat.max()) for tile in tiles if tile.heat is not None), default=None)
@@ -51,22 +50,23 @@ def contact_sheet(tiles: Sequence[Tile], *, title: str, notes: Sequence[str] = (
     cell_width = wide if highest is None else 2 * wide + _PAIR
     cell_height = high + max(len(tile.caption) for tile in tiles) * line_height(NOTE) + GAP
     body = columns * (cell_width + GAP) + (0 if highest is None else _SCALE)
-    head = letter_head(title, notes, width=body)
-    top = MARGIN + head.height + GAP
-    size = (2 * MARGIN + body, top + math.ceil(len(tiles) / columns) * cell_height + MARGIN - GAP)
-    sheet = Image.new("RGB", size, WHITE)
-    sheet.paste(head, (MARGIN, MARGIN))
+    lines = head(title, notes, width=body)
+    top = MARGIN + height_of(lines) + GAP
+    page = Page(2 * MARGIN + body, top + math.ceil(len(tiles) / columns) * cell_height + MARGIN - GAP)
+    page.write_lines(lines, MARGIN, MARGIN, width=body)
     for place, (tile, view) in enumerate(zip(tiles, views, strict=True)):
         x, y = MARGIN + place % columns * (cell_width + GAP), top + place // columns * cell_height
-        sheet.paste(view, (x, y))
+        page.paste(view, x, y)
         if tile.heat is not None and highest is not None:
-            sheet.paste(overlay(view, tile.heat, highest=highest), (x + view.width + _PAIR, y))
-        for line, text in enumerate(tile.caption):
-            label = letter(text, size=NOTE, width=cell_width, ink=GREY if line else BLACK)
-            sheet.paste(label, (x, y + view.height + line * label.height))
+            page.paste(overlay(view, tile.heat, highest=highest), x + view.width + _PAIR, y)
+        caption = [(text, NOTE, GREY if line else BLACK) for line, text in enumerate(tile.caption)]
+        page.write_lines(caption, x, y + view.height, width=cell_width)
     if highest is not None:
-        _draw_scale(sheet, x=MARGIN + columns * (cell_width + GAP), y=top, height=high, highest=highest)
-    return sheet
+        levels = np.repeat(np.linspace(1.0, 0.0, high)[:, None], BAR, axis=1)
+        marks = {level: write_number(level * highest) for level in (0.0, 0.5, 1.0)}
+        strip = _blend(Image.new("L", (BAR, high), 128), levels)
+        page.scale(np.asarray(strip), marks, MARGIN + columns * (cell_width + GAP), top)
+    return page.image()
 
 
 def scale_view(view: Image.Image) -> Image.Image:
@@ -90,29 +90,9 @@ def overlay(view: Image.Image, heat: Array, *, highest: float) -> Image.Image:
 def _blend(grey: Image.Image, levels: Array) -> Image.Image:
     """An image under the colours of `levels [height, width]`, from 0 to 1."""
     pixels = np.asarray(grey.convert("RGB"), dtype=np.float64)
-    colours = _colours()[np.rint(255 * levels).astype(int)]
+    colours = paint(levels, "plasma")
     opacity = OPACITY * np.sqrt(levels)[..., None]
     return Image.fromarray(np.rint(pixels * (1 - opacity) + colours * opacity).astype(np.uint8))
-
-
-@lru_cache
-def _colours() -> Array:
-    """256 colours `[256, 3]`, evenly spaced to the eye."""
-    from matplotlib import colormaps
-
-    return np.asarray(colormaps["plasma"](np.arange(256), bytes=True)[:, :3], dtype=np.float64)
-
-
-def _draw_scale(sheet: Image.Image, *, x: int, y: int, height: int, highest: float) -> None:
-    """What a level looks like on middle grey, from 0 at the bottom to the highest value."""
-    levels = np.repeat(np.linspace(1.0, 0.0, height)[:, None], _BAR, axis=1)
-    sheet.paste(_blend(Image.new("L", (_BAR, height), 128), levels), (x, y))
-    brush = ImageDraw.Draw(sheet)
-    for level, anchor in ((0.0, "ls"), (0.5, "lm"), (1.0, "lt")):
-        place = y + round((1 - level) * (height - 1))
-        brush.line((x + _BAR, place, x + _BAR + 4, place), fill=BLACK)
-        text = write_number(level * highest)
-        brush.text((x + _BAR + 8, place), text, fill=BLACK, font=font(NOTE), anchor=anchor)
 
 
 def write_number(value: float) -> str:
