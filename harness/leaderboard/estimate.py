@@ -90,6 +90,19 @@ class Predictions:
         """Groups `[rows]` as numbers."""
         return number_groups(self.sources.tolist())
 
+    @cached_property
+    def scores(self) -> NDArray[np.float64]:
+        """Scores `[rows, classes]`. MissingError where the run keeps none."""
+        frame = self.cell.run.predictions(self.cell.record.cell_id)
+        names = [f"score_{name}" for name in self.classes]
+        if not set(names) <= set(frame.columns):
+            raise MissingError(
+                f"'{self.cell.run.path}' keeps no scores, as published runs do not, so there is no auroc to compare; "
+                f"name the run folder"
+            )
+        order = np.argsort(frame["example_id"].to_numpy(object), kind="stable")
+        return frame[names].to_numpy(np.float64)[order]
+
 
 def number_name(group: str) -> int:
     """What stands for a group in published runs: 48 bits of the name's hash."""
@@ -150,7 +163,7 @@ def _score_cells(
     hits: dict[str, NDArray[np.bool_]] = {}
     for cell in cells:
         arm = first if cell is first.cell else read_predictions(cell, like=first)
-        estimate = _ESTIMATORS[metric](arm, weights)
+        estimate = _estimate(arm, metric, weights)
         if lacking.any():
             samples = np.where(lacking, estimate.value, estimate.samples)
             estimate = Estimate(value=estimate.value, samples=samples)
@@ -211,59 +224,29 @@ def _items(arm: Predictions) -> list[tuple[bool, str]]:
     ]
 
 
-def _macro_f1(arm: Predictions, weights: NDArray[Any]) -> Estimate:
-    n_classes = len(arm.classes)
-    return Estimate(
-        value=metrics.macro_f1(arm.labels, arm.predicted, n_classes=n_classes),
-        samples=metrics.resampled_macro_f1(arm.labels, arm.predicted, n_classes=n_classes, weights=weights),
-    )
-
-
-def _accuracy(arm: Predictions, weights: NDArray[Any]) -> Estimate:
-    return Estimate(
-        value=metrics.accuracy(arm.labels, arm.predicted),
-        samples=metrics.resampled_accuracy(arm.labels, arm.predicted, weights=weights),
-    )
-
-
-def _balanced_accuracy(arm: Predictions, weights: NDArray[Any]) -> Estimate:
-    return Estimate(
-        value=metrics.balanced_accuracy(arm.labels, arm.predicted),
-        samples=metrics.resampled_balanced_accuracy(arm.labels, arm.predicted, weights=weights),
-    )
-
-
-def _auroc(arm: Predictions, weights: NDArray[Any]) -> Estimate:
-    """A resample of groups may hold a class not at all, so that there is no AUROC: the value stands in for it."""
-    scores = _scores_of(arm)
-    value = metrics.auroc(arm.labels, scores)
-    if value is None:
-        raise MissingError(
-            f"task '{arm.cell.record.task}' has test rows of one class only, so auroc is not defined there"
-        )
-    samples = metrics.resampled_auroc(arm.labels, scores, weights=weights)
-    return Estimate(value=value, samples=np.where(np.isnan(samples), value, samples))
-
-
-_ESTIMATORS: Mapping[Metric, Callable[[Predictions, NDArray[Any]], Estimate]] = {
-    "macro_f1": _macro_f1,
-    "accuracy": _accuracy,
-    "balanced_accuracy": _balanced_accuracy,
-    "auroc": _auroc,
+_RESAMPLED: Mapping[Metric, Callable[[Predictions, NDArray[Any]], NDArray[np.float64]]] = {
+    "macro_f1": lambda arm, weights: metrics.resampled_macro_f1(
+        arm.labels, arm.predicted, n_classes=len(arm.classes), weights=weights
+    ),
+    "accuracy": lambda arm, weights: metrics.resampled_accuracy(arm.labels, arm.predicted, weights=weights),
+    "balanced_accuracy": lambda arm, weights: metrics.resampled_balanced_accuracy(
+        arm.labels, arm.predicted, weights=weights
+    ),
+    "auroc": lambda arm, weights: metrics.resampled_auroc(arm.labels, arm.scores, weights=weights),
 }
 
 
-def _scores_of(arm: Predictions) -> NDArray[np.float64]:
-    """`[rows, classes]`, in the order of ids and classes of the arm."""
-    frame = arm.cell.run.predictions(arm.cell.record.cell_id)
-    names = [f"score_{name}" for name in arm.classes]
-    if not set(names) <= set(frame.columns):
+def _estimate(arm: Predictions, metric: Metric, weights: NDArray[Any]) -> Estimate:
+    """Return a metric's value, which each row gives once, and its samples. A resample of groups may lack a class or all
+    rows, so that the metric is undefined: the value stands in for it.
+    """
+    value = float(_RESAMPLED[metric](arm, np.ones((1, len(arm.ids))))[0])
+    if np.isnan(value):
         raise MissingError(
-            f"'{arm.cell.run.path}' keeps no scores, as published runs do not, so there is no auroc to compare; "
-            f"name the run folder"
+            f"task '{arm.cell.record.task}' has test rows of one class only, so {metric} is not defined there"
         )
-    order = np.argsort(frame["example_id"].to_numpy(object), kind="stable")
-    return frame[names].to_numpy(np.float64)[order]
+    samples = _RESAMPLED[metric](arm, weights)
+    return Estimate(value=value, samples=np.where(np.isnan(samples), value, samples))
 
 
 def mean(estimates: Sequence[Estimate]) -> Estimate:
@@ -336,8 +319,7 @@ def _unlike(one: Cell, other: Cell) -> MissingError:
 
 
 def _class_numbers(cell: Cell, names: pd.Series[Any], classes: Sequence[str]) -> NDArray[np.int64]:
-    known = {name: number for number, name in enumerate(classes)}
-    numbers = np.array([known.get(name, -1) for name in names.to_numpy(object)], dtype=np.int64)
+    numbers = pd.Index(classes, dtype=object).get_indexer(names.to_numpy(object)).astype(np.int64)
     if (numbers < 0).any():
         stray = names.iloc[int(np.argmax(numbers < 0))]
         raise MissingError(f"the predictions of {_name(cell)} name a class without a score: '{stray}'")

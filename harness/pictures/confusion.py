@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,16 +36,11 @@ _SIDE = 1600
 """Pixels of a matrix with more classes than can be named."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Layout:
-    """Pixels of a cell's side, of letters in names and in cells: 0 where there are none; and whether a cell has room
-    for its count below its share.
-    """
+_LAYOUTS = ((12, (46, 12, 12)), (40, (26, 12, 10)), (200, (11, 9, 0)))
+"""Up to so many classes: pixels of a cell's side, of letters in names and in cells; 0 where there are none."""
 
-    cell: int
-    names: int
-    inside: int
-    counts: bool = False
+_COUNTED = 12
+"""Number of classes up to which a cell has room for its count below its share."""
 
 
 def count_confusions(labels: Sequence[str], predictions: Sequence[str], classes: Sequence[str]) -> Array:
@@ -68,46 +62,39 @@ def confusion_matrix(
     """
     counts = count_confusions(labels, predictions, classes)
     names, totals = [snippet(name, NAMES) for name in classes], [f"{total:,}" for total in counts.sum(axis=1)]
-    layout = _lay_out(len(classes))
-    size, side = layout.names, layout.cell * len(names)
+    smallest = (max(1, _SIDE // len(classes)), 0, 0)
+    cell, size, inside = next((layout for most, layout in _LAYOUTS if len(classes) <= most), smallest)
+    side = cell * len(names)
     named = min(NAMES, max(measure(name, size) for name in names)) if size else 0
     wide = max(measure(total, size) for total in totals) if size else 0
     left = MARGIN + named + GAP
     width = max(LEAST, left + side + 2 * GAP + wide + MARGIN)
     lines = head(title, _notes(counts), width=width - 2 * MARGIN)
     top = MARGIN + height_of(lines) + GAP + named + GAP
-    below = [] if layout.inside else _name_worst(counts, names)
+    below = [] if inside else _name_worst(counts, names)
     page = Page(width, top + side + 2 * GAP + len(below) * line_height(NOTE) + MARGIN)
     page.write_lines(lines, MARGIN, MARGIN, width=width - 2 * MARGIN)
     totalled = counts.sum(axis=1, keepdims=True)
     shares = np.where(totalled > 0, counts / np.maximum(totalled, 1), np.nan)
     fills = paint(shares, "Blues")
-    page.cells(fills, left, top, side=layout.cell, line=EMPTY if layout.inside else None)
-    if layout.inside:
+    page.cells(fills, left, top, side=cell, line=EMPTY if inside else None)
+    if inside:
         for row, column in zip(*counts.nonzero(), strict=True):
-            texts = [_share(shares[row, column]), f"{counts[row, column]:,}"][: 1 + layout.counts]
-            x, y = left + column * layout.cell, top + row * layout.cell
-            page.number(texts, fills[row, column], x, y, side=layout.cell, size=layout.inside)
+            texts = [_share(shares[row, column]), f"{counts[row, column]:,}"][
+                : 1 + (len(classes) <= _COUNTED)
+            ]
+            x, y = left + column * cell, top + row * cell
+            page.number(texts, fills[row, column], x, y, side=cell, size=inside)
     if size:
         inked = [(name, BLACK) for name in names]
-        page.names(inked, inked, left, top, side=layout.cell, room=named, size=size)
+        page.names(inked, inked, left, top, side=cell, room=named, size=size)
         for place, total in enumerate(totals):
-            box = (left + side + 2 * GAP, top + place * layout.cell, wide, layout.cell)
+            box = (left + side + 2 * GAP, top + place * cell, wide, cell)
             page.write(total, box, size=size, ink=GREY, align="right")
     for place, words in enumerate(below):
         y = top + side + 2 * GAP + place * line_height(NOTE)
         page.write_words(words, MARGIN, y, longest=NAMES)
     return page.image()
-
-
-def _lay_out(n_classes: int) -> _Layout:
-    if n_classes <= 12:
-        return _Layout(cell=46, names=12, inside=12, counts=True)
-    if n_classes <= 40:
-        return _Layout(cell=26, names=12, inside=10)
-    if n_classes <= 200:
-        return _Layout(cell=11, names=9, inside=0)
-    return _Layout(cell=max(1, _SIDE // n_classes), names=0, inside=0)
 
 
 def _notes(counts: Array) -> list[str]:

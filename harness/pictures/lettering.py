@@ -10,7 +10,7 @@ import unicodedata
 import warnings
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,6 +44,8 @@ _SCRIPTS = (
     " Thaana Thai Tibetan"
 )
 """Scripts for which a Noto Sans font of the system is looked for."""
+
+_PLAIN = {"va": "baseline", "rotation_mode": "anchor", "parse_math": False, "usetex": False, "clip_on": True}
 
 Box = tuple[int, int, int, int]
 """Left and upper edge, width and height, in pixels."""
@@ -107,6 +109,7 @@ def readable(text: str) -> str:
     return line.translate({ord(letter): "□" for letter in missing})
 
 
+@lru_cache(4096)
 def measure(text: str, size: int) -> int:
     """Return the width of a text on one line, in pixels."""
     from matplotlib.backends.backend_agg import RendererAgg
@@ -185,41 +188,21 @@ class Page:
         array = np.asarray(pixels)
         self._figure.figimage(array, x, self.height - y - len(array), origin="upper")
 
-    def write(
-        self,
-        text: str,
-        box: Box,
-        *,
-        size: int = NOTE,
-        ink: str = BLACK,
-        align: str = "left",
-        turned: bool = False,
-    ) -> None:
-        """Draw one line of a text in the middle of a box; what would leave it is cut off. Where `turned`, it runs
-        upwards. `align` is "left", "center" or "right", along the line.
+    def write(self, text: str, box: Box, *, size: int = NOTE, ink: str = BLACK, align: str = "left") -> None:
+        """Draw one line of a text in the middle of a box; what would leave it is cut off. `align` is "left", "center",
+        "right", or "up" for a line that runs upwards from the bottom.
         """
         from matplotlib.transforms import Bbox
 
         x, y, width, height = box
-        length, across = (height, width) if turned else (width, height)
-        along = {"left": 0, "center": length / 2, "right": length}[align]
-        across = across / 2 + 0.36 * size  # the baseline: half the height of capitals below the middle
-        left, top = (x + across, y + length - along) if turned else (x + along, y + across)
-        self._figure.text(
-            left / self.width,
-            1 - top / self.height,
-            fit(text, size=size, width=length),
-            font=_font(size),
-            color=ink,
-            ha=align,
-            va="baseline",
-            rotation=90 * turned,
-            rotation_mode="anchor",
-            parse_math=False,
-            usetex=False,
-            clip_on=True,
-            clip_box=Bbox.from_bounds(x, self.height - y - height, width, height),
-        )
+        below = 0.36 * size  # from the middle to the baseline: half the height of capitals
+        left, top = x + {"left": 0, "center": width / 2, "right": width}.get(align, 0), y + height / 2 + below
+        style = {"font": _font(size), "color": ink, "ha": align}
+        if align == "up":
+            left, top, style = x + width / 2 + below, y + height, style | {"ha": "left", "rotation": 90}
+        line = fit(text, size=size, width=height if align == "up" else width)
+        drawn = self._figure.text(left / self.width, 1 - top / self.height, line, **style, **_PLAIN)
+        drawn.set_clip_box(Bbox.from_bounds(x, self.height - y - height, width, height))
 
     def write_lines(self, lines: Sequence[Line], x: int, y: int, *, width: int) -> None:
         """Draw lines below one another."""
@@ -253,7 +236,7 @@ class Page:
             box = (x - room - 6, y + place * side, room, side)
             self.write(name, box, size=size, ink=ink, align="right")
         for place, (name, ink) in enumerate(columns):
-            self.write(name, (x + place * side, y - room - 6, side, room), size=size, ink=ink, turned=True)
+            self.write(name, (x + place * side, y - room - 6, side, room), size=size, ink=ink, align="up")
 
     def number(self, texts: Sequence[str], fill: Array, x: int, y: int, *, side: int, size: int) -> None:
         """Draw up to two numbers below one another into a cell, in a colour that `fill` lets read."""
