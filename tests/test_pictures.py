@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from math import ceil
 from pathlib import Path
@@ -37,11 +38,12 @@ from harness.pictures import (
     count_confusions,
     draw_confusion,
     draw_sheets,
+    lettering,
     place_confusion,
     place_sheet,
     sheet,
 )
-from harness.pictures.lettering import Page, measure
+from harness.pictures.lettering import Page, measure, readable
 from harness.plugins import load_plugins
 from harness.records import Metric, Record, RunFolder, hash_predictions
 from harness.records import Used as RecordedUsed
@@ -276,6 +278,45 @@ def test_signs_of_markup_are_letters_like_others() -> None:
 
     assert ink("$x^2$") > ink("x^2") > ink("x2") > 0
     assert measure("a\\nb", 12) > measure("anb", 12)
+
+
+ALPHABETS = (
+    *("Größe é ñ ž ő", "Отзывы їґў", "Ελλάδα", "新闻分类 新聞", "ニュース かな", "뉴스 한국어"),
+    *("قطة سوداء", "כלב", "հայ", "ქართ"),
+)
+
+
+@pytest.mark.parametrize("name", ALPHABETS)
+def test_names_in_other_alphabets_are_letters_and_no_boxes(name: str) -> None:
+    assert readable(name) == name
+    page, boxes = Page(300, 30), Page(300, 30)
+    page.write(name, (0, 0, 300, 30))
+    boxes.write("".join(letter if letter == " " else "□" for letter in name), (0, 0, 300, 30))
+    assert (pixels(page.image()) < 128).any() and not np.array_equal(
+        pixels(page.image()), pixels(boxes.image())
+    )
+
+
+def test_what_no_font_has_is_a_box_and_one_warning_for_each_script(monkeypatch: pytest.MonkeyPatch) -> None:
+    lettering._warn_of.cache_clear()
+    monkeypatch.setattr(lettering, "_letters", lambda: frozenset(map(ord, "cat □")))
+    with pytest.warns(UserWarning) as told:
+        assert readable("cat кот и कुत्ता") == "cat □□□ □ □□□□□□"
+        assert readable("пёс") == "□□□"
+    assert [str(one.message).split(",")[0] for one in told] == [
+        "no font has Cyrillic letters",
+        "no font has Devanagari letters",
+    ]
+
+
+def test_pictures_drawn_in_threads_are_those_drawn_alone() -> None:
+    def draw(number: int) -> bytes:
+        classes = [f"класс {number}", "类"]
+        return confusion_matrix(classes, classes, classes, title=f"№ {number}").tobytes()
+
+    alone = [draw(number) for number in range(8)]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(draw, range(8))) == alone
 
 
 # ── which images, and how high on each patch ─────────────────────────────────────────────────────────────
