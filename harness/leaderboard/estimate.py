@@ -319,7 +319,8 @@ def _unlike(one: Cell, other: Cell) -> MissingError:
 
 
 def _class_numbers(cell: Cell, names: pd.Series[Any], classes: Sequence[str]) -> NDArray[np.int64]:
-    numbers = pd.Index(classes, dtype=object).get_indexer(names.to_numpy(object)).astype(np.int64)
+    known = {name: number for number, name in enumerate(classes)}
+    numbers = np.array([known.get(name, -1) for name in names.to_numpy(object)], dtype=np.int64)
     if (numbers < 0).any():
         stray = names.iloc[int(np.argmax(numbers < 0))]
         raise MissingError(f"the predictions of {_name(cell)} name a class without a score: '{stray}'")

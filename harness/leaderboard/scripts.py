@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from langcodes import Language, LanguageTagError
+from langcodes import Language
 from langcodes.data_dicts import LIKELY_SUBTAGS
+from langcodes.tag_parser import LanguageTagError
 
 _HAN = ("Hans", "Hant")
 

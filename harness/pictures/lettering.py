@@ -45,7 +45,13 @@ _SCRIPTS = (
 )
 """Scripts for which a Noto Sans font of the system is looked for."""
 
-_PLAIN = {"va": "baseline", "rotation_mode": "anchor", "parse_math": False, "usetex": False, "clip_on": True}
+_PLAIN: dict[str, Any] = {
+    "va": "baseline",
+    "rotation_mode": "anchor",
+    "parse_math": False,
+    "usetex": False,
+    "clip_on": True,
+}
 
 Box = tuple[int, int, int, int]
 """Left and upper edge, width and height, in pixels."""
@@ -115,7 +121,8 @@ def measure(text: str, size: int) -> int:
     from matplotlib.backends.backend_agg import RendererAgg
 
     renderer = RendererAgg(1, 1, _DPI)
-    return math.ceil(renderer.get_text_width_height_descent(readable(text), _font(size), ismath=False)[0])
+    width: float = renderer.get_text_width_height_descent(readable(text), _font(size), ismath=False)[0]
+    return math.ceil(width)
 
 
 def line_height(size: int) -> int:
@@ -197,7 +204,7 @@ class Page:
         x, y, width, height = box
         below = 0.36 * size  # from the middle to the baseline: half the height of capitals
         left, top = x + {"left": 0, "center": width / 2, "right": width}.get(align, 0), y + height / 2 + below
-        style = {"font": _font(size), "color": ink, "ha": align}
+        style: dict[str, Any] = {"font": _font(size), "color": ink, "ha": align}
         if align == "up":
             left, top, style = x + width / 2 + below, y + height, style | {"ha": "left", "rotation": 90}
         line = fit(text, size=size, width=height if align == "up" else width)
