@@ -7,48 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.api import (
-    API_VERSION,
-    Alignment,
-    AlignmentSpec,
-    Autoencoder,
-    Classifier,
-    ClassifierSpec,
-    Columns,
-    CommandSpec,
-    Conversation,
-    Encoder,
-    Examples,
-    FileSource,
-    HubSource,
-    Image,
-    ImageModel,
-    InputRepresentation,
-    LanguageModel,
-    LoadedImageModel,
-    LoadedModel,
-    Located,
-    Message,
-    Model,
-    ModelSpec,
-    Multilingual,
-    Partition,
-    Pooling,
-    PoolingSpec,
-    RankedPooling,
-    Regime,
-    RegimeSpec,
-    RepresentationSpec,
-    Site,
-    SplicedModel,
-    TaskSpec,
-    TokenRepresentation,
-    Tokens,
-    Transform,
-    TransformSpec,
-    Weighted,
-)
-from harness.errors import (
+from harness.api.data import Conversation, Examples, Image, Message, Partition, Site, Tokens
+from harness.api.errors import (
     DataError,
     GateError,
     HarnessError,
@@ -58,7 +18,7 @@ from harness.errors import (
     WriteError,
     did_you_mean,
 )
-from harness.events import (
+from harness.api.events import (
     BatchFinished,
     BundleFinished,
     CellFinished,
@@ -67,12 +27,45 @@ from harness.events import (
     Score,
     Summary,
 )
-from harness.hookspecs import hookimpl
-from harness.identity import hash_file, hash_json
+from harness.api.hookspecs import hookimpl
+from harness.api.protocols import (
+    API_VERSION,
+    Alignment,
+    Autoencoder,
+    Classifier,
+    Encoder,
+    ImageModel,
+    InputRepresentation,
+    LanguageModel,
+    LoadedImageModel,
+    LoadedModel,
+    Located,
+    Model,
+    Multilingual,
+    Pooling,
+    RankedPooling,
+    Regime,
+    SplicedModel,
+    TokenRepresentation,
+    Transform,
+    Weighted,
+)
+from harness.api.specs import (
+    AlignmentSpec,
+    ClassifierSpec,
+    CommandSpec,
+    ModelSpec,
+    PoolingSpec,
+    RegimeSpec,
+    RepresentationSpec,
+    TransformSpec,
+)
+from harness.api.tasks import Columns, FileSource, HubSource, TaskSpec
+from harness.storage.hashing import hash_file, hash_json
 
 if TYPE_CHECKING:
-    from harness.dictionary import Dictionary as Dictionary
-    from harness.images import decode_image, read_image
+    from harness.data.images import decode_image, read_image
+    from harness.dictionaries.dictionary import Dictionary as Dictionary
     from harness.session import Session, open
 
 __all__ = [
@@ -142,11 +135,11 @@ __all__ = [
 
 # Loaded on first use: these need torch, pydantic or pillow, which a plugin that only lists its offers must not pay for.
 _LAZY = {
-    "Dictionary": "harness.dictionary",
+    "Dictionary": "harness.dictionaries.dictionary",
     "Session": "harness.session",
-    "decode_image": "harness.images",
+    "decode_image": "harness.data.images",
     "open": "harness.session",
-    "read_image": "harness.images",
+    "read_image": "harness.data.images",
 }
 
 _RENAMED = {"BatchStats": "BatchFinished", "BundleStats": "BundleFinished"}

@@ -8,25 +8,27 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.api import Conversation, FileSource, Image, Site, TaskSpec
-from harness.errors import MissingError, UsageError, did_you_mean
-from harness.events import Summary
-from harness.identity import hash_lines
-from harness.plugins import Fault, find_candidates, load_plugins
-from harness.records import RunFolder
-from harness.registry import Registry
-from harness.suite import ModelChoice, Suite, read_suite
-from harness.task_file import read_task
+from harness.api.data import Conversation, Image, Site
+from harness.api.errors import MissingError, UsageError, did_you_mean
+from harness.api.events import Summary
+from harness.api.tasks import FileSource, TaskSpec
+from harness.config.suite import ModelChoice, Suite, read_suite
+from harness.config.task_file import read_task
+from harness.registry.catalog import Registry
+from harness.registry.loading import Fault, find_candidates, load_plugins
+from harness.runs.folder import RunFolder
+from harness.storage.hashing import hash_lines
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from harness.api import Matrix
-    from harness.plan import OpenModel, Plan
-    from harness.report import Report
-    from harness.run import Rerun, Runner
-    from harness.store import FeatureStore
-    from harness.validate import Finding
+    from harness.api.data import Matrix
+    from harness.dictionary_report.measure import Report
+    from harness.models.opened import OpenModel
+    from harness.planning.cells import Plan
+    from harness.runs.runner import Rerun, Runner
+    from harness.storage.feature_store import FeatureStore
+    from harness.validation.finding import Finding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +82,7 @@ class Session:
 
     def store(self) -> FeatureStore:
         """The feature store in the cache folder."""
-        from harness.store import FeatureStore, check_writable, default_cache_dir
+        from harness.storage.feature_store import FeatureStore, check_writable, default_cache_dir
 
         root = self.cache_dir or default_cache_dir()
         check_writable(root)
@@ -103,7 +105,7 @@ class Session:
 
     def check(self, name: str | Path, *, strict_data: bool = False) -> tuple[Finding, ...]:
         """What is wrong with a suite, and what is worth knowing before it is run."""
-        from harness.validate import check_suite
+        from harness.validation.suite import check_suite
 
         return check_suite(
             self._find_suite(name),
@@ -116,7 +118,7 @@ class Session:
 
     def plan(self, suite: Suite | str | Path, *, strict_data: bool = False, **overrides: Any) -> Plan:
         """All that running `suite` would do. With `strict_data` an image that cannot be decoded is a UsageError."""
-        from harness.plan import make_plan
+        from harness.planning.plan import make_plan
 
         if self.data_dir and not self.data_dir.is_dir():
             raise MissingError(f"the data folder '{self.data_dir}' does not exist")
@@ -163,7 +165,7 @@ class Session:
         return Run(folder=folder.path, summary=runner.run(plan))
 
     def _runner(self, folder: RunFolder, **options: Any) -> Runner:
-        from harness.run import Runner
+        from harness.runs.runner import Runner
 
         return Runner(
             registry=self.registry, store=self.store(), folder=folder, device=self.device, **options
@@ -185,7 +187,7 @@ class Session:
         `harness.read_image` reads it. `tokens` says what is pooled: content, all, prompt, last(k=…), cls; a text of
         which it leaves nothing is a row of zeros, and a warning.
         """
-        from harness.extract import extract
+        from harness.features.extract import extract
 
         return extract(
             [
@@ -216,8 +218,8 @@ class Session:
         (without any: of the test rows of tasks that ship with plugins). `site` may be left out where the dictionary
         serves at one place only.
         """
-        from harness.plan import open_model
-        from harness.report import report
+        from harness.dictionary_report.measure import report
+        from harness.models.opened import open_model
 
         given = {"ref": model} if isinstance(model, str) else dict(model)
         opened = open_model(ModelChoice(**given, sites=(site or "resid_post.[0]",)), self.registry)
@@ -237,7 +239,7 @@ class Session:
 
     def _where_it_serves(self, representation: str, model: OpenModel) -> OpenModel:
         """The model at the one site of its residual stream where a dictionary serves; UsageError for none or more."""
-        from harness.plan import locate
+        from harness.models.opened import locate
 
         choice = self.registry.choose("representations", representation)
         sites, refusal = [], None
@@ -256,13 +258,13 @@ class Session:
         return replace(model, sites=tuple(sites))
 
     def _read_texts(self, sources: Sequence[Path | str]) -> Iterator[str]:
-        from harness.texts import read_corpus
+        from harness.data.corpus import read_corpus
 
         return read_corpus([Path(path) for path in sources], "heldout")
 
     def _own_texts(self) -> list[str]:
         """The inputs of the test rows of every text task that a plugin ships, each once, in an order of their own."""
-        from harness.data import load_task
+        from harness.data.task import load_task
 
         specs = [self.registry.get("tasks", name).spec for name in self.registry.names("tasks")]
         shipped = [spec for spec in specs if isinstance(spec.source, FileSource) and spec.modality == "text"]

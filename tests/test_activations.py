@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from harness.records import RunFolder
+from harness.runs.folder import RunFolder
 
 
 def metrics(run: Path) -> dict[str, float]:

@@ -17,7 +17,7 @@ import torch
 import transformers
 
 from harness import Conversation, Message, MissingError, Tokens, UsageError
-from harness.answers import (
+from harness.labelling.answers import (
     Answering,
     Item,
     answer,

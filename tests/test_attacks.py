@@ -17,11 +17,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.data import load_task
+from harness.config.task_file import read_task
+from harness.data.task import load_task
 from harness.leaderboard import build
-from harness.metrics import score
-from harness.records import Record, RunFolder, hash_predictions
-from harness.task_file import read_task
+from harness.runs.folder import RunFolder
+from harness.runs.record import Record, hash_predictions
+from harness.stats.metrics import score
 
 RULES = Path(__file__).parent.parent / "leaderboards" / "RULES.md"
 

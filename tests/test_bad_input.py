@@ -23,7 +23,7 @@ import pandas as pd
 import pytest
 
 from harness.cli import execute
-from harness.leaderboard.render import FILES
+from harness.leaderboard.pages.board_page import FILES
 
 SUITE = """\
 name: toy

@@ -27,12 +27,13 @@ from harness.leaderboard import (
     to_markdown,
     write,
 )
-from harness.leaderboard import published as module
-from harness.leaderboard import render as pages
-from harness.leaderboard.quiver import is_dictionary
-from harness.plugins import load_plugins
-from harness.records import Cost, Metric, Record, RunFolder, Used, hash_predictions
-from harness.stats import bootstrap_weights, percentile_interval, rank_intervals
+from harness.leaderboard.analyses.quiver import is_dictionary
+from harness.leaderboard.pages import board_page as pages
+from harness.leaderboard.published import store as module
+from harness.registry.loading import load_plugins
+from harness.runs.folder import RunFolder
+from harness.runs.record import Cost, Metric, Record, Used, hash_predictions
+from harness.stats.bootstrap import bootstrap_weights, percentile_interval, rank_intervals
 
 CLASSES = ("a", "b", "c")
 N = 200

@@ -18,10 +18,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import cache as housekeeping
 from harness.cli.cache import AGES, SIZES, read_amount
-from harness.files import hold_alone, whole_file
-from harness.store import IN_USE, FeatureStore
+from harness.storage import cache as housekeeping
+from harness.storage.atomic import hold_alone, whole_file
+from harness.storage.feature_store import IN_USE, FeatureStore
 
 DAY = 86400.0
 
@@ -317,7 +317,7 @@ def test_without_locks_prune_spares_what_is_new(
 HOLDER = """
 import sys, time
 from pathlib import Path
-from harness.store import FeatureStore
+from harness.storage.feature_store import FeatureStore
 with FeatureStore(Path(sys.argv[1])).in_use():
     print("held", flush=True)
     time.sleep(60)

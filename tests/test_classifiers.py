@@ -17,8 +17,8 @@ from sklearn.tree import DecisionTreeClassifier
 
 import harness
 from harness import UsageError
-from harness.probe import grid_points
-from harness.registry import Registry
+from harness.probing.probe import grid_points
+from harness.registry.catalog import Registry
 
 Array = np.ndarray[Any, Any]
 KINDS: dict[str, Callable[[Array], Any]] = {"dense": np.asarray, "csr": sparse.csr_array}

@@ -15,10 +15,10 @@ from statsmodels.stats.multitest import multipletests
 
 from harness import leaderboard
 from harness.cli.compare import METRICS
-from harness.leaderboard.comparison import Metric
-from harness.metrics import resampled_macro_f1
-from harness.records import RunFolder
-from harness.stats import bootstrap_weights
+from harness.leaderboard.analyses.comparison import Metric
+from harness.runs.folder import RunFolder
+from harness.stats.bootstrap import bootstrap_weights
+from harness.stats.metrics import resampled_macro_f1
 
 
 @pytest.fixture

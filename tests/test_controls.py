@@ -10,8 +10,9 @@ from sklearn.dummy import DummyClassifier
 from sklearn.metrics import f1_score
 
 from harness.leaderboard import build, to_markdown
-from harness.leaderboard.controls import controls
-from harness.records import Record, RunFolder
+from harness.leaderboard.analyses.controls import controls
+from harness.runs.folder import RunFolder
+from harness.runs.record import Record
 
 RANDOM = "minigemma-s[random_weights=0]"
 

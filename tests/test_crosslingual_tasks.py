@@ -13,10 +13,12 @@ import pytest
 import yaml
 from harness_crosslingual import tasks
 
-from harness.api import Examples, HubSource, TaskSpec
-from harness.data import TaskData, load_task, split_rows
-from harness.partition import find_untested, make_draws
-from harness.registry import parse_reference
+from harness.api.data import Examples
+from harness.api.tasks import HubSource, TaskSpec
+from harness.data.partitions import find_untested, make_draws
+from harness.data.splits import split_rows
+from harness.data.task import TaskData, load_task
+from harness.registry.catalog import parse_reference
 from harness.session import open_registry
 
 REGISTRY = open_registry()

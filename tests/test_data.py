@@ -14,11 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.api import Columns, Examples, FileSource, HubSource, TaskSpec
-from harness.data import TaskData, clean, load_task, split_rows, take_stratified
-from harness.errors import HarnessError, MissingError, UsageError
-from harness.identity import hash_lines
-from harness.task_file import read_task
+from harness.api.data import Examples
+from harness.api.errors import HarnessError, MissingError, UsageError
+from harness.api.tasks import Columns, FileSource, HubSource, TaskSpec
+from harness.config.task_file import read_task
+from harness.data.cleaning import clean
+from harness.data.splits import split_rows, take_stratified
+from harness.data.task import TaskData, load_task
+from harness.storage.hashing import hash_lines
 
 SUFFIXES = ("parquet", "csv", "jsonl")
 
@@ -360,7 +363,7 @@ TEXTS = st.lists(st.text("abcdefgh ", min_size=1, max_size=6), min_size=2, max_s
 
 
 def placed(examples: Examples, seed: int) -> dict[str, str]:
-    from harness.data import _split
+    from harness.data.splits import _split
 
     examples, _ = clean(_split(examples))
     return {examples.inputs[row]: split for split, rows in split_rows(examples, seed).items() for row in rows}

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import MissingError
-from harness.dictionary import Dictionary, InputNorm, slices_of
+from harness.dictionaries.dictionary import Dictionary, InputNorm, slices_of
 
 Array = np.ndarray[Any, Any]
 

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 import harness
-from harness.files import append_line, lock, write_json
-from harness.records import RunFolder
-from harness.store import check_writable
+from harness.runs.folder import RunFolder
+from harness.storage.atomic import append_line, lock, write_json
+from harness.storage.feature_store import check_writable
 
 N_CELLS = 8
 NO_MOUNTS = 77
@@ -24,8 +24,8 @@ from pathlib import Path
 import pandas as pd
 import harness.records, harness.run
 from harness import leaderboard
-from harness.records import RunFolder
-from harness.store import FeatureStore
+from harness.runs.folder import RunFolder
+from harness.storage.feature_store import FeatureStore
 
 harness.forward.FLUSH_ROWS = 1
 libc = ctypes.CDLL(None, use_errno=True)

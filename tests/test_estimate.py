@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import harness
-from harness.estimate import estimate
-from harness.plan import Plan
+from harness.planning.cells import Plan
+from harness.planning.cost import estimate
 
 DATA = Path(os.environ.get("HARNESS_DATA_DIR") or "/nonexistent")
 PUBLISHED = Path(__file__).parent.parent / "leaderboards"

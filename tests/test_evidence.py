@@ -20,10 +20,10 @@ from sklearn.linear_model import LogisticRegression, RidgeClassifier, SGDClassif
 from sklearn.neighbors import KNeighborsClassifier
 
 import harness
-from harness.api import Weighted
-from harness.evidence import find_effects, find_used, snippet
-from harness.plan import OpenModel, locate
-from harness.registry import Registry
+from harness.api.protocols import Weighted
+from harness.models.opened import OpenModel, locate
+from harness.probing.attribution import find_effects, find_used, snippet
+from harness.registry.catalog import Registry
 
 Array = np.ndarray[Any, Any]
 KINDS: dict[str, Callable[[Array], Any]] = {"dense": np.asarray, "csr": sparse.csr_array}

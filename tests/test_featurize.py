@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-import harness.featurize
+import harness.features.featurize
 from harness import Site, Tokens, UsageError
-from harness.dictionary import Dictionary
-from harness.featurize import (
+from harness.dictionaries.dictionary import Dictionary
+from harness.features.featurize import (
     AUTO_TOKENS,
     Pooled,
     Reading,

@@ -13,9 +13,9 @@ import torch
 from sklearn.decomposition import PCA
 
 import harness
-from harness.artifacts import read_fitted, write_fitted
-from harness.records import RunFolder
-from harness.store import FeatureStore
+from harness.features.artifacts import read_fitted, write_fitted
+from harness.runs.folder import RunFolder
+from harness.storage.feature_store import FeatureStore
 
 TEXTS = [
     f"the {colour} {thing} number {n}"
@@ -173,9 +173,9 @@ def test_test_rows_change_neither_the_sample_nor_what_is_fitted(
 def test_too_few_tokens_fail_the_cells_of_pca_alone(
     harness_command: Any, toy_suite: Path, toy_task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.sample.SAMPLE_TOKENS", 8)
-    monkeypatch.setattr("harness.plan.SAMPLE_TOKENS", 8)
-    monkeypatch.setattr("harness.calibrate.SAMPLE_TOKENS", 8)
+    monkeypatch.setattr("harness.features.sampling.SAMPLE_TOKENS", 8)
+    monkeypatch.setattr("harness.planning.plan.SAMPLE_TOKENS", 8)
+    monkeypatch.setattr("harness.features.fitting.SAMPLE_TOKENS", 8)
     text = toy_suite.read_text()
     toy_suite.write_text(text.replace("[hidden, majority]", "[hidden, pca, top_neurons]"))
     result = harness_command("run", toy_suite, "--include", toy_task, "-o", "run")

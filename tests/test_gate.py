@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 import torch
 
-from harness.api import Site
-from harness.dictionary import Dictionary
-from harness.errors import MissingError
-from harness.fidelity import measure, measure_fit
-from harness.gate import LEAST_VARIANCE, Measured, judge, neighbours, not_measurable
+from harness.api.data import Site
+from harness.api.errors import MissingError
+from harness.dictionaries.dictionary import Dictionary
+from harness.dictionaries.fidelity import measure, measure_fit
+from harness.dictionaries.gate import LEAST_VARIANCE, Measured, judge, neighbours, not_measurable
 
 WEIGHTS = Path(__file__).parent.parent / "plugins" / "harness_minigemma" / "weights"
 SITE = Site(kind="resid_post", layer=1)

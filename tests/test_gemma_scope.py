@@ -15,8 +15,8 @@ import torch
 
 import harness
 from harness import Located, MissingError, Site, UsageError, hash_file
-from harness.plan import OpenModel, locate
-from harness.registry import Registry
+from harness.models.opened import OpenModel, locate
+from harness.registry.catalog import Registry
 
 D_IN, WIDTH = 6, 16
 REPO = "google/gemma-scope-2b-pt-res"

@@ -18,8 +18,8 @@ from safetensors.torch import save_file
 
 import harness
 from harness import Located, MissingError, Site, UsageError, hash_file
-from harness.plan import OpenModel, locate
-from harness.registry import Registry
+from harness.models.opened import OpenModel, locate
+from harness.registry.catalog import Registry
 
 D_IN, WIDTH = 6, 16
 REPO = "google/gemma-scope-2-1b-pt"

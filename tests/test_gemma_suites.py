@@ -27,8 +27,8 @@ import transformers
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
+from harness.config.suite import read_suite
 from harness.session import open_registry
-from harness.suite import read_suite
 
 TINY = {
     "vocab_size": 300,

@@ -16,9 +16,9 @@ import torch
 
 import harness
 from harness import Site, Tokens
-from harness.dictionary import Dictionary
-from harness.featurize import Reading, featurize
-from harness.registry import Registry
+from harness.dictionaries.dictionary import Dictionary
+from harness.features.featurize import Reading, featurize
+from harness.registry.catalog import Registry
 
 Array = np.ndarray[Any, Any]
 

@@ -10,7 +10,7 @@ from typing import get_type_hints
 import pytest
 
 import harness
-from harness import hookspecs
+from harness.api import hookspecs
 
 HOOKS = {name: hook for name, hook in vars(hookspecs).items() if name.startswith("harness_")}
 
@@ -183,8 +183,8 @@ def test_every_hook_has_reference_text_and_types(name):
     text = inspect.getdoc(hook) or ""
     assert len(text.split()) >= 5, f"{name} needs to say when it is called and what it returns"
     assert text.rstrip().endswith(".")
-    from harness.plan import Plan
-    from harness.records import Record
+    from harness.planning.cells import Plan
+    from harness.runs.record import Record
 
     hints = get_type_hints(hook, localns={"Plan": Plan, "Record": Record, "Iterable": Iterable, "Path": Path})
     assert set(hints) == {*inspect.signature(hook).parameters, "return"}

@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 
 import harness
 from harness import ModelSpec
-from harness.identity import hash_file, hash_json, hash_lines
-from harness.plan import Plan
-from harness.registry import Entry, Registry
+from harness.planning.cells import Plan
+from harness.registry.catalog import Entry, Registry
 from harness.session import Session
+from harness.storage.hashing import hash_file, hash_json, hash_lines
 
 MODEL = harness_minigemma.WEIGHTS / "minigemma-s"
 LAYER, D_MODEL = 1, 64

@@ -17,11 +17,11 @@ from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 
 import harness
-from harness.probe import Rows, probe
-from harness.records import RunFolder
-from harness.registry import Registry
+from harness.probing.probe import Rows, probe
+from harness.registry.catalog import Registry
+from harness.runs.folder import RunFolder
 from harness.session import open_registry
-from harness.stats import bootstrap_weights
+from harness.stats.bootstrap import bootstrap_weights
 
 Array = np.ndarray[Any, Any]
 DATA = Path(os.environ.get("HARNESS_DATA_DIR") or "/nonexistent")

@@ -16,15 +16,15 @@ import pytest
 from PIL import Image
 
 import harness
-from harness.ahead import Ahead
-from harness.api import Columns, FileSource, HubSource, TaskSpec
+from harness.api.errors import MissingError, UsageError
+from harness.api.tasks import Columns, FileSource, HubSource, TaskSpec
 from harness.cli import execute
-from harness.data import MOST_FAULTS, TaskData, load_task
-from harness.errors import MissingError, UsageError
-from harness.image_limits import Broken
-from harness.images import count_threads, read_images
+from harness.data.image_limits import Broken
+from harness.data.images import count_threads, read_images
+from harness.data.task import MOST_FAULTS, TaskData, load_task
+from harness.features.prefetch import Ahead
 from harness.leaderboard import check_published, publish
-from harness.records import RunFolder
+from harness.runs.folder import RunFolder
 
 
 def png(row: int, kind: str = "PNG") -> bytes:
@@ -347,7 +347,7 @@ def test_threads_are_as_many_as_the_cores_that_the_process_may_use(monkeypatch: 
     def pool(real: Callable[..., Any]) -> Callable[..., Any]:
         return lambda workers, **more: (asked.append(workers), real(workers, **more))[1]
 
-    for place in ("harness.images", "harness.ahead", "harness_baselines.on_images"):
+    for place in ("harness.data.images", "harness.features.prefetch", "harness_baselines.on_images"):
         module = __import__(place, fromlist=["ThreadPoolExecutor"])
         monkeypatch.setattr(module, "ThreadPoolExecutor", pool(module.ThreadPoolExecutor))
     from harness_baselines.on_images import Pixels

@@ -20,13 +20,13 @@ import torch
 from PIL import Image
 
 import harness
-from harness.ahead import Ahead
-from harness.api import Site, Tokens
+from harness.api.data import Site, Tokens
+from harness.api.errors import MissingError, UsageError
 from harness.cli import execute
-from harness.data import load_task
-from harness.errors import MissingError, UsageError
-from harness.records import RunFolder
-from harness.task_file import read_task
+from harness.config.task_file import read_task
+from harness.data.task import load_task
+from harness.features.prefetch import Ahead
+from harness.runs.folder import RunFolder
 
 PLUGIN = '''
 import numpy as np

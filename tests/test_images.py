@@ -24,8 +24,8 @@ from PIL.PpmImagePlugin import PpmImageFile
 
 import harness
 from harness import MissingError
-from harness.image_limits import KINDS, MAX_METADATA, MAX_PIXELS, Broken
-from harness.images import decode_image, read_image, read_images
+from harness.data.image_limits import KINDS, MAX_METADATA, MAX_PIXELS, Broken
+from harness.data.images import decode_image, read_image, read_images
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (11, 14, 3), dtype=np.uint8)

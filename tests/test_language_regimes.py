@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import harness
-from harness.api import Examples, Partition, Split
-from harness.data import split_rows
-from harness.errors import MissingError, UsageError
-from harness.partition import make_draws
+from harness.api.data import Examples, Partition, Split
+from harness.api.errors import MissingError, UsageError
+from harness.data.partitions import make_draws
+from harness.data.splits import split_rows
 from harness.session import open_registry
 
 REGISTRY = open_registry()

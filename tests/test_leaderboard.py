@@ -14,10 +14,11 @@ import pytest
 from sklearn.metrics import f1_score
 
 from harness import leaderboard
-from harness.errors import MissingError, NothingSelectedError
+from harness.api.errors import MissingError, NothingSelectedError
 from harness.leaderboard import Board, Row, build, to_csv, to_frame, to_markdown, write
-from harness.records import Cost, HygieneCounts, Metric, Record, RunFolder
-from harness.stats import bootstrap_weights, percentile_interval
+from harness.runs.folder import RunFolder
+from harness.runs.record import Cost, HygieneCounts, Metric, Record
+from harness.stats.bootstrap import bootstrap_weights, percentile_interval
 
 # fmt: off
 COLUMNS = [
@@ -589,7 +590,7 @@ def test_near_chance_the_page_sends_its_reader_to_auroc_where_there_is_one(run: 
 
 
 def test_names_are_ordered_by_the_numbers_in_them() -> None:
-    from harness.leaderboard.choice import in_natural_order
+    from harness.leaderboard.selection import in_natural_order
 
     for names in (
         ["resid_post.5", "resid_post.12"],

@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.api import Columns, Examples, TaskSpec
-from harness.data import Hygiene, TaskData
-from harness.identity import hash_lines
-from harness.leaks import Leak, leaks_between
+from harness.api.data import Examples
+from harness.api.tasks import Columns, TaskSpec
+from harness.data.cleaning import Hygiene
+from harness.data.leaks import Leak, leaks_between
+from harness.data.task import TaskData
+from harness.storage.hashing import hash_lines
 
 Row = tuple[str, str, str | None]
 """Text, split, group."""

@@ -19,6 +19,7 @@ from scipy.stats import spearmanr
 from sklearn.metrics import f1_score
 
 from harness.cli.leaderboard import command
+from harness.figures.lettering import paint
 from harness.leaderboard import (
     Board,
     Row,
@@ -30,15 +31,15 @@ from harness.leaderboard import (
     to_markdown,
     write,
 )
-from harness.leaderboard import heatmap as pictures
-from harness.leaderboard.choice import read_cells
-from harness.leaderboard.estimate import score_units
-from harness.leaderboard.render import render
-from harness.leaderboard.scripts import script_of
-from harness.pictures.lettering import paint
-from harness.plugins import load_plugins
-from harness.records import Metric, Record, RunFolder, Sharing, hash_predictions
-from harness.stats import bootstrap_weights, percentile_interval
+from harness.leaderboard.analyses.scripts import script_of
+from harness.leaderboard.pages import heatmap as pictures
+from harness.leaderboard.pages.board_page import render
+from harness.leaderboard.scoring import score_units
+from harness.leaderboard.selection import read_cells
+from harness.registry.loading import load_plugins
+from harness.runs.folder import RunFolder
+from harness.runs.record import Metric, Record, Sharing, hash_predictions
+from harness.stats.bootstrap import bootstrap_weights, percentile_interval
 
 CLASSES = ("a", "b", "c")
 N = 120

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, roc_auc_score
 
-from harness.metrics import (
+from harness.stats.bootstrap import bootstrap_p_value, bootstrap_weights, paired_differences
+from harness.stats.metrics import (
     accuracy,
     auroc,
     balanced_accuracy,
@@ -23,7 +24,6 @@ from harness.metrics import (
     resampled_macro_f1,
     score,
 )
-from harness.stats import bootstrap_p_value, bootstrap_weights, paired_differences
 
 Array = np.ndarray[Any, Any]
 

@@ -9,8 +9,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from harness import MissingError, records
-from harness.records import SCHEMA_VERSION, Record, read_records
+from harness import MissingError
+from harness.runs import folder as records
+from harness.runs.record import SCHEMA_VERSION, Record, read_records
 
 HERE = Path(__file__).parent
 PUBLISHED = sorted(HERE.parent.glob("leaderboards/*/*.jsonl"))

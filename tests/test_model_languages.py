@@ -10,8 +10,9 @@ from harness_minigemma import WEIGHTS, card
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.api import Model, Multilingual, Site
-from harness.registry import Registry
+from harness.api.data import Site
+from harness.api.protocols import Model, Multilingual
+from harness.registry.catalog import Registry
 from harness.session import open_registry
 
 SITE = Site(kind="resid_post", layer=1)

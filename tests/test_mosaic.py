@@ -19,8 +19,8 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch.utils.data import DataLoader, TensorDataset
 
 from harness import Examples, MissingError, Partition
-from harness.partition import make_draws
-from harness.registry import Choice
+from harness.data.partitions import make_draws
+from harness.registry.catalog import Choice
 
 Array = np.ndarray[Any, Any]
 
@@ -243,7 +243,7 @@ def test_the_rows_of_a_set_are_those_of_the_one_split_that_the_study_took() -> N
 
     import pandas as pd
 
-    from harness.data import load_task
+    from harness.data.task import load_task
 
     home = os.environ.get("HARNESS_DATA_DIR")
     if not home:

@@ -228,7 +228,7 @@ def test_a_forbidden_import_is_found_wherever_it_is_written(module, text, found,
 
 
 def test_all_built_in_plugins_load_without_fault():
-    from harness.plugins import find_candidates, load_plugins
+    from harness.registry.loading import find_candidates, load_plugins
 
     plugins = load_plugins(find_candidates(only=PYPROJECT["project"]["entry-points"]["harness"]))
     assert plugins.faults == ()

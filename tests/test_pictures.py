@@ -22,14 +22,13 @@ from sklearn.metrics import confusion_matrix as scikit_confusions
 from sklearn.metrics import f1_score
 
 import harness
-from harness import featurize
-from harness.api import ImageModel, Site, Tokens
-from harness.dictionary import Dictionary
-from harness.errors import MissingError
-from harness.evidence import Used, find_effects, find_used
-from harness.leaderboard import build, check_published, publish, write
-from harness.leaderboard import render as pages
-from harness.pictures import (
+from harness.api.data import Site, Tokens
+from harness.api.errors import MissingError
+from harness.api.protocols import ImageModel
+from harness.dictionaries.dictionary import Dictionary
+from harness.features import featurize
+from harness.features.token_sets import TokenSet
+from harness.figures import (
     Drawn,
     Tile,
     cell,
@@ -43,11 +42,14 @@ from harness.pictures import (
     place_sheet,
     sheet,
 )
-from harness.pictures.lettering import Page, measure, readable
-from harness.plugins import load_plugins
-from harness.records import Metric, Record, RunFolder, hash_predictions
-from harness.records import Used as RecordedUsed
-from harness.tokens import TokenSet
+from harness.figures.lettering import Page, measure, readable
+from harness.leaderboard import build, check_published, publish, write
+from harness.leaderboard.pages import board_page as pages
+from harness.probing.attribution import Used, find_effects, find_used
+from harness.registry.loading import load_plugins
+from harness.runs.folder import RunFolder
+from harness.runs.record import Metric, Record, hash_predictions
+from harness.runs.record import Used as RecordedUsed
 
 Array = np.ndarray[Any, Any]
 

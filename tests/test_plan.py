@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from harness.errors import UsageError
-from harness.plan import parse_sites
+from harness.api.errors import UsageError
+from harness.models.opened import parse_sites
 
 
 @pytest.fixture

@@ -18,9 +18,11 @@ from sklearn.metrics import f1_score
 
 import harness
 from harness.cli import execute
-from harness.data import Hygiene, load_task
+from harness.data.cleaning import Hygiene
+from harness.data.task import load_task
 from harness.leaderboard import Comparison, compare
-from harness.records import Record, RunFolder
+from harness.runs.folder import RunFolder
+from harness.runs.record import Record
 from harness.session import open_registry
 
 NAMES = sorted(generate.TASKS)

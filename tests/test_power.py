@@ -10,14 +10,9 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from harness.leaderboard.power import (
-    TestRows,
-    detectable_difference,
-    effective_rows,
-    means_over_tasks,
-    pooled_rows,
-)
-from harness.records import RunFolder
+from harness.planning.power import TestRows, means_over_tasks
+from harness.runs.folder import RunFolder
+from harness.stats.power import detectable_difference, effective_rows, pooled_rows
 
 
 def power_of(rows: int, share: float, delta: float, alpha: float, repeats: int = 20_000) -> float:

@@ -16,12 +16,22 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 
-from harness.api import ClassifierSpec, Examples, Partition, TransformSpec
-from harness.partition import make_draws
-from harness.probe import Outcome, Rows, draw_folds, draw_weights, grid_points, make_rows, order_test, probe
-from harness.registry import Choice, Registry
+from harness.api.data import Examples, Partition
+from harness.api.specs import ClassifierSpec, TransformSpec
+from harness.data.partitions import make_draws
+from harness.probing.probe import (
+    Outcome,
+    Rows,
+    draw_folds,
+    draw_weights,
+    grid_points,
+    make_rows,
+    order_test,
+    probe,
+)
+from harness.registry.catalog import Choice, Registry
 from harness.session import open_registry
-from harness.stats import bootstrap_weights
+from harness.stats.bootstrap import bootstrap_weights
 
 GRID = (0.1, 1.0, 10.0, 100.0, 1000.0)
 

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score
 
 from harness import leaderboard
-from harness.errors import GateError, MissingError, UsageError
+from harness.api.errors import GateError, MissingError, UsageError
 from harness.leaderboard import (
     PublishedRun,
     build,
@@ -31,11 +31,12 @@ from harness.leaderboard import (
     publish,
     to_csv,
 )
-from harness.leaderboard import published as module
-from harness.leaderboard.render import render
-from harness.plugins import load_plugins
-from harness.records import Metric, Record, RunFolder
-from harness.validate import check_cell
+from harness.leaderboard.pages.board_page import render
+from harness.leaderboard.published import store as module
+from harness.registry.loading import load_plugins
+from harness.runs.folder import RunFolder
+from harness.runs.record import Metric, Record
+from harness.validation.run import check_cell
 
 LEADERBOARDS = Path(__file__).parent.parent / "leaderboards"
 PAGES = ("leaderboard.md", "leaderboard.csv", "leaderboard-tasks.csv")
@@ -428,7 +429,7 @@ def test_the_check_names_what_is_wrong(suite: Path, harness_command: Callable[..
 
 
 def test_the_check_keeps_the_limit(suite: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.leaderboard.check.LIMIT", 100)
+    monkeypatch.setattr("harness.leaderboard.published.check.LIMIT", 100)
     (said,) = check_published(suite)
     assert " bytes, " in said and said.endswith(" more than allowed")
 

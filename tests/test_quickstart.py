@@ -18,7 +18,8 @@ from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from harness.data import Hygiene, TaskData, load_task
+from harness.data.cleaning import Hygiene
+from harness.data.task import TaskData, load_task
 from harness.session import open_registry
 
 NAMES = sorted(generate.TASKS)

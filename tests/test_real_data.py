@@ -17,9 +17,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 
 import harness
-from harness.data import Hygiene, load_task, split_rows
-from harness.leaks import leaks_between
-from harness.records import RunFolder
+from harness.data.cleaning import Hygiene
+from harness.data.leaks import leaks_between
+from harness.data.splits import split_rows
+from harness.data.task import load_task
+from harness.runs.folder import RunFolder
 from harness.session import Session, open_registry
 
 DATA = Path(os.environ.get("HARNESS_DATA_DIR") or "/nonexistent")

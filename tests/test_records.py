@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from harness.errors import MissingError, UsageError
-from harness.plugins import Plugins, load_plugins
-from harness.records import Cost, Metric, Record, RunFolder
+from harness.api.errors import MissingError, UsageError
+from harness.registry.loading import Plugins, load_plugins
+from harness.runs.folder import RunFolder
+from harness.runs.record import Cost, Metric, Record
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import harness
-from harness.api import Examples, Partition, RegimeSpec
-from harness.data import split_rows
-from harness.errors import MissingError, UsageError
-from harness.partition import LEAST_VALIDATION, count_shared_groups, make_draws
-from harness.registry import Choice
+from harness.api.data import Examples, Partition
+from harness.api.errors import MissingError, UsageError
+from harness.api.specs import RegimeSpec
+from harness.data.partitions import LEAST_VALIDATION, count_shared_groups, make_draws
+from harness.data.splits import split_rows
+from harness.registry.catalog import Choice
 from harness.session import open_registry
 
 REGISTRY = open_registry()

@@ -18,8 +18,8 @@ from harness import (
     UsageError,
     hash_json,
 )
-from harness.plugins import Candidate, load_plugins
-from harness.registry import Registry, parse_reference
+from harness.registry.catalog import Registry, parse_reference
+from harness.registry.loading import Candidate, load_plugins
 from harness.session import open_registry
 
 OWNER = f"sae-harness {version('sae-harness')}"

@@ -13,11 +13,11 @@ from PIL import Image
 from scipy import sparse
 
 import harness
-from harness.api import Tokens
-from harness.contexts import contexts_of, validate
-from harness.dictionary import Dictionary
-from harness.report import _features, _fit_decoder
-from harness.texts import read_corpus
+from harness.api.data import Tokens
+from harness.data.corpus import read_corpus
+from harness.dictionaries.dictionary import Dictionary
+from harness.dictionary_report.contexts import contexts_of, validate
+from harness.dictionary_report.measure import _features, _fit_decoder
 
 WEIGHTS = Path(__file__).parent.parent / "plugins" / "harness_minigemma" / "weights"
 SITE = "resid_post.1"

@@ -21,10 +21,10 @@ import pandas as pd
 import pytest
 import torch
 
-import harness.featurize
+import harness.features.featurize
 from harness.cli import execute
-from harness.records import RunFolder
-from harness.store import FeatureStore
+from harness.runs.folder import RunFolder
+from harness.storage.feature_store import FeatureStore
 
 N_CELLS = 8
 
@@ -35,8 +35,8 @@ from pathlib import Path
 import pandas as pd
 import harness.run, harness.featurize, harness.records, harness.registry
 from harness import leaderboard
-from harness.records import RunFolder
-from harness.store import FeatureStore
+from harness.runs.folder import RunFolder
+from harness.storage.feature_store import FeatureStore
 
 harness.forward.FLUSH_ROWS = 1  # a shard after every batch
 

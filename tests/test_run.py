@@ -16,7 +16,8 @@ import pytest
 from safetensors import safe_open
 
 from harness.cli import execute
-from harness.records import SCHEMA_VERSION, Record, RunFolder
+from harness.runs.folder import RunFolder
+from harness.runs.record import SCHEMA_VERSION, Record
 
 WEIGHTS = Path(__file__).parents[1] / "plugins" / "harness_minigemma" / "weights" / "minigemma-s"
 SECRET = "hf_thisisasecrettokenthatmustnotbewritten"
@@ -315,7 +316,7 @@ def test_a_transform_sees_one_form_of_rows_wherever_shards_end(
     suite = suite.replace("transforms: [none]", "transforms: [standardize]")
     place = Workplace(tmp_path / "place", suite=suite)
     assert place.run("one", cache="one-cache") == 0
-    monkeypatch.setattr("harness.forward.FLUSH_ROWS", 4)
+    monkeypatch.setattr("harness.runs.forward.FLUSH_ROWS", 4)
     assert place.run("many", "-b", "4", cache="many-cache") == 0
     kinds = {
         "dense" in safe_open(path, framework="numpy").keys()  # noqa: SIM118 - not a mapping

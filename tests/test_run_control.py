@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-import harness.records
+import harness.runs.folder
 from harness import leaderboard
-from harness.records import RunFolder
+from harness.runs.folder import RunFolder
 
 ARMS = ["--set", "representations=[tfidf, majority, text_length]"]
 
@@ -474,7 +474,7 @@ class Slow(LogisticRegression):
         wait("probe")
         return super().fit(X, y)
 
-write_json = harness.records.write_json
+write_json = harness.runs.folder.write_json
 
 def write_slowly(path, value):
     if value.get("status") == "interrupted":
@@ -482,7 +482,7 @@ def write_slowly(path, value):
         time.sleep(1)
     write_json(path, value)
 
-harness.records.write_json = write_slowly
+harness.runs.folder.write_json = write_slowly
 
 @harness.hookimpl
 def harness_batch_finished(event):
@@ -502,7 +502,7 @@ def test_a_signal_and_another_while_saving_leave_what_the_same_command_completes
 ):
     install(SLOW, name="slowness")
     monkeypatch.setattr(
-        "harness.records.write_json", harness.records.write_json
+        "harness.runs.folder.write_json", harness.runs.folder.write_json
     )  # the plugin changes it here too
     words = ["run", str(toy_suite), "--include", str(toy_task), "-o", "out", "-d", "cpu", "-b", "5"]
     words += ["--set", "classifiers=[slow]"]

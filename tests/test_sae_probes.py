@@ -15,7 +15,7 @@ import pytest
 from harness_probing import sae_probes
 
 from harness import MissingError, TaskSpec
-from harness.data import load_task
+from harness.data.task import load_task
 
 Array = np.ndarray[Any, Any]
 

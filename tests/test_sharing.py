@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from harness.api import Examples, Partition
-from harness.sharing import FIRES_IN, TOP, Languages, measure_sharing, rates, tells
+from harness.api.data import Examples, Partition
+from harness.probing.shared_features import FIRES_IN, TOP, Languages, measure_sharing, rates, tells
 
 RNG = np.random.default_rng(0)
 

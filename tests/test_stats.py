@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from harness.stats import (
+from harness.stats.bootstrap import (
     bootstrap_p_value,
     bootstrap_weights,
     cluster_weights,
@@ -52,7 +52,7 @@ def test_weights_are_multinomial_counts() -> None:
 
 
 def test_weights_drawn_in_parts_are_as_good_as_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.stats._DRAWS_AT_ONCE", 64)
+    monkeypatch.setattr("harness.stats.bootstrap._DRAWS_AT_ONCE", 64)
     weights = bootstrap_weights(np.repeat([0, 1], [30, 20]), resamples=500, seed=3)
     assert (weights[:, :30].sum(axis=1) == 30).all() and (weights[:, 30:].sum(axis=1) == 20).all()
     assert len(np.unique(weights, axis=0)) == 500

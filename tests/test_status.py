@@ -119,7 +119,7 @@ def test_a_run_at_work_and_what_became_of_it(harness_command, words, install, tm
 
 def test_another_process_of_the_same_number_is_not_the_runs(harness_command, words):
     assert harness_command(*words).code == 0
-    from harness.records import _this_process
+    from harness.runs.environment import _this_process
 
     process = _this_process()
     set_about(status="running", process=process)

@@ -17,10 +17,10 @@ from hypothesis.extra import numpy as arrays
 from safetensors.numpy import save
 from scipy import sparse
 
-import harness.files
+import harness.storage.atomic
 from harness import MissingError
-from harness.identity import hash_file
-from harness.store import BREAK_EVEN, FeatureStore, check_writable, default_cache_dir
+from harness.storage.feature_store import BREAK_EVEN, FeatureStore, check_writable, default_cache_dir
+from harness.storage.hashing import hash_file
 
 Array = np.ndarray[Any, Any]
 
@@ -267,7 +267,7 @@ def test_a_write_cut_before_it_is_named_leaves_nothing(
     def cut(handle: int) -> None:
         raise error
 
-    monkeypatch.setattr(harness.files.os, "fsync", cut)
+    monkeypatch.setattr(harness.storage.atomic.os, "fsync", cut)
     with pytest.raises((KeyboardInterrupt, MissingError)):
         store.write(KEY, [0], EXAMPLE[:1])
     monkeypatch.undo()

@@ -7,9 +7,9 @@ import re
 import pytest
 
 from harness import FileSource, HarnessError, HubSource, MissingError, UsageError
+from harness.config.suite import read_suite
+from harness.config.task_file import read_task
 from harness.session import open_registry
-from harness.suite import read_suite
-from harness.task_file import read_task
 
 SUITE = """\
 name: toy

@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 import yaml
 
-from harness.api import FileSource, HubSource, TaskSpec
-from harness.data import load_task
-from harness.plan import find_trained_on
-from harness.registry import Registry, parse_reference
+from harness.api.tasks import FileSource, HubSource, TaskSpec
+from harness.config.suite import Suite, read_suite
+from harness.data.task import load_task
+from harness.planning.plan import find_trained_on
+from harness.registry.catalog import Registry, parse_reference
 from harness.session import open_registry
-from harness.suite import Suite, read_suite
 
 REGISTRY = open_registry()
 TASKS: list[TaskSpec] = [REGISTRY.get("tasks", name).spec for name in REGISTRY.names("tasks")]

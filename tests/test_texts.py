@@ -16,8 +16,8 @@ import PIL.Image
 import pytest
 
 from harness import Image, decode_image
-from harness.errors import MissingError
-from harness.texts import read_corpus
+from harness.api.errors import MissingError
+from harness.data.corpus import read_corpus
 from harness.training.images import read_image_corpus
 
 NUMBERED = [f"text number {number}" for number in range(400)]

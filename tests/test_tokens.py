@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import Tokens, UsageError
-from harness.tokens import TokenSet
+from harness.features.token_sets import TokenSet
 
 
 def tokens(content: list[int], prompt: list[int] | None = None) -> Tokens:

@@ -11,7 +11,8 @@ import pytest
 import yaml
 from harness_text import toxicity
 
-from harness.data import TaskData, load_task, split_rows
+from harness.data.splits import split_rows
+from harness.data.task import TaskData, load_task
 
 DATA = Path(os.environ.get("HARNESS_DATA_DIR", "absent"))
 TASKS = {task.name: task for task in toxicity.TASKS}

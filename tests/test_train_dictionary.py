@@ -18,9 +18,9 @@ import pytest
 import torch
 
 import harness
-from harness.api import Site, Tokens
-from harness.errors import UsageError
-from harness.plan import OpenModel, locate
+from harness.api.data import Site, Tokens
+from harness.api.errors import UsageError
+from harness.models.opened import OpenModel, locate
 from harness.training import ARCHITECTURES, Recipe, train
 from harness.training.files import name_width
 from harness.training.images import read_image_corpus

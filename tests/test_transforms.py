@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 
 import harness
 from harness import UsageError
-from harness.registry import Registry
+from harness.registry.catalog import Registry
 
 Array = np.ndarray[Any, Any]
 CRITERIA = ("mean_difference", "mutual_information", "variance", "l1")

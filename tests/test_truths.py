@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from harness import stats as harness_stats
-from harness import truths
-from harness.metrics import score
-from harness.truths import DESIGNS, Truth, measure
+from harness.stats import bootstrap as harness_stats
+from harness.stats import simulation as truths
+from harness.stats.metrics import score
+from harness.stats.simulation import DESIGNS, Truth, measure
 
 
 @pytest.fixture(scope="module")
@@ -80,10 +80,10 @@ def test_a_test_that_finds_too_much_does_not_hold(monkeypatch: pytest.MonkeyPatc
 
 def test_intervals_that_are_too_narrow_do_not_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "harness.metrics.percentile_interval", lambda samples: tuple(np.quantile(samples, [0.3, 0.7]))
+        "harness.stats.metrics.percentile_interval", lambda samples: tuple(np.quantile(samples, [0.3, 0.7]))
     )
     share = harness_stats.wilson_interval
-    monkeypatch.setattr("harness.metrics.wilson_interval", lambda right, n: share(right, n, level=0.4))
+    monkeypatch.setattr("harness.stats.metrics.wilson_interval", lambda right, n: share(right, n, level=0.4))
     coverage = [truth for truth in measure(60) if truth.name.startswith("coverage, ") and ":" in truth.name]
     assert len(coverage) == 4 * len(DESIGNS) and not any(truth.ok for truth in coverage)
 

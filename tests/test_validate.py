@@ -12,11 +12,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.data import load_task
-from harness.metrics import score
-from harness.records import Metric, Record, RunFolder, hash_predictions
-from harness.task_file import read_task
-from harness.validate import check_cell, check_records
+from harness.config.task_file import read_task
+from harness.data.task import load_task
+from harness.runs.folder import RunFolder
+from harness.runs.record import Metric, Record, hash_predictions
+from harness.stats.metrics import score
+from harness.validation.run import check_cell, check_records
 
 Change = Callable[[dict[str, Any]], Any]
 

@@ -19,8 +19,8 @@ from safetensors.torch import save_file
 
 import harness
 from harness import Located, MissingError, Site, UsageError, hash_file
-from harness.plan import OpenModel, locate
-from harness.registry import Registry
+from harness.models.opened import OpenModel, locate
+from harness.registry.catalog import Registry
 
 Array = np.ndarray[Any, Any]
 

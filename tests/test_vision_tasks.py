@@ -19,10 +19,12 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 import harness
-from harness.api import HubSource, TaskSpec
-from harness.data import Hygiene, load_task, split_rows
-from harness.registry import parse_reference
-from harness.suite import read_suite
+from harness.api.tasks import HubSource, TaskSpec
+from harness.config.suite import read_suite
+from harness.data.cleaning import Hygiene
+from harness.data.splits import split_rows
+from harness.data.task import load_task
+from harness.registry.catalog import parse_reference
 
 DATA = Path(os.environ.get("HARNESS_DATA_DIR") or "/nonexistent")
 TASKS = {task.name: task for task in tasks.TASKS}

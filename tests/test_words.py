@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 import harness
-from harness.registry import Registry
+from harness.registry.catalog import Registry
 
 ENGLISH = [
     "It's a test, isn't it? The 1st of 3_000 tests…",

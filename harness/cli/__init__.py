@@ -12,8 +12,8 @@ from typing import Any
 
 import click
 
+from harness.api.errors import HarnessError
 from harness.commands import COMMANDS
-from harness.errors import HarnessError
 
 ARGUMENTS = "harness.arguments"
 """Under this name a command finds its whole command line in click's `context.meta`."""

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.api.errors import GateError, UsageError
 from harness.cli.options import json_option
-from harness.errors import GateError, UsageError
 
 if TYPE_CHECKING:
-    from harness.cache import Entry
+    from harness.storage.cache import Entry
 
 SIZES = {
     "B": 1,
@@ -45,8 +45,8 @@ def command() -> None:
 @json_option
 def info(cache_dir: Path | None, as_json: bool) -> None:
     """Say what is in the cache: how much, how old, and of what."""
-    from harness.cache import list_entries
-    from harness.store import default_cache_dir
+    from harness.storage.cache import list_entries
+    from harness.storage.feature_store import default_cache_dir
 
     root = cache_dir or default_cache_dir()
     entries = list_entries(root)
@@ -79,8 +79,8 @@ def info(cache_dir: Path | None, as_json: bool) -> None:
 @json_option
 def verify(cache_dir: Path | None, remove: bool, as_json: bool) -> None:
     """Read every file and compare its checksum. Exit code 4 when one is damaged; without --remove, nothing changes."""
-    from harness.cache import find_damage, list_entries
-    from harness.store import default_cache_dir
+    from harness.storage.cache import find_damage, list_entries
+    from harness.storage.feature_store import default_cache_dir
 
     root = cache_dir or default_cache_dir()
     files = sum(len(entry.files) for entry in list_entries(root))
@@ -115,8 +115,8 @@ def prune(
     as_json: bool,
 ) -> None:
     """Take features out of the cache. While a run uses it, what was used within the last hour stays."""
-    from harness import cache
-    from harness.store import default_cache_dir
+    from harness.storage import cache
+    from harness.storage.feature_store import default_cache_dir
 
     if not (older_than or max_size or incomplete or everything):
         raise UsageError("say what to prune: --older-than AGE, --max-size SIZE, --incomplete or --all")

@@ -46,7 +46,7 @@ def command(
     An arm is credibly worse by more than DELTA when the whole interval of its mean over tasks (or of its only task)
     lies below −DELTA. The table is printed first.
     """
-    from harness.errors import UsageError
+    from harness.api.errors import UsageError
     from harness.leaderboard import compare, find_results
 
     runs = [find_results(path) for path in (first, second)]
@@ -66,7 +66,7 @@ def command(
 
 
 def _refuse_regressions(comparison: Comparison, allowed: float) -> None:
-    from harness.errors import GateError
+    from harness.api.errors import GateError
 
     worse = comparison.worse(allowed)
     if worse:

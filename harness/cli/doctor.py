@@ -12,8 +12,8 @@ from typing import Any
 
 import click
 
+from harness.api.errors import MissingError
 from harness.cli.options import json_option, open_registry
-from harness.errors import MissingError
 
 PACKAGES = ("torch", "transformers", "datasets", "scikit-learn", "pandas", "pluggy", "open-clip-torch")
 
@@ -42,7 +42,7 @@ def command(context: click.Context, as_json: bool) -> int:
 def _facts() -> dict[str, Any]:
     import psutil
 
-    from harness.store import default_cache_dir
+    from harness.storage.feature_store import default_cache_dir
 
     cache = default_cache_dir()
     data = os.environ.get("HARNESS_DATA_DIR")

@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from harness.api import Conversation
+from harness.api.data import Conversation
+from harness.api.errors import EmptyInputWarning, MissingError, UsageError
 from harness.cli.options import batch_option, json_option, machine_options, open_session, read_batch_size
-from harness.errors import EmptyInputWarning, MissingError, UsageError
 
 
 @click.command("features")
@@ -126,7 +126,7 @@ def write_matrix(matrix: Any, path: Path) -> None:
     import numpy as np
     from scipy import sparse
 
-    from harness.files import whole_file
+    from harness.storage.atomic import whole_file
 
     with whole_file(path) as temporary, temporary.open("wb") as file:
         if path.suffix == ".npz":

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.api.errors import NothingSelectedError, UsageError
 from harness.cli.options import batch_option, json_option, machine_options, open_session, read_batch_size
-from harness.errors import NothingSelectedError, UsageError
 
 if TYPE_CHECKING:
-    from harness.answers import Score
+    from harness.labelling.answers import Score
 
 SCORES = ("per-byte", "per-token", "sum", "exact", "refusal")
 
@@ -75,10 +75,10 @@ def command(
     examples = read_batch_size(batch_size)
     session = open_session(context, data_dir=data_dir, **machine)
 
-    from harness.answers import CHOOSING, answer, check_answering
-    from harness.labels import as_record, find_items, make_card, read_items, write_labels
-    from harness.plan import open_model
-    from harness.suite import ModelChoice
+    from harness.config.suite import ModelChoice
+    from harness.labelling.answers import CHOOSING, answer, check_answering
+    from harness.labelling.labels import as_record, find_items, make_card, read_items, write_labels
+    from harness.models.opened import open_model
 
     source = find_items(items, session.data_dir)
     rows = read_items(source, score)

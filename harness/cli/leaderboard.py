@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from harness.errors import MissingError, NothingSelectedError
+from harness.api.errors import MissingError, NothingSelectedError
 
 FOUND = 4
 
@@ -45,7 +45,7 @@ def build(runs: tuple[Path, ...], output: Path | None) -> None:
 def publish(run: Path, output: Path, name: str | None, replace: bool) -> None:
     """Write what a board needs of the run folder RUN, small enough to commit, and the board of all runs there."""
     from harness import leaderboard
-    from harness.records import RunFolder
+    from harness.runs.folder import RunFolder
 
     published = leaderboard.publish(RunFolder(run), output, name=name, replace=replace)
     click.echo(f"{published.path}: {published.size:,} bytes\n{output / 'leaderboard.md'}")

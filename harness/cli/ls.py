@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from harness.cli.options import json_option, open_registry
-from harness.plugins import OFFERED
+from harness.registry.loading import OFFERED
 
 
 @click.command("ls")
@@ -72,8 +72,8 @@ def _suite_summary(path: Path) -> str:
 
 
 def _runs() -> list[dict[str, Any]]:
-    from harness.errors import HarnessError
-    from harness.records import RunFolder
+    from harness.api.errors import HarnessError
+    from harness.runs.folder import RunFolder
 
     rows = []
     for path in sorted(Path("runs").glob("*/run.json")):

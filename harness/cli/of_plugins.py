@@ -7,12 +7,11 @@ from typing import Any
 
 import click
 
-from harness.api import CommandSpec
+from harness.api.errors import HarnessError, MissingError, UsageError, describe, did_you_mean
+from harness.api.specs import CommandSpec
 from harness.cli import OWNER
 from harness.cli.options import Reporter
 from harness.commands import COMMANDS
-from harness.errors import HarnessError, MissingError, UsageError, did_you_mean
-from harness.plugins import describe
 
 
 def load_command(context: click.Context, name: str) -> click.Command:

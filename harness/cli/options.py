@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.plugins import Fault
+from harness.registry.loading import Fault
 
 if TYPE_CHECKING:
-    from harness.registry import Registry
+    from harness.config.suite import Suite
+    from harness.registry.catalog import Registry
     from harness.session import Session
-    from harness.suite import Suite
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.api.errors import MissingError
 from harness.cli.options import (
     json_option,
     machine_options,
@@ -17,10 +18,9 @@ from harness.cli.options import (
     say_left_out,
     suite_options,
 )
-from harness.errors import MissingError
 
 if TYPE_CHECKING:
-    from harness.leaks import Leak
+    from harness.data.leaks import Leak
 
 SHOWN_LEAKS = 20
 
@@ -35,7 +35,7 @@ def command(context: click.Context, /, as_json: bool, **options: Any) -> int:
     and which of its tasks are tested on what others learn from. Exit code 3 when something would be left out
     because it cannot be had.
     """
-    from harness.leaks import leaks_between
+    from harness.data.leaks import leaks_between
 
     machine = {name: options[name] for name in ("device", "data_dir", "cache_dir", "include", "offline")}
     session = open_session(context, **machine)
@@ -68,7 +68,7 @@ def _print_leaks(leaks: Sequence[Leak]) -> None:
 
 
 def _row(session: Any, bundle: Any) -> dict[str, Any]:
-    from harness.estimate import estimate
+    from harness.planning.cost import estimate
 
     store = session.store()
     guess = estimate(bundle, device=session.device, cached=store.is_complete)
@@ -87,7 +87,7 @@ def _row(session: Any, bundle: Any) -> dict[str, Any]:
 
 def _transfer_row(session: Any, transfer: Any) -> dict[str, Any]:
     """A transfer reads features that the bundles before it have left."""
-    from harness.estimate import estimate
+    from harness.planning.cost import estimate
 
     guess = estimate(transfer.target, device=session.device, cached=lambda key: True)
     nothing = {"features": 0, "cached": 0, "tokens": 0, "disk": 0, "memory": 0}

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.api.errors import MissingError, UsageError
 from harness.cli.options import json_option, open_session, read_suite, say_left_out, suite_options
-from harness.errors import MissingError, UsageError
 
 if TYPE_CHECKING:
-    from harness.leaderboard.power import Observed, TestRows
+    from harness.leaderboard.analyses.observed_power import Observed
+    from harness.planning.power import TestRows
 
 DISAGREEMENTS = (0.1, 0.2, 0.3)
 
@@ -57,7 +58,7 @@ def command(
 
     Needs data, no model. Exit code 3 when a task cannot be had.
     """
-    from harness.leaderboard.power import count_test_rows, means_over_tasks
+    from harness.planning.power import count_test_rows, means_over_tasks
 
     session = open_session(context, data_dir=options["data_dir"], include=options["include"], offline=offline)
     suite = read_suite(session, options)
@@ -84,7 +85,7 @@ def command(
 
 def _by_share(rows: float, *, tests: int) -> dict[str, Any]:
     """By disagreement, what can be found at .05, and at what Holm leaves of that for the hardest of so many tests."""
-    from harness.leaderboard.power import ALPHA, detectable_difference
+    from harness.stats.power import ALPHA, detectable_difference
 
     return {
         "detectable": {str(share): detectable_difference(rows, share) for share in DISAGREEMENTS},
@@ -97,7 +98,7 @@ def _by_share(rows: float, *, tests: int) -> dict[str, Any]:
 def _observe(path: Path, counted: Sequence[TestRows], *, baseline: str, icc: float) -> tuple[Observed, ...]:
     """UsageError where the run was tested on another number of rows than there are here."""
     from harness.leaderboard import find_results
-    from harness.leaderboard.power import observe
+    from harness.leaderboard.analyses.observed_power import observe
 
     found = find_results(path)
     if len(found) > 1:

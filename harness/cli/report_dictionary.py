@@ -71,8 +71,8 @@ def command(
         batch_size=examples,
         tell=lambda line: click.echo(line, err=True),
     )
-    from harness import report_page
-    from harness.report import facts
+    from harness.dictionary_report import page as report_page
+    from harness.dictionary_report.measure import facts
 
     paths = report_page.write(found, output)
     click.echo(json.dumps(facts(found)) if as_json else f"{report_page.to_markdown(found)}\n{paths[0]}")

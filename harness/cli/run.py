@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.api.errors import GateError
 from harness.cli import ARGUMENTS
 from harness.cli.options import (
     batch_option,
@@ -21,10 +22,9 @@ from harness.cli.options import (
     say_left_out,
     suite_options,
 )
-from harness.errors import GateError
 
 if TYPE_CHECKING:
-    from harness.run import Rerun
+    from harness.runs.runner import Rerun
 
 SOME_FAILED = 1
 MOST_ERRORS = 10

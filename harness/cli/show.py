@@ -11,8 +11,8 @@ from typing import Any
 
 import click
 
+from harness.api.errors import UsageError, did_you_mean
 from harness.cli.options import json_option, open_registry
-from harness.errors import UsageError, did_you_mean
 
 
 @click.command("show")
@@ -24,7 +24,7 @@ def command(context: click.Context, name: str, as_json: bool) -> None:
     record-schema shows the JSON Schema of a line of results.jsonl.
     """
     if name == "record-schema":
-        from harness.records import Record
+        from harness.runs.record import Record
 
         click.echo(json.dumps(Record.model_json_schema(), indent=None if as_json else 2))
         return
@@ -58,7 +58,7 @@ def _describe(spec: Any) -> dict[str, Any]:
         if field.name not in {"name", "make", "alias_of", "load"}
     }
     if getattr(spec, "make", None):
-        from harness.registry import parameters_of
+        from harness.registry.catalog import parameters_of
 
         fields["parameters"] = {
             key: "required" if default is inspect.Parameter.empty else default

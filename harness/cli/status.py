@@ -21,7 +21,7 @@ def command(run: Path, as_json: bool) -> None:
 
 
 def _facts(path: Path) -> dict[str, Any]:
-    from harness.records import RunFolder
+    from harness.runs.folder import RunFolder
 
     run = RunFolder(path)
     about, status = run.about(), run.status

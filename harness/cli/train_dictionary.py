@@ -75,7 +75,7 @@ def command(
     batch = read_batch_size(batch_size)
     session = open_session(context, device=device, cache_dir=cache_dir, offline=offline)
 
-    from harness.suite import ModelChoice
+    from harness.config.suite import ModelChoice
     from harness.training import train_dictionaries
 
     choice: dict[str, Any] = {"ref": model, "sites": sites, **({"dtype": dtype} if dtype else {})}

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.api.errors import GateError
 from harness.cli.options import json_option
-from harness.errors import GateError
 
 if TYPE_CHECKING:
-    from harness.truths import Truth
+    from harness.stats.simulation import Truth
 
 
 @click.command("truths")
@@ -30,7 +30,7 @@ def command(replicates: int, as_json: bool) -> None:
     Prints how often they were right, with a 99 % interval, as a Markdown table.
     Exit code 4 when a line that must hold does not.
     """
-    from harness.truths import RESAMPLES, ROWS, measure
+    from harness.stats.simulation import RESAMPLES, ROWS, measure
 
     truths = measure(replicates)
     if as_json:

@@ -13,7 +13,7 @@ from harness.cli.options import json_option, open_session
 
 if TYPE_CHECKING:
     from harness.session import Session
-    from harness.validate import Finding
+    from harness.validation.finding import Finding
 
 
 @click.command("validate")
@@ -36,7 +36,7 @@ def command(context: click.Context, /, target: str, strict_data: bool, as_json: 
     A folder of published runs: what `harness leaderboard check` checks, and the same of rows and labels.
     Exit code 0 when nothing is wrong, 4 when something is, 3 when something is only missing here.
     """
-    from harness.validate import exit_code
+    from harness.validation.finding import exit_code
 
     if Path(target).is_dir():
         session = open_session(context, **{**machine, "offline": True})
@@ -57,10 +57,11 @@ def command(context: click.Context, /, target: str, strict_data: bool, as_json: 
 
 def _check_results(folder: Path, session: Session) -> Sequence[Finding]:
     """What is wrong with a run folder, or with the runs published in one."""
+    from harness.config.suite import Suite
     from harness.leaderboard import check_published, find_published
-    from harness.records import RunFolder
-    from harness.suite import Suite
-    from harness.validate import Finding, check_data, check_flags, check_run
+    from harness.runs.folder import RunFolder
+    from harness.validation.finding import Finding
+    from harness.validation.run import check_data, check_flags, check_run
 
     place, included = session.data_dir, session.included
     published = find_published(folder)

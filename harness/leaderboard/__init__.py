@@ -8,15 +8,18 @@ over to other languages, and `heatmap` draws it; `frames` and `render` write;
 sets two runs side by side.
 """
 
-from harness.leaderboard.board import Board, Row, TaskResult, TaskSummary, build
-from harness.leaderboard.check import check_published
-from harness.leaderboard.choice import FULL, Cell, Unit
-from harness.leaderboard.comparison import Arm, Comparison, Difference, compare
-from harness.leaderboard.estimate import Estimate, bootstrap_seed
-from harness.leaderboard.features import find_shown
-from harness.leaderboard.frames import to_csv, to_frame
-from harness.leaderboard.published import PublishedRun, find_published, find_results, publish
-from harness.leaderboard.render import remove, to_markdown, write
+from harness.api.names import FULL
+from harness.leaderboard.analyses.comparison import Arm, Comparison, Difference, compare
+from harness.leaderboard.board import Board, Row, TaskResult, TaskSummary
+from harness.leaderboard.build import build
+from harness.leaderboard.pages.board_page import remove, to_markdown, write
+from harness.leaderboard.pages.features_page import find_shown
+from harness.leaderboard.pages.frames import to_csv, to_frame
+from harness.leaderboard.published.check import check_published
+from harness.leaderboard.published.store import PublishedRun, find_published, find_results, publish
+from harness.leaderboard.scoring import Estimate
+from harness.leaderboard.selection import Cell, Unit
+from harness.stats.bootstrap import bootstrap_seed
 
 __all__ = [
     "FULL",

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from harness.api import Image, Site
-from harness.dictionary import Dictionary
-from harness.errors import UsageError, WriteError
-from harness.files import whole_file
-from harness.identity import hash_json, hash_lines
-from harness.plan import OpenModel
+from harness.api.data import Image, Site
+from harness.api.errors import UsageError, WriteError
+from harness.dictionaries.dictionary import Dictionary
+from harness.models.opened import OpenModel
+from harness.storage.atomic import whole_file
+from harness.storage.hashing import hash_json, hash_lines
 from harness.training.outcome import Trained
 from harness.training.recipe import Recipe
 

@@ -10,12 +10,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from harness.api import Image
-from harness.errors import DataError
-from harness.image_limits import Broken
-from harness.images import read_images
-from harness.plugins import describe
-from harness.texts import SPELLED, Kept, Part, part_of, read_part
+from harness.api.data import Image
+from harness.api.errors import DataError, describe
+from harness.data.corpus import SPELLED, Kept, Part, part_of, read_part
+from harness.data.image_limits import Broken
+from harness.data.images import read_images
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm")
 """Files that are taken for images."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from harness.api import Image
-from harness.files import write_json
-from harness.plan import OpenModel, open_model
-from harness.registry import Registry
-from harness.suite import ModelChoice
-from harness.texts import read_corpus
+from harness.api.data import Image
+from harness.config.suite import ModelChoice
+from harness.data.corpus import read_corpus
+from harness.models.opened import OpenModel, open_model
+from harness.registry.catalog import Registry
+from harness.storage.atomic import write_json
 from harness.training.files import check_output, describe_training, save
 from harness.training.images import read_image_corpus
 from harness.training.learners import import_sae_lens

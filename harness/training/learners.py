@@ -14,7 +14,7 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from harness.errors import MissingError
+from harness.api.errors import MissingError
 from harness.training.recipe import Recipe
 
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from harness.api import Image, Model, Site
-from harness.fidelity import measure_fit
+from harness.api.data import Image, Site
+from harness.api.protocols import Model
+from harness.dictionaries.fidelity import measure_fit
 from harness.training.learners import Started, start_learner
 from harness.training.outcome import Trained, finish, measure_dead
 from harness.training.recipe import Recipe

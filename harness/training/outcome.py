@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from harness.api import Site
-from harness.dictionary import Dictionary
-from harness.fidelity import SLICE, Fit
+from harness.api.data import Site
+from harness.dictionaries.dictionary import Dictionary
+from harness.dictionaries.fidelity import SLICE, Fit
 from harness.training.learners import Started
 from harness.training.recipe import Recipe
 

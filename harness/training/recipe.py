@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from harness.errors import UsageError
+from harness.api.errors import UsageError
 
 Architecture = Literal["batchtopk", "topk", "jumprelu", "standard", "tied"]
 ARCHITECTURES: tuple[Architecture, ...] = ("batchtopk", "topk", "jumprelu", "standard", "tied")

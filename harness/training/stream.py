@@ -12,10 +12,11 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from harness.ahead import Ahead, run_forward
-from harness.api import Image, LoadedModel, Model, Site, Tokens
-from harness.errors import MissingError
-from harness.featurize import check_finite, plan_batches, run_batches
+from harness.api.data import Image, Site, Tokens
+from harness.api.errors import MissingError
+from harness.api.protocols import LoadedModel, Model
+from harness.features.featurize import check_finite, plan_batches, run_batches
+from harness.features.prefetch import Ahead, run_forward
 from harness.training.recipe import Recipe
 
 HELDOUT_TOKENS = 32_768

@@ -20,7 +20,7 @@ from harness_saes.refusals import no_autoencoder
 from harness_saes.repository import is_hub_reference
 
 if TYPE_CHECKING:
-    from harness.dictionary import Activation, InputNorm
+    from harness.dictionaries.dictionary import Activation, InputNorm
 
 WEIGHTS = "weights.pt"
 CONFIG = "config.json"

@@ -24,7 +24,7 @@ from harness_saes.checkpoint import VISION, Checkpoint
 from harness_saes.repository import is_hub_reference
 
 if TYPE_CHECKING:
-    from harness.dictionary import Activation
+    from harness.dictionaries.dictionary import Activation
 
 WEIGHTS = "sae.pt"
 """Default name of the checkpoint file."""

@@ -15,8 +15,8 @@ from harness_transformers.structure import find_place
 
 import harness
 from harness import Site, Tokens
-from harness.dictionary import Dictionary
-from harness.featurize import Reading, featurize, plan_batches
+from harness.dictionaries.dictionary import Dictionary
+from harness.features.featurize import Reading, featurize, plan_batches
 
 
 @dataclass(frozen=True)

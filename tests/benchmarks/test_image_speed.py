@@ -13,9 +13,10 @@ import pytest
 from PIL import Image
 
 import harness
-from harness.api import LoadedImageModel, Site, Tokens
-from harness.dictionary import Dictionary
-from harness.featurize import Reading, featurize, plan_batches
+from harness.api.data import Site, Tokens
+from harness.api.protocols import LoadedImageModel
+from harness.dictionaries.dictionary import Dictionary
+from harness.features.featurize import Reading, featurize, plan_batches
 from harness.session import open_registry
 
 IMAGES = 512

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.metrics import (
+from harness.stats.bootstrap import bootstrap_weights, rank_intervals
+from harness.stats.metrics import (
     resampled_accuracy,
     resampled_auroc,
     resampled_balanced_accuracy,
     resampled_macro_f1,
 )
-from harness.stats import bootstrap_weights, rank_intervals
 
 Array = np.ndarray[Any, Any]
 

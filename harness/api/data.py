@@ -1,0 +1,162 @@
+"""Data types that flow between the rooms: sites, inputs, examples, partitions, encoded inputs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from harness.api.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from scipy import sparse
+
+    Matrix: TypeAlias = np.ndarray[Any, Any] | sparse.csr_array
+
+
+Modality = Literal["text", "image"]
+
+
+Split = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Site:
+    """A place in a model where activations are read: `resid_post.12`, `attn_z.3`, `vision.resid_post.9`."""
+
+    tower: str = ""
+    kind: str
+    layer: int
+
+    def __str__(self) -> str:
+        return ".".join([*([self.tower] if self.tower else []), self.kind, str(self.layer)])
+
+    @classmethod
+    def parse(cls, text: str) -> Site:
+        """`[TOWER.]KIND.LAYER` as a Site; UsageError when it is not of that form."""
+        match = re.fullmatch(r"(?:([a-z]+)\.)?([a-z_]+)\.([0-9]{1,9})", text)
+        if match is None:
+            raise UsageError(f"site '{text}' is not of the form KIND.LAYER, for example resid_post.12")
+        tower, kind, layer = match.groups()
+        return cls(tower=tower or "", kind=kind, layer=int(layer))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """One turn of a conversation; `role` is `user`, `assistant`, `system` or what else a template knows."""
+
+    role: str
+    content: str
+
+    @property
+    def is_prompt(self) -> bool:
+        """Whether it is anyone's but the assistant's."""
+        return self.role != "assistant"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conversation:
+    """An input of several messages; as plain text it is their contents, joined with newlines."""
+
+    messages: tuple[Message, ...]
+
+    def __str__(self) -> str:
+        return "\n".join(message.content for message in self.messages)
+
+    @classmethod
+    def parse(cls, value: Sequence[Any]) -> Conversation:
+        """`[{"role": …, "content": …}, …]` as a Conversation; other keys are not read. UsageError says which
+        message is not of that form.
+        """
+        messages = []
+        for number, message in enumerate(value, start=1):
+            for key in ("role", "content"):
+                if not isinstance(message, Mapping) or not isinstance(message.get(key), str):
+                    raise UsageError(f'message {number} of the conversation has no text under "{key}"')
+            messages.append(Message(role=message["role"], content=message["content"]))
+        return cls(messages=tuple(messages))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """An image as an input: the bytes of its file, or where that lies; `harness.decode_image` gives its pixels.
+
+    `id` is the hex SHA-256 of its size and its pixels as upright RGB: two files of the same pixels are one image.
+    `size` is (width, height), after the turn that its file asks for.
+    """
+
+    encoded: bytes | Path = field(repr=False)
+    id: str
+    size: tuple[int, int]
+
+    def __str__(self) -> str:
+        return f"image of {self.size[0]} × {self.size[1]} pixels"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examples:
+    """Labelled examples, column by column; every column has one entry for each example. A text task's inputs
+    are `str` or Conversation, those of an image task Image.
+    """
+
+    ids: tuple[str, ...]
+    inputs: tuple[Any, ...]
+    labels: tuple[str, ...]
+    splits: tuple[Split, ...]
+    languages: tuple[str, ...]
+    groups: tuple[str | None, ...]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, rows: Sequence[int]) -> Examples:
+        """The examples at `rows`, in that order."""
+        return Examples(
+            ids=tuple(self.ids[row] for row in rows),
+            inputs=tuple(self.inputs[row] for row in rows),
+            labels=tuple(self.labels[row] for row in rows),
+            splits=tuple(self.splits[row] for row in rows),
+            languages=tuple(self.languages[row] for row in rows),
+            groups=tuple(self.groups[row] for row in rows),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Partition:
+    """What becomes of the rows of Examples in one cell: row numbers to learn from, to choose on and to test on; and
+    for every example the label it is learnt under. Without validation rows, or with few, the choice is made by repeated
+    stratified folds of `train`.
+    """
+
+    train: tuple[int, ...]
+    validation: tuple[int, ...]
+    test: tuple[int, ...]
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokens:
+    """One encoded input: token ids `[tokens]`, and which of them are content (not BOS, not template).
+
+    `prompt` marks the content that is not the assistant's; None when all of it is prompt. `own` is what the model
+    itself called content, where a token set has chosen other positions since. `image` is what is looked at, where the
+    input is an image: its tokens or patches are the content, row by row of the model's grid; `summary` then marks the
+    positions that stand for all of it (CLS).
+    """
+
+    ids: np.ndarray[Any, np.dtype[np.int64]]
+    content: np.ndarray[Any, np.dtype[np.bool_]]
+    prompt: np.ndarray[Any, np.dtype[np.bool_]] | None = None
+    own: np.ndarray[Any, np.dtype[np.bool_]] | None = None
+    cut: bool = False
+    """Whether the input was longer than the model's maximum length, so that its end is missing."""
+    image: Image | None = None
+    summary: np.ndarray[Any, np.dtype[np.bool_]] | None = None
+
+    @property
+    def key(self) -> str:
+        """Names what the model reads."""
+        return self.ids.tobytes().hex() + (self.image.id if self.image else "")

@@ -1,0 +1,77 @@
+"""The errors a user or a plugin author can mend, each with its exit code.
+
+HarnessError            70  never raised itself
+├── UsageError           2  a name, parameter, suite or command line that cannot work
+├── MissingError         3  data, weights, a plugin or a package that is not there or is broken
+│   ├── DataError        3  the data of a task or corpus is missing, broken or unreadable
+│   └── WriteError       3  results, cache or output cannot be written
+├── GateError            4  the run finished, but a gate that was asked for is not met
+└── NothingSelectedError 5  the selection is empty
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class HarnessError(Exception):
+    """One sentence for the user: the thing, what was wanted, what was given, and how to mend it."""
+
+    exit_code = 70
+
+
+class UsageError(HarnessError):
+    """What was asked for cannot be done as asked."""
+
+    exit_code = 2
+
+
+class MissingError(HarnessError):
+    """Something outside the suite (data, weights, a package, a disk) is missing or broken."""
+
+    exit_code = 3
+
+
+class DataError(MissingError):
+    """The data of a task or corpus is missing, broken or unreadable."""
+
+
+class WriteError(MissingError):
+    """Results, cache or output cannot be written; going on would only lose more work."""
+
+    @classmethod
+    def from_os(cls, what: str, error: OSError) -> WriteError:
+        """Return the error for `what` (a quoted path, or `the cache 'path'`) that the system refused to write."""
+        return cls(f"{what} cannot be written: {error.strerror or error}")
+
+
+class EmptyInputWarning(UserWarning):
+    """Inputs without content tokens, whose rows of features are zero."""
+
+
+class GateError(HarnessError):
+    """The work is done and saved, but a gate that was asked for is not met."""
+
+    exit_code = 4
+
+
+class NothingSelectedError(HarnessError):
+    """The suite and its overrides leave nothing to do."""
+
+    exit_code = 5
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?` for the nearest known name, else the known names, else nothing."""
+    names = sorted(set(known))
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if near:
+        return f"; did you mean '{near[0]}'?"
+    return f"; known: {', '.join(names)}" if names else ""
+
+
+def describe(error: BaseException) -> str:
+    """An error in one line: its type, and the first line of what it says."""
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__

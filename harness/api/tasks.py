@@ -1,0 +1,79 @@
+"""Task specs: labelled data as declarative records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from harness.api.data import Modality
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """Which column holds what; a column that is None does not exist in the source."""
+
+    input: str = "text"
+    label: str = "label"
+    split: str | None = "split"
+    language: str | None = None
+    group: str | None = None
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubSource:
+    """A dataset on the hub, pinned to a revision; `columns` and `labels` only where the hub spells them
+    differently.
+    """
+
+    hub: str
+    revision: str
+    config: str | None = None
+    columns: Columns | None = None
+    labels: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileSource:
+    """A parquet, csv or jsonl file."""
+
+    file: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSpec:
+    """Labelled data as one declarative record; a corrected dataset is a new version.
+
+    `columns` are those of the local mirror (`<data-dir>/<name>/data.parquet`) and of a file; `mirror` names
+    the folder there when it is not the task's own name. A task without a source lives in the mirror alone.
+
+    `where` keeps only the rows whose columns hold these values; `labels` gives the class for each label of the
+    source that is spelled otherwise. A task that is `trained_on` another has test rows only, and learns from the
+    training and validation rows of that other task. With `keep_leaks`, test rows that stand in training stay, for what
+    was published on them to be checked: they are counted, and every result is flagged.
+
+    `class_names` are the classes as a sentence would name them, where the labels do not, and `templates` sentences
+    with `{}` in place of such a name: for what classifies by names alone. Others are a new version.
+    """
+
+    name: str
+    version: int
+    summary: str
+    source: HubSource | FileSource | None = None
+    languages: tuple[str, ...]
+    licence: str
+    citation: str
+    modality: Modality = "text"
+    columns: Columns = field(default_factory=Columns)
+    metric: str = "macro_f1"
+    content_warning: bool = False
+    mirror: str | None = None
+    where: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    trained_on: str | None = None
+    keep_leaks: bool = False
+    class_names: Mapping[str, str] = field(default_factory=dict)
+    templates: tuple[str, ...] = ()

@@ -1,0 +1,207 @@
+"""Suites: which tasks × models × sites × representations × … × seeds one evaluation covers.
+
+A suite is read from a YAML file with the overrides of the command line. Names in it are resolved later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
+from pydantic_core import PydanticCustomError, PydanticKnownError
+
+from harness.api.errors import UsageError
+from harness.config.yaml import Strict, UnsupportedValueError, Whole, read_value, read_yaml
+
+DEFAULT_SITES = ("resid_post.50%",)
+
+
+def _check_reference(value: Any) -> str | dict[str, Any]:
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, dict):
+        raise PydanticKnownError("string_type")
+    if not isinstance(value.get("name"), str):
+        raise PydanticCustomError("reference", "a mapping needs a 'name'")
+    return value
+
+
+Reference = Annotated[str | dict[str, Any], PlainValidator(_check_reference)]
+"""What a plugin offers, by name, or as a mapping of its `name` and its parameters."""
+
+_Count = Annotated[Whole, Field(ge=1)]
+_Seed = Annotated[Whole, Field(ge=0, lt=1 << 32)]
+"""Random generators take seeds of 32 bits."""
+
+MOST_SEEDS = 1000
+
+
+class TaskChoice(Strict):
+    """A task of a suite; `limit` takes that many rows, stratified."""
+
+    name: str
+    limit: _Count | None = None
+
+
+class ModelChoice(BaseModel):
+    """A model of a suite, the sites read in it, and representations that only this model has beside the
+    suite's; any other field is a parameter of the model.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    ref: str
+    sites: tuple[str, ...] = Field(default=DEFAULT_SITES, min_length=1)
+    representations: tuple[Reference, ...] = ()
+
+    @model_serializer(mode="wrap")
+    def _dump(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without representations where there are none, as in the suites of runs from before there could be any."""
+        tree: dict[str, Any] = dump(self)
+        if not self.representations:
+            del tree["representations"]
+        return tree
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The model's parameters, as given."""
+        return dict(self.__pydantic_extra__ or {})
+
+
+class TransferChoice(Strict):
+    """Two models of a suite, by their `ref`: what classifiers learn on the features of the one is applied to the
+    features of the other.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    source: str = Field(alias="from")
+    target: str = Field(alias="to")
+
+
+class Suite(Strict):
+    """One evaluation, before any name in it is resolved."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    version: Whole = 1
+    summary: str = ""
+    tasks: tuple[TaskChoice, ...] = Field(min_length=1)
+    models: tuple[ModelChoice, ...] = ()
+    representations: tuple[Reference, ...] = Field(min_length=1)
+    tokens: Reference = "content"
+    poolings: tuple[Reference, ...] = Field(default=("mean",), min_length=1)
+    transforms: tuple[Reference, ...] = Field(default=("none",), min_length=1)
+    classifiers: tuple[Reference, ...] = Field(default=("logreg",), min_length=1)
+    regimes: tuple[Reference, ...] = Field(default=("full",), min_length=1)
+    alignments: tuple[Reference, ...] = ()
+    transfers: tuple[TransferChoice, ...] = ()
+    seeds: tuple[_Seed, ...] = Field(default=(0,), min_length=1, max_length=MOST_SEEDS)
+    limit: _Count | None = None
+
+
+def read_suite(
+    path: Path,
+    *,
+    models: Sequence[str] = (),
+    tasks: Sequence[str] = (),
+    limit: int | None = None,
+    seeds: int | None = None,
+    dtype: str | None = None,
+    settings: Sequence[str] = (),
+) -> Suite:
+    """Read a suite with command-line overrides; `settings` are `a.b=value`, applied last."""
+    file = read_yaml(path, "suite")
+    tree = file.tree
+    _normalise(tree)
+    if models:
+        tree["models"] = [_override_model(tree.get("models"), ref) for ref in models]
+        _drop_transfers(tree, models)
+    if tasks:
+        known = {str(task.get("name")): task for task in _mappings(tree.get("tasks"))}
+        tree["tasks"] = [known.get(name, {"name": name}) for name in tasks]
+    if dtype is not None:
+        tree["models"] = [{**model, "dtype": dtype} for model in _mappings(tree.get("models"))]
+    if limit is not None:
+        tree["limit"] = limit
+    if seeds is not None:
+        tree["seeds"] = list(range(min(seeds, MOST_SEEDS + 1)))
+    _apply_settings(tree, settings)
+    _normalise(tree)
+    return file.validate(Suite)
+
+
+def _drop_transfers(tree: dict[str, Any], models: Sequence[str]) -> None:
+    """Only those between models that are left; and no alignments where none are."""
+    kept = [
+        each for each in _mappings(tree.get("transfers")) if {each.get("from"), each.get("to")} <= {*models}
+    ]
+    if tree.get("transfers") and not kept:
+        del tree["transfers"]
+        tree.pop("alignments", None)
+    elif kept:
+        tree["transfers"] = kept
+
+
+# ── overrides ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _normalise(tree: dict[str, Any]) -> None:
+    """Short spellings to long ones: a name for a task or model, one site or representation for a list, a count
+    of seeds.
+    """
+    for field, key in (("tasks", "name"), ("models", "ref")):
+        if isinstance(tree.get(field), list):
+            tree[field] = [{key: item} if isinstance(item, str) else item for item in tree[field]]
+    for model in _mappings(tree.get("models")):
+        for field in ("sites", "representations"):
+            if isinstance(model.get(field), str):
+                model[field] = [model[field]]
+    seeds = tree.get("seeds")
+    if isinstance(seeds, int) and not isinstance(seeds, bool):
+        tree["seeds"] = list(range(min(seeds, MOST_SEEDS + 1)))
+
+
+def _mappings(value: Any) -> Iterable[dict[str, Any]]:
+    return (item for item in value if isinstance(item, dict)) if isinstance(value, list) else ()
+
+
+def _override_model(models: Any, ref: str) -> dict[str, Any]:
+    """The suite's own entry for `ref`, else `ref` with the settings of the suite's first model."""
+    entries = list(_mappings(models))
+    for entry in entries:
+        if entry.get("ref") == ref:
+            return entry
+    return {**(entries[0] if entries else {}), "ref": ref}
+
+
+def _apply_settings(tree: dict[str, Any], settings: Sequence[str]) -> None:
+    for setting in settings:
+        path, equals, text = setting.partition("=")
+        if not equals or not path:
+            raise UsageError(f"--set '{setting}' is not of the form a.b=value")
+        try:
+            value = read_value(text, f"--set '{path}'")
+        except (yaml.YAMLError, UnsupportedValueError) as error:
+            raise UsageError(f"--set '{setting}': '{text}' is not a YAML value") from error
+        _set(tree, path.split("."), value, setting)
+
+
+def _set(tree: Any, path: Sequence[str], value: Any, setting: str) -> None:
+    for depth, key in enumerate(path, 1):
+        place: Any = int(key) if isinstance(tree, list) and key.isdecimal() else key
+        if not (isinstance(tree, dict) or (isinstance(tree, list) and place in range(len(tree)))):
+            raise UsageError(f"--set '{setting}': the suite has no place '{key}' there")
+        if depth == len(path):
+            tree[place] = value
+        else:
+            tree = tree.setdefault(place, {}) if isinstance(tree, dict) else tree[place]

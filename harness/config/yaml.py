@@ -1,0 +1,201 @@
+"""Reader of YAML files and values that reports every fault with the line of the file.
+
+PyYAML decides what a value means: YAML 1.1, with text for `1e3`. Values of suites are hashed into the ids of
+cells, so another library or another version of YAML would need to read each value in the same way.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from harness.api.errors import MissingError, UsageError
+from harness.storage.hashing import hash_json
+
+DEEPEST = 16
+"""Maximum depth of nested lists and mappings."""
+
+Whole = Annotated[int, Field(strict=True)]
+"""A whole number; YAML's `yes` is not 1."""
+
+_Place = tuple[str | int, ...]
+_Validated = TypeVar("_Validated", bound=BaseModel)
+
+
+class UnsupportedValueError(UsageError):
+    """A value that JSON cannot express, so that no result could be identified by it."""
+
+
+class Strict(BaseModel):
+    """Immutable model that has no field beside the declared ones."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True)
+class YamlFile:
+    """The mapping in a YAML file, and the line of each value by its path."""
+
+    where: str
+    tree: dict[str, Any]
+    lines: Mapping[_Place, int]
+
+    def validate(self, model: type[_Validated]) -> _Validated:
+        """Return the mapping as a pydantic model, or raise UsageError with the first fault and its line."""
+        try:
+            return model.model_validate(self.tree)
+        except ValidationError as error:
+            raise UsageError(_describe(error, self)) from error
+
+
+def read_yaml(path: Path, kind: str) -> YamlFile:
+    """Read the mapping in a YAML file; `kind` names the file in messages, for example "suite"."""
+    where = f"{kind} '{path}'"
+    try:
+        text = path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{where} is not UTF-8 text") from error
+    except OSError as error:
+        raise MissingError(f"{where} cannot be read: {error.strerror}") from error
+    try:
+        reader = _Reader(text, where)
+        tree = reader.read()
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise UsageError(f"{where} line {line}: not valid YAML: {error.problem}") from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise UsageError(f"{where} line {line}: not valid YAML: {error.reason}") from error
+    if not isinstance(tree, dict):
+        raise UsageError(f"{where} is not a mapping of fields")
+    return YamlFile(where=where, tree=tree, lines=reader.lines)
+
+
+def read_value(text: str, where: str) -> Any:
+    """Return one YAML value; raise yaml.YAMLError if it is not YAML, and UsageError if it is not supported.
+
+    `where` names the place of the text in messages.
+    """
+    return _Reader(text, where).read()
+
+
+class _Reader(yaml.SafeLoader):
+    """Loader without aliases, merge keys, repeated keys, deep nesting and values that JSON cannot express.
+
+    Aliases are refused because a few of them can expand to billions of values, or contain themselves.
+    """
+
+    def __init__(self, text: str, where: str) -> None:
+        super().__init__(text)
+        self.where = where
+        self.lines: dict[_Place, int] = {}
+        self.depth = 0
+
+    def read(self) -> Any:
+        """Return the value of the single document, or None if there is no document."""
+        node = self.get_single_node()
+        return None if node is None else self._read(node, ())
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Compose one node, after a check that it is no alias and not nested too deep."""
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent):
+            raise self._refuse(event, f"the alias '*{event.anchor}' is not read: write its value out")
+        self.depth += 1
+        if self.depth > DEEPEST and isinstance(event, yaml.CollectionStartEvent):
+            raise self._refuse(event, f"nested deeper than {DEEPEST} levels")
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def _read(self, node: yaml.Node, place: _Place) -> Any:
+        self.lines.setdefault(place, node.start_mark.line + 1)
+        if isinstance(node, yaml.ScalarNode):
+            return self._read_scalar(node)
+        if node.tag not in (self.DEFAULT_MAPPING_TAG, self.DEFAULT_SEQUENCE_TAG):
+            raise self._refuse(node, f"'{node.tag}' is neither a list nor a mapping")
+        if isinstance(node, yaml.SequenceNode):
+            return [self._read(item, (*place, index)) for index, item in enumerate(node.value)]
+        mapping: dict[str, Any] = {}
+        for key, value in node.value:
+            name = self._read_name(key)
+            if name in mapping:  # YAML itself would silently keep the last
+                raise self._refuse(key, f"'{name}' stands twice")
+            self.lines[(*place, name)] = key.start_mark.line + 1
+            mapping[name] = self._read(value, (*place, name))
+        return mapping
+
+    def _read_name(self, key: yaml.Node) -> str:
+        if key.tag == "tag:yaml.org,2002:merge":
+            raise self._refuse(key, "the merge key '<<' is not read: write its fields out")
+        if key.tag != self.DEFAULT_SCALAR_TAG:
+            given = f", not '{key.value}'" if isinstance(key, yaml.ScalarNode) else ""
+            raise self._refuse(key, f"a field's name must be plain text{given}")
+        return str(key.value)
+
+    def _read_scalar(self, node: yaml.ScalarNode) -> Any:
+        try:
+            value = self.construct_object(node)
+            hash_json({"": value})  # no result can be identified by NaN, dates, bytes or integers beyond 2^53
+        except ValueError as error:  # also of a date such as 2020-13-45
+            raise UnsupportedValueError(
+                f"{self._where(node)}: '{node.value}' is neither text, a finite number, yes, no nor nothing; "
+                "text needs quotes"
+            ) from error
+        return value
+
+    def _refuse(self, at: yaml.Node | yaml.Event, sentence: str) -> UsageError:
+        return UsageError(f"{self._where(at)}: {sentence}")
+
+    def _where(self, at: yaml.Node | yaml.Event) -> str:
+        return f"{self.where} line {at.start_mark.line + 1 if at.start_mark else 1}"
+
+
+def _describe(error: ValidationError, file: YamlFile) -> str:
+    """Describe the first fault of a validation in one sentence, with its line if the file has one."""
+    faults = error.errors()
+    # A wrong field comes before a missing one, because it is often the same field misspelt.
+    first = min(faults, key=lambda fault: fault["type"] == "missing")
+    place = first["loc"]
+    while place and place not in file.lines:
+        place = place[:-1]
+    line = f" line {file.lines[place]}" if place else ""
+    places = {fault["loc"] for fault in faults}
+    # A list is also reported as too short if one of its items is wrong.
+    places -= {each[:end] for each in places for end in range(len(each))}
+    more = f" (and {len(places) - 1} more)" if len(places) > 1 else ""
+    return f"{file.where}{line}: {_explain(first)}{more}"
+
+
+def _explain(fault: ErrorDetails) -> str:
+    field = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] in _SENTENCES:
+        return _SENTENCES[fault["type"]].format(field=field, **fault.get("ctx", {}))
+    given = ""
+    if fault["type"] == "string_type" and isinstance(fault["input"], bool | int | float):
+        # YAML 1.1 reads no, on and 1:30 as false, true and 90; YAML 1.2 reads them as text.
+        given = f", not {json.dumps(fault['input'])}; text needs quotes"
+    return f"{field}: {fault['msg'][0].lower()}{fault['msg'][1:]}{given}"
+
+
+_MAPPING = "{field}: input should be a mapping of fields"
+_SENTENCES = {
+    "extra_forbidden": "there is no field '{field}'",
+    "unexpected_keyword_argument": "there is no field '{field}'",
+    "missing": "the field '{field}' is missing",
+    "too_short": "{field} must not be empty",
+    "too_long": "{field} must not be more than {max_length}",
+    "path_type": "{field}: input should be a path",
+    "tuple_type": "{field}: input should be a list",
+    "model_type": _MAPPING,
+    "model_attributes_type": _MAPPING,
+    "dataclass_type": _MAPPING,
+}
+"""Sentences for faults that pydantic would describe with Python types."""

@@ -1,0 +1,119 @@
+"""Cleaning of examples: duplicates, conflicting labels, invisible texts, leaks from training to test."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from harness.api.data import Conversation, Examples, Image, Split
+from harness.storage.hashing import hash_lines
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hygiene:
+    """How many rows were removed, and why: `empty` inputs, `conflicts` (one input, two labels),
+    `duplicates` inside a split, `leaks` (a test or validation row that stands in training, by text or group, in
+    whatever language), `broken` images, of which `faults` names the first by row of the source and, where they are
+    files, by path from its folder on. Rows are counted from 0, through all splits of a source in their order.
+    `normalised` rows were not in normal form C as they stood in the source; none is removed.
+    """
+
+    empty: int = 0
+    conflicts: int = 0
+    duplicates: int = 0
+    leaks: int = 0
+    broken: int = 0
+    normalised: int = 0
+    faults: tuple[str, ...] = ()
+
+    @property
+    def removed(self) -> dict[str, int]:
+        """How many rows were removed, by reason."""
+        reasons = ("empty", "conflicts", "duplicates", "leaks", "broken")
+        return {reason: getattr(self, reason) for reason in reasons if getattr(self, reason)}
+
+
+def _by_text(examples: Examples) -> Examples:
+    """With ids that leave the language out: a text is the same in whatever language it is filed."""
+    return replace(examples, ids=tuple(hash_lines(_contents(one)) for one in examples.inputs))
+
+
+def _normalise(one: str | Conversation) -> str | Conversation:
+    """The same in Unicode's normal form C, in which a letter and its marks are one character where there is one."""
+    if isinstance(one, str):
+        return unicodedata.normalize("NFC", one)
+    return Conversation(
+        messages=tuple(
+            replace(message, content=unicodedata.normalize("NFC", message.content))
+            for message in one.messages
+        )
+    )
+
+
+def _contents(one: str | Conversation | Image) -> Sequence[str]:
+    """All that tells an input from others: a text, or who said what, or the pixels of an image."""
+    if isinstance(one, Image):
+        return [one.id]
+    if isinstance(one, str):
+        return [one]
+    return [part for message in one.messages for part in (message.role, message.content)]
+
+
+def clean(examples: Examples, *, keep_leaks: bool = False) -> tuple[Examples, Hygiene]:
+    """Examples without empty inputs, conflicting labels, duplicates and leaks, and how many of each went; with
+    `keep_leaks` those are only counted.
+    """
+    counts: dict[str, Any] = {}
+    labels_of: dict[str, set[str]] = defaultdict(set)
+    for example_id, label in zip(examples.ids, examples.labels, strict=True):
+        labels_of[example_id].add(label)
+
+    def keep(rows: Iterable[int], reason: str, bad: Callable[[int], bool]) -> list[int]:
+        rows = list(rows)
+        kept = [row for row in rows if not bad(row)]
+        counts[reason] = len(rows) - len(kept)
+        return kept
+
+    rows = keep(range(len(examples)), "empty", lambda row: not _is_visible(str(examples.inputs[row])))
+    rows = keep(rows, "conflicts", lambda row: len(labels_of[examples.ids[row]]) > 1)
+    # The languages of one set hold the same names, numbers and quotations.
+    several = len(set(examples.languages)) > 1
+    leaks = _leak_finder(_by_text(examples) if several else examples, rows)
+    seen: set[tuple[str, Split]] = set()
+
+    def repeated(row: int) -> bool:
+        key = (examples.ids[row], examples.splits[row])
+        known = key in seen
+        seen.add(key)
+        return known
+
+    rows = keep(rows, "duplicates", repeated)
+    without_leaks = keep(rows, "leaks", leaks)
+    rows = rows if keep_leaks else without_leaks
+    return examples.take(rows), Hygiene(**counts)
+
+
+def _is_visible(text: str) -> bool:
+    """Whether anything in a text can be seen: blanks, controls and zero-width characters cannot."""
+    return any(not one.isspace() and unicodedata.category(one) not in ("Cc", "Cf") for one in text)
+
+
+def _leak_finder(examples: Examples, rows: Sequence[int]) -> Callable[[int], bool]:
+    """Whether a row also stands in an earlier split (train, then validation), by text or by group."""
+    order: Mapping[Split, int] = {"train": 0, "validation": 1, "test": 2}
+    first_split: dict[tuple[str, str], int] = {}
+    for row in rows:
+        for key in _leak_keys(examples, row):
+            first_split[key] = min(first_split.get(key, 2), order[examples.splits[row]])
+    return lambda row: any(
+        first_split[key] < order[examples.splits[row]] for key in _leak_keys(examples, row)
+    )
+
+
+def _leak_keys(examples: Examples, row: int) -> Iterator[tuple[str, str]]:
+    yield "id", examples.ids[row]
+    if examples.groups[row] is not None:
+        yield "group", str(examples.groups[row])

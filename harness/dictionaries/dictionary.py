@@ -1,0 +1,248 @@
+"""The canonical sparse autoencoder: parameters and an activation rule. Every checkpoint format becomes one, and so
+does what is fitted on activations (principal components, chosen neurons): a linear map is the rule `identity`.
+
+Encoding exists once, here, in float32, and is done by slices of features, so that a dictionary a million wide
+never makes a `[tokens, d_sae]` tensor of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from harness.api.errors import MissingError
+from harness.api.protocols import Encoder
+
+Activation = Literal["identity", "relu", "jumprelu", "topk", "batchtopk", "gated"]
+InputNorm = Literal["none", "layer_norm", "constant_norm_rescale"]
+
+_NEEDED: Mapping[str, tuple[str, ...]] = {
+    "jumprelu": ("threshold",),
+    "batchtopk": ("threshold",),
+    "gated": ("r_mag", "b_mag"),
+}
+"""Parameters without which a rule cannot be applied."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dictionary:
+    """Encoder parameters in float32 on one device.
+
+    Each token is first normalised by itself, in the way `input_norm` names, as sae-lens and ViT-Prisma do:
+
+    - `layer_norm`: (x − mean) / (std + 1e-5), std with d_in − 1 degrees of freedom, no affine part
+    - `constant_norm_rescale`: x √d_in / ‖x‖
+
+    With `x` the result less `subtract [d_in]` (some formats subtract `b_dec`, Gemma Scope does not) and
+    `pre = x W_enc + b_enc`, for `W_enc [d_in, d_sae]` and `b_enc [d_sae]`, the rules are
+
+    - `relu`, `jumprelu`: relu(pre), of the latter only where pre > `threshold [d_sae]` (Rajamanoharan et al. 2024b)
+    - `topk`: relu of each token's `k` largest, ties to the lowest feature (Gao et al. 2024); with `signed` they are
+      kept as they are, below zero too
+    - `batchtopk`: relu(pre) above the one `threshold` that stands for the batch at inference, a number or
+      `[d_sae]` (Bussmann et al. 2024)
+    - `gated`: relu(exp(`r_mag`) · x W_enc + `b_mag`) where pre > 0, both `[d_sae]` (Rajamanoharan et al. 2024a)
+    - `identity`: pre as it is; without `W_enc` the hidden state itself, which has no parameter but `width`
+
+    `W_dec [d_sae, d_in]` and `b_dec [d_in]` may be left out. MissingError when shapes disagree or a value is not
+    finite; `name` is who is blamed.
+    """
+
+    name: str
+    width: int
+    activation: Activation
+    W_enc: Tensor | None = None
+    b_enc: Tensor | None = None
+    threshold: Tensor | None = None
+    r_mag: Tensor | None = None
+    b_mag: Tensor | None = None
+    k: int | None = None
+    subtract: Tensor | None = None
+    W_dec: Tensor | None = None
+    b_dec: Tensor | None = None
+    input_norm: InputNorm = "none"
+    signed: bool = False
+
+    def __post_init__(self) -> None:
+        if self.activation == "identity" and self.W_enc is None:
+            return
+        if self.W_enc is None or self.b_enc is None or self.W_enc.ndim != 2:
+            raise MissingError(f"dictionary '{self.name}' needs a two-dimensional W_enc, and b_enc")
+        if self.activation == "batchtopk" and self.threshold is not None and self.threshold.ndim == 0:
+            object.__setattr__(self, "threshold", self.threshold.expand(self.width))
+        d_in = self.W_enc.shape[0]
+        wanted: dict[str, tuple[int, ...]] = {
+            "W_enc": (d_in, self.width),
+            "b_enc": (self.width,),
+            "threshold": (self.width,),
+            "r_mag": (self.width,),
+            "b_mag": (self.width,),
+            "subtract": (d_in,),
+            "W_dec": (self.width, d_in),
+            "b_dec": (d_in,),
+        }
+        for field, shape in wanted.items():
+            tensor: Tensor | None = getattr(self, field)
+            if tensor is None:
+                continue
+            if tuple(tensor.shape) != shape:
+                raise MissingError(
+                    f"dictionary '{self.name}': {field} is {list(tensor.shape)}, not {list(shape)}"
+                )
+            if not bool(torch.isfinite(tensor).all()):
+                raise MissingError(f"dictionary '{self.name}': {field} holds values that are not finite")
+        for field in _NEEDED.get(self.activation, ()):
+            if getattr(self, field) is None:
+                raise MissingError(f"dictionary '{self.name}' has no {field} for its rule, {self.activation}")
+        if self.activation == "topk" and not 1 <= (self.k or 0) <= self.width:
+            raise MissingError(f"dictionary '{self.name}': k={self.k} is not between 1 and {self.width}")
+
+    def encode(self, activations: Tensor) -> Tensor:
+        """Features `[tokens, d_sae]` of `activations [tokens, d_in]`, both float32."""
+        parts = [values for _, values in self.slices(activations, self.width)]
+        return torch.cat(parts, dim=1)
+
+    def slices(self, activations: Tensor, size: int) -> Iterator[tuple[int, Tensor]]:
+        """`(first feature, features [tokens, ≤ size])` for `activations [tokens, d_in]`, in order."""
+        x, _ = normalise(activations.float(), self.input_norm)
+        if self.subtract is not None:
+            x = x - self.subtract
+        if self.activation == "topk":
+            yield from self._top(x, size).slices(self.width, size)
+            return
+        for start in range(0, self.width, size):
+            yield start, self._activate(x, start, min(start + size, self.width))
+
+    def rebuild(self, activations: Tensor, size: int) -> tuple[Tensor, int]:
+        """`features W_dec + b_dec` in the units of `activations`, `[tokens, d_in]` in float32, by `size` features at
+        once; and how many features of all tokens together are not zero. MissingError without a decoder.
+        """
+        if self.W_dec is None:
+            raise MissingError(f"dictionary '{self.name}' has no decoder, so nothing can be rebuilt with it")
+        rebuilt = activations.new_zeros(activations.shape, dtype=torch.float32)
+        active = 0
+        for start, features in self.slices(activations, size):
+            rebuilt += features @ self.W_dec[start : start + features.shape[1]]
+            active += int(torch.count_nonzero(features))
+        if self.b_dec is not None:
+            rebuilt += self.b_dec
+        _, restore = normalise(activations.float(), self.input_norm)
+        return restore(rebuilt), active
+
+    def _activate(self, x: Tensor, start: int, stop: int) -> Tensor:
+        if self.W_enc is None:
+            return x[:, start:stop]
+        if self.activation == "gated":
+            return self._gated(x, start, stop)
+        pre = self._pre(x, start, stop)
+        if self.activation == "identity":
+            return pre
+        if self.activation == "relu":
+            return pre.relu_()
+        assert self.threshold is not None
+        # relu(pre) · (pre > θ), as published: a negative θ still gives nothing below zero.
+        return torch.where(pre > self.threshold[start:stop], pre, 0).relu_()
+
+    def _gated(self, x: Tensor, start: int, stop: int) -> Tensor:
+        assert self.W_enc is not None and self.b_enc is not None
+        assert self.r_mag is not None and self.b_mag is not None
+        product = x @ self.W_enc[:, start:stop]
+        magnitude = (product * self.r_mag[start:stop].exp() + self.b_mag[start:stop]).relu_()
+        return torch.where(product + self.b_enc[start:stop] > 0, magnitude, 0)
+
+    def _pre(self, x: Tensor, start: int, stop: int) -> Tensor:
+        assert self.W_enc is not None and self.b_enc is not None
+        return torch.addmm(self.b_enc[start:stop], x, self.W_enc[:, start:stop])
+
+    def _top(self, x: Tensor, size: int) -> RunningTop:
+        assert self.k is not None
+        top = RunningTop(self.k)
+        for start in range(0, self.width, size):
+            top.add(start, self._pre(x, start, min(start + size, self.width)))
+        assert top.values is not None
+        if not self.signed:
+            top.values.relu_()
+        return top
+
+    def to(self, device: str) -> Dictionary:
+        """The same dictionary with its tensors on `device`."""
+        moved: dict[str, Any] = {name: tensor.to(device) for name, tensor in self.tensors.items()}
+        return replace(self, **moved)
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """Its parameters by name, without those it does not have."""
+        named = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in named.items() if isinstance(value, Tensor)}
+
+
+def normalise(x: Tensor, how: InputNorm) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """Tokens `[tokens, d_in]` as a dictionary reads them, and the way back for what it rebuilds of them. A token that
+    is zero throughout stays so.
+    """
+    if how == "layer_norm":
+        mean = x.mean(1, keepdim=True)
+        centred = x - mean
+        std = centred.std(1, keepdim=True)
+        return centred / (std + 1e-5), lambda rebuilt: rebuilt * std + mean
+    if how == "constant_norm_rescale":
+        unit = (x.norm(dim=1, keepdim=True) / math.sqrt(x.shape[1])).clamp(min=torch.finfo(x.dtype).tiny)
+        return x / unit, lambda rebuilt: rebuilt * unit
+    return x, lambda rebuilt: rebuilt
+
+
+class RunningTop:
+    """The k largest features of each token, merged slice by slice: `values` and, rising, `features`
+    `[tokens, ≤ k]`. Of equal values the lowest feature counts as the larger.
+    """
+
+    def __init__(self, k: int) -> None:
+        self.k = k
+        self.values: Tensor | None = None
+        self.features: Tensor | None = None
+
+    def add(self, start: int, values: Tensor) -> None:
+        """Take in a slice `[tokens, features]` whose first feature is `start`."""
+        features = torch.arange(start, start + values.shape[1], device=values.device).expand(len(values), -1)
+        if self.values is not None and self.features is not None:
+            values = torch.cat([self.values, values], 1)
+            features = torch.cat([self.features, features], 1)
+        kept = _largest(values, min(self.k, values.shape[1]))
+        self.values, self.features = values.gather(1, kept), features.gather(1, kept)
+
+    def slices(self, width: int, size: int) -> Iterator[tuple[int, Tensor]]:
+        """`(first feature, features [tokens, ≤ size])` with zeros where a feature is not among the largest."""
+        assert self.values is not None and self.features is not None
+        for start in range(0, width, size):
+            stop = min(start + size, width)
+            inside = (self.features >= start) & (self.features < stop)
+            spread = self.values.new_zeros((len(self.values), stop - start))
+            spread.scatter_add_(1, (self.features - start).clamp(0, stop - start - 1), self.values * inside)
+            yield start, spread
+
+
+def _largest(values: Tensor, k: int) -> Tensor:
+    """Columns of the k largest values of each row, rising, `[rows, k]`; ties go to the lowest column.
+
+    torch.topk alone leaves open which of two equal values it takes, and CPU and GPU differ in it.
+    """
+    smallest = values.topk(k, dim=1).values[:, -1:]
+    kept = values >= smallest
+    if bool((kept.sum(1) > k).any()):
+        above = values > smallest
+        tied = values == smallest
+        kept = above | (tied & (tied.cumsum(1) <= k - above.sum(1, keepdim=True)))
+    return kept.nonzero()[:, 1].view(len(values), k)
+
+
+def slices_of(encoder: Encoder, activations: Tensor, size: int) -> Iterator[tuple[int, Tensor]]:
+    """Features of any encoder by slices: a Dictionary's own way, else one slice of everything."""
+    if isinstance(encoder, Dictionary):
+        yield from encoder.slices(activations, size)
+    else:
+        yield 0, encoder.encode(activations.float()).float()

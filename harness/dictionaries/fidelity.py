@@ -1,0 +1,89 @@
+"""A dictionary with its decoder and activations in, how well it fits them out.
+
+Explained variance is 1 − residual variance / variance about the mean, over all dimensions; beside it stands the median
+over dimensions, which a few loud ones cannot carry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from harness.api.data import Site
+from harness.api.protocols import Autoencoder
+from harness.dictionaries.gate import Measured
+
+SLICE = 4096
+"""Features that are encoded and decoded at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """How a dictionary does on `tokens` activations; L0 is the mean number of features that fire on one."""
+
+    explained_variance: float
+    median_explained_variance: float
+    l0: float
+    tokens: int
+
+
+@torch.inference_mode()
+def measure_fit(dictionary: Autoencoder, x: Tensor) -> Fit:
+    """The fit on `x [tokens, d]`, float32. MissingError without a decoder."""
+    rebuilt, active = dictionary.rebuild(x, SLICE)
+    lost = (x - rebuilt).double().square().sum(0)
+    total = (x - x.mean(0)).double().square().sum(0)
+    moving = total > 0  # of a dimension that never varies a ratio says nothing
+    median = (1 - lost[moving] / total[moving]).median() if bool(moving.any()) else torch.zeros(())
+    return Fit(
+        explained_variance=float(1 - lost.sum() / total.sum().clamp(min=1e-30)),
+        median_explained_variance=float(median),
+        l0=active / len(x),
+        tokens=len(x),
+    )
+
+
+@torch.inference_mode()
+def measure(
+    dictionary: Autoencoder,
+    sample: Mapping[Site, Tensor],
+    site: Site,
+    *,
+    content: Tensor,
+    published_l0: float | None,
+) -> Measured:
+    """What the gate must know of `dictionary` at `site`, from the activations `[tokens, d]` there and, as far as they
+    are given, one layer down and up. `content [tokens]` says which of the tokens are content; all else that is pooled
+    (BOS, template) is looked at apart, if there is content at all.
+    """
+    inside = content if bool(content.any()) else torch.ones_like(content)
+    x = sample[site][inside]
+    own = measure_fit(dictionary, x)
+
+    def variance(layer: int) -> float | None:
+        other = sample.get(replace(site, layer=layer))
+        return None if other is None else measure_fit(dictionary, other[inside]).explained_variance
+
+    return Measured(
+        explained_variance=own.explained_variance,
+        median_explained_variance=own.median_explained_variance,
+        l0=own.l0,
+        published_l0=published_l0,
+        below=variance(site.layer - 1),
+        above=variance(site.layer + 1),
+        halved=measure_fit(dictionary, x / 2).explained_variance,
+        doubled=measure_fit(dictionary, x * 2).explained_variance,
+        outside=_variance_outside(dictionary, sample[site][~inside], x.mean(0)),
+        tokens=own.tokens,
+    )
+
+
+def _variance_outside(dictionary: Autoencoder, x: Tensor, centre: Tensor) -> float | None:
+    if not len(x):
+        return None
+    rebuilt, _ = dictionary.rebuild(x, SLICE)
+    total = (x - centre).double().square().sum().clamp(min=1e-30)
+    return float(1 - (x - rebuilt).double().square().sum() / total)

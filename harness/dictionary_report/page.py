@@ -1,0 +1,129 @@
+"""A Report in; its Markdown, its numbers as JSON and CSV, and a picture of how often features fire, out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from harness.dictionary_report.contexts import LEAST_ACTIVATIONS, LEAST_PRECISION, TOLERANCE, Validation
+from harness.dictionary_report.measure import DENSE, Arm, Report, facts
+from harness.storage.atomic import whole_file
+
+NONE = "—"
+
+
+def write(report: Report, folder: Path) -> tuple[Path, ...]:
+    """`report.json`, `report.md`, `frequencies.csv` and `frequencies.png` in `folder`, each whole; MissingError when
+    the disk refuses.
+    """
+    texts = {
+        "report.md": to_markdown(report),
+        "report.json": json.dumps(facts(report), indent=1) + "\n",
+        "frequencies.csv": to_csv(report),
+    }
+    for name, text in texts.items():
+        with whole_file(folder / name) as temporary:
+            temporary.write_text(text, "utf-8")
+    with whole_file(folder / "frequencies.png") as temporary:
+        draw(report, temporary)
+    return tuple(folder / name for name in (*texts, "frequencies.png"))
+
+
+def to_markdown(report: Report) -> str:
+    """What was measured, for people."""
+    own = report.own
+    return "\n\n".join(
+        [
+            f"# {report.dictionary} on {report.model}, {report.site}",
+            f"{report.width:,} features of {report.d_in} dimensions; {report.tokens:,} content tokens of held-out text,"
+            f" in two halves: what is fitted is fitted on the first, explained variance and losses are of the second"
+            f" (losses of {report.loss_tokens:,} next tokens).",
+            _table(
+                ("arm", "explained variance", "median", "L0", "loss (nats)", "loss recovered", ""),
+                [_arm_line(arm) for arm in report.arms],
+            ),
+            "Explained variance is 1 − residual variance / variance about the mean, BOS excluded; *median* is that over"
+            " dimensions. *Loss recovered* is the share of what ablating to the mean costs that is won back. Arms"
+            " without a decoder of their own are given the best affine one of the first half.",
+            "## Features",
+            _table(
+                ("", "share"),
+                [
+                    ("unexplained variance", _percent(1 - (own.explained_variance or 0.0))),
+                    ("features active per token (L0 / width)", _percent((own.l0 or 0.0) / report.width)),
+                    ("dead: never active on this text", _percent(report.dead)),
+                    (f"dense: active on more than {DENSE:.0%} of tokens", _percent(report.dense)),
+                ],
+            ),
+            "![How often features fire](frequencies.png)",
+            "## Features in unseen contexts",
+            f"Of features with at least {LEAST_ACTIVATIONS} activations in each half: a reading (the token, the token"
+            f" before, or the place in the text) is true of at least {LEAST_PRECISION:.0%} of a feature's strongest"
+            f" activations in the first half; it holds where it is true of as many in the second, or at most"
+            f" {TOLERANCE:.2f} less.",
+            _table(
+                ("", "features", "with a reading", "of these holding", "validated", "precision", "unseen"),
+                [
+                    _validation_line("dictionary", report.validation),
+                    *(
+                        [_validation_line("random directions", report.control)]
+                        if report.control is not None
+                        else []
+                    ),
+                ],
+            ),
+        ]
+    ) + "\n"  # fmt: skip
+
+
+def to_csv(report: Report) -> str:
+    """One line a feature: its number and the share of tokens on which it fires."""
+    lines = (f"{number},{share:.6g}\n" for number, share in enumerate(report.frequencies))
+    return "feature,frequency\n" + "".join(lines)
+
+
+def draw(report: Report, path: Path) -> None:
+    """A histogram of log10 of the shares of tokens on which features fire; dead ones stand in the title."""
+    from matplotlib.figure import Figure
+
+    alive = report.frequencies[report.frequencies > 0]
+    figure = Figure(figsize=(6, 3.2), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
+    axes.hist(np.log10(alive), bins=40, color="#4878a8")
+    axes.set_xlabel("share of tokens on which a feature fires (log10)")
+    axes.set_ylabel("features")
+    axes.set_title(f"{len(report.frequencies) - len(alive):,} of {report.width:,} never fire", fontsize=9)
+    figure.savefig(path, format="png")
+
+
+def _arm_line(arm: Arm) -> tuple[str, ...]:
+    return (
+        arm.name,
+        _number(arm.explained_variance, 3),
+        _number(arm.median_explained_variance, 3),
+        _number(arm.l0, 1),
+        _number(arm.loss, 3),
+        _number(arm.recovered, 3),
+        arm.note,
+    )
+
+
+def _validation_line(name: str, one: Validation) -> tuple[str, ...]:
+    shares = (one.with_reading, one.holding, one.validated, one.precision, one.unseen_precision)
+    return (name, f"{one.features:,}", *map(_percent, shares))
+
+
+def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    rows = [header, ["---"] * len(header), *lines]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _number(value: float | None, digits: int) -> str:
+    return NONE if value is None else f"{value:.{digits}f}"
+
+
+def _percent(value: float) -> str:
+    return f"{value:.2%}"

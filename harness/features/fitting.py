@@ -1,0 +1,70 @@
+"""Some training tokens in, what is learnt from their activations out: principal components, chosen neurons, and how
+well dictionaries fit.
+
+One pass of the model over a sample of training rows serves every representation of a bundle that is fitted; another,
+over fewer rows and one layer deeper, all that the fidelity gate asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+
+from harness.api.data import Site, Tokens
+from harness.api.errors import HarnessError, UsageError, describe
+from harness.api.protocols import Autoencoder, Located
+from harness.dictionaries.dictionary import Dictionary
+from harness.dictionaries.fidelity import measure
+from harness.dictionaries.gate import Measured
+from harness.features.activations import _is_own
+from harness.features.featurize import typed_memory_errors
+
+
+def fit_all(
+    located: Mapping[str, tuple[Site, Located]], sample: Mapping[Site, torch.Tensor]
+) -> tuple[dict[str, Dictionary], dict[str, Exception]]:
+    """What each representation makes of the sample at its site, and why where it cannot; both by key."""
+    fitted: dict[str, Dictionary] = {}
+    broken: dict[str, Exception] = {}
+    for key, (site, one) in located.items():
+        fit: Callable[[torch.Tensor], Autoencoder] | None = one.fit
+        assert fit is not None
+        try:
+            with typed_memory_errors():
+                made = fit(sample[site])
+            if not isinstance(made, Dictionary):  # nothing else can be stored for the next shards and runs
+                raise UsageError(
+                    f"what was fitted at '{site}' is a {type(made).__name__}, not a harness.Dictionary"
+                )
+            fitted[key] = made
+        except Exception as error:  # a representation of any plugin may fail in any way
+            broken[key] = error
+    return fitted, broken
+
+
+def measure_all(
+    located: Mapping[str, tuple[Site, Located]],
+    sample: Mapping[Site, torch.Tensor],
+    tokens: Sequence[Tokens],
+    device: str,
+) -> tuple[dict[str, Measured], dict[str, str]]:
+    """How each dictionary fits the sample at its site, and why where that cannot be measured; both by key. `tokens`
+    are those of the sample.
+    """
+    seen: dict[str, Measured] = {}
+    broken: dict[str, str] = {}
+    content = torch.cat([torch.from_numpy(_is_own(one)) for one in tokens]).to(device)
+    for key, (site, one) in located.items():
+        assert one.load_whole is not None
+        try:
+            seen[key] = measure(
+                one.load_whole(device),
+                sample,
+                site,
+                content=content[: len(sample[site])],
+                published_l0=one.published_l0,
+            )
+        except Exception as error:  # a loader of any plugin may fail in any way
+            broken[key] = str(error) if isinstance(error, HarnessError) else describe(error)
+    return seen, broken

@@ -1,0 +1,189 @@
+"""A file of items in, rows out; answers in, a file of labels with its card out: what behaviour tasks are made of."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.api.data import Conversation
+from harness.api.errors import MissingError, NothingSelectedError, UsageError
+from harness.labelling.answers import CHOOSING, Item
+from harness.storage.atomic import whole_file, write_json
+from harness.storage.hashing import hash_file, hash_json
+
+if TYPE_CHECKING:
+    from harness.labelling.answers import Answer, Score
+
+OWN = ("text", "label", "said", "answer", "margin", "sum", "per_token", "per_byte")
+"""Columns that are written here; all others of the items are kept, but for prompt, choices and answers."""
+
+READ = ("prompt", "choices", "answer", "answers")
+VERSIONS = ("sae-harness", "torch", "transformers", "tokenizers")
+CARD = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """An item, and what else its row holds."""
+
+    item: Item
+    kept: Mapping[str, Any]
+
+
+def find_items(path: Path, data_dir: Path | None) -> Path:
+    """The items as named, or below the data folder; UsageError for a suffix that is not read."""
+    if path.suffix not in {".parquet", ".jsonl"}:
+        raise UsageError(f"'{path}' must end in .parquet or .jsonl")
+    places = [path, *([data_dir / path] if data_dir else [])]
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        named = " or ".join(f"'{place}'" for place in places)
+        raise MissingError(f"there is no file {named}")
+    return found
+
+
+def read_items(path: Path, score: Score) -> list[Row]:
+    """The items of a file; UsageError with the number of the first row that is not as the score needs it."""
+    records = _read_records(path)
+    if not records:
+        raise NothingSelectedError(f"'{path}' holds no items")
+    return [_as_row(record, score, f"'{path}' row {number}") for number, record in enumerate(records, 1)]
+
+
+def as_record(row: Row, answer: Answer) -> dict[str, Any]:
+    """What is written of one item; scores to 5 decimals, which is as far as float32 goes."""
+    item = row.item
+    record = {
+        "text": item.prompt
+        if isinstance(item.prompt, str)
+        else [{"role": message.role, "content": message.content} for message in item.prompt.messages],
+        "label": answer.label,
+        **row.kept,
+        "said": answer.said,
+    }
+    if answer.scores is None or answer.margin is None:
+        return {**record, **({"answer": item.accepted[0]} if item.accepted else {})}
+    scores = {name: getattr(answer.scores, name) for name in ("sum", "per_token", "per_byte")}
+    return {
+        **record,
+        "answer": item.choices[item.right],
+        "margin": round(answer.margin, 5),
+        **{name: [round(value, 5) for value in values] for name, values in scores.items()},
+    }
+
+
+def make_card(
+    records: Sequence[Mapping[str, Any]],
+    *,
+    model: str,
+    identity: Mapping[str, Any],
+    items: Path,
+    score: Score,
+    left_out: int,
+    details: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What is to be known of a file of labels: which model, of which weights, answered which items, scored how; counts,
+    and versions. `details` are the number of ties, or how answers were written, where they were.
+    """
+    return {
+        "schema": CARD,
+        "model": model,
+        "model_identity": hash_json(identity),
+        "items_sha256": hash_file(items),
+        "score": score,
+        **details,
+        "rows": len(records),
+        "left_out": left_out,
+        "labels": dict(sorted(Counter(record["label"] for record in records).items())),
+        "versions": _versions(),
+    }
+
+
+def write_labels(records: Sequence[Mapping[str, Any]], card: Mapping[str, Any], path: Path) -> None:
+    """Records and their card beside them, each whole or not at all; the card is gone while it does not fit."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    beside = card_path(path)
+    beside.unlink(missing_ok=True)
+    with whole_file(path) as temporary:
+        pq.write_table(pa.Table.from_pylist(list(records)), temporary, compression="zstd")
+    write_json(beside, card)
+
+
+def card_path(path: Path) -> Path:
+    """Where the card of a file of labels stands."""
+    return path.with_name(f"{path.name}.card.json")
+
+
+def _read_records(path: Path) -> list[dict[str, Any]]:
+    try:
+        if path.suffix == ".parquet":
+            import pyarrow.parquet as pq
+
+            records: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+            return records
+        # Not splitlines: a text may hold U+2028 and others that end a line for it, but not in JSON lines.
+        return [json.loads(line) for line in path.read_text("utf-8-sig").split("\n") if line.strip()]
+    except (OSError, ValueError, RecursionError) as error:
+        raise MissingError(f"'{path}' cannot be read as {path.suffix.removeprefix('.')}") from error
+
+
+def _as_row(record: Any, score: Score, where: str) -> Row:
+    if not isinstance(record, dict):
+        raise UsageError(f"{where} is no row with columns")
+    prompt = _as_prompt(record.get("prompt"), where)
+    kept = {name: value for name, value in record.items() if name not in (*READ, *OWN)}
+    if score in CHOOSING:
+        choices = _as_texts(record.get("choices"), "choices", where)
+        if len(choices) < 2 or len(set(choices)) < len(choices):
+            raise UsageError(f"{where} needs two or more unlike choices, and has {list(choices)}")
+        right = _as_place(record.get("answer"), choices, where)
+        return Row(item=Item(prompt=prompt, choices=choices, right=right), kept=kept)
+    if score == "refusal":
+        return Row(item=Item(prompt=prompt), kept=kept)
+    accepted = _as_texts(record.get("answers"), "answers", where)
+    if not accepted or not all(text.strip() for text in accepted):
+        raise UsageError(f"{where} needs one or more answers that are not empty")
+    return Row(item=Item(prompt=prompt, accepted=accepted), kept=kept)
+
+
+def _as_prompt(value: Any, where: str) -> Any:
+    if isinstance(value, str) and value.strip():
+        return value
+    if isinstance(value, list) and value:
+        try:
+            return Conversation.parse(value)
+        except UsageError as error:
+            raise UsageError(f"{where}: {error}") from error
+    raise UsageError(f"{where} has no text and no messages under 'prompt'")
+
+
+def _as_texts(value: Any, name: str, where: str) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise UsageError(f"{where} has no list of texts under '{name}'")
+    return tuple(value)
+
+
+def _as_place(value: Any, choices: Sequence[str], where: str) -> int:
+    """The number of the right choice, which is given as that or as its text."""
+    if isinstance(value, str) and value in choices:
+        return choices.index(value)
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(choices):
+        return value
+    raise UsageError(f"{where}: its answer {value!r} is none of its choices, nor the number of one")
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in VERSIONS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

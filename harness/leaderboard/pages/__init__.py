@@ -1,0 +1,3 @@
+"""Pages of a board: Markdown, CSV and figures.
+
+A board enters; files leave."""

@@ -1,0 +1,135 @@
+"""A Board in, what the classifiers of its rows go by out: for each row and task the features that weigh most.
+
+A weight says what a classifier does, not what a feature means: features that go together share a weight, and another
+seed may divide it otherwise. Beginnings of training texts are in a run's own page, and links to pictures of training
+images; what is published has none.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import quote as quote_address
+
+from harness.figures import place_confusion, place_sheet
+from harness.leaderboard.board import Board, Row
+from harness.leaderboard.pages import markdown
+from harness.leaderboard.pages.markdown import NONE
+from harness.leaderboard.selection import Cell
+from harness.runs.record import Used
+
+TASKS = 20
+"""Of more tasks a row's first are shown."""
+
+FEATURES = 3
+"""Of a cell, the ones with the largest effect."""
+
+
+def page(board: Board, *, title: str, folder: Path | None = None) -> str:
+    """leaderboard-features.md: a table for each row of whose cells it is known, with links to the pictures that the
+    cells' run folders hold; "" where there is neither. `folder` is where the page will stand: without one, or where
+    there are no pictures, there are no links to them.
+    """
+    shown = [(row, _cells(row), _pictured(row, folder)) for row in board.rows]
+    known = [(row, cells, pictured) for row, cells, pictured in shown if cells or pictured]
+    if not known:
+        return ""
+    texts = any(
+        used.snippets for _, cells, _ in known for cell in cells.values() for used in cell.record.used
+    )
+    images = any(_has_sheets(cells, folder) for _, cells, _ in known)
+    parts = [
+        f"# What classifiers go by: {title}",
+        f"Of the cell that each row goes by (the first seed) the {FEATURES} features whose weight, times the feature's"
+        " deviation in training, is largest: its number in the representation, the class it speaks for, its weight for"
+        " that class, its mean pooled value by class"
+        + (", and the beginning of the training text in which it is highest." if texts else ".")
+        + " *Images* are the training images in which it is highest, and where in them." * images
+        + " A weight says what a classifier does, not what a feature means. The rows are those of"
+        " [leaderboard.md](leaderboard.md).",
+    ]
+    for row, cells, pictured in known:
+        name = " ".join(filter(None, (row.model, row.representation, str(row.width or ""))))
+        parts.append(f"## {markdown.escape(name)}")
+        if pictured:
+            parts.append(f"Labels and predictions: {', '.join(pictured)}.")
+        header = ["task", "feature", "class", "weight", "mean by class"] + ["text"] * texts
+        lines = [
+            [markdown.escape(task), *_line(cell, used, texts, folder)]
+            for task, cell in cells.items()
+            for used in cell.record.used[:FEATURES]
+        ]
+        if lines:
+            parts.append(markdown.table_of_markdown(header, lines))
+        if max(len(cells), len(pictured)) == TASKS < len(row.results):
+            parts.append(f"The first {TASKS} of its {len(row.results)} tasks.")
+    return "\n\n".join(parts) + "\n"
+
+
+def is_pictured(board: Board, folder: Path | None) -> bool:
+    """Whether the page in `folder` has a link to a picture."""
+    return any(_pictured(row, folder) or _has_sheets(_cells(row), folder) for row in board.rows)
+
+
+def find_shown(board: Board) -> frozenset[str]:
+    """Ids of the cells that the page is about."""
+    return frozenset(cell.record.cell_id for row in board.rows for cell in _first_cells(row).values())
+
+
+def _first_cells(row: Row) -> dict[str, Cell]:
+    """By task, the row's cell with the lowest seed."""
+    return {result.task: min(result.cells, key=lambda cell: cell.record.seed) for result in row.results}
+
+
+def _cells(row: Row) -> dict[str, Cell]:
+    """Those that say what was used."""
+    known = [(task, cell) for task, cell in _first_cells(row).items() if cell.record.used]
+    return dict(known[:TASKS])
+
+
+def _pictured(row: Row, folder: Path | None) -> list[str]:
+    """Links to the confusion matrices of the row's tasks."""
+    cells = _first_cells(row).items()
+    links = [_link(task, place_confusion(cell.run.path, cell.record.cell_id), folder) for task, cell in cells]
+    return [link for link in links if link][:TASKS]
+
+
+def _line(cell: Cell, used: Used, texts: bool, folder: Path | None) -> list[str]:
+    number = markdown.link(str(used.feature), used.link)
+    line = [
+        " ".join(filter(None, (number, _link_sheet(cell, used, folder)))),
+        markdown.escape(used.label),
+        _number(used.weight),
+        _means(used.means),
+    ]
+    return [*line, markdown.quote(used.snippets[0]) if used.snippets else NONE] if texts else line
+
+
+def _has_sheets(cells: Mapping[str, Cell], folder: Path | None) -> bool:
+    return any(
+        _link_sheet(cell, used, folder) for cell in cells.values() for used in cell.record.used[:FEATURES]
+    )
+
+
+def _link_sheet(cell: Cell, used: Used, folder: Path | None) -> str:
+    return _link("images", place_sheet(cell.run.path, cell.record.cell_id, used.feature), folder)
+
+
+def _link(text: str, picture: Path, folder: Path | None) -> str:
+    """A link from `folder` to a picture; "" where there is no such picture."""
+    if folder is None or not picture.is_file():
+        return ""
+    address = quote_address(Path(os.path.relpath(picture, folder)).as_posix())
+    return f"[{markdown.quote(text, longest=200)}]({address})"
+
+
+def _means(means: Mapping[str, float]) -> str:
+    """The highest three, then an ellipsis."""
+    highest = sorted(means.items(), key=lambda pair: -pair[1])[:3]
+    said = [f"{markdown.escape(name)} {_number(value)}" for name, value in highest]
+    return ", ".join(said + ["…"] * (len(means) > 3)) or NONE
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}".replace("-", "−")

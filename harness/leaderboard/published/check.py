@@ -1,0 +1,71 @@
+"""A folder of published runs in, findings out, one sentence each: what is wrong, and where. Records and cells are
+checked as those of any run are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from harness.api.errors import HarnessError
+from harness.leaderboard.analyses.transfer import find_matrices
+from harness.leaderboard.board import Board
+from harness.leaderboard.build import build
+from harness.leaderboard.pages.board_page import FILES, PICTURES, render
+from harness.leaderboard.pages.heatmap import name_pictures
+from harness.leaderboard.published.store import LIMIT, PublishedRun, find_published, unpublishable
+from harness.leaderboard.selection import choose, read_cells
+from harness.validation.run import check_cell, check_records
+
+
+def check_published(folder: Path) -> tuple[str, ...]:
+    """All that is wrong with the runs published in `folder`, and with the pages when the runs are well."""
+    runs = find_published(folder)
+    if not runs:
+        return (f"'{folder}' holds no published run",)
+    findings = [finding for run in runs for finding in dict.fromkeys(_check_run(run))]
+    return tuple(findings or _check_pages(folder, runs))
+
+
+def _check_run(run: PublishedRun) -> Iterator[str]:
+    where = f"'{run.path}'"
+    if run.size > LIMIT:
+        yield f"{where} and the files beside it take {run.size:,} bytes, {run.size - LIMIT:,} more than allowed"
+    try:
+        yield from (f"{where} should not stand here: {fault}" for fault in unpublishable(run))
+        yield from (f"{where}: {finding}" for finding in check_records(run.records()))
+        if any(used.snippets for record in run.records() for used in record.used):
+            yield f"{where} holds texts of the data (`used.snippets`), which are not published"
+        choices = choose(read_cells([run]))
+        needed = {cell.record.cell_id for unit in choices.units() for cell in choices.cells(unit)}
+        for record in run.records():
+            if record.cell_id in needed or run.is_done(record):
+                frame = run.predictions(record.cell_id)
+                yield from (f"{where}: {finding}" for finding in check_cell(record, frame))
+    except HarnessError as error:  # nothing more can be said of a run that cannot be read
+        yield str(error)
+
+
+def _check_pictures(folder: Path, board: Board) -> Iterator[str]:
+    """That they are there, and no others: what they look like to the last bit depends on who draws letters."""
+    wanted = set(name_pictures(find_matrices(board)).values())
+    found = {path.name for path in folder.glob("*.png")}
+    for name in sorted(wanted ^ found):
+        fault = "is missing" if name in wanted else "shows what no published run has"
+        yield f"'{folder / name}' {fault}; `harness leaderboard build {folder.parent}` writes it anew"
+
+
+def _check_pages(folder: Path, runs: Sequence[PublishedRun]) -> Iterator[str]:
+    try:
+        board = build(runs)
+        pages = render(board)
+    except HarnessError as error:
+        yield str(error)
+        return
+    for name in FILES:
+        page, text = folder / name, pages.get(name)
+        if (page.read_bytes() if page.is_file() else None) != (text.encode() if text else None):
+            yield (
+                f"'{page}' is not what the published runs give; `harness leaderboard build {folder}` writes it anew"
+            )
+    yield from _check_pictures(folder / PICTURES, board)

@@ -1,0 +1,352 @@
+"""A finished run in, a few small files out that a repository can hold, from which the same board is built.
+
+<name>.jsonl                 every Record, one a line, without snippets and the names of broken images;
+                             <name>.jsonl.gz where plain text would break the limit
+<name>.predictions.parquet   one row a task: its test rows once, beside them what each cell of the board predicted, and
+                             of its ablation, unless that would break the limit
+<name>.env.json              the resolved suite, when it ran, where and with what
+leaderboard*, matrix*        the board of all runs published in the folder
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.api.errors import GateError, MissingError, UsageError, WriteError
+from harness.leaderboard.analyses.ablation import choose_ablation
+from harness.leaderboard.build import build
+from harness.leaderboard.pages.board_page import write
+from harness.leaderboard.scoring import read_predictions
+from harness.leaderboard.selection import Cell, Unit, choose, read_cells
+from harness.runs.folder import RunFolder
+from harness.runs.record import Record, Results, read_records
+from harness.storage.atomic import whole_file, write_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LIMIT = 2_000_000
+"""Bytes of a published run: what a repository can take every time a board is made anew."""
+
+_RECORDS = (".jsonl", ".jsonl.gz")
+_FACTS = ("python", "os", "cpu", "cores", "memory", "device", "gpu", "plugins")
+_DISTRIBUTIONS = ("sae-harness", "torch", "transformers", "scikit-learn", "scipy", "numpy", "pandas")
+
+
+class PublishedRun:
+    """What was published of one run, by the path of its records."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def name(self) -> str:
+        """The file name without endings."""
+        return self.path.name.removesuffix(".gz").removesuffix(".jsonl")
+
+    @property
+    def files(self) -> tuple[Path, Path, Path]:
+        """Records, predictions, environment."""
+        return self.path, self._beside(".predictions.parquet"), self._beside(".env.json")
+
+    @property
+    def size(self) -> int:
+        """Bytes of the files that are there."""
+        return sum(path.stat().st_size for path in self.files if path.is_file())
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every cell of the run has a record."""
+        return len(self.records()) >= int(self.about()["cells"])
+
+    def about(self) -> dict[str, Any]:
+        """The contents of `<name>.env.json`; MissingError when it is not there or damaged."""
+        path = self._beside(".env.json")
+        try:
+            about = dict(json.loads(path.read_text("utf-8")))
+            int(about["cells"])
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise MissingError(f"'{path}' is missing or damaged") from error
+        return about
+
+    def records(self) -> list[Record]:
+        """The records as they stand; MissingError with the number of the first line that is not one."""
+        return list(self._records)
+
+    def is_done(self, record: Record) -> bool:
+        """Whether a cell ended well and its predictions were published."""
+        return record.status == "ok" and record.cell_id in self._tasks
+
+    def predictions(self, cell_id: str) -> pd.DataFrame:
+        """Test predictions of a cell that a board goes by: example_id, group (a number), label, prediction; the
+        categories of the last two are the classes.
+        """
+        import pandas as pd
+
+        path = self._beside(".predictions.parquet")
+        task = self._tasks.get(cell_id)
+        if task is None:
+            raise MissingError(
+                f"'{path}' lacks the predictions of cell '{cell_id}', which the board needs;"
+                " publish the run anew, or one run with all rows"
+            )
+        try:
+            predicted = task["prediction"][task["cell_id"].index(cell_id)]
+            columns: dict[str, Any] = {"example_id": task["example_id"]}
+            if task["group"] is not None:
+                columns["group"] = pd.array(task["group"], "Int64")
+            columns |= {
+                "label": pd.Categorical(task["label"], task["classes"]),
+                "prediction": pd.Categorical(predicted, task["classes"]),
+            }
+            return pd.DataFrame(columns)
+        except (
+            KeyError,
+            IndexError,
+            TypeError,
+            ValueError,
+        ) as error:  # lists of unlike lengths, missing columns
+            raise MissingError(f"the predictions '{path}' are damaged") from error
+
+    @cached_property
+    def _records(self) -> list[Record]:
+        return read_records(self.path)
+
+    @cached_property
+    def _tasks(self) -> Mapping[str, Mapping[str, Any]]:
+        """By cell id, the task row that holds its predictions."""
+        import pyarrow.parquet as pq
+
+        path = self._beside(".predictions.parquet")
+        try:
+            tasks = pq.read_table(path).to_pylist()
+            return {cell_id: task for task in tasks for cell_id in task["cell_id"]}
+        except Exception as error:  # a missing file, or any damage that parquet readers report in many ways
+            raise MissingError(f"the predictions '{path}' are missing or damaged") from error
+
+    def _beside(self, ending: str) -> Path:
+        return self.path.with_name(self.name + ending)
+
+
+def find_published(folder: Path) -> list[PublishedRun]:
+    """The runs published in a folder, by name: where two hold the same cell, the last one's counts. A run folder
+    has none.
+    """
+    if RunFolder(folder).exists:
+        return []
+    paths = {path for ending in _RECORDS for path in folder.glob(f"*{ending}")}
+    return [PublishedRun(path) for path in sorted(paths, key=lambda path: PublishedRun(path).name)]
+
+
+def find_results(path: Path) -> list[Results]:
+    """The run folder `path`, or the published runs of that folder or file; MissingError when there is none."""
+    if path.is_file() and path.name.endswith(_RECORDS):
+        return [PublishedRun(path)]
+    if published := find_published(path):
+        return [*published]
+    run = RunFolder(path)
+    run.about()
+    return [run]
+
+
+def unpublishable(run: Results) -> tuple[str, ...]:
+    """Why a run cannot stand on a published board: cells are missing, failed, or were run on some rows only."""
+    records = run.records()
+    limited = sum("limited" in record.flags for record in records)
+    failed = sum(record.status != "ok" for record in records)
+    faults = {
+        "it is unfinished (the same `harness run` resumes it)": not run.is_whole,
+        f"{failed} of its {len(records)} cells failed": failed,
+        f"{limited} of its {len(records)} cells saw a part of the rows only (--limit)": limited,
+        "it holds no cell": not records,
+    }
+    return tuple(fault for fault, found in faults.items() if found)
+
+
+def publish(run: RunFolder, folder: Path, *, name: str | None = None, replace: bool = False) -> PublishedRun:
+    """Write what a board needs of `run` into `folder`, and the board of all runs published there. With
+    `replace`, the run takes the place of all others. Snippets are text of the data, which is not ours to publish:
+    the records are written without them, and without the names of broken images. Where the run would be too large, the
+    board has no ablation.
+
+    GateError when the run is not whole, failed somewhere, was limited or is too large; UsageError when another
+    run is published under `name` (default: the day the run began). Nothing is changed then.
+    """
+    about = run.about()
+    if (status := run.status) not in {"finished", "failed"}:
+        raise GateError(f"the run in '{run.path}' cannot be published: it is {status}")
+    if faults := unpublishable(run):
+        raise GateError(f"the run in '{run.path}' cannot be published: {'; '.join(faults)}")
+    name = name or str(about.get("started", ""))[:10]
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise UsageError(f"'{name}' cannot name a published run: letters, digits, '.', '_' and '-' can")
+    if folder.exists() and not folder.is_dir():
+        raise MissingError(f"'{folder}' is a file, not a folder")
+    if RunFolder(folder).exists:
+        raise UsageError(f"'{folder}' is a run folder; publish into another, such as leaderboards/<suite>")
+    earlier = find_published(folder)
+    for other in earlier:
+        if other.name == name and not replace and other.records() != _publishable(run):
+            raise UsageError(
+                f"another run is published as '{other.path}'; give --name, or --replace what is published there"
+            )
+    others = [other for other in earlier if other.name != name and not replace]
+    with _stage(folder) as stage:
+        staged = _write_run(run, stage, name)
+        runs = sorted([*others, staged], key=lambda run: run.name)
+        board = build(runs)  # before anything is changed: it may need a cell that another run did not publish
+        for other in earlier:
+            if other not in others:
+                for path in other.files:
+                    path.unlink(missing_ok=True)
+        for path in staged.files:
+            path.replace(folder / path.name)
+    write(board, folder)
+    return PublishedRun(folder / staged.path.name)
+
+
+@contextmanager
+def _stage(folder: Path) -> Iterator[Path]:
+    """Give a folder inside `folder` that is removed when the block ends; WriteError when the disk refuses."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".publishing-", dir=folder) as stage:
+            yield Path(stage)
+    except OSError as error:
+        raise WriteError.from_os(f"'{folder}'", error) from error
+
+
+def _publishable(run: RunFolder) -> list[Record]:
+    """The run's records without text of the data, and without a word on which of its images are broken."""
+    return [
+        record.model_copy(
+            update={
+                "used": tuple(used.model_copy(update={"snippets": ()}) for used in record.used),
+                "hygiene": record.hygiene.model_copy(update={"faults": ()}),
+            }
+        )
+        for record in run.records()
+    ]
+
+
+def _write_run(run: RunFolder, folder: Path, name: str) -> PublishedRun:
+    records = "".join(f"{record.model_dump_json()}\n" for record in _publishable(run)).encode()
+    cells = read_cells([run])
+    choices = choose(cells)
+    ablation = choose_ablation(cells, choices)
+    written = PublishedRun(folder / f"{name}.jsonl")
+    write_json(written.files[2], _environment(run))
+    for with_ablation in (True, False):
+        tasks = {
+            unit: [*choices.cells(unit), *(ablation.cells(unit) if with_ablation else ())]
+            for unit in choices.units()
+        }
+        _write_predictions(tasks, written.files[1])
+        path, text = written.path, records
+        if written.size + len(records) > LIMIT:
+            path, text = path.with_name(f"{path.name}.gz"), gzip.compress(records, mtime=0)
+        with whole_file(path) as temporary:
+            temporary.write_bytes(text)
+        if (found := PublishedRun(path)).size <= LIMIT:
+            return found
+        path.unlink()
+    raise GateError(
+        f"the run in '{run.path}' cannot be published: it would take {found.size + len(text):,} bytes,"
+        f" {found.size + len(text) - LIMIT:,} more than the {LIMIT:,} that a published run may take"
+    )
+
+
+def _write_predictions(cells: Mapping[Unit, Sequence[Cell]], path: Path) -> None:
+    """No scores and no names of groups: a board needs neither, and names of groups may be text of the data. The numbers
+    in their place are the same in every language and every run.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    strings = pa.list_(pa.string())
+    schema = pa.schema(
+        {
+            "task": pa.string(),
+            "task_version": pa.int32(),
+            "train_language": pa.string(),
+            "test_language": pa.string(),
+            "trained_on": pa.string(),
+            "regime": pa.string(),
+            "classes": strings,
+            "example_id": strings,
+            "group": pa.list_(pa.int64()),
+            "label": strings,
+            "cell_id": strings,
+            "prediction": pa.list_(strings),
+        }
+    )
+    tasks = [
+        _task_row(unit, list({cell.record.cell_id: cell for cell in each}.values()))
+        for unit, each in cells.items()
+    ]
+    repeated = ["label.list.element", "prediction.list.element.list.element"]
+    with whole_file(path) as temporary:
+        pq.write_table(
+            pa.Table.from_pylist(tasks, schema),
+            temporary,
+            compression="zstd",
+            compression_level=19,
+            use_dictionary=repeated,
+            write_statistics=False,
+        )
+
+
+def _task_row(unit: Unit, cells: Sequence[Cell]) -> dict[str, Any]:
+    first = read_predictions(cells[0])
+    arms = [first, *(read_predictions(cell, like=first) for cell in cells[1:])]
+    names = np.array(first.classes, object)
+    numbers = [None if digits is None else int(digits) for digits in first.sources.tolist()]
+    return {
+        "task": unit.task,
+        "task_version": unit.version,
+        "train_language": unit.train_language,
+        "test_language": unit.test_language,
+        "trained_on": unit.trained_on,
+        "regime": unit.regime,
+        "classes": first.classes,
+        "example_id": first.ids,
+        "group": numbers if any(number is not None for number in numbers) else None,
+        "label": names[first.labels],
+        "cell_id": [arm.cell.record.cell_id for arm in arms],
+        "prediction": [names[arm.predicted] for arm in arms],
+    }
+
+
+def _environment(run: RunFolder) -> dict[str, Any]:
+    """What ran, when, where and with what; neither arguments nor paths."""
+    about = run.about()
+    path = run.path / "env.json"
+    try:
+        facts = json.loads(path.read_text("utf-8"))
+        events = [json.loads(line) for line in (run.path / "events.jsonl").read_text("utf-8").splitlines()]
+    except (OSError, ValueError) as error:
+        raise MissingError(f"'{path}' or events.jsonl beside it is missing or damaged") from error
+    starts = [event for event in events if event.get("event") == "started"]
+    for told in (facts, *starts):
+        told["os"] = str(told.get("os")).split("-")[0]  # the rest names a host's own kernel
+    return {
+        "cells": len(about["cells"]),
+        "finished": about.get("finished"),
+        **{name: facts.get(name) for name in _FACTS},
+        "distributions": {name: facts.get("distributions", {}).get(name) for name in _DISTRIBUTIONS},
+        # a resumed run may have begun elsewhere
+        "starts": [
+            {name: told for name, told in start.items() if name not in ("argv", "event")} for start in starts
+        ],
+        "suite": about["suite"],
+    }

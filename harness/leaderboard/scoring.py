@@ -1,0 +1,327 @@
+"""Stored predictions in, a metric with its resamples out; the same resamples for every arm of a task.
+
+Where a task is tested in several languages, what is drawn are its source items (the groups of its rows), once for all
+of them: a resample holds an item in every language as often as in any other, so that translations do not count as
+independent, and what is learnt from one language is paired with what is learnt from another. Where rows of a language
+are few, such a resample may lack one of their classes, or all of them: there the value itself stands in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from harness.api.errors import MissingError
+from harness.leaderboard.selection import Cell, Unit
+from harness.stats import metrics
+from harness.stats.bootstrap import (
+    bootstrap_seed,
+    bootstrap_weights,
+    cluster_weights,
+    number_groups,
+    paired_differences,
+    percentile_interval,
+)
+
+Metric = Literal["macro_f1", "accuracy", "balanced_accuracy", "auroc"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Estimate:
+    """A number and its bootstrap samples `[resamples]`, paired with those of other estimates of the board."""
+
+    value: float
+    samples: NDArray[np.float64]
+
+    @cached_property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % percentile interval."""
+        return percentile_interval(self.samples)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TaskScores:
+    """The arms of one task on their common test rows, in the order of `ids`: `labels [rows]` are class numbers
+    0 … n_classes − 1, `groups [rows]` are numbers. By cell: the metric, and which rows are right (`hits [rows]`).
+    """
+
+    ids: NDArray[np.object_]
+    labels: NDArray[np.int64]
+    groups: NDArray[np.int64]
+    n_classes: int
+    by_cell: Mapping[str, Estimate]
+    hits: Mapping[str, NDArray[np.bool_]]
+
+    @property
+    def is_grouped(self) -> bool:
+        """Whether any two rows form a group."""
+        return len(np.unique(self.groups)) < len(self.groups)
+
+    @property
+    def chance(self) -> float:
+        """Macro-F1 of guessing every class equally often, from expected counts."""
+        share = np.bincount(self.labels, minlength=self.n_classes) / len(self.labels)
+        guess = 1 / self.n_classes
+        return float(np.mean(2 * share * guess / (share + guess)))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Predictions:
+    """A cell's test rows by example id; labels and predictions `[rows]` are class numbers, sources `[rows]` say which
+    group they are of, by `number_name` in digits, None where a row has none.
+    """
+
+    cell: Cell
+    ids: NDArray[np.object_]
+    classes: list[str]
+    sources: NDArray[np.object_]
+    labels: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+
+    @cached_property
+    def groups(self) -> NDArray[np.int64]:
+        """Groups `[rows]` as numbers."""
+        return number_groups(self.sources.tolist())
+
+    @cached_property
+    def scores(self) -> NDArray[np.float64]:
+        """Scores `[rows, classes]`. MissingError where the run keeps none."""
+        frame = self.cell.run.predictions(self.cell.record.cell_id)
+        names = [f"score_{name}" for name in self.classes]
+        if not set(names) <= set(frame.columns):
+            raise MissingError(
+                f"'{self.cell.run.path}' keeps no scores, as published runs do not, so there is no auroc to compare; "
+                f"name the run folder"
+            )
+        order = np.argsort(frame["example_id"].to_numpy(object), kind="stable")
+        return frame[names].to_numpy(np.float64)[order]
+
+
+def number_name(group: str) -> int:
+    """What stands for a group in published runs: 48 bits of the name's hash."""
+    return int.from_bytes(hashlib.sha256(group.encode()).digest()[:6], "big")
+
+
+def score_units(
+    cells: Mapping[Unit, Sequence[Cell]],
+    *,
+    metric: Metric = "macro_f1",
+    resamples: Callable[[Unit], int],
+) -> Iterator[tuple[Unit, TaskScores]]:
+    """Score the cells of every unit, in order, the rows sorted by example id. The resamples follow from the task's
+    name, the labels and, where it is tested in several languages, which of them there are, so that all arms, also of a
+    later run, share them; of a unit that takes fewer they are the first. MissingError when the cells of one were not
+    tested on the same rows, or for what `metric` needs and does not find.
+    """
+    by_task: dict[tuple[str, int], list[Unit]] = defaultdict(list)
+    for unit in sorted(cells):
+        by_task[unit.task, unit.version].append(unit)
+    for units in by_task.values():
+        first = {unit: read_predictions(cells[unit][0]) for unit in units}
+        draws = _draw_items(first, resamples=max(resamples(unit) for unit in units))
+        are_joint = _is_in_several(units)
+        for unit in units:
+            arm = first.pop(unit)
+            weights = draws(arm, resamples(unit))
+            lacking = _lack_a_class(arm, weights) if are_joint else np.zeros(len(weights), np.bool_)
+            yield unit, _score_cells(arm, cells[unit], metric=metric, weights=weights, lacking=lacking)
+
+
+def _is_in_several(units: Iterable[Unit]) -> bool:
+    """Whether a task is tested in several languages."""
+    return len({unit.test_language for unit in units}) > 1
+
+
+def _lack_a_class(arm: Predictions, weights: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which resamples `[resamples]` hold no row of a class that the rows have."""
+    held = [weights @ (arm.labels == label).astype(weights.dtype) > 0 for label in np.unique(arm.labels)]
+    return np.asarray(~np.all(held, axis=0))
+
+
+def _score_cells(
+    first: Predictions,
+    cells: Sequence[Cell],
+    *,
+    metric: Metric,
+    weights: NDArray[Any],
+    lacking: NDArray[np.bool_],
+) -> TaskScores:
+    """The value of each cell stands in for its samples of resamples that are `lacking`."""
+    estimates: dict[str, Estimate] = {}
+    hits: dict[str, NDArray[np.bool_]] = {}
+    for cell in cells:
+        arm = first if cell is first.cell else read_predictions(cell, like=first)
+        estimate = _estimate(arm, metric, weights)
+        if lacking.any():
+            samples = np.where(lacking, estimate.value, estimate.samples)
+            estimate = Estimate(value=estimate.value, samples=samples)
+        estimates[cell.record.cell_id] = estimate
+        hits[cell.record.cell_id] = arm.labels == arm.predicted
+    return TaskScores(
+        ids=first.ids,
+        labels=first.labels,
+        groups=first.groups,
+        n_classes=len(first.classes),
+        by_cell=estimates,
+        hits=hits,
+    )
+
+
+_Draws = Callable[[Predictions, int], NDArray[np.float32]]
+"""The weights `[resamples, rows]` of an arm's rows: of so many resamples."""
+
+
+def _draw_items(arms: Mapping[Unit, Predictions], *, resamples: int) -> _Draws:
+    """Draws of the items of one task: of each set of rows by itself where all are in one language, else of the items of
+    all languages together. An item is the rows of one group, in the stratum of most of them; a row without a group is
+    one by itself.
+    """
+    seed = bootstrap_seed(next(iter(arms)).task)
+    if not _is_in_several(arms):
+
+        def draw_apart(arm: Predictions, size: int) -> NDArray[np.float32]:
+            return cluster_weights(arm.labels, arm.groups, resamples=resamples, seed=seed)[:size]
+
+        return draw_apart
+    items: dict[tuple[bool, str], int] = {}
+    labels: dict[str, int] = {}
+    rows: dict[tuple[str, tuple[bool, str]], tuple[int, int]] = {}  # item and label of every row, each once
+    for unit in sorted(arms, key=lambda unit: (unit.test_language, unit)):
+        arm = arms[unit]
+        for name in arm.classes:
+            labels.setdefault(name, len(labels))
+        for row, item, label in zip(arm.ids.tolist(), _items(arm), arm.labels.tolist(), strict=True):
+            if (row, item) not in rows:
+                rows[row, item] = items.setdefault(item, len(items)), labels[arm.classes[label]]
+    members = np.zeros((len(items), len(labels)), np.int64)
+    np.add.at(members, tuple(np.array(list(rows.values())).T), 1)
+    drawn = bootstrap_weights(members.argmax(axis=1), resamples=resamples, seed=seed)
+
+    def draw_together(arm: Predictions, size: int) -> NDArray[np.float32]:
+        weights: NDArray[np.float32] = drawn[:size].T[[items[item] for item in _items(arm)]].T
+        return weights
+
+    return draw_together
+
+
+def _items(arm: Predictions) -> list[tuple[bool, str]]:
+    """What names the item of each row: its group, or itself."""
+    return [
+        (False, str(row)) if source is None else (True, str(source))
+        for row, source in zip(arm.ids.tolist(), arm.sources.tolist(), strict=True)
+    ]
+
+
+_RESAMPLED: Mapping[Metric, Callable[[Predictions, NDArray[Any]], NDArray[np.float64]]] = {
+    "macro_f1": lambda arm, weights: metrics.resampled_macro_f1(
+        arm.labels, arm.predicted, n_classes=len(arm.classes), weights=weights
+    ),
+    "accuracy": lambda arm, weights: metrics.resampled_accuracy(arm.labels, arm.predicted, weights=weights),
+    "balanced_accuracy": lambda arm, weights: metrics.resampled_balanced_accuracy(
+        arm.labels, arm.predicted, weights=weights
+    ),
+    "auroc": lambda arm, weights: metrics.resampled_auroc(arm.labels, arm.scores, weights=weights),
+}
+
+
+def _estimate(arm: Predictions, metric: Metric, weights: NDArray[Any]) -> Estimate:
+    """Return a metric's value, which each row gives once, and its samples. A resample of groups may lack a class or all
+    rows, so that the metric is undefined: the value stands in for it.
+    """
+    value = float(_RESAMPLED[metric](arm, np.ones((1, len(arm.ids))))[0])
+    if np.isnan(value):
+        raise MissingError(
+            f"task '{arm.cell.record.task}' has test rows of one class only, so {metric} is not defined there"
+        )
+    samples = _RESAMPLED[metric](arm, weights)
+    return Estimate(value=value, samples=np.where(np.isnan(samples), value, samples))
+
+
+def mean(estimates: Sequence[Estimate]) -> Estimate:
+    """The unweighted mean, sample by sample, of the samples that all have."""
+    size = min(len(estimate.samples) for estimate in estimates)
+    samples = np.mean(np.stack([estimate.samples[:size] for estimate in estimates]), axis=0)
+    return Estimate(value=float(np.mean([estimate.value for estimate in estimates])), samples=samples)
+
+
+def difference(estimate: Estimate, reference: Estimate) -> Estimate:
+    """`estimate − reference`, sample by sample, of the samples that both have."""
+    size = min(len(estimate.samples), len(reference.samples))
+    return Estimate(
+        value=float(paired_differences(np.array(estimate.value), np.array(reference.value))),
+        samples=paired_differences(estimate.samples[:size], reference.samples[:size]),
+    )
+
+
+def read_predictions(cell: Cell, like: Predictions | None = None) -> Predictions:
+    """The predictions of a cell. MissingError when they are not there, lack something, or (with `like`) are of
+    other rows than those of another cell.
+    """
+    frame = cell.run.predictions(cell.record.cell_id)
+    classes = classes_of(frame)
+    if not {"example_id", "label", "prediction"} <= set(frame.columns) or not classes or frame.empty:
+        raise MissingError(f"the predictions of {_name(cell)} lack rows or columns; run the cell again")
+    if like is not None and set(classes) != set(like.classes):
+        raise _unlike(like.cell, cell)
+    ids = frame["example_id"].to_numpy(object)
+    order = np.argsort(ids, kind="stable")
+    names = classes if like is None else like.classes
+    arm = Predictions(
+        cell=cell,
+        ids=ids[order],
+        classes=names,
+        sources=_groups(frame)[order],
+        labels=_class_numbers(cell, frame["label"], names)[order],
+        predicted=_class_numbers(cell, frame["prediction"], names)[order],
+    )
+    if like is not None and not (
+        np.array_equal(arm.ids, like.ids) and np.array_equal(arm.labels, like.labels)
+    ):
+        raise _unlike(like.cell, cell)
+    return arm
+
+
+def classes_of(frame: pd.DataFrame) -> list[str]:
+    """The classes a cell chose from, also those without a test row."""
+    scored = [str(name).removeprefix("score_") for name in frame.columns if str(name).startswith("score_")]
+    if scored or "label" not in frame or not isinstance(frame["label"].dtype, pd.CategoricalDtype):
+        return scored
+    return [str(name) for name in frame["label"].cat.categories]
+
+
+def _groups(frame: pd.DataFrame) -> NDArray[np.object_]:
+    """The group of each row in digits, None where it has none. Published runs have numbers in place of names."""
+    groups = frame["group"] if "group" in frame else pd.Series([None] * len(frame), dtype=object)
+    numbers = {
+        group: str(number_name(group) if isinstance(group, str) else group)
+        for group in groups[groups.notna()].unique()
+    }
+    return np.array([numbers.get(group) for group in groups.astype(object)], object)
+
+
+def _unlike(one: Cell, other: Cell) -> MissingError:
+    return MissingError(
+        f"{_name(one)} and {_name(other)} were not tested on the same rows of task '{one.record.task}',"
+        " so they cannot be compared; run both on the same data"
+    )
+
+
+def _class_numbers(cell: Cell, names: pd.Series[Any], classes: Sequence[str]) -> NDArray[np.int64]:
+    known = {name: number for number, name in enumerate(classes)}
+    numbers = np.array([known.get(name, -1) for name in names.to_numpy(object)], dtype=np.int64)
+    if (numbers < 0).any():
+        stray = names.iloc[int(np.argmax(numbers < 0))]
+        raise MissingError(f"the predictions of {_name(cell)} name a class without a score: '{stray}'")
+    return numbers
+
+
+def _name(cell: Cell) -> str:
+    return f"cell '{cell.record.cell_id}' in '{cell.run.path}'"

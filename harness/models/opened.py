@@ -1,0 +1,204 @@
+"""Opened models: a reference resolved, its sites parsed, representations placed at them; no weights read."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from harness.api.data import Modality, Site
+from harness.api.errors import HarnessError, MissingError, UsageError, describe
+from harness.api.protocols import ImageModel, Located, Model, Multilingual, TokenRepresentation
+from harness.config.suite import ModelChoice
+from harness.data.partitions import Draw
+from harness.registry.catalog import Choice, Registry
+
+PRECISION = {"tf32": False, "encode": "float32"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenModel:
+    """A model of the suite, opened: its reference resolved, no weights read. `ref` is how the suite has it."""
+
+    choice: Choice
+    model: Model
+    sites: tuple[Site, ...]
+    ref: str = ""
+    representations: tuple[Choice, ...] = ()
+    """Those of this model alone, beside the suite's."""
+
+    @property
+    def label(self) -> str:
+        """How it is written in tables."""
+        return self.choice.label
+
+    @property
+    def modality(self) -> Modality:
+        """What it reads."""
+        return "image" if isinstance(self.model, ImageModel) else "text"
+
+
+def count_layers(model: Model, tower: str) -> int:
+    """How many blocks the sites of a tower are counted over; of the model's own sites those of the model."""
+    towers = model.towers if isinstance(model, ImageModel) else {}
+    return towers.get(tower, model.n_layers)
+
+
+@contextmanager
+def _leaving_out(name: str, left_out: dict[str, str]) -> Iterator[None]:
+    """What the block finds missing is noted under `name`, and ends nothing."""
+    try:
+        yield
+    except MissingError as error:
+        left_out[name] = str(error)
+
+
+def _nothing_left(left_out: Mapping[str, str]) -> MissingError:
+    first, *more = left_out.values()
+    return MissingError(f"{first} (and {len(more)} more cannot be had)" if more else first)
+
+
+def _choose_all(registry: Registry, kind: str, references: Iterable[Any]) -> tuple[Choice, ...]:
+    return tuple(registry.choose(kind, reference) for reference in references)
+
+
+def _refuse_repeats(what: str, names: Sequence[str]) -> None:
+    """UsageError for a name given twice: which of the two was meant cannot be known."""
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"{what} '{name}' is given twice")
+
+
+def _open_present(
+    choices: Sequence[ModelChoice], registry: Registry, left_out: dict[str, str]
+) -> tuple[OpenModel, ...]:
+    """Open every model that is there; UsageError for one that stands twice, MissingError when none is there."""
+    models: list[OpenModel] = []
+    for choice in choices:
+        with _leaving_out(choice.ref, left_out):
+            opened = open_model(choice, registry)
+            for site in opened.sites:
+                opened.model.identity(site)  # needs every file that the model will be read from
+            models.append(opened)
+    _refuse_repeats("model", [model.label for model in models])
+    if not models:
+        raise _nothing_left(left_out)
+    return tuple(models)
+
+
+def open_model(wanted: ModelChoice, registry: Registry) -> OpenModel:
+    """Open one model; UsageError for a parameter or site it does not have."""
+    choice = registry.choose("models", {"name": wanted.ref, **wanted.parameters})
+    model: Model = choice.make()
+    sites = [site for text in wanted.sites for site in parse_sites(text, partial(count_layers, model))]
+    for site in sites:
+        _width(model, site, choice)
+    return OpenModel(
+        ref=wanted.ref,
+        choice=choice,
+        model=model,
+        sites=tuple(dict.fromkeys(sites)),
+        representations=_choose_all(registry, "representations", wanted.representations),
+    )
+
+
+def _width(model: Model, site: Site, choice: Choice) -> int:
+    n_layers = count_layers(model, site.tower)
+    if site.layer >= n_layers:
+        raise UsageError(f"model '{choice.label}' has no site '{site}': its layers are 0 to {n_layers - 1}")
+    return model.width(site)
+
+
+def parse_sites(text: str, count: Callable[[str], int]) -> list[Site]:
+    """`resid_post.12`, `resid_post.[5,12]` or `resid_post.50%` as sites, `vision.resid_post.50%` as one of a vision
+    tower; `count` gives the number of blocks of a tower by its name, "" for the model itself.
+
+    P % means the block after which at least P % of all blocks have run.
+    """
+    match = re.fullmatch(r"(?P<kind>[a-z_.]+)\.(?:\[(?P<several>[^\]]+)\]|(?P<one>[^\[\]]+))", text.strip())
+    if match is None:
+        raise UsageError(f"site '{text}' is not of the form KIND.LAYER, for example resid_post.12")
+    layers = (match["several"] or match["one"]).split(",")
+    tower, dot, _ = match["kind"].partition(".")
+    n_layers = count(tower if dot else "")
+    return [Site.parse(f"{match['kind']}.{_layer(layer.strip(), n_layers, text)}") for layer in layers]
+
+
+def _layer(text: str, n_layers: int, site: str) -> int:
+    if re.fullmatch(r"[0-9]{1,9}", text):
+        return int(text)
+    percent = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)%", text)
+    if percent is None or not 0 < float(percent[1]) <= 100:
+        raise UsageError(f"site '{site}': '{text}' is neither a layer nor a depth such as 50%")
+    return max(0, math.ceil(float(percent[1]) / 100 * n_layers - 1e-9) - 1)
+
+
+def locate(representation: Choice, model: OpenModel, site: Site, registry: Registry) -> Located:
+    """`representation` at one site of one model; UsageError when it does not fit there. The revision of the
+    spec that serves there becomes part of the identity; those that only point to it change no number.
+    """
+    serving = representation
+    found = _at(serving, model, site)
+    for _ in range(8):
+        if isinstance(found, Located):
+            break
+        serving = registry.choose("representations", found)
+        found = _at(serving, model, site)
+    if not isinstance(found, Located):
+        raise UsageError(
+            f"{representation.owner} stands for another reference, and that for another, without end"
+        )
+    place = found.site or site
+    width = _width(model.model, place, model.choice)
+    if found.d_in != width:
+        raise UsageError(
+            f"representation '{representation.label}' reads activations of size {found.d_in}, but site "
+            f"'{place}' of model '{model.label}' has size {width}"
+        )
+    return replace(found, identity={**found.identity, "revision": serving.spec.revision})
+
+
+def _at(choice: Choice, model: OpenModel, site: Site) -> Located | str | Mapping[str, Any]:
+    if choice.spec.needs != "tokens":
+        raise UsageError(f"{choice.owner} reads no activations, so it has no place at '{site}'")
+    made: TokenRepresentation = choice.make()
+    try:
+        return made.at(model.model, site)
+    except HarnessError:
+        raise
+    except Exception as error:  # a stranger's representation may raise anything
+        raise UsageError(f"{choice.owner} cannot be placed at '{site}': {describe(error)}") from error
+
+
+def find_seen(model: OpenModel | None, draw: Draw) -> dict[str, float] | None:
+    """Megabytes of a model's training text in each language of a draw; None where it does not say."""
+    if model is None or not isinstance(model.model, Multilingual):
+        return None
+    known = model.model.languages
+    tags = {tag for side in (draw.train_language, draw.test_language) for tag in side.split("+")}
+    return {tag: _look_up(tag, known) for tag in sorted(tags)} if known else None
+
+
+def _look_up(tag: str, known: Mapping[str, float]) -> float:
+    """The number of a tag, else of the same language and script wherever it is spoken (`pt-MZ`: `pt`), else 0. Another
+    script is another thing to read.
+    """
+    if tag in known:
+        return float(known[tag])
+    parts = [
+        part for part in tag.split("-") if not re.fullmatch(r"[A-Za-z]{2}|[0-9]{3}", part) or part == tag[:2]
+    ]
+    return float(known.get("-".join(parts), 0.0))
+
+
+def activation_identity(model: OpenModel, site: Site) -> dict[str, Any]:
+    """JSON of all that may change the activations of given tokens at a site."""
+    return {
+        "model": {**model.model.identity(site), "revision": model.choice.spec.revision},
+        "site": str(site),
+        "precision": PRECISION,
+    }

@@ -1,0 +1,132 @@
+"""A bundle in; out what it is expected to take: tokens, bytes on disk and in memory, seconds. Meant to be right within
+a factor of two on two CPU cores: the constants are fitted to the published runs of the embedded models
+(`leaderboards/`). For a GPU nothing was fitted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from harness.data.partitions import FOLDS, REPEATS
+from harness.models.opened import count_layers
+from harness.planning.cells import Bundle, Cell, Features
+
+FORWARD_RATES = {"cpu": 1e11, "cuda": 1e14}
+"""Floating-point operations a second in models and encoders, by kind of device."""
+
+TOKEN_SECONDS = {"cpu": 7e-6, "cuda": 1e-7}
+"""What every token costs beside that: norms, activation functions, dispatch."""
+
+POOLED_RATES = {"cpu": 4e9, "cuda": 1e12}
+"""Values a second that are pooled, one for each token, feature and pooling."""
+
+CELL_SECONDS = 0.05
+"""Scoring a cell, with its resamples, and writing it."""
+
+TWO_CLASSES, MANY_CLASSES = (3.3e-6, 2.7e-8), (2.0e-7, 1.4e-8)
+"""Seconds of fitting one point of a grid, for each training row (and, of many, each class): by itself, and for each
+feature.
+"""
+
+FIT_SECONDS = 0.004
+"""What a fit takes however few its rows."""
+
+TEXT_WIDTH, OTHER_WIDTH = 800, 2
+"""Features that an arm without a model counts as: fitted on texts, or not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What a bundle is expected to take: tokens to pool, bytes on disk, bytes in memory, seconds."""
+
+    tokens: int
+    disk: int
+    memory: int
+    seconds: float
+
+
+def estimate(bundle: Bundle, *, device: str, cached: Callable[[str], bool]) -> Estimate:
+    """Expectations for one bundle; `cached` tells which feature keys need no forward pass."""
+    missing = [features for features in bundle.features if features.key and not cached(features.key)]
+    rows = len(bundle.data.examples)
+    parameters = _parameters(bundle, missing)
+    encoded = _encoder_size(missing)
+    kind = device.split(":")[0]
+    seconds = 0.0
+    if missing:
+        tokens, widths = bundle.n_tokens, [_width(features) for features in missing]
+        operations = 2 * (bundle.n_positions * parameters + tokens * encoded)
+        seconds = operations / FORWARD_RATES.get(kind, FORWARD_RATES["cpu"])
+        seconds += bundle.n_positions * TOKEN_SECONDS.get(kind, TOKEN_SECONDS["cpu"])
+        seconds += tokens * sum(widths) / POOLED_RATES.get(kind, POOLED_RATES["cpu"])
+    return Estimate(
+        tokens=bundle.n_tokens if missing else 0,
+        disk=sum(4 * rows * _stored_width(features, bundle) for features in missing),
+        memory=int(4 * (parameters + encoded)) + (1 << 28) if missing else 0,
+        seconds=seconds + CELL_SECONDS * len(bundle.cells) + _learning_seconds(bundle),
+    )
+
+
+def _parameters(bundle: Bundle, missing: list[Features]) -> float:
+    """Of the blocks that must run."""
+    if bundle.model is None or not missing:
+        return 0.0
+    model = bundle.model.model
+    sites = [features.site for features in missing if features.site]
+    deepest = max((site.layer + 1) / count_layers(model, site.tower) for site in sites)
+    return model.n_parameters * deepest
+
+
+def _encoder_size(missing: list[Features]) -> int:
+    """Weights of all encoders together, each counted once whatever its poolings."""
+    encoders = {(one.site, one.representation.label): one.located for one in missing}
+    return sum(located.d_in * located.width for located in encoders.values() if located and located.sparse)
+
+
+def _learning_seconds(bundle: Bundle) -> float:
+    """Of all that is learnt for a bundle; cells that learn from the same rows learn once."""
+    learnt = {
+        (
+            id(cell.features),
+            cell.transform.label,
+            cell.classifier.label,
+            cell.draw.seed,
+            cell.draw.partition.train,
+            id(cell.draw.partition.labels),
+        ): cell
+        for cell in bundle.cells
+    }
+    return sum(_fit_seconds(cell, bundle) for cell in learnt.values())
+
+
+def _fit_seconds(cell: Cell, bundle: Bundle) -> float:
+    """Over the whole grid of a cell, on every fold where the choice is made on folds."""
+    grid = {
+        key: values for key, values in cell.classifier.spec.grid.items() if key not in cell.classifier.given
+    }
+    classes = len(bundle.data.classes)
+    row, value = TWO_CLASSES if classes == 2 else MANY_CLASSES
+    rows = len(cell.draw.partition.train)
+    fitted = rows * (1 if classes == 2 else classes)
+    point = fitted * (row + value * _width(cell.features))
+    points = math.prod(map(len, grid.values()))
+    if cell.draw.partition.validation:
+        return points * point
+    return FOLDS * REPEATS * points * (FIT_SECONDS + point * (1 - 1 / FOLDS)) + point
+
+
+def _width(features: Features) -> int:
+    if features.located:
+        return features.located.width
+    return TEXT_WIDTH if features.representation.spec.fitted else OTHER_WIDTH
+
+
+def _stored_width(features: Features, bundle: Bundle) -> int:
+    """Values kept for each row: all of a dense one; of a sparse one two words for each feature that fires."""
+    assert features.located is not None
+    if not features.located.sparse:
+        return features.located.width
+    firing = (features.located.published_l0 or features.located.width / 16) * bundle.n_tokens
+    return min(features.located.width, int(2 * firing / max(1, len(bundle.data.examples))))

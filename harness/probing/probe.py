@@ -1,0 +1,390 @@
+"""A matrix and labels in, test predictions out: fit on train, choose on validation, score test once.
+
+`learn` and `apply` are two steps, for what was learnt in one language can be tested in many.
+"""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from sklearn.model_selection import StratifiedGroupKFold
+
+from harness.api.data import Examples, Partition
+from harness.api.protocols import Classifier, Transform, Weighted
+from harness.data.partitions import FOLDS, REPEATS
+from harness.probing.attribution import Used, find_effects, find_used
+from harness.registry.catalog import Choice
+from harness.stats import bootstrap as stats
+from harness.stats.metrics import Score, macro_f1, score
+
+if TYPE_CHECKING:
+    from harness.api.data import Matrix
+
+    Array = np.ndarray[Any, Any]
+
+RESAMPLES = 1000
+
+SelectedOn = Literal["validation", "folds", "nothing"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """Class numbers of all examples as they are learnt, the row numbers of each split, the group of each example,
+    and bootstrap weights over test rows.
+
+    `test` is in the order of example ids, so that arms on the same rows share their resamples; a resample
+    takes groups whole, and so does a fold.
+    """
+
+    y: Array
+    classes: tuple[str, ...]
+    train: Array
+    validation: Array
+    test: Array
+    groups: Array
+    weights: Array
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """A scored cell: what was chosen, what it predicts for the test rows, and how good that is. `tried` counts the
+    points of the grid that were compared on `selected_on`.
+    """
+
+    parameters: Mapping[str, Any]
+    selected_on: SelectedOn
+    tried: int
+    predicted: Array
+    scores: Array
+    metrics: Mapping[str, Score]
+    validation: Mapping[str, float]
+    n_features: int
+    flags: tuple[str, ...]
+    used: tuple[Used, ...]
+
+
+def order_test(examples: Examples, partition: Partition) -> tuple[int, ...]:
+    """The test rows in the order of their ids."""
+    return tuple(sorted(partition.test, key=lambda row: examples.ids[row]))
+
+
+def draw_weights(examples: Examples, test: Sequence[int], *, seed: int) -> Array:
+    """Bootstrap weights `[RESAMPLES, test rows]`, drawn by `seed`: stratified by label, groups taken whole."""
+    labels = np.unique([examples.labels[row] for row in test], return_inverse=True)[1]
+    groups = stats.number_groups([examples.groups[row] for row in test])
+    return stats.cluster_weights(labels, groups, resamples=RESAMPLES, seed=seed)
+
+
+def make_rows(
+    examples: Examples, classes: Sequence[str], partition: Partition, test: Sequence[int], weights: Array
+) -> Rows:
+    """The rows that all arms of a task share under one partition; `test` and `weights` are of `order_test` and
+    `draw_weights`, which many partitions have in common.
+    """
+    return Rows(
+        y=_number_labels(partition.labels, tuple(classes)),
+        classes=tuple(classes),
+        train=np.array(partition.train),
+        validation=np.array(partition.validation, dtype=np.int64),
+        test=np.array(test),
+        groups=_number_groups(examples.groups),
+        weights=weights,
+    )
+
+
+@lru_cache(maxsize=4)
+def _number_labels(labels: tuple[str, ...], classes: tuple[str, ...]) -> Array:
+    """Kept, as the many partitions of one task mostly have their labels in common."""
+    numbers = {name: number for number, name in enumerate(classes)}
+    return np.array([numbers[label] for label in labels])
+
+
+@lru_cache(maxsize=4)
+def _number_groups(groups: tuple[str | None, ...]) -> Array:
+    return stats.number_groups(groups)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learnt:
+    """What was learnt from training rows: a fit, how its point of the grid was chosen, and what it goes by: `effects
+    [features]` (`harness.evidence.find_effects`), None of a classifier that is not linear. It can be tested on many.
+    """
+
+    parameters: Mapping[str, Any]
+    selected_on: SelectedOn
+    tried: int
+    validation: Mapping[str, float]
+    n_features: int
+    flags: tuple[str, ...]
+    used: tuple[Used, ...]
+    effects: Array | None
+    fit: _Fit
+
+
+def learn(matrix: Matrix, rows: Rows, *, transform: Choice, classifier: Choice, seed: int) -> Learnt:
+    """Choose a point of the classifier's grid on validation rows, or on folds of the training rows where there are
+    none (the first of equals), and fit it on train. `matrix [examples, features]`; no test row is read.
+    """
+    matrix = narrow(matrix)
+    task = _Task(rows=rows, transform=transform, classifier=classifier, seed=seed)
+    chosen = _choose(matrix, task)
+    fit = chosen.fit or _fit(matrix, rows.train, chosen.point, task)
+    used, effects = _explain(fit, matrix, rows)
+    return Learnt(
+        parameters={**classifier.parameters, **chosen.point},
+        selected_on="validation" if len(rows.validation) else "folds" if chosen.tried else "nothing",
+        tried=chosen.tried,
+        validation={} if chosen.macro_f1 is None else {"macro_f1": chosen.macro_f1},
+        n_features=fit.n_features,
+        flags=fit.flags if chosen.tried else ("unchosen", *fit.flags),
+        used=used,
+        effects=effects,
+        fit=fit,
+    )
+
+
+def apply(learnt: Learnt, matrix: Matrix, rows: Rows) -> Outcome:
+    """Score on test what was learnt from training. `matrix [examples, features]`, of which only test rows are read."""
+    scores, metrics = _score_test(learnt.fit, narrow(matrix), rows)
+    return Outcome(
+        parameters=learnt.parameters,
+        selected_on=learnt.selected_on,
+        tried=learnt.tried,
+        predicted=scores.argmax(axis=1),
+        scores=scores,
+        metrics=metrics,
+        validation=learnt.validation,
+        n_features=learnt.n_features,
+        flags=learnt.flags,
+        used=learnt.used,
+    )
+
+
+def probe(matrix: Matrix, rows: Rows, *, transform: Choice, classifier: Choice, seed: int) -> Outcome:
+    """`learn`, then `apply`, once."""
+    return apply(learn(matrix, rows, transform=transform, classifier=classifier, seed=seed), matrix, rows)
+
+
+def _score_test(fit: _Fit, matrix: Matrix, rows: Rows) -> tuple[Array, Mapping[str, Score]]:
+    """Scores `[test rows, classes]` and metrics. Test rows and their labels are read here and nowhere else, once."""
+    scores = fit.score(matrix[rows.test])
+    y, grouped = rows.y[rows.test], len(np.unique(rows.groups[rows.test])) < len(rows.test)
+    return scores, score(y, scores.argmax(axis=1), scores, weights=rows.weights, grouped=grouped)
+
+
+def _explain(fit: _Fit, matrix: Matrix, rows: Rows) -> tuple[tuple[Used, ...], Array | None]:
+    """The features that a linear classifier goes by, as they stand in training, and the effects of all features;
+    nothing for others.
+    """
+    if not isinstance(fit.model, Weighted):
+        return (), None
+    pooled = matrix[rows.train]
+    effects = find_effects(
+        fit.model.weights,
+        pooled=pooled,
+        transformed=fit.transform.transform(pooled),
+        chosen=getattr(fit.transform, "chosen", None),
+        n_classes=len(fit.known),
+    )
+    if effects is None:
+        return (), None
+    found = find_used(
+        effects,
+        pooled=pooled,
+        y=np.searchsorted(fit.known, rows.y[rows.train]),
+        classes=[rows.classes[number] for number in fit.known],
+    )
+    used = tuple(replace(one, rows=tuple(int(rows.train[row]) for row in one.rows)) for one in found)
+    return used, effects.sizes
+
+
+def narrow(matrix: Matrix) -> Matrix:
+    """The same, with 32-bit indices where they suffice: much of scikit-learn takes no others."""
+    if isinstance(matrix, np.ndarray) or max(matrix.nnz, *matrix.shape) > np.iinfo(np.int32).max:
+        return matrix
+    parts = (
+        matrix.data,
+        matrix.indices.astype(np.int32, copy=False),
+        matrix.indptr.astype(np.int32, copy=False),
+    )
+    return type(matrix)(parts, shape=matrix.shape)
+
+
+# ── choosing ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Task:
+    """All that a fit depends on beside its rows and its point of the grid."""
+
+    rows: Rows
+    transform: Choice
+    classifier: Choice
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Chosen:
+    """The best of `tried` points of the grid, how good it was, and its fit on all training rows where there is one.
+    Where rows are too few to choose by, the classifier's defaults.
+    """
+
+    point: Mapping[str, Any]
+    macro_f1: float | None
+    tried: int
+    fit: _Fit | None
+
+
+def _choose(matrix: Matrix, task: _Task) -> _Chosen:
+    points = list(grid_points(task.classifier))
+    if len(task.rows.validation):
+        return _choose_on_validation(matrix, task, points)
+    if not list(draw_folds(task.rows, seed=0)):
+        return _Chosen(point={}, macro_f1=None, tried=0, fit=None)
+    values = _judge_on_folds(matrix, task, points)
+    best = int(np.argmax(values))
+    return _Chosen(point=points[best], macro_f1=float(values[best]), tried=len(points), fit=None)
+
+
+def _choose_on_validation(matrix: Matrix, task: _Task, points: Sequence[Mapping[str, Any]]) -> _Chosen:
+    rows = task.rows
+    transformed = _transform(matrix, rows.train, task)
+    judged = transformed.of(matrix[rows.validation])
+    best: _Chosen | None = None
+    for point in points:
+        fit = _fit_transformed(transformed, point, task)
+        predicted = fit.score_transformed(judged).argmax(axis=1)
+        value = float(macro_f1(rows.y[rows.validation], predicted, n_classes=len(rows.classes)))
+        if best is None or best.macro_f1 is None or value > best.macro_f1:
+            best = _Chosen(point=point, macro_f1=value, tried=len(points), fit=fit)
+    assert best is not None
+    return best
+
+
+def _judge_on_folds(matrix: Matrix, task: _Task, points: Sequence[Mapping[str, Any]]) -> Array:
+    """For each point its macro-F1 over the training rows, each predicted by a fit that had not seen it, in the mean
+    over repeats. One F1 over all folds together, for that of a small fold is biased (Forman & Scholz 2010,
+    "Apples-to-apples in cross-validation studies").
+    """
+    rows = task.rows
+    values = np.zeros((REPEATS, len(points)))
+    for repeat in range(REPEATS):
+        predicted = np.empty((len(points), len(rows.train)), np.int64)
+        for inner, outer in draw_folds(rows, seed=task.seed * REPEATS + repeat):
+            transformed = _transform(matrix, rows.train[inner], task)
+            judged = transformed.of(matrix[rows.train[outer]])
+            for number, point in enumerate(points):
+                fit = _fit_transformed(transformed, point, task)
+                predicted[number, outer] = fit.score_transformed(judged).argmax(axis=1)
+        for number in range(len(points)):
+            y = rows.y[rows.train]
+            values[repeat, number] = macro_f1(y, predicted[number], n_classes=len(rows.classes))
+    return np.asarray(values.mean(axis=0))
+
+
+def draw_folds(rows: Rows, *, seed: int) -> Iterator[tuple[Array, Array]]:
+    """Stratified folds of the training rows, groups whole: the places in `rows.train` to fit on, and to judge. None
+    where there are too few rows, or groups of them, for two folds.
+    """
+    y, groups = rows.y[rows.train], rows.groups[rows.train]
+    n = min(FOLDS, int(np.bincount(y).max()), len(np.unique(groups)))
+    if n < 2:
+        return
+    folds = StratifiedGroupKFold(n_splits=n, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # a class with fewer rows than folds is missing from some: as it must be
+        yield from ((a, b) for a, b in folds.split(y[:, None], y, groups) if len(a) and len(b))
+
+
+def grid_points(classifier: Choice) -> Iterator[dict[str, Any]]:
+    """Every combination of the grid's values, of the parameters that the suite leaves open."""
+    free = {key: values for key, values in classifier.spec.grid.items() if key not in classifier.given}
+    for values in itertools.product(*free.values()):
+        yield dict(zip(free, values, strict=True))
+
+
+# ── fitting ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Transformed:
+    """Training rows through a transform fitted on them; `known` are the numbers of the classes that they have."""
+
+    transform: Transform
+    matrix: Matrix
+    known: Array
+    numbers: Array
+
+    def of(self, matrix: Matrix) -> Matrix:
+        return self.transform.transform(matrix)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Fit:
+    """A fitted classifier (None where training has one class only) and its transform; `known` are the numbers of the
+    classes that it has seen, of `n_classes`.
+    """
+
+    transform: Transform
+    model: Classifier | None
+    known: Array
+    n_classes: int
+    n_features: int
+    flags: tuple[str, ...]
+
+    def score(self, matrix: Matrix) -> Array:
+        """`[rows, classes]`."""
+        return self.score_transformed(self.transform.transform(matrix))
+
+    def score_transformed(self, matrix: Matrix) -> Array:
+        """`[rows, classes]`. A class of which training holds no row (carved out for validation) comes last."""
+        wanted = (matrix.shape[0], len(self.known))
+        scores = np.ones(wanted) if self.model is None else np.asarray(self.model.predict_proba(matrix))
+        if scores.shape != wanted:
+            raise ValueError(f"the classifier's scores have shape {scores.shape}, not {wanted}")
+        if len(self.known) == self.n_classes:
+            return scores
+        every = np.full((len(scores), self.n_classes), min(0.0, scores.min(initial=0.0)), dtype=scores.dtype)
+        every[:, self.known] = scores
+        return every
+
+
+def _transform(matrix: Matrix, train: Array, task: _Task) -> _Transformed:
+    known, numbers = np.unique(task.rows.y[train], return_inverse=True)
+    rows = matrix[train]
+    transform = task.transform.make().fit(rows, numbers)
+    return _Transformed(transform=transform, matrix=transform.transform(rows), known=known, numbers=numbers)
+
+
+def _fit(matrix: Matrix, train: Array, point: Mapping[str, Any], task: _Task) -> _Fit:
+    return _fit_transformed(_transform(matrix, train, task), point, task)
+
+
+def _fit_transformed(transformed: _Transformed, point: Mapping[str, Any], task: _Task) -> _Fit:
+    """A fitted classifier; `unconverged` when it warned that it did not converge."""
+    classifier = task.classifier
+    model: Classifier | None = None
+    flags: tuple[str, ...] = ()
+    if len(transformed.known) > 1:
+        model = classifier.make(**point, **({"seed": task.seed} if classifier.takes_seed else {}))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            model.fit(transformed.matrix, transformed.numbers)
+        told = [f"{entry.category.__name__} {entry.message}".lower() for entry in caught]
+        flags = ("unconverged",) if any("converge" in one for one in told) else ()
+    return _Fit(
+        transform=transformed.transform,
+        model=model,
+        known=transformed.known,
+        n_classes=len(task.rows.classes),
+        n_features=int(transformed.matrix.shape[1]),
+        flags=flags,
+    )

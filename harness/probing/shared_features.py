@@ -1,0 +1,131 @@
+"""Pooled features in two languages in; out, how much of what a classifier goes by fires in both.
+
+A dictionary that reads two languages alike has features that fire in both, and a classifier learnt in one can go by
+them in the other; what it puts on features of its own language alone is lost there.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.probing.attribution import deviations
+
+if TYPE_CHECKING:
+    from harness.api.data import Examples, Matrix, Partition
+
+    Array = np.ndarray[Any, Any]
+
+FIRES_IN = 0.01
+"""A feature fires in a language where it is not zero in more than this share of its rows."""
+
+TOP = 20
+"""So many features tell the label best in a language."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sharing:
+    """Of a classifier's effect (`harness.evidence`), the share on features that fire in both languages, `weight`; and
+    `even`, that share when each feature counts by how nearly as often it fires in both: by its lower over its higher
+    share of rows. Numbers of features that fire in both, and in one only; the Jaccard index of the features that tell
+    the label best in each language, None where one of them has no labelled rows of its own.
+    """
+
+    weight: float
+    even: float
+    both: int
+    only_train: int
+    only_test: int
+    overlap: float | None
+
+
+class Languages:
+    """Features `[examples, features]` of a task in several languages; what is asked of a language more than once is
+    found once. A language is known by its training rows, and where it has none by its test rows, without labels.
+    """
+
+    def __init__(self, pooled: Matrix, examples: Examples) -> None:
+        self._pooled, self._examples = pooled, examples
+        self._own: dict[str, list[int]] = defaultdict(list)
+        for row, split in enumerate(examples.splits):
+            if split == "train":
+                self._own[examples.languages[row]].append(row)
+        self._rates: dict[tuple[int, ...], Array] = {}
+        self._tells: dict[tuple[int, ...], Array] = {}
+
+    def compare(self, effects: Array, rows: Partition) -> Sharing | None:
+        """What a classifier with these effects `[features]` shares between the languages of its training and its test
+        rows; None where these are the same.
+        """
+        learnt_in = {self._examples.languages[row] for row in rows.train}
+        (tested_in,) = {self._examples.languages[row] for row in rows.test}
+        if learnt_in == {tested_in}:
+            return None
+        own = tuple(self._own.get(tested_in, ()))
+        overlap = None
+        if own:
+            overlap = _jaccard(set(self._telling(rows.train)), set(self._telling(own)))
+        return measure_sharing(
+            effects, train=self._firing(rows.train), test=self._firing(own or rows.test), overlap=overlap
+        )
+
+    def _firing(self, rows: tuple[int, ...]) -> Array:
+        if rows not in self._rates:
+            self._rates[rows] = rates(self._pooled[list(rows)])
+        return self._rates[rows]
+
+    def _telling(self, rows: tuple[int, ...]) -> Array:
+        if rows not in self._tells:
+            labels = [self._examples.labels[row] for row in rows]
+            self._tells[rows] = tells(self._pooled[list(rows)], labels)
+        return self._tells[rows]
+
+
+def measure_sharing(effects: Array, *, train: Array, test: Array, overlap: float | None) -> Sharing:
+    """`effects [features]` are of the classifier (`harness.evidence.find_effects`), `train` and `test [features]` the
+    `rates` of the two languages. Where no feature has an effect, none of it is shared.
+    """
+    fires_train, fires_test = train > FIRES_IN, test > FIRES_IN
+    both = fires_train & fires_test
+    higher = np.maximum(train, test)
+    even = np.minimum(train, test) / np.where(higher > 0, higher, 1.0)
+    total = float(effects.sum()) or 1.0
+    return Sharing(
+        weight=float(effects[both].sum()) / total,
+        even=float(effects @ even) / total,
+        both=int(both.sum()),
+        only_train=int((fires_train & ~fires_test).sum()),
+        only_test=int((fires_test & ~fires_train).sum()),
+        overlap=overlap,
+    )
+
+
+def rates(pooled: Matrix) -> Array:
+    """In which share of rows `[rows, features]` each feature fires: is not zero."""
+    return np.asarray(np.asarray((pooled != 0).sum(axis=0)).ravel() / pooled.shape[0])
+
+
+def tells(pooled: Matrix, labels: Sequence[str]) -> Array:
+    """The `TOP` features whose mean differs most between a class and all other rows, in standard deviations of the
+    feature, over classes; fewer where fewer differ. Of equal ones the lowest.
+    """
+    y = np.unique(np.asarray(labels, dtype=object), return_inverse=True)[1]
+    if y.max(initial=0) == 0:
+        return np.empty(0, np.int64)
+    members = np.eye(int(y.max()) + 1)[y]
+    inside = members.sum(axis=0)[:, None]
+    sums = np.asarray(members.T @ pooled)
+    differences = sums / inside - (sums.sum(axis=0) - sums) / (len(y) - inside)
+    spread = deviations(pooled)
+    sizes = np.abs(differences).max(axis=0) / np.where(spread > 0, spread, np.inf)
+    order = np.argsort(-sizes, kind="stable")[:TOP]
+    return np.asarray(order[sizes[order] > 0])
+
+
+def _jaccard(one: set[int], other: set[int]) -> float:
+    """The size of what two sets have in common over that of both together; 0 where both are empty."""
+    return len(one & other) / max(1, len(one | other))

@@ -1,0 +1,283 @@
+"""Loaded plugins in, one catalog for each kind out: name → spec with its origin.
+
+A reference such as `random_sae[k=32]` is resolved here into a Choice: the spec, every parameter with defaults
+filled in, and the label that stands in tables.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from harness.api.errors import HarnessError, MissingError, UsageError, describe, did_you_mean
+from harness.api.specs import ClassifierSpec, Spec
+from harness.registry.loading import OFFERED, Fault, Plugins, offer_name
+from harness.storage.hashing import hash_json
+
+RESOLVED = {"models": "harness_resolve_model", "representations": "harness_resolve_representation"}
+"""Kinds whose unlisted references are put to the plugins, and the hook that is asked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One offer, its plugin and its distribution (with version)."""
+
+    name: str
+    spec: Any
+    plugin: str
+    distribution: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """A reference resolved: an offer, and all its parameters."""
+
+    kind: str
+    name: str
+    spec: Any
+    plugin: str
+    distribution: str
+    parameters: Mapping[str, Any]
+    given: Mapping[str, Any]
+    implied: Mapping[str, Any] = field(default_factory=dict)
+    """Those of `given` that the name itself stands for."""
+
+    @property
+    def label(self) -> str:
+        """How it is written in tables: the name, with the parameters that were given beside it."""
+        shown = {key: value for key, value in self.given.items() if key not in self.implied}
+        if not shown:
+            return self.name
+        inside = ",".join(f"{key}={_write(value)}" for key, value in shown.items())
+        return f"{self.name}[{inside}]" if self.kind in RESOLVED else f"{self.name}({inside})"
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """JSON of what may change its results: owner, name, revision, every parameter."""
+        return {
+            "distribution": self.distribution.rsplit(" ", 1)[0],
+            "name": self.name,
+            "revision": self.spec.revision,
+            "parameters": dict(self.parameters),
+        }
+
+    def make(self, **filled: Any) -> Any:
+        """Call the factory; what it cannot do with its parameters is a UsageError that names it."""
+        try:
+            return self.spec.make(**{**self.parameters, **filled})
+        except (HarnessError, MemoryError):
+            raise
+        except ImportError as error:
+            raise MissingError(f"{self.owner} needs a package that cannot be imported: {error}") from error
+        except Exception as error:  # a stranger's factory may raise anything
+            raise UsageError(f"{self.owner} cannot be made: {describe(error)}") from error
+
+    @property
+    def owner(self) -> str:
+        """`pooling 'max' (sae-harness 0.1.0)`."""
+        return f"{_singular(self.kind)} '{self.name}' ({self.distribution})"
+
+    @property
+    def takes_seed(self) -> bool:
+        """Whether the factory has a parameter `seed`, which the harness fills."""
+        return "seed" in inspect.signature(self.spec.make).parameters
+
+
+@dataclass(frozen=True)
+class Registry:
+    """Every offer of every loaded plugin; `faults` grows when a resolver misbehaves."""
+
+    plugins: Plugins
+    report: Callable[[Fault], None] = field(default=lambda fault: None)
+
+    @cached_property
+    def catalogs(self) -> Mapping[str, Mapping[str, tuple[Entry, ...]]]:
+        """Kind → name → offers; more than one offer under a name is a clash."""
+        catalogs: dict[str, dict[str, tuple[Entry, ...]]] = {kind: {} for kind in OFFERED}
+        for plugin in self.plugins.loaded:
+            for kind, specs in plugin.offers.items():
+                for spec in specs:
+                    name = offer_name(spec)
+                    entry = Entry(name=name, spec=spec, plugin=plugin.name, distribution=plugin.distribution)
+                    catalogs[kind][name] = (*catalogs[kind].get(name, ()), entry)
+        return catalogs
+
+    @cached_property
+    def faults(self) -> tuple[Fault, ...]:
+        """What was left out while loading, and every name that two plugins offer."""
+        clashes = (
+            Fault(
+                plugin=entries[-1].plugin,
+                distribution=entries[-1].distribution,
+                problem=f"offers the {_singular(kind)} '{name}', which {_owners(entries[:-1])} offers too; "
+                f"neither can be used: disable one with -p no:NAME",
+            )
+            for kind, names in self.catalogs.items()
+            for name, entries in names.items()
+            if len(entries) > 1
+        )
+        return (*self.plugins.faults, *clashes)
+
+    def names(self, kind: str) -> list[str]:
+        """All usable names of one kind, sorted."""
+        return sorted(name for name, entries in self.catalogs[kind].items() if len(entries) == 1)
+
+    def get(self, kind: str, name: str) -> Entry:
+        """The one offer under a name; UsageError when there is none, or two."""
+        entries = self.catalogs[kind].get(name, ())
+        if not entries:
+            if kind in RESOLVED and os.sep in name and Path(name).expanduser().exists():
+                raise MissingError(f"no plugin can read what lies in '{name}' as a {_singular(kind)}")
+            hint = did_you_mean(name, self.names(kind))
+            raise UsageError(f"there is no {_singular(kind)} '{name}'{hint}")
+        if len(entries) > 1:
+            raise UsageError(
+                f"{_singular(kind)} '{name}' is offered by {_owners(entries)}: disable one with -p no:NAME"
+            )
+        return entries[0]
+
+    def choose(self, kind: str, reference: str | Mapping[str, Any]) -> Choice:
+        """Resolve a reference (`NAME`, `NAME[k=v]`, `NAME(k=v)`, or a mapping with `name`) of one kind."""
+        name, given = parse_reference(reference)
+        entry = self._find(kind, name)
+        target, implied = self._follow(kind, entry)
+        implied = {key: value for key, value in implied.items() if key not in given}
+        given = {**implied, **given}
+        parameters = _bind(kind, target, name, given)
+        return Choice(
+            kind=kind,
+            name=name,
+            spec=target.spec,
+            plugin=entry.plugin,
+            distribution=entry.distribution,
+            parameters=parameters,
+            given={key: value for key, value in given.items() if key in parameters},
+            implied=implied,
+        )
+
+    def _follow(self, kind: str, entry: Entry) -> tuple[Entry, Mapping[str, Any]]:
+        """What an entry stands for, and with which parameters; itself where it is no alias."""
+        alias = getattr(entry.spec, "alias_of", None)
+        if alias is None:
+            return entry, {}
+        if isinstance(alias, str):
+            return self._find(kind, alias), {}
+        name, implied = parse_reference(alias)
+        return self._find(kind, name), implied
+
+    def _find(self, kind: str, name: str) -> Entry:
+        if kind not in RESOLVED or name in self.catalogs[kind]:
+            return self.get(kind, name)
+        resolved = self._ask(kind, name)
+        return resolved if resolved is not None else self.get(kind, name)
+
+    def _ask(self, kind: str, ref: str) -> Entry | None:
+        """Put an unlisted reference to the plugins, one after the other."""
+        distributions = {plugin.name: plugin.distribution for plugin in self.plugins.loaded}
+        for implementation in reversed(getattr(self.plugins.manager.hook, RESOLVED[kind]).get_hookimpls()):
+            owner = implementation.plugin_name
+            problem = None
+            try:
+                spec = implementation.function(*(ref for _ in implementation.argnames))
+            except HarnessError:
+                raise
+            except (Exception, SystemExit) as error:  # a stranger's resolver may raise anything
+                problem = f"failed in its hook '{RESOLVED[kind]}': {describe(error)}"
+            else:
+                if isinstance(spec, OFFERED[kind]):
+                    return Entry(name=ref, spec=spec, plugin=owner, distribution=distributions[owner])
+                if spec is not None:
+                    problem = f"returned {type(spec).__name__} from its hook '{RESOLVED[kind]}'"
+            if problem:
+                self.report(Fault(plugin=owner, distribution=distributions[owner], problem=problem))
+        return None
+
+
+def parse_reference(reference: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """`random_sae[k=32]`, `count(t=0)` or `{name: count, t: 0}` as a name and its parameters."""
+    if not isinstance(reference, str):
+        given = dict(reference)
+        name = given.pop("name", None)
+        if not isinstance(name, str):
+            raise UsageError(f"{dict(reference)} needs a 'name'")
+        if re.search(r"[\[(][^\[\](),]+=.*[\])]$", name):  # parameters, and not a path that holds brackets
+            name, inside = parse_reference(name)
+            given |= inside
+        return name, given
+    match = re.fullmatch(
+        r"(?P<name>[^\[\]()]+?)\s*(?:\[(?P<square>[^\]]*)\]|\((?P<round>[^)]*)\))?", reference
+    )
+    if match is None:
+        raise UsageError(f"'{reference}' is not of the form NAME or NAME[key=value,…]")
+    parameters: dict[str, Any] = {}
+    for pair in (match["square"] or match["round"] or "").split(","):
+        if pair.strip():
+            key, value = _parse_pair(pair, reference)
+            if key in parameters:
+                raise UsageError(f"'{key}' stands twice in '{reference}'")
+            parameters[key] = value
+    return match["name"], parameters
+
+
+def _parse_pair(pair: str, reference: str) -> tuple[str, Any]:
+    key, equals, value = pair.partition("=")
+    if not equals or not key.strip() or not value.strip():
+        raise UsageError(f"'{pair.strip()}' in '{reference}' is not of the form key=value")
+    try:
+        return key.strip(), yaml.safe_load(value)
+    except (yaml.YAMLError, ValueError) as error:
+        raise UsageError(f"'{value.strip()}' in '{reference}' cannot be read as a value") from error
+
+
+def parameters_of(spec: Spec) -> dict[str, Any]:
+    """All that a spec's factory takes by name, with defaults; `inspect.Parameter.empty` where there is none."""
+    if spec.make is None:
+        return {}
+    filled = isinstance(spec, ClassifierSpec)  # the harness gives a classifier the seed of its cell
+    by_name = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return {
+        name: parameter.default
+        for name, parameter in inspect.signature(spec.make).parameters.items()
+        if parameter.kind in by_name and not (name == "seed" and filled)
+    }
+
+
+def _bind(kind: str, entry: Entry, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """All parameters of one offer, defaults filled in; UsageError for unknown and missing ones."""
+    owner = f"{_singular(kind)} '{name}' ({entry.distribution})"
+    known = parameters_of(entry.spec)
+    for key in given:
+        if key not in known:
+            takes = f"it takes: {', '.join(known)}" if known else "it takes none"
+            raise UsageError(f"{owner} has no parameter '{key}'; {takes}")
+    bound = {key: given.get(key, default) for key, default in known.items()}
+    for key, value in bound.items():
+        if value is inspect.Parameter.empty:
+            raise UsageError(f"{owner} needs its parameter '{key}'")
+        try:
+            hash_json({key: value})
+        except ValueError as error:  # NaN, dates, integers beyond 2^53: nothing a result could be known by
+            raise UsageError(f"{owner} cannot take {key}={_write(value)}: {error}") from error
+    return bound
+
+
+def _owners(entries: Iterable[Entry]) -> str:
+    return " and ".join(f"plugin '{entry.plugin}' ({entry.distribution})" for entry in entries)
+
+
+def _singular(kind: str) -> str:
+    return kind.removesuffix("s")
+
+
+def _write(value: Any) -> str:
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)

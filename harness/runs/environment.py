@@ -1,0 +1,75 @@
+"""Description of the machine and the packages of a run."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import sys
+import time
+from collections.abc import Mapping
+from importlib.metadata import distributions
+from typing import Any
+
+from harness.registry.loading import Plugins
+from harness.storage.hashing import hash_lines
+
+
+def environment(plugins: Plugins, device: str) -> dict[str, Any]:
+    """Every distribution, the machine and the plugins; no paths, no environment variables, no secrets."""
+    import psutil
+
+    return {
+        "python": sys.version.split()[0],
+        "os": platform.platform(),
+        "cpu": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "memory": psutil.virtual_memory().total,
+        "device": device,
+        "gpu": _gpu(),
+        "plugins": {plugin.name: plugin.distribution for plugin in plugins.loaded},
+        "left_out": [_without_paths(str(fault)) for fault in plugins.faults],
+        "distributions": dict(
+            sorted({item.metadata["Name"]: item.version for item in distributions()}.items())
+        ),
+    }
+
+
+def _without_paths(text: str) -> str:
+    """Messages of Python's own import errors end in the place of a file."""
+    return re.sub(r"(?<![\w.])(?:/|[A-Za-z]:\\)[^\s'\"():]+", "…", text)
+
+
+def _gpu() -> dict[str, str] | None:
+    import torch
+
+    if not torch.cuda.is_available():
+        return None
+    return {"name": torch.cuda.get_device_name(), "cuda": str(torch.version.cuda)}
+
+
+def _machine() -> str:
+    """Tells machines apart without their names, which are nobody's business."""
+    return hash_lines([platform.node()])[:16]
+
+
+def _this_process() -> dict[str, Any]:
+    import psutil
+
+    return {"pid": os.getpid(), "started": psutil.Process().create_time(), "machine": _machine()}
+
+
+def _is_alive(process: Mapping[str, Any]) -> bool:
+    """Whether the process is there: one of its number that began when it did (to a second, as clocks are set)."""
+    import psutil
+
+    try:
+        found = psutil.Process(process["pid"])
+        alive = found.status() != psutil.STATUS_ZOMBIE
+        return bool(alive and abs(found.create_time() - process["started"]) < 1)
+    except (psutil.Error, KeyError, TypeError, ValueError):
+        return False
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -1,0 +1,279 @@
+"""Records: the schema of a line of `results.jsonl`, and its reader."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from harness.api.errors import MissingError
+from harness.dictionaries.gate import Verdict
+from harness.storage.hashing import hash_lines
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+SCHEMA_VERSION = 2
+"""Of records and of run.json. 2: records say which tokens were pooled and what was trained on."""
+
+
+STEPS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+"""Version → what makes a record of the next version from one of this; none where the defaults of the fields that are
+new say what was so before."""
+
+
+_TOLD = (
+    *("sae-harness", "torch", "transformers", "scikit-learn", "numpy"),
+    *("pillow", "torchvision", "open_clip_torch"),
+)
+
+
+_ADDED: Mapping[str, Any] = {"tokens": "content", "regimes": ["full"], "alignments": [], "transfers": []}
+"""Fields of suites that came after schema version 1, with their defaults."""
+
+
+Status = Literal["ok", "failed", "skipped", "oom"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Metric(_Frozen):
+    """A number with its 95 % interval and how that was found; no interval where `low` is None."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    method: str = ""
+
+
+class HygieneCounts(_Frozen):
+    """Rows removed before anything was fitted; inputs cut at the model's maximum length, and inputs that were not in
+    Unicode's normal form C, in which all are read. `faults` says which the first of the `broken` images are, and what
+    is wrong with them.
+    """
+
+    duplicates: int = 0
+    leaks: int = 0
+    conflicts: int = 0
+    cut: int = 0
+    empty: int = 0
+    broken: int = 0
+    normalised: int = 0
+    faults: tuple[str, ...] = ()
+
+
+class Fidelity(_Frozen):
+    """How well a dictionary fits the activations it was given (`harness.gate`): explained variance on the site's own,
+    its median over dimensions, those one layer down and up, on halved and doubled activations, and outside content;
+    why it is flagged, or cannot be measured, by rule. `not measured` is what has no dictionary.
+    """
+
+    verdict: Verdict = "not measured"
+    reasons: dict[str, str] = Field(default_factory=dict)
+    explained_variance: float | None = None
+    median_explained_variance: float | None = None
+    l0: float | None = None
+    published_l0: float | None = None
+    below: float | None = None
+    above: float | None = None
+    halved: float | None = None
+    doubled: float | None = None
+    outside: float | None = None
+    tokens: int = 0
+
+
+class Cost(_Frozen):
+    """What the cell's bundle cost: tokens pooled, tokens per second, seconds, peak bytes on the device; and the
+    seconds of the cell's own probe, its whole grid. 0 is unknown: tokens and seconds of a pass that was resumed,
+    the speed of one that read kept activations. Of images, how many a second went through the model, and the share of
+    that time in which it waited for one to be decoded.
+    """
+
+    tokens: int = Field(default=0, ge=0)
+    tokens_per_s: float = Field(default=0.0, ge=0)
+    seconds: float = Field(default=0.0, ge=0)
+    peak_memory: int = Field(default=0, ge=0)
+    probe_seconds: float = Field(default=0.0, ge=0)
+    images_per_s: float = Field(default=0.0, ge=0)
+    waiting_share: float = Field(default=0.0, ge=0)
+
+
+class Used(_Frozen):
+    """A feature that a cell's classifier goes by: its number in the representation, the class it speaks for and its
+    weight there, what it is ranked by (`effect`: the size of the weight times the feature's deviation in training), its
+    mean pooled value by class, the beginnings of the training texts in which it is highest, and where it is described.
+    """
+
+    feature: int
+    label: str
+    weight: float
+    effect: float
+    means: dict[str, float] = Field(default_factory=dict)
+    snippets: tuple[str, ...] = ()
+    link: str | None = None
+
+
+class Sharing(_Frozen):
+    """What the features of a dictionary have in common between the language that a classifier was learnt in and the one
+    it was tested on (`harness.sharing`): the share of its effect that lies on features which fire in both, and that
+    share with features counted by how evenly they fire; how many fire in both, and in one only; and how far the
+    features that tell the label are the same ones, as the Jaccard index of the best in each. None where the tested
+    language has no training rows.
+    """
+
+    weight: float
+    even: float
+    both: int
+    only_train: int
+    only_test: int
+    overlap: float | None = None
+
+
+class Record(_Frozen):
+    """One finished cell, whatever its end.
+
+    `selected_on` is `validation`, `folds` or `nothing`; `tried` counts the points of the grid compared there.
+    `predictions_hash` is of the test rows' ids, labels and predictions (`hash_predictions`). `control` says whether
+    the representation is there to be compared with; None in records from before that was known. `only` are the kinds
+    (`poolings`, `transforms`, `classifiers`) of which the representation goes with one alone, whatever the suite has.
+    `seen` are the megabytes of the model's training text in the languages of the record, None where the model does
+    not say. `learnt_on` names the model whose features the classifier was learnt on, where that is another one, and
+    `alignment` what mapped those of `model` to it.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    cell_id: str
+    data: str | None = None
+    status: Status
+    error: str | None = None
+    suite: str
+    task: str
+    task_version: int
+    trained_on: str | None = None
+    modality: str
+    train_language: str
+    test_language: str
+    seen: dict[str, float] | None = None
+    model: str | None
+    model_hash: str | None
+    site: str | None
+    tokens: str | None = "content"
+    representation: str
+    representation_hash: str | None
+    control: bool | None = None
+    only: tuple[str, ...] = ()
+    dictionary: str | None = None
+    width: int | None
+    pooling: str | None
+    transform: str
+    classifier: str
+    regime: str = "full"
+    learnt_on: str | None = None
+    alignment: str | None = None
+    protocol_hash: str | None = None
+    classifier_params: dict[str, Any] = Field(default_factory=dict)
+    seed: int
+    selected_on: str = "validation"
+    tried: int = 0
+    metrics: dict[str, Metric] = Field(default_factory=dict)
+    validation_metrics: dict[str, float] = Field(default_factory=dict)
+    n_train: int = 0
+    n_validation: int = 0
+    n_test: int = 0
+    n_features: int = 0
+    predictions_hash: str | None = None
+    used: tuple[Used, ...] = ()
+    sharing: Sharing | None = None
+    hygiene: HygieneCounts = HygieneCounts()
+    fidelity: Fidelity = Fidelity()
+    cost: Cost = Cost()
+    flags: tuple[str, ...] = ()
+    origins: dict[str, str] = Field(default_factory=dict)
+
+    @field_validator("classifier_params")
+    @classmethod
+    def _finite(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for key, item in value.items():
+            if isinstance(item, float) and not math.isfinite(item):
+                raise ValueError(f"classifier_params.{key} is not finite")
+        return value
+
+
+class Results(Protocol):
+    """What a board is built from: records with the predictions of their cells. A run folder, or what was
+    published of one.
+    """
+
+    @property
+    def path(self) -> Path:
+        """Where they lie, for messages."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every cell of the run has a record."""
+
+    def records(self) -> list[Record]:
+        """The last record of every cell; MissingError when they cannot be read."""
+
+    def is_done(self, record: Record) -> bool:
+        """Whether a cell ended well and its predictions are there."""
+
+    def predictions(self, cell_id: str) -> pd.DataFrame:
+        """Test predictions of a cell, one row for each example: example_id, group (where rows have one), label,
+        prediction. The classes are those of the columns score_<class>, else the categories of `label`.
+        MissingError when they are not there.
+        """
+
+
+def hash_predictions(ids: Iterable[str], labels: Iterable[str], predictions: Iterable[str]) -> str:
+    """Hex SHA-256 over each test row's id, label and prediction, in the order of ids."""
+    return hash_lines("\x1f".join(row) for row in sorted(zip(ids, labels, predictions, strict=True)))
+
+
+def read_records(path: Path) -> list[Record]:
+    """Every line of a results file (`.gz`: compressed), of this or an older schema version, in order.
+
+    A last line that a cut left unfinished is ignored; any other broken line is a MissingError with its number.
+    """
+    try:
+        data = path.read_bytes()
+        data = gzip.decompress(data) if path.suffix == ".gz" else data
+    except (OSError, EOFError) as error:
+        raise MissingError(f"'{path}' cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    lines = data.split(b"\n")[:-1]  # bytes: a cut may have fallen inside a character
+    records = []
+    for number, line in enumerate(lines, start=1):
+        if not line:
+            continue
+        try:
+            records.append(_read_record(line, f"'{path}' line {number}"))
+        except ValueError as error:  # not UTF-8, not JSON, or not a record
+            raise MissingError(f"'{path}' line {number} is not a valid record") from error
+    return records
+
+
+def _read_record(line: bytes, where: str) -> Record:
+    fields = json.loads(line)
+    version = fields.get("schema_version") if isinstance(fields, dict) else None
+    if not isinstance(version, int) or version < 1:
+        raise ValueError("no schema version")
+    _check_version(version, where)
+    for older in range(version, SCHEMA_VERSION):
+        fields = STEPS[older](fields) if older in STEPS else fields
+    return Record.model_validate({**fields, "schema_version": SCHEMA_VERSION})
+
+
+def _check_version(version: int, what: str) -> None:
+    if version > SCHEMA_VERSION:
+        raise MissingError(
+            f"{what} was written by a newer harness: it is of schema version {version}, and this one reads up to "
+            f"{SCHEMA_VERSION}"
+        )

@@ -1,0 +1,194 @@
+"""Numbers in, numbers out: bootstrap weights, intervals, p-values, ranks, what a comparison could have seen at all.
+
+Samples `[resamples]` that came from the same weights are paired: their differences are taken one by one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtri
+from scipy.stats import binomtest
+
+Floats = NDArray[np.floating[Any]]
+
+_DRAWS_AT_ONCE = 2_000_000
+_ROUNDING = 1e-12
+"""Differences below this are rounding: no metric of test rows has steps so small."""
+
+
+def number_groups(groups: Sequence[str | None]) -> NDArray[np.int64]:
+    """Group names `[rows]` as numbers in order of appearance; a row without one is a group of its own."""
+    numbers: dict[str | int, int] = {}
+    return np.array(
+        [
+            numbers.setdefault(row if group is None else group, len(numbers))
+            for row, group in enumerate(groups)
+        ]
+    )
+
+
+def cluster_weights(
+    strata: NDArray[np.integer[Any]], groups: NDArray[np.int64], *, resamples: int, seed: int
+) -> NDArray[np.float32]:
+    """`bootstrap_weights` of rows that come in groups (templates, translations): whole groups are drawn, so
+    that siblings are not counted as independent (Davison & Hinkley 1997, §3.8). `groups [rows]` are numbers
+    from 0; a group lies in the stratum of most of its rows. Where each row is its own group, nothing differs.
+    """
+    members = np.zeros((groups.max() + 1, strata.max() + 1), np.int64)
+    np.add.at(members, (groups, strata), 1)
+    drawn = bootstrap_weights(members.argmax(axis=1), resamples=resamples, seed=seed)
+    weights: NDArray[np.float32] = drawn.T[groups].T
+    return weights
+
+
+def bootstrap_weights(strata: NDArray[np.integer[Any]], *, resamples: int, seed: int) -> NDArray[np.float32]:
+    """How often each row is drawn: `strata [rows]` to counts `[resamples, rows]`, in float32.
+
+    Each stratum of m rows is drawn m times with replacement, so every resample has the class counts of the
+    test set (Davison & Hinkley 1997, §3.2). The result depends on `strata` and `seed` alone: arms tested on
+    the same rows share it. A stratum of one row is always drawn once: intervals do not show its uncertainty.
+    """
+    generator = np.random.default_rng(seed)
+    counts = np.empty((len(strata), resamples), np.float32)  # transposed: so products with it are quick
+    for stratum in np.unique(strata):
+        rows = np.flatnonzero(strata == stratum)
+        step = max(1, _DRAWS_AT_ONCE // len(rows))
+        for start in range(0, resamples, step):
+            size = min(step, resamples - start)
+            drawn = generator.integers(len(rows), size=(size, len(rows)))
+            drawn *= size
+            drawn += np.arange(size)[:, None]
+            counted = np.bincount(drawn.ravel(), minlength=len(rows) * size)
+            counts[rows, start : start + size] = counted.reshape(len(rows), size)
+    return counts.T
+
+
+def percentile_interval(samples: Floats, level: float = 0.95) -> tuple[float, float]:
+    """Percentile interval of `samples [resamples]` (Efron & Tibshirani 1993, §13.3)."""
+    low, high = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def paired_differences(samples: Floats, reference: Floats) -> NDArray[np.float64]:
+    """`samples − reference`, of any equal or broadcast shapes; what is only rounding is exactly 0."""
+    differences = np.subtract(samples, reference, dtype=np.float64)
+    return np.where(np.abs(differences) < _ROUNDING, 0.0, differences)
+
+
+def paired_interval(samples: Floats, reference: Floats, level: float = 0.95) -> tuple[float, float]:
+    """Percentile interval of the paired difference `samples − reference`, both `[resamples]`."""
+    return percentile_interval(paired_differences(samples, reference), level)
+
+
+def bootstrap_p_value(differences: Floats) -> float:
+    """Two-sided p-value of "no difference" from bootstrap differences `[resamples]`: twice the smaller tail
+    at 0, the percentile interval inverted (Efron & Tibshirani 1993, §15.4), with one resample added to each
+    tail so that it is never 0 (Davison & Hinkley 1997, eq. 4.11). Its smallest value is 2 / (resamples + 1).
+    """
+    tail = min(np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0))
+    return min(1.0, 2 * (int(tail) + 1) / (len(differences) + 1))
+
+
+def wilson_interval(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Return the score interval of a share, `successes` of `n` independent rows (Wilson 1927). It lies within [0, 1]
+    and is not empty at 0 or n successes. ValueError unless 0 ≤ successes ≤ n and n > 0.
+    """
+    if not 0 <= successes <= n or n == 0:
+        raise ValueError(f"a share is of 0 to n successes in n > 0 rows, not of {successes} in {n}")
+    interval = binomtest(successes, n).proportion_ci(level, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def exact_mcnemar(only_first: int, only_second: int) -> float:
+    """Return the two-sided p-value of "both arms are right equally often", from the numbers of rows that only the one
+    or only the other has right: binomial with chance ½ (McNemar 1947; exact), 1 where there is no such row.
+    """
+    discordant = only_first + only_second
+    return float(binomtest(only_first, discordant).pvalue) if discordant else 1.0
+
+
+def holm(p_values: ArrayLike) -> NDArray[np.float64]:
+    """p-values `[tests]` adjusted for their number (Holm 1979, step-down), in the given order."""
+    values = np.asarray(p_values, np.float64)
+    order = np.argsort(values, kind="stable")
+    factors = np.arange(len(values), 0, -1)
+    adjusted = np.empty_like(values)
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(values[order] * factors))
+    return adjusted
+
+
+def minimum_detectable_difference(differences: Floats, *, power: float = 0.8, alpha: float = 0.05) -> float:
+    """The true difference that a two-sided test at `alpha` would find with probability `power`, from
+    bootstrap differences `[resamples]`: (z_{1−alpha/2} + z_power) · sd (Bloom 1995, "Minimum detectable
+    effects").
+    """
+    deviation = np.std(differences, ddof=1) if len(differences) > 1 else 0.0
+    return float((ndtri(1 - alpha / 2) + ndtri(power)) * deviation)
+
+
+def rank_intervals(
+    samples: Floats, *, seed: int, level: float = 0.95
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The lowest and the highest rank `[arms]` of each arm's mean over tasks, 1 being the largest, when tasks
+    and test rows are drawn anew: from `samples [tasks, arms, resamples]`, paired over arms.
+
+    Each resample draws as many tasks as there are, with replacement, and for each of them one of its own
+    resamples of rows, the same for all arms; percentiles of the ranks are taken, a tie counting as either
+    order (two-stage bootstrap: Davison & Hinkley 1997, §3.8; of ranks: Goldstein & Spiegelhalter 1996). They
+    speak of other tasks like these, not of these tasks: an arm that leads by far on half of them and trails
+    by far on the rest has a wide interval whatever the number of rows. The noise of rows counts in both
+    stages, so intervals are rather too wide. With few tasks they say little: of two or three, a single one
+    makes up more than 2.5 % of the draws, so that no arm's 95 % interval leaves out a rank that it has on
+    any one of them beyond noise; with one, only rows are drawn. Each interval is by itself at `level`, not all
+    together.
+    """
+    n_tasks, n_arms, n_resamples = samples.shape
+    generator = np.random.default_rng(seed)
+    total = np.zeros((n_resamples, n_arms))
+    for _ in range(n_tasks):
+        task, resample = generator.integers((n_tasks, n_resamples), size=(n_resamples, 2)).T
+        total += samples[task, :, resample]
+    means = total.T / n_tasks
+    low, high = np.empty(n_arms, np.int64), np.empty(n_arms, np.int64)
+    for arm in range(n_arms):
+        ahead = paired_differences(means, means[arm])
+        first = 1 + np.count_nonzero(ahead > 0, axis=0)
+        last = n_arms - np.count_nonzero(ahead < 0, axis=0)
+        low[arm] = np.quantile(first, (1 - level) / 2, method="inverted_cdf")
+        high[arm] = np.quantile(last, (1 + level) / 2, method="inverted_cdf")
+    return low, high
+
+
+MOST_GROUPS = 200
+
+
+def tie_groups(apart: NDArray[np.bool_]) -> tuple[tuple[int, ...], ...]:
+    """The groups of each arm, numbered from 0, from which pairs are told apart: `apart [arms, arms]`, symmetric, the
+    best arm first; its diagonal is not read. Two arms share a group exactly when they are not told apart.
+
+    A compact letter display by insert-and-absorb (Piepho 2004, "An algorithm for a letter-based representation of
+    all-pairwise comparisons"): "not told apart" does not carry over from neighbour to neighbour, so an arm may stand
+    in several groups. Groups are the largest sets of arms of which no two are told apart, in the order of their best
+    arms, then of their second best and so on. To share a group does not show that arms are equal. Where there would be
+    more than MOST_GROUPS, which nobody could read, there are none.
+    """
+    arms = range(len(apart))
+    groups = [frozenset(arms)]
+    for pair in np.argwhere(np.triu(apart, 1)).tolist():
+        kept = [group for group in groups if not group.issuperset(pair)]
+        parts = [group - {arm} for group in groups if group.issuperset(pair) for arm in pair]
+        groups = kept + [part for part in parts if not any(part <= group for group in kept)]
+        if len(groups) > MOST_GROUPS:
+            return ((),) * len(apart)
+    ordered = sorted(groups, key=sorted)
+    return tuple(tuple(number for number, group in enumerate(ordered) if arm in group) for arm in arms)
+
+
+def bootstrap_seed(task: str) -> int:
+    """The seed of a task's resamples: the same for every arm, run and machine."""
+    return int.from_bytes(hashlib.sha256(task.encode()).digest()[:8], "big")

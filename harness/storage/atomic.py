@@ -1,0 +1,142 @@
+"""Atomic writing of files, and locks that are freed when their process dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from harness.api.errors import WriteError
+
+TEMPORARY = ".tmp-"
+"""Beginning of the names of files that are not whole yet; a killed writer leaves them behind."""
+
+_GUARD = "guard"
+_MARK = ".lock"
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`, which replaces it, synced, when the block ends well, and is removed when
+    it does not. WriteError when the disk is full or cannot be written.
+    """
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=TEMPORARY, dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        raise WriteError.from_os(f"'{path}'", error) from error
+    finally:
+        if temporary is not None:
+            with suppress(OSError):  # the disk's own fault is the one to tell
+                temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write JSON whole; NaN is refused with ValueError."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    with whole_file(path) as temporary:
+        temporary.write_text(text + "\n", "utf-8")
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append one line, on disk when this returns; WriteError, and the file as it was, when it cannot be written."""
+    data = (line + "\n").encode("utf-8")
+    try:
+        # Unbuffered: what a buffer still held after a failure would be written when the file is closed.
+        with path.open("ab", buffering=0) as file:
+            before = os.fstat(file.fileno()).st_size
+            try:
+                while data:
+                    data = data[file.write(data) :]
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(before)
+                raise
+    except OSError as error:
+        raise WriteError.from_os(f"'{path}'", error) from error
+
+
+def cut_unfinished_line(path: Path) -> None:
+    """Remove what follows the last newline: a killed writer did not finish it. WriteError when that fails."""
+    try:
+        if path.is_file() and (data := path.read_bytes()) and not data.endswith(b"\n"):
+            with path.open("r+b") as file:
+                file.truncate(data.rfind(b"\n") + 1)
+    except OSError as error:
+        raise WriteError.from_os(f"'{path}'", error) from error
+
+
+@contextmanager
+def lock(path: Path, *, wait: bool = False) -> Iterator[bool | None]:
+    """Hold an exclusive lock for the block, which the system frees when the process dies.
+
+    Give True when it was taken, False when another process has it and `wait` is not set, None where the file system
+    or platform has no locks. WriteError when the file of the lock cannot be made.
+    """
+    from filelock import lock_descriptor  # slow to import, and only what writes needs it
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("ab")
+    except OSError as error:
+        raise WriteError.from_os(f"'{path}'", error) from error
+    with file:
+        try:
+            taken: bool | None = lock_descriptor(file.fileno(), blocking=wait)
+        except OSError:
+            taken = None
+        yield taken
+
+
+@contextmanager
+def hold_shared(folder: Path) -> Iterator[None]:
+    """Hold `folder` together with any number of other processes; waits while `hold_alone` has it.
+
+    Each holder locks a file of its own: readers-writer locks of libraries use SQLite, which reports a file system
+    without locks as a lock that is taken, and would wait forever.
+    """
+    mark = folder / f"{uuid4().hex}{_MARK}"
+    with ExitStack() as held:
+        with lock(folder / _GUARD, wait=True):  # so that nobody who has the guard sees a mark not yet locked
+            held.enter_context(lock(mark))
+        try:
+            yield
+        finally:
+            held.close()
+            _remove_mark(mark)
+
+
+@contextmanager
+def hold_alone(folder: Path) -> Iterator[bool]:
+    """Keep new holders of `folder` waiting for the block; give whether there is none now (False: that is unknown)."""
+    with lock(folder / _GUARD) as guarded:
+        yield bool(guarded) and all(_is_free(mark) for mark in sorted(folder.glob(f"*{_MARK}")))
+
+
+def _is_free(mark: Path) -> bool:
+    """Tell whether nobody holds a mark, and remove one that a killed process left."""
+    with lock(mark) as taken:
+        pass
+    if taken:
+        _remove_mark(mark)
+    return taken is True
+
+
+def _remove_mark(mark: Path) -> None:
+    with suppress(
+        OSError
+    ):  # another process may be trying it: Windows then keeps the file, which does no harm
+        mark.unlink(missing_ok=True)

@@ -1,0 +1,211 @@
+"""The cache folder as a whole in; what lies there, what of it is damaged, and what may go, out.
+
+What is not the store's is neither listed nor ever touched.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.api.errors import MissingError, WriteError
+from harness.storage.atomic import TEMPORARY, hold_alone
+from harness.storage.feature_store import (
+    IN_USE,
+    KINDS,
+    read_batches_file,
+    read_checked,
+    read_json,
+    read_shard,
+)
+
+GRACE = 3600.0
+"""Seconds for which a set that was just read or written is left alone while any run uses the cache."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What goes together: the files of one key, a batch plan, or what a killed writer left; `used` is when it was
+    last read or written, in seconds since the epoch.
+    """
+
+    kind: str
+    path: Path
+    complete: bool
+    files: tuple[Path, ...]
+    bytes: int
+    used: float
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pruned:
+    """What was taken, and what would have been, were it not in use."""
+
+    taken: tuple[Entry, ...]
+    spared: tuple[Entry, ...]
+
+    @property
+    def bytes(self) -> int:
+        """What was freed."""
+        return sum(entry.bytes for entry in self.taken)
+
+
+def list_entries(root: Path) -> list[Entry]:
+    """Everything of the store's under `root`, least recently used first; MissingError when there is no such folder.
+    What is not the store's is neither listed nor ever touched.
+    """
+    if not root.is_dir():
+        raise MissingError(f"there is no cache in '{root}'")
+    found: list[Entry] = []
+    for kind, marked in KINDS.items():
+        for folder in sorted((root / kind).glob("*")):
+            if _is_key(folder.name):
+                about = read_json(folder / "complete.json")
+                found += _entries(folder, kind, complete=not marked or about is not None, about=about or {})
+    for path in sorted((root / "plans").glob("*.json")):
+        if _is_key(path.stem):
+            found += _entries(path, "plans", complete=True)
+    for path in sorted(root.glob(f"*/{TEMPORARY}*")) + sorted(root.glob(f"*/*/{TEMPORARY}*")):
+        if path.relative_to(root).parts[0] in {*KINDS, "plans"}:
+            found += _entries(path, "leftovers", complete=False)
+    return sorted(found, key=lambda entry: (entry.used, entry.path))
+
+
+def find_damage(root: Path, *, remove: bool = False) -> dict[Path, str]:
+    """Every damaged file with what is wrong with it, all bytes read; `remove` takes them away, so that the next run
+    makes them again.
+    """
+    damage: dict[Path, str] = {}
+    for entry in list_entries(root):
+        found = _damage(entry)
+        damage |= found
+        if remove and found:
+            for path in found:
+                _remove(path)
+            if entry.path.is_dir():
+                _remove(entry.path / "complete.json")
+    return damage
+
+
+def prune(
+    root: Path,
+    *,
+    older_than: float | None = None,
+    max_bytes: int | None = None,
+    incomplete: bool = False,
+    everything: bool = False,
+    dry_run: bool = False,
+) -> Pruned:
+    """Take away what was not used for `older_than` seconds, what is incomplete, everything; and then the least
+    recently used, until at most `max_bytes` are left. While any run uses the cache, what was used within the last
+    hour stays.
+    """
+    with hold_alone(root / IN_USE) as alone:
+        now = time.time()
+        entries = list_entries(root)
+        busy = [] if alone else [entry for entry in entries if now - entry.used < GRACE]
+
+        def is_named(entry: Entry) -> bool:
+            too_old = older_than is not None and now - entry.used > older_than
+            return everything or too_old or (incomplete and not entry.complete)
+
+        free = [entry for entry in entries if entry not in busy]
+        taken = [entry for entry in free if is_named(entry)]
+        left = sum(entry.bytes for entry in entries) - sum(entry.bytes for entry in taken)
+        for entry in free:
+            if max_bytes is None or left <= max_bytes:
+                break
+            if not is_named(entry):
+                taken.append(entry)
+                left -= entry.bytes
+        if not dry_run:
+            for entry in taken:
+                _remove(entry.path)
+    too_much = max_bytes is not None and left > max_bytes
+    return Pruned(taken=tuple(taken), spared=tuple(entry for entry in busy if too_much or is_named(entry)))
+
+
+def _is_key(name: str) -> bool:
+    return re.fullmatch("[0-9a-f]{64}", name) is not None
+
+
+def _entries(
+    path: Path, kind: str, *, complete: bool, about: Mapping[str, Any] | None = None
+) -> Iterator[Entry]:
+    """One entry; none when it went away meanwhile."""
+    try:
+        files = {file: file.stat() for file in (sorted(path.iterdir()) if path.is_dir() else [path])}
+        used = max((status.st_mtime for status in files.values()), default=path.stat().st_mtime)
+    except FileNotFoundError:
+        return
+    whole = {file: status for file, status in files.items() if kind == "leftovers" or not _is_temporary(file)}
+    yield Entry(
+        kind=kind,
+        path=path,
+        complete=complete,
+        files=tuple(whole),
+        bytes=sum(status.st_size for status in whole.values()),
+        used=used,
+        about=about or {},
+    )
+
+
+def _is_temporary(path: Path) -> bool:
+    return path.name.startswith(TEMPORARY)
+
+
+def _damage(entry: Entry) -> dict[Path, str]:
+    """The damaged files of one entry."""
+    damage: dict[Path, str] = {}
+    rows: set[int] = set()
+    for path in entry.files:
+        try:
+            if path.suffix == ".safetensors":
+                if entry.kind == "features":
+                    rows.update(read_shard(path)[0].tolist())
+                else:
+                    _check_tensors(read_checked(path))
+            elif path.name == "complete.json" and not entry.complete:
+                raise ValueError("is not JSON")
+            elif entry.kind == "plans" and read_batches_file(path) is None:
+                raise ValueError("is no batch plan")
+        except FileNotFoundError:
+            continue  # somebody took it meanwhile
+        except OSError as error:
+            damage[path] = f"cannot be read: {error.strerror}"
+        except ValueError as error:
+            damage[path] = str(error)
+    wanted = entry.about.get("rows")
+    if not damage and isinstance(wanted, int) and entry.kind == "features" and rows != set(range(wanted)):
+        damage[entry.path / "complete.json"] = f"tells of {wanted} rows, and the shards hold {len(rows)}"
+    return damage
+
+
+def _check_tensors(data: bytes) -> None:
+    from safetensors import SafetensorError, deserialize
+
+    try:
+        deserialize(data)  # type: ignore[no-untyped-call]
+    except SafetensorError as error:
+        raise ValueError("is not a safetensors file") from error
+
+
+def _remove(path: Path) -> None:
+    try:
+        if path.is_dir():
+            (path / "complete.json").unlink(
+                missing_ok=True
+            )  # first: what is left of the rest is not complete
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except FileNotFoundError:
+        pass  # somebody else took it
+    except OSError as error:
+        raise WriteError(f"'{path}' cannot be removed: {error.strerror}") from error

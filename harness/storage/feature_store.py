@@ -1,0 +1,262 @@
+"""Store of pooled features and other tensors on disk, by content key: atomic, checksummed, sharded.
+
+    <root>/features/<key>/<sha256 of the file>.safetensors    rows, and their values (dense or CSR)
+    <root>/features/<key>/complete.json                       written last, touched by each reader
+    <root>/plans/<key>.json                                   the batches of a forward pass
+    <root>/<kind>/<key>/<sha256 of the file>.safetensors      other tensors that a run need not compute twice
+    <root>/in-use/                                            a lock for each run that uses the cache
+
+A shard's name is its own checksum, so a damaged one is seen without a second file, and two processes that write
+the same rows do each other no harm. Checksums are of the bytes that are then used, read at that moment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import sparse
+
+from harness.api.errors import WriteError
+from harness.storage.atomic import hold_shared, whole_file, write_json
+
+if TYPE_CHECKING:
+    import torch
+
+    from harness.api.data import Matrix
+
+BREAK_EVEN = 0.5
+"""Above this density CSR (an int32 and a float32 for each value) takes more room than dense rows."""
+
+IN_USE = "in-use"
+"""Folder of the locks of runs that use the cache."""
+
+KINDS: Mapping[str, bool] = {"features": True, "fitted": False, "fidelity": False, "activations": False}
+"""Folders of `<key>/<sha256 of the file>.safetensors`, and whether a set is complete only with its complete.json."""
+
+
+class FeatureStore:
+    """Pooled features under `root`, shared by all runs."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def is_complete(self, key: str) -> bool:
+        """Whether all rows were written; says nothing about damage since."""
+        return read_json(self._folder(key) / "complete.json") is not None
+
+    def rows(self, key: str, n_rows: int | None = None) -> set[int]:
+        """Rows that lie in undamaged shards; what is damaged, or holds a row beyond `n_rows`, is removed."""
+        found: set[int] = set()
+        widths: set[int] = set()
+        for rows, values in self._sound(key, n_rows):
+            found.update(rows.tolist())
+            widths.add(values.shape[1])
+        if len(widths) > 1:  # nothing says which of them is right
+            for shard in self._shards(key):
+                shard.unlink(missing_ok=True)
+            return set()
+        return found
+
+    def write(self, key: str, rows: Sequence[int], matrix: Matrix) -> None:
+        """Write one shard: `rows` [n] and their values `[n, features]`, float32."""
+        from safetensors.numpy import save
+
+        _write_named(self._folder(key), save(*_pack(np.asarray(rows, dtype=np.int64), matrix)))
+
+    def discard(self, key: str) -> None:
+        """Take away all that is kept under a key."""
+        for path in [self._folder(key) / "complete.json", *self._shards(key)]:
+            path.unlink(missing_ok=True)
+
+    def complete(self, key: str, about: Mapping[str, Any]) -> None:
+        """Declare a key complete; `about` is kept for people."""
+        write_json(self._folder(key) / "complete.json", about)
+
+    def about(self, key: str) -> dict[str, Any]:
+        """What `complete` was told about a key; empty when it is not complete."""
+        return read_json(self._folder(key) / "complete.json") or {}
+
+    def read(self, key: str, n_rows: int) -> Matrix | None:
+        """All rows in order, or None when some are missing or damaged (those are gone afterwards)."""
+        parts = list(self._sound(key, n_rows))
+        rows = np.concatenate([rows for rows, _ in parts]) if parts else np.empty(0, dtype=np.int64)
+        # Two processes may have written the same rows; they are equal, and the first is taken.
+        unique, first = np.unique(rows, return_index=True)
+        widths = {values.shape[1] for _, values in parts}
+        if not np.array_equal(unique, np.arange(n_rows)) or len(widths) > 1:
+            (self._folder(key) / "complete.json").unlink(missing_ok=True)
+            return None
+        if any(sparse.issparse(values) for _, values in parts):
+            stacked = sparse.csr_array(sparse.vstack([sparse.csr_array(values) for _, values in parts]))
+        else:
+            stacked = np.concatenate([values for _, values in parts])
+        return stacked[first]
+
+    # ── batch plans ──────────────────────────────────────────────────────────────────────────────────
+
+    def read_batches(self, key: str) -> list[list[int]] | None:
+        """The batches of an earlier, unfinished forward pass; None when there are none to be read."""
+        return read_batches_file(self.root / "plans" / f"{key}.json")
+
+    def write_batches(self, key: str, batches: Sequence[Sequence[int]]) -> None:
+        """Keep the batches of a forward pass before it begins, and again when one of them is halved."""
+        write_json(self.root / "plans" / f"{key}.json", {"batches": [list(batch) for batch in batches]})
+
+    # ── tensors by kind and key ──────────────────────────────────────────────────────────────────────
+
+    def read_tensors(
+        self, kind: str, key: str, device: str
+    ) -> tuple[dict[str, torch.Tensor], dict[str, str]] | None:
+        """Return the tensors under a kind (a folder of KINDS) and key, on `device`, and the text that was written
+        with them; None when there are none. A damaged file is removed.
+        """
+        from safetensors.torch import load
+
+        for path in sorted((self.root / kind / key).glob("*.safetensors")):
+            try:
+                data = read_checked(path)
+            except (OSError, ValueError):
+                path.unlink(missing_ok=True)
+                continue
+            with suppress(OSError):  # only `prune` goes by it
+                os.utime(path)
+            tensors = {name: tensor.to(device) for name, tensor in load(data).items()}
+            return tensors, _read_header(data).get("__metadata__", {})
+        return None
+
+    def write_tensors(
+        self, kind: str, key: str, tensors: Mapping[str, torch.Tensor], about: Mapping[str, str]
+    ) -> None:
+        """Write tensors, in the dtypes they have, and a text by name, under a kind and key."""
+        from safetensors.torch import save
+
+        on_host = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        _write_named(self.root / kind / key, save(on_host, metadata=dict(about)))
+
+    # ── shards ───────────────────────────────────────────────────────────────────────────────────────
+
+    def _folder(self, key: str) -> Path:
+        return self.root / "features" / key
+
+    def _shards(self, key: str) -> list[Path]:
+        return sorted(self._folder(key).glob("*.safetensors"))
+
+    def _sound(self, key: str, n_rows: int | None) -> Iterator[tuple[np.ndarray[Any, Any], Matrix]]:
+        with suppress(OSError):  # only `prune` goes by it
+            os.utime(self._folder(key) / "complete.json")
+        for shard in self._shards(key):
+            try:
+                rows, values = read_shard(shard)
+                if n_rows is not None and rows.max(initial=-1) >= n_rows:
+                    raise ValueError("holds rows that are not there")
+            except (OSError, ValueError):
+                shard.unlink(missing_ok=True)
+            else:
+                yield rows, values
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Let `prune` know for the block that a run is at work; waits while `prune` is."""
+        with hold_shared(self.root / IN_USE):
+            yield
+
+
+def _write_named(folder: Path, data: bytes) -> None:
+    """Write a file under its own checksum: no two writers share a name, and nothing is ever half named."""
+    with whole_file(folder / f"{hashlib.sha256(data).hexdigest()}.safetensors") as temporary:
+        temporary.write_bytes(data)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A JSON mapping; None when there is none to be read."""
+    try:
+        return dict(json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def read_batches_file(path: Path) -> list[list[int]] | None:
+    """The batches of one file; None when there are none to be read."""
+    try:
+        return [[int(row) for row in batch] for batch in (read_json(path) or {})["batches"]]
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _pack(
+    rows: np.ndarray[Any, Any], matrix: Matrix
+) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, str]]:
+    """Tensors of one shard and its header; CSR below the break-even density, else dense."""
+    metadata = {"features": str(matrix.shape[1])}
+    if not isinstance(matrix, np.ndarray):
+        if matrix.nnz < BREAK_EVEN * matrix.shape[0] * matrix.shape[1]:
+            return {
+                "rows": rows,
+                "indptr": matrix.indptr.astype(np.int64),
+                "indices": matrix.indices.astype(np.int32),
+                "values": matrix.data.astype(np.float32),
+            }, metadata
+        matrix = matrix.toarray()
+    return {"rows": rows, "dense": np.ascontiguousarray(matrix, dtype=np.float32)}, metadata
+
+
+def read_shard(path: Path) -> tuple[np.ndarray[Any, Any], Matrix]:
+    """Rows and values `[rows, features]`; ValueError says what is wrong with the file."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    data = read_checked(path)
+    try:
+        tensors = load(data)
+        header = _read_header(data)
+        rows = tensors["rows"]
+        if "dense" in tensors:
+            values: Matrix = tensors["dense"]
+        else:
+            shape = (len(rows), int(header["__metadata__"]["features"]))
+            values = sparse.csr_array((tensors["values"], tensors["indices"], tensors["indptr"]), shape=shape)
+            values.check_format(full_check=True)
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ValueError("holds no rows of features") from error
+    aligned = values.ndim == 2 and rows.shape == values.shape[:1] and rows.dtype == np.int64
+    if not aligned or rows.min(initial=0) < 0 or len(np.unique(rows)) < len(rows):
+        raise ValueError("holds no rows of features")
+    return rows, values
+
+
+def read_checked(path: Path) -> bytes:
+    """The bytes of a file that is named by their SHA-256; ValueError when they are not."""
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != path.stem:
+        raise ValueError("is not what its name says")
+    return data
+
+
+def _read_header(data: bytes) -> dict[str, Any]:
+    """The header of a safetensors file, of which the library gives no metadata when it reads from memory."""
+    return dict(json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]))
+
+
+def default_cache_dir() -> Path:
+    """`HARNESS_CACHE_DIR`, else the user's cache folder."""
+    import platformdirs
+
+    given = os.environ.get("HARNESS_CACHE_DIR")
+    return Path(given) if given else Path(platformdirs.user_cache_dir("sae-harness"))
+
+
+def check_writable(root: Path) -> None:
+    """Raise WriteError when the cache folder cannot be made or written."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WriteError.from_os(f"the cache '{root}'", error) from error
+    if not os.access(root, os.W_OK):
+        raise WriteError(f"the cache '{root}' cannot be written: use another folder with --cache-dir")

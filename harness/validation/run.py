@@ -1,0 +1,423 @@
+"""A suite or a run in, findings out: one sentence each. Nothing here runs a model or changes a file.
+
+What a run's predictions cannot show (its validation scores, its costs) is taken from the records as it stands. That its
+rows and labels are those of the data shows only where the data is at hand; which of them a model could not read, not
+even there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from harness.api.errors import HarnessError, MissingError, UsageError
+from harness.api.tasks import TaskSpec
+from harness.config.suite import Suite
+from harness.data.partitions import make_draws
+from harness.data.task import TaskData, load_task
+from harness.planning.plan import find_trained_on
+from harness.registry.catalog import Registry
+from harness.runs.folder import RunFolder
+from harness.runs.record import Record, Results, hash_predictions
+from harness.stats.metrics import score
+from harness.validation.finding import Finding
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+ROUNDING = 1e-9
+"""A recomputed metric may differ by this from the recorded one: another machine may sum in another order."""
+
+_MEASURED = {
+    "schema_version",
+    "cell_id",
+    "status",
+    "error",
+    "classifier_params",
+    "metrics",
+    "validation_metrics",
+    "n_train",
+    "n_validation",
+    "n_test",
+    "n_features",
+    "selected_on",
+    "tried",
+    "predictions_hash",
+    "used",
+    "control",
+    "hygiene",
+    "fidelity",
+    "cost",
+    "flags",
+    "origins",
+}
+"""Fields of a record that do not say which cell it is; all others together do."""
+
+
+# ── suites ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+# ── runs ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def check_run(
+    run: RunFolder,
+    registry: Registry | None = None,
+    *,
+    data_dir: Path | None = None,
+    included: Sequence[TaskSpec] = (),
+) -> tuple[Finding, ...]:
+    """All that keeps a run from being published: cells without a record or with a failed one, records that are not
+    as they should be, predictions that are not there, or that do not give the recorded scores; limited runs; and, with
+    a registry, rows that are not those of the data (`check_data`). Notes say what a board flags. MissingError when
+    there is no run.
+    """
+    about = run.about()
+    try:
+        suite, cells = Suite.model_validate(about.get("suite")), list(map(str, about["cells"]))
+    except (ValidationError, KeyError, TypeError):
+        sentence = f"'{run.path / 'run.json'}' does not hold a suite and its cells as a run writes them"
+        return (Finding(severity="fault", sentence=sentence),)
+    try:
+        records = run.records()
+    except MissingError as error:
+        return (Finding(severity="fault", sentence=str(error)),)
+    sentences = [
+        *_check_end(run, about, cells, records),
+        *_check_limit(suite, records),
+        *check_records(records),
+        *_check_places(suite, records),
+        *([] if about.get("left_out") or len(records) < len(cells) else _check_coverage(suite, records)),
+        *(_check_only(records, registry) if registry else ()),
+        *_check_predictions(run, [record for record in records if record.status == "ok"]),
+    ]
+    return (
+        *(Finding(severity="fault", sentence=sentence) for sentence in sentences),
+        *check_flags(records),
+        *(check_data(run, suite, registry, data_dir=data_dir, included=included) if registry else ()),
+    )
+
+
+def _check_end(
+    run: RunFolder, about: Mapping[str, Any], cells: Sequence[str], records: Sequence[Record]
+) -> Iterator[str]:
+    """Whether the run has come to its end, and every cell to a good one."""
+    if (status := run.status) != "finished":
+        yield f"the run is {status}, not finished"
+    for name, reason in dict(about.get("left_out") or {}).items():
+        yield f"'{name}' was left out: {reason}"
+    if len(set(cells)) < len(cells):
+        yield "a cell stands twice in run.json"
+    known = {record.cell_id for record in records}
+    if lacking := [cell for cell in cells if cell not in known]:
+        yield f"{len(lacking)} of {len(cells)} cells have no record, the first '{lacking[0]}'"
+    failed = Counter(f"{record.status}: {record.error}" for record in records if record.status != "ok")
+    for error, count in failed.most_common():
+        yield f"{count} of {len(cells)} cells {error}"
+
+
+def _check_limit(suite: Suite, records: Sequence[Record]) -> Iterator[str]:
+    if suite.limit is not None or any("limited" in record.flags for record in records):
+        yield "the run was limited with -L, so it is not publishable"
+
+
+def check_records(records: Sequence[Record]) -> tuple[str, ...]:
+    """What is wrong with records taken together, and with each: scores without a good end or a good end without
+    them, two records of one cell, one task with two sets of rows.
+    """
+    times = Counter(record.cell_id for record in records)
+    sentences = [f"cell '{cell_id}' has {count} records" for cell_id, count in times.items() if count > 1]
+    known: dict[str, str] = {}
+    rows: dict[tuple[object, ...], str | None] = {}
+    for record in records:
+        what = f"cell '{record.cell_id}'"
+        if record.status == "ok" and not {"macro_f1", "accuracy"} <= record.metrics.keys():
+            sentences.append(f"{what} ended well, but its record lacks macro_f1 or accuracy")
+        if record.status != "ok" and record.metrics:
+            sentences.append(f"{what} is {record.status}, but its record holds scores")
+        place = record.model_dump_json(exclude=_MEASURED)
+        if (other := known.setdefault(place, record.cell_id)) != record.cell_id:
+            sentences.append(f"{what} and cell '{other}' are the same evaluation")
+        task = (record.task, record.task_version, record.train_language, record.test_language)
+        if rows.setdefault(task, record.data) != record.data:
+            sentences.append(f"{what} was tested on other rows of '{record.task}' than others of the run")
+    return tuple(sentences)
+
+
+def _check_places(suite: Suite, records: Sequence[Record]) -> Iterator[str]:
+    """Records of cells that the run's suite cannot have."""
+    tasks = {task.name for task in suite.tasks}
+    for record in records:
+        if record.suite != suite.name or record.task not in tasks or record.seed not in suite.seeds:
+            yield (
+                f"cell '{record.cell_id}' is of suite '{record.suite}', task '{record.task}', seed {record.seed}, "
+                f"which the run's suite does not hold"
+            )
+
+
+def _check_coverage(suite: Suite, records: Sequence[Record]) -> Iterator[str]:
+    """Whether every arm of a whole run has all points of the search on every task, under every regime and seed: a cell
+    may have been taken out of the records and of run.json alike.
+    """
+    arms: dict[tuple[str | None, ...], Counter[tuple[str, str, int]]] = {}
+    firsts: dict[tuple[str | None, ...], Record] = {}
+    held: dict[tuple[str | None, ...], set[str]] = defaultdict(set)
+    every: dict[str, set[tuple[str, str, int]]] = defaultdict(set)
+    for record in records:
+        parts: tuple[str | None, ...] = (record.model, record.site, record.representation)
+        firsts.setdefault(parts, record)
+        held[parts].add(record.modality)
+        every[record.modality].add((record.task, record.regime, record.seed))
+        arms.setdefault(parts, Counter())[record.task, record.regime, record.seed] += 1
+    for arm, counts in arms.items():
+        places = sorted(set[tuple[str, str, int]]().union(*(every[modality] for modality in held[arm])))
+        points = _count_points(suite, firsts[arm])
+        lacking = {place: points - counts[place] for place in places if counts[place] < points}
+        for task, regime, seed in list(lacking)[:1]:
+            yield (
+                f"'{' '.join(part for part in arm if part)}' lacks {sum(lacking.values())} of {points * len(places)} "
+                f"cells, the first on task '{task}', regime '{regime}', seed {seed}"
+            )
+    named = len({record.representation for record in records})
+    if named < len(suite.representations):
+        yield f"the suite has {len(suite.representations)} representations, and the run {named}"
+
+
+def _check_only(records: Sequence[Record], registry: Registry) -> Iterator[str]:
+    """Whether what a record says that its representation goes with alone is what the representation itself says: else
+    choices that lost could be left away.
+    """
+    for name, only in dict.fromkeys((record.representation, record.only) for record in records):
+        with suppress(UsageError, MissingError):  # of a plugin or folder that is not here
+            own = registry.choose("representations", name).spec.only
+            if set(only) != set(own):
+                yield (
+                    f"'{name}' is recorded as going with one only of: {', '.join(only) or 'nothing'}; it goes with one "
+                    f"only of: {', '.join(sorted(own)) or 'nothing'}"
+                )
+
+
+def _count_points(suite: Suite, record: Record) -> int:
+    """How many cells an arm has on one task, under one regime and seed."""
+    axes = {"transforms": suite.transforms, "classifiers": suite.classifiers, "poolings": suite.poolings}
+    own = {*record.only, *(["poolings"] if record.model is None else [])}
+    return math.prod(len(values) for kind, values in axes.items() if kind not in own)
+
+
+def check_flags(records: Sequence[Record]) -> Iterator[Finding]:
+    """Notes on what a board shows as flagged: test rows that are kept though they, or their groups, are learnt from."""
+    flagged = dict.fromkeys(
+        (record.task, record.regime, *flag.split(":", 1))
+        for record in records
+        for flag in record.flags
+        if flag.startswith(("leaks:", "shared-groups:"))
+    )
+    for task, regime, flag, count in flagged:
+        what = "themselves" if flag == "leaks" else "by their group"
+        yield Finding(
+            severity="note",
+            sentence=f"task '{task}' under regime '{regime}' is flagged {flag}:{count}: so many test rows stand in "
+            f"training {what}",
+        )
+
+
+def check_data(
+    run: Results,
+    suite: Suite,
+    registry: Registry,
+    *,
+    data_dir: Path | None = None,
+    included: Sequence[TaskSpec] = (),
+) -> Iterator[Finding]:
+    """Whether a run was tested on the rows that its tasks have here: the fingerprint of all rows, and for each task and
+    regime the ids and labels of the test rows of one cell (that all cells have the same is for `check_run` to say).
+
+    Rows that a model found no content in are not of the run, and its fingerprint is another: then ids and labels of the
+    rows that are left are compared, no more test rows may be lacking than are said to be unreadable, and a note tells
+    how many that are. Notes also say which tasks are not at hand, and which have no fingerprint.
+    """
+    absent: dict[str, str] = {}
+    by_task: dict[str, list[Record]] = {}
+    for record in run.records():
+        if record.status == "ok":
+            by_task.setdefault(record.task, []).append(record)
+    for name, records in by_task.items():
+        try:
+            data = _load(name, records[0].task_version, suite, registry, data_dir, included)
+        except HarnessError as error:
+            absent[name] = str(error)
+            continue
+        yield from dict.fromkeys(_compare_with_data(run, records, data, registry))
+    if absent:
+        yield Finding(
+            severity="note",
+            sentence=f"the rows of {len(absent)} of {len(by_task)} tasks were not compared with the data, which is "
+            f"not at hand: {next(iter(absent.values()))}",
+        )
+
+
+def _load(
+    name: str,
+    version: int,
+    suite: Suite,
+    registry: Registry,
+    data_dir: Path | None,
+    included: Sequence[TaskSpec],
+) -> TaskData:
+    """The rows of a task as the run had them; MissingError or UsageError where they cannot be had."""
+    by_name = {spec.name: spec for spec in included}
+    spec = by_name.get(name) or registry.get("tasks", name).spec
+    if spec.version != version:
+        raise MissingError(f"task '{name}' is of version {spec.version} here, and of {version} in the run")
+    limits = [suite.limit, *(task.limit for task in suite.tasks if task.name == name)]
+    limit = min((limit for limit in limits if limit), default=None)
+    other = find_trained_on(spec, registry, included)
+    return load_task(spec, data_dir=data_dir, limit=limit, trained_on=other)
+
+
+def _compare_with_data(
+    run: Results, records: Sequence[Record], data: TaskData, registry: Registry
+) -> Iterator[Finding]:
+    task, stated = f"task '{records[0].task}'", {record.data for record in records}
+    # Where the fingerprint is that of the data, no row was unreadable, whatever the records count.
+    same = stated == {data.fingerprint}
+    unread = 0 if same else max(0, min(record.hygiene.empty for record in records) - data.hygiene.empty)
+    if stated - {data.fingerprint, None} and not unread:
+        sentence = f"{task} has other rows in the run than in the data here: their fingerprints differ"
+        yield Finding(severity="fault", sentence=sentence)
+    if None in stated:
+        sentence = (
+            f"{task} has no fingerprint in the run, so what it learns from was not compared with the data"
+        )
+        yield Finding(severity="note", sentence=sentence)
+    for regime in dict.fromkeys(record.regime for record in records):
+        done = (record for record in records if record.regime == regime and run.is_done(record))
+        if (record := next(done, None)) is not None:
+            yield from _compare_rows(record, run.predictions(record.cell_id), data, registry, unread)
+
+
+def _compare_rows(
+    record: Record, frame: pd.DataFrame, data: TaskData, registry: Registry, unread: int
+) -> Iterator[Finding]:
+    """Whether the test rows of a cell are test rows of the data, with their labels, none of them learnt from, and all
+    but at most the `unread` rows that are said to be unreadable by a model.
+    """
+    what = f"the predictions of cell '{record.cell_id}' on task '{record.task}'"
+    examples = data.examples
+    test, learnt = _split(record, data, registry)
+    labels = {examples.ids[row]: examples.labels[row] for row in test}
+    given = dict(zip(map(str, frame["example_id"]), map(str, frame["label"]), strict=True))
+    faults = []
+    if strange := given.keys() - labels.keys():
+        trained = len(
+            strange & {examples.ids[row] for row, split in enumerate(examples.splits) if split != "test"}
+        )
+        faults.append(
+            f"{what} are of {len(strange)} rows that are no test rows of the data, {trained} of them training rows"
+        )
+    lacking = len(labels.keys() - given.keys())
+    if lacking > unread:
+        but = f"; {unread} rows are said to be unreadable by a model" if unread else ""
+        faults.append(f"{what} lack {lacking} of the {len(labels)} test rows of the data{but}")
+    elif unread:
+        yield Finding(
+            severity="note",
+            sentence=f"{unread} rows of task '{record.task}', {lacking} of them test rows, are said to be unreadable "
+            f"by a model; only running it again tells",
+        )
+    if wrong := sum(labels[row] != label for row, label in given.items() if row in labels):
+        faults.append(f"{what} have another label than the data in {wrong} of {len(given)} rows")
+    if (shared := len(given.keys() & labels.keys() & learnt)) and not data.spec.keep_leaks:
+        faults.append(f"{what} are of {shared} rows that are also learnt from")
+    yield from (Finding(severity="fault", sentence=sentence) for sentence in faults)
+
+
+def _split(record: Record, data: TaskData, registry: Registry) -> tuple[Sequence[int], set[str]]:
+    """Row numbers of the test rows of a cell, and ids of what it learns from; of a regime that is not known here, or
+    cannot be had, all that may be tested on.
+    """
+    examples = data.examples
+    try:
+        draws = make_draws(examples, registry.choose("regimes", record.regime), record.seed)
+        pair = (record.train_language, record.test_language)
+        rows = next(draw.partition for draw in draws if (draw.train_language, draw.test_language) == pair)
+    except (HarnessError, StopIteration):
+        test = [row for row, split in enumerate(examples.splits) if split == "test"]
+        return test, {examples.ids[row] for row in range(len(examples)) if examples.splits[row] != "test"}
+    return rows.test, {examples.ids[row] for row in (*rows.train, *rows.validation)}
+
+
+def _check_predictions(run: RunFolder, records: Sequence[Record]) -> Iterator[str]:
+    first: dict[tuple[object, ...], tuple[str, list[tuple[Any, Any]]]] = {}
+    for record in records:
+        try:
+            frame = run.predictions(record.cell_id)
+        except MissingError as error:
+            yield str(error)
+            continue
+        faults = check_cell(record, frame)
+        yield from faults
+        if faults:
+            continue
+        rows = sorted(zip(frame["example_id"], frame["label"], strict=True))
+        language = (record.train_language, record.test_language)
+        task = (record.task, record.task_version, *language, record.regime)
+        other, common = first.setdefault(task, (record.cell_id, rows))
+        if rows != common:
+            yield f"cells '{other}' and '{record.cell_id}' were not tested on the same rows of '{record.task}'"
+
+
+def check_cell(record: Record, frame: pd.DataFrame) -> tuple[str, ...]:
+    """What is wrong with the predictions of a cell that ended well: their columns, rows and classes, and whether they
+    give the recorded macro-F1, accuracy and AUROC. Where scores were not kept, the classes are the categories of
+    `label`, and nothing is said about AUROC.
+    """
+    what = f"the predictions of cell '{record.cell_id}'"
+    if lacking := {"example_id", "label", "prediction"} - set(map(str, frame.columns)):
+        return (f"{what} lack the column {', '.join(sorted(lacking))}",)
+    names = [str(name) for name in frame.columns if str(name).startswith("score_")]
+    classes = [name.removeprefix("score_") for name in names] or _categories(frame["label"])
+    if not classes:
+        return (f"{what} lack the scores of the classes",)
+    if len(frame) != record.n_test:
+        return (f"{what} have {len(frame)} rows, but its record says {record.n_test}",)
+    if frame["example_id"].duplicated().any():
+        return (f"{what} hold an example twice",)
+    numbers = {name: number for number, name in enumerate(classes)}
+    y, predicted = (
+        np.array([numbers.get(name, -1) for name in frame[column]], dtype=np.int64)
+        for column in ("label", "prediction")
+    )
+    if (y < 0).any() or (predicted < 0).any():
+        return (f"{what} name a class that it did not choose from",)
+    scores = frame[names].to_numpy(np.float64) if names else np.eye(len(classes))[predicted]
+    if not np.isfinite(scores).all():
+        return (f"{what} hold scores that are not finite",)
+    sentences = []
+    if record.predictions_hash is not None:
+        given = hash_predictions(*(map(str, frame[name]) for name in ("example_id", "label", "prediction")))
+        if given != record.predictions_hash:
+            sentences.append(
+                f"{what} are not those that were scored: their checksum differs from the record's"
+            )
+    if wrong := int(np.count_nonzero(scores.argmax(axis=1) != predicted)):
+        sentences.append(f"{what} do not name the class with the highest score in {wrong} rows")
+    found = score(y, predicted, scores, weights=None)
+    for name in ("macro_f1", "accuracy", "balanced_accuracy", *(["auroc"] if names else [])):
+        if name in record.metrics and name in found:
+            said, value = record.metrics[name].value, found[name].value
+            if abs(said - value) > ROUNDING:
+                sentences.append(f"{what} give {name} {value:.9f}, but its record says {said:.9f}")
+    return tuple(sentences)
+
+
+def _categories(labels: pd.Series[Any]) -> list[str]:
+    return [str(name) for name in labels.cat.categories] if hasattr(labels, "cat") else []
