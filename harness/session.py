@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.api.data import Conversation, Image, Site
+from harness.api.data import Conversation, Image
 from harness.api.errors import MissingError, UsageError, did_you_mean
 from harness.api.events import Summary
-from harness.api.tasks import FileSource, TaskSpec
+from harness.api.tasks import TaskSpec
 from harness.config.suite import ModelChoice, Suite, read_suite
 from harness.config.task_file import read_task
 from harness.registry.catalog import Registry
 from harness.registry.loading import Fault, find_candidates, load_plugins
 from harness.runs.folder import RunFolder
-from harness.storage.hashing import hash_lines
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from harness.api.data import Matrix
     from harness.dictionary_report.measure import Report
-    from harness.models.opened import OpenModel
     from harness.planning.cells import Plan
-    from harness.runs.runner import Rerun, Runner
+    from harness.runs.context import Rerun
     from harness.storage.feature_store import FeatureStore
     from harness.validation.finding import Finding
 
@@ -149,12 +147,18 @@ class Session:
         Cells that have ended are done anew if they `failed`, `all` or `never`. `fail_fast` ends the run with the
         first cell that fails, and with MissingError where anything cannot be had.
         """
+        from harness import pipeline
+        from harness.runs.context import RunContext
+
         plan = suite if not isinstance(suite, Suite | str | Path) else self.plan(suite, **overrides)
         if fail_fast and plan.left_out:
             raise MissingError(next(iter(plan.left_out.values())))
         folder = RunFolder(Path(output) if output else Path("runs") / plan.suite.name)
-        runner = self._runner(
-            folder,
+        context = RunContext(
+            registry=self.registry,
+            store=self.store(),
+            folder=folder,
+            device=self.device,
             batch_size=batch_size,
             keep_activations=keep_activations,
             argv=argv,
@@ -162,14 +166,7 @@ class Session:
             fail_fast=fail_fast,
             report=self.registry.report,
         )
-        return Run(folder=folder.path, summary=runner.run(plan))
-
-    def _runner(self, folder: RunFolder, **options: Any) -> Runner:
-        from harness.runs.runner import Runner
-
-        return Runner(
-            registry=self.registry, store=self.store(), folder=folder, device=self.device, **options
-        )
+        return Run(folder=folder.path, summary=pipeline.run(plan, context))
 
     def features(
         self,
@@ -218,15 +215,18 @@ class Session:
         (without any: of the test rows of tasks that ship with plugins). `site` may be left out where the dictionary
         serves at one place only.
         """
+        from harness.data.task import shipped_texts
         from harness.dictionary_report.measure import report
-        from harness.models.opened import open_model
+        from harness.models.opened import at_served_site, open_model
 
         given = {"ref": model} if isinstance(model, str) else dict(model)
         opened = open_model(ModelChoice(**given, sites=(site or "resid_post.[0]",)), self.registry)
         if site is None:
-            opened = self._where_it_serves(representation, opened)
+            opened = at_served_site(
+                opened, self.registry.choose("representations", representation), self.registry
+            )
         return report(
-            self._read_texts(sources) if sources else self._own_texts(),
+            self._read_texts(sources) if sources else shipped_texts(self.registry),
             registry=self.registry,
             model=opened,
             site=opened.sites[0],
@@ -237,47 +237,10 @@ class Session:
             tell=tell,
         )
 
-    def _where_it_serves(self, representation: str, model: OpenModel) -> OpenModel:
-        """The model at the one site of its residual stream where a dictionary serves; UsageError for none or more."""
-        from harness.models.opened import locate
-
-        choice = self.registry.choose("representations", representation)
-        sites, refusal = [], None
-        for layer in range(model.model.n_layers):
-            site = Site(kind="resid_post", layer=layer)
-            try:
-                locate(choice, model, site, self.registry)
-                sites.append(site)
-            except UsageError as error:
-                refusal = error
-        if not sites and refusal is not None:
-            raise refusal
-        if len(sites) > 1:
-            served = ", ".join(map(str, sites))
-            raise UsageError(f"representation '{choice.label}' serves at {served}: choose one with --site")
-        return replace(model, sites=tuple(sites))
-
     def _read_texts(self, sources: Sequence[Path | str]) -> Iterator[str]:
         from harness.data.corpus import read_corpus
 
         return read_corpus([Path(path) for path in sources], "heldout")
-
-    def _own_texts(self) -> list[str]:
-        """The inputs of the test rows of every text task that a plugin ships, each once, in an order of their own."""
-        from harness.data.task import load_task
-
-        specs = [self.registry.get("tasks", name).spec for name in self.registry.names("tasks")]
-        shipped = [spec for spec in specs if isinstance(spec.source, FileSource) and spec.modality == "text"]
-        examples = [load_task(spec).examples for spec in shipped]
-        texts = {
-            str(one)
-            for each in examples
-            for one, split in zip(each.inputs, each.splits, strict=True)
-            if split == "test"
-        }
-        if not texts:
-            raise MissingError("no plugin ships a text task: give texts with --data")
-        return sorted(texts, key=lambda text: hash_lines([text]))
 
 
 def open(

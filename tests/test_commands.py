@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.commands import COMMANDS
+from harness.registry.commands import COMMANDS
 
 PLUGIN = """
 import harness

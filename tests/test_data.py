@@ -363,9 +363,9 @@ TEXTS = st.lists(st.text("abcdefgh ", min_size=1, max_size=6), min_size=2, max_s
 
 
 def placed(examples: Examples, seed: int) -> dict[str, str]:
-    from harness.data.splits import _split
+    from harness.data.splits import split_examples
 
-    examples, _ = clean(_split(examples))
+    examples, _ = clean(split_examples(examples))
     return {examples.inputs[row]: split for split, rows in split_rows(examples, seed).items() for row in rows}
 
 

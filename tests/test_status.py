@@ -119,9 +119,9 @@ def test_a_run_at_work_and_what_became_of_it(harness_command, words, install, tm
 
 def test_another_process_of_the_same_number_is_not_the_runs(harness_command, words):
     assert harness_command(*words).code == 0
-    from harness.runs.environment import _this_process
+    from harness.runs.environment import this_process
 
-    process = _this_process()
+    process = this_process()
     set_about(status="running", process=process)
     assert status(harness_command)["status"] == "running"
     set_about(process={**process, "started": process["started"] - 100})

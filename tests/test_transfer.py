@@ -332,7 +332,7 @@ def test_a_dictionary_that_cannot_be_loaded_fails_its_own_transfer_only(
         bad = {one.key: RuntimeError("torn") for one in missing if one.representation.name == "random_sae"}
         return [one for one in readings if not set(getattr(one, "keys", ())) & bad.keys()], {**faults, **bad}
 
-    monkeypatch.setattr("harness.runs.runner.make_readings", broken)
+    monkeypatch.setattr("harness.runs.featurizer.make_readings", broken)
     assert run(rows_of(), suite=BETWEEN).code == 1
     carried = [record for record in records(tmp_path / "out") if record["learnt_on"]]
     assert {(record["representation"], record["status"]) for record in carried} == {

@@ -13,13 +13,8 @@ from typing import Any
 import click
 
 from harness.api.errors import HarnessError
-from harness.commands import COMMANDS
-
-ARGUMENTS = "harness.arguments"
-"""Under this name a command finds its whole command line in click's `context.meta`."""
-
-OWNER = "harness.owner"
-"""Key in click's `context.meta` of the words for the plugin command that is called."""
+from harness.cli.meta import ARGUMENTS, OWNER
+from harness.registry.commands import COMMANDS
 
 BUG = 70
 INTERRUPTED = 130

@@ -9,9 +9,9 @@ import click
 
 from harness.api.errors import HarnessError, MissingError, UsageError, describe, did_you_mean
 from harness.api.specs import CommandSpec
-from harness.cli import OWNER
+from harness.cli.meta import OWNER
 from harness.cli.options import Reporter
-from harness.commands import COMMANDS
+from harness.registry.commands import COMMANDS
 
 
 def load_command(context: click.Context, name: str) -> click.Command:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.api.errors import GateError
-from harness.cli import ARGUMENTS
+from harness.cli.meta import ARGUMENTS
 from harness.cli.options import (
     batch_option,
     json_option,
@@ -24,7 +24,7 @@ from harness.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from harness.runs.runner import Rerun
+    from harness.runs.context import Rerun
 
 SOME_FAILED = 1
 MOST_ERRORS = 10

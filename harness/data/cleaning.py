@@ -36,12 +36,12 @@ class Hygiene:
         return {reason: getattr(self, reason) for reason in reasons if getattr(self, reason)}
 
 
-def _by_text(examples: Examples) -> Examples:
+def by_text(examples: Examples) -> Examples:
     """With ids that leave the language out: a text is the same in whatever language it is filed."""
-    return replace(examples, ids=tuple(hash_lines(_contents(one)) for one in examples.inputs))
+    return replace(examples, ids=tuple(hash_lines(contents_of(one)) for one in examples.inputs))
 
 
-def _normalise(one: str | Conversation) -> str | Conversation:
+def normalise_text(one: str | Conversation) -> str | Conversation:
     """The same in Unicode's normal form C, in which a letter and its marks are one character where there is one."""
     if isinstance(one, str):
         return unicodedata.normalize("NFC", one)
@@ -53,7 +53,7 @@ def _normalise(one: str | Conversation) -> str | Conversation:
     )
 
 
-def _contents(one: str | Conversation | Image) -> Sequence[str]:
+def contents_of(one: str | Conversation | Image) -> Sequence[str]:
     """All that tells an input from others: a text, or who said what, or the pixels of an image."""
     if isinstance(one, Image):
         return [one.id]
@@ -81,7 +81,7 @@ def clean(examples: Examples, *, keep_leaks: bool = False) -> tuple[Examples, Hy
     rows = keep(rows, "conflicts", lambda row: len(labels_of[examples.ids[row]]) > 1)
     # The languages of one set hold the same names, numbers and quotations.
     several = len(set(examples.languages)) > 1
-    leaks = _leak_finder(_by_text(examples) if several else examples, rows)
+    leaks = leak_finder(by_text(examples) if several else examples, rows)
     seen: set[tuple[str, Split]] = set()
 
     def repeated(row: int) -> bool:
@@ -101,7 +101,7 @@ def _is_visible(text: str) -> bool:
     return any(not one.isspace() and unicodedata.category(one) not in ("Cc", "Cf") for one in text)
 
 
-def _leak_finder(examples: Examples, rows: Sequence[int]) -> Callable[[int], bool]:
+def leak_finder(examples: Examples, rows: Sequence[int]) -> Callable[[int], bool]:
     """Whether a row also stands in an earlier split (train, then validation), by text or by group."""
     order: Mapping[Split, int] = {"train": 0, "validation": 1, "test": 2}
     first_split: dict[tuple[str, str], int] = {}

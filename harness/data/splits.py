@@ -54,7 +54,7 @@ def split_rows(examples: Examples, seed: int) -> dict[Split, list[int]]:
     return rows
 
 
-def _as_split(spec: TaskSpec, value: Any) -> Split:
+def parse_split(spec: TaskSpec, value: Any) -> Split:
     try:
         return _SPLITS[str(value)]
     except KeyError:
@@ -63,7 +63,7 @@ def _as_split(spec: TaskSpec, value: Any) -> Split:
         ) from None
 
 
-def _split(examples: Examples) -> Examples:
+def split_examples(examples: Examples) -> Examples:
     """Official splits as they are; without test rows, about 20 % become test by hash of group or id."""
     if "test" in examples.splits or "train" not in examples.splits:
         return examples

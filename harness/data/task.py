@@ -18,10 +18,11 @@ from typing import Any
 
 from harness.api.data import Conversation, Examples, Split
 from harness.api.errors import DataError, MissingError, UsageError, did_you_mean
-from harness.api.tasks import Columns, TaskSpec
-from harness.data.cleaning import Hygiene, _by_text, _contents, _leak_finder, _normalise, clean
+from harness.api.tasks import Columns, FileSource, TaskSpec
+from harness.data.cleaning import Hygiene, by_text, clean, contents_of, leak_finder, normalise_text
 from harness.data.sources import Rows, Table, quote_path, read_source
-from harness.data.splits import _as_split, _split, take_stratified
+from harness.data.splits import parse_split, split_examples, take_stratified
+from harness.registry.catalog import Registry
 from harness.storage.hashing import hash_lines
 
 MOST_FAULTS = 50
@@ -65,7 +66,7 @@ def load_task(
     """
     if spec.trained_on is None:
         read, found = _examples(spec, data_dir)
-        examples, hygiene = clean(_split(read), keep_leaks=spec.keep_leaks)
+        examples, hygiene = clean(split_examples(read), keep_leaks=spec.keep_leaks)
         hygiene = _merged(hygiene, found)
     elif trained_on is None:
         raise MissingError(f"task '{spec.name}' learns from '{spec.trained_on}', which was not given")
@@ -104,7 +105,7 @@ def _transfer(
     most as many are tested on.
     """
     taught, lost = _examples(other, data_dir)
-    learnt, _ = clean(_split(taught))
+    learnt, _ = clean(split_examples(taught))
     if limit is not None:
         learnt = take_stratified(learnt, limit)
     learnt = learnt.take([row for row, split in enumerate(learnt.splits) if split != "test"])
@@ -119,7 +120,7 @@ def _transfer(
         # A group is the same thing in two sets only where the same column names it.
         own = replace(own, groups=tuple(one and f"{spec.name}/{one}" for one in own.groups))
     both = _joined(learnt, own)
-    leaks = _leak_finder(_by_text(both), range(len(both)))
+    leaks = leak_finder(by_text(both), range(len(both)))
     kept = [row for row in range(len(both)) if row < len(learnt) or not leaks(row)]
     leaked = hygiene.leaks + len(both) - len(kept)
     return both.take(kept), replace(_merged(hygiene, found), leaks=leaked)
@@ -154,9 +155,9 @@ def _examples(spec: TaskSpec, data_dir: Path | None) -> tuple[Examples, Hygiene]
     labels = [table.classes.get(label, label) for label in labels]
     splits: Sequence[Split] = ["train"] * len(inputs)
     if columns.split is not None and (columns.split in table.rows or columns.split != Columns().split):
-        splits = [_as_split(spec, value) for value in kept(columns.split)]
+        splits = [parse_split(spec, value) for value in kept(columns.split)]
         named = _column(spec, table.rows, columns.split)
-        lost = {_as_split(spec, named[row]) for row in rows} - set(splits)
+        lost = {parse_split(spec, named[row]) for row in rows} - set(splits)
         if (
             "test" in lost and "train" in splits
         ):  # else some of these would be made test rows, and none be missed
@@ -176,7 +177,7 @@ def _examples(spec: TaskSpec, data_dir: Path | None) -> tuple[Examples, Hygiene]
     groups = kept(columns.group) if columns.group else [None] * len(inputs)
     examples = Examples(
         ids=tuple(
-            hash_lines([*_contents(one), language])[:16]
+            hash_lines([*contents_of(one), language])[:16]
             for one, language in zip(inputs, languages, strict=True)
         ),
         inputs=tuple(inputs),
@@ -197,7 +198,7 @@ def _read_inputs(
         return _read_images(table, {row: values[row] for row in rows})
     names = {row: f"row {row}" for row in rows}
     given = [_as_input(spec, values[row], name) for row, name in names.items()]
-    inputs = [_normalise(one) for one in given]
+    inputs = [normalise_text(one) for one in given]
     normalised = sum(one != other for one, other in zip(given, inputs, strict=True))
     return inputs, names, Hygiene(normalised=normalised)
 
@@ -310,3 +311,19 @@ def _classes(spec: TaskSpec, examples: Examples, hygiene: Hygiene) -> tuple[str,
     if strange:
         raise DataError(f"task '{spec.name}' has the label '{min(strange)}' outside training only")
     return tuple(sorted(by_split["train"]))
+
+
+def shipped_texts(registry: Registry) -> list[str]:
+    """Return the test inputs of every text task that a plugin ships, each once, in an order by their hashes."""
+    specs = [registry.get("tasks", name).spec for name in registry.names("tasks")]
+    shipped = [spec for spec in specs if isinstance(spec.source, FileSource) and spec.modality == "text"]
+    examples = [load_task(spec).examples for spec in shipped]
+    texts = {
+        str(one)
+        for each in examples
+        for one, split in zip(each.inputs, each.splits, strict=True)
+        if split == "test"
+    }
+    if not texts:
+        raise MissingError("no plugin ships a text task: give texts with --data")
+    return sorted(texts, key=lambda text: hash_lines([text]))

@@ -58,7 +58,7 @@ def read_all(
     return sample
 
 
-def _is_own(one: Tokens) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def is_model_content(one: Tokens) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Of each position that is pooled, whether the model itself calls it content."""
     inside: np.ndarray[Any, np.dtype[np.bool_]] = (one.content if one.own is None else one.own)[one.content]
     return inside

@@ -17,7 +17,7 @@ from harness.api.protocols import Autoencoder, Located
 from harness.dictionaries.dictionary import Dictionary
 from harness.dictionaries.fidelity import measure
 from harness.dictionaries.gate import Measured
-from harness.features.activations import _is_own
+from harness.features.activations import is_model_content
 from harness.features.featurize import typed_memory_errors
 
 
@@ -54,7 +54,7 @@ def measure_all(
     """
     seen: dict[str, Measured] = {}
     broken: dict[str, str] = {}
-    content = torch.cat([torch.from_numpy(_is_own(one)) for one in tokens]).to(device)
+    content = torch.cat([torch.from_numpy(is_model_content(one)) for one in tokens]).to(device)
     for key, (site, one) in located.items():
         assert one.load_whole is not None
         try:

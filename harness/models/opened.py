@@ -49,7 +49,7 @@ def count_layers(model: Model, tower: str) -> int:
 
 
 @contextmanager
-def _leaving_out(name: str, left_out: dict[str, str]) -> Iterator[None]:
+def skip_if_unavailable(name: str, left_out: dict[str, str]) -> Iterator[None]:
     """What the block finds missing is noted under `name`, and ends nothing."""
     try:
         yield
@@ -57,36 +57,36 @@ def _leaving_out(name: str, left_out: dict[str, str]) -> Iterator[None]:
         left_out[name] = str(error)
 
 
-def _nothing_left(left_out: Mapping[str, str]) -> MissingError:
+def nothing_available(left_out: Mapping[str, str]) -> MissingError:
     first, *more = left_out.values()
     return MissingError(f"{first} (and {len(more)} more cannot be had)" if more else first)
 
 
-def _choose_all(registry: Registry, kind: str, references: Iterable[Any]) -> tuple[Choice, ...]:
+def choose_all(registry: Registry, kind: str, references: Iterable[Any]) -> tuple[Choice, ...]:
     return tuple(registry.choose(kind, reference) for reference in references)
 
 
-def _refuse_repeats(what: str, names: Sequence[str]) -> None:
+def check_unique(what: str, names: Sequence[str]) -> None:
     """UsageError for a name given twice: which of the two was meant cannot be known."""
     for name in names:
         if names.count(name) > 1:
             raise UsageError(f"{what} '{name}' is given twice")
 
 
-def _open_present(
+def open_available(
     choices: Sequence[ModelChoice], registry: Registry, left_out: dict[str, str]
 ) -> tuple[OpenModel, ...]:
     """Open every model that is there; UsageError for one that stands twice, MissingError when none is there."""
     models: list[OpenModel] = []
     for choice in choices:
-        with _leaving_out(choice.ref, left_out):
+        with skip_if_unavailable(choice.ref, left_out):
             opened = open_model(choice, registry)
             for site in opened.sites:
                 opened.model.identity(site)  # needs every file that the model will be read from
             models.append(opened)
-    _refuse_repeats("model", [model.label for model in models])
+    check_unique("model", [model.label for model in models])
     if not models:
-        raise _nothing_left(left_out)
+        raise nothing_available(left_out)
     return tuple(models)
 
 
@@ -102,7 +102,7 @@ def open_model(wanted: ModelChoice, registry: Registry) -> OpenModel:
         choice=choice,
         model=model,
         sites=tuple(dict.fromkeys(sites)),
-        representations=_choose_all(registry, "representations", wanted.representations),
+        representations=choose_all(registry, "representations", wanted.representations),
     )
 
 
@@ -202,3 +202,26 @@ def activation_identity(model: OpenModel, site: Site) -> dict[str, Any]:
         "site": str(site),
         "precision": PRECISION,
     }
+
+
+def at_served_site(model: OpenModel, representation: Choice, registry: Registry) -> OpenModel:
+    """Return the model with the one site of its residual stream at which a representation serves.
+
+    Raise UsageError when there is none, or more than one.
+    """
+    sites, refusal = [], None
+    for layer in range(model.model.n_layers):
+        site = Site(kind="resid_post", layer=layer)
+        try:
+            locate(representation, model, site, registry)
+            sites.append(site)
+        except UsageError as error:
+            refusal = error
+    if not sites and refusal is not None:
+        raise refusal
+    if len(sites) > 1:
+        served = ", ".join(map(str, sites))
+        raise UsageError(
+            f"representation '{representation.label}' serves at {served}: choose one with --site"
+        )
+    return replace(model, sites=tuple(sites))

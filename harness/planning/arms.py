@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from harness.api.errors import UsageError
 from harness.api.tasks import TaskSpec
 from harness.config.suite import Suite
-from harness.models.opened import OpenModel, _choose_all
+from harness.models.opened import OpenModel, choose_all
 from harness.registry.catalog import Choice, Registry
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Arms:
+class Arms:
     """The suite's choices, with aliases and defaults resolved."""
 
     on_tokens: tuple[Choice, ...]
@@ -25,16 +25,16 @@ class _Arms:
     alignments: tuple[Choice, ...]
 
     @classmethod
-    def choose(cls, suite: Suite, registry: Registry) -> _Arms:
-        representations = _choose_all(registry, "representations", suite.representations)
+    def choose(cls, suite: Suite, registry: Registry) -> Arms:
+        representations = choose_all(registry, "representations", suite.representations)
         arms = cls(
             on_tokens=tuple(choice for choice in representations if choice.spec.needs == "tokens"),
             on_inputs=tuple(choice for choice in representations if choice.spec.needs != "tokens"),
-            poolings=_choose_all(registry, "poolings", suite.poolings),
-            transforms=_choose_all(registry, "transforms", suite.transforms),
-            classifiers=_choose_all(registry, "classifiers", suite.classifiers),
-            regimes=_choose_all(registry, "regimes", suite.regimes),
-            alignments=_choose_all(registry, "alignments", suite.alignments),
+            poolings=choose_all(registry, "poolings", suite.poolings),
+            transforms=choose_all(registry, "transforms", suite.transforms),
+            classifiers=choose_all(registry, "classifiers", suite.classifiers),
+            regimes=choose_all(registry, "regimes", suite.regimes),
+            alignments=choose_all(registry, "alignments", suite.alignments),
         )
         # Making them now finds values that a factory refuses, while nothing is lost yet.
         choices = (*arms.poolings, *arms.transforms, *arms.on_inputs, *arms.classifiers, *arms.regimes)
@@ -49,7 +49,7 @@ def try_to_make(choice: Choice) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Matched:
+class MatchedSuite:
     """A suite without tasks that nothing of it reads, and without models and arms that suit none of its tasks; `notes`
     say which.
     """
@@ -57,7 +57,7 @@ class _Matched:
     suite: Suite
     specs: list[tuple[TaskSpec, int | None]]
     models: tuple[OpenModel, ...]
-    arms: _Arms
+    arms: Arms
     notes: tuple[str, ...]
 
     @classmethod
@@ -66,11 +66,11 @@ class _Matched:
         suite: Suite,
         specs: Sequence[tuple[TaskSpec, int | None]],
         models: tuple[OpenModel, ...],
-        arms: _Arms,
+        arms: Arms,
         registry: Registry,
         *,
         whole: bool,
-    ) -> _Matched:
+    ) -> MatchedSuite:
         """UsageError where no task is left. Unless the models are `whole`, one that is not here might read a task."""
         readable = {model.modality for model in models}
         unread = [
@@ -78,7 +78,9 @@ class _Matched:
             for spec, _ in specs
             if whole
             and (
-                spec.modality not in readable if models else not any(_suits(a, spec) for a in arms.on_inputs)
+                spec.modality not in readable
+                if models
+                else not any(suits_task(a, spec) for a in arms.on_inputs)
             )
         ]
         reader = "model" if models else "representation"
@@ -92,7 +94,7 @@ class _Matched:
         held = {spec.modality for spec, _ in specs}
 
         def is_kept(arm: Choice) -> bool:
-            return arm.spec.needs == "tokens" or any(_suits(arm, spec) for spec, _ in specs)
+            return arm.spec.needs == "tokens" or any(suits_task(arm, spec) for spec, _ in specs)
 
         strange = [model for model in models if model.modality not in held]
         unsuited = [arm for arm in arms.on_inputs if not is_kept(arm)]
@@ -118,6 +120,6 @@ class _Matched:
         )
 
 
-def _suits(arm: Choice, spec: TaskSpec) -> bool:
+def suits_task(arm: Choice, spec: TaskSpec) -> bool:
     """Whether an arm that reads inputs can read those of a task."""
     return arm.spec.needs in ("nothing", {"text": "text", "image": "images"}[spec.modality])

@@ -18,8 +18,14 @@ from harness.dictionaries.gate import REVISION as GATE_REVISION
 from harness.dictionaries.gate import neighbours
 from harness.features.sampling import GATE_TOKENS, SAMPLE_TOKENS, sample_rows
 from harness.features.token_sets import TokenSet
-from harness.models.opened import OpenModel, _leaving_out, _refuse_repeats, activation_identity, count_layers
-from harness.planning.arms import _Arms, _suits
+from harness.models.opened import (
+    OpenModel,
+    activation_identity,
+    check_unique,
+    count_layers,
+    skip_if_unavailable,
+)
+from harness.planning.arms import Arms, suits_task
 from harness.planning.cells import Bundle, Cell, Features, LearntOn, Transfer
 from harness.registry.catalog import Choice, Registry
 from harness.storage.hashing import IDENTITY_VERSION, hash_json, hash_lines
@@ -31,15 +37,15 @@ DRAW = "every seed but 0 learns from its own part of training"
 """Part of the identity of cells of other seeds."""
 
 
-_LocatedArm = tuple[OpenModel, Choice, Site, Located]
+PlacedArm = tuple[OpenModel, Choice, Site, Located]
 
 
-def _bundles(
+def make_bundles(
     data: TaskData,
     *,
     models: Sequence[OpenModel],
-    located: Sequence[_LocatedArm],
-    arms: _Arms,
+    located: Sequence[PlacedArm],
+    arms: Arms,
     registry: Registry,
     token_set: TokenSet,
     seeds: Sequence[int],
@@ -49,7 +55,7 @@ def _bundles(
     task's rows do not allow is left out.
     """
     models = [model for model in models if model.modality == data.spec.modality]
-    on_inputs = [choice for choice in arms.on_inputs if _suits(choice, data.spec)]
+    on_inputs = [choice for choice in arms.on_inputs if suits_task(choice, data.spec)]
     tokens = {model.label: _tokenize(data, model, token_set) for model in models}
     # A row in which some model finds no content is left out for every arm: all are compared on the same rows.
     bare = {row for encoded in tokens.values() for row, one in enumerate(encoded) if not one.content.any()}
@@ -59,7 +65,7 @@ def _bundles(
     draws: list[Draw] = []
     for regime in arms.regimes:
         name = data.spec.name if len(arms.regimes) == 1 else f"{data.spec.name} under {regime.label}"
-        with _leaving_out(name, left_out):
+        with skip_if_unavailable(name, left_out):
             draws += [draw for seed in seeds for draw in make_draws(data.examples, regime, seed)]
     if not draws:
         return
@@ -116,7 +122,7 @@ def _of(representation: Choice, kind: str, suite: Sequence[Choice], registry: Re
     return tuple(suite) if own is None else (registry.choose(kind, own),)
 
 
-def _for_task(arm: _LocatedArm, data: TaskData) -> _LocatedArm:
+def _for_task(arm: PlacedArm, data: TaskData) -> PlacedArm:
     """An arm as it is for one task, where it depends on the task's classes."""
     model, representation, site, at = arm
     if at.for_task is None:
@@ -135,7 +141,7 @@ def _for_task(arm: _LocatedArm, data: TaskData) -> _LocatedArm:
 
 def _refuse_fitting_on_test(
     sample: Sequence[int],
-    arms: Sequence[_LocatedArm],
+    arms: Sequence[PlacedArm],
     draws: Iterable[Draw],
 ) -> None:
     """UsageError where a regime tests on rows on which a representation is fitted."""
@@ -265,7 +271,7 @@ def _cell(
     )
 
 
-def _pair_models(suite: Suite, models: Sequence[OpenModel]) -> tuple[tuple[str, str], ...]:
+def pair_models(suite: Suite, models: Sequence[OpenModel]) -> tuple[tuple[str, str], ...]:
     """The labels of the models that classifiers are carried from and to; UsageError for what is no model of the suite,
     for sites that do not correspond, and for transfers without an alignment.
     """
@@ -292,12 +298,12 @@ def _pair_models(suite: Suite, models: Sequence[OpenModel]) -> tuple[tuple[str, 
                 f"{len(target.sites)} and not {len(source.sites)}: the first goes with the first, and so on"
             )
         pairs.append((source.label, target.label))
-    _refuse_repeats("transfer", [f"{source} to {target}" for source, target in pairs])
+    check_unique("transfer", [f"{source} to {target}" for source, target in pairs])
     return tuple(pairs)
 
 
-def _transfers(
-    bundles: Sequence[Bundle], pairs: Sequence[tuple[str, str]], arms: _Arms
+def make_transfers(
+    bundles: Sequence[Bundle], pairs: Sequence[tuple[str, str]], arms: Arms
 ) -> Iterator[Transfer]:
     """Of the bundles of one task, those between two models that classifiers are carried between."""
     by_model = {bundle.model.label: bundle for bundle in bundles if bundle.model}

@@ -17,9 +17,9 @@ from harness.config.suite import Suite
 from harness.data.partitions import find_untested
 from harness.data.task import load_task
 from harness.features.token_sets import TokenSet
-from harness.models.opened import _leaving_out, _nothing_left, _open_present, _refuse_repeats, locate
-from harness.planning.arms import _Arms, _Matched
-from harness.planning.bundles import _bundles, _LocatedArm, _pair_models, _transfers
+from harness.models.opened import check_unique, locate, nothing_available, open_available, skip_if_unavailable
+from harness.planning.arms import Arms, MatchedSuite
+from harness.planning.bundles import PlacedArm, make_bundles, make_transfers, pair_models
 from harness.planning.cells import Bundle, Plan, Transfer
 from harness.registry.catalog import Registry
 
@@ -38,37 +38,37 @@ def make_plan(
     nothing, or none of the suite's models. `included` are tasks given as files; they come before registered ones. With
     `strict_data`, UsageError for an image that cannot be decoded, which is else left out and counted.
     """
-    arms = _Arms.choose(suite, registry)
+    arms = Arms.choose(suite, registry)
     tokens = TokenSet.parse(suite.tokens)
     specs = _choose_tasks(suite, registry, included)
     needs_model = arms.on_tokens or any(model.representations for model in suite.models)
     if arms.on_tokens and not suite.models:
         raise UsageError(f"suite '{suite.name}' has representations that need a model, but no models")
     left_out: dict[str, str] = {}
-    models = _open_present(suite.models, registry, left_out) if needs_model else ()
-    matched = _Matched.match(suite, specs, tuple(models), arms, registry, whole=not left_out)
+    models = open_available(suite.models, registry, left_out) if needs_model else ()
+    matched = MatchedSuite.match(suite, specs, tuple(models), arms, registry, whole=not left_out)
     suite, specs, models, arms = matched.suite, matched.specs, matched.models, matched.arms
     notes = list(matched.notes)
-    located: list[_LocatedArm] = []
+    located: list[PlacedArm] = []
     for model in models:
         for representation in (*arms.on_tokens, *model.representations):
             places: set[Site] = set()
             for site in model.sites:
-                with _leaving_out(f"{representation.label} at {site} of {model.label}", left_out):
+                with skip_if_unavailable(f"{representation.label} at {site} of {model.label}", left_out):
                     found = locate(representation, model, site, registry)
                     read = found.site or site
                     if read not in places:  # of several sites that lead it to one place, the first
                         located.append((model, representation, read, found))
                     places.add(read)
     others = [find_trained_on(spec, registry, included) for spec, _ in specs]
-    pairs = _pair_models(suite, models)
+    pairs = pair_models(suite, models)
     bundles: list[Bundle] = []
     transfers: list[Transfer] = []
     for (spec, limit), other in zip(specs, others, strict=True):
-        with _leaving_out(spec.name, left_out):
+        with skip_if_unavailable(spec.name, left_out):
             data = load_task(spec, data_dir=data_dir, limit=limit, trained_on=other, strict=strict_data)
             made = tuple(
-                _bundles(
+                make_bundles(
                     data,
                     models=models,
                     located=located,
@@ -80,11 +80,11 @@ def make_plan(
                 )
             )
             bundles += made
-            transfers += _transfers(made, pairs, arms)
+            transfers += make_transfers(made, pairs, arms)
             if any(regime.spec.by_language for regime in arms.regimes):
                 notes += [f"task '{spec.name}' has {one}" for one in find_untested(data.examples)]
     if not bundles:
-        raise _nothing_left(left_out)
+        raise nothing_available(left_out)
     plan = Plan(
         suite=suite,
         bundles=tuple(bundles),
@@ -92,7 +92,7 @@ def make_plan(
         left_out=left_out,
         notes=tuple(notes),
     )
-    _refuse_twins(plan)
+    _check_unique_cells(plan)
     return plan
 
 
@@ -102,9 +102,9 @@ def make_plan(
 def _choose_tasks(
     suite: Suite, registry: Registry, included: Sequence[TaskSpec]
 ) -> list[tuple[TaskSpec, int | None]]:
-    _refuse_repeats("task file", [spec.name for spec in included])
-    _refuse_repeats("task", [task.name for task in suite.tasks])
-    _refuse_repeats("seed", [str(seed) for seed in suite.seeds])
+    check_unique("task file", [spec.name for spec in included])
+    check_unique("task", [task.name for task in suite.tasks])
+    check_unique("seed", [str(seed) for seed in suite.seeds])
     by_name = {spec.name: spec for spec in included}
     return [
         (
@@ -137,7 +137,7 @@ def find_trained_on(spec: TaskSpec, registry: Registry, included: Sequence[TaskS
     return other
 
 
-def _refuse_twins(plan: Plan) -> None:
+def _check_unique_cells(plan: Plan) -> None:
     """UsageError when two names of the suite stand for one thing: one would hide the other on the board."""
     known: dict[str, str] = {}
     for bundle in (*plan.bundles, *(transfer.target for transfer in plan.transfers)):

@@ -1,6 +1,6 @@
-"""A matrix and labels in, test predictions out: fit on train, choose on validation, score test once.
+"""Probes: fit on training rows, chosen on validation, scored once on test.
 
-`learn` and `apply` are two steps, for what was learnt in one language can be tested in many.
+`train` and `apply` are two steps, since a probe trained in one language is tested in many.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def _number_groups(groups: tuple[str | None, ...]) -> Array:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Learnt:
+class Trained:
     """What was learnt from training rows: a fit, how its point of the grid was chosen, and what it goes by: `effects
     [features]` (`harness.evidence.find_effects`), None of a classifier that is not linear. It can be tested on many.
     """
@@ -127,7 +127,7 @@ class Learnt:
     fit: _Fit
 
 
-def learn(matrix: Matrix, rows: Rows, *, transform: Choice, classifier: Choice, seed: int) -> Learnt:
+def train(matrix: Matrix, rows: Rows, *, transform: Choice, classifier: Choice, seed: int) -> Trained:
     """Choose a point of the classifier's grid on validation rows, or on folds of the training rows where there are
     none (the first of equals), and fit it on train. `matrix [examples, features]`; no test row is read.
     """
@@ -136,7 +136,7 @@ def learn(matrix: Matrix, rows: Rows, *, transform: Choice, classifier: Choice, 
     chosen = _choose(matrix, task)
     fit = chosen.fit or _fit(matrix, rows.train, chosen.point, task)
     used, effects = _explain(fit, matrix, rows)
-    return Learnt(
+    return Trained(
         parameters={**classifier.parameters, **chosen.point},
         selected_on="validation" if len(rows.validation) else "folds" if chosen.tried else "nothing",
         tried=chosen.tried,
@@ -149,26 +149,26 @@ def learn(matrix: Matrix, rows: Rows, *, transform: Choice, classifier: Choice, 
     )
 
 
-def apply(learnt: Learnt, matrix: Matrix, rows: Rows) -> Outcome:
-    """Score on test what was learnt from training. `matrix [examples, features]`, of which only test rows are read."""
-    scores, metrics = _score_test(learnt.fit, narrow(matrix), rows)
+def apply(trained: Trained, matrix: Matrix, rows: Rows) -> Outcome:
+    """Score a trained probe on the test rows of `matrix [examples, features]`, of which only test rows are read."""
+    scores, metrics = _score_test(trained.fit, narrow(matrix), rows)
     return Outcome(
-        parameters=learnt.parameters,
-        selected_on=learnt.selected_on,
-        tried=learnt.tried,
+        parameters=trained.parameters,
+        selected_on=trained.selected_on,
+        tried=trained.tried,
         predicted=scores.argmax(axis=1),
         scores=scores,
         metrics=metrics,
-        validation=learnt.validation,
-        n_features=learnt.n_features,
-        flags=learnt.flags,
-        used=learnt.used,
+        validation=trained.validation,
+        n_features=trained.n_features,
+        flags=trained.flags,
+        used=trained.used,
     )
 
 
 def probe(matrix: Matrix, rows: Rows, *, transform: Choice, classifier: Choice, seed: int) -> Outcome:
-    """`learn`, then `apply`, once."""
-    return apply(learn(matrix, rows, transform=transform, classifier=classifier, seed=seed), matrix, rows)
+    """Train a probe and apply it once."""
+    return apply(train(matrix, rows, transform=transform, classifier=classifier, seed=seed), matrix, rows)
 
 
 def _score_test(fit: _Fit, matrix: Matrix, rows: Rows) -> tuple[Array, Mapping[str, Score]]:

@@ -32,7 +32,7 @@ from harness.api.specs import (
     TransformSpec,
 )
 from harness.api.tasks import TaskSpec
-from harness.commands import COMMANDS
+from harness.registry.commands import COMMANDS
 from harness.storage.hashing import hash_file
 
 GROUP = "harness"

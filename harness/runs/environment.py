@@ -48,18 +48,18 @@ def _gpu() -> dict[str, str] | None:
     return {"name": torch.cuda.get_device_name(), "cuda": str(torch.version.cuda)}
 
 
-def _machine() -> str:
+def machine_id() -> str:
     """Tells machines apart without their names, which are nobody's business."""
     return hash_lines([platform.node()])[:16]
 
 
-def _this_process() -> dict[str, Any]:
+def this_process() -> dict[str, Any]:
     import psutil
 
-    return {"pid": os.getpid(), "started": psutil.Process().create_time(), "machine": _machine()}
+    return {"pid": os.getpid(), "started": psutil.Process().create_time(), "machine": machine_id()}
 
 
-def _is_alive(process: Mapping[str, Any]) -> bool:
+def is_alive(process: Mapping[str, Any]) -> bool:
     """Whether the process is there: one of its number that began when it did (to a second, as clocks are set)."""
     import psutil
 
@@ -71,5 +71,5 @@ def _is_alive(process: Mapping[str, Any]) -> bool:
         return False
 
 
-def _now() -> str:
+def now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

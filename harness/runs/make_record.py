@@ -10,9 +10,9 @@ from harness.api.names import FULL
 from harness.api.protocols import ImageModel, Located
 from harness.api.tasks import HubSource, TaskSpec
 from harness.data.partitions import count_shared_groups
-from harness.dictionaries.gate import Judgement, not_measurable
+from harness.dictionaries.gate import Judgement
 from harness.models.opened import find_seen
-from harness.planning.cells import Bundle, Cell, Features, Plan
+from harness.planning.cells import Bundle, Cell, Plan
 from harness.probing.attribution import snippet
 from harness.probing.probe import (
     Outcome,
@@ -33,12 +33,12 @@ from harness.runs.record import (
 from harness.storage.hashing import hash_json
 
 
-def _source(cell: Cell) -> tuple[str | None, str | None]:
+def source_labels(cell: Cell) -> tuple[str | None, str | None]:
     """The other model that a cell is learnt on, and what maps its own features to those; None where there is none."""
     return (cell.learnt_on.model, cell.learnt_on.alignment.label) if cell.learnt_on else (None, None)
 
 
-def _record(
+def make_record(
     cell: Cell,
     bundle: Bundle,
     plan: Plan,
@@ -111,8 +111,8 @@ def _record(
         transform=cell.transform.label,
         classifier=cell.classifier.label,
         regime=draw.regime.label,
-        learnt_on=_source(cell)[0],
-        alignment=_source(cell)[1],
+        learnt_on=source_labels(cell)[0],
+        alignment=source_labels(cell)[1],
         control=features.representation.spec.control,
         only=tuple(sorted(features.representation.spec.only)),
         protocol_hash=cell.protocol_hash,
@@ -152,15 +152,6 @@ def _used(outcome: Outcome, bundle: Bundle, located: Located | None) -> tuple[Us
         )
         for one in outcome.used
     )
-
-
-def _judge_bare(features: Features) -> Judgement:
-    """Of what the gate has no key for: a dictionary that it cannot measure, or none at all."""
-    if features.site is None or features.located is None or not features.located.sparse:
-        return Judgement(verdict="not measured")
-    if features.located.load_whole is None:
-        return not_measurable("it has no decoder")
-    return not_measurable(f"'{features.site}' is not on the residual stream")
 
 
 def _fidelity(judgement: Judgement | None) -> Fidelity:

@@ -28,13 +28,18 @@ STEPS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 new say what was so before."""
 
 
-_TOLD = (
+REPORTED_DISTRIBUTIONS = (
     *("sae-harness", "torch", "transformers", "scikit-learn", "numpy"),
     *("pillow", "torchvision", "open_clip_torch"),
 )
 
 
-_ADDED: Mapping[str, Any] = {"tokens": "content", "regimes": ["full"], "alignments": [], "transfers": []}
+ADDED_FIELDS: Mapping[str, Any] = {
+    "tokens": "content",
+    "regimes": ["full"],
+    "alignments": [],
+    "transfers": [],
+}
 """Fields of suites that came after schema version 1, with their defaults."""
 
 
@@ -265,13 +270,13 @@ def _read_record(line: bytes, where: str) -> Record:
     version = fields.get("schema_version") if isinstance(fields, dict) else None
     if not isinstance(version, int) or version < 1:
         raise ValueError("no schema version")
-    _check_version(version, where)
+    check_version(version, where)
     for older in range(version, SCHEMA_VERSION):
         fields = STEPS[older](fields) if older in STEPS else fields
     return Record.model_validate({**fields, "schema_version": SCHEMA_VERSION})
 
 
-def _check_version(version: int, what: str) -> None:
+def check_version(version: int, what: str) -> None:
     if version > SCHEMA_VERSION:
         raise MissingError(
             f"{what} was written by a newer harness: it is of schema version {version}, and this one reads up to "

@@ -46,7 +46,7 @@ def under_regimes(board: Board) -> tuple[UnderRegime, ...]:
     """Every row of the board under each of its regimes, `full` first, the others in natural order; none where there is
     one regime only.
     """
-    regimes = sorted({result.regime for row in board.rows for result in row.all_results}, key=_order)
+    regimes = sorted({result.regime for row in board.rows for result in row.all_results}, key=regime_order)
     if len(regimes) < 2:
         return ()
     return tuple(one for row in board.rows for one in _under_each(row, regimes))
@@ -103,12 +103,12 @@ def _in_every(by_regime: Mapping[str, _ByTask]) -> Mapping[str, _ByTask]:
     }
 
 
-def _order(regime: str) -> tuple[bool, list[tuple[str, float]]]:
+def regime_order(regime: str) -> tuple[bool, list[tuple[str, float]]]:
     return regime != FULL, in_natural_order(regime)
 
 
-_Place = tuple[str | None, str, int | None, str]
+Place = tuple[str | None, str, int | None, str]
 
 
-def _place(one: UnderRegime) -> _Place:
+def place_of(one: UnderRegime) -> Place:
     return one.row.model, one.row.representation, one.row.width, one.regime

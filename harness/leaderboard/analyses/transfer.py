@@ -223,7 +223,7 @@ def summarize(matrix: Matrix) -> Iterator[Summary]:
     for pairs in matrix.rows.values():
         single = [pair for pair in pairs if "+" not in pair.test]
         native = {pair.test: pair.result.macro_f1 for pair in single if pair.is_native}
-        for languages in _HEADINGS:
+        for languages in HEADINGS:
             kinds = _by_kind([pair for pair in single if pair.languages == languages])
             for learnt, kind in kinds.items():
                 yield _summarize(learnt, kind, native=native)
@@ -312,7 +312,7 @@ def _correlate(seen: Mapping[str, float], scores: Mapping[str, Estimate]) -> tup
 
 # ── the page ─────────────────────────────────────────────────────────────────────────────────────────────
 
-_HEADINGS: Mapping[Languages, tuple[str, str]] = {
+HEADINGS: Mapping[Languages, tuple[str, str]] = {
     "seen": ("Languages that the model saw", ""),
     "unseen": (
         "Languages that the model never saw",
@@ -325,12 +325,12 @@ _HEADINGS: Mapping[Languages, tuple[str, str]] = {
 }
 
 
-def _mean(pairs: Sequence[Pair], name: str, form: str) -> str:
+def mean_share(pairs: Sequence[Pair], name: str, form: str) -> str:
     values = [value for pair in pairs if (value := pair.share(name)) is not None]
     return format(sum(values) / len(values), form).removeprefix("0" if form == ".3f" else "")
 
 
-def _rank_correlation(pairs: Sequence[Pair]) -> str:
+def rank_correlation(pairs: Sequence[Pair]) -> str:
     from scipy.stats import spearmanr
 
     shares = [pair.share("even") for pair in pairs]

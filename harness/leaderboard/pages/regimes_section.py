@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from harness.leaderboard.analyses.regimes import UnderRegime, _order, _Place, _place, under_regimes
+from harness.leaderboard.analyses.regimes import Place, UnderRegime, place_of, regime_order, under_regimes
 from harness.leaderboard.board import Board
 from harness.leaderboard.pages import markdown
 from harness.leaderboard.pages.markdown import NONE
@@ -18,14 +18,14 @@ def section(board: Board) -> list[str]:
     if not found:
         return []
     common = _common(board)
-    scores = {_place(one): markdown.score(one.macro_f1) + _beside(one.tasks, common) for one in found}
+    scores = {place_of(one): markdown.score(one.macro_f1) + _beside(one.tasks, common) for one in found}
     deltas = {
-        _place(one): markdown.difference(one.delta) + _beside(one.compared, common)
+        place_of(one): markdown.difference(one.delta) + _beside(one.compared, common)
         for one in found
         if one.delta
     }
     areas = {
-        _place(one): markdown.point(one.auroc) + _beside(one.tasks, common)
+        place_of(one): markdown.point(one.auroc) + _beside(one.tasks, common)
         for one in found
         if one.auroc is not None
     }
@@ -92,14 +92,14 @@ def _on_folds(board: Board) -> str:
         for cell in result.cells
         if cell.record.selected_on == "folds"
     }
-    names = ", ".join(markdown.escape(regime) for regime in sorted(regimes, key=_order))
+    names = ", ".join(markdown.escape(regime) for regime in sorted(regimes, key=regime_order))
     return f", on folds of the training rows under {names}" if names else ""
 
 
-def _table(name: str, found: Sequence[UnderRegime], texts: Mapping[_Place, str]) -> str:
+def _table(name: str, found: Sequence[UnderRegime], texts: Mapping[Place, str]) -> str:
     """Rows × regimes, of the rows that have such a number; "" where none has."""
-    regimes = sorted({one.regime for one in found}, key=_order)
-    rows = dict.fromkeys(place[:3] for one in found if (place := _place(one)) in texts)
+    regimes = sorted({one.regime for one in found}, key=regime_order)
+    rows = dict.fromkeys(place[:3] for one in found if (place := place_of(one)) in texts)
     lines = [
         [
             row[0] or NONE,

@@ -10,18 +10,18 @@ import pandas as pd
 
 from harness.leaderboard.analyses.quiver import is_dictionary
 from harness.leaderboard.analyses.transfer import (
-    _HEADINGS,
+    HEADINGS,
     IN_TEXT,
     Grid,
     Matrices,
     Matrix,
     Pair,
     Summary,
-    _mean,
-    _rank_correlation,
     axes,
     find_grid,
+    mean_share,
     name_row,
+    rank_correlation,
     summarize,
 )
 from harness.leaderboard.pages import markdown
@@ -130,7 +130,7 @@ def _summary_tables(matrix: Matrix) -> Iterator[str]:
     for model, known in sorted(matrix.seen.items()):
         if never := [language for language in matrix.order if known.get(language) == 0]:
             yield f"{markdown.escape(model)} never saw: {markdown.escape(', '.join(never))}."
-    for languages, (heading, said) in _HEADINGS.items():
+    for languages, (heading, said) in HEADINGS.items():
         if same := [one for one in found if one.languages == languages]:
             yield f"### {heading}"
             if said:
@@ -155,10 +155,10 @@ def _sharing_table(matrix: Matrix) -> Iterator[str]:
                 row.representation,
                 markdown.integer(row.width),
                 str(len(one_to_one)),
-                *(_mean(one_to_one, name, ".3f") for name in ("weight", "even")),
-                *(_mean(one_to_one, name, ".0f") for name in ("both", "only_train", "only_test")),
+                *(mean_share(one_to_one, name, ".3f") for name in ("weight", "even")),
+                *(mean_share(one_to_one, name, ".0f") for name in ("both", "only_train", "only_test")),
                 markdown.point(sum(known) / len(known)) if known else NONE,
-                _rank_correlation(one_to_one),
+                rank_correlation(one_to_one),
             ]
         )
     if lines:

@@ -1,0 +1,46 @@
+"""Pipeline of a run: cells, figures and leaderboard, the one place where these three meet."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from harness import leaderboard
+from harness.api.errors import NothingSelectedError
+from harness.api.events import RunFinished, Summary
+from harness.figures.illustrate import illustrate
+from harness.planning.cells import Plan
+from harness.runs.context import RunContext
+from harness.runs.runner import run_plan
+
+
+def run(plan: Plan, context: RunContext) -> Summary:
+    """Run a plan into its folder, and write its leaderboard and figures there.
+
+    Raise WriteError when results cannot be written, MissingError when another process works on the folder.
+    """
+    folder = context.folder
+    with folder.hold(), context.store.in_use():
+        finished = run_plan(plan, context)
+        leaderboard.remove(folder.path)  # whatever fails now, an old board must not pass for this run's
+        with folder.marked_when_cut(), suppress(NothingSelectedError):  # raised where no cell ended well
+            board = leaderboard.build([folder])
+            _draw_figures(plan, board, context)
+            leaderboard.write(board, folder.path)
+        has_failed = finished.status == "finished" and not finished.summary.is_whole
+        folder.finish("failed" if has_failed else finished.status)
+        context.notify("run_finished", event=RunFinished(summary=finished.summary), summary=finished.summary)
+        return finished.summary
+
+
+def _draw_figures(plan: Plan, board: leaderboard.Board, context: RunContext) -> None:
+    """Draw the figures of the cells that a board displays; what cannot be drawn is an event of the run."""
+    drawn = illustrate(
+        plan,
+        leaderboard.find_shown(board),
+        folder=context.folder,
+        store=context.store,
+        device=context.device,
+        batch_size=context.batch_size,
+    )
+    for note in drawn.notes:
+        context.folder.add_event("not drawn", reason=note)

@@ -1,0 +1,92 @@
+"""Results of a bundle's cells: the matrices that they read, and the predictions and records that they leave."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Set
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from scipy import sparse
+
+from harness.api.errors import MissingError, describe
+from harness.dictionaries.gate import Judgement
+from harness.planning.cells import Bundle, Cell, Features, Plan
+from harness.probing.probe import Outcome, Rows, narrow
+from harness.probing.shared_features import Sharing
+from harness.runs.context import RunContext
+from harness.runs.make_record import make_record
+from harness.runs.record import Status
+
+if TYPE_CHECKING:
+    from harness.api.data import Matrix
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellResults:
+    """Reader of the matrices and writer of the results of one bundle's cells."""
+
+    context: RunContext
+    plan: Plan
+    bundle: Bundle
+
+    def matrix(self, features: Features, rows: Rows, tested: Set[int]) -> Matrix:
+        """Return `[examples, features]`, from the store or from the inputs. Of texts, only rows that are used for
+        training, for selection, or are in `tested` are read; others count as empty.
+        """
+        if features.key is None:
+            inputs = list(self.bundle.data.examples.inputs)
+            if features.representation.spec.needs == "text":
+                inputs = [str(one) for one in inputs]  # a conversation as plain text
+                for row in set(range(len(inputs))).difference(rows.train, rows.validation, tested):
+                    inputs[row] = ""
+            fitted = features.representation.make().fit([inputs[row] for row in rows.train])
+            made: Matrix = fitted.transform(inputs)
+            return made
+        matrix = self.context.store.read(features.key, len(self.bundle.data.examples))
+        if matrix is None:
+            raise MissingError("features vanished from the cache while the run was reading them; run again")
+        # A shard is dense where that is smaller; what a transform sees must not depend on where shards end.
+        return narrow(sparse.csr_array(matrix) if features.located and features.located.sparse else matrix)
+
+    def keep(
+        self,
+        cell: Cell,
+        rows: Rows,
+        outcome: Outcome,
+        *,
+        seconds: float,
+        judgement: Judgement,
+        sharing: Sharing | None = None,
+    ) -> None:
+        """Write the predictions of a cell, then its record: a record without predictions would count as damage."""
+        examples = self.bundle.data.examples
+        self.context.folder.write_predictions(
+            cell.cell_id,
+            example_ids=[examples.ids[row] for row in rows.test],
+            groups=[examples.groups[row] for row in rows.test],
+            labels=[examples.labels[row] for row in rows.test],
+            predictions=[rows.classes[number] for number in outcome.predicted],
+            scores=outcome.scores,
+            classes=rows.classes,
+        )
+        key = cell.features.key
+        forward = self.context.store.about(key).get("cost", {}) if key else {}
+        record = make_record(
+            cell,
+            self.bundle,
+            self.plan,
+            status="ok",
+            rows=rows,
+            outcome=outcome,
+            cost={**forward, "probe_seconds": seconds},
+            judgement=judgement,
+            sharing=sharing,
+        )
+        self.context.add(record)
+
+    def fail(self, cells: Iterable[Cell], error: Exception) -> None:
+        """Record cells as failed by an error, or by a lack of memory."""
+        status: Status = "oom" if isinstance(error, MemoryError | torch.OutOfMemoryError) else "failed"
+        for cell in cells:
+            self.context.add(make_record(cell, self.bundle, self.plan, status=status, error=describe(error)))

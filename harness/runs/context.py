@@ -1,0 +1,50 @@
+"""Context of a run: its places, settings and observers, shared by all its bundles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from harness.registry.catalog import Registry
+from harness.registry.loading import Fault, notify
+from harness.runs.folder import RunFolder
+from harness.runs.make_events import cell_finished
+from harness.runs.record import Record
+from harness.storage.feature_store import FeatureStore
+
+Rerun = Literal["failed", "all", "never"]
+"""Ended cells that are run again."""
+
+
+class Stopped(Exception):
+    """End of a run at its first failed cell, as `fail_fast` asks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunContext:
+    """Places and settings of one run; none of them changes a number."""
+
+    registry: Registry
+    store: FeatureStore
+    folder: RunFolder
+    device: str = "cpu"
+    batch_size: int | None = None
+    keep_activations: bool = False
+    argv: Sequence[str] = field(default_factory=tuple)
+    rerun: Rerun = "failed"
+    fail_fast: bool = False
+    report: Callable[[Fault], None] = lambda fault: None
+
+    def add(self, record: Record) -> None:
+        """Write the record of a cell and notify observers. Raise Stopped after a failed one under `fail_fast`."""
+        self.folder.add(record)
+        self.notify("cell_finished", event=cell_finished(record), record=record)
+        if self.fail_fast and record.status != "ok":
+            raise Stopped
+
+    def notify(self, what: str, **arguments: Any) -> None:
+        """Call the hook `harness_<what>` of every observer; a fault of one is reported and ends nothing. Beside
+        `event`, `arguments` holds what hooks took before there were events.
+        """
+        notify(self.registry.plugins, f"harness_{what}", self.report, **arguments)

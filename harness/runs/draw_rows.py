@@ -1,0 +1,46 @@
+"""Rows of a bundle's draws, and which cells share what is trained."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Set
+from typing import Any
+
+from harness.planning.cells import Bundle, Cell
+from harness.probing.probe import Rows, draw_weights, make_rows, order_test
+from harness.stats.bootstrap import bootstrap_seed
+
+DrawKey = tuple[str, int, str, str]
+Training = tuple[int, tuple[int, ...], tuple[int, ...], int]
+"""Seed, training rows, validation rows, identity of the labels: cells with an equal one train the same probe."""
+
+
+def training_of(cell: Cell) -> Training:
+    """Return what decides how a cell's probe is trained, beside its features, transform and classifier."""
+    partition = cell.draw.partition
+    return cell.draw.seed, partition.train, partition.validation, id(partition.labels)
+
+
+def tested_rows(bundle: Bundle) -> Mapping[Training, Set[int]]:
+    """Return, for each training, all rows on which its probes are tested."""
+    rows: dict[Training, set[int]] = defaultdict(set)
+    for cell in bundle.cells:
+        rows[training_of(cell)].update(cell.draw.partition.test)
+    return rows
+
+
+def rows_by_draw(bundle: Bundle) -> Mapping[DrawKey, Rows]:
+    """Return the rows of every draw of a bundle; draws with the same test rows share their bootstrap weights."""
+    examples = bundle.data.examples
+    seed = bootstrap_seed(bundle.data.spec.name)
+    weights: dict[tuple[int, ...], Any] = {}
+    rows: dict[DrawKey, Rows] = {}
+    for cell in bundle.cells:
+        draw = cell.draw
+        if draw.key in rows:
+            continue
+        test = order_test(examples, draw.partition)
+        if test not in weights:
+            weights[test] = draw_weights(examples, test, seed=seed)
+        rows[draw.key] = make_rows(examples, bundle.data.classes, draw.partition, test, weights[test])
+    return rows

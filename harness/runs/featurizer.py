@@ -1,0 +1,226 @@
+"""Features of one bundle: the forward pass for what the store lacks, fitted representations, the fidelity gate."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from harness.api.events import BundleFinished
+from harness.api.protocols import LoadedModel
+from harness.dictionaries.dictionary import Dictionary
+from harness.dictionaries.gate import Judgement, judge, not_measurable
+from harness.features.activations import read_sample
+from harness.features.artifacts import read_fitted, read_measured, write_fitted, write_measured
+from harness.features.cached_model import KeptActivations
+from harness.features.featurize import Reading, featurize, halve, plan_batches
+from harness.features.fitting import fit_all, measure_all
+from harness.planning.cells import Bundle, Features
+from harness.runs.context import RunContext
+from harness.runs.forward import Meter, Shards, make_readings, read_tokens_of
+from harness.storage.hashing import hash_lines
+
+
+@dataclass(frozen=True, kw_only=True)
+class Featurizer:
+    """Maker of a bundle's features, and of what the fidelity gate measures of its dictionaries."""
+
+    context: RunContext
+    bundle: Bundle
+
+    def fill(self, wanted: Sequence[Features]) -> tuple[BundleFinished, Mapping[str, Exception]]:
+        """Run one forward pass over the rows that the store lacks of any wanted features.
+
+        Return its cost, and the errors of dictionaries that cannot be loaded or fitted, by feature key.
+        """
+        store, n_rows = self.context.store, len(self.bundle.data.examples)
+        missing = [one for one in wanted if one.key and not self._is_stored(one.key)]
+        meter = Meter(self.bundle, self.context.device)
+        if not missing or self.bundle.model is None:
+            return meter.stats(), {}
+        model = self._open(missing)
+        fitted, broken = self._fit(missing, model, meter)
+        missing = [one for one in missing if one.key not in broken]
+        readings, unloadable = make_readings(missing, self.context.device, fitted)
+        broken |= unloadable
+        missing = [one for one in missing if one.key not in broken]
+        if missing:
+            kept = [store.rows(one.key, n_rows) for one in missing if one.key]
+            batches = self._batches()
+            remaining = [batch for batch in batches if not set(batch) <= set.intersection(*kept)]
+            self._forward(model, readings, batches, remaining, meter)
+            cost = meter.cost(resumed=len(remaining) < len(batches)).model_dump()
+            for one in missing:
+                assert one.key
+                store.complete(one.key, {"rows": n_rows, "of": _origin(one, self.bundle), "cost": cost})
+        return meter.stats(), broken
+
+    def judge(self, wanted: Sequence[Features]) -> tuple[dict[str, Judgement], int]:
+        """Measure the fidelity of every dictionary that was not measured before.
+
+        Return the judgements by gate key, and the content tokens that went through the model for them.
+        """
+        store = self.context.store
+        keyed = {one.gate_key: one for one in wanted if one.gate_key}
+        stored = {key: read_measured(store, key) for key in keyed}
+        judged = {key: judge(measured) for key, measured in stored.items() if measured is not None}
+        pending = {
+            key: (one.site, one.located)
+            for key, one in keyed.items()
+            if key not in judged and one.site and one.located
+        }
+        if not pending or self.bundle.model is None:
+            return judged, 0
+        started = time.perf_counter()
+        tokens = [self.bundle.tokens[row] for row in self.bundle.gate_sample]
+        sites = sorted({site for key in pending for site in keyed[key].gate_sites})
+        model = self.bundle.model.model.load(sites, self.context.device)
+        sample = read_sample(
+            model, tokens, sites, batch_size=self.context.batch_size, device=self.context.device
+        )
+        measured, faults = measure_all(pending, sample, tokens, self.context.device)
+        for key, one in measured.items():
+            write_measured(store, key, one)
+            judged[key] = judge(one)
+        judged |= {key: not_measurable(fault) for key, fault in faults.items()}
+        n_tokens = sum(int(one.content.sum()) for one in tokens)
+        self.context.folder.add_event(
+            "measured",
+            bundle=self.bundle.name,
+            dictionaries=len(measured),
+            tokens=n_tokens,
+            seconds=round(time.perf_counter() - started, 3),
+        )
+        return judged, n_tokens
+
+    def _is_stored(self, key: str) -> bool:
+        store, n_rows = self.context.store, len(self.bundle.data.examples)
+        return store.is_complete(key) and len(store.rows(key, n_rows)) == n_rows
+
+    def _open(self, missing: Sequence[Features]) -> LoadedModel:
+        """Load the bundle's model, only as deep as the missing features need it."""
+        assert self.bundle.model
+        sites = sorted({one.site for one in missing if one.site})
+        if not self.context.keep_activations:
+            return self.bundle.model.model.load(sites, self.context.device)
+        return KeptActivations(self.context.store, self.bundle.model, sites, self.context.device)
+
+    def _fit(
+        self, missing: Sequence[Features], model: LoadedModel, meter: Meter
+    ) -> tuple[Mapping[str, Dictionary], dict[str, Exception]]:
+        """Fit on the bundle's sample what was not fitted before.
+
+        Return the dictionaries by fitted key, and the errors by feature key.
+        """
+        store, device = self.context.store, self.context.device
+        needed = {one.fitted_key: one for one in missing if one.fitted_key}
+        stored = {key: read_fitted(store, key, device) for key in needed}
+        fitted = {key: one for key, one in stored.items() if one is not None}
+        unfitted = {
+            key: (one.site, one.located)
+            for key, one in needed.items()
+            if key not in fitted and one.site and one.located
+        }
+        if not unfitted:
+            return fitted, {}
+        started = time.perf_counter()
+        tokens = [self.bundle.tokens[row] for row in self.bundle.sample]
+        sites = sorted({site for site, _ in unfitted.values()})
+        sample = read_sample(model, tokens, sites, batch_size=self.context.batch_size, device=device)
+        made, faults = fit_all(unfitted, sample)
+        for one in missing:
+            if one.key and one.fitted_key in made:  # shards of an earlier fit do not belong to this one
+                store.discard(one.key)
+        for key, dictionary in made.items():
+            write_fitted(store, key, dictionary)
+            # Should another process have fitted it too, both go on with the same one.
+            fitted[key] = read_fitted(store, key, device) or dictionary
+        meter.calibration_tokens = sum(int(one.content.sum()) for one in tokens) - read_tokens_of(model)
+        self.context.folder.add_event(
+            "calibrated",
+            bundle=self.bundle.name,
+            examples=len(tokens),
+            tokens=meter.calibration_tokens,
+            fitted=len(made),
+            seconds=round(time.perf_counter() - started, 3),
+        )
+        return fitted, {
+            one.key: faults[one.fitted_key] for one in missing if one.key and one.fitted_key in faults
+        }
+
+    def _batches(self) -> list[list[int]]:
+        """Return the batches of an earlier, unfinished pass over the bundle, else new ones, already written."""
+        store, tokens = self.context.store, self.bundle.tokens
+        batches = store.read_batches(self._batches_key)
+        if batches is None or sorted(row for batch in batches for row in batch) != list(range(len(tokens))):
+            lengths = [len(one.ids) for one in tokens]
+            batches = plan_batches(lengths, batch_size=self.context.batch_size, device=self.context.device)
+            store.write_batches(self._batches_key, batches)
+        return batches
+
+    @property
+    def _batches_key(self) -> str:
+        """The key of the bundle's batches: another batch size or device makes others, so that `-b` can help where
+        memory is short.
+        """
+        device = self.context.device.split(":")[0]
+        return hash_lines([self.bundle.key, str(self.context.batch_size), device])
+
+    def _forward(
+        self,
+        model: LoadedModel,
+        readings: Sequence[Reading],
+        batches: list[list[int]],
+        remaining: Sequence[list[int]],
+        meter: Meter,
+    ) -> None:
+        """Run the remaining batches through the model and write their pooled rows as shards."""
+        tokens, folder, name = self.bundle.tokens, self.context.folder, self.bundle.name
+        shards = Shards(self.context.store)
+        read_before = read_tokens_of(model)
+        meter.tokens_total = sum(int(tokens[row].content.sum()) for rows in remaining for row in rows)
+        folder.add_event("forward", bundle=name, batches=len(remaining), of=len(batches))
+
+        def keep_halved(rows: Sequence[int]) -> None:
+            place = batches.index(list(rows))
+            batches[place : place + 1] = halve(rows)
+            self.context.store.write_batches(self._batches_key, batches)
+            folder.add_event("halved", bundle=name, examples=len(rows))
+
+        for pooled in featurize(
+            model=model, tokens=tokens, readings=readings, batches=remaining, on_halved=keep_halved
+        ):
+            meter.add(pooled)
+            shards.add(pooled)
+            event = meter.progress()
+            self.context.notify("batch_finished", event=event, stats=event)
+        shards.flush()
+        meter.read_tokens = read_tokens_of(model) - read_before
+
+
+def wanted_features(bundle: Bundle) -> list[Features]:
+    """Return the features that pending cells of a bundle read."""
+    return [
+        features for features in bundle.features if any(cell.features is features for cell in bundle.cells)
+    ]
+
+
+def judge_unmeasured(features: Features) -> Judgement:
+    """Return the judgement of features without a gate key: no dictionary, or one that the gate cannot measure."""
+    if features.site is None or features.located is None or not features.located.sparse:
+        return Judgement(verdict="not measured")
+    if features.located.load_whole is None:
+        return not_measurable("it has no decoder")
+    return not_measurable(f"'{features.site}' is not on the residual stream")
+
+
+def _origin(features: Features, bundle: Bundle) -> dict[str, str]:
+    """Return a description of features for people who look at the cache."""
+    parts = {
+        "task": bundle.data.spec.name,
+        "model": bundle.model.label if bundle.model else None,
+        "site": features.site,
+        "representation": features.representation.label,
+        "pooling": features.pooling.label if features.pooling else None,
+    }
+    return {name: str(part) for name, part in parts.items() if part}

@@ -1,0 +1,121 @@
+"""Reader of a run folder: its state, records, predictions and events."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.api.errors import MissingError
+from harness.runs.environment import is_alive, machine_id
+from harness.runs.record import Record, check_version, read_records
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class RunReader:
+    """Reader of one run folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def exists(self) -> bool:
+        """Whether a run was started here."""
+        return (self.path / "run.json").is_file()
+
+    def about(self) -> dict[str, Any]:
+        """The contents of run.json; MissingError when there is none or it is damaged."""
+        path = self.path / "run.json"
+        try:
+            about = json.loads(path.read_text("utf-8"))
+            version = int(about.get("schema_version", 0))
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise MissingError(f"there is no run in '{self.path}'") from error
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise self._damaged() from error
+        check_version(version, f"the run in '{self.path}'")
+        if not isinstance(about.get("suite"), dict) or not isinstance(about.get("cells", []), list):
+            raise self._damaged()
+        return dict(about)
+
+    def _damaged(self) -> MissingError:
+        return MissingError(
+            f"'{self.path / 'run.json'}' cannot be read: it is damaged; remove it, and the same command again "
+            f"keeps what is done"
+        )
+
+    def records(self) -> list[Record]:
+        """The last record of every cell of the run, in the order of first appearance.
+
+        Cells that an earlier plan of the same suite left behind (other weights, other data) are not the run's.
+        Broken lines are as in `read_records`.
+        """
+        path = self.path / "results.jsonl"
+        if not path.is_file():
+            return []
+        records = {record.cell_id: record for record in read_records(path)}
+        cells = set(self.about().get("cells", records)) if self.exists else set(records)
+        return [record for record in records.values() if record.cell_id in cells]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing was left out and every cell of the run has a record."""
+        if not self.exists:
+            return True
+        about = self.about()
+        return not about.get("left_out") and len(self.records()) >= len(about.get("cells", ()))
+
+    @property
+    def is_at_work(self) -> bool | None:
+        """Whether a process is at this run; None when it was started on another machine, so that nobody knows."""
+        about = self.about()
+        if about.get("status") != "running":
+            return False
+        process = about.get("process")
+        if not isinstance(process, dict) or process.get("machine") != machine_id():
+            return None
+        return is_alive(process)
+
+    @property
+    def status(self) -> str:
+        """How the run stands: `running`, or how it ended; one whose process is gone was `interrupted`."""
+        told = str(self.about().get("status", "unknown"))
+        return "interrupted" if told == "running" and self.is_at_work is False else told
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        """Every whole line of events.jsonl, in order."""
+        path = self.path / "events.jsonl"
+        for line in path.read_bytes().split(b"\n") if path.is_file() else ():
+            with suppress(ValueError):
+                event = json.loads(line)
+                if isinstance(event, dict):
+                    yield event
+
+    def is_done(self, record: Record) -> bool:
+        """Whether a cell ended well and all its predictions are there, undamaged."""
+        if record.status != "ok":
+            return False
+        try:
+            frame = self.predictions(record.cell_id)
+        except MissingError:
+            return False
+        if len(frame) != record.n_test or not {"example_id", "label", "prediction"} <= set(frame.columns):
+            return False
+        # A parquet file's pages have checksums, and the names of its columns have none.
+        return {f"score_{name}" for name in {*frame["label"], *frame["prediction"]}} <= set(frame.columns)
+
+    def predictions(self, cell_id: str) -> pd.DataFrame:
+        """Test predictions of a cell: example_id, group (where rows have one), label, prediction,
+        score_<class>…
+        """
+        import pandas as pd
+
+        path = self.path / "predictions" / f"{cell_id}.parquet"
+        try:
+            return pd.read_parquet(path, page_checksum_verification=True)
+        except Exception as error:  # a missing file, or any damage that parquet readers report in many ways
+            raise MissingError(f"the predictions '{path}' are missing or damaged") from error

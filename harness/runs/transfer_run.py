@@ -1,0 +1,146 @@
+"""Execution of one transfer: probes trained on the features of one model and tested on those of another."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import sparse
+
+from harness.api.errors import WriteError
+from harness.dictionaries.gate import Judgement
+from harness.features.featurize import typed_memory_errors
+from harness.planning.cells import Cell, Features, Plan, Transfer
+from harness.probing.probe import Rows, probe
+from harness.runs.cell_results import CellResults
+from harness.runs.context import RunContext
+from harness.runs.draw_rows import DrawKey, rows_by_draw
+from harness.runs.featurizer import Featurizer, judge_unmeasured, wanted_features
+
+if TYPE_CHECKING:
+    from harness.api.data import Matrix
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferRun:
+    """One transfer of a run, with the cells that are pending."""
+
+    context: RunContext
+    plan: Plan
+    transfer: Transfer
+
+    @cached_property
+    def results(self) -> CellResults:
+        """The reader and writer of the transfer's cells."""
+        return CellResults(context=self.context, plan=self.plan, bundle=self.transfer.target)
+
+    def run(self) -> int:
+        """Probe the pending cells. Return the content tokens that went through models: the features of both are in
+        the store by now, and only those that were pruned since are made again.
+        """
+        bundle, cells = self.transfer.target, self.transfer.target.cells
+        if not cells:
+            return 0
+        self.context.folder.add_event("transfer", bundle=self.transfer.name, cells=len(cells))
+        sources = {_source(cell).key: _source(cell) for cell in cells}
+        tokens = 0
+        broken: dict[str, Exception] = {}
+        judged: dict[str, Judgement] = {}
+        try:
+            rows = rows_by_draw(bundle)
+            for each, wanted in (
+                (self.transfer.source, list(sources.values())),
+                (bundle, wanted_features(bundle)),
+            ):
+                featurizer = Featurizer(context=self.context, bundle=each)
+                with typed_memory_errors():
+                    stats, faults = featurizer.fill(wanted)
+                    found, measured = featurizer.judge(wanted)
+                broken |= faults
+                judged |= found
+                tokens += stats.tokens + measured
+        except WriteError:  # going on would only lose more
+            raise
+        except Exception as error:  # a model or dictionary of any plugin may fail in any way
+            self.results.fail(cells, error)
+            return tokens
+        for features in wanted_features(bundle):
+            good = []
+            for cell in (cell for cell in cells if cell.features is features):
+                keys = (features.key or "", _source(cell).key or "")
+                fault = next((broken[key] for key in keys if key in broken), None)
+                if fault:
+                    self.results.fail([cell], fault)
+                else:
+                    good.append(cell)
+            judgement = judged.get(features.gate_key or "", judge_unmeasured(features))
+            self._probe(good, rows, judgement, judged)
+        return tokens
+
+    def _probe(
+        self,
+        cells: Sequence[Cell],
+        rows: Mapping[DrawKey, Rows],
+        judgement: Judgement,
+        judged: Mapping[str, Judgement],
+    ) -> None:
+        """Probe cells of one matrix; the alignment is fitted on the training rows of each draw, without labels."""
+        aligned: tuple[Matrix, Rows] | None = None
+        made_for: tuple[str, str, str] | None = None
+        for cell in sorted(cells, key=_alignment_key):
+            try:
+                own = rows[cell.draw.key]
+                started = time.perf_counter()
+                if aligned is None or made_for != _alignment_key(cell):
+                    aligned, made_for = self._align(cell, own), _alignment_key(cell)
+                outcome = probe(
+                    *aligned, transform=cell.transform, classifier=cell.classifier, seed=cell.draw.seed
+                )
+                seconds = time.perf_counter() - started
+                source = judged.get(_source(cell).gate_key or "")
+                if source and source.verdict == "flagged":
+                    flags = tuple(f"source-fidelity:{rule}" for rule in source.reasons)
+                    outcome = replace(outcome, flags=outcome.flags + flags)
+                self.results.keep(cell, own, outcome, seconds=seconds, judgement=judgement)
+            except WriteError:  # going on would only lose more
+                raise
+            except Exception as error:  # what any plugin offers may fail in any way
+                aligned = None
+                self.results.fail([cell], error)
+
+    def _align(self, cell: Cell, rows: Rows) -> tuple[Matrix, Rows]:
+        """Return the source features with the mapped test rows below them, and the rows for that matrix."""
+        assert cell.learnt_on
+        tested = set(cell.draw.partition.test)
+        source = self.results.matrix(_source(cell), rows, tested)
+        target = self.results.matrix(cell.features, rows, tested)
+        alignment = cell.learnt_on.alignment.make().fit(source[rows.train], target[rows.train])
+        mapped = alignment.transform(target[rows.test])
+        n = source.shape[0]
+        place = np.concatenate([np.arange(n), rows.test])
+        test = np.arange(n, len(place))
+        return _stack(source, mapped), replace(rows, test=test, y=rows.y[place], groups=rows.groups[place])
+
+
+def _source(cell: Cell) -> Features:
+    """Return the features of the other model that a cell is trained on."""
+    assert cell.learnt_on
+    return cell.learnt_on.features
+
+
+def _alignment_key(cell: Cell) -> tuple[str, str, str]:
+    """Return what cells on the same features have in common where they share an aligned matrix."""
+    assert cell.learnt_on
+    return str(cell.learnt_on.features.key), cell.learnt_on.alignment.label, str(cell.draw.key)
+
+
+def _stack(upper: Matrix, lower: Matrix) -> Matrix:
+    """Return one matrix above another, of the kind (dense or CSR) of the upper one."""
+    if isinstance(upper, np.ndarray):
+        dense = lower if isinstance(lower, np.ndarray) else lower.toarray()
+        return np.concatenate([upper, dense.astype(upper.dtype, copy=False)])
+    return sparse.csr_array(sparse.vstack([upper, sparse.csr_array(lower)]))
