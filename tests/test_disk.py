@@ -22,12 +22,13 @@ DISK = """
 import ctypes, json, os, shutil
 from pathlib import Path
 import pandas as pd
-import harness.records, harness.run
+import harness.runs.folder, harness.runs.featurizer, harness.runs.forward, harness.pipeline
+from harness.runs import folder
 from harness import leaderboard
 from harness.runs.folder import RunFolder
 from harness.storage.feature_store import FeatureStore
 
-harness.forward.FLUSH_ROWS = 1
+harness.runs.forward.FLUSH_ROWS = 1
 libc = ctypes.CDLL(None, use_errno=True)
 
 def system(name, *arguments):
@@ -87,7 +88,7 @@ FULL = {
     "writing a shard": "at(FeatureStore, 'write', fill, 7)",
     "completing features": "at(FeatureStore, 'complete', fill, 2)",
     "writing predictions": "at(pd.DataFrame, 'to_parquet', fill, 3)",
-    "writing a record": "at(harness.records, 'append_line', fill, 4, where=lambda path, line: 'results' in path.name)",
+    "writing a record": "at(folder, 'append_line', fill, 4, where=lambda path, line: 'results' in path.name)",
     "writing the last run.json": "at(RunFolder, 'finish', fill)",
     "writing the leaderboard": "at(leaderboard, 'write', fill)",
 }
@@ -188,10 +189,10 @@ def test_a_finished_run_that_has_become_read_only_is_left_as_it_is(forks: Any) -
 
 LIMIT = """
 import resource
-import harness.records
+import harness.runs.folder
 def limit(path, line):
     resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + len(line) // 2, resource.RLIM_INFINITY))
-at(harness.records, "append_line", limit, 4, where=lambda path, line: path.name == "results.jsonl")
+at(harness.runs.folder, "append_line", limit, 4, where=lambda path, line: path.name == "results.jsonl")
 """
 
 

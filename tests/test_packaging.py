@@ -141,9 +141,9 @@ def test_what_only_lists_imports_nothing_heavy(code, heavy, own_cache):
 def test_nothing_is_imported_that_only_unix_has(own_cache):
     """Modules of the core, each imported where `fcntl` and `resource` are not there."""
     code = (
-        "import sys, torch; sys.modules.update(fcntl=None, resource=None); import harness.run, harness.cache, "
-        "harness.session, harness.validate, harness.files; from pathlib import Path; "
-        "lock = harness.files.lock(Path('lock')); print(lock.__enter__())"
+        "import sys, torch; sys.modules.update(fcntl=None, resource=None); import harness.pipeline, "
+        "harness.storage.cache, harness.session, harness.validation.run, harness.storage.atomic; "
+        "from pathlib import Path; lock = harness.storage.atomic.lock(Path('lock')); print(lock.__enter__())"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=own_cache)
     assert ended.returncode == 0, ended.stderr

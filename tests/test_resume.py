@@ -33,12 +33,13 @@ N_CELLS = 8
 PREPARED = """
 from pathlib import Path
 import pandas as pd
-import harness.run, harness.featurize, harness.records, harness.registry
+import harness.runs.featurizer, harness.runs.forward, harness.pipeline
+import harness.features.featurize, harness.runs.folder, harness.registry.catalog
 from harness import leaderboard
 from harness.runs.folder import RunFolder
 from harness.storage.feature_store import FeatureStore
 
-harness.forward.FLUSH_ROWS = 1  # a shard after every batch
+harness.runs.forward.FLUSH_ROWS = 1  # a shard after every batch
 
 write_bytes, write_text, to_parquet = Path.write_bytes, Path.write_text, pd.DataFrame.to_parquet
 def half_bytes(path, data): write_bytes(path, data[:len(data) // 2])
@@ -60,20 +61,20 @@ class Cut:
     def predict_proba(self, X): return self.made.predict_proba(X)
 
 def cut_fit(n):
-    make = harness.registry.Choice.make
+    make = harness.registry.catalog.Choice.make
     def made(self, **more):
         return Cut(make(self, **more)) if self.kind == "classifiers" else make(self, **more)
-    harness.registry.Choice.make = made
+    harness.registry.catalog.Choice.make = made
     cut(Cut, "fit", n, after=True)
 """
 
 PLACES = {
     "nothing written": "cut(RunFolder, 'start')",
-    "run.json written, env.json not": "cut(harness.records, 'environment')",
+    "run.json written, env.json not": "cut(harness.runs.folder, 'environment')",
     "mid-write of the batch plan": "cut(Path, 'write_text', before=half_text, where=in_plans)",
-    "model about to be loaded": "cut(harness.run, 'featurize')",
-    "mid-forward, first batch": "cut(harness.featurize, 'pool_reading', 2)",
-    "mid-forward, fourth batch": "cut(harness.featurize, 'pool_reading', 8)",
+    "model about to be loaded": "cut(harness.runs.featurizer, 'featurize')",
+    "mid-forward, first batch": "cut(harness.features.featurize, 'pool_reading', 2)",
+    "mid-forward, fourth batch": "cut(harness.features.featurize, 'pool_reading', 8)",
     "mid-write of a shard": "cut(Path, 'write_bytes', 7, before=half_bytes, where=in_features)",
     "shard written, not yet named": "cut(Path, 'replace', 6, where=in_features)",
     "between two shards of one batch": "cut(FeatureStore, 'write', 10, after=True)",
@@ -82,10 +83,10 @@ PLACES = {
     "mid-fit, first cell": "cut_fit(1)",
     "mid-fit, fifth cell": "cut_fit(5)",
     "mid-write of predictions": "cut(pd.DataFrame, 'to_parquet', 2, before=half_table)",
-    "predictions written, record not": "cut(harness.records, 'append_line', 4, where=in_results)",
-    "mid-record": "cut(harness.records, 'append_line', 3, before=half_line, where=in_results)",
-    "between two cells": "cut(harness.records, 'append_line', 5, where=in_results, after=True)",
-    "mid-event": "cut(harness.records, 'append_line', 2, before=half_line, where=in_events)",
+    "predictions written, record not": "cut(harness.runs.folder, 'append_line', 4, where=in_results)",
+    "mid-record": "cut(harness.runs.folder, 'append_line', 3, before=half_line, where=in_results)",
+    "between two cells": "cut(harness.runs.folder, 'append_line', 5, where=in_results, after=True)",
+    "mid-event": "cut(harness.runs.folder, 'append_line', 2, before=half_line, where=in_events)",
     "all cells done, run.json not": "cut(RunFolder, 'finish')",
     "leaderboard not written": "cut(leaderboard, 'write')",
 }
@@ -206,24 +207,24 @@ def test_a_twin_without_a_cache_and_one_with_it_are_equal(forks: Any) -> None:
 
 SLOWED = """
 import time
-import harness.run
-harness.forward.FLUSH_ROWS = 1
-featurize = harness.run.featurize
+import harness.runs.featurizer, harness.runs.forward, harness.pipeline
+harness.runs.forward.FLUSH_ROWS = 1
+featurize = harness.runs.featurizer.featurize
 def slowly(**more):
     for pooled in featurize(**more):
         yield pooled
         time.sleep(0.1)
-harness.run.featurize = slowly
+harness.runs.featurizer.featurize = slowly
 """
 
 FIRST = """
 import time
 from pathlib import Path
-import harness.run
+import harness.runs.featurizer, harness.runs.forward, harness.pipeline
 def wait(*arguments):
     while not Path("second-ended").exists():
         time.sleep(0.02)
-at(harness.run, "featurize", wait)
+at(harness.runs.featurizer, "featurize", wait)
 """
 
 SECOND = """
@@ -292,7 +293,7 @@ def test_memory_that_runs_out_on_the_cpu_is_recorded_as_such(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The allocation is a real one, and far too large."""
-    monkeypatch.setattr(harness.featurize, "pool_reading", lambda *arguments: torch.empty(1 << 50))
+    monkeypatch.setattr(harness.features.featurize, "pool_reading", lambda *arguments: torch.empty(1 << 50))
     assert place.run("no memory") == 1
     records = RunFolder(place.path / "no memory").records()
     assert {record.status for record in records} == {"oom"}
@@ -441,10 +442,10 @@ seeds: 2
 # Cuts the run at the N-th batch or cell, by the signal that is asked for; a shard is written after every row.
 PLUGIN = """
 import os, signal
-import harness, harness.run
+import harness, harness.runs.forward
 
 if "CUT" in os.environ:
-    harness.forward.FLUSH_ROWS = 1
+    harness.runs.forward.FLUSH_ROWS = 1
 told = {"batch": 0, "cell": 0}
 
 def count(what):

@@ -460,7 +460,7 @@ def test_without_offline_the_hub_is_asked(toy_suite, toy_task, write, tmp_path):
 
 SLOW = """
 import os, pathlib, time
-import harness, harness.records
+import harness, harness.runs.folder
 from sklearn.linear_model import LogisticRegression
 
 def wait(where):

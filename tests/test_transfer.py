@@ -323,7 +323,7 @@ def test_without_one_of_its_models_a_transfer_goes(run: Run, harness_command: An
 def test_a_dictionary_that_cannot_be_loaded_fails_its_own_transfer_only(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    import harness.forward as forward
+    import harness.runs.forward as forward
 
     real = forward.make_readings
 
