@@ -12,8 +12,8 @@ from harness.api.errors import (
     DataError,
     GateError,
     HarnessError,
-    MissingError,
     NothingSelectedError,
+    UnavailableError,
     UsageError,
     WriteError,
     did_you_mean,
@@ -37,18 +37,18 @@ from harness.api.protocols import (
     ImageModel,
     InputRepresentation,
     LanguageModel,
+    LinearClassifier,
     LoadedImageModel,
     LoadedModel,
-    Located,
     Model,
     Multilingual,
+    PlacedRepresentation,
     Pooling,
     RankedPooling,
     Regime,
     SplicedModel,
     TokenRepresentation,
     Transform,
-    Weighted,
 )
 from harness.api.specs import (
     AlignmentSpec,
@@ -93,16 +93,16 @@ __all__ = [
     "ImageModel",
     "InputRepresentation",
     "LanguageModel",
+    "LinearClassifier",
     "LoadedImageModel",
     "LoadedModel",
-    "Located",
     "Message",
-    "MissingError",
     "Model",
     "ModelSpec",
     "Multilingual",
     "NothingSelectedError",
     "Partition",
+    "PlacedRepresentation",
     "Pooling",
     "PoolingSpec",
     "RankedPooling",
@@ -121,8 +121,8 @@ __all__ = [
     "Tokens",
     "Transform",
     "TransformSpec",
+    "UnavailableError",
     "UsageError",
-    "Weighted",
     "WriteError",
     "decode_image",
     "did_you_mean",
@@ -142,7 +142,13 @@ _LAZY = {
     "read_image": "harness.data.images",
 }
 
-_RENAMED = {"BatchStats": "BatchFinished", "BundleStats": "BundleFinished"}
+_RENAMED = {
+    "BatchStats": "BatchFinished",
+    "BundleStats": "BundleFinished",
+    "Located": "PlacedRepresentation",
+    "MissingError": "UnavailableError",
+    "Weighted": "LinearClassifier",
+}
 """Former names, which are kept for one version."""
 
 

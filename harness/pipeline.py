@@ -16,7 +16,7 @@ from harness.runs.runner import run_plan
 def run(plan: Plan, context: RunContext) -> Summary:
     """Run a plan into its folder, and write its leaderboard and figures there.
 
-    Raise WriteError when results cannot be written, MissingError when another process works on the folder.
+    Raise WriteError when results cannot be written, UnavailableError when another process works on the folder.
     """
     folder = context.folder
     with folder.hold(), context.store.in_use():

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.api.data import Conversation, Image
-from harness.api.errors import MissingError, UsageError, did_you_mean
+from harness.api.errors import UnavailableError, UsageError, did_you_mean
 from harness.api.events import Summary
 from harness.api.tasks import TaskSpec
 from harness.config.suite import ModelChoice, Suite, read_suite
@@ -75,7 +75,7 @@ class Session:
 
     @property
     def device(self) -> str:
-        """The device asked for; `auto` takes a GPU where there is one. MissingError when it is not there."""
+        """The device asked for; `auto` takes a GPU where there is one. UnavailableError when it is not there."""
         return resolve_device(self.wanted_device)
 
     def store(self) -> FeatureStore:
@@ -119,7 +119,7 @@ class Session:
         from harness.planning.plan import make_plan
 
         if self.data_dir and not self.data_dir.is_dir():
-            raise MissingError(f"the data folder '{self.data_dir}' does not exist")
+            raise UnavailableError(f"the data folder '{self.data_dir}' does not exist")
         resolved = suite if isinstance(suite, Suite) else self.suite(suite, **overrides)
         return make_plan(
             resolved,
@@ -145,14 +145,14 @@ class Session:
         activations at the suite's sites in the cache, and reads those that are there in place of a forward pass.
 
         Cells that have ended are done anew if they `failed`, `all` or `never`. `fail_fast` ends the run with the
-        first cell that fails, and with MissingError where anything cannot be had.
+        first cell that fails, and with UnavailableError where anything cannot be had.
         """
         from harness import pipeline
         from harness.runs.context import RunContext
 
         plan = suite if not isinstance(suite, Suite | str | Path) else self.plan(suite, **overrides)
         if fail_fast and plan.left_out:
-            raise MissingError(next(iter(plan.left_out.values())))
+            raise UnavailableError(next(iter(plan.left_out.values())))
         folder = RunFolder(Path(output) if output else Path("runs") / plan.suite.name)
         context = RunContext(
             registry=self.registry,
@@ -293,7 +293,7 @@ def resolve_device(device: str) -> str:
     if name not in {"cpu", "cuda"} or (number and not number.isdecimal()):
         raise UsageError(f"device '{device}' is none of auto, cpu, cuda, cuda:N")
     if name == "cuda" and int(number or 0) >= torch.cuda.device_count():
-        raise MissingError(
+        raise UnavailableError(
             f"device '{device}' is not there: this machine has {torch.cuda.device_count()} GPUs"
         )
     return device

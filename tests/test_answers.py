@@ -16,7 +16,7 @@ import pytest
 import torch
 import transformers
 
-from harness import Conversation, Message, MissingError, Tokens, UsageError
+from harness import Conversation, Message, Tokens, UnavailableError, UsageError
 from harness.labelling.answers import (
     Answering,
     Item,
@@ -186,7 +186,9 @@ class Told:
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
 def test_a_score_that_is_not_finite_names_model_and_item(loss: float) -> None:
     items = [Item(prompt="x", choices=("a", "b")), Item(prompt="x", choices=("a", "c"))]
-    with pytest.raises(MissingError, match="item 2: model 'told' gives its choice 'c' the log-likelihood"):
+    with pytest.raises(
+        UnavailableError, match="item 2: model 'told' gives its choice 'c' the log-likelihood"
+    ):
         answer(items, Told({"a": 1.0, "b": 2.0, "c": loss}), score="sum", device="cpu")
 
 

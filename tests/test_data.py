@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.api.data import Examples
-from harness.api.errors import HarnessError, MissingError, UsageError
+from harness.api.errors import HarnessError, UnavailableError, UsageError
 from harness.api.tasks import Columns, FileSource, HubSource, TaskSpec
 from harness.config.task_file import read_task
 from harness.data.cleaning import clean
@@ -200,7 +200,7 @@ def test_a_row_in_a_language_that_the_task_does_not_have_is_named(
 ) -> None:
     rows = parallel(20, "de", "en")
     rows[3]["lang"] = language
-    with pytest.raises(MissingError, match=said) as caught:
+    with pytest.raises(UnavailableError, match=said) as caught:
         load(tmp_path, rows, **PARALLEL)
     assert "row 3" in str(caught.value)
 
@@ -401,7 +401,7 @@ def test_validation_is_never_empty_however_few_the_rows(n: int, seed: int) -> No
     examples = make_examples(texts, ["a"] * n)
     try:
         rows = split_rows(examples, seed)
-    except MissingError as error:  # all of two or three rows may fall below the share
+    except UnavailableError as error:  # all of two or three rows may fall below the share
         assert "too few rows" in str(error)
         return
     assert rows["validation"]
@@ -410,7 +410,7 @@ def test_validation_is_never_empty_however_few_the_rows(n: int, seed: int) -> No
 
 def test_training_rows_of_one_group_cannot_be_split() -> None:
     examples = make_examples(["a", "b", "c"], ["a", "b", "a"], None, ["g"] * 3)
-    with pytest.raises(MissingError, match="too few rows, or groups"):
+    with pytest.raises(UnavailableError, match="too few rows, or groups"):
         split_rows(examples, 0)
 
 
@@ -489,7 +489,7 @@ BAD = {
 @pytest.mark.parametrize("fault", BAD)
 def test_bad_data_is_one_sentence(tmp_path: Path, fault: str, suffix: str) -> None:
     rows, message = BAD[fault]
-    with pytest.raises(MissingError) as caught:
+    with pytest.raises(UnavailableError) as caught:
         load(tmp_path, rows, suffix=suffix)
     assert message in str(caught.value)
     assert str(caught.value).startswith("task 'toy' ")
@@ -498,7 +498,7 @@ def test_bad_data_is_one_sentence(tmp_path: Path, fault: str, suffix: str) -> No
 
 def test_all_training_rows_without_a_test_row_is_no_test_rows(tmp_path: Path) -> None:
     rows = [{"text": "only", "label": "a"}, {"text": "two", "label": "b"}]
-    with pytest.raises(MissingError, match="task 'toy' has"):
+    with pytest.raises(UnavailableError, match="task 'toy' has"):
         load(tmp_path, rows)
 
 
@@ -508,18 +508,18 @@ def test_a_nan_label_in_parquet_is_no_label(tmp_path: Path) -> None:
 
     table = pa.table({"text": ["a", "b"], "label": pa.array([1.0, float("nan")])})
     pq.write_table(table, tmp_path / "data.parquet")
-    with pytest.raises(MissingError, match="row 1 has no label"):
+    with pytest.raises(UnavailableError, match="row 1 has no label"):
         load_task(task_file(tmp_path, "data.parquet"))
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
 def test_a_number_where_text_should_be_is_refused(tmp_path: Path, suffix: str) -> None:
-    with pytest.raises(MissingError, match="row 0: the input is int, not text"):
+    with pytest.raises(UnavailableError, match="row 0: the input is int, not text"):
         load(tmp_path, rows_of(20, text=lambda i: i), suffix=suffix)
 
 
 def test_a_split_column_that_is_not_there_is_not_passed_over(tmp_path: Path) -> None:
-    with pytest.raises(MissingError, match="has no column 'fold'"):
+    with pytest.raises(UnavailableError, match="has no column 'fold'"):
         load(tmp_path, rows_of(20), columns="{split: fold}")
 
 
@@ -559,7 +559,7 @@ BROKEN: dict[str, tuple[str, Callable[[Path], Any], str]] = {
 def test_a_broken_file_is_one_sentence(tmp_path: Path, fault: str, capfd: pytest.CaptureFixture[str]) -> None:
     name, break_it, message = BROKEN[fault]
     break_it(tmp_path / name)
-    with pytest.raises(MissingError) as caught:
+    with pytest.raises(UnavailableError) as caught:
         load_task(task_file(tmp_path, name))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -597,14 +597,14 @@ def test_the_mirror_comes_before_the_hub_and_a_file_before_the_mirror(tmp_path: 
     assert len(load_task(spec, data_dir=tmp_path / "mirror").examples) == 20
     hub = spec_of(HubSource(hub="org/nowhere", revision="0" * 40))
     assert len(load_task(hub, data_dir=tmp_path / "mirror").examples) == 30
-    with pytest.raises(MissingError, match="org/nowhere"):
+    with pytest.raises(UnavailableError, match="org/nowhere"):
         load_task(replace(hub, mirror="elsewhere"), data_dir=tmp_path / "mirror")
 
 
 def test_a_task_of_the_mirror_alone_says_how_to_give_it(tmp_path: Path) -> None:
-    with pytest.raises(MissingError, match="--data-dir or HARNESS_DATA_DIR"):
+    with pytest.raises(UnavailableError, match="--data-dir or HARNESS_DATA_DIR"):
         load_task(spec_of())
-    with pytest.raises(MissingError, match=r"there is no '.*toy/data\.parquet'"):
+    with pytest.raises(UnavailableError, match=r"there is no '.*toy/data\.parquet'"):
         load_task(spec_of(), data_dir=tmp_path)
 
 
@@ -659,14 +659,14 @@ def test_a_hub_task_file_takes_the_official_splits_unasked(hub: Path, tmp_path: 
 def test_a_withheld_label_of_the_hub_is_no_label(hub: Path) -> None:
     withheld = [{"body": f"text {i}", "label": -1} for i in range(38, 48)]
     save(withheld, hub / "data" / "test-00000-of-00001.parquet")
-    with pytest.raises(MissingError, match="row 38 has no label"):
+    with pytest.raises(UnavailableError, match="row 38 has no label"):
         load_task(hub_spec(hub, Columns(input="body")))
 
 
 def test_a_hub_dataset_that_cannot_be_had_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(MissingError) as caught:
+    with pytest.raises(UnavailableError) as caught:
         load_task(hub_spec("nobody/no-such-dataset", Columns()))
     error: HarnessError = caught.value
     assert "'nobody/no-such-dataset' cannot be loaded from the hub or its local cache" in str(error)
@@ -684,15 +684,15 @@ def test_a_task_takes_only_the_rows_it_asks_for(tmp_path: Path) -> None:
         data = load_task(spec_of(FileSource(file=file), where={"kind": "y"}))
         assert set(data.examples.inputs) == {f"text number {i}" for i in range(1, 60, 3)}
         both = spec_of(FileSource(file=file), where={"kind": "y", "number": "1"})
-        with pytest.raises(MissingError, match="one class only"):  # odd rows are all of class b
+        with pytest.raises(UnavailableError, match="one class only"):  # odd rows are all of class b
             load_task(both)
 
 
 def test_rows_that_are_not_there_cannot_be_asked_for(tmp_path: Path) -> None:
     file = FileSource(file=save(rows_of(kind=lambda i: "x"), tmp_path / "data.csv"))
-    with pytest.raises(MissingError, match="task 'toy' has no rows where kind is 'y'"):
+    with pytest.raises(UnavailableError, match="task 'toy' has no rows where kind is 'y'"):
         load_task(spec_of(file, where={"kind": "y"}))
-    with pytest.raises(MissingError, match=r"task 'toy' has no column 'sort'; it has: kind, label, text"):
+    with pytest.raises(UnavailableError, match=r"task 'toy' has no column 'sort'; it has: kind, label, text"):
         load_task(spec_of(file, where={"sort": "x"}))
 
 
@@ -769,9 +769,9 @@ def test_groups_of_another_column_mean_nothing(tmp_path: Path) -> None:
 
 
 def test_what_is_tested_must_have_been_taught(tmp_path: Path) -> None:
-    with pytest.raises(MissingError, match="label 'c' outside training only"):
+    with pytest.raises(UnavailableError, match="label 'c' outside training only"):
         transfer(tmp_path, rows_of(9, text=lambda i: f"own {i}", label=lambda i: "c", kind=lambda i: "h"))
-    with pytest.raises(MissingError, match="'toy' learns from 'source', which was not given"):
+    with pytest.raises(UnavailableError, match="'toy' learns from 'source', which was not given"):
         load_task(spec_of(trained_on="source"))
 
 
@@ -849,5 +849,5 @@ def test_a_limit_leaves_what_is_learnt_as_the_source_itself_learns_it(tmp_path: 
 
 
 def test_several_languages_without_a_column_for_them_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(MissingError, match=r"no column says .* columns\.language"):
+    with pytest.raises(UnavailableError, match=r"no column says .* columns\.language"):
         load(tmp_path, rows_of(), languages="[de, en]")

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import MissingError
+from harness import UnavailableError
 from harness.dictionaries.dictionary import Dictionary, InputNorm, slices_of
 
 Array = np.ndarray[Any, Any]
@@ -262,6 +262,6 @@ def test_no_tokens_give_no_rows() -> None:
 def test_parameters_that_cannot_be_are_refused_in_one_sentence(
     activation: str, changed: dict[str, Any], problem: str
 ) -> None:
-    with pytest.raises(MissingError, match=problem) as caught:
+    with pytest.raises(UnavailableError, match=problem) as caught:
         make(activation, **changed)
     assert "dictionary 'toy'" in str(caught.value) and "\n" not in str(caught.value)

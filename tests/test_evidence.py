@@ -20,7 +20,7 @@ from sklearn.linear_model import LogisticRegression, RidgeClassifier, SGDClassif
 from sklearn.neighbors import KNeighborsClassifier
 
 import harness
-from harness.api.protocols import Weighted
+from harness.api.protocols import LinearClassifier
 from harness.models.opened import OpenModel, locate
 from harness.probing.attribution import find_effects, find_used, snippet
 from harness.registry.catalog import Registry
@@ -71,7 +71,7 @@ def test_weights_give_the_scores_that_a_classifier_predicts(
 ) -> None:
     X, y = table(n_classes)
     model = make(registry, reference).fit(KINDS[kind](X), y)
-    assert isinstance(model, Weighted)
+    assert isinstance(model, LinearClassifier)
     assert model.weights.shape == (n_classes, X.shape[1])
     decided, odds = X @ model.weights.T, np.log(model.predict_proba(KINDS[kind](X)).astype(float))
     if n_classes == 2 and reference != "ridge":
@@ -132,7 +132,7 @@ def test_a_feature_that_was_not_chosen_has_no_weight(registry: Registry) -> None
 
 def test_a_tree_has_no_weights(registry: Registry) -> None:
     X, y = table(2)
-    assert not isinstance(make(registry, "decision_tree").fit(X, y), Weighted)
+    assert not isinstance(make(registry, "decision_tree").fit(X, y), LinearClassifier)
 
 
 # ── features ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -267,7 +267,7 @@ def test_csr_and_dense_rows_name_the_same_features(
 
 def test_what_is_no_matrix_of_weights_names_nothing() -> None:
     neighbours = KNeighborsClassifier().fit(POOLED, Y)
-    assert isinstance(neighbours, Weighted)  # it has something of that name
+    assert isinstance(neighbours, LinearClassifier)  # it has something of that name
     assert find(neighbours.weights) == ()
     assert find(np.ones((2, 3))) == ()
     assert find(np.zeros((2, 6))) == ()

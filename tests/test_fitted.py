@@ -231,7 +231,8 @@ import harness
 class Halves:
     def at(self, model, site):
         size = model.width(site)
-        return harness.Located(identity={"halves": 1}, d_in=size, width=size, fit=lambda x: x / 2, sparse=False)
+        about = {"identity": {"halves": 1}, "d_in": size, "width": size, "sparse": False}
+        return harness.PlacedRepresentation(**about, fit=lambda x: x / 2)
 
 
 @harness.hookimpl

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from harness.api.data import Site
-from harness.api.errors import MissingError
+from harness.api.errors import UnavailableError
 from harness.dictionaries.dictionary import Dictionary
 from harness.dictionaries.fidelity import measure, measure_fit
 from harness.dictionaries.gate import LEAST_VARIANCE, Measured, judge, neighbours, not_measurable
@@ -298,7 +298,7 @@ def test_rebuilding_in_slices_is_rebuilding_at_once():
         sliced, counted = dictionary.rebuild(x, size)
         torch.testing.assert_close(sliced, whole)
         assert counted == active
-    with pytest.raises(MissingError, match="'planted' has no decoder"):
+    with pytest.raises(UnavailableError, match="'planted' has no decoder"):
         replace(dictionary, W_dec=None).rebuild(x, 8)
 
 

@@ -18,7 +18,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from harness import MissingError, Site
+from harness import Site, UnavailableError
 
 TEXTS = ["The cat sat on the mat.", "", "Übung macht den Meister 👍", "one two three four five six seven"]
 N_LAYERS = 7  # the sixth attends to everything, the others to a sliding window
@@ -180,5 +180,5 @@ def test_a_truncated_model_needs_no_shard_of_deeper_blocks_and_none_of_the_visio
     assert torch.equal(read(tmp_path, site)[site], read(folder_of(kind), site)[site])
     model = open_model(tmp_path)
     assert set(model.identity(site)["files"]) >= kept
-    with pytest.raises(MissingError, match=r"has no file model-.*safetensors"):
+    with pytest.raises(UnavailableError, match=r"has no file model-.*safetensors"):
         model.load([Site(kind="resid_post", layer=N_LAYERS - 1)], "cpu")

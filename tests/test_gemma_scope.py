@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import harness
-from harness import Located, MissingError, Site, UsageError, hash_file
+from harness import PlacedRepresentation, Site, UnavailableError, UsageError, hash_file
 from harness.models.opened import OpenModel, locate
 from harness.registry.catalog import Registry
 
@@ -103,7 +103,7 @@ def hub(repository: Path, tmp_path: Path) -> Path:
 
 def find(
     registry: Registry, reference: Any, site: str = "resid_post.3", shape: Shape | None = None
-) -> Located:
+) -> PlacedRepresentation:
     """What a plan would use at a site."""
     model = shape or Shape()
     choice = registry.choose("representations", reference)
@@ -315,7 +315,7 @@ def test_what_is_known_not_to_be_published_is_refused_without_asking_a_hub(
 def test_a_dictionary_that_is_not_in_the_cache_is_named_with_the_command_that_fetches_it(
     registry: Registry,
 ) -> None:
-    with pytest.raises(MissingError) as caught:
+    with pytest.raises(UnavailableError) as caught:
         find(registry, "gemma-scope", "resid_post.12", Shape(d_model=2304))
     assert str(caught.value).endswith(
         "which lacks layer_12/width_16k/average_l0_82/params.npz: when online, run "
@@ -325,7 +325,9 @@ def test_a_dictionary_that_is_not_in_the_cache_is_named_with_the_command_that_fe
 
 def test_the_language_tower_of_a_vision_language_model_has_those_of_its_gemma(registry: Registry) -> None:
     tower = Shape(name="google/paligemma2-3b-pt-224", d_model=2304, architecture="paligemma+gemma2")
-    with pytest.raises(MissingError, match="google/gemma-scope-2b-pt-res layer_12/width_16k/average_l0_82"):
+    with pytest.raises(
+        UnavailableError, match="google/gemma-scope-2b-pt-res layer_12/width_16k/average_l0_82"
+    ):
         find(registry, "gemma-scope", "resid_post.12", tower)
 
 
@@ -362,7 +364,7 @@ def break_member(path: Path, name: str) -> None:
 
 def test_a_file_cut_short_is_refused_when_planning(registry: Registry, repository: Path) -> None:
     cut(folder_of(repository, 3, 82) / "params.npz")
-    with pytest.raises(MissingError, match="cannot be read as a Gemma Scope dictionary"):
+    with pytest.raises(UnavailableError, match="cannot be read as a Gemma Scope dictionary"):
         find(registry, str(folder_of(repository, 3, 82)))
 
 
@@ -373,9 +375,9 @@ def test_a_file_that_is_no_archive_is_refused(registry: Registry, tmp_path: Path
     folder = write(tmp_path / "sae", arrays())
     located = find(registry, str(folder))
     (folder / "params.npz").write_bytes(content)
-    with pytest.raises(MissingError, match="cannot be read"):
+    with pytest.raises(UnavailableError, match="cannot be read"):
         located.load("cpu")
-    with pytest.raises(MissingError, match="cannot be read as a Gemma Scope dictionary"):
+    with pytest.raises(UnavailableError, match="cannot be read as a Gemma Scope dictionary"):
         find(registry, str(folder))
 
 
@@ -383,7 +385,7 @@ def test_a_file_that_is_no_archive_is_refused(registry: Registry, tmp_path: Path
 def test_a_missing_array_is_refused_by_name(registry: Registry, tmp_path: Path, missing: str) -> None:
     parts = {name: array for name, array in arrays().items() if name != missing}
     folder = write(tmp_path / "sae", parts)
-    with pytest.raises(MissingError, match="cannot be read"):
+    with pytest.raises(UnavailableError, match="cannot be read"):
         find(registry, str(folder)).load("cpu")
 
 
@@ -400,7 +402,7 @@ def test_a_damaged_array_is_refused(registry: Registry, tmp_path: Path, name: st
         for offset in range(40):
             data[int(len(data) * middle) + offset] ^= 0xA5
         path.write_bytes(data)
-    with pytest.raises(MissingError, match="cannot be read"):
+    with pytest.raises(UnavailableError, match="cannot be read"):
         find(registry, str(folder)).load("cpu")
 
 
@@ -418,7 +420,7 @@ def test_arrays_that_cannot_be_are_refused_in_one_sentence(
     registry: Registry, tmp_path: Path, changed: dict[str, Any], problem: str
 ) -> None:
     folder = write(tmp_path / "sae", {**arrays(), **changed})
-    with pytest.raises(MissingError, match=problem) as caught:
+    with pytest.raises(UnavailableError, match=problem) as caught:
         find(registry, str(folder)).load("cpu")
     assert "\n" not in str(caught.value)
 
@@ -435,7 +437,7 @@ def test_a_pickled_array_is_refused_and_not_unpickled(registry: Registry, tmp_pa
     folder = write(
         tmp_path / "sae", {**arrays(), name: bad if name != "W_enc" else bad[None].repeat(D_IN, 0)}
     )
-    with pytest.raises(MissingError, match=r"cannot be read|W_enc is object, not floating point"):
+    with pytest.raises(UnavailableError, match=r"cannot be read|W_enc is object, not floating point"):
         find(registry, str(folder)).load("cpu")
     assert not ran.exists()
 
@@ -497,7 +499,7 @@ def test_a_name_found_by_shape_leads_into_the_hubs_cache(
     "ref", [f"{REPO}/layer_9/width_16/average_l0_82", "google/gemma-scope-9b-pt-res", f"{REPO}@v2[l0=82]"]
 )
 def test_what_the_cache_lacks_is_missing_when_offline(registry: Registry, hub: Path, ref: str) -> None:
-    with pytest.raises(MissingError, match=r"cannot be had from the local hub cache \(offline\)"):
+    with pytest.raises(UnavailableError, match=r"cannot be had from the local hub cache \(offline\)"):
         find(registry, ref, "resid_post.9" if "layer_9" in ref else "resid_post.3")
 
 

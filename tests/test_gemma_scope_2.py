@@ -17,7 +17,7 @@ from huggingface_hub.errors import EntryNotFoundError
 from safetensors.torch import save_file
 
 import harness
-from harness import Located, MissingError, Site, UsageError, hash_file
+from harness import PlacedRepresentation, Site, UnavailableError, UsageError, hash_file
 from harness.models.opened import OpenModel, locate
 from harness.registry.catalog import Registry
 
@@ -100,7 +100,7 @@ def folder(tmp_path: Path) -> Path:
 
 def find(
     registry: Registry, reference: Any, site: str = "resid_post.13", shape: Shape | None = None
-) -> Located:
+) -> PlacedRepresentation:
     """What a plan would use at a site."""
     choice = registry.choose("representations", reference)
     opened = OpenModel(choice=choice, model=shape or Shape(), sites=())  # type: ignore[arg-type]
@@ -246,7 +246,7 @@ def test_the_hook_says_what_a_dictionary_reads(
         ({"hf_hook_point_in": "model.layers.13.pre_feedforward_layernorm.output"}, UsageError, "none of the sites"),
         ({"hf_hook_point_in": "model.embed_tokens.output"}, UsageError, "none of the sites"),
         ({"hf_hook_point_in": 3}, UsageError, "none of the sites"),
-        ({"hf_hook_point_in": "model.layers.12.output"}, MissingError, "says 'resid_post.12', its folder"),
+        ({"hf_hook_point_in": "model.layers.12.output"}, UnavailableError, "says 'resid_post.12', its folder"),
     ],
 )  # fmt: skip
 def test_a_config_that_says_something_else_is_refused(
@@ -260,7 +260,7 @@ def test_a_config_that_says_something_else_is_refused(
 @pytest.mark.parametrize("text", ["", "{", "[]", "\xff"])
 def test_a_broken_config_is_refused(registry: Registry, folder: Path, text: str) -> None:
     (folder / "config.json").write_text(text, "latin-1")
-    with pytest.raises(MissingError, match=r"its config\.json"):
+    with pytest.raises(UnavailableError, match=r"its config\.json"):
         find(registry, str(folder))
 
 
@@ -298,7 +298,7 @@ def test_a_file_that_is_cut_short_or_something_else_is_refused_when_planning(
     path = folder / "params.safetensors"
     path.write_bytes(path.read_bytes()[:-20] if content is None else content)
     with pytest.raises(
-        MissingError, match=r"cannot be read .*: delete params\.safetensors and fetch it again"
+        UnavailableError, match=r"cannot be read .*: delete params\.safetensors and fetch it again"
     ) as caught:
         find(registry, str(folder))
     assert "\n" not in str(caught.value)
@@ -307,14 +307,14 @@ def test_a_file_that_is_cut_short_or_something_else_is_refused_when_planning(
 @pytest.mark.parametrize(
     ("changed", "error", "problem"),
     [
-        ({"w_enc": None}, MissingError, r"has no w_enc; params\.safetensors holds: b_dec, b_enc, threshold, w_dec"),
-        ({"threshold": None}, MissingError, "has no threshold"),
-        ({"threshold": torch.ones(3)}, MissingError, r"threshold is \[3\], not \[16\]"),
-        ({"b_enc": torch.ones(WIDTH + 1)}, MissingError, r"W_enc is \[6, 16\], not \[6, 17\]"),
-        ({"w_enc": torch.ones(WIDTH)}, MissingError, "w_enc has 1 dimensions, not 2"),
-        ({"b_enc": torch.full((WIDTH,), float("nan"))}, MissingError, "b_enc holds values that are not finite"),
-        ({"w_enc": torch.full((D_IN, WIDTH), float("inf"))}, MissingError, "W_enc holds values that are not"),
-        ({"threshold": torch.ones(WIDTH, dtype=torch.int64)}, MissingError, "threshold holds I64, not floats"),
+        ({"w_enc": None}, UnavailableError, r"has no w_enc; params\.safetensors holds: b_dec, b_enc, threshold, w_dec"),
+        ({"threshold": None}, UnavailableError, "has no threshold"),
+        ({"threshold": torch.ones(3)}, UnavailableError, r"threshold is \[3\], not \[16\]"),
+        ({"b_enc": torch.ones(WIDTH + 1)}, UnavailableError, r"W_enc is \[6, 16\], not \[6, 17\]"),
+        ({"w_enc": torch.ones(WIDTH)}, UnavailableError, "w_enc has 1 dimensions, not 2"),
+        ({"b_enc": torch.full((WIDTH,), float("nan"))}, UnavailableError, "b_enc holds values that are not finite"),
+        ({"w_enc": torch.full((D_IN, WIDTH), float("inf"))}, UnavailableError, "W_enc holds values that are not"),
+        ({"threshold": torch.ones(WIDTH, dtype=torch.int64)}, UnavailableError, "threshold holds I64, not floats"),
         ({"affine_skip_connection": torch.ones(D_IN, D_IN)}, UsageError, "is a transcoder"),
         ({"w_enc": torch.ones(WIDTH, D_IN)}, UsageError, "reads activations of size 16, but site"),
     ],
@@ -386,7 +386,7 @@ def test_a_config_that_is_not_in_the_cache_is_not_needed(registry: Registry, hub
 def test_a_dictionary_that_is_not_in_the_cache_is_named_with_the_command_that_fetches_it(
     registry: Registry,
 ) -> None:
-    with pytest.raises(MissingError) as caught:
+    with pytest.raises(UnavailableError) as caught:
         find(registry, "gemma-scope-2", "resid_post.7", Shape(d_model=1152))
     assert str(caught.value).endswith(
         f"run `hf download {REPO} resid_post/layer_7_width_16k_l0_medium/params.safetensors`"

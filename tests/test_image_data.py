@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 import harness
-from harness.api.errors import MissingError, UsageError
+from harness.api.errors import UnavailableError, UsageError
 from harness.api.tasks import Columns, FileSource, HubSource, TaskSpec
 from harness.cli import execute
 from harness.data.image_limits import Broken
@@ -117,7 +117,7 @@ def test_a_row_without_a_label_or_a_language_is_named_as_it_stands_in_the_source
     }
     columns[column][31] = None
     file = table(tmp_path / "data.parquet", images, **columns)
-    with pytest.raises(MissingError, match=said):
+    with pytest.raises(UnavailableError, match=said):
         load_task(task(file, where={"kind": "1"}, columns=Columns(input="image", language="lang")))
 
 
@@ -126,7 +126,7 @@ def test_a_text_of_another_type_is_named_as_it_stands_in_the_source(tmp_path: Pa
     frame = pd.DataFrame([{**row, "text": 7} for row in rows])
     frame.to_parquet(tmp_path / "data.parquet")
     spec = replace(task(tmp_path / "data.parquet"), modality="text", columns=Columns(), where={"kind": "2"})
-    with pytest.raises(MissingError, match="task 'toy' row 2: the input is int, not text"):
+    with pytest.raises(UnavailableError, match="task 'toy' row 2: the input is int, not text"):
         load_task(spec)
 
 
@@ -194,7 +194,7 @@ def test_no_path_is_no_image_and_data_in_its_place_is_not_quoted(tmp_path: Path)
 
 def test_where_no_image_to_learn_from_can_be_read_the_first_fault_is_told(tmp_path: Path) -> None:
     put(tmp_path, {f"{row}.png": png(row) for row in range(0, 20, 5)})
-    with pytest.raises(MissingError) as caught:
+    with pytest.raises(UnavailableError) as caught:
         load_task(task(table(tmp_path / "data.csv", [f"{row}.png" for row in range(20)])))
     assert str(caught.value) == (
         "task 'toy' has no train rows left; removed were 16 broken; the first broken one is row 1 ('1.png'): "
@@ -253,10 +253,10 @@ def test_a_folder_of_what_is_not_read_says_so(tmp_path: Path) -> None:
     half = put(tmp_path / "half", {"a/1.png": png(1), "b/2.heic": b""})
     for folder in (nothing, half):
         with pytest.raises(
-            MissingError, match=r"too few images that can be read .*'(a/1|b/2)\.heic': format"
+            UnavailableError, match=r"too few images that can be read .*'(a/1|b/2)\.heic': format"
         ):
             load_task(task(folder))
-    with pytest.raises(MissingError, match="cannot be read as a folder of images"):
+    with pytest.raises(UnavailableError, match="cannot be read as a folder of images"):
         load_task(task(put(tmp_path / "words", {"README.md": b""})))
 
 
@@ -286,7 +286,7 @@ def test_a_mirror_without_images_does_not_hide_the_hub(
     data = load_task(task(hub), data_dir=tmp_path / "mirror")
     assert len(data.examples) == 29
     assert named(data) == ["row 3 ('3.png')"]
-    with pytest.raises(MissingError, match=r"comes from a local mirror: there is no '.*data\.parquet'"):
+    with pytest.raises(UnavailableError, match=r"comes from a local mirror: there is no '.*data\.parquet'"):
         load_task(task(None), data_dir=tmp_path / "mirror")
 
 
@@ -327,7 +327,7 @@ def test_broken_images_of_the_task_learnt_from_stop_where_data_must_be_whole(tmp
 def test_where_nothing_is_left_of_either_task_the_first_fault_is_told(
     tmp_path: Path, theirs: int, own: int, said: str
 ) -> None:
-    with pytest.raises(MissingError, match=said):
+    with pytest.raises(UnavailableError, match=said):
         taught(tmp_path, range(theirs), range(own))
 
 

@@ -21,7 +21,7 @@ from PIL import Image
 
 import harness
 from harness.api.data import Site, Tokens
-from harness.api.errors import MissingError, UsageError
+from harness.api.errors import UnavailableError, UsageError
 from harness.cli import execute
 from harness.config.task_file import read_task
 from harness.data.task import load_task
@@ -89,7 +89,7 @@ class Tower:
 
 class Means:
     def at(self, model, site):
-        return harness.Located(
+        return harness.PlacedRepresentation(
             identity={"kind": "means"}, d_in=3, width=3, sparse=False, site=MEANS,
             load=lambda device: harness.Dictionary(name="means", width=3, activation="identity"),
         )
@@ -100,14 +100,14 @@ class Named:
     COLOURS = {"red": 0, "green": 1, "blue": 2}
 
     def at(self, model, site):
-        return harness.Located(identity={}, d_in=3, width=0, sparse=False, site=MEANS, for_task=self.of)
+        return harness.PlacedRepresentation(identity={}, d_in=3, width=0, sparse=False, site=MEANS, for_task=self.of)
 
     def of(self, spec, classes):
         names = [spec.class_names.get(one, one) for one in classes]
         W = torch.zeros(3, len(classes))
         for column, name in enumerate(names):
             W[self.COLOURS[name], column] = 10.0
-        return harness.Located(
+        return harness.PlacedRepresentation(
             identity={"kind": "named", "names": names}, d_in=3, width=len(classes), sparse=False, site=MEANS,
             load=lambda device: harness.Dictionary(
                 name="named", width=len(classes), activation="identity", W_enc=W, b_enc=torch.zeros(len(classes))
@@ -567,16 +567,19 @@ def test_texts_are_not_made_ready() -> None:
 def test_an_image_that_vanished_since_is_an_error_and_not_a_wait() -> None:
     class Failing(Slow):
         def prepare(self, image: harness.Image) -> torch.Tensor:
-            raise MissingError("gone")
+            raise UnavailableError("gone")
 
-    with Ahead(Failing(0.0), tokens_of(3), [[0, 1, 2]]) as ahead, pytest.raises(MissingError, match="gone"):
+    with (
+        Ahead(Failing(0.0), tokens_of(3), [[0, 1, 2]]) as ahead,
+        pytest.raises(UnavailableError, match="gone"),
+    ):
         ahead.take([0, 1, 2])
 
 
 def test_a_split_of_which_no_image_can_be_decoded_is_not_made_anew_of_others(place: Place) -> None:
     folder = place([b"" if row % 5 == 0 else png(row) for row in range(60)])
     with pytest.raises(
-        MissingError, match="no test rows left; removed were 12 broken; the first broken one is row 0"
+        UnavailableError, match="no test rows left; removed were 12 broken; the first broken one is row 0"
     ):
         load_task(read_task(folder / "colours.yaml"))
 

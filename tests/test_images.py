@@ -23,7 +23,7 @@ from PIL import ImageFile, ImageOps
 from PIL.PpmImagePlugin import PpmImageFile
 
 import harness
-from harness import MissingError
+from harness import UnavailableError
 from harness.data.image_limits import KINDS, MAX_METADATA, MAX_PIXELS, Broken
 from harness.data.images import decode_image, read_image, read_images
 
@@ -390,24 +390,26 @@ def test_a_file_is_read_again_and_must_still_be_the_same(tmp_path: Path) -> None
     path.write_bytes(encode(PICTURE, "PNG", compress_level=1))
     assert decode_image(image).tobytes() == PICTURE.tobytes()
     path.write_bytes(encode(ImageOps.mirror(PICTURE), "PNG"))
-    with pytest.raises(MissingError, match=r"the image '.*picture.png' has changed since it was first read"):
+    with pytest.raises(
+        UnavailableError, match=r"the image '.*picture.png' has changed since it was first read"
+    ):
         decode_image(image)
     path.unlink()
     with pytest.raises(
-        MissingError, match=r"the image '.*picture.png' cannot be used: there is no such file"
+        UnavailableError, match=r"the image '.*picture.png' cannot be used: there is no such file"
     ):
         decode_image(image)
 
 
 def test_one_broken_image_is_one_clear_sentence() -> None:
-    with pytest.raises(MissingError) as raised:
+    with pytest.raises(UnavailableError) as raised:
         read_image(encode(PICTURE, "PNG")[:-12])
     assert str(raised.value) == (
         f"the image of {len(encode(PICTURE, 'PNG')) - 12} bytes cannot be used: "
         "its header as PNG cannot be read: the file ends early"
     )
     image = harness.Image(encoded=b"text", id="", size=(1, 1))
-    with pytest.raises(MissingError, match="the image of 4 bytes cannot be used: it begins with b'text'"):
+    with pytest.raises(UnavailableError, match="the image of 4 bytes cannot be used: it begins with b'text'"):
         decode_image(image)
     assert harness.decode_image is decode_image and harness.read_image is read_image
 

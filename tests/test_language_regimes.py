@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import harness
 from harness.api.data import Examples, Partition, Split
-from harness.api.errors import MissingError, UsageError
+from harness.api.errors import UnavailableError, UsageError
 from harness.data.partitions import make_draws
 from harness.data.splits import split_rows
 from harness.session import open_registry
@@ -167,7 +167,7 @@ def test_a_language_with_fewer_than_k_rows_of_a_label_is_no_target_of_few_shot()
     rows += [("en", "a", "validation", None)]
     data = examples_of(rows)
     assert list(apply(data, "few_shot(k=4,source=en)")) == [("de+en", "de")]
-    with pytest.raises(MissingError, match="few_shot: no language"):
+    with pytest.raises(UnavailableError, match="few_shot: no language"):
         apply(data, "few_shot(k=5,source=en)")
 
 
@@ -188,7 +188,7 @@ def test_translations_need_source_items() -> None:
     data = examples_of(
         [(one, "ab"[i % 2], "train" if i < 10 else "test", None) for one in ("de", "en") for i in range(20)]
     )
-    with pytest.raises(MissingError, match="the rows in 'en' name no source items"):
+    with pytest.raises(UnavailableError, match="the rows in 'en' name no source items"):
         apply(data, "translations(source=en)")
 
 
@@ -212,13 +212,13 @@ def test_a_language_without_training_rows_is_only_tested_on_and_one_without_test
     "reference", ["zero_shot(source=ti)", "few_shot(k=2,source=ti)", "translations(source=ti)"]
 )
 def test_a_source_that_is_not_there_is_named_with_those_that_are(reference: str) -> None:
-    with pytest.raises(MissingError, match="no training rows in 'ti', only in de, en, fr, sw"):
+    with pytest.raises(UnavailableError, match="no training rows in 'ti', only in de, en, fr, sw"):
         apply(parallel(), reference)
 
 
 @pytest.mark.parametrize("reference", ["zero_shot", "leave_one_out"])
 def test_one_language_alone_has_no_other(reference: str) -> None:
-    with pytest.raises(MissingError):
+    with pytest.raises(UnavailableError):
         apply(parallel(languages="en"), reference)
 
 
@@ -241,7 +241,7 @@ def test_a_parameter_that_makes_no_sense_is_refused(reference: str, said: str) -
 
 def test_too_few_rows_for_the_labels_are_refused() -> None:
     with pytest.raises(
-        MissingError, match="leave_one_out: rows=5 cannot hold each of 3 labels in each of 3 languages"
+        UnavailableError, match="leave_one_out: rows=5 cannot hold each of 3 labels in each of 3 languages"
     ):
         apply(parallel(), "leave_one_out(rows=5)")
 
@@ -278,7 +278,7 @@ def test_nothing_learnt_shares_a_group_with_what_is_tested(
     regime = REGISTRY.choose("regimes", reference).make()
     try:
         made = regime(data, given_rows, seed)
-    except MissingError:
+    except UnavailableError:
         return
     assert made == regime(data, given_rows, seed)
     for one in made:

@@ -14,7 +14,7 @@ import pytest
 from sklearn.metrics import f1_score
 
 from harness import leaderboard
-from harness.api.errors import MissingError, NothingSelectedError
+from harness.api.errors import NothingSelectedError, UnavailableError
 from harness.leaderboard import Board, Row, build, to_csv, to_frame, to_markdown, write
 from harness.runs.folder import RunFolder
 from harness.runs.record import Cost, HygieneCounts, Metric, Record
@@ -324,7 +324,7 @@ def test_choices_that_differ_between_tasks_are_joined(run: Run) -> None:
 
 def test_arms_on_other_rows_are_not_compared(run: Run) -> None:
     one, other = run.put("hidden", n=400), run.put("sae", n=399)
-    with pytest.raises(MissingError) as caught:
+    with pytest.raises(UnavailableError) as caught:
         build([run])
     assert one.cell_id in str(caught.value) and other.cell_id in str(caught.value)
 
@@ -332,7 +332,7 @@ def test_arms_on_other_rows_are_not_compared(run: Run) -> None:
 def test_damaged_predictions_are_named(run: Run) -> None:
     cell = run.put()
     (run.path / "predictions" / f"{cell.cell_id}.parquet").write_bytes(b"PAR1")
-    with pytest.raises(MissingError, match="missing or damaged"):
+    with pytest.raises(UnavailableError, match="missing or damaged"):
         build([run])
 
 
@@ -342,7 +342,7 @@ def test_a_prediction_outside_the_classes_is_named(run: Run) -> None:
     frame = pd.read_parquet(path)
     frame.loc[3, "prediction"] = "zebra"
     frame.to_parquet(path, index=False)
-    with pytest.raises(MissingError, match="zebra"):
+    with pytest.raises(UnavailableError, match="zebra"):
         build([run])
 
 
@@ -539,7 +539,7 @@ def test_one_name_for_two_things_makes_no_board(
     one, other = Run(tmp_path / "one"), Run(tmp_path / "other")
     one.put("sae", **same)
     other.put("sae", pooling="max", **{**same, **fields})
-    with pytest.raises(MissingError, match=sentence):
+    with pytest.raises(UnavailableError, match=sentence):
         build([one, other])
 
 
@@ -547,7 +547,7 @@ def test_one_name_for_two_protocols_makes_no_board(tmp_path: Path) -> None:
     one, other = Run(tmp_path / "one"), Run(tmp_path / "other")
     one.put("hidden", protocol_hash="p")
     other.put("sae", protocol_hash="q")
-    with pytest.raises(MissingError, match="'mean none logreg' stands for another revision or grid"):
+    with pytest.raises(UnavailableError, match="'mean none logreg' stands for another revision or grid"):
         build([one, other])
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from harness import MissingError
+from harness import UnavailableError
 from harness.runs import folder as records
 from harness.runs.record import SCHEMA_VERSION, Record, read_records
 
@@ -105,7 +105,7 @@ def test_each_version_has_its_step_where_defaults_do_not_say_it(
 def test_a_record_of_a_newer_version_is_refused_by_its_version(tmp_path: Path) -> None:
     first, second, *_ = rows(VERSION_1)
     path = save(tmp_path / "results.jsonl", first, {**second, "schema_version": 99, "news": 1})
-    with pytest.raises(MissingError) as caught:
+    with pytest.raises(UnavailableError) as caught:
         read_records(path)
     assert str(caught.value) == (
         f"'{path}' line 2 was written by a newer harness: it is of schema version 99, and this one reads up to "
@@ -123,7 +123,7 @@ def test_fields_that_nobody_knows_and_values_that_cannot_be_are_refused(
 ) -> None:
     (line, *_) = rows(VERSION_1)
     path = save(tmp_path / "results.jsonl", {**line, "schema_version": version, **change})
-    with pytest.raises(MissingError, match="line 1 is not a valid record"):
+    with pytest.raises(UnavailableError, match="line 1 is not a valid record"):
         read_records(path)
 
 
@@ -131,12 +131,12 @@ def test_fields_that_nobody_knows_and_values_that_cannot_be_are_refused(
 def test_a_record_without_a_version_is_none(tmp_path: Path, version: Any) -> None:
     (line, *_) = rows(VERSION_1)
     path = save(tmp_path / "results.jsonl", {**line, "schema_version": version})
-    with pytest.raises(MissingError, match="line 1 is not a valid record"):
+    with pytest.raises(UnavailableError, match="line 1 is not a valid record"):
         read_records(path)
 
 
 def test_no_results_file_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(MissingError, match=r"results\.jsonl' cannot be read: No such file"):
+    with pytest.raises(UnavailableError, match=r"results\.jsonl' cannot be read: No such file"):
         read_records(tmp_path / "results.jsonl")
 
 

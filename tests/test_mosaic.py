@@ -18,7 +18,7 @@ from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.class_weight import compute_class_weight
 from torch.utils.data import DataLoader, TensorDataset
 
-from harness import Examples, MissingError, Partition
+from harness import Examples, Partition, UnavailableError
 from harness.data.partitions import make_draws
 from harness.registry.catalog import Choice
 
@@ -155,7 +155,7 @@ def test_a_probe_without_two_rows_of_a_class_says_so() -> None:
     X, y = table(60)
     y[:] = 0
     y[0] = 1
-    with pytest.raises(MissingError, match="mosaic_probe cannot cut off rows to stop on from 60"):
+    with pytest.raises(UnavailableError, match="mosaic_probe cannot cut off rows to stop on from 60"):
         make("classifiers", "mosaic_probe").fit(X, y)
 
 
@@ -233,7 +233,7 @@ def test_without_holding_out_the_probe_learns_from_the_studys_rows_and_stops_on_
 
 def test_a_split_that_cannot_be_made_says_why() -> None:
     data = examples(7)
-    with pytest.raises(MissingError, match="mosaic_split cannot cut 7 rows by label"):
+    with pytest.raises(UnavailableError, match="mosaic_split cannot cut 7 rows by label"):
         make_partition(data, choice("mosaic_split"), seed=0)
 
 

@@ -27,7 +27,7 @@ from safetensors.torch import load_file, save_file
 from torch.nn.functional import normalize
 
 import harness
-from harness import MissingError, Site, TaskSpec, UsageError, hash_file
+from harness import Site, TaskSpec, UnavailableError, UsageError, hash_file
 
 VISION = {"image_size": 32, "patch_size": 8, "width": 32, "layers": 4, "head_width": 8}
 TEXT = {"context_length": 24, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 2}
@@ -521,7 +521,7 @@ def write_tokenizer(folder: Path) -> None:
 
 def test_a_tokenizer_of_transformers_is_read_from_the_folder(clip: Path) -> None:
     change_config(clip, "text_cfg", hf_tokenizer_name="org/words", tokenizer_kwargs={"clean": "lower"})
-    with pytest.raises(MissingError, match="`hf download org/words --include '\\*token\\*' --local-dir "):
+    with pytest.raises(UnavailableError, match="`hf download org/words --include '\\*token\\*' --local-dir "):
         representation("zero_shot").at(open_model(clip), site("vision.resid_post.1"))
     write_tokenizer(clip)
     wanted = open_clip.get_tokenizer(f"local-dir:{clip}")(["a photo of a great dane."])
@@ -553,7 +553,7 @@ def test_a_text_tower_of_transformers_scores_as_in_plain_open_clip(tmp_path: Pat
     torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-4)
     change_config(folder, "text_cfg", hf_model_name="org/nowhere")
     assert load(folder)
-    with pytest.raises(MissingError, match="cannot build it from its configuration"):
+    with pytest.raises(UnavailableError, match="cannot build it from its configuration"):
         located_zero_shot(open_model(folder)).load("cpu")
 
 
@@ -725,7 +725,7 @@ def test_weights_that_are_not_here_are_asked_for_before_anything_is_loaded(
     (hub / "open_clip_pytorch_model.bin").write_bytes(b"a pickle")
     model = open_model(ref)
     for work in (model.identity, model.load):
-        with pytest.raises(MissingError) as caught:
+        with pytest.raises(UnavailableError) as caught:
             work(*([site("vision.resid_post.0")] if work == model.identity else [all_sites(model), "cpu"]))
         assert command in str(caught.value) and "pickled weights are never read" in str(caught.value)
     assert open_model(ref, random_weights=0).identity(site("vision.resid_post.0"))["random_weights"] == 0
@@ -733,7 +733,7 @@ def test_weights_that_are_not_here_are_asked_for_before_anything_is_loaded(
 
 def test_a_repository_that_is_not_here_is_asked_for_with_its_configuration(hub: Path) -> None:
     wanted = "`hf download org/other open_clip_config.json open_clip_model.safetensors --revision v2`"
-    with pytest.raises(MissingError) as caught:
+    with pytest.raises(UnavailableError) as caught:
         open_model("hf-hub:org/other@v2")
     assert wanted in str(caught.value)
 
@@ -796,7 +796,9 @@ def test_a_folder_without_weights_says_what_it_lacks(clip: Path) -> None:
     (clip / "open_clip_model.safetensors").rename(clip / "open_clip_pytorch_model.bin")
     model = open_model(clip)
     for work in (lambda: model.identity(site("vision.resid_post.1")), lambda: load(clip)):
-        with pytest.raises(MissingError, match=r"has no file open_clip_model.safetensors \(pickled weights"):
+        with pytest.raises(
+            UnavailableError, match=r"has no file open_clip_model.safetensors \(pickled weights"
+        ):
             work()
 
 
@@ -805,7 +807,7 @@ def test_weights_of_another_name_are_found_if_there_is_no_choice(clip: Path) -> 
     shutil.copy(weights, clip / "one.safetensors")
     shutil.copy(weights, clip / "two.safetensors")
     weights.unlink()
-    with pytest.raises(MissingError, match="has more than one file of weights"):
+    with pytest.raises(UnavailableError, match="has more than one file of weights"):
         load(clip)
     (clip / "two.safetensors").unlink()
     assert load(clip)
@@ -815,24 +817,26 @@ def test_weights_that_are_not_finite_are_refused_where_they_are_needed(clip: Pat
     change_weights(clip, lambda weights: weights["visual.transformer.resblocks.2.ln_1.bias"].fill_(torch.nan))
     assert load(clip, "vision.resid_post.1")
     for where in ("vision.resid_post.2", "vision.embed.3"):
-        with pytest.raises(MissingError, match=r"resblocks\.2\.ln_1\.bias has values that are not finite"):
+        with pytest.raises(
+            UnavailableError, match=r"resblocks\.2\.ln_1\.bias has values that are not finite"
+        ):
             load(clip, where)
     change_weights(clip, lambda weights: weights["text_projection"].fill_(torch.inf))
-    with pytest.raises(MissingError, match="text_projection has values that are not finite in float32"):
+    with pytest.raises(UnavailableError, match="text_projection has values that are not finite in float32"):
         located_zero_shot(open_model(clip)).load("cpu")
 
 
 def test_weights_too_large_for_a_dtype_are_refused(clip: Path) -> None:
     change_weights(clip, lambda weights: weights["visual.conv1.weight"].fill_(1e6))
     assert load(clip)
-    with pytest.raises(MissingError, match="not finite in float16"):
+    with pytest.raises(UnavailableError, match="not finite in float16"):
         load(clip, dtype="float16")
 
 
 @pytest.mark.parametrize("key", ["visual.ln_pre.weight", "visual.transformer.resblocks.1.mlp.c_fc.bias"])
 def test_incomplete_weights_are_refused(key: str, clip: Path) -> None:
     change_weights(clip, lambda weights: weights.pop(key))
-    with pytest.raises(MissingError, match=f"its weights lack {key}"):
+    with pytest.raises(UnavailableError, match=f"its weights lack {key}"):
         load(clip)
 
 
@@ -840,7 +844,7 @@ def test_incomplete_weights_are_refused(key: str, clip: Path) -> None:
 def test_incomplete_weights_of_the_text_tower_are_refused_by_zero_shot_alone(key: str, clip: Path) -> None:
     change_weights(clip, lambda weights: weights.pop(key))
     assert load(clip)
-    with pytest.raises(MissingError, match=f"its weights lack {key}"):
+    with pytest.raises(UnavailableError, match=f"its weights lack {key}"):
         located_zero_shot(open_model(clip)).load("cpu")
 
 
@@ -856,7 +860,7 @@ def test_weights_of_another_architecture_are_refused(
     part: str, values: dict[str, Any], message: str, clip: Path
 ) -> None:
     change_config(clip, part, **values)
-    with pytest.raises(MissingError, match=message):
+    with pytest.raises(UnavailableError, match=message):
         load(clip)
 
 
@@ -865,7 +869,7 @@ def test_whole_numbers_are_no_weights(clip: Path) -> None:
         clip, lambda weights: weights.update({"visual.proj": torch.zeros(32, 24, dtype=torch.int8)})
     )
     with pytest.raises(
-        MissingError, match=r"its weights lack visual\.proj, or have it in another shape or kind"
+        UnavailableError, match=r"its weights lack visual\.proj, or have it in another shape or kind"
     ):
         load(clip)
 
@@ -873,7 +877,7 @@ def test_whole_numbers_are_no_weights(clip: Path) -> None:
 def test_a_broken_weight_file_is_named(clip: Path) -> None:
     path = clip / "open_clip_model.safetensors"
     path.write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(MissingError, match=r"open_clip_model\.safetensors is broken"):
+    with pytest.raises(UnavailableError, match=r"open_clip_model\.safetensors is broken"):
         load(clip)
 
 
@@ -948,7 +952,7 @@ def test_a_tower_without_tokens_is_refused_in_one_sentence(
 )
 def test_a_broken_configuration_is_a_clear_fault(content: str, tmp_path: Path) -> None:
     (tmp_path / "open_clip_config.json").write_text(content)
-    with pytest.raises((MissingError, UsageError), match=f"model '{tmp_path}'"):
+    with pytest.raises((UnavailableError, UsageError), match=f"model '{tmp_path}'"):
         open_model(tmp_path)
 
 

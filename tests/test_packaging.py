@@ -46,16 +46,16 @@ PUBLIC = [
     "ImageModel",
     "InputRepresentation",
     "LanguageModel",
+    "LinearClassifier",
     "LoadedImageModel",
     "LoadedModel",
-    "Located",
     "Message",
-    "MissingError",
     "Model",
     "ModelSpec",
     "Multilingual",
     "NothingSelectedError",
     "Partition",
+    "PlacedRepresentation",
     "Pooling",
     "PoolingSpec",
     "RankedPooling",
@@ -74,8 +74,8 @@ PUBLIC = [
     "Tokens",
     "Transform",
     "TransformSpec",
+    "UnavailableError",
     "UsageError",
-    "Weighted",
     "WriteError",
     "decode_image",
     "did_you_mean",
@@ -108,7 +108,14 @@ def test_the_version_of_the_distribution_and_of_the_interface_are_there():
 
 
 @pytest.mark.parametrize(
-    ("former", "name"), [("BatchStats", "BatchFinished"), ("BundleStats", "BundleFinished")]
+    ("former", "name"),
+    [
+        ("BatchStats", "BatchFinished"),
+        ("BundleStats", "BundleFinished"),
+        ("Located", "PlacedRepresentation"),
+        ("MissingError", "UnavailableError"),
+        ("Weighted", "LinearClassifier"),
+    ],
 )
 def test_a_renamed_public_name_is_kept_with_a_warning(former, name):
     with pytest.warns(DeprecationWarning, match=f"harness.{former} is now harness.{name}"):

@@ -23,7 +23,7 @@ from sklearn.metrics import f1_score
 
 import harness
 from harness.api.data import Site, Tokens
-from harness.api.errors import MissingError
+from harness.api.errors import UnavailableError
 from harness.api.protocols import ImageModel
 from harness.dictionaries.dictionary import Dictionary
 from harness.features import featurize
@@ -635,9 +635,9 @@ def test_predictions_that_are_no_classes_leave_no_matrix_and_a_reason(tmp_path: 
 
 def test_a_disk_that_refuses_is_no_fault_of_the_picture(tmp_path: Path) -> None:
     (tmp_path / "pictures").touch()
-    with pytest.raises(MissingError, match="cannot be written"):
+    with pytest.raises(UnavailableError, match="cannot be written"):
         Scene(tmp_path).draw(use(0))
-    with pytest.raises(MissingError, match="cannot be written"):
+    with pytest.raises(UnavailableError, match="cannot be written"):
         draw_confusion(tmp_path, "cell", title="t", labels=["a"], predictions=["b"], classes=["a", "b"])
 
 

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score
 
 from harness import leaderboard
-from harness.api.errors import GateError, MissingError, UsageError
+from harness.api.errors import GateError, UnavailableError, UsageError
 from harness.leaderboard import (
     PublishedRun,
     build,
@@ -181,7 +181,7 @@ def test_only_what_the_board_needs_is_published(suite: Path, run: RunFolder) -> 
     kept = {cell_id for task in tasks for cell_id in task["cell_id"]}
     assert needed <= kept and len(tasks) == 2
     assert all(len(task["prediction"]) == len(task["cell_id"]) for task in tasks)
-    with pytest.raises(MissingError, match="lacks the predictions of cell 'nobody'"):
+    with pytest.raises(UnavailableError, match="lacks the predictions of cell 'nobody'"):
         PublishedRun(suite / "first.jsonl").predictions("nobody")
 
 
@@ -293,7 +293,7 @@ def test_a_board_that_lacks_a_cell_of_another_published_run_is_refused_before_an
     assert lost.representation == "hidden" and lost.pooling
     more = make_run(tmp_path / "more", representations=("new",), tasks=(lost.task,), poolings=(lost.pooling,))
     before = {path.name: path.read_bytes() for path in first.path.parent.iterdir()}
-    with pytest.raises(MissingError, match="publish the run anew, or one run with all rows"):
+    with pytest.raises(UnavailableError, match="publish the run anew, or one run with all rows"):
         publish(more, first.path.parent, name="more")
     assert {path.name: path.read_bytes() for path in first.path.parent.iterdir()} == before
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from harness.api.errors import MissingError, UsageError
+from harness.api.errors import UnavailableError, UsageError
 from harness.registry.loading import Plugins, load_plugins
 from harness.runs.folder import RunFolder
 from harness.runs.record import Cost, Metric, Record
@@ -116,7 +116,7 @@ def test_a_broken_line_in_the_middle_is_named(tmp_path: Path, plugins: Plugins, 
     with (tmp_path / "results.jsonl").open("a") as file:
         file.write(broken + "\n")
     run.add(record("c1"))
-    with pytest.raises(MissingError) as caught:
+    with pytest.raises(UnavailableError) as caught:
         run.records()
     assert str(caught.value) == f"'{tmp_path / 'results.jsonl'}' line 2 is not a valid record"
 
@@ -124,20 +124,20 @@ def test_a_broken_line_in_the_middle_is_named(tmp_path: Path, plugins: Plugins, 
 def test_bytes_that_are_not_text_are_named_too(tmp_path: Path, plugins: Plugins) -> None:
     run = start(tmp_path, plugins, ["c1"])
     (tmp_path / "results.jsonl").write_bytes(b"\xff\xfe\n")
-    with pytest.raises(MissingError, match="line 1 is not a valid record"):
+    with pytest.raises(UnavailableError, match="line 1 is not a valid record"):
         run.records()
 
 
 @pytest.mark.parametrize("about", ["", "{", "[1]", '"x"'])
 def test_a_damaged_run_json_is_one_sentence(tmp_path: Path, about: str) -> None:
     (tmp_path / "run.json").write_text(about)
-    with pytest.raises(MissingError, match=r"run\.json' cannot be read: it is damaged"):
+    with pytest.raises(UnavailableError, match=r"run\.json' cannot be read: it is damaged"):
         RunFolder(tmp_path).about()
 
 
 def test_a_run_of_a_newer_harness_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text('{"schema_version": 99}')
-    with pytest.raises(MissingError, match="newer harness"):
+    with pytest.raises(UnavailableError, match="newer harness"):
         RunFolder(tmp_path).about()
 
 
@@ -145,7 +145,7 @@ def test_no_run_is_said_to_be_none(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "nowhere")
     assert not run.exists
     assert run.records() == []
-    with pytest.raises(MissingError, match="there is no run in"):
+    with pytest.raises(UnavailableError, match="there is no run in"):
         run.about()
 
 
@@ -183,13 +183,13 @@ def test_predictions_read_back_and_damage_is_one_sentence(tmp_path: Path, plugin
     path = tmp_path / "predictions" / "c1.parquet"
     path.write_bytes(path.read_bytes()[:50])
     for cell_id in ("c1", "c2"):
-        with pytest.raises(MissingError, match=rf"{cell_id}\.parquet' are missing or damaged"):
+        with pytest.raises(UnavailableError, match=rf"{cell_id}\.parquet' are missing or damaged"):
             run.predictions(cell_id)
 
 
 def test_a_run_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path, plugins: Plugins) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(MissingError, match="cannot be"):
+    with pytest.raises(UnavailableError, match="cannot be"):
         start(tmp_path / "file" / "run", plugins, [])
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import harness
 from harness.api.data import Examples, Partition
-from harness.api.errors import MissingError, UsageError
+from harness.api.errors import UnavailableError, UsageError
 from harness.api.specs import RegimeSpec
 from harness.data.partitions import LEAST_VALIDATION, count_shared_groups, make_draws
 from harness.data.splits import split_rows
@@ -103,7 +103,7 @@ def test_validation_rows_shrink_with_training_rows() -> None:
 
 
 def test_more_rows_than_there_are_are_missing_in_one_sentence() -> None:
-    with pytest.raises(MissingError, match="size: 5000 rows of 3 classes cannot be taken from"):
+    with pytest.raises(UnavailableError, match="size: 5000 rows of 3 classes cannot be taken from"):
         make_partition(examples(), regime("size(n=5000)"), 0)
 
 
@@ -113,7 +113,7 @@ def test_imbalance_gives_the_rarest_class_its_share_and_leaves_the_test_alone() 
     found = make_partition(data, regime("imbalance(share=0.05,n=200)"), 0)
     assert labels_of(data, found.train)["c"] == 10 and len(found.train) == 200
     assert found.test == whole.test
-    with pytest.raises(MissingError, match="imbalance: 360 rows of 'c' are wanted"):
+    with pytest.raises(UnavailableError, match="imbalance: 360 rows of 'c' are wanted"):
         make_partition(data, regime("imbalance(share=0.9,n=400)"), 0)
 
 
@@ -183,7 +183,7 @@ def test_longer_learns_from_short_texts_and_is_tested_on_long_ones_of_every_seed
 def test_longer_is_of_no_use_to_images() -> None:
     data = examples()
     pictures = tuple(harness.Image(encoded=b"", id=name, size=(8, 8)) for name in data.ids)
-    with pytest.raises(MissingError, match="regime 'longer' needs texts"):
+    with pytest.raises(UnavailableError, match="regime 'longer' needs texts"):
         make_partition(replace(data, inputs=pictures), regime("longer"), 0)
 
 

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from harness import (
     ClassifierSpec,
-    MissingError,
     ModelSpec,
     PoolingSpec,
     RepresentationSpec,
+    UnavailableError,
     UsageError,
     hash_json,
 )
@@ -320,10 +320,10 @@ def test_the_seed_of_a_classifier_is_the_cells_and_not_a_parameter(built_in):
         (KeyError("t"), UsageError, "KeyError: 't'"),
         (
             ImportError("No module named 'x'"),
-            MissingError,
+            UnavailableError,
             "needs a package that cannot be imported: No module",
         ),
-        (MissingError("its file is not there"), MissingError, "its file is not there"),
+        (UnavailableError("its file is not there"), UnavailableError, "its file is not there"),
     ],
 )
 def test_a_factory_that_raises_is_named(error, kind, sentence):

@@ -301,7 +301,7 @@ def test_a_dictionary_that_cannot_be_had_is_left_out_at_its_place_only(
         "class Shy:\n"
         "    def at(self, model, site):\n"
         "        if site.layer == 1:\n"
-        "            raise harness.MissingError('shy has lost its weights')\n"
+        "            raise harness.UnavailableError('shy has lost its weights')\n"
         "        return 'random_sae[width=96,k=8]'\n"
         "@harness.hookimpl\n"
         "def harness_representations():\n"

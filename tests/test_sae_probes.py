@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 from harness_probing import sae_probes
 
-from harness import MissingError, TaskSpec
+from harness import TaskSpec, UnavailableError
 from harness.data.task import load_task
 
 Array = np.ndarray[Any, Any]
@@ -91,9 +91,9 @@ def test_the_split_is_the_papers(n: int) -> None:
 
 
 def test_rows_too_few_or_of_one_class_are_refused() -> None:
-    with pytest.raises(MissingError, match="more than 100 rows, not 40 and 40"):
+    with pytest.raises(UnavailableError, match="more than 100 rows, not 40 and 40"):
         sae_probes.split_rows(np.arange(80) % 2 == 1)
-    with pytest.raises(MissingError, match="two classes alike and more than 100 rows, not 50 and 450"):
+    with pytest.raises(UnavailableError, match="two classes alike and more than 100 rows, not 50 and 450"):
         sae_probes.split_rows(np.arange(500) % 10 == 1)
 
 
@@ -165,7 +165,7 @@ def test_the_packages_compressed_files_serve_but_whole_ones_come_first(tmp_path:
     ],
 )
 def test_a_file_of_another_form_is_named(tmp_path: Path, rows: pd.DataFrame, said: str) -> None:
-    with pytest.raises(MissingError, match=said) as caught:
+    with pytest.raises(UnavailableError, match=said) as caught:
         sae_probes.convert(write_copy(tmp_path, **{"105_click_bait": rows}), tmp_path / "data")
     assert "105_click_bait.csv" in str(caught.value)
 

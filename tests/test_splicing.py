@@ -17,7 +17,7 @@ from harness_transformers import splicing
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from harness import MissingError, Site, Tokens, UsageError
+from harness import Site, Tokens, UnavailableError, UsageError
 
 TEXTS = [
     "a",
@@ -330,7 +330,7 @@ def test_a_weight_that_the_whole_model_lacks_is_named_in_one_sentence(llama: Pat
     model = open_model(llama)
     model.load([Site(kind="resid_post", layer=1)], "cpu")
     with pytest.raises(
-        MissingError, match=rf"its weights lack {tensor}, or .*: fetch a checkpoint"
+        UnavailableError, match=rf"its weights lack {tensor}, or .*: fetch a checkpoint"
     ) as caught:
         model.load_whole(MIDDLE, "cpu")
     assert "\n" not in str(caught.value)
@@ -342,7 +342,7 @@ def test_a_head_that_is_not_finite_is_refused(llama: Path) -> None:
     tensors = load_file(shard)
     tensors["lm_head.weight"][0, 0] = torch.inf
     save_file(tensors, shard, metadata={"format": "pt"})
-    with pytest.raises(MissingError, match=r"lm_head\.weight has values that are not finite"):
+    with pytest.raises(UnavailableError, match=r"lm_head\.weight has values that are not finite"):
         open_model(llama).load_whole(MIDDLE, "cpu")
 
 

@@ -18,7 +18,7 @@ from safetensors.numpy import save
 from scipy import sparse
 
 import harness.storage.atomic
-from harness import MissingError
+from harness import UnavailableError
 from harness.storage.feature_store import BREAK_EVEN, FeatureStore, check_writable, default_cache_dir
 from harness.storage.hashing import hash_file
 
@@ -268,7 +268,7 @@ def test_a_write_cut_before_it_is_named_leaves_nothing(
         raise error
 
     monkeypatch.setattr(harness.storage.atomic.os, "fsync", cut)
-    with pytest.raises((KeyboardInterrupt, MissingError)):
+    with pytest.raises((KeyboardInterrupt, UnavailableError)):
         store.write(KEY, [0], EXAMPLE[:1])
     monkeypatch.undo()
     assert [path.name for path in store.root.rglob("*") if path.is_file()] == []
@@ -280,7 +280,7 @@ def test_a_full_disk_is_said_in_one_sentence(store: FeatureStore, monkeypatch: p
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(MissingError, match="cannot be written: No space left on device"):
+    with pytest.raises(UnavailableError, match="cannot be written: No space left on device"):
         store.write(KEY, [0], EXAMPLE[:1])
 
 
@@ -324,11 +324,11 @@ def test_words_about_a_key_that_cannot_be_read_are_none(store: FeatureStore, tex
 
 def test_a_cache_that_cannot_be_written_is_missing(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(MissingError, match=r"the cache '.*/file' cannot be written"):
+    with pytest.raises(UnavailableError, match=r"the cache '.*/file' cannot be written"):
         check_writable(tmp_path / "file")
-    with pytest.raises(MissingError, match=r"the cache '.*/file/cache' cannot be written"):
+    with pytest.raises(UnavailableError, match=r"the cache '.*/file/cache' cannot be written"):
         check_writable(tmp_path / "file" / "cache")
-    with pytest.raises(MissingError, match="cannot be written"):
+    with pytest.raises(UnavailableError, match="cannot be written"):
         FeatureStore(tmp_path / "file").write(KEY, [0], EXAMPLE[:1])
 
 
@@ -336,7 +336,7 @@ def test_a_read_only_cache_is_missing(tmp_path: Path, monkeypatch: pytest.Monkey
     if os.geteuid() == 0:  # the superuser may write anywhere: ask as if not
         monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
     tmp_path.chmod(0o555)
-    with pytest.raises(MissingError, match=r"cannot be written.*--cache-dir"):
+    with pytest.raises(UnavailableError, match=r"cannot be written.*--cache-dir"):
         check_writable(tmp_path)
     tmp_path.chmod(0o755)
 

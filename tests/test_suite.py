@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from harness import FileSource, HarnessError, HubSource, MissingError, UsageError
+from harness import FileSource, HarnessError, HubSource, UnavailableError, UsageError
 from harness.config.suite import read_suite
 from harness.config.task_file import read_task
 from harness.session import open_registry
@@ -266,7 +266,7 @@ def test_a_suite_that_is_not_there_or_a_folder_is_missing(tmp_path, what):
     path = tmp_path / "suite.yaml"
     if what == "folder":
         path.mkdir()
-    with pytest.raises(MissingError, match=re.escape(f"suite '{path}' cannot be read: ")):
+    with pytest.raises(UnavailableError, match=re.escape(f"suite '{path}' cannot be read: ")):
         read_suite(path)
 
 

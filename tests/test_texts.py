@@ -16,7 +16,7 @@ import PIL.Image
 import pytest
 
 from harness import Image, decode_image
-from harness.api.errors import MissingError
+from harness.api.errors import UnavailableError
 from harness.data.corpus import read_corpus
 from harness.training.images import read_image_corpus
 
@@ -112,7 +112,7 @@ def test_a_text_that_is_held_out_anywhere_is_not_learnt_from(tmp_path: Path) -> 
         assert learnt == train[1:]
         assert sorted(measured) == sorted([train[0], heldout[0]])
     path = write_lines(tmp_path / "a.jsonl", [{"text": "t", "split": name} for name in ("train", "test")])
-    with pytest.raises(MissingError, match="no training texts"):
+    with pytest.raises(UnavailableError, match="no training texts"):
         list(read_corpus([path], "train"))
 
 
@@ -169,7 +169,7 @@ def test_what_cannot_be_read_is_said_in_a_sentence(tmp_path: Path) -> None:
         "blank.jsonl": "no training texts",
     }
     for name, words in said.items():
-        with pytest.raises(MissingError, match=words) as caught:
+        with pytest.raises(UnavailableError, match=words) as caught:
             list(read_corpus([tmp_path / name], "train"))
         assert name in str(caught.value)
         assert "\n" not in str(caught.value)
@@ -282,7 +282,7 @@ def test_what_holds_no_images_is_said_in_a_sentence(tmp_path: Path) -> None:
         "bad.parquet": "there are no training images",
     }
     for name, words in said.items():
-        with pytest.raises(MissingError, match=words) as caught:
+        with pytest.raises(UnavailableError, match=words) as caught:
             read_image_corpus([tmp_path / name])
         assert name in str(caught.value) and "\n" not in str(caught.value)
     mixed = tmp_path / "mixed"

@@ -21,7 +21,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
-from harness import MissingError, Site, UsageError, hash_file
+from harness import Site, UnavailableError, UsageError, hash_file
 
 TEXTS = [
     "a",
@@ -297,7 +297,7 @@ def test_a_shallow_site_needs_no_deep_shards(llama: Path) -> None:
     model.identity(site("resid_post.1"))
     got = read(model, [site("resid_post.1")], TEXTS)
     assert torch.equal(torch.cat(got[site("resid_post.1")]), torch.cat(wanted[site("resid_post.1")]))
-    with pytest.raises(MissingError, match=r"has no file model-.*safetensors"):
+    with pytest.raises(UnavailableError, match=r"has no file model-.*safetensors"):
         model.load([site("resid_post.3")], "cpu")
 
 
@@ -365,7 +365,7 @@ def test_sdpa_is_refused_where_attention_logits_are_capped(folder_of: Callable[[
 @pytest.mark.parametrize("config", ["{", "[]", '{"model_type": "no_such"}', '{"model_type": "t5"}'])
 def test_a_config_that_is_no_decoders_is_refused_in_one_sentence(llama: Path, config: str) -> None:
     (llama / "config.json").write_text(config)
-    with pytest.raises((MissingError, UsageError), match=r"model '.*llama'") as caught:
+    with pytest.raises((UnavailableError, UsageError), match=r"model '.*llama'") as caught:
         open_model(llama)
     assert "\n" not in str(caught.value)
 
@@ -394,14 +394,14 @@ def test_weights_that_are_missing_misshapen_or_not_finite_are_refused(
 ) -> None:
     change_shard(llama, NEEDED, change)
     open_model(llama).load([site("resid_post.0")], "cpu")
-    with pytest.raises(MissingError, match=problem):
+    with pytest.raises(UnavailableError, match=problem):
         open_model(llama).load([site("resid_post.1")], "cpu")
 
 
 def test_a_weight_file_cut_short_is_refused(llama: Path) -> None:
     path = llama / shards_by_layer(llama)[NEEDED]
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(MissingError, match=f"{path.name} is broken"):
+    with pytest.raises(UnavailableError, match=f"{path.name} is broken"):
         open_model(llama).load([site("resid_post.1")], "cpu")
 
 
@@ -409,7 +409,7 @@ def test_pickled_weights_are_never_read(llama: Path) -> None:
     for path in llama.glob("*.safetensors*"):
         path.unlink()
     (llama / "pytorch_model.bin").write_bytes(b"code")
-    with pytest.raises(MissingError, match=r"no file model\.safetensors .*pickled"):
+    with pytest.raises(UnavailableError, match=r"no file model\.safetensors .*pickled"):
         open_model(llama).load([site("resid_post.1")], "cpu")
 
 
@@ -555,7 +555,7 @@ def test_a_shard_that_only_the_hub_has_is_known_by_the_hubs_hash(
 @pytest.mark.parametrize("ref", ["org/absent", "org/llama@other"])
 def test_a_model_absent_from_the_hub_cache_says_how_to_fetch_it(hub: Path, ref: str) -> None:
     with pytest.raises(
-        MissingError, match=r"has no file config\.json .*run `hf download org/.* --include '\*\.json'"
+        UnavailableError, match=r"has no file config\.json .*run `hf download org/.* --include '\*\.json'"
     ):
         open_model(ref)
 
@@ -564,7 +564,7 @@ def test_a_shard_absent_from_the_hub_cache_says_how_to_fetch_it(hub: Path) -> No
     model = open_model("org/llama")
     for ask in (model.identity, lambda where: model.load([where], "cpu")):
         with pytest.raises(
-            MissingError, match=rf"run `hf download org/llama model-.*safetensors --revision {COMMIT}"
+            UnavailableError, match=rf"run `hf download org/llama model-.*safetensors --revision {COMMIT}"
         ):
             ask(site("resid_post.3"))
 
@@ -573,7 +573,7 @@ def test_all_shards_that_a_site_needs_are_asked_for_at_once(hub: Path) -> None:
     index = json.loads((hub / "model.safetensors.index.json").read_text())["weight_map"]
     absent = sorted({shard for shard in index.values() if not (hub / shard).exists()})
     assert len(absent) > 1
-    with pytest.raises(MissingError) as caught:
+    with pytest.raises(UnavailableError) as caught:
         open_model("org/llama").identity(site("resid_post.3"))
     needed = [shard for shard in absent if shard in str(caught.value)]
     assert len(needed) > 1

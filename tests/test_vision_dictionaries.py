@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import save_file
 
 import harness
-from harness import Located, MissingError, Site, UsageError, hash_file
+from harness import PlacedRepresentation, Site, UnavailableError, UsageError, hash_file
 from harness.models.opened import OpenModel, locate
 from harness.registry.catalog import Registry
 
@@ -61,7 +61,9 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
 
 
-def find(registry: Registry, reference: Any, site: str = SITE, shape: Shape | None = None) -> Located:
+def find(
+    registry: Registry, reference: Any, site: str = SITE, shape: Shape | None = None
+) -> PlacedRepresentation:
     """What a plan would use at a site."""
     choice = registry.choose("representations", reference)
     opened = OpenModel(choice=choice, model=shape or Shape(), sites=())  # type: ignore[arg-type]
@@ -95,7 +97,7 @@ def largest(pre: Array, k: int) -> Array:
     return np.where(pre >= cut, pre, 0)
 
 
-def check(located: Located, features: Array, rebuilt: Array) -> None:
+def check(located: PlacedRepresentation, features: Array, rebuilt: Array) -> None:
     """That a dictionary gives these features, and rebuilds this, of `tokens()`."""
     assert located.load and located.load_whole
     own, whole = located.load("cpu"), located.load_whole("cpu")
@@ -256,7 +258,7 @@ def test_a_pickle_that_needs_more_than_tensors_is_not_read(
     ran = tmp_path / "ran"
     weights = {"cfg": Attack(str(ran)), "state_dict": tensors()}
     folder = prisma(tmp_path / "sae", weights=weights, about=about)
-    with pytest.raises(MissingError) as caught:
+    with pytest.raises(UnavailableError) as caught:
         find(registry, str(folder))
     assert str(caught.value) == (
         f"dictionary '{folder}': weights.pt holds Python objects beside tensors, and reading those may run code, so "
@@ -313,7 +315,7 @@ def test_configs_of_something_else_are_refused_in_one_sentence(
     registry: Registry, tmp_path: Path, changed: dict[str, Any], problem: str
 ) -> None:
     folder = prisma(tmp_path / "sae", about=config(**changed))
-    with pytest.raises((UsageError, MissingError)) as caught:
+    with pytest.raises((UsageError, UnavailableError)) as caught:
         find(registry, str(folder))
     said = str(caught.value)
     assert problem in said and str(folder) in said and "\n" not in said
@@ -328,18 +330,20 @@ def test_weights_that_cannot_be_read_are_said_in_one_sentence(registry: Registry
         "W_enc has 1 dimensions": tensors() | {"W_enc": torch.ones(D_IN)},
     }
     for number, (problem, weights) in enumerate(broken.items()):
-        with pytest.raises(MissingError, match=problem):
+        with pytest.raises(UnavailableError, match=problem):
             find(registry, str(prisma(tmp_path / str(number), weights=weights, about=about)))
     folder = prisma(tmp_path / "sae", about=about)
     whole = (folder / "weights.pt").read_bytes()
     for data in (whole[:500], b"", b"version https://git-lfs.github.com/spec/v1\n"):
         (folder / "weights.pt").write_bytes(data)
-        with pytest.raises(MissingError, match="cannot be read as a file of PyTorch tensors: fetch it again"):
+        with pytest.raises(
+            UnavailableError, match="cannot be read as a file of PyTorch tensors: fetch it again"
+        ):
             find(registry, str(folder))
-    with pytest.raises(MissingError, match=r"has no config.json beside weights.pt, and no config in it"):
+    with pytest.raises(UnavailableError, match=r"has no config.json beside weights.pt, and no config in it"):
         find(registry, str(prisma(tmp_path / "bare")))
     (folder / "config.json").write_text("{")
-    with pytest.raises(MissingError, match=r"config.json cannot be read"):
+    with pytest.raises(UnavailableError, match=r"config.json cannot be read"):
         find(registry, str(folder))
 
 
@@ -363,7 +367,7 @@ def test_the_hubs_cache_serves_what_a_folder_serves(
 ) -> None:
     repository = PRISMA.replace("Prisma-Multimodal", spelling)
     folder = prisma(tmp_path / "sae", about=config())
-    with pytest.raises(MissingError, match=rf"run `hf download {repository} config.json`"):
+    with pytest.raises(UnavailableError, match=rf"run `hf download {repository} config.json`"):
         find(registry, repository)
     in_the_cache(tmp_path, repository, folder / "config.json", folder / "weights.pt")
     for reference in (repository, f"{repository}@{COMMIT}", f"{repository}/weights.pt"):
@@ -479,7 +483,7 @@ def test_a_file_that_names_no_layer_serves_on_any_of_the_tower(registry: Registr
 
 def test_saevs_published_repositories_are_read_from_the_cache(registry: Registry, tmp_path: Path) -> None:
     site = "vision.resid_post.10"
-    with pytest.raises(MissingError, match=rf"run `hf download {SAEV} sae.pt`"):
+    with pytest.raises(UnavailableError, match=rf"run `hf download {SAEV} sae.pt`"):
         find(registry, SAEV, site)
     path = saev(tmp_path / "sae.pt", FIRST)
     in_the_cache(tmp_path, SAEV, path)
@@ -506,14 +510,14 @@ def test_checkpoints_of_saev_that_are_something_else_are_refused_in_one_sentence
     }
     for number, (problem, (about, weights)) in enumerate(cases.items()):
         path = saev(tmp_path / str(number) / "sae.pt", about, weights)
-        with pytest.raises((UsageError, MissingError), match=problem) as caught:
+        with pytest.raises((UsageError, UnavailableError), match=problem) as caught:
             located = find(registry, str(path))
             assert located.load
             located.load("cpu")
         assert str(path) in str(caught.value) and "\n" not in str(caught.value)
     assert not (tmp_path / "ran").exists()
     (tmp_path / "sae.pt").write_bytes(b'{"schema"')
-    with pytest.raises(MissingError, match="first line is no header of saev"):
+    with pytest.raises(UnavailableError, match="first line is no header of saev"):
         find(registry, str(tmp_path / "sae.pt"))
 
 
@@ -521,7 +525,7 @@ def test_other_files_are_nobodys(registry: Registry, tmp_path: Path) -> None:
     torch.save({"weight": torch.ones(2)}, tmp_path / "model.pt")
     (tmp_path / "sae.pt").write_bytes(b"something else")
     for path in (tmp_path / "model.pt", tmp_path / "sae.pt", tmp_path):
-        with pytest.raises(MissingError, match="no plugin can read what lies in"):
+        with pytest.raises(UnavailableError, match="no plugin can read what lies in"):
             find(registry, str(path))
     for name in ("osunlp/SAE", "someone/prisma"):
         with pytest.raises(UsageError, match="there is no representation"):
@@ -610,7 +614,7 @@ def test_the_embedded_dictionaries_serve_their_own_towers(registry: Registry) ->
     choice = registry.choose("models", "minipaligemma")
     opened = OpenModel(choice=choice, model=choice.make(), sites=())
 
-    def place(name: str, site: str) -> Located:
+    def place(name: str, site: str) -> PlacedRepresentation:
         return locate(registry.choose("representations", name), opened, Site.parse(site), registry)
 
     for name in ("minigemma-scope", "minipaligemma-scope"):

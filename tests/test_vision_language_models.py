@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 import harness
-from harness import HarnessError, Image, ImageModel, LanguageModel, MissingError, Site, Tokens, UsageError
+from harness import HarnessError, Image, ImageModel, LanguageModel, Site, Tokens, UnavailableError, UsageError
 
 SIZE = 28  # pixels
 PATCH = 7  # so that 4 × 4 positions
@@ -431,7 +431,7 @@ def test_the_language_tower_may_come_from_another_model(family: str, copy_of: Fo
     replace_weights(
         folder, {name: value for name, value in tensors.items() if not name.startswith("language")}
     )
-    with pytest.raises(MissingError, match=r"hold no embed_tokens.weight .*language_model=PATH"):
+    with pytest.raises(UnavailableError, match=r"hold no embed_tokens.weight .*language_model=PATH"):
         open_model(folder).load(sites, "cpu")
     for ref in (str(text), "../text"):  # a path may begin at the model's own folder
         model = open_model(folder, language_model=ref)
@@ -507,7 +507,7 @@ def test_a_site_needs_the_shards_of_what_is_before_it_and_no_others(family: str,
         model = open_model(folder)
         assert torch.equal(read(model, [site(name)], IMAGES)[name], wanted)
         assert {file for file in model.identity(site(name))["files"] if file.startswith("model-")} == kept
-    with pytest.raises(MissingError, match=r"has no file model-.*safetensors"):
+    with pytest.raises(UnavailableError, match=r"has no file model-.*safetensors"):
         open_model(folder).load([site("vision.output.2")], "cpu")
 
 
@@ -818,7 +818,7 @@ def test_a_processor_of_another_size_is_a_usage_error(copy_of: Folder) -> None:
 def test_a_folder_without_a_processor_is_a_missing_error(copy_of: Folder) -> None:
     folder = copy_of("paligemma")
     (folder / "processor_config.json").unlink()
-    with pytest.raises(MissingError, match=r"preprocessor_config\.json and processor_config\.json"):
+    with pytest.raises(UnavailableError, match=r"preprocessor_config\.json and processor_config\.json"):
         open_model(folder)
 
 
@@ -853,7 +853,7 @@ def test_damaged_weights_never_run(tensor: str, how: str, copy_of: Folder) -> No
         tensors[tensor].view(-1)[3] = torch.nan
     replace_weights(folder, tensors)
     said = "not finite in float32" if how == "not finite" else "its weights lack"
-    with pytest.raises(MissingError, match=f"(?:{said} .*{DAMAGE[tensor]}|{DAMAGE[tensor]} .*{said})"):
+    with pytest.raises(UnavailableError, match=f"(?:{said} .*{DAMAGE[tensor]}|{DAMAGE[tensor]} .*{said})"):
         open_model(folder).load([site("resid_post.0")], "cpu")
 
 

@@ -2,7 +2,7 @@
 
 HarnessError            70  never raised itself
 ├── UsageError           2  a name, parameter, suite or command line that cannot work
-├── MissingError         3  data, weights, a plugin or a package that is not there or is broken
+├── UnavailableError         3  data, weights, a plugin or a package that is not there or is broken
 │   ├── DataError        3  the data of a task or corpus is missing, broken or unreadable
 │   └── WriteError       3  results, cache or output cannot be written
 ├── GateError            4  the run finished, but a gate that was asked for is not met
@@ -27,17 +27,17 @@ class UsageError(HarnessError):
     exit_code = 2
 
 
-class MissingError(HarnessError):
+class UnavailableError(HarnessError):
     """Something outside the suite (data, weights, a package, a disk) is missing or broken."""
 
     exit_code = 3
 
 
-class DataError(MissingError):
+class DataError(UnavailableError):
     """The data of a task or corpus is missing, broken or unreadable."""
 
 
-class WriteError(MissingError):
+class WriteError(UnavailableError):
     """Results, cache or output cannot be written; going on would only lose more work."""
 
     @classmethod

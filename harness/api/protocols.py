@@ -45,7 +45,7 @@ class Model(Protocol):
 
     `architecture` is the checkpoint's own word for its kind (`gemma2`), with that of its language tower where it has
     several (`paligemma+gemma2`); `n_layers` counts the blocks, and `n_parameters` what is in them. Each method may
-    raise MissingError when files are absent or broken.
+    raise UnavailableError when files are absent or broken.
     """
 
     name: str
@@ -168,12 +168,12 @@ class Autoencoder(Encoder, Protocol):
 
     def rebuild(self, activations: torch.Tensor, size: int) -> tuple[torch.Tensor, int]:
         """Return the reconstruction `[tokens, d_in]` in the units of `activations`, computed `size` features at a
-        time, and the number of nonzero features of all tokens together. Raise MissingError without a decoder.
+        time, and the number of nonzero features of all tokens together. Raise UnavailableError without a decoder.
         """
 
 
 @dataclass(frozen=True, kw_only=True)
-class Located:
+class PlacedRepresentation:
     """A representation at one site of one model: all that a plan must know before it is loaded.
 
     `identity` is JSON of all that may change a feature; `sparse` says whether pooled rows are worth keeping
@@ -184,8 +184,8 @@ class Located:
     every result of it must say about it; `link` is where one of its features is shown, a URL with `{feature}` in place
     of its number. All three are shown, not hashed.
 
-    `site` is where it reads, where that is another place of the model than the one asked about.
-    `for_task(spec, classes)` in place of `load` and `fit` gives the Located of one task, with its classes in order; a
+    `site` is where it reads, where that is another place of the model than the one asked about. `for_task(spec,
+    classes)` in place of `load` and `fit` gives the PlacedRepresentation of one task, with its classes in order; a
     width that differs from task to task is then 0 here.
     """
 
@@ -201,7 +201,7 @@ class Located:
     flags: tuple[str, ...] = ()
     link: str | None = None
     site: Site | None = None
-    for_task: Callable[[TaskSpec, tuple[str, ...]], Located] | None = None
+    for_task: Callable[[TaskSpec, tuple[str, ...]], PlacedRepresentation] | None = None
 
     def __post_init__(self) -> None:
         if sum(way is not None for way in (self.load, self.fit, self.for_task)) != 1:
@@ -212,7 +212,7 @@ class Located:
 class TokenRepresentation(Protocol):
     """A representation that reads a model's activations."""
 
-    def at(self, model: Model, site: Site) -> Located | str | Mapping[str, Any]:
+    def at(self, model: Model, site: Site) -> PlacedRepresentation | str | Mapping[str, Any]:
         """This representation at `site` of `model`, or a reference (a name, or a mapping with `name` and
         parameters) to another one that serves there. UsageError when there is none.
         """
@@ -253,11 +253,11 @@ class Regime(Protocol):
     """Turns a task's own partition into another: fewer training rows, other classes among them, wrong labels."""
 
     def __call__(self, examples: Examples, rows: Partition, seed: int) -> Partition | Sequence[Partition]:
-        """The partition for one seed; it must depend on nothing else. Test rows keep their labels, and are `rows.test`
-        in their order unless the spec says `moves_test`; then they must not depend on the seed. MissingError where the
-        examples do not allow it: too few of them. `by_language` gives a sequence of them, no two with the same
-        languages to learn from and to test on, each tested on some of `rows.test` and on nothing whose group, in
-        whatever language, it learns from.
+        """The partition for one seed; it must depend on nothing else. Test rows keep their labels, and are
+        `rows.test` in their order unless the spec says `moves_test`; then they must not depend on the seed.
+        UnavailableError where the examples do not allow it: too few of them. `by_language` gives a sequence of them,
+        no two with the same languages to learn from and to test on, each tested on some of `rows.test` and on nothing
+        whose group, in whatever language, it learns from.
         """
 
 
@@ -295,7 +295,7 @@ class Classifier(Protocol):
 
 
 @runtime_checkable
-class Weighted(Protocol):
+class LinearClassifier(Protocol):
     """A fitted linear classifier that can say what it goes by."""
 
     @property

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from harness.api.errors import MissingError
+from harness.api.errors import UnavailableError
 from harness.cli.options import json_option, open_registry
 
 PACKAGES = ("torch", "transformers", "datasets", "scikit-learn", "pandas", "pluggy", "open-clip-torch")
@@ -29,14 +29,14 @@ def command(context: click.Context, as_json: bool) -> int:
     plugins = {plugin.name: plugin.distribution for plugin in registry.plugins.loaded}
     if as_json:
         click.echo(json.dumps({**facts, "plugins": plugins, "left_out": faults}))
-        return MissingError.exit_code if faults else 0
+        return UnavailableError.exit_code if faults else 0
     for name, value in facts.items():
         click.echo(f"{name:<16}  {value}")
     for name, distribution in plugins.items():
         click.echo(f"{'plugin':<16}  {name} ({distribution})")
     for fault in faults:
         click.echo(f"{'left out':<16}  {fault}")
-    return MissingError.exit_code if faults else 0
+    return UnavailableError.exit_code if faults else 0
 
 
 def _facts() -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from harness.api.data import Conversation
-from harness.api.errors import EmptyInputWarning, MissingError, UsageError
+from harness.api.errors import EmptyInputWarning, UnavailableError, UsageError
 from harness.cli.options import batch_option, json_option, machine_options, open_session, read_batch_size
 
 
@@ -89,7 +89,7 @@ def read_texts(path: Path) -> list[str | Conversation]:
     except UnicodeDecodeError as error:
         raise UsageError(f"'{path}' is not UTF-8 text") from error
     except OSError as error:
-        raise MissingError(f"'{path}' cannot be read: {error.strerror}") from error
+        raise UnavailableError(f"'{path}' cannot be read: {error.strerror}") from error
     texts = [
         _text(line, f"'{path}' line {number}") for number, line in enumerate(lines, start=1) if line.strip()
     ]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from harness.api.errors import MissingError, NothingSelectedError
+from harness.api.errors import NothingSelectedError, UnavailableError
 
 FOUND = 4
 
@@ -32,7 +32,7 @@ def build(runs: tuple[Path, ...], output: Path | None) -> None:
         raise click.UsageError("a published run needs -o, the folder to write to")
     target = output or runs[0]
     if target.exists() and not target.is_dir():
-        raise MissingError(f"'{target}' is a file, not a folder")
+        raise UnavailableError(f"'{target}' is a file, not a folder")
     leaderboard.write(leaderboard.build(results), target)
     click.echo(target / "leaderboard.md")
 
@@ -74,7 +74,7 @@ def check(folders: tuple[Path, ...]) -> int:
 def _suites(folder: Path) -> list[Path]:
     """The folder itself when it holds a run or a page, else those in it that do, however deep."""
     if not folder.is_dir():
-        raise MissingError(f"there is no folder '{folder}'")
+        raise UnavailableError(f"there is no folder '{folder}'")
     if any(folder.glob("*.jsonl*")) or (folder / "leaderboard.md").is_file():
         return [folder]
     inside = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from harness.api.errors import HarnessError, MissingError, UsageError, describe, did_you_mean
+from harness.api.errors import HarnessError, UnavailableError, UsageError, describe, did_you_mean
 from harness.api.specs import CommandSpec
 from harness.cli.meta import OWNER
 from harness.cli.options import Reporter
@@ -34,7 +34,7 @@ def load_command(context: click.Context, name: str) -> click.Command:
     except (HarnessError, MemoryError):
         raise
     except ImportError as error:
-        raise MissingError(f"{owner} needs what cannot be imported: {error}") from error
+        raise UnavailableError(f"{owner} needs what cannot be imported: {error}") from error
     except (Exception, SystemExit) as error:  # a stranger's module may raise anything
         raise UsageError(f"{owner} cannot be loaded: {describe(error)}") from error
     if not isinstance(found, click.Command):

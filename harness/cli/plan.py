@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.api.errors import MissingError
+from harness.api.errors import UnavailableError
 from harness.cli.options import (
     json_option,
     machine_options,
@@ -57,7 +57,7 @@ def command(context: click.Context, /, as_json: bool, **options: Any) -> int:
         _print(rows, total)
         _print_dictionaries(dictionaries)
         _print_leaks(leaks)
-    return MissingError.exit_code if plan.left_out else 0
+    return UnavailableError.exit_code if plan.left_out else 0
 
 
 def _print_leaks(leaks: Sequence[Leak]) -> None:

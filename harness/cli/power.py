@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.api.errors import MissingError, UsageError
+from harness.api.errors import UnavailableError, UsageError
 from harness.cli.options import json_option, open_session, read_suite, say_left_out, suite_options
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def command(
     else:
         _print(tasks, means)
         _print_observed(observed, baseline)
-    return MissingError.exit_code if left_out else 0
+    return UnavailableError.exit_code if left_out else 0
 
 
 def _by_share(rows: float, *, tests: int) -> dict[str, Any]:

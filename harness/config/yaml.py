@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from harness.api.errors import MissingError, UsageError
+from harness.api.errors import UnavailableError, UsageError
 from harness.storage.hashing import hash_json
 
 DEEPEST = 16
@@ -63,7 +63,7 @@ def read_yaml(path: Path, kind: str) -> YamlFile:
     except UnicodeDecodeError as error:
         raise UsageError(f"{where} is not UTF-8 text") from error
     except OSError as error:
-        raise MissingError(f"{where} cannot be read: {error.strerror}") from error
+        raise UnavailableError(f"{where} cannot be read: {error.strerror}") from error
     try:
         reader = _Reader(text, where)
         tree = reader.read()

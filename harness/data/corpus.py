@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
-from harness.api.errors import DataError, MissingError, describe
+from harness.api.errors import DataError, UnavailableError, describe
 from harness.data.sources import silent_datasets
 
 Part = Literal["train", "heldout"]
@@ -143,7 +143,7 @@ def _files(source: Path) -> list[Path]:
 def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
     try:
         yield from _lines(path) if path.name.endswith(_LINES) else _parsed(path)
-    except MissingError:
+    except UnavailableError:
         raise
     except Exception as error:  # parsers of five formats raise what they like
         said = describe(error.__cause__ or error)
@@ -167,7 +167,7 @@ def _decompressed(file: Any, path: Path) -> Any:
     try:
         import zstandard
     except ImportError as error:
-        raise MissingError(
+        raise UnavailableError(
             f"'{path}' is compressed with zstandard: pip install 'sae-harness[train]'"
         ) from error
     return zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from harness.api.data import Examples, Partition
-from harness.api.errors import MissingError, UsageError
+from harness.api.errors import UnavailableError, UsageError
 from harness.data.splits import split_rows
 from harness.registry.catalog import Choice
 
@@ -43,10 +43,10 @@ class Draw:
 
 
 def make_draws(examples: Examples, regime: Choice, seed: int) -> tuple[Draw, ...]:
-    """The rows of one seed under a regime, for each pair of languages that it makes; MissingError where the examples
-    are too few for it, UsageError where the regime gives rows that cannot be. Seed 0 decides for all whether folds
-    choose. A pair of languages of which the one has a label that the other does not teach is left away; and where more
-    rows were held out of a language, by group, than are left, they are given back, and folds choose.
+    """The rows of one seed under a regime, for each pair of languages that it makes; UnavailableError where the
+    examples are too few for it, UsageError where the regime gives rows that cannot be. Seed 0 decides for all whether
+    folds choose. A pair of languages of which the one has a label that the other does not teach is left away; and
+    where more rows were held out of a language, by group, than are left, they are given back, and folds choose.
     """
     made = _draw(examples, regime, seed)
     first = made if seed == 0 else _draw(examples, regime, 0)
@@ -63,7 +63,7 @@ def make_draws(examples: Examples, regime: Choice, seed: int) -> tuple[Draw, ...
         if not regime.spec.by_language or _is_taught(partition)
     )
     if not draws:
-        raise MissingError(f"{regime.owner} finds no two languages with the same labels")
+        raise UnavailableError(f"{regime.owner} finds no two languages with the same labels")
     return draws
 
 

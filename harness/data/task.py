@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.api.data import Conversation, Examples, Split
-from harness.api.errors import DataError, MissingError, UsageError, did_you_mean
+from harness.api.errors import DataError, UnavailableError, UsageError, did_you_mean
 from harness.api.tasks import Columns, FileSource, TaskSpec
 from harness.data.cleaning import Hygiene, by_text, clean, contents_of, leak_finder, normalise_text
 from harness.data.sources import Rows, Table, quote_path, read_source
@@ -69,7 +69,7 @@ def load_task(
         examples, hygiene = clean(split_examples(read), keep_leaks=spec.keep_leaks)
         hygiene = _merged(hygiene, found)
     elif trained_on is None:
-        raise MissingError(f"task '{spec.name}' learns from '{spec.trained_on}', which was not given")
+        raise UnavailableError(f"task '{spec.name}' learns from '{spec.trained_on}', which was not given")
     else:
         examples, hygiene = _transfer(spec, trained_on, data_dir, limit)
     if strict and hygiene.faults:
@@ -325,5 +325,5 @@ def shipped_texts(registry: Registry) -> list[str]:
         if split == "test"
     }
     if not texts:
-        raise MissingError("no plugin ships a text task: give texts with --data")
+        raise UnavailableError("no plugin ships a text task: give texts with --data")
     return sorted(texts, key=lambda text: hash_lines([text]))

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from harness.api.errors import MissingError
+from harness.api.errors import UnavailableError
 from harness.api.protocols import Encoder
 
 Activation = Literal["identity", "relu", "jumprelu", "topk", "batchtopk", "gated"]
@@ -49,7 +49,7 @@ class Dictionary:
     - `gated`: relu(exp(`r_mag`) · x W_enc + `b_mag`) where pre > 0, both `[d_sae]` (Rajamanoharan et al. 2024a)
     - `identity`: pre as it is; without `W_enc` the hidden state itself, which has no parameter but `width`
 
-    `W_dec [d_sae, d_in]` and `b_dec [d_in]` may be left out. MissingError when shapes disagree or a value is not
+    `W_dec [d_sae, d_in]` and `b_dec [d_in]` may be left out. UnavailableError when shapes disagree or a value is not
     finite; `name` is who is blamed.
     """
 
@@ -72,7 +72,7 @@ class Dictionary:
         if self.activation == "identity" and self.W_enc is None:
             return
         if self.W_enc is None or self.b_enc is None or self.W_enc.ndim != 2:
-            raise MissingError(f"dictionary '{self.name}' needs a two-dimensional W_enc, and b_enc")
+            raise UnavailableError(f"dictionary '{self.name}' needs a two-dimensional W_enc, and b_enc")
         if self.activation == "batchtopk" and self.threshold is not None and self.threshold.ndim == 0:
             object.__setattr__(self, "threshold", self.threshold.expand(self.width))
         d_in = self.W_enc.shape[0]
@@ -91,16 +91,18 @@ class Dictionary:
             if tensor is None:
                 continue
             if tuple(tensor.shape) != shape:
-                raise MissingError(
+                raise UnavailableError(
                     f"dictionary '{self.name}': {field} is {list(tensor.shape)}, not {list(shape)}"
                 )
             if not bool(torch.isfinite(tensor).all()):
-                raise MissingError(f"dictionary '{self.name}': {field} holds values that are not finite")
+                raise UnavailableError(f"dictionary '{self.name}': {field} holds values that are not finite")
         for field in _NEEDED.get(self.activation, ()):
             if getattr(self, field) is None:
-                raise MissingError(f"dictionary '{self.name}' has no {field} for its rule, {self.activation}")
+                raise UnavailableError(
+                    f"dictionary '{self.name}' has no {field} for its rule, {self.activation}"
+                )
         if self.activation == "topk" and not 1 <= (self.k or 0) <= self.width:
-            raise MissingError(f"dictionary '{self.name}': k={self.k} is not between 1 and {self.width}")
+            raise UnavailableError(f"dictionary '{self.name}': k={self.k} is not between 1 and {self.width}")
 
     def encode(self, activations: Tensor) -> Tensor:
         """Features `[tokens, d_sae]` of `activations [tokens, d_in]`, both float32."""
@@ -120,10 +122,12 @@ class Dictionary:
 
     def rebuild(self, activations: Tensor, size: int) -> tuple[Tensor, int]:
         """`features W_dec + b_dec` in the units of `activations`, `[tokens, d_in]` in float32, by `size` features at
-        once; and how many features of all tokens together are not zero. MissingError without a decoder.
+        once; and how many features of all tokens together are not zero. UnavailableError without a decoder.
         """
         if self.W_dec is None:
-            raise MissingError(f"dictionary '{self.name}' has no decoder, so nothing can be rebuilt with it")
+            raise UnavailableError(
+                f"dictionary '{self.name}' has no decoder, so nothing can be rebuilt with it"
+            )
         rebuilt = activations.new_zeros(activations.shape, dtype=torch.float32)
         active = 0
         for start, features in self.slices(activations, size):

@@ -32,7 +32,7 @@ class Fit:
 
 @torch.inference_mode()
 def measure_fit(dictionary: Autoencoder, x: Tensor) -> Fit:
-    """The fit on `x [tokens, d]`, float32. MissingError without a decoder."""
+    """The fit on `x [tokens, d]`, float32. UnavailableError without a decoder."""
     rebuilt, active = dictionary.rebuild(x, SLICE)
     lost = (x - rebuilt).double().square().sum(0)
     total = (x - x.mean(0)).double().square().sum(0)

@@ -17,7 +17,7 @@ from scipy import linalg, sparse
 from torch import Tensor
 
 from harness.api.data import Site, Tokens
-from harness.api.errors import HarnessError, MissingError, UsageError
+from harness.api.errors import HarnessError, UnavailableError, UsageError
 from harness.api.protocols import Encoder, LanguageModel
 from harness.dictionaries.dictionary import slices_of
 from harness.dictionaries.fidelity import SLICE
@@ -140,13 +140,13 @@ def report(
     against: Sequence[str] = AGAINST,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Report:
-    """The report on at most `tokens` content tokens of `texts`. MissingError where the dictionary has no decoder or the
-    texts no content; UsageError where it does not belong at `site`.
+    """The report on at most `tokens` content tokens of `texts`. UnavailableError where the dictionary has no decoder
+    or the texts no content; UsageError where it does not belong at `site`.
     """
     choice = registry.choose("representations", representation)
     located = locate(choice, model, site, registry)
     if located.load_whole is None:
-        raise MissingError(
+        raise UnavailableError(
             f"representation '{choice.label}' has no decoder, so there is nothing to report on"
         )
     tell("reading")
@@ -207,7 +207,7 @@ def _read(
     """Every other text to each half, until both together hold `tokens` content tokens."""
     taken = list(_take(texts, model, tokens))
     if len(taken) < 2:
-        raise MissingError(
+        raise UnavailableError(
             "the texts hold less than two with content tokens, so there is nothing to measure on"
         )
     loaded = model.model.load([site], device)

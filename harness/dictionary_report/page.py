@@ -16,8 +16,8 @@ NONE = "—"
 
 
 def write(report: Report, folder: Path) -> tuple[Path, ...]:
-    """`report.json`, `report.md`, `frequencies.csv` and `frequencies.png` in `folder`, each whole; MissingError when
-    the disk refuses.
+    """`report.json`, `report.md`, `frequencies.csv` and `frequencies.png` in `folder`, each whole; UnavailableError
+    when the disk refuses.
     """
     texts = {
         "report.md": to_markdown(report),

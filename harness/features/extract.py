@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.api.data import Conversation, Image, Site, Tokens
 from harness.api.errors import EmptyInputWarning, UsageError
-from harness.api.protocols import Encoder, LoadedModel, Located
+from harness.api.protocols import Encoder, LoadedModel, PlacedRepresentation
 from harness.config.suite import ModelChoice
 from harness.features.activations import read_sample
 from harness.features.featurize import Reading, featurize, plan_batches, stack
@@ -74,7 +74,7 @@ def extract(
 
 
 def _fit(
-    located: Located,
+    located: PlacedRepresentation,
     model: LoadedModel,
     site: Site,
     tokens: Sequence[Tokens],

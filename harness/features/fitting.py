@@ -13,7 +13,7 @@ import torch
 
 from harness.api.data import Site, Tokens
 from harness.api.errors import HarnessError, UsageError, describe
-from harness.api.protocols import Autoencoder, Located
+from harness.api.protocols import Autoencoder, PlacedRepresentation
 from harness.dictionaries.dictionary import Dictionary
 from harness.dictionaries.fidelity import measure
 from harness.dictionaries.gate import Measured
@@ -22,7 +22,7 @@ from harness.features.featurize import typed_memory_errors
 
 
 def fit_all(
-    located: Mapping[str, tuple[Site, Located]], sample: Mapping[Site, torch.Tensor]
+    located: Mapping[str, tuple[Site, PlacedRepresentation]], sample: Mapping[Site, torch.Tensor]
 ) -> tuple[dict[str, Dictionary], dict[str, Exception]]:
     """What each representation makes of the sample at its site, and why where it cannot; both by key."""
     fitted: dict[str, Dictionary] = {}
@@ -44,7 +44,7 @@ def fit_all(
 
 
 def measure_all(
-    located: Mapping[str, tuple[Site, Located]],
+    located: Mapping[str, tuple[Site, PlacedRepresentation]],
     sample: Mapping[Site, torch.Tensor],
     tokens: Sequence[Tokens],
     device: str,

@@ -69,7 +69,7 @@ def draw_confusion(
     predictions: Sequence[str],
     classes: Sequence[str],
 ) -> Drawn:
-    """The confusion matrix of a cell's test rows. MissingError when the disk refuses."""
+    """The confusion matrix of a cell's test rows. UnavailableError when the disk refuses."""
     path = place_confusion(folder, cell_id)
     return _draw(
         folder,
@@ -102,7 +102,7 @@ def draw_sheets(
 
     `matrix [examples, features]` is pooled, by `pooling`, at `site` over the content of `tokens`; `labels` are those
     that were learnt, of all examples. `loaded` and `encoder` are asked once at most, where all patches of the images
-    are pooled; the model reads each image on any sheet once. MissingError when the disk refuses.
+    are pooled; the model reads each image on any sheet once. UnavailableError when the disk refuses.
     """
     shown = {one.feature: one for one in used[:FEATURES]}
     try:

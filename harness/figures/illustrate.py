@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
-from harness.api.errors import MissingError
+from harness.api.errors import UnavailableError
 from harness.api.protocols import Encoder, ImageModel, LoadedModel
 from harness.features.artifacts import read_fitted
 from harness.figures import Drawn, draw_confusion, draw_sheets, place_confusion
@@ -31,9 +31,9 @@ def illustrate(
     device: str,
     batch_size: int | None,
 ) -> Drawn:
-    """The confusion matrix of every cell of an image task whose id is `shown`, and contact sheets of the features that
-    its classifier goes by where they are of a dictionary. What is drawn already is not drawn again. MissingError when
-    the disk refuses.
+    """The confusion matrix of every cell of an image task whose id is `shown`, and contact sheets of the features
+    that its classifier goes by where they are of a dictionary. What is drawn already is not drawn again.
+    UnavailableError when the disk refuses.
     """
     records = {record.cell_id: record for record in folder.records() if record.status == "ok"}
     drawn = Drawn()
@@ -119,7 +119,7 @@ def _encoder(cell: Cell, store: FeatureStore, device: str) -> Encoder:
     elif located and located.load:
         encoder = located.load(device)
     if encoder is None:
-        raise MissingError("what was fitted is no longer in the cache")
+        raise UnavailableError("what was fitted is no longer in the cache")
     return encoder
 
 

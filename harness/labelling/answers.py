@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, runtime_chec
 import numpy as np
 
 from harness.api.data import Conversation, Tokens
-from harness.api.errors import MissingError, UsageError
+from harness.api.errors import UnavailableError, UsageError
 from harness.api.protocols import Model
 from harness.features.featurize import plan_batches, run_batches
 
@@ -160,7 +160,7 @@ def answer(
 def score_choices(
     items: Sequence[Item], model: Answering, *, device: str, batch_size: int | None = None
 ) -> list[Scores | None]:
-    """The scores of each item's choices; None where one of them is cut at the model's maximum length. MissingError
+    """The scores of each item's choices; None where one of them is cut at the model's maximum length. UnavailableError
     for scores that are not finite.
     """
     owners = [(number, choice) for number, item in enumerate(items) for choice in item.choices]
@@ -191,7 +191,7 @@ def score_choices(
     for row, value in sorted(sums.items()):
         if not np.isfinite(value):
             number, choice = owners[row]
-            raise MissingError(
+            raise UnavailableError(
                 f"item {number + 1}: model '{model.name}' gives its choice {choice!r} the log-likelihood {value}, "
                 f"which is not finite: its weights may be broken, or need another dtype"
             )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.api.data import Conversation
-from harness.api.errors import MissingError, NothingSelectedError, UsageError
+from harness.api.errors import NothingSelectedError, UnavailableError, UsageError
 from harness.labelling.answers import CHOOSING, Item
 from harness.storage.atomic import whole_file, write_json
 from harness.storage.hashing import hash_file, hash_json
@@ -43,7 +43,7 @@ def find_items(path: Path, data_dir: Path | None) -> Path:
     found = next((place for place in places if place.is_file()), None)
     if found is None:
         named = " or ".join(f"'{place}'" for place in places)
-        raise MissingError(f"there is no file {named}")
+        raise UnavailableError(f"there is no file {named}")
     return found
 
 
@@ -131,7 +131,7 @@ def _read_records(path: Path) -> list[dict[str, Any]]:
         # Not splitlines: a text may hold U+2028 and others that end a line for it, but not in JSON lines.
         return [json.loads(line) for line in path.read_text("utf-8-sig").split("\n") if line.strip()]
     except (OSError, ValueError, RecursionError) as error:
-        raise MissingError(f"'{path}' cannot be read as {path.suffix.removeprefix('.')}") from error
+        raise UnavailableError(f"'{path}' cannot be read as {path.suffix.removeprefix('.')}") from error
 
 
 def _as_row(record: Any, score: Score, where: str) -> Row:

@@ -60,7 +60,7 @@ _DRAWS = 2000
 def build(runs: Sequence[Results], *, resamples: int = 1000) -> Board:
     """The board of all cells of `runs`. More than ten tasks that rows are ranked by take 100 resamples for each, so
     that the adjusted p-value of one clear task can fall below .05. NothingSelectedError when no cell ended well,
-    MissingError when predictions are missing or arms of one task were tested on different rows.
+    UnavailableError when predictions are missing or arms of one task were tested on different rows.
     """
     cells = read_cells(runs)
     check_consistent(cells)

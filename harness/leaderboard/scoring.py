@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from harness.api.errors import MissingError
+from harness.api.errors import UnavailableError
 from harness.leaderboard.selection import Cell, Unit
 from harness.stats import metrics
 from harness.stats.bootstrap import (
@@ -93,11 +93,11 @@ class Predictions:
 
     @cached_property
     def scores(self) -> NDArray[np.float64]:
-        """Scores `[rows, classes]`. MissingError where the run keeps none."""
+        """Scores `[rows, classes]`. UnavailableError where the run keeps none."""
         frame = self.cell.run.predictions(self.cell.record.cell_id)
         names = [f"score_{name}" for name in self.classes]
         if not set(names) <= set(frame.columns):
-            raise MissingError(
+            raise UnavailableError(
                 f"'{self.cell.run.path}' keeps no scores, as published runs do not, so there is no auroc to compare; "
                 f"name the run folder"
             )
@@ -117,9 +117,9 @@ def score_units(
     resamples: Callable[[Unit], int],
 ) -> Iterator[tuple[Unit, TaskScores]]:
     """Score the cells of every unit, in order, the rows sorted by example id. The resamples follow from the task's
-    name, the labels and, where it is tested in several languages, which of them there are, so that all arms, also of a
-    later run, share them; of a unit that takes fewer they are the first. MissingError when the cells of one were not
-    tested on the same rows, or for what `metric` needs and does not find.
+    name, the labels and, where it is tested in several languages, which of them there are, so that all arms, also of
+    a later run, share them; of a unit that takes fewer they are the first. UnavailableError when the cells of one
+    were not tested on the same rows, or for what `metric` needs and does not find.
     """
     by_task: dict[tuple[str, int], list[Unit]] = defaultdict(list)
     for unit in sorted(cells):
@@ -238,7 +238,7 @@ def _estimate(arm: Predictions, metric: Metric, weights: NDArray[Any]) -> Estima
     """
     value = float(_RESAMPLED[metric](arm, np.ones((1, len(arm.ids))))[0])
     if np.isnan(value):
-        raise MissingError(
+        raise UnavailableError(
             f"task '{arm.cell.record.task}' has test rows of one class only, so {metric} is not defined there"
         )
     samples = _RESAMPLED[metric](arm, weights)
@@ -262,13 +262,13 @@ def difference(estimate: Estimate, reference: Estimate) -> Estimate:
 
 
 def read_predictions(cell: Cell, like: Predictions | None = None) -> Predictions:
-    """The predictions of a cell. MissingError when they are not there, lack something, or (with `like`) are of
+    """The predictions of a cell. UnavailableError when they are not there, lack something, or (with `like`) are of
     other rows than those of another cell.
     """
     frame = cell.run.predictions(cell.record.cell_id)
     classes = classes_of(frame)
     if not {"example_id", "label", "prediction"} <= set(frame.columns) or not classes or frame.empty:
-        raise MissingError(f"the predictions of {_name(cell)} lack rows or columns; run the cell again")
+        raise UnavailableError(f"the predictions of {_name(cell)} lack rows or columns; run the cell again")
     if like is not None and set(classes) != set(like.classes):
         raise _unlike(like.cell, cell)
     ids = frame["example_id"].to_numpy(object)
@@ -307,8 +307,8 @@ def _groups(frame: pd.DataFrame) -> NDArray[np.object_]:
     return np.array([numbers.get(group) for group in groups.astype(object)], object)
 
 
-def _unlike(one: Cell, other: Cell) -> MissingError:
-    return MissingError(
+def _unlike(one: Cell, other: Cell) -> UnavailableError:
+    return UnavailableError(
         f"{_name(one)} and {_name(other)} were not tested on the same rows of task '{one.record.task}',"
         " so they cannot be compared; run both on the same data"
     )
@@ -319,7 +319,7 @@ def _class_numbers(cell: Cell, names: pd.Series[Any], classes: Sequence[str]) ->
     numbers = np.array([known.get(name, -1) for name in names.to_numpy(object)], dtype=np.int64)
     if (numbers < 0).any():
         stray = names.iloc[int(np.argmax(numbers < 0))]
-        raise MissingError(f"the predictions of {_name(cell)} name a class without a score: '{stray}'")
+        raise UnavailableError(f"the predictions of {_name(cell)} name a class without a score: '{stray}'")
     return numbers
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from harness.api.errors import MissingError, NothingSelectedError
+from harness.api.errors import NothingSelectedError, UnavailableError
 from harness.api.names import FULL, HIDDEN, NATIVE
 from harness.runs.record import Record, Results
 
@@ -170,7 +170,7 @@ def read_cells(runs: Sequence[Results]) -> list[Cell]:
 
 
 def check_consistent(cells: Iterable[Cell]) -> None:
-    """MissingError when one name stands for two things: a task for other rows, a model or a dictionary for
+    """UnavailableError when one name stands for two things: a task for other rows, a model or a dictionary for
     other weights, a pooling, transform or classifier for another revision or grid. Comparing them would compare
     what is not the same.
     """
@@ -197,7 +197,7 @@ def check_consistent(cells: Iterable[Cell]) -> None:
         ):
             before, first = known.setdefault(name, (value, cell))
             if value is not None and before is not None and value != before:
-                raise MissingError(
+                raise UnavailableError(
                     f"{what} in '{cell.run.path}' than in '{first.run.path}', so there is no common board"
                 )
 

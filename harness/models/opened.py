@@ -11,8 +11,8 @@ from functools import partial
 from typing import Any
 
 from harness.api.data import Modality, Site
-from harness.api.errors import HarnessError, MissingError, UsageError, describe
-from harness.api.protocols import ImageModel, Located, Model, Multilingual, TokenRepresentation
+from harness.api.errors import HarnessError, UnavailableError, UsageError, describe
+from harness.api.protocols import ImageModel, Model, Multilingual, PlacedRepresentation, TokenRepresentation
 from harness.config.suite import ModelChoice
 from harness.data.partitions import Draw
 from harness.registry.catalog import Choice, Registry
@@ -53,13 +53,13 @@ def skip_if_unavailable(name: str, left_out: dict[str, str]) -> Iterator[None]:
     """What the block finds missing is noted under `name`, and ends nothing."""
     try:
         yield
-    except MissingError as error:
+    except UnavailableError as error:
         left_out[name] = str(error)
 
 
-def nothing_available(left_out: Mapping[str, str]) -> MissingError:
+def nothing_available(left_out: Mapping[str, str]) -> UnavailableError:
     first, *more = left_out.values()
-    return MissingError(f"{first} (and {len(more)} more cannot be had)" if more else first)
+    return UnavailableError(f"{first} (and {len(more)} more cannot be had)" if more else first)
 
 
 def choose_all(registry: Registry, kind: str, references: Iterable[Any]) -> tuple[Choice, ...]:
@@ -76,7 +76,7 @@ def check_unique(what: str, names: Sequence[str]) -> None:
 def open_available(
     choices: Sequence[ModelChoice], registry: Registry, left_out: dict[str, str]
 ) -> tuple[OpenModel, ...]:
-    """Open every model that is there; UsageError for one that stands twice, MissingError when none is there."""
+    """Open every model that is there; UsageError for one that stands twice, UnavailableError when none is there."""
     models: list[OpenModel] = []
     for choice in choices:
         with skip_if_unavailable(choice.ref, left_out):
@@ -137,18 +137,18 @@ def _layer(text: str, n_layers: int, site: str) -> int:
     return max(0, math.ceil(float(percent[1]) / 100 * n_layers - 1e-9) - 1)
 
 
-def locate(representation: Choice, model: OpenModel, site: Site, registry: Registry) -> Located:
+def locate(representation: Choice, model: OpenModel, site: Site, registry: Registry) -> PlacedRepresentation:
     """`representation` at one site of one model; UsageError when it does not fit there. The revision of the
     spec that serves there becomes part of the identity; those that only point to it change no number.
     """
     serving = representation
     found = _at(serving, model, site)
     for _ in range(8):
-        if isinstance(found, Located):
+        if isinstance(found, PlacedRepresentation):
             break
         serving = registry.choose("representations", found)
         found = _at(serving, model, site)
-    if not isinstance(found, Located):
+    if not isinstance(found, PlacedRepresentation):
         raise UsageError(
             f"{representation.owner} stands for another reference, and that for another, without end"
         )
@@ -162,7 +162,7 @@ def locate(representation: Choice, model: OpenModel, site: Site, registry: Regis
     return replace(found, identity={**found.identity, "revision": serving.spec.revision})
 
 
-def _at(choice: Choice, model: OpenModel, site: Site) -> Located | str | Mapping[str, Any]:
+def _at(choice: Choice, model: OpenModel, site: Site) -> PlacedRepresentation | str | Mapping[str, Any]:
     if choice.spec.needs != "tokens":
         raise UsageError(f"{choice.owner} reads no activations, so it has no place at '{site}'")
     made: TokenRepresentation = choice.make()

@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from harness.api.data import Site, Tokens
-from harness.api.errors import HarnessError, MissingError, UsageError, describe, did_you_mean
-from harness.api.protocols import Located
+from harness.api.errors import HarnessError, UnavailableError, UsageError, describe, did_you_mean
+from harness.api.protocols import PlacedRepresentation
 from harness.api.tasks import TaskSpec
 from harness.config.suite import Suite
 from harness.data.partitions import Draw, make_draws
@@ -37,7 +37,7 @@ DRAW = "every seed but 0 learns from its own part of training"
 """Part of the identity of cells of other seeds."""
 
 
-PlacedArm = tuple[OpenModel, Choice, Site, Located]
+PlacedArm = tuple[OpenModel, Choice, Site, PlacedRepresentation]
 
 
 def make_bundles(
@@ -160,7 +160,7 @@ def _tokenize(data: TaskData, model: OpenModel, token_set: TokenSet) -> list[Tok
         tokens = model.model.tokenize(data.examples.inputs)
     except Exception as error:  # a tokenizer of any plugin may fail in any way
         told = str(error) if isinstance(error, HarnessError) else describe(error)
-        raise MissingError(
+        raise UnavailableError(
             f"task '{data.spec.name}' cannot be read by model '{model.label}': {told}"
         ) from error
     return [token_set.select(one) for one in tokens]
@@ -170,7 +170,7 @@ def _features(
     representation: Choice,
     model: OpenModel,
     site: Site,
-    at: Located,
+    at: PlacedRepresentation,
     token_set: TokenSet,
     pooling: Choice,
     inputs_hash: str,
@@ -203,7 +203,7 @@ def _features(
     )
 
 
-def _is_measurable(at: Located, site: Site) -> bool:
+def _is_measurable(at: PlacedRepresentation, site: Site) -> bool:
     """Off the residual stream neighbouring layers are other things, and tell nothing."""
     return at.load_whole is not None and site.kind == "resid_post"
 
@@ -216,7 +216,7 @@ def _gated(features: Features, model: OpenModel, sample_hash: str) -> Features:
     identities: dict[Site, dict[str, Any]] = {}
     for site in neighbours(features.site, count_layers(model.model, features.site.tower)):
         with suppress(
-            MissingError
+            UnavailableError
         ):  # of a deeper layer the files may not be here, and nothing else needs them
             identities[site] = activation_identity(model, site)
     key = {

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from harness.api.data import Site, Tokens
-from harness.api.protocols import Located
+from harness.api.protocols import PlacedRepresentation
 from harness.config.suite import Suite
 from harness.data.partitions import Draw
 from harness.data.task import TaskData
@@ -28,8 +28,8 @@ class Features:
 
     representation: Choice
     site: Site | None = None
-    located: Located | None = None
-    general: Located | None = None
+    located: PlacedRepresentation | None = None
+    general: PlacedRepresentation | None = None
     tokens: TokenSet | None = None
     pooling: Choice | None = None
     key: str | None = None

@@ -34,7 +34,7 @@ def make_plan(
 ) -> Plan:
     """Resolve every name, parameter, site and dictionary of `suite`; HarnessError at the first that cannot be.
 
-    A task, model or dictionary that only cannot be had here and now is left out; MissingError when that leaves
+    A task, model or dictionary that only cannot be had here and now is left out; UnavailableError when that leaves
     nothing, or none of the suite's models. `included` are tasks given as files; they come before registered ones. With
     `strict_data`, UsageError for an image that cannot be decoded, which is else left out and counted.
     """

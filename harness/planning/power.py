@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.api.errors import MissingError
+from harness.api.errors import UnavailableError
 from harness.api.tasks import TaskSpec
 from harness.config.suite import Suite
 from harness.data.partitions import Draw, make_draws
@@ -45,9 +45,9 @@ def count_test_rows(
     included: Sequence[TaskSpec] = (),
     icc: float = 1.0,
 ) -> tuple[tuple[TestRows, ...], dict[str, str]]:
-    """The test rows of every task under every regime, for each pair of languages where that goes by language, from data
-    alone (rows that a model cannot read are among them); and by name what cannot be had, and why. MissingError where
-    that is everything.
+    """The test rows of every task under every regime, for each pair of languages where that goes by language, from
+    data alone (rows that a model cannot read are among them); and by name what cannot be had, and why.
+    UnavailableError where that is everything.
     """
     by_name = {spec.name: spec for spec in included}
     regimes = [registry.choose("regimes", reference) for reference in suite.regimes]
@@ -59,17 +59,17 @@ def count_test_rows(
         other = find_trained_on(spec, registry, included)
         try:
             data = load_task(spec, data_dir=data_dir, limit=limit, trained_on=other)
-        except MissingError as error:
+        except UnavailableError as error:
             left_out[spec.name] = str(error)
             continue
         for regime in regimes:
             try:
                 draws = make_draws(data.examples, regime, suite.seeds[0])
                 counted += [_count(data, draw, icc=icc) for draw in draws]
-            except MissingError as error:
+            except UnavailableError as error:
                 left_out[f"{spec.name} under {regime.label}"] = str(error)
     if not counted:
-        raise MissingError(next(iter(left_out.values())))
+        raise UnavailableError(next(iter(left_out.values())))
     return tuple(counted), left_out
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
 from harness.api.data import Examples, Partition
-from harness.api.protocols import Classifier, Transform, Weighted
+from harness.api.protocols import Classifier, LinearClassifier, Transform
 from harness.data.partitions import FOLDS, REPEATS
 from harness.probing.attribution import Used, find_effects, find_used
 from harness.registry.catalog import Choice
@@ -182,7 +182,7 @@ def _explain(fit: _Fit, matrix: Matrix, rows: Rows) -> tuple[tuple[Used, ...], A
     """The features that a linear classifier goes by, as they stand in training, and the effects of all features;
     nothing for others.
     """
-    if not isinstance(fit.model, Weighted):
+    if not isinstance(fit.model, LinearClassifier):
         return (), None
     pooled = matrix[rows.train]
     effects = find_effects(

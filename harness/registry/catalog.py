@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from harness.api.errors import HarnessError, MissingError, UsageError, describe, did_you_mean
+from harness.api.errors import HarnessError, UnavailableError, UsageError, describe, did_you_mean
 from harness.api.specs import ClassifierSpec, Spec
 from harness.registry.loading import OFFERED, Fault, Plugins, offer_name
 from harness.storage.hashing import hash_json
@@ -76,7 +76,9 @@ class Choice:
         except (HarnessError, MemoryError):
             raise
         except ImportError as error:
-            raise MissingError(f"{self.owner} needs a package that cannot be imported: {error}") from error
+            raise UnavailableError(
+                f"{self.owner} needs a package that cannot be imported: {error}"
+            ) from error
         except Exception as error:  # a stranger's factory may raise anything
             raise UsageError(f"{self.owner} cannot be made: {describe(error)}") from error
 
@@ -135,7 +137,7 @@ class Registry:
         entries = self.catalogs[kind].get(name, ())
         if not entries:
             if kind in RESOLVED and os.sep in name and Path(name).expanduser().exists():
-                raise MissingError(f"no plugin can read what lies in '{name}' as a {_singular(kind)}")
+                raise UnavailableError(f"no plugin can read what lies in '{name}' as a {_singular(kind)}")
             hint = did_you_mean(name, self.names(kind))
             raise UsageError(f"there is no {_singular(kind)} '{name}'{hint}")
         if len(entries) > 1:

@@ -20,7 +20,7 @@ from typing import Any
 import pluggy
 
 from harness.api import hookspecs
-from harness.api.errors import MissingError, UsageError, describe, did_you_mean
+from harness.api.errors import UnavailableError, UsageError, describe, did_you_mean
 from harness.api.specs import (
     AlignmentSpec,
     ClassifierSpec,
@@ -101,7 +101,7 @@ def find_candidates(
 ) -> list[Candidate]:
     """Installed plugins in a fixed order: those in `only` (all when None), less `without`, plus `modules`.
 
-    UsageError for a name in `only` or `without` that no installed plugin has, MissingError for a module that is
+    UsageError for a name in `only` or `without` that no installed plugin has, UnavailableError for a module that is
     not there: who asked for it by name would not want to go on without it.
     """
     points = entry_points(group=GROUP)
@@ -118,7 +118,7 @@ def find_candidates(
     ]
     for module in modules:
         if not _is_there(module):
-            raise MissingError(f"there is no module '{module}' to load as a plugin")
+            raise UnavailableError(f"there is no module '{module}' to load as a plugin")
     named = [
         Candidate(name=module, distribution=f"{module}@{_source_hash(module)}", load=_importer(module))
         for module in modules

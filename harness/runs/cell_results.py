@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from scipy import sparse
 
-from harness.api.errors import MissingError, describe
+from harness.api.errors import UnavailableError, describe
 from harness.dictionaries.gate import Judgement
 from harness.planning.cells import Bundle, Cell, Features, Plan
 from harness.probing.probe import Outcome, Rows, narrow
@@ -45,7 +45,9 @@ class CellResults:
             return made
         matrix = self.context.store.read(features.key, len(self.bundle.data.examples))
         if matrix is None:
-            raise MissingError("features vanished from the cache while the run was reading them; run again")
+            raise UnavailableError(
+                "features vanished from the cache while the run was reading them; run again"
+            )
         # A shard is dense where that is smaller; what a transform sees must not depend on where shards end.
         return narrow(sparse.csr_array(matrix) if features.located and features.located.sparse else matrix)
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from harness.api.errors import MissingError, UsageError, WriteError
+from harness.api.errors import UnavailableError, UsageError, WriteError
 from harness.registry.loading import Plugins
 from harness.runs.environment import environment, now, this_process
 from harness.runs.reader import RunReader
@@ -35,11 +35,11 @@ class RunFolder(RunReader):
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Let no other process write here meanwhile; MissingError when one already does."""
+        """Let no other process write here meanwhile; UnavailableError when one already does."""
         self._make()
         with lock(self.path / "lock") as taken:
             if taken is False:
-                raise MissingError(
+                raise UnavailableError(
                     f"another process is at work on '{self.path}': wait until it has ended, or choose another -o"
                 )
             if taken is None:

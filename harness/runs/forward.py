@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Mapping
 
 from harness.api.events import BatchFinished, BundleFinished
-from harness.api.protocols import Encoder, LoadedModel, Located
+from harness.api.protocols import Encoder, LoadedModel, PlacedRepresentation
 from harness.dictionaries.dictionary import Dictionary
 from harness.features.cached_model import KeptActivations
 from harness.features.featurize import Pooled, Reading, stack
@@ -48,7 +48,7 @@ def make_readings(
     return readings, broken
 
 
-def _load(located: Located, device: str) -> Encoder:
+def _load(located: PlacedRepresentation, device: str) -> Encoder:
     assert located.load is not None
     return located.load(device)
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from harness.api.names import FULL
-from harness.api.protocols import ImageModel, Located
+from harness.api.protocols import ImageModel, PlacedRepresentation
 from harness.api.tasks import HubSource, TaskSpec
 from harness.data.partitions import count_shared_groups
 from harness.dictionaries.gate import Judgement
@@ -137,7 +137,7 @@ def _seen(spec: TaskSpec, model: ImageModel) -> str | None:
     return next((name for name in names if name in model.seen_tasks), None)
 
 
-def _used(outcome: Outcome, bundle: Bundle, located: Located | None) -> tuple[Used, ...]:
+def _used(outcome: Outcome, bundle: Bundle, located: PlacedRepresentation | None) -> tuple[Used, ...]:
     inputs = bundle.data.examples.inputs
     images = bundle.data.spec.modality == "image"
     return tuple(

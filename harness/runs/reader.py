@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.api.errors import MissingError
+from harness.api.errors import UnavailableError
 from harness.runs.environment import is_alive, machine_id
 from harness.runs.record import Record, check_version, read_records
 
@@ -28,13 +28,13 @@ class RunReader:
         return (self.path / "run.json").is_file()
 
     def about(self) -> dict[str, Any]:
-        """The contents of run.json; MissingError when there is none or it is damaged."""
+        """The contents of run.json; UnavailableError when there is none or it is damaged."""
         path = self.path / "run.json"
         try:
             about = json.loads(path.read_text("utf-8"))
             version = int(about.get("schema_version", 0))
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise MissingError(f"there is no run in '{self.path}'") from error
+            raise UnavailableError(f"there is no run in '{self.path}'") from error
         except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise self._damaged() from error
         check_version(version, f"the run in '{self.path}'")
@@ -42,8 +42,8 @@ class RunReader:
             raise self._damaged()
         return dict(about)
 
-    def _damaged(self) -> MissingError:
-        return MissingError(
+    def _damaged(self) -> UnavailableError:
+        return UnavailableError(
             f"'{self.path / 'run.json'}' cannot be read: it is damaged; remove it, and the same command again "
             f"keeps what is done"
         )
@@ -101,7 +101,7 @@ class RunReader:
             return False
         try:
             frame = self.predictions(record.cell_id)
-        except MissingError:
+        except UnavailableError:
             return False
         if len(frame) != record.n_test or not {"example_id", "label", "prediction"} <= set(frame.columns):
             return False
@@ -118,4 +118,4 @@ class RunReader:
         try:
             return pd.read_parquet(path, page_checksum_verification=True)
         except Exception as error:  # a missing file, or any damage that parquet readers report in many ways
-            raise MissingError(f"the predictions '{path}' are missing or damaged") from error
+            raise UnavailableError(f"the predictions '{path}' are missing or damaged") from error

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from harness.api.errors import MissingError
+from harness.api.errors import UnavailableError
 from harness.dictionaries.gate import Verdict
 from harness.storage.hashing import hash_lines
 
@@ -226,7 +226,7 @@ class Results(Protocol):
         """Whether every cell of the run has a record."""
 
     def records(self) -> list[Record]:
-        """The last record of every cell; MissingError when they cannot be read."""
+        """The last record of every cell; UnavailableError when they cannot be read."""
 
     def is_done(self, record: Record) -> bool:
         """Whether a cell ended well and its predictions are there."""
@@ -234,7 +234,7 @@ class Results(Protocol):
     def predictions(self, cell_id: str) -> pd.DataFrame:
         """Test predictions of a cell, one row for each example: example_id, group (where rows have one), label,
         prediction. The classes are those of the columns score_<class>, else the categories of `label`.
-        MissingError when they are not there.
+        UnavailableError when they are not there.
         """
 
 
@@ -246,13 +246,15 @@ def hash_predictions(ids: Iterable[str], labels: Iterable[str], predictions: Ite
 def read_records(path: Path) -> list[Record]:
     """Every line of a results file (`.gz`: compressed), of this or an older schema version, in order.
 
-    A last line that a cut left unfinished is ignored; any other broken line is a MissingError with its number.
+    A last line that a cut left unfinished is ignored; any other broken line is a UnavailableError with its number.
     """
     try:
         data = path.read_bytes()
         data = gzip.decompress(data) if path.suffix == ".gz" else data
     except (OSError, EOFError) as error:
-        raise MissingError(f"'{path}' cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        raise UnavailableError(
+            f"'{path}' cannot be read: {getattr(error, 'strerror', None) or error}"
+        ) from error
     lines = data.split(b"\n")[:-1]  # bytes: a cut may have fallen inside a character
     records = []
     for number, line in enumerate(lines, start=1):
@@ -261,7 +263,7 @@ def read_records(path: Path) -> list[Record]:
         try:
             records.append(_read_record(line, f"'{path}' line {number}"))
         except ValueError as error:  # not UTF-8, not JSON, or not a record
-            raise MissingError(f"'{path}' line {number} is not a valid record") from error
+            raise UnavailableError(f"'{path}' line {number} is not a valid record") from error
     return records
 
 
@@ -278,7 +280,7 @@ def _read_record(line: bytes, where: str) -> Record:
 
 def check_version(version: int, what: str) -> None:
     if version > SCHEMA_VERSION:
-        raise MissingError(
+        raise UnavailableError(
             f"{what} was written by a newer harness: it is of schema version {version}, and this one reads up to "
             f"{SCHEMA_VERSION}"
         )

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.api.errors import MissingError, WriteError
+from harness.api.errors import UnavailableError, WriteError
 from harness.storage.atomic import TEMPORARY, hold_alone
 from harness.storage.feature_store import (
     IN_USE,
@@ -57,11 +57,11 @@ class Pruned:
 
 
 def list_entries(root: Path) -> list[Entry]:
-    """Everything of the store's under `root`, least recently used first; MissingError when there is no such folder.
+    """Everything of the store's under `root`, least recently used first; UnavailableError when there is no such folder.
     What is not the store's is neither listed nor ever touched.
     """
     if not root.is_dir():
-        raise MissingError(f"there is no cache in '{root}'")
+        raise UnavailableError(f"there is no cache in '{root}'")
     found: list[Entry] = []
     for kind, marked in KINDS.items():
         for folder in sorted((root / kind).glob("*")):

@@ -57,8 +57,8 @@ def name_width(width: int) -> str:
 
 def save(dictionary: Dictionary, folder: Path, layer: int, l0: float) -> Path:
     """Write `layer_L/width_W/average_l0_N/params.npz` in place of what stood there at that width; its path. Matrices
-    are float16, vectors float32: those are small, and large means would round away in them. MissingError when a value
-    is too large for that.
+    are float16, vectors float32: those are small, and large means would round away in them. UnavailableError when a
+    value is too large for that.
     """
     before = find_dictionaries(folder, layer, dictionary.width)
     place = folder / f"layer_{layer}" / f"width_{name_width(dictionary.width)}" / f"average_l0_{round(l0)}"

@@ -14,7 +14,7 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from harness.api.errors import MissingError
+from harness.api.errors import UnavailableError
 from harness.training.recipe import Recipe
 
 
@@ -27,11 +27,11 @@ class Unit:
 
     @classmethod
     def of(cls, sample: Tensor, *, centred: bool) -> Unit:
-        """From activations `[tokens, d]`; MissingError when they are all the same."""
+        """From activations `[tokens, d]`; UnavailableError when they are all the same."""
         mean = sample.mean(0) if centred else torch.zeros_like(sample[0])
         norm = float((sample - mean).square().sum(1).mean().sqrt())
         if norm == 0:
-            raise MissingError("all activations are the same, so there is nothing to learn from them")
+            raise UnavailableError("all activations are the same, so there is nothing to learn from them")
         return cls(mean=mean, scale=math.sqrt(sample.shape[1]) / norm)
 
     def scale_down(self, x: Tensor) -> Tensor:
@@ -204,11 +204,11 @@ class Tied:
 
 
 def import_sae_lens() -> Any:
-    """MissingError, with the command that installs it, where it is not there."""
+    """UnavailableError, with the command that installs it, where it is not there."""
     try:
         import sae_lens
     except ImportError as error:
-        raise MissingError(
+        raise UnavailableError(
             "all architectures but tied are trained by sae-lens: pip install 'sae-harness[train]'"
         ) from error
     return sae_lens

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from harness.api.data import Image, Site, Tokens
-from harness.api.errors import MissingError
+from harness.api.errors import UnavailableError
 from harness.api.protocols import LoadedModel, Model
 from harness.features.featurize import check_finite, plan_batches, run_batches
 from harness.features.prefetch import Ahead, run_forward
@@ -28,7 +28,7 @@ _GROUP = 256
 
 class TokenStream:
     """The tokens of inputs, again and again. `content` counts those of one time through, once that is known.
-    MissingError when there are none.
+    UnavailableError when there are none.
     """
 
     def __init__(self, model: Model, inputs: Sequence[str | Image]) -> None:
@@ -42,7 +42,7 @@ class TokenStream:
                 content += int(tokens.content.sum())
                 yield tokens
             if not content:
-                raise MissingError("what is to be learnt from has no content tokens")
+                raise UnavailableError("what is to be learnt from has no content tokens")
             self.content = content
 
     def passes(self, tokens: int) -> int:
@@ -141,7 +141,9 @@ def read_heldout(
     batch_size: int | None,
     device: str,
 ) -> Mapping[Site, Tensor]:
-    """At most HELDOUT_TOKENS activations of held-out inputs at each site. MissingError when they have no content."""
+    """At most HELDOUT_TOKENS activations of held-out inputs at each site. UnavailableError when they have no
+    content.
+    """
     taken: list[Tokens] = []
     total = 0
     for tokens in tokenize_all(model, inputs):
@@ -150,6 +152,6 @@ def read_heldout(
         if total >= HELDOUT_TOKENS:
             break
     if not taken:
-        raise MissingError("what is held out has no content tokens")
+        raise UnavailableError("what is held out has no content tokens")
     parts = list(read_activations(loaded, taken, sites, batch_size=batch_size, device=device))
     return {site: torch.cat([part[site] for part in parts])[:HELDOUT_TOKENS] for site in sites}

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from harness.api.errors import GateError, MissingError
+from harness.api.errors import GateError, UnavailableError
 
 Severity = Literal["fault", "missing", "note"]
 
@@ -24,4 +24,4 @@ def exit_code(findings: Iterable[Finding]) -> int:
     severities = {finding.severity for finding in findings}
     if "fault" in severities:
         return GateError.exit_code
-    return MissingError.exit_code if "missing" in severities else 0
+    return UnavailableError.exit_code if "missing" in severities else 0

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import ValidationError
 
-from harness.api.errors import HarnessError, MissingError, UsageError
+from harness.api.errors import HarnessError, UnavailableError, UsageError
 from harness.api.tasks import TaskSpec
 from harness.config.suite import Suite
 from harness.data.partitions import make_draws
@@ -77,7 +77,7 @@ def check_run(
 ) -> tuple[Finding, ...]:
     """All that keeps a run from being published: cells without a record or with a failed one, records that are not
     as they should be, predictions that are not there, or that do not give the recorded scores; limited runs; and, with
-    a registry, rows that are not those of the data (`check_data`). Notes say what a board flags. MissingError when
+    a registry, rows that are not those of the data (`check_data`). Notes say what a board flags. UnavailableError when
     there is no run.
     """
     about = run.about()
@@ -88,7 +88,7 @@ def check_run(
         return (Finding(severity="fault", sentence=sentence),)
     try:
         records = run.records()
-    except MissingError as error:
+    except UnavailableError as error:
         return (Finding(severity="fault", sentence=str(error)),)
     sentences = [
         *_check_end(run, about, cells, records),
@@ -196,7 +196,7 @@ def _check_only(records: Sequence[Record], registry: Registry) -> Iterator[str]:
     choices that lost could be left away.
     """
     for name, only in dict.fromkeys((record.representation, record.only) for record in records):
-        with suppress(UsageError, MissingError):  # of a plugin or folder that is not here
+        with suppress(UsageError, UnavailableError):  # of a plugin or folder that is not here
             own = registry.choose("representations", name).spec.only
             if set(only) != set(own):
                 yield (
@@ -272,11 +272,13 @@ def _load(
     data_dir: Path | None,
     included: Sequence[TaskSpec],
 ) -> TaskData:
-    """The rows of a task as the run had them; MissingError or UsageError where they cannot be had."""
+    """The rows of a task as the run had them; UnavailableError or UsageError where they cannot be had."""
     by_name = {spec.name: spec for spec in included}
     spec = by_name.get(name) or registry.get("tasks", name).spec
     if spec.version != version:
-        raise MissingError(f"task '{name}' is of version {spec.version} here, and of {version} in the run")
+        raise UnavailableError(
+            f"task '{name}' is of version {spec.version} here, and of {version} in the run"
+        )
     limits = [suite.limit, *(task.limit for task in suite.tasks if task.name == name)]
     limit = min((limit for limit in limits if limit), default=None)
     other = find_trained_on(spec, registry, included)
@@ -360,7 +362,7 @@ def _check_predictions(run: RunFolder, records: Sequence[Record]) -> Iterator[st
     for record in records:
         try:
             frame = run.predictions(record.cell_id)
-        except MissingError as error:
+        except UnavailableError as error:
             yield str(error)
             continue
         faults = check_cell(record, frame)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.api.errors import HarnessError, MissingError, UsageError
+from harness.api.errors import HarnessError, UnavailableError, UsageError
 from harness.api.tasks import TaskSpec
 from harness.config.suite import Suite, read_suite
 from harness.data.leaks import leaks_between
@@ -29,11 +29,11 @@ def check_suite(
     memory: int | None = None,
     strict_data: bool = False,
 ) -> tuple[Finding, ...]:
-    """All that is wrong with a suite: its fields, with the line; names, parameters and sites; data that cannot be
-    had or learnt from. Notes say what cleaning removed from each task, which bundles are expected to take more than
+    """All that is wrong with a suite: its fields, with the line; names, parameters and sites; data that cannot be had
+    or learnt from. Notes say what cleaning removed from each task, which bundles are expected to take more than
     `memory` bytes, and what would be run. With `strict_data`, inputs that are empty, stand under two labels or in
-    another split are faults, and so are those that another task of the suite learns from. MissingError when there is
-    no such file.
+    another split are faults, and so are those that another task of the suite learns from. UnavailableError when there
+    is no such file.
     """
     try:
         suite = read_suite(path)
@@ -86,7 +86,7 @@ def _check_names(suite: Suite, registry: Registry, included: set[str]) -> tuple[
     for attempt in tries:
         try:
             attempt()
-        except MissingError:  # the plan leaves it out, and says so
+        except UnavailableError:  # the plan leaves it out, and says so
             continue
         except HarnessError as error:
             findings.append(_found(error))
@@ -94,7 +94,9 @@ def _check_names(suite: Suite, registry: Registry, included: set[str]) -> tuple[
 
 
 def _found(error: HarnessError) -> Finding:
-    return Finding(severity="missing" if isinstance(error, MissingError) else "fault", sentence=str(error))
+    return Finding(
+        severity="missing" if isinstance(error, UnavailableError) else "fault", sentence=str(error)
+    )
 
 
 def _check_data(tables: Sequence[TaskData], strict: bool) -> Iterator[Finding]:

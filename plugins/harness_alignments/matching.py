@@ -109,14 +109,14 @@ class Correlation(Matching):
 class Assignment(Matching):
     """One-to-one matching with the largest sum of Pearson correlations (the linear assignment problem).
 
-    Source features get no match if none is left or none correlates above 0. Raise MissingError if more than
+    Source features get no match if none is left or none correlates above 0. Raise UnavailableError if more than
     MOST_PAIRS correlations would be needed.
     """
 
     def match(self, source: Standard, target: Standard) -> tuple[Any, Any]:
         a, b = len(source.varying), len(target.varying)
         if a * b > MOST_PAIRS:
-            raise harness.MissingError(
+            raise harness.UnavailableError(
                 f"alignment 'assignment' compares each of {a} features that vary with each of {b}, which needs "
                 f"{8 * a * b / 2**30:.1f} GiB of memory; it has {8 * MOST_PAIRS / 2**30:.1f}: "
                 "take alignment 'correlation', or narrower dictionaries"

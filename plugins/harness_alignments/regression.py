@@ -49,7 +49,7 @@ class LeastSquares:
     def fit(self, source: Any, target: Any) -> LeastSquares:
         """Fit to `source [rows, a]` and `target [rows, b]`, dense or CSR.
 
-        Raise ValueError if the numbers of rows differ or values are not finite, and MissingError if both the
+        Raise ValueError if the numbers of rows differ or values are not finite, and UnavailableError if both the
         rows and the varying target features are more than LARGEST.
         """
         source, target = check_pair(source, target)
@@ -103,12 +103,12 @@ class _Directions:
 def _find_directions(standard: Standard) -> _Directions:
     """Return the decomposition, from the smaller of the two Gram matrices.
 
-    Raise MissingError if both sides are larger than LARGEST.
+    Raise UnavailableError if both sides are larger than LARGEST.
     """
     scaled, centre = standard.scaled, standard.centre
     n, width = scaled.shape
     if min(n, width) > LARGEST:
-        raise harness.MissingError(
+        raise harness.UnavailableError(
             f"alignment 'least_squares' decomposes a matrix as wide as the fewer of {n} rows and {width} "
             f"target features that vary, but no wider than {LARGEST}: give it fewer rows"
         )

@@ -37,7 +37,7 @@ class Pixels:
     def transform(self, inputs: Sequence[harness.Image]) -> Any:
         """Return `[images, size · size · 3]` in float32, by row from the top, then by pixel, then RGB.
 
-        Raise MissingError if an image cannot be decoded.
+        Raise UnavailableError if an image cannot be decoded.
         """
         rows = np.empty((len(inputs), self.size * self.size * 3), np.float32)
 

@@ -19,9 +19,9 @@ Fit: TypeAlias = Callable[[torch.Tensor, int], harness.Dictionary]
 class Hidden:
     """Hidden states: the activations unchanged."""
 
-    def at(self, model: harness.Model, site: harness.Site) -> harness.Located:
+    def at(self, model: harness.Model, site: harness.Site) -> harness.PlacedRepresentation:
         width = model.width(site)
-        return harness.Located(
+        return harness.PlacedRepresentation(
             identity={"kind": "hidden"},
             d_in=width,
             width=width,
@@ -41,12 +41,12 @@ class Fitted:
         ((self.parameter, given),) = count.items()
         self.kind, self.fit, self.count = kind, fit, _check_count(given)
 
-    def at(self, model: harness.Model, site: harness.Site) -> harness.Located:
+    def at(self, model: harness.Model, site: harness.Site) -> harness.PlacedRepresentation:
         d_in = model.width(site)
         if self.count is not None and self.count > d_in:
             raise harness.UsageError(f"{self.kind}: {self.count} is more than the activations' size, {d_in}")
         count = self.count or min(DEFAULT_COUNT, d_in)
-        return harness.Located(
+        return harness.PlacedRepresentation(
             identity={"kind": self.kind, self.parameter: count},
             d_in=d_in,
             width=count,
@@ -64,10 +64,10 @@ class RandomProjection:
     def __init__(self, *, n: int | None, seed: int) -> None:
         self.n, self.seed = _check_count(n), _check_seed(seed)
 
-    def at(self, model: harness.Model, site: harness.Site) -> harness.Located:
+    def at(self, model: harness.Model, site: harness.Site) -> harness.PlacedRepresentation:
         d_in = model.width(site)
         n = self.n or min(DEFAULT_COUNT, d_in)
-        return harness.Located(
+        return harness.PlacedRepresentation(
             identity={"kind": "random_projection", "d_in": d_in, "n": n, "seed": self.seed},
             d_in=d_in,
             width=n,
@@ -92,9 +92,9 @@ class RandomRotation:
     def __init__(self, *, seed: int) -> None:
         self.seed = _check_seed(seed)
 
-    def at(self, model: harness.Model, site: harness.Site) -> harness.Located:
+    def at(self, model: harness.Model, site: harness.Site) -> harness.PlacedRepresentation:
         d_in = model.width(site)
-        return harness.Located(
+        return harness.PlacedRepresentation(
             identity={"kind": "random_rotation", "d_in": d_in, "seed": self.seed},
             d_in=d_in,
             width=d_in,
@@ -119,12 +119,12 @@ class RandomSae:
             raise ValueError(f"k={k} and width={width} must be positive whole numbers")
         self.width, self.k, self.seed = width, k, _check_seed(seed)
 
-    def at(self, model: harness.Model, site: harness.Site) -> harness.Located:
+    def at(self, model: harness.Model, site: harness.Site) -> harness.PlacedRepresentation:
         d_in = model.width(site)
         width = self.width or 8 * d_in
         if self.k > width:
             raise harness.UsageError(f"random_sae: k={self.k} is more than its width, {width}")
-        return harness.Located(
+        return harness.PlacedRepresentation(
             identity={"kind": "random_sae", "d_in": d_in, "width": width, "k": self.k, "seed": self.seed},
             d_in=d_in,
             width=width,

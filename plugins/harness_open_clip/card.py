@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import yaml
 
-from harness import MissingError
+from harness import UnavailableError
 from harness_open_clip.references import Files
 
 CARD = "README.md"
@@ -22,7 +22,7 @@ def read_datasets(files: Files) -> tuple[str, ...]:
         path = files.find(CARD)
         content = metadata_load(path) if path else None
     # Absent, unreachable, not text, not YAML, or YAML with impossible dates or too deep nesting.
-    except (MissingError, OSError, ValueError, yaml.YAMLError, RecursionError):
+    except (UnavailableError, OSError, ValueError, yaml.YAMLError, RecursionError):
         return ()
     named = content.get("datasets") if isinstance(content, dict) else None
     named = [named] if isinstance(named, str) else named

@@ -15,10 +15,10 @@ from harness_open_clip.prompts import make_prompts
 class ClipEmbedding:
     """Embedding of the image, at whichever site is given."""
 
-    def at(self, model: harness.Model, site: harness.Site) -> harness.Located:
+    def at(self, model: harness.Model, site: harness.Site) -> harness.PlacedRepresentation:
         own = _require_open_clip(model, "clip_embedding")
         width = own.width(own.embedding_site)
-        return harness.Located(
+        return harness.PlacedRepresentation(
             identity={"kind": "clip_embedding"},
             d_in=width,
             width=width,
@@ -35,10 +35,10 @@ class ZeroShot:
     it is the same for all classes.
     """
 
-    def at(self, model: harness.Model, site: harness.Site) -> harness.Located:
+    def at(self, model: harness.Model, site: harness.Site) -> harness.PlacedRepresentation:
         own = _require_open_clip(model, "zero_shot")
         own.tokenize_prompts([""])  # a missing tokenizer is reported once, not for every task
-        return harness.Located(
+        return harness.PlacedRepresentation(
             identity={"kind": "zero_shot"},
             d_in=own.width(own.embedding_site),
             width=0,  # known once the classes are known
@@ -49,7 +49,7 @@ class ZeroShot:
 
     def _for_task(
         self, model: OpenClipModel, spec: harness.TaskSpec, classes: Sequence[str]
-    ) -> harness.Located:
+    ) -> harness.PlacedRepresentation:
         prompts = make_prompts(spec, classes)
         ids = torch.stack([model.tokenize_prompts(of_class) for of_class in prompts])
 
@@ -57,7 +57,7 @@ class ZeroShot:
             text = model.load_text(device)
             return ClassScorer(text.directions(ids), text.scale)
 
-        return harness.Located(
+        return harness.PlacedRepresentation(
             identity={
                 "kind": "zero_shot",
                 "text": dict(model.text_identity()),

@@ -113,7 +113,7 @@ class OpenClipModel:
         )
 
     def tokenize_prompts(self, prompts: Sequence[str]) -> torch.Tensor:
-        """Return token ids `[prompts, context]`; raise MissingError without a tokenizer."""
+        """Return token ids `[prompts, context]`; raise UnavailableError without a tokenizer."""
         return self._read_prompts(list(prompts))
 
     def load_text(self, device: str) -> TextTower:

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
 
-from harness import Image, MissingError, decode_image
+from harness import Image, UnavailableError, decode_image
 
 
 class Preprocessing:
     """Resizing and cropping, then normalisation.
 
-    It keeps no state between calls, so threads can share it. Raises MissingError for an unknown
+    It keeps no state between calls, so threads can share it. Raises UnavailableError for an unknown
     configuration.
     """
 
@@ -26,7 +26,7 @@ class Preprocessing:
                 PreprocessCfg(**merged), is_train=False
             ).transforms
         except (AssertionError, TypeError, ValueError) as error:
-            raise MissingError(
+            raise UnavailableError(
                 f"model '{name}': its preprocess_cfg {dict(given)} is not one that open_clip knows"
             ) from error
         self._geometry, self._numbers = geometry, (to_tensor, normalize)

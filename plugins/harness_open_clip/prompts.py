@@ -11,7 +11,7 @@ from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 from torch import nn
 from torch.nn.functional import normalize
 
-from harness import MissingError, TaskSpec, UsageError, did_you_mean
+from harness import TaskSpec, UnavailableError, UsageError, did_you_mean
 from harness_open_clip.references import Checkpoint
 from harness_open_clip.structure import first_of
 
@@ -52,7 +52,7 @@ def to_words(label: str) -> str:
 
 
 def read_tokenizer(checkpoint: Checkpoint) -> Callable[[list[str]], torch.Tensor]:
-    """Read the tokenizer that open_clip chooses for a text tower; raise MissingError if it is unavailable."""
+    """Read the tokenizer that open_clip chooses for a text tower; raise UnavailableError if it is unavailable."""
     config = checkpoint.model["text_cfg"]
     parameters: dict[str, Any] = dict(config.get("tokenizer_kwargs") or {})
     if "context_length" in config:
@@ -69,7 +69,7 @@ def read_tokenizer(checkpoint: Checkpoint) -> Callable[[list[str]], torch.Tensor
             tokenizer = SimpleTokenizer(**parameters)
     except Exception as error:  # a tokenizer's code may raise any type on absent or broken files
         reason = str(error).strip().split("\n")[0]
-        raise MissingError(
+        raise UnavailableError(
             f"model '{checkpoint.name}': the tokenizer of its text tower is unavailable ({reason}){remedy}"
         ) from error
     return tokenizer

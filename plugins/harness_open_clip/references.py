@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from harness import MissingError, UsageError, did_you_mean, hash_file
+from harness import UnavailableError, UsageError, did_you_mean, hash_file
 
 CONFIG = "open_clip_config.json"
 """Name of the configuration file."""
@@ -30,12 +30,12 @@ class Files(Protocol):
         """Return the path of `file`, fetched if need be; None if the model has no such file."""
 
     def weights(self) -> Path:
-        """Return the path of the weights, fetched if need be; raise MissingError if there are none."""
+        """Return the path of the weights, fetched if need be; raise UnavailableError if there are none."""
 
     def weights_hash(self) -> str:
         """Return the SHA-256 of the weights in hex, if possible without fetching or reading them.
 
-        Raise MissingError if there are no weights and none can be fetched.
+        Raise UnavailableError if there are no weights and none can be fetched.
         """
 
 
@@ -57,7 +57,7 @@ class Checkpoint:
 def open_checkpoint(ref: str) -> Checkpoint:
     """Open the checkpoint of a folder, `MODEL:TAG` or `hf-hub:ORG/REPO[@REVISION]`.
 
-    Raise UsageError for a model or tag unknown to open_clip, MissingError for an absent or broken
+    Raise UsageError for a model or tag unknown to open_clip, UnavailableError for an absent or broken
     configuration.
     """
     folder = Path(ref).expanduser()
@@ -78,7 +78,7 @@ def _open_configured(files: Folder | Hub, tokenizer: Path | None = None) -> Chec
         _check_model(model)
         dict(preprocessing)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise MissingError(
+        raise UnavailableError(
             f"model '{files.name}': its {CONFIG} is not that of an OpenCLIP model ({error!r}): fetch it again"
         ) from error
     return Checkpoint(
@@ -139,7 +139,7 @@ class Folder:
         if len(found) == 1:
             return found[0]
         lacks = f"no file {WEIGHTS} {PICKLE_NOTE}" if not found else "more than one file of weights"
-        raise MissingError(
+        raise UnavailableError(
             f"model '{self.name}' has {lacks}: when online, run `hf download ORG/REPO {WEIGHTS} --local-dir "
             f"{self.folder}` with the repository it is from"
         )
@@ -167,7 +167,7 @@ class Hub:
             return None
         except Exception as error:  # the network and the hub client raise many types
             reason = str(error).strip().split("\n")[0]
-            raise MissingError(
+            raise UnavailableError(
                 f"model '{self.name}': {file} cannot be fetched from the hub ({reason}): check the name and the "
                 f"network, and run `hf auth login` if the model is gated"
             ) from error
@@ -205,10 +205,10 @@ class Hub:
         self.revision = published.commit_hash or self.revision
         return published.etag if re.fullmatch(r"[0-9a-f]{64}", published.etag or "") else None
 
-    def _missing(self, *files: str) -> MissingError:
+    def _missing(self, *files: str) -> UnavailableError:
         """Return an error with one command that fetches all missing files."""
         revision = f" --revision {self.revision}" if self.revision else ""
-        return MissingError(
+        return UnavailableError(
             f"model '{self.name}' has no file {files[0]} in the local hub cache, nor could the hub give one "
             f"{PICKLE_NOTE}: when online, run `hf download {self.repo} {' '.join(files)}{revision}`"
         )

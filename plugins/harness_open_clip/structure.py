@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from harness import MissingError, UsageError
+from harness import UnavailableError, UsageError
 
 BLOCKS = ("transformer.resblocks", "trunk.blocks")
 """Paths of the blocks in open_clip's own transformer and in timm's."""
@@ -39,7 +39,7 @@ class Layout:
 def find_layout(name: str, tower: nn.Module) -> Layout:
     """Return the layout of a tower on any device, including `meta`.
 
-    Raise UsageError unless its blocks all return the tokens of equal patches, MissingError if it cannot run.
+    Raise UsageError unless its blocks all return the tokens of equal patches, UnavailableError if it cannot run.
     """
     trunk: Any = getattr(tower, "trunk", tower)
     blocks = next((path for path in BLOCKS if _has(tower, path)), None)
@@ -107,7 +107,7 @@ def _run(
         output = tower(torch.empty(1, 3, *size, device=next(tower.parameters()).device))
         return shapes, tuple(first_of(output).shape)
     except Exception as error:  # a contradictory configuration may raise any type
-        raise MissingError(
+        raise UnavailableError(
             f"model '{name}': its vision tower takes no image of {size[0]} × {size[1]} pixels, as its "
             f"configuration says: {error}"
         ) from error

@@ -13,7 +13,7 @@ import torch
 from open_clip.model import _build_text_tower, _build_vision_tower
 from torch import nn
 
-from harness import MissingError, UsageError, hash_json
+from harness import UnavailableError, UsageError, hash_json
 from harness_open_clip.references import Checkpoint
 from harness_open_clip.structure import Layout, truncate, unsaved_buffers
 
@@ -26,7 +26,7 @@ UNUSED = ("position_ids",)
 def build_vision(checkpoint: Checkpoint, device: str = "meta") -> nn.Module:
     """Build the untrained vision tower in evaluation mode; keep the global generator's state.
 
-    Raise MissingError for a broken configuration.
+    Raise UnavailableError for a broken configuration.
     """
     config = {**checkpoint.model["vision_cfg"], "timm_model_pretrained": False}
     return _build(checkpoint, _build_vision_tower, config, device)
@@ -35,7 +35,7 @@ def build_vision(checkpoint: Checkpoint, device: str = "meta") -> nn.Module:
 def build_text(checkpoint: Checkpoint, device: str = "meta") -> nn.Module:
     """Build the untrained text tower in evaluation mode; keep the global generator's state.
 
-    Raise MissingError for a broken configuration.
+    Raise UnavailableError for a broken configuration.
     """
     config = {**checkpoint.model["text_cfg"], "hf_model_pretrained": False}
     return _build(checkpoint, _build_text_tower, config, device)
@@ -61,7 +61,7 @@ def load_vision(
 def load_text(checkpoint: Checkpoint, *, seed: int | None, dtype: torch.dtype) -> tuple[nn.Module, float]:
     """Load or, with a seed, draw the text tower on the CPU; return it with the factor of its cosines.
 
-    The factor is `exp(logit_scale)`. Raise MissingError if the weights lack it.
+    The factor is `exp(logit_scale)`. Raise UnavailableError if the weights lack it.
     """
     if seed is not None:
         begins = float(checkpoint.model.get("init_logit_scale", math.log(1 / 0.07)))
@@ -94,9 +94,9 @@ def _build(checkpoint: Checkpoint, factory: Callable[..., nn.Module], config: An
         with torch.random.fork_rng(devices=[]), torch.device(device):
             return factory(model["embed_dim"], config, model.get("quick_gelu", False)).eval()
     except ImportError as error:
-        raise MissingError(f"model '{checkpoint.name}' needs a package: {error}") from error
+        raise UnavailableError(f"model '{checkpoint.name}' needs a package: {error}") from error
     except Exception as error:  # open_clip may raise any type for a broken or unknown configuration
-        raise MissingError(
+        raise UnavailableError(
             f"model '{checkpoint.name}': open_clip {open_clip.__version__} cannot build it from its configuration: "
             f"{str(error).strip() or type(error).__name__}"
         ) from error
@@ -120,7 +120,7 @@ def _fill(
 ) -> nn.Module:
     """Build a tower on the CPU with the weights whose names begin with `prefix`.
 
-    `known` are the names of the whole tower's weights. Raise MissingError unless weights and configuration
+    `known` are the names of the whole tower's weights. Raise UnavailableError unless weights and configuration
     agree.
     """
     tower = build("meta")
@@ -144,7 +144,7 @@ def _fill(
 
 @contextmanager
 def _weights(checkpoint: Checkpoint) -> Iterator[Any]:
-    """Open the file of weights in the context; raise MissingError if it is broken."""
+    """Open the file of weights in the context; raise UnavailableError if it is broken."""
     from safetensors import SafetensorError, safe_open
 
     path: Path = checkpoint.files.weights()
@@ -152,39 +152,39 @@ def _weights(checkpoint: Checkpoint) -> Iterator[Any]:
         with safe_open(path, framework="pt") as file:
             yield file
     except (SafetensorError, OSError) as error:
-        raise MissingError(
+        raise UnavailableError(
             f"model '{checkpoint.name}': {path.name} is broken ({error}): delete it and fetch it again"
         ) from error
 
 
 def _check_known(name: str, stored: set[str], prefix: str, known: frozenset[str]) -> None:
-    """Raise MissingError for a weight that the configuration has no place for: it is another model's."""
+    """Raise UnavailableError for a weight that the configuration has no place for: it is another model's."""
     parts = {key.split(".")[0] for key in known}
     for key in sorted(stored):
         own = key.removeprefix(prefix)
         if not key.startswith(prefix) or own.split(".")[0] not in parts or own.endswith(UNUSED):
             continue
         if own not in known:
-            raise MissingError(
+            raise UnavailableError(
                 f"model '{name}': its weights hold {key}, for which its configuration has no place: fetch a "
                 f"checkpoint that fits"
             )
 
 
-def _missing_weight(name: str, weight: str) -> MissingError:
+def _missing_weight(name: str, weight: str) -> UnavailableError:
     """Return the error for a weight that is missing or has another shape or type."""
-    return MissingError(
+    return UnavailableError(
         f"model '{name}': its weights lack {weight}, or have it in another shape or kind of number than its "
         f"configuration says: fetch a checkpoint that fits"
     )
 
 
 def _check_finite(name: str, tower: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """Return the tower in a dtype and evaluation mode; raise MissingError for a weight that is not finite."""
+    """Return the tower in a dtype and evaluation mode; raise UnavailableError for a weight that is not finite."""
     tower = tower.to(dtype).eval()
     for key, parameter in tower.named_parameters():
         if not torch.isfinite(parameter).all():
-            raise MissingError(
+            raise UnavailableError(
                 f"model '{name}': {key} has values that are not finite in {str(dtype).removeprefix('torch.')}: "
                 f"fetch the weights again, or use another dtype"
             )

@@ -95,7 +95,7 @@ class Translations:
     """Each language trained on those of its rows that translate training rows of `source`.
 
     Against zero-shot from `source`, it measures the effect of the language alone: the items are the same.
-    Raise MissingError if the rows of `source` have no groups.
+    Raise UnavailableError if the rows of `source` have no groups.
     """
 
     def __init__(self, source: str) -> None:
@@ -107,7 +107,7 @@ class Translations:
         items = task.groups_of(task.train[source])
         held = task.groups_of(task.validation.get(source, ()))
         if not items:
-            raise harness.MissingError(f"translations: the rows in '{source}' name no source items")
+            raise harness.UnavailableError(f"translations: the rows in '{source}' name no source items")
 
         def transfer(target: str) -> harness.Partition | None:
             train = [row for row in task.train.get(target, ()) if examples.groups[row] in items]
@@ -168,10 +168,10 @@ class _Task:
         return tuple(sorted({self.examples.labels[row] for row in self.rows.train}))
 
     def require_source(self, source: str) -> str:
-        """Return `source`; raise MissingError, naming the sources, if it has no training rows."""
+        """Return `source`; raise UnavailableError, naming the sources, if it has no training rows."""
         if source not in self.train:
             there = ", ".join(self.sources)
-            raise harness.MissingError(
+            raise harness.UnavailableError(
                 f"{self.regime}: there are no training rows in '{source}', only in {there}"
             )
         return source
@@ -203,14 +203,14 @@ class _Task:
     def transfer(self, sources: Sequence[str], target: str, *, most: int = 0) -> harness.Partition | None:
         """Return the partition that trains on `sources` and tests on `target`.
 
-        With `most` above 0, draw at most `most` training rows; raise MissingError if so few cannot hold each
+        With `most` above 0, draw at most `most` training rows; raise UnavailableError if so few cannot hold each
         label in each language. Return None if fewer than two labels remain.
         """
         train = self.without_leaks((row for one in sources for row in self.train.get(one, ())), target)
         held = self.without_leaks((row for one in sources for row in self.validation.get(one, ())), target)
         least = len(sources) * len(self.labels)
         if 0 < most < least:
-            raise harness.MissingError(
+            raise harness.UnavailableError(
                 f"{self.regime}: rows={most} cannot hold each of {len(self.labels)} labels in each of {len(sources)} "
                 f"languages; take at least {least}, or 0 for all"
             )
@@ -222,7 +222,7 @@ class _Task:
         return self.partition(train, held, target)
 
     def _draw_balanced(self, rows: Sequence[int], n: int) -> tuple[int, ...]:
-        """Draw `n` rows with labels in proportion; raise MissingError if `n` is too small for that."""
+        """Draw `n` rows with labels in proportion; raise UnavailableError if `n` is too small for that."""
         members: dict[str, list[int]] = defaultdict(list)
         for row in self._drawing_order(rows):
             members[self.examples.labels[row]].append(row)
@@ -269,10 +269,10 @@ class _Task:
 
 
 def _require_some(regime: str, made: Iterable[harness.Partition | None]) -> Partitions:
-    """Return the partitions that are not None; raise MissingError if there are none."""
+    """Return the partitions that are not None; raise UnavailableError if there are none."""
     some = [one for one in made if one is not None]
     if not some:
-        raise harness.MissingError(f"{regime}: no language with test rows has a source to train on")
+        raise harness.UnavailableError(f"{regime}: no language with test rows has a source to train on")
     return some
 
 

@@ -42,7 +42,7 @@ class Imbalance:
     """`n` training rows with a given `share` of the rarest class.
 
     The rarest class is counted over all rows but test rows; ties go to the last by name. The other classes
-    keep their proportions. Raise MissingError if the rarest class has too few rows.
+    keep their proportions. Raise UnavailableError if the rarest class has too few rows.
     """
 
     def __init__(self, share: float, n: int) -> None:
@@ -55,7 +55,7 @@ class Imbalance:
         rare = max(train, key=lambda label: (-known[label], label))
         few = max(1, round(self.share * self.n))
         if few > len(train[rare]):
-            raise harness.MissingError(
+            raise harness.UnavailableError(
                 f"imbalance: {few} rows of '{rare}' are wanted, and training has {len(train[rare])}"
             )
         others = {label: len(members) for label, members in train.items() if label != rare}
@@ -87,12 +87,12 @@ class Longer:
     """Shift in text length: trained on short texts, tested on long ones.
 
     Training and validation rows have at most as many characters as the median of all rows but test rows, test
-    rows have more. Raise MissingError for images, and if fewer than two classes remain.
+    rows have more. Raise UnavailableError for images, and if fewer than two classes remain.
     """
 
     def __call__(self, examples: harness.Examples, rows: harness.Partition, seed: int) -> harness.Partition:
         if any(isinstance(one, harness.Image) for one in examples.inputs):
-            raise harness.MissingError("regime 'longer' needs texts, and these rows are images")
+            raise harness.UnavailableError("regime 'longer' needs texts, and these rows are images")
         # Over all rows but test rows, so that the test rows are the same for every seed.
         pool = sorted(
             len(str(text))
@@ -112,7 +112,7 @@ class Longer:
         )
         for part, name in ((short.train, "training"), (short.test, "test")):
             if len({examples.labels[row] for row in part}) < 2:
-                raise harness.MissingError(f"longer: its {name} rows have fewer than two classes")
+                raise harness.UnavailableError(f"longer: its {name} rows have fewer than two classes")
         return short
 
 
@@ -135,11 +135,11 @@ def _by_class(examples: harness.Examples, rows: Iterable[int], seed: int) -> dic
 def allocate(n: int, available: dict[str, int], regime: str) -> dict[str, int]:
     """Divide `n` rows over classes in proportion to their sizes, by largest remainders.
 
-    Each class gets at least two rows where it has them. Raise MissingError if that is not possible.
+    Each class gets at least two rows where it has them. Raise UnavailableError if that is not possible.
     """
     total = sum(available.values())
     if n > total or n < min(2 * len(available), total):
-        raise harness.MissingError(
+        raise harness.UnavailableError(
             f"{regime}: {n} rows of {len(available)} classes cannot be taken from {total} training rows"
         )
     least = {label: min(2, count) for label, count in available.items()}

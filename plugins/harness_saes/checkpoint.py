@@ -77,7 +77,7 @@ class Checkpoint:
         raise wrong_site(self.ref, where, site)
 
     def read(self, source: Path | IO[bytes]) -> Any:
-        """Load a file of tensors and plain values; raise MissingError for anything else.
+        """Load a file of tensors and plain values; raise UnavailableError for anything else.
 
         Tensors of a path are memory-mapped.
         """
@@ -87,26 +87,26 @@ class Checkpoint:
         except Exception as error:  # torch, pickle and zipfile raise many types
             # torch has one type for a damaged file and for one of Python objects; the text only chooses the sentence.
             if isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error):
-                raise harness.MissingError(
+                raise harness.UnavailableError(
                     f"dictionary '{self.ref}': {self.file} holds Python objects beside tensors, and reading those may "
                     f"run code, so it is not read: save the state dict alone, with torch.save(sae.state_dict(), path)"
                 ) from error
-            raise harness.MissingError(
+            raise harness.UnavailableError(
                 f"dictionary '{self.ref}': {self.file} cannot be read as a file of PyTorch tensors: fetch it again"
             ) from error
 
     def tensor(self, tensors: Any, name: str) -> torch.Tensor:
-        """Return a floating-point tensor of a state dict by name; raise MissingError if there is none."""
+        """Return a floating-point tensor of a state dict by name; raise UnavailableError if there is none."""
         held = tensors if isinstance(tensors, Mapping) else {}
         found = held.get(name)
         if not isinstance(found, torch.Tensor):
-            raise harness.MissingError(
+            raise harness.UnavailableError(
                 f"dictionary '{self.ref}' has no {name}; {self.file} holds: "
                 f"{', '.join(sorted(map(str, held))) or 'nothing'}"
             )
         if not found.is_floating_point():
             dtype = str(found.dtype).removeprefix("torch.")
-            raise harness.MissingError(f"dictionary '{self.ref}': {name} holds {dtype}, not floats")
+            raise harness.UnavailableError(f"dictionary '{self.ref}': {name} holds {dtype}, not floats")
         return found
 
     def take(self, tensors: Any, names: Sequence[str], device: str) -> dict[str, torch.Tensor]:

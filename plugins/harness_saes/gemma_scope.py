@@ -157,7 +157,7 @@ class Folder:
         else:
             self.repository, self.place = HubRepository.parse(ref.removesuffix(f"/{PARAMS}")), ref
 
-    def at(self, model: harness.Model, site: harness.Site) -> harness.Located:
+    def at(self, model: harness.Model, site: harness.Site) -> harness.PlacedRepresentation:
         inside = self.repository.folder
         entry = Entry.parse(self.place)
         trained_on = replace(site, layer=site.layer + self.layer_offset)
@@ -206,7 +206,7 @@ class Folder:
 
     def _located(
         self, name: str, entry: Entry | None, model: harness.Model, site: harness.Site
-    ) -> harness.Located:
+    ) -> harness.PlacedRepresentation:
         repository, ref = self.repository, self.ref
         path = repository.local(name)
         # Not downloaded yet: the width is part of the folder's name, and the hub gives the hash.
@@ -216,7 +216,7 @@ class Folder:
         on_pretrained = re.search(r"gemma-scope-\w+-pt-", self.place) is not None
         borrowed = on_pretrained and is_instruction_tuned(model.name)
         reference = full_reference(repository, name, depth=4 if entry else 1)
-        return harness.Located(
+        return harness.PlacedRepresentation(
             identity={
                 "kind": "gemma_scope",
                 "sha256": repository.sha256(name),
@@ -300,18 +300,18 @@ def read_shape(path: Path) -> tuple[int, int]:
             )
             shape, _, dtype = read_header(file)
     except _UNREADABLE as error:
-        raise harness.MissingError(f"'{path}' cannot be read as a Gemma Scope dictionary") from error
+        raise harness.UnavailableError(f"'{path}' cannot be read as a Gemma Scope dictionary") from error
     if len(shape) != 2:
-        raise harness.MissingError(f"'{path}': W_enc has {len(shape)} dimensions, not 2")
+        raise harness.UnavailableError(f"'{path}': W_enc has {len(shape)} dimensions, not 2")
     _check_dtype(f"'{path}'", "W_enc", dtype)
     if 0 in shape:
-        raise harness.MissingError(f"'{path}': W_enc is {list(shape)}, which leaves no features")
+        raise harness.UnavailableError(f"'{path}': W_enc is {list(shape)}, which leaves no features")
     return int(shape[0]), int(shape[1])
 
 
 def _check_dtype(owner: str, key: str, dtype: Any) -> None:
     if not np.issubdtype(dtype, np.floating):
-        raise harness.MissingError(f"{owner}: {key} is {dtype}, not floating point")
+        raise harness.UnavailableError(f"{owner}: {key} is {dtype}, not floating point")
 
 
 ENCODER = ("W_enc", "b_enc", "threshold")
@@ -323,13 +323,13 @@ DECODER = ("W_dec", "b_dec")
 def load(path: Path, *, name: str, device: str, decoder: bool = False) -> harness.Dictionary:
     """Load `params.npz` in float32 onto a device; skip the decoder unless `decoder` is set.
 
-    Raise MissingError for a damaged file or one without floating-point arrays.
+    Raise UnavailableError for a damaged file or one without floating-point arrays.
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:
             stored = {key: arrays[key] for key in (*ENCODER, *(DECODER if decoder else ()))}
     except _UNREADABLE as error:
-        raise harness.MissingError(f"dictionary '{name}' cannot be read: {error}") from error
+        raise harness.UnavailableError(f"dictionary '{name}' cannot be read: {error}") from error
     for key, array in stored.items():
         _check_dtype(f"dictionary '{name}'", key, array.dtype)
     parts: dict[str, Any] = {

@@ -145,7 +145,7 @@ class Folder:
             self.repository = HubRepository.parse(ref.removesuffix(f"/{PARAMS}"))
             self.place = ref
 
-    def at(self, model: harness.Model, site: harness.Site) -> harness.Located:
+    def at(self, model: harness.Model, site: harness.Site) -> harness.PlacedRepresentation:
         entry, inside = Entry.parse(self.place), self.repository.folder
         if other := re.search(r"/(transcoder|crosscoder|clt)(?:_all)?(?:/|$)", self.place):
             raise no_autoencoder(self.ref, other[1])
@@ -195,11 +195,11 @@ class Folder:
         try:
             config = json.loads(path.read_bytes())
         except (OSError, ValueError) as error:
-            raise harness.MissingError(
+            raise harness.UnavailableError(
                 f"dictionary '{self.ref}': its config.json cannot be read: delete it and fetch it again"
             ) from error
         if not isinstance(config, dict):
-            raise harness.MissingError(f"dictionary '{self.ref}': its config.json is no mapping")
+            raise harness.UnavailableError(f"dictionary '{self.ref}': its config.json is no mapping")
         return config
 
     def _check_site(
@@ -219,7 +219,7 @@ class Folder:
             )
         named, hooked = entry.site if entry else None, self._hooked(config)
         if named and hooked and named != hooked:
-            raise harness.MissingError(
+            raise harness.UnavailableError(
                 f"dictionary '{self.ref}': its config.json says '{hooked}', its folder '{named}': fetch it again"
             )
         trained_on = hooked or named or read_site(self.repository.find(beside))
@@ -252,7 +252,7 @@ class Folder:
         config: Mapping[str, Any],
         model: harness.Model,
         site: harness.Site,
-    ) -> harness.Located:
+    ) -> harness.PlacedRepresentation:
         repository, ref = self.repository, self.ref
         path = repository.local(name)
         # Not downloaded yet: the width is part of the folder's name, and the hub gives the hash.
@@ -262,7 +262,7 @@ class Folder:
         borrowed = is_instruction_tuned(model.name) and self._trained_on(config) == "pt"
         l0 = config.get("l0")
         reference = full_reference(repository, name, depth=3 if entry else 1)
-        return harness.Located(
+        return harness.PlacedRepresentation(
             identity={
                 "kind": "gemma_scope_2",
                 "sha256": repository.sha256(name),
@@ -295,7 +295,7 @@ def read_shape(path: Path, name: str) -> tuple[int, int]:
     with _open(path, name) as file:
         shape = file.get_slice("w_enc").get_shape()
     if len(shape) != 2:
-        raise harness.MissingError(f"dictionary '{name}': w_enc has {len(shape)} dimensions, not 2")
+        raise harness.UnavailableError(f"dictionary '{name}': w_enc has {len(shape)} dimensions, not 2")
     return int(shape[0]), int(shape[1])
 
 
@@ -315,23 +315,23 @@ def load(path: Path, *, name: str, device: str, decoder: bool = False) -> harnes
 
 
 def _open(path: Path, name: str, wanted: Sequence[str] = ENCODER) -> Any:
-    """Open a safetensors file; raise MissingError unless it holds the `wanted` tensors as floats."""
+    """Open a safetensors file; raise UnavailableError unless it holds the `wanted` tensors as floats."""
     from safetensors import safe_open
 
     try:
         file: Any = safe_open(path, framework="pt")
         types = {key: file.get_slice(key).get_dtype() for key in list(file.keys())}
     except Exception as error:  # safetensors raises its own error, OSError or RuntimeError
-        raise harness.MissingError(
+        raise harness.UnavailableError(
             f"dictionary '{name}' cannot be read ({error}): delete {PARAMS} and fetch it again"
         ) from error
     for key in wanted:
         if key not in types:
-            raise harness.MissingError(
+            raise harness.UnavailableError(
                 f"dictionary '{name}' has no {key}; {PARAMS} holds: {', '.join(sorted(types)) or 'nothing'}"
             )
         if types[key] not in _FLOATS:
-            raise harness.MissingError(f"dictionary '{name}': {key} holds {types[key]}, not floats")
+            raise harness.UnavailableError(f"dictionary '{name}': {key} holds {types[key]}, not floats")
     if any(key.startswith("affine_skip") for key in types):
         raise no_autoencoder(name, "transcoder")
     return file

@@ -69,7 +69,7 @@ class Settings:
 
     @classmethod
     def parse(cls, config: Mapping[str, Any], ref: str) -> Settings:
-        """Parse a config; raise MissingError for a missing key, UsageError for an unsupported value."""
+        """Parse a config; raise UnavailableError for a missing key, UsageError for an unsupported value."""
         if config.get("is_transcoder"):
             raise no_autoencoder(ref, "transcoder")
         norm = config.get("normalize_activations", "layer_norm")
@@ -99,11 +99,11 @@ def _rule(config: Mapping[str, Any], ref: str) -> tuple[Activation, int | None]:
     architecture = str(config.get("architecture", "standard"))
     function = config.get("activation_fn_str")
     if function is None:
-        raise harness.MissingError(f"dictionary '{ref}': its config has no activation_fn_str")
+        raise harness.UnavailableError(f"dictionary '{ref}': its config has no activation_fn_str")
     if (architecture, function) == ("standard", "topk"):
         k = (config.get("activation_fn_kwargs") or {}).get("k")
         if isinstance(k, bool) or not isinstance(k, int):
-            raise harness.MissingError(f"dictionary '{ref}': its config has no k for topk")
+            raise harness.UnavailableError(f"dictionary '{ref}': its config has no k for topk")
         return "topk", k
     rules: Mapping[tuple[str, str], Activation] = {
         ("standard", "relu"): "relu",
@@ -139,14 +139,14 @@ class Folder:
         self.ref, self.any_site = ref, any_site
         self.checkpoint = Checkpoint.find(ref, WEIGHTS)
 
-    def at(self, model: harness.Model, site: harness.Site) -> harness.Located:
+    def at(self, model: harness.Model, site: harness.Site) -> harness.PlacedRepresentation:
         checkpoint, config = self.checkpoint, self._config()
         settings = Settings.parse(config, self.ref)
         checkpoint.check_site(settings.site, site, any_site=self.any_site)
         sha256 = checkpoint.repository.sha256(checkpoint.name)
         d_in, width = self._shape(config)
         positions = settings.trained_on
-        return harness.Located(
+        return harness.PlacedRepresentation(
             identity={
                 "kind": "prisma",
                 "sha256": sha256,
@@ -204,11 +204,11 @@ class Folder:
             try:
                 config = json.loads(path.read_bytes())
             except (OSError, ValueError) as error:
-                raise harness.MissingError(
+                raise harness.UnavailableError(
                     f"dictionary '{self.ref}': its config.json cannot be read: fetch it again"
                 ) from error
         if not isinstance(config, Mapping):
-            raise harness.MissingError(
+            raise harness.UnavailableError(
                 f"dictionary '{self.ref}' has no config.json beside {checkpoint.file}, and no config in it"
             )
         return config
@@ -219,13 +219,13 @@ class Folder:
             _, tensors = self._read(path)
             shape = self.checkpoint.tensor(tensors, "W_enc").shape
             if len(shape) != 2:
-                raise harness.MissingError(
+                raise harness.UnavailableError(
                     f"dictionary '{self.ref}': W_enc has {len(shape)} dimensions, not 2"
                 )
             return int(shape[0]), int(shape[1])
         d_in, factor = config.get("d_in"), config.get("expansion_factor")
         if not isinstance(d_in, int) or not isinstance(factor, int):
-            raise harness.MissingError(
+            raise harness.UnavailableError(
                 f"dictionary '{self.ref}': its config has no d_in and expansion_factor"
             )
         return d_in, d_in * factor

@@ -44,7 +44,7 @@ class Repository(Protocol):
         """Return a small file's path, downloaded if need be and online; None if there is none."""
 
     def fetch(self, name: str) -> Path:
-        """Return a file's path, downloaded if need be; raise MissingError if it is unavailable."""
+        """Return a file's path, downloaded if need be; raise UnavailableError if it is unavailable."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class LocalRepository:
     def fetch(self, name: str) -> Path:
         path = self.root / name
         if not path.is_file():
-            raise harness.MissingError(f"there is no '{name}' in '{self.root}'")
+            raise harness.UnavailableError(f"there is no '{name}' in '{self.root}'")
         return path
 
 
@@ -153,14 +153,14 @@ class HubRepository:
         except Exception as error:
             raise self._missing(error, name) from error
 
-    def _missing(self, error: Exception, wanted: str) -> harness.MissingError:
+    def _missing(self, error: Exception, wanted: str) -> harness.UnavailableError:
         """Return the error for an unavailable file; offline, it names the command that fetches it."""
         repo = f"dictionary repository '{self.repo}'"
         if not _offline():
-            return harness.MissingError(f"{repo} is unavailable on the hub: {type(error).__name__}")
+            return harness.UnavailableError(f"{repo} is unavailable on the hub: {type(error).__name__}")
         what = f"--include '{wanted}'" if "*" in wanted else wanted
         revision = f" --revision {self.revision}" if self.revision else ""
-        return harness.MissingError(
+        return harness.UnavailableError(
             f"{repo} cannot be had from the local hub cache (offline), which lacks {wanted}: when online, run "
             f"`hf download {self.repo} {what}{revision}`"
         )

@@ -74,7 +74,7 @@ class Header:
     def parse(cls, line: bytes, ref: str) -> Header:
         """Parse the first line of a checkpoint.
 
-        Raise MissingError for a line that is no header, UsageError for an unsupported schema or activation.
+        Raise UnavailableError for a line that is no header, UsageError for an unsupported schema or activation.
         """
         try:
             header = json.loads(line)
@@ -83,7 +83,7 @@ class Header:
             d_in = int(config["d_vit"] if "d_vit" in config else config["d_model"])
             width = int(config["d_sae"]) if "d_sae" in config else d_in * int(config["exp_factor"])
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise harness.MissingError(
+            raise harness.UnavailableError(
                 f"dictionary '{ref}': its first line is no header of saev with the sizes of the dictionary: fetch it "
                 f"again"
             ) from error
@@ -121,7 +121,7 @@ class Folder:
         self.ref, self.any_site = ref, any_site
         self.checkpoint = Checkpoint.find(ref, WEIGHTS)
 
-    def at(self, model: harness.Model, site: harness.Site) -> harness.Located:
+    def at(self, model: harness.Model, site: harness.Site) -> harness.PlacedRepresentation:
         checkpoint = self.checkpoint
         checkpoint.check_site(self._site(), site, any_site=self.any_site)
         sha256 = checkpoint.repository.sha256(checkpoint.name)
@@ -131,7 +131,7 @@ class Folder:
         else:  # not downloaded yet: the width is part of the repository's name
             named = re.search(r"_(\d+)K_", self.ref)
             d_in, width = model.width(site), int(named[1]) * 1024 if named else 0
-        return harness.Located(
+        return harness.PlacedRepresentation(
             identity={"kind": "saev", "sha256": sha256},
             d_in=d_in,
             width=width,

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from harness import MissingError
+from harness import UnavailableError
 from harness_transformers.references import Files
 
 CARD = "README.md"
@@ -44,7 +44,7 @@ def _read_front_matter(files: Files) -> dict[Any, Any]:
         path = files.find(CARD)
         content = metadata_load(path) if path else None
     # Absent, unreachable, not text, not YAML, or YAML with impossible dates or too deep nesting.
-    except (MissingError, OSError, ValueError, yaml.YAMLError, RecursionError):
+    except (UnavailableError, OSError, ValueError, yaml.YAMLError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 

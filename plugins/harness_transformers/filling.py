@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from harness import MissingError, Tokens, UsageError
+from harness import Tokens, UnavailableError, UsageError
 from harness_transformers.forward import LoadedTransformer
 from harness_transformers.opening import first_line, quiet
 from harness_transformers.structure import Place, find_place
@@ -20,7 +20,7 @@ def fill(
 ) -> tuple[Any, set[str]]:
     """Return a model with these weights, in evaluation mode on the CPU, and the names of faulty weights.
 
-    Faulty weights are missing or have another shape. Raise MissingError if transformers cannot load the
+    Faulty weights are missing or have another shape. Raise UnavailableError if transformers cannot load the
     weights.
     """
     try:
@@ -35,24 +35,26 @@ def fill(
                 output_loading_info=True,
             )
     except (ValueError, RuntimeError) as error:
-        raise MissingError(f"model '{name}': its weights cannot be loaded: {first_line(error)}") from error
+        raise UnavailableError(
+            f"model '{name}': its weights cannot be loaded: {first_line(error)}"
+        ) from error
     return model, {*report["missing_keys"], *(weight for weight, *_ in report["mismatched_keys"])}
 
 
 def check_complete(name: str, faulty: Iterable[str]) -> None:
-    """Raise MissingError for a faulty weight, which transformers has filled with random values."""
+    """Raise UnavailableError for a faulty weight, which transformers has filled with random values."""
     for weight in sorted(faulty):
-        raise MissingError(
+        raise UnavailableError(
             f"model '{name}': its weights lack {weight}, or have it in another shape than "
             f"config.json says: fetch a checkpoint that fits"
         )
 
 
 def check_finite(name: str, model: nn.Module, dtype: str) -> None:
-    """Raise MissingError for a weight with values that are not finite."""
+    """Raise UnavailableError for a weight with values that are not finite."""
     for weight, parameter in model.named_parameters():
         if not torch.isfinite(parameter).all():
-            raise MissingError(
+            raise UnavailableError(
                 f"model '{name}': {weight} has values that are not finite in {dtype}: "
                 f"fetch the weights again, or use another dtype"
             )

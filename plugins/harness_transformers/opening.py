@@ -10,7 +10,7 @@ import torch
 import transformers
 from transformers.utils import logging
 
-from harness import MissingError, UsageError
+from harness import UnavailableError, UsageError
 from harness_transformers.references import Files
 from harness_transformers.structure import Layout, find_layout
 
@@ -41,7 +41,7 @@ def check_softcap(name: str, config: Any, attention: str) -> None:
 def read_config(files: Files) -> Any:
     """Read a decoder's configuration.
 
-    Raise MissingError if config.json is not that of a decoder, UsageError for a quantised checkpoint.
+    Raise UnavailableError if config.json is not that of a decoder, UsageError for a quantised checkpoint.
     """
     path = files.get("config.json")
     try:
@@ -49,7 +49,7 @@ def read_config(files: Files) -> Any:
             config = transformers.AutoConfig.from_pretrained(path.parent, local_files_only=True)
             config.get_text_config().num_hidden_layers  # noqa: B018
     except Exception as error:  # a config class may raise any type on a broken file
-        raise MissingError(
+        raise UnavailableError(
             f"model '{files.name}': its config.json is not one that transformers {transformers.__version__} "
             f"can read: {first_line(error)}"
         ) from error
@@ -61,18 +61,20 @@ def read_config(files: Files) -> Any:
 def read_tokenizer(files: Files) -> Any:
     """Read a model's fast tokenizer, set to truncate long texts at the end.
 
-    Raise MissingError if there is none or it cannot be read.
+    Raise UnavailableError if there is none or it cannot be read.
     """
     path = files.get("tokenizer.json")
     try:
         with quiet():
             tokenizer = transformers.AutoTokenizer.from_pretrained(path.parent, local_files_only=True)
     except Exception as error:  # a tokenizer class may raise any type on a broken file
-        raise MissingError(
+        raise UnavailableError(
             f"model '{files.name}': its tokenizer cannot be read: {first_line(error)}"
         ) from error
     if not tokenizer.is_fast:
-        raise MissingError(f"model '{files.name}' has no fast tokenizer: save it again with save_pretrained")
+        raise UnavailableError(
+            f"model '{files.name}' has no fast tokenizer: save it again with save_pretrained"
+        )
     tokenizer.truncation_side = "right"
     return tokenizer
 
@@ -80,7 +82,7 @@ def read_tokenizer(files: Files) -> Any:
 def read_processor(files: Files) -> Any:
     """Read a vision-language model's processor: tokenizer and image processor.
 
-    Raise MissingError if there is none or it cannot be read.
+    Raise UnavailableError if there is none or it cannot be read.
     """
     path = files.get("config.json")
     try:
@@ -88,7 +90,7 @@ def read_processor(files: Files) -> Any:
             processor = transformers.AutoProcessor.from_pretrained(path.parent, local_files_only=True)
             processor.tokenizer, processor.image_processor, processor.image_token  # noqa: B018
     except Exception as error:  # a processor class may raise any type on broken or absent files
-        raise MissingError(
+        raise UnavailableError(
             f"model '{files.name}': its {' and '.join(PROCESSOR_FILES)} are not those of a processor that "
             f"transformers {transformers.__version__} can read: {first_line(error)}"
         ) from error
@@ -132,7 +134,7 @@ def _build(factory: Any, name: str, config: Any, attention: str) -> Any:
         with quiet(), torch.device("meta"):
             return factory.from_config(config, attn_implementation=attention)
     except ImportError as error:
-        raise MissingError(f"model '{name}' with attention={attention}: {first_line(error)}") from error
+        raise UnavailableError(f"model '{name}' with attention={attention}: {first_line(error)}") from error
     except (ValueError, KeyError) as error:
         raise UsageError(f"model '{name}' with attention={attention}: {first_line(error)}") from error
 

@@ -9,14 +9,14 @@ from harness_transformers.vision import TOWER, VisionLanguageModel
 class VisionOutput:
     """Last hidden state of the vision tower after its final norm, at whichever site is given."""
 
-    def at(self, model: harness.Model, site: harness.Site) -> harness.Located:
+    def at(self, model: harness.Model, site: harness.Site) -> harness.PlacedRepresentation:
         if not isinstance(model, VisionLanguageModel):
             raise harness.UsageError(
                 f"vision_output is of a vision-language model with modality=image, which model '{model.name}' is not"
             )
         site = harness.Site(tower=TOWER, kind="output", layer=model.towers[TOWER] - 1)
         width = model.width(site)
-        return harness.Located(
+        return harness.PlacedRepresentation(
             identity={"kind": "vision_output"},
             d_in=width,
             width=width,

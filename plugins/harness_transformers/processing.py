@@ -8,7 +8,7 @@ from typing import Any
 import PIL.Image
 import torch
 
-from harness import Image, MissingError, UsageError, decode_image
+from harness import Image, UnavailableError, UsageError, decode_image
 from harness_transformers.opening import first_line, quiet, read_processor
 from harness_transformers.references import Files
 
@@ -62,7 +62,7 @@ class Processing:
         try:
             processed = self._images(decoded, return_tensors="pt", **self._fixed, **settings)
         except Exception as error:  # some refuse an image that is very small or very elongated
-            raise MissingError(
+            raise UnavailableError(
                 f"model '{self._name}': its image processor refuses an {image}: {first_line(error)}"
             ) from error
         pixels: torch.Tensor = processed["pixel_values"][0]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from harness import MissingError, hash_file
+from harness import UnavailableError, hash_file
 
 
 class Files(Protocol):
@@ -19,13 +19,13 @@ class Files(Protocol):
         """Return the path of `file`, fetched if need be; None if the model has no such file."""
 
     def get(self, file: str) -> Path:
-        """Return the path of `file`, fetched if need be; raise MissingError if the model has no such file."""
+        """Return the path of `file`, fetched if need be; raise UnavailableError if the model has no such file."""
 
     def hash(self, file: str) -> str:
         """Return the SHA-256 of `file` in hex, if possible without fetching or reading it."""
 
     def hashes(self, files: Sequence[str]) -> dict[str, str]:
-        """Return the hash of each file; raise MissingError that names all missing files if they are known."""
+        """Return the hash of each file; raise UnavailableError that names all missing files if they are known."""
 
 
 def open_files(ref: str, beside: Files | None = None) -> Files:
@@ -55,7 +55,7 @@ class Folder:
     def get(self, file: str) -> Path:
         path = self.find(file)
         if path is None:
-            raise MissingError(
+            raise UnavailableError(
                 f"model '{self.name}' has no file {file}{_note(file)}: copy it there, or "
                 f"write the model anew with save_pretrained"
             )
@@ -113,12 +113,12 @@ class Hub:
 
         return isinstance(try_to_load_from_cache(self.repo, file, revision=self.revision), str)
 
-    def _missing(self, files: Sequence[str]) -> MissingError:
+    def _missing(self, files: Sequence[str]) -> UnavailableError:
         """Return an error with one command that fetches all missing files."""
         # All small files: the next of them would be missing next.
         wanted = "--include '*.json'" if files[0].endswith(".json") else " ".join(files)
         named = f"file {files[0]}" if len(files) == 1 else f"files {', '.join(files)}"
-        return MissingError(
+        return UnavailableError(
             f"model '{self.name}' has no {named} in the local hub cache, nor could the hub give "
             f"{'one' if len(files) == 1 else 'them'}{_note(files[0])}: when online, run "
             f"`hf download {self.repo} {wanted} --revision {self.revision}`"
@@ -139,9 +139,9 @@ class Hub:
             raise self._unreachable(file, error) from error
         return etag if _is_sha256(etag) else None
 
-    def _unreachable(self, file: str, error: Exception) -> MissingError:
+    def _unreachable(self, file: str, error: Exception) -> UnavailableError:
         reason = str(error).strip().split("\n")[0]
-        return MissingError(
+        return UnavailableError(
             f"model '{self.name}': {file} cannot be fetched from the hub ({reason}): check the name and the "
             f"network, and run `hf auth login` if the model is gated"
         )

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from harness import MissingError
+from harness import UnavailableError
 from harness_transformers.references import Files
 from harness_transformers.structure import Layout
 
@@ -68,16 +68,16 @@ def _read(files: Files, choose: Callable[[Iterable[str]], dict[str, str]]) -> di
                 stored = list(file.keys())
                 wanted = choose(stored) if names is None else names
                 tensors |= {wanted[key]: file.get_tensor(key) for key in stored if key in wanted}
-        except MissingError:
+        except UnavailableError:
             raise
         except Exception as error:  # safetensors raises its own error, OSError or RuntimeError
-            raise MissingError(
+            raise UnavailableError(
                 f"model '{files.name}': {shard} is broken ({error}): delete it and fetch it again"
             ) from error
     for name, tensor in tensors.items():
         if not tensor.is_floating_point() and name.endswith((".weight", ".bias")):
             dtype = str(tensor.dtype).removeprefix("torch.")
-            raise MissingError(
+            raise UnavailableError(
                 f"model '{files.name}': {name} is {dtype}, not floating point: use other weights"
             )
     return tensors
@@ -91,7 +91,7 @@ def _read_index(files: Files) -> Mapping[str, str] | None:
     try:
         return dict(json.loads(path.read_bytes())["weight_map"])
     except (ValueError, KeyError, TypeError) as error:
-        raise MissingError(
+        raise UnavailableError(
             f"model '{files.name}': {INDEX} is broken ({error!r}): delete it and fetch it again"
         ) from error
 
@@ -130,10 +130,10 @@ def _may_be_head(name: str, layout: Layout) -> bool:
 
 
 def _decoder_prefix(files: Files, stored: list[str], layout: Layout) -> str:
-    """Return the prefix of the decoder's names; raise MissingError if its weights are not there."""
+    """Return the prefix of the decoder's names; raise UnavailableError if its weights are not there."""
     prefix = _prefix(stored, layout)
     if prefix is None:
-        raise MissingError(
+        raise UnavailableError(
             f"model '{files.name}': its weights hold no {layout.embedding} beside {layout.blocks}.0: {layout.remedy}"
         )
     return prefix

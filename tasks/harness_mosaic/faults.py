@@ -32,7 +32,7 @@ Row = Mapping[str, str]
 
 
 def write_table(folder: Path) -> str:
-    """The Markdown of all tables; MissingError where a board is not there."""
+    """The Markdown of all tables; UnavailableError where a board is not there."""
     boards = {name: _read(folder / name / "leaderboard.csv") for name in FAULTS}
     models = sorted({row["model"] for row in boards["right"] if row["model"] != "—"})
     return "\n\n".join(
@@ -126,7 +126,7 @@ def _records(path: Path) -> Iterator[Mapping[str, Any]]:
 
 def _read(path: Path) -> list[Row]:
     if not path.is_file():
-        raise harness.MissingError(f"there is no '{path}': make board-mosaic-faults publishes it")
+        raise harness.UnavailableError(f"there is no '{path}': make board-mosaic-faults publishes it")
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 

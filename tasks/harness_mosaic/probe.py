@@ -11,7 +11,7 @@ from scipy import sparse
 from sklearn.model_selection import train_test_split
 from torch.nn import functional
 
-from harness import MissingError
+from harness import UnavailableError
 
 Rows = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -36,13 +36,13 @@ class MosaicProbe:
         self.restore, self.seed = restore, seed
 
     def fit(self, X: Any, y: Any) -> MosaicProbe:
-        """Learn from `X [rows, features]` and class numbers; MissingError where a class has one row only."""
+        """Learn from `X [rows, features]` and class numbers; UnavailableError where a class has one row only."""
         try:
             inner, outer = train_test_split(
                 np.arange(len(y)), test_size=STOP_SHARE, random_state=SPLIT_SEED, stratify=y
             )
         except ValueError as error:
-            raise MissingError(
+            raise UnavailableError(
                 f"mosaic_probe cannot cut off rows to stop on from {len(y)}: {error}"
             ) from error
         return self._train(X[inner], y[inner], X[outer], y[outer])

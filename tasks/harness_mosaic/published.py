@@ -21,7 +21,7 @@ from typing import Any
 
 import click
 
-from harness import HarnessError, MissingError
+from harness import HarnessError, UnavailableError
 
 KEYS = ("model", "dataset", "layer", "width", "top_n", "binarized")
 SCORES = ("sae_macro_f1", "hidden_last_token_macro_f1")
@@ -38,7 +38,7 @@ Row = dict[str, str]
 
 def make_table(records: Iterable[Mapping[str, Any]]) -> list[Row]:
     """One row for each configuration of each dictionary, in the study's words; its layer L is the output of block
-    L − 1. MissingError where no dictionary stands beside a last token.
+    L − 1. UnavailableError where no dictionary stands beside a last token.
     """
     good = [record for record in records if record["status"] == "ok" and record["model"]]
     last = {
@@ -66,12 +66,12 @@ def make_table(records: Iterable[Mapping[str, Any]]) -> list[Row]:
             }
         )
     if not rows:
-        raise MissingError("the run has no dictionary beside a hidden state of the last token")
+        raise UnavailableError("the run has no dictionary beside a hidden state of the last token")
     return sorted(rows, key=lambda row: tuple(row[key] for key in KEYS))
 
 
 def set_against(rows: Sequence[Row], published: Iterable[Mapping[str, str]]) -> list[Row]:
-    """The rows that the published table has too, with its scores beside them; MissingError where there is none."""
+    """The rows that the published table has too, with its scores beside them; UnavailableError where there is none."""
     known = {tuple(row[key] for key in KEYS): row for row in published}
     both = [
         {**row, **{f"published_{name}": known[place][name] for name in SCORES}}
@@ -79,7 +79,7 @@ def set_against(rows: Sequence[Row], published: Iterable[Mapping[str, str]]) -> 
         if (place := tuple(row[key] for key in KEYS)) in known
     ]
     if not both:
-        raise MissingError("the published table has none of the run's configurations")
+        raise UnavailableError("the published table has none of the run's configurations")
     return both
 
 
@@ -105,7 +105,7 @@ def _read_records(path: Path) -> list[dict[str, Any]]:
         lines = (gzip.decompress(data) if file.suffix == ".gz" else data).splitlines()
         records = {record["cell_id"]: record for record in map(json.loads, lines)}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise MissingError(f"'{file}' cannot be read as the results of a run") from error
+        raise UnavailableError(f"'{file}' cannot be read as the results of a run") from error
     return list(records.values())
 
 
@@ -113,9 +113,9 @@ def _read_published(path: Path) -> list[Row]:
     try:
         rows = list(csv.DictReader(io.StringIO(path.read_text("utf-8"))))
     except (OSError, ValueError) as error:
-        raise MissingError(f"'{path}' cannot be read as a table") from error
+        raise UnavailableError(f"'{path}' cannot be read as a table") from error
     if not rows or not {*KEYS, *SCORES} <= rows[0].keys():
-        raise MissingError(f"'{path}' lacks one of the columns {', '.join((*KEYS, *SCORES))}")
+        raise UnavailableError(f"'{path}' lacks one of the columns {', '.join((*KEYS, *SCORES))}")
     return rows
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness import Examples, MissingError, Partition
+from harness import Examples, Partition, UnavailableError
 
 TEST_SHARE, VALIDATION_SHARE, SEED = 0.2, 0.1, 42
 
@@ -24,7 +24,7 @@ class MosaicSplit:
         self.hold_out = hold_out
 
     def __call__(self, examples: Examples, rows: Partition, seed: int) -> Partition:
-        """The same rows for every seed; MissingError where a class has too few rows."""
+        """The same rows for every seed; UnavailableError where a class has too few rows."""
         learnt, test = _cut(range(len(examples)), examples, TEST_SHARE)
         train, validation = learnt, list[int]()
         if self.hold_out:
@@ -41,5 +41,5 @@ def _cut(rows: Sequence[int], examples: Examples, share: float) -> tuple[list[in
     try:
         kept, cut = train_test_split(rows, test_size=share, random_state=SEED, stratify=labels)
     except ValueError as error:
-        raise MissingError(f"mosaic_split cannot cut {len(rows)} rows by label: {error}") from error
+        raise UnavailableError(f"mosaic_split cannot cut {len(rows)} rows by label: {error}") from error
     return list(kept), list(cut)

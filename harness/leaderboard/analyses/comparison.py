@@ -100,8 +100,8 @@ def compare(
     resamples: int = 1000,
 ) -> Comparison:
     """UsageError when a task has other rows in one run than in the other, or no arm has the baseline in both;
-    NothingSelectedError when the runs share no arm; MissingError for a metric that needs scores where none were kept.
-    Arms without a baseline are not compared with one.
+    NothingSelectedError when the runs share no arm; UnavailableError for a metric that needs scores where none were
+    kept. Arms without a baseline are not compared with one.
 
     More than ten differences take 100 resamples for each, so that the adjusted p-value of one clear difference can fall
     below .05; what is tested in other languages than it was learnt in does not.

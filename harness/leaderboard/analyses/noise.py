@@ -13,7 +13,7 @@ from statistics import median
 
 import pandas as pd
 
-from harness.api.errors import MissingError
+from harness.api.errors import UnavailableError
 from harness.leaderboard.board import Repeats
 from harness.leaderboard.selection import Cell, RowKey
 from harness.runs.record import Record, Results
@@ -71,7 +71,7 @@ def _count_differing(one: Cell, other: Cell) -> tuple[int, int] | None:
         return 0, rows
     try:
         frames = [cell.run.predictions(cell.record.cell_id) for cell in (one, other)]
-    except MissingError:
+    except UnavailableError:
         return None
     first, second = (_by_example(frame) for frame in frames)
     if not first.index.equals(second.index) or first.empty:

@@ -101,7 +101,7 @@ def remove(folder: Path) -> None:
 
 def write(board: Board, folder: Path) -> None:
     """Write the board's files, each whole, and remove those of an earlier board that this one does not have;
-    MissingError when the disk refuses.
+    UnavailableError when the disk refuses.
     """
     texts, pictures = render(board, folder), dict(draw(find_matrices(board)))
     for name, text in texts.items():

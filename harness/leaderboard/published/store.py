@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.api.errors import GateError, MissingError, UsageError, WriteError
+from harness.api.errors import GateError, UnavailableError, UsageError, WriteError
 from harness.leaderboard.analyses.ablation import choose_ablation
 from harness.leaderboard.build import build
 from harness.leaderboard.pages.board_page import write
@@ -70,17 +70,17 @@ class PublishedRun:
         return len(self.records()) >= int(self.about()["cells"])
 
     def about(self) -> dict[str, Any]:
-        """The contents of `<name>.env.json`; MissingError when it is not there or damaged."""
+        """The contents of `<name>.env.json`; UnavailableError when it is not there or damaged."""
         path = self._beside(".env.json")
         try:
             about = dict(json.loads(path.read_text("utf-8")))
             int(about["cells"])
         except (OSError, ValueError, TypeError, KeyError) as error:
-            raise MissingError(f"'{path}' is missing or damaged") from error
+            raise UnavailableError(f"'{path}' is missing or damaged") from error
         return about
 
     def records(self) -> list[Record]:
-        """The records as they stand; MissingError with the number of the first line that is not one."""
+        """The records as they stand; UnavailableError with the number of the first line that is not one."""
         return list(self._records)
 
     def is_done(self, record: Record) -> bool:
@@ -96,7 +96,7 @@ class PublishedRun:
         path = self._beside(".predictions.parquet")
         task = self._tasks.get(cell_id)
         if task is None:
-            raise MissingError(
+            raise UnavailableError(
                 f"'{path}' lacks the predictions of cell '{cell_id}', which the board needs;"
                 " publish the run anew, or one run with all rows"
             )
@@ -116,7 +116,7 @@ class PublishedRun:
             TypeError,
             ValueError,
         ) as error:  # lists of unlike lengths, missing columns
-            raise MissingError(f"the predictions '{path}' are damaged") from error
+            raise UnavailableError(f"the predictions '{path}' are damaged") from error
 
     @cached_property
     def _records(self) -> list[Record]:
@@ -132,7 +132,7 @@ class PublishedRun:
             tasks = pq.read_table(path).to_pylist()
             return {cell_id: task for task in tasks for cell_id in task["cell_id"]}
         except Exception as error:  # a missing file, or any damage that parquet readers report in many ways
-            raise MissingError(f"the predictions '{path}' are missing or damaged") from error
+            raise UnavailableError(f"the predictions '{path}' are missing or damaged") from error
 
     def _beside(self, ending: str) -> Path:
         return self.path.with_name(self.name + ending)
@@ -149,7 +149,7 @@ def find_published(folder: Path) -> list[PublishedRun]:
 
 
 def find_results(path: Path) -> list[Results]:
-    """The run folder `path`, or the published runs of that folder or file; MissingError when there is none."""
+    """The run folder `path`, or the published runs of that folder or file; UnavailableError when there is none."""
     if path.is_file() and path.name.endswith(_RECORDS):
         return [PublishedRun(path)]
     if published := find_published(path):
@@ -191,7 +191,7 @@ def publish(run: RunFolder, folder: Path, *, name: str | None = None, replace: b
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise UsageError(f"'{name}' cannot name a published run: letters, digits, '.', '_' and '-' can")
     if folder.exists() and not folder.is_dir():
-        raise MissingError(f"'{folder}' is a file, not a folder")
+        raise UnavailableError(f"'{folder}' is a file, not a folder")
     if RunFolder(folder).exists:
         raise UsageError(f"'{folder}' is a run folder; publish into another, such as leaderboards/<suite>")
     earlier = find_published(folder)
@@ -335,7 +335,7 @@ def _environment(run: RunFolder) -> dict[str, Any]:
         facts = json.loads(path.read_text("utf-8"))
         events = [json.loads(line) for line in (run.path / "events.jsonl").read_text("utf-8").splitlines()]
     except (OSError, ValueError) as error:
-        raise MissingError(f"'{path}' or events.jsonl beside it is missing or damaged") from error
+        raise UnavailableError(f"'{path}' or events.jsonl beside it is missing or damaged") from error
     starts = [event for event in events if event.get("event") == "started"]
     for told in (facts, *starts):
         told["os"] = str(told.get("os")).split("-")[0]  # the rest names a host's own kernel
