@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import ast
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 from structure import find_circles, find_climbs, imports, read_layers, read_modules
 
 ROOT = Path(__file__).parents[1]

@@ -1,0 +1,63 @@
+"""The documentation: its links lead somewhere, and its commands exist with the options they are given."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+
+from harness.cli import cli
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("leaderboards/*.md")])
+
+
+def commands(page: Path) -> list[str]:
+    """Return the `harness` command lines of a page's console blocks, without their comments."""
+    blocks = re.findall(r"```console\n(.*?)```", page.read_text("utf-8"), flags=re.DOTALL)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    return [line.removeprefix("$ ") for line in lines if line.startswith("$ harness ")]
+
+
+LINES = [(page, line) for page in PAGES for line in commands(page)]
+
+
+@pytest.mark.parametrize(("page", "line"), LINES, ids=[f"{page.name}-{line[10:50]}" for page, line in LINES])
+def test_every_command_of_the_documentation_can_be_parsed(page, line):
+    _, *arguments = shlex.split(line, comments=True)
+    with click.Context(cli, info_name="harness") as context:
+        cli.parse_args(context, list(arguments))
+        rest = list(context.protected_args if hasattr(context, "protected_args") else [])
+    name, *options = rest + list(context.args)
+    command = cli.get_command(context, name)
+    assert command is not None, line
+    while isinstance(command, click.Group):
+        name, *options = options
+        command = command.get_command(context, name)
+        assert command is not None, line
+    command.make_context(name, options, parent=context)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_to_a_file_leads_to_one(page):
+    targets = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text("utf-8"))
+    assert [one for one in targets if "://" not in one and not (page.parent / one).exists()] == []
+
+
+def test_the_readme_can_be_read_in_four_minutes():
+    assert len((ROOT / "README.md").read_text("utf-8").split()) < 900
+
+
+def test_the_page_of_rooms_names_every_room_on_its_floor():
+    from structure import read_layers
+
+    text = (ROOT / "docs/where-does-my-change-go.md").read_text("utf-8")
+    table = [line for line in text.splitlines() if re.match(r"\| \d+ \|", line)]
+    for floor, layer in enumerate(reversed(read_layers(ROOT))):
+        rooms = {part.strip().removeprefix("harness.") for part in layer.split("|")}
+        assert rooms == {
+            name.removesuffix(".py") for name in re.findall(r"`([^`]+)`", table[floor].split("|")[2])
+        }
