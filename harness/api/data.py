@@ -25,7 +25,7 @@ Split = Literal["train", "validation", "test"]
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Site:
-    """A place in a model where activations are read: `resid_post.12`, `attn_z.3`, `vision.resid_post.9`."""
+    """Place in a model where activations are read: `resid_post.12`, `attn_z.3`, `vision.resid_post.9`."""
 
     tower: str = ""
     kind: str
@@ -36,7 +36,7 @@ class Site:
 
     @classmethod
     def parse(cls, text: str) -> Site:
-        """`[TOWER.]KIND.LAYER` as a Site; UsageError when it is not of that form."""
+        """Parse `[TOWER.]KIND.LAYER`. Raise UsageError when the text is not of that form."""
         match = re.fullmatch(r"(?:([a-z]+)\.)?([a-z_]+)\.([0-9]{1,9})", text)
         if match is None:
             raise UsageError(f"site '{text}' is not of the form KIND.LAYER, for example resid_post.12")
@@ -46,20 +46,20 @@ class Site:
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """One turn of a conversation; `role` is `user`, `assistant`, `system` or what else a template knows."""
+    """Turn of a conversation; `role` is `user`, `assistant`, `system`, or another role that a template knows."""
 
     role: str
     content: str
 
     @property
     def is_prompt(self) -> bool:
-        """Whether it is anyone's but the assistant's."""
+        """Whether the message is not the assistant's."""
         return self.role != "assistant"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Conversation:
-    """An input of several messages; as plain text it is their contents, joined with newlines."""
+    """Input of several messages; as plain text, their contents joined with newlines."""
 
     messages: tuple[Message, ...]
 
@@ -68,8 +68,8 @@ class Conversation:
 
     @classmethod
     def parse(cls, value: Sequence[Any]) -> Conversation:
-        """`[{"role": …, "content": …}, …]` as a Conversation; other keys are not read. UsageError says which
-        message is not of that form.
+        """Parse `[{"role": …, "content": …}, …]`; other keys are not read. Raise UsageError that names the first
+        message of another form.
         """
         messages = []
         for number, message in enumerate(value, start=1):
@@ -82,10 +82,10 @@ class Conversation:
 
 @dataclass(frozen=True, kw_only=True)
 class Image:
-    """An image as an input: the bytes of its file, or where that lies; `harness.decode_image` gives its pixels.
+    """Image as an input: the bytes of its file, or its path; `harness.decode_image` returns its pixels.
 
     `id` is the hex SHA-256 of its size and its pixels as upright RGB: two files of the same pixels are one image.
-    `size` is (width, height), after the turn that its file asks for.
+    `size` is (width, height), after the rotation that the file asks for.
     """
 
     encoded: bytes | Path = field(repr=False)
@@ -98,8 +98,9 @@ class Image:
 
 @dataclass(frozen=True, kw_only=True)
 class Examples:
-    """Labelled examples, column by column; every column has one entry for each example. A text task's inputs
-    are `str` or Conversation, those of an image task Image.
+    """Labelled examples, column by column, with one entry for each example in every column.
+
+    Inputs are `str` or Conversation in a text task, and Image in an image task.
     """
 
     ids: tuple[str, ...]
@@ -113,7 +114,7 @@ class Examples:
         return len(self.ids)
 
     def take(self, rows: Sequence[int]) -> Examples:
-        """The examples at `rows`, in that order."""
+        """Return the examples at `rows`, in that order."""
         return Examples(
             ids=tuple(self.ids[row] for row in rows),
             inputs=tuple(self.inputs[row] for row in rows),
@@ -126,9 +127,10 @@ class Examples:
 
 @dataclass(frozen=True, kw_only=True)
 class Partition:
-    """What becomes of the rows of Examples in one cell: row numbers to learn from, to choose on and to test on; and
-    for every example the label it is learnt under. Without validation rows, or with few, the choice is made by repeated
-    stratified folds of `train`.
+    """Row numbers of Examples for training, validation and test in one cell, and the label of every example.
+
+    A regime may change labels of training rows. Without validation rows, repeated stratified folds of `train` take
+    their place.
     """
 
     train: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""Every hook, each with its reference text. A plugin implements those it needs, marked with `harness.hookimpl`."""
+"""Hooks, each with its reference text. A plugin implements those it needs, marked with `harness.hookimpl`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _former(name: str, now: str) -> DeprecationWarning:
 
 @hookspec
 def harness_models() -> Iterable[ModelSpec]:  # type: ignore[empty-body]
-    """Models offered under a name of their own.
+    """Offer models under names of their own.
 
     Called once, before the first command does anything. Must not import torch: heavy imports belong into
     `make`. Two specs under one name are an error that names both owners.
@@ -42,61 +42,64 @@ def harness_models() -> Iterable[ModelSpec]:  # type: ignore[empty-body]
 
 @hookspec
 def harness_representations() -> Iterable[RepresentationSpec]:  # type: ignore[empty-body]
-    """What can be pooled and probed: dictionaries, controls, and arms that read only the input.
+    """Offer what can be pooled and probed: dictionaries, controls, and arms that read only the input.
 
-    Called once; the same rules as for `harness_models`.
+    Called once, by the rules of `harness_models`.
     """
 
 
 @hookspec
 def harness_poolings() -> Iterable[PoolingSpec]:  # type: ignore[empty-body]
-    """Ways from the tokens of an example to one vector. Called once; the same rules as for `harness_models`."""
+    """Offer poolings of the tokens of an example. Called once, by the rules of `harness_models`."""
 
 
 @hookspec
 def harness_transforms() -> Iterable[TransformSpec]:  # type: ignore[empty-body]
-    """Ways from a pooled matrix to another. Called once; the same rules as for `harness_models`."""
+    """Offer transforms of a pooled matrix. Called once, by the rules of `harness_models`."""
 
 
 @hookspec
 def harness_classifiers() -> Iterable[ClassifierSpec]:  # type: ignore[empty-body]
-    """Classifiers with the grid searched on validation. Called once; the same rules as for `harness_models`."""
+    """Offer classifiers, with the grid searched on validation. Called once, by the rules of `harness_models`."""
 
 
 @hookspec
 def harness_regimes() -> Iterable[RegimeSpec]:  # type: ignore[empty-body]
-    """Ways to change what is learnt from: fewer rows, rarer classes, wrong labels, other splits. Called once; the same
-    rules as for `harness_models`.
+    """Offer regimes: changes of the training rows, of their classes or labels, or of the split.
+
+    Called once, by the rules of `harness_models`.
     """
 
 
 @hookspec
 def harness_alignments() -> Iterable[AlignmentSpec]:  # type: ignore[empty-body]
-    """Ways from the features of one model to those of another, learnt on rows that both have read. Called once; the
-    same rules as for `harness_models`.
+    """Offer alignments of the features of two models, fitted on rows that both have read.
+
+    Called once, by the rules of `harness_models`.
     """
 
 
 @hookspec
 def harness_tasks() -> Iterable[TaskSpec]:  # type: ignore[empty-body]
-    """Labelled data, as declarative records. Called once; reads no data."""
+    """Offer labelled data, as declarative records. Called once; must read no data."""
 
 
 @hookspec
 def harness_suites() -> Iterable[Path]:  # type: ignore[empty-body]
-    """Suite files (YAML) that can then be run by their name, which is the file's stem. Called once."""
+    """Offer suite files (YAML), which can then be run by their name, the stem of the file. Called once."""
 
 
 @hookspec
 def harness_commands() -> Iterable[CommandSpec]:  # type: ignore[empty-body]
-    """Commands of the command line, each loaded when it is called. Called once; the same rules as for
-    `harness_models`. A command of the harness itself cannot be offered again.
+    """Offer commands of the command line, each loaded when it is called.
+
+    Called once, by the rules of `harness_models`. The name of a built-in command cannot be offered.
     """
 
 
 @hookspec(firstresult=True)
 def harness_resolve_model(ref: str) -> ModelSpec | None:
-    """A spec for a model reference that no plugin listed: a folder, or `ORG/REPO[@REVISION]`.
+    """Return a spec for a model reference that no plugin listed: a folder, or `ORG/REPO[@REVISION]`.
 
     Called for each such reference of a plan. Return None quickly where `ref` is not yours; the first spec
     returned is taken.
@@ -105,7 +108,7 @@ def harness_resolve_model(ref: str) -> ModelSpec | None:
 
 @hookspec(firstresult=True)
 def harness_resolve_representation(ref: str) -> RepresentationSpec | None:
-    """A spec for a representation reference that no plugin listed: a folder or file, or
+    """Return a spec for a representation reference that no plugin listed: a folder or file, or
     `ORG/REPO[@REVISION]/FOLDER`. Called like `harness_resolve_model`.
     """
 
@@ -115,24 +118,24 @@ def harness_resolve_representation(ref: str) -> RepresentationSpec | None:
 
 @hookspec(warn_on_impl_args={"plan": _former("plan", "event"), "done": _former("done", "event.done")})
 def harness_run_started(event: RunStarted, plan: object, done: int) -> None:
-    """A run begins. Observers may show and log, not change; ask for `event` alone."""
+    """Observe the start of a run. Observers may show and log, not change; ask for `event` alone."""
 
 
 @hookspec(warn_on_impl_args={"stats": _former("stats", "event")})
 def harness_batch_finished(event: BatchFinished, stats: BatchFinished) -> None:
-    """One batch went through the model; ask for `event` alone."""
+    """Observe a batch that went through the model; ask for `event` alone."""
 
 
 @hookspec(warn_on_impl_args={"stats": _former("stats", "event")})
 def harness_bundle_finished(event: BundleFinished, stats: BundleFinished) -> None:
-    """All features of one bundle are in the store; ask for `event` alone."""
+    """Observe a bundle whose features are all in the store; ask for `event` alone."""
 
 
 @hookspec(warn_on_impl_args={"record": _former("record", "event")})
 def harness_cell_finished(event: CellFinished, record: object) -> None:
-    """One cell has its record, on disk already; ask for `event` alone."""
+    """Observe the end of a cell, whose record is on disk already; ask for `event` alone."""
 
 
 @hookspec(warn_on_impl_args={"summary": _former("summary", "event.summary")})
 def harness_run_finished(event: RunFinished, summary: Summary) -> None:
-    """The run has ended, and its records and leaderboard are on disk; ask for `event` alone."""
+    """Observe the end of a run, whose records and leaderboard are on disk; ask for `event` alone."""

@@ -1,7 +1,7 @@
-"""What flows between the parts of the harness, and what a plugin must offer.
+"""Protocols of what the factories of plugins return.
 
-Frozen, keyword-only dataclasses for data; Protocols for behaviour: a plugin inherits nothing. Importing this
-module imports neither torch nor any other heavy package.
+A plugin inherits nothing: it offers objects with these methods. Importing this module imports neither torch nor any
+other heavy package.
 """
 
 from __future__ import annotations
@@ -27,25 +27,13 @@ removed, or changes its meaning. What is added does not raise it, nor does a new
 """
 
 
-# ── where activations are read ───────────────────────────────────────────────────────────────────────────
-
-
-# ── data ─────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-# ── what plugins offer ───────────────────────────────────────────────────────────────────────────────────
-
-
-# ── what the factories return ────────────────────────────────────────────────────────────────────────────
-
-
 @runtime_checkable
 class Model(Protocol):
-    """An opened model: configuration and tokenizer, no weights.
+    """Opened model: configuration and tokenizer, no weights.
 
     `architecture` is the checkpoint's own word for its kind (`gemma2`), with that of its language tower where it has
-    several (`paligemma+gemma2`); `n_layers` counts the blocks, and `n_parameters` what is in them. Each method may
-    raise UnavailableError when files are absent or broken.
+    several (`paligemma+gemma2`); `n_layers` is the number of blocks, and `n_parameters` that of the weights in them.
+    Every method raises UnavailableError when files are absent or broken.
     """
 
     name: str
@@ -54,26 +42,24 @@ class Model(Protocol):
     n_parameters: int
 
     def width(self, site: Site) -> int:
-        """Size of the activations at `site`; UsageError when the model has no such site."""
+        """Return the size of the activations at `site`. Raise UsageError when the model has no such site."""
 
     def identity(self, site: Site) -> Mapping[str, Any]:
-        """JSON of all that may change the activations at `site`: weights, tokenizer, dtype, length …"""
+        """Return JSON of everything that may change the activations at `site`: weights, tokenizer, dtype, length …"""
 
     def tokenize(self, inputs: Sequence[Any]) -> list[Tokens]:
-        """One Tokens for each input: a `str`, or a Conversation, which is also `str(conversation)`; of an ImageModel
-        an Image.
-        """
+        """Encode each input, a `str` or a Conversation; an ImageModel encodes Images."""
 
     def load(self, sites: Sequence[Site], device: str) -> LoadedModel:
-        """The model in memory, only as deep as the deepest of `sites`."""
+        """Load the model, only as deep as the deepest of `sites`."""
 
 
 @runtime_checkable
 class LoadedModel(Protocol):
-    """A model in memory, able to run forward."""
+    """Model in memory that can run forward."""
 
     def forward(self, batch: Sequence[Tokens]) -> Mapping[Site, torch.Tensor]:
-        """For each site the activations of the content tokens, examples one after the other:
+        """Return the activations of the content tokens at each site, example after example:
         `[content tokens of the batch, width]`, on the device, in the model's dtype. An example without content
         gives no rows.
         """
@@ -81,90 +67,91 @@ class LoadedModel(Protocol):
 
 @runtime_checkable
 class ImageModel(Model, Protocol):
-    """A Model that reads images, and no texts. Its `tokenize` looks at no pixel."""
+    """Model that reads images, and no texts. Its `tokenize` decodes no image."""
 
     @property
     def towers(self) -> Mapping[str, int]:
-        """Blocks of each tower whose sites have a name of their own: `{"vision": 12}`."""
+        """The number of blocks of each tower whose sites have a name of their own: `{"vision": 12}`."""
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Rows and columns in which the content tokens of an image lie, row by row."""
+        """The rows and columns of the grid in which the content tokens of an image lie, row by row."""
 
     @property
     def seen_tasks(self) -> tuple[str, ...]:
-        """Names of the tasks on whose training rows the model itself was trained, as far as it says."""
+        """The tasks on whose training rows the model itself was trained, as far as it says."""
 
     def view(self, image: Image) -> Any:
-        """What of an image the model sees, as it lies under the grid: a PIL image, RGB."""
+        """Return the part of an image that the model sees, as it lies under the grid: a PIL image, RGB."""
 
     def load(self, sites: Sequence[Site], device: str) -> LoadedImageModel:
-        """The model in memory, only as deep as the deepest of `sites`."""
+        """Load the model, only as deep as the deepest of `sites`."""
 
 
 @runtime_checkable
 class LoadedImageModel(LoadedModel, Protocol):
-    """An image model in memory; what it needs of an image is made apart, ahead of its turn."""
+    """Image model in memory; images are prepared in background threads, ahead of their batch."""
 
     def prepare(self, image: Image) -> torch.Tensor:
-        """The image decoded, resized and normalised as the model wants it, `[channels, height, width]` in float32 on
-        the CPU. Called from several threads at once.
+        """Decode, resize and normalise an image for the model: `[channels, height, width]` in float32 on the CPU.
+        Called from several threads at once.
         """
 
     def forward(
         self, batch: Sequence[Tokens], pixels: Sequence[torch.Tensor] | None = None
     ) -> Mapping[Site, torch.Tensor]:
-        """As of any LoadedModel. `pixels` are what `prepare` made of each image of the batch; without them it is made
-        now.
+        """Return activations as any LoadedModel does. `pixels` are the results of `prepare` for each image of the
+        batch; without them the images are prepared now.
         """
 
 
 @runtime_checkable
 class LanguageModel(Model, Protocol):
-    """A Model that can also be read to its end, so that what a change of its activations costs can be measured."""
+    """Model that can be run to its end, so that the cost of a change of its activations can be measured."""
 
     def load_whole(self, site: Site, device: str) -> SplicedModel:
-        """All of the model in memory, with a place at `site` where activations can be replaced."""
+        """Load the whole model, with a hook at `site` where activations can be replaced."""
 
 
 @runtime_checkable
 class Multilingual(Model, Protocol):
-    """A Model that says what languages it was trained on."""
+    """Model that declares the languages of its training text."""
 
     @property
     def languages(self) -> Mapping[str, float]:
-        """Megabytes of its training text by BCP-47 tag; what is not there was not in it."""
+        """Megabytes of its training text by BCP-47 tag; a language without entry was not in it."""
 
 
 @runtime_checkable
 class SplicedModel(Protocol):
-    """A whole language model in memory."""
+    """Whole language model in memory."""
 
     def losses(
         self, batch: Sequence[Tokens], splice: Callable[[torch.Tensor], torch.Tensor] | None = None
     ) -> torch.Tensor:
-        """Next-token losses in nats, float32 on the device, one example after the other: of every content token that
-        has a position before it. `splice` is given the activations of the content tokens at the site
-        `[content tokens of the batch, width]`, and what it returns, of the same shape, takes their place; all other
-        positions stay as they are.
+        """Return next-token losses in nats, float32 on the device, example after example, one for every content token
+        that has a position before it.
+
+        `splice` receives the activations of the content tokens at the site `[content tokens of the batch, width]` and
+        returns their replacement, of the same shape; all other positions stay as they are.
         """
 
 
 @runtime_checkable
 class Encoder(Protocol):
-    """Turns activations `[tokens, d_in]` into features `[tokens, width]`; token by token."""
+    """Map from activations `[tokens, d_in]` to features `[tokens, width]`, token by token."""
 
     @property
     def width(self) -> int:
         """Number of features."""
 
     def encode(self, activations: torch.Tensor) -> torch.Tensor:
-        """Features `[tokens, width]` in float32."""
+        """Return features `[tokens, width]` in float32."""
 
 
 @runtime_checkable
 class Autoencoder(Encoder, Protocol):
-    """An Encoder with a decoder: `harness.Dictionary` is one."""
+    """Encoder with a decoder: `harness.Dictionary` is one."""
 
     def rebuild(self, activations: torch.Tensor, size: int) -> tuple[torch.Tensor, int]:
         """Return the reconstruction `[tokens, d_in]` in the units of `activations`, computed `size` features at a
@@ -210,39 +197,40 @@ class PlacedRepresentation:
 
 @runtime_checkable
 class TokenRepresentation(Protocol):
-    """A representation that reads a model's activations."""
+    """Representation that reads the activations of a model."""
 
     def at(self, model: Model, site: Site) -> PlacedRepresentation | str | Mapping[str, Any]:
-        """This representation at `site` of `model`, or a reference (a name, or a mapping with `name` and
-        parameters) to another one that serves there. UsageError when there is none.
+        """Return this representation at `site` of `model`, or a reference (a name, or a mapping with `name` and
+        parameters) to another one that serves there. Raise UsageError when none does.
         """
 
 
 @runtime_checkable
 class InputRepresentation(Protocol):
-    """A representation that reads inputs and no model; scikit-learn's transformer contract."""
+    """Representation that reads inputs and no model; scikit-learn's transformer contract."""
 
     def fit(self, inputs: Sequence[Any]) -> Any:
-        """Learn from the training inputs."""
+        """Fit on the training inputs."""
 
     def transform(self, inputs: Sequence[Any]) -> Matrix:
-        """`[examples, features]`, dense or CSR."""
+        """Return `[examples, features]`, dense or CSR."""
 
 
 @runtime_checkable
 class Pooling(Protocol):
-    """Tokens in, one vector for each example out; each feature by itself, so that features can be sliced."""
+    """Reduction of the tokens of an example to one vector, each feature by itself, so that features can be sliced."""
 
     def __call__(self, values: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
-        """`values [tokens, features]` float32, `offsets [examples + 1]`; returns `[examples, features]`.
+        """Return `[examples, features]` for `values [tokens, features]` in float32 and `offsets [examples + 1]`.
+
         The tokens of example i are `values[offsets[i]:offsets[i + 1]]`, at least one.
         """
 
 
 @runtime_checkable
 class RankedPooling(Pooling, Protocol):
-    """A pooling that ranks the features of a token against one another: of each token it is given the `top`
-    largest only, zeros in place of all others; of equal values the lowest features.
+    """Pooling that ranks the features of a token: it receives the `top` largest of each token, and zeros in place of
+    all others; of equal values the lowest features come first.
     """
 
     top: int
@@ -250,61 +238,61 @@ class RankedPooling(Pooling, Protocol):
 
 @runtime_checkable
 class Regime(Protocol):
-    """Turns a task's own partition into another: fewer training rows, other classes among them, wrong labels."""
+    """Change of a task's partition: fewer training rows, other shares of classes, wrong labels, other languages."""
 
     def __call__(self, examples: Examples, rows: Partition, seed: int) -> Partition | Sequence[Partition]:
-        """The partition for one seed; it must depend on nothing else. Test rows keep their labels, and are
-        `rows.test` in their order unless the spec says `moves_test`; then they must not depend on the seed.
-        UnavailableError where the examples do not allow it: too few of them. `by_language` gives a sequence of them,
-        no two with the same languages to learn from and to test on, each tested on some of `rows.test` and on nothing
-        whose group, in whatever language, it learns from.
+        """Return the partition for one seed; it must depend on nothing else. Raise UnavailableError where the
+        examples are too few.
+
+        Test rows keep their labels, and are `rows.test` in their order unless the spec says `moves_test`; then they
+        must not depend on the seed. A regime `by_language` returns a sequence of partitions, no two with the same
+        training and test languages; each is tested on some of `rows.test`, and on no row whose group, in any
+        language, is among its training rows.
         """
 
 
 @runtime_checkable
 class Alignment(Protocol):
-    """Maps the pooled features of one model to those of another, without labels."""
+    """Map from the pooled features of one model to those of another, fitted without labels."""
 
     def fit(self, source: Matrix, target: Matrix) -> Any:
-        """Learn from the same rows as two models read them: `source [rows, a]`, `target [rows, b]`."""
+        """Fit on the same rows as two models read them: `source [rows, a]`, `target [rows, b]`."""
 
     def transform(self, target: Matrix) -> Matrix:
-        """`[rows, b]` of the target as `[rows, a]` of the source."""
+        """Return `[rows, b]` of the target as `[rows, a]` of the source."""
 
 
 @runtime_checkable
 class Transform(Protocol):
-    """Pooled matrix in, pooled matrix out; scikit-learn's transformer contract."""
+    """Change of a pooled matrix; scikit-learn's transformer contract."""
 
     def fit(self, X: Matrix, y: np.ndarray[Any, Any]) -> Any:
-        """Learn from the training rows."""
+        """Fit on the training rows."""
 
     def transform(self, X: Matrix) -> Matrix:
-        """The same rows, changed."""
+        """Return the same rows, changed."""
 
 
 @runtime_checkable
 class Classifier(Protocol):
-    """scikit-learn's classifier contract, with class numbers 0 … n−1 as `y`."""
+    """Classifier by scikit-learn's contract, with class numbers 0 … n−1 as `y`."""
 
     def fit(self, X: Matrix, y: np.ndarray[Any, Any]) -> Any:
-        """Learn from the training rows."""
+        """Fit on the training rows."""
 
     def predict_proba(self, X: Matrix) -> np.ndarray[Any, Any]:
-        """Scores `[examples, classes]`, higher is likelier; columns in the order of the class numbers."""
+        """Return scores `[examples, classes]`, higher is likelier; columns in the order of the class numbers."""
 
 
 @runtime_checkable
 class LinearClassifier(Protocol):
-    """A fitted linear classifier that can say what it goes by."""
+    """Fitted classifier that exposes its coefficients."""
 
     @property
     def weights(self) -> np.ndarray[Any, Any]:
-        """`[classes, features]` of the matrix it was fitted on, in score per unit of the feature: `X @ weights.T` is
-        the decision function of every class, up to a constant for each class and a term that all classes share. Of two
-        classes the second has the weights of their one decision function and the first their negatives. 0 where a
-        feature is not used.
+        """Coefficients `[classes, features]` on the matrix it was fitted on, in score per unit of the feature.
+
+        `X @ weights.T` is the decision function of every class, up to a constant for each class and a term that all
+        classes share. With two classes, the second has the coefficients of the one decision function and the first
+        their negatives. A feature that is not used has 0.
         """
-
-
-# ── what observers are told ──────────────────────────────────────────────────────────────────────────────

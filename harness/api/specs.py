@@ -15,11 +15,11 @@ Needs = Literal["tokens", "text", "images", "nothing"]
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:
-    """An offer: a name, one sentence, and a factory whose keyword parameters are its whole parameter schema.
+    """Offer of a plugin: a name, one sentence, and a factory whose keyword parameters are the whole parameter schema.
 
     `revision` is part of the identity of every result: change it when results change for a reason that no
-    parameter shows. `alias_of` is given in place of `make`: the name then stands for another, or for a mapping of its
-    `name` and parameters, and is all that the other is.
+    parameter shows. `alias_of`, given in place of `make`, is a reference to another offer (a name, or a mapping of
+    `name` and parameters) for which this name is a shorter one.
     """
 
     name: str
@@ -37,10 +37,10 @@ class Spec:
 
 @dataclass(frozen=True, kw_only=True)
 class CommandSpec:
-    """A command of the command line: `harness NAME`.
+    """Command of the command line: `harness NAME`.
 
-    `load` is called when the command is, and not before: a function without arguments that returns a
-    `click.Command`, or where one is, as `module:attribute`. The command's `context.obj` holds the values of `-p`, for
+    `load` is called when the command is, and not before: a function without arguments that returns a `click.Command`,
+    or the place of one, as `module:attribute`. The command's `context.obj` holds the values of `-p`, for
     `harness.open(plugins=…)`; an integer that it returns is the exit code.
     """
 
@@ -57,16 +57,18 @@ class CommandSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec(Spec):
-    """`make(**parameters) -> Model`, which reads configuration and tokenizer, but no weights."""
+    """Offer of a model: `make(**parameters) -> Model`, which reads configuration and tokenizer, but no weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RepresentationSpec(Spec):
-    """What is pooled. `needs="tokens"`: `make(**parameters) -> TokenRepresentation`;
-    otherwise `make(**parameters) -> InputRepresentation`, which sees the inputs and no model; with
-    `needs="text"` every input as `str`, with `needs="images"` every input as Image; either only on tasks of that kind.
-    A `control` is there for dictionaries to be compared with, and is none. `only` names, by kind, the one pooling,
-    transform or classifier that it goes with in place of the suite's: `{"classifiers": "scores"}`.
+    """Offer of a representation, which is pooled and probed.
+
+    With `needs="tokens"`, `make(**parameters) -> TokenRepresentation`; else `make(**parameters) ->
+    InputRepresentation`, which reads the inputs and no model: with `needs="text"` every input as `str`, with
+    `needs="images"` every input as Image, each on tasks of that modality only. A `control` is no dictionary, but
+    something that dictionaries are compared with. `only` names, by kind, the one pooling, transform or classifier
+    that is used in place of the suite's: `{"classifiers": "scores"}`.
     """
 
     needs: Needs
@@ -77,18 +79,20 @@ class RepresentationSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class PoolingSpec(Spec):
-    """`make(**parameters) -> Pooling`."""
+    """Offer of a pooling: `make(**parameters) -> Pooling`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TransformSpec(Spec):
-    """`make(**parameters) -> Transform`, fitted on training rows only."""
+    """Offer of a transform: `make(**parameters) -> Transform`, fitted on training rows only."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierSpec(Spec):
-    """`make(**parameters) -> Classifier`; `grid` holds the values tried on validation for each parameter
-    that the suite does not fix. A parameter called `seed` is filled with the cell's seed.
+    """Offer of a classifier: `make(**parameters) -> Classifier`.
+
+    `grid` holds the values that are tried on validation rows for each parameter that the suite does not fix. A
+    parameter called `seed` receives the cell's seed.
     """
 
     grid: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
@@ -96,8 +100,10 @@ class ClassifierSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class RegimeSpec(Spec):
-    """`make(**parameters) -> Regime`. One that tests on other rows than the task's own says `moves_test`; one
-    `by_language` gives several partitions, each of which learns from some of the task's languages and is tested on one.
+    """Offer of a regime: `make(**parameters) -> Regime`.
+
+    A regime that tests on other rows than the task's own declares `moves_test`; one `by_language` returns several
+    partitions, each trained on some of the task's languages and tested on one.
     """
 
     moves_test: bool = False
@@ -106,4 +112,4 @@ class RegimeSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class AlignmentSpec(Spec):
-    """`make(**parameters) -> Alignment`."""
+    """Offer of an alignment: `make(**parameters) -> Alignment`."""

@@ -12,7 +12,7 @@ from harness.api.data import Modality
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
-    """Which column holds what; a column that is None does not exist in the source."""
+    """Names of the columns of a source; a column that is None does not exist there."""
 
     input: str = "text"
     label: str = "label"
@@ -25,9 +25,7 @@ class Columns:
 
 @dataclass(frozen=True, kw_only=True)
 class HubSource:
-    """A dataset on the hub, pinned to a revision; `columns` and `labels` only where the hub spells them
-    differently.
-    """
+    """Dataset on the hub, pinned to a revision; `columns` and `labels` only where the hub spells them differently."""
 
     hub: str
     revision: str
@@ -38,7 +36,7 @@ class HubSource:
 
 @dataclass(frozen=True, kw_only=True)
 class FileSource:
-    """A parquet, csv or jsonl file."""
+    """Parquet, csv or jsonl file, or a folder of images."""
 
     file: Path
 
@@ -47,16 +45,16 @@ class FileSource:
 class TaskSpec:
     """Labelled data as one declarative record; a corrected dataset is a new version.
 
-    `columns` are those of the local mirror (`<data-dir>/<name>/data.parquet`) and of a file; `mirror` names
-    the folder there when it is not the task's own name. A task without a source lives in the mirror alone.
+    `columns` are those of the local mirror (`<data-dir>/<name>/data.parquet`) and of a file; `mirror` is the name of
+    the folder there when it is not the task's own. A task without a source is in the mirror only.
 
-    `where` keeps only the rows whose columns hold these values; `labels` gives the class for each label of the
-    source that is spelled otherwise. A task that is `trained_on` another has test rows only, and learns from the
-    training and validation rows of that other task. With `keep_leaks`, test rows that stand in training stay, for what
-    was published on them to be checked: they are counted, and every result is flagged.
+    `where` keeps only the rows whose columns hold these values; `labels` maps labels of the source to classes. A task
+    that is `trained_on` another has test rows only; its probes are trained on the training and validation rows of that
+    other task. With `keep_leaks`, test rows that are also in training stay, so that published results on them can be
+    checked: they are counted, and every result is flagged.
 
-    `class_names` are the classes as a sentence would name them, where the labels do not, and `templates` sentences
-    with `{}` in place of such a name: for what classifies by names alone. Others are a new version.
+    `class_names` are the classes as a sentence would name them, where the labels do not, and `templates` are sentences
+    with `{}` in place of such a name, for classification by names alone. A change of either is a new version.
     """
 
     name: str
