@@ -1,4 +1,4 @@
-"""The Python door: `harness.open()` gives a Session, which plans, runs and makes features. The CLI is thin over it."""
+"""Python API: `harness.open()` returns a Session that plans and runs suites and computes features."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A finished run and what it left on disk."""
+    """A finished run: its folder and its summary."""
 
     folder: Path
     summary: Summary
 
     def records(self) -> pd.DataFrame:
-        """One row for each cell; metrics flattened to `macro_f1`, `macro_f1_low` …"""
+        """Return one row per cell; metrics are flattened to `macro_f1`, `macro_f1_low` …"""
         import pandas as pd
 
         rows = []
@@ -49,14 +49,14 @@ class Run:
         return pd.DataFrame(rows)
 
     def leaderboard(self) -> pd.DataFrame:
-        """The ranked table."""
+        """Return the ranked table of the run."""
         from harness import leaderboard
 
         return leaderboard.to_frame(leaderboard.build([RunFolder(self.folder)]))
 
 
 class Session:
-    """Loaded plugins with the folders and device that everything below uses."""
+    """Loaded plugins with the data folder, cache folder and device that runs use."""
 
     def __init__(
         self,
@@ -75,11 +75,11 @@ class Session:
 
     @property
     def device(self) -> str:
-        """The device asked for; `auto` takes a GPU where there is one. UnavailableError when it is not there."""
+        """The resolved device; `auto` takes a GPU if there is one. Raises UnavailableError for an absent device."""
         return resolve_device(self.wanted_device)
 
     def store(self) -> FeatureStore:
-        """The feature store in the cache folder."""
+        """Open the feature store in the cache folder."""
         from harness.storage.feature_store import FeatureStore, check_writable, default_cache_dir
 
         root = self.cache_dir or default_cache_dir()
@@ -87,7 +87,7 @@ class Session:
         return FeatureStore(root)
 
     def suite(self, name: str | Path, **overrides: Any) -> Suite:
-        """A suite by registered name or by path, with the overrides of `read_suite`."""
+        """Read a suite by registered name or by path, with the overrides of `read_suite`."""
         return read_suite(self._find_suite(name), **overrides)
 
     def _find_suite(self, name: str | Path) -> Path:
@@ -102,7 +102,7 @@ class Session:
         raise UsageError(f"there is no suite '{name}', and no such file{did_you_mean(str(name), known)}")
 
     def check(self, name: str | Path, *, strict_data: bool = False) -> tuple[Finding, ...]:
-        """What is wrong with a suite, and what is worth knowing before it is run."""
+        """Check a suite, and return faults and notes that matter before it is run."""
         from harness.validation.suite import check_suite
 
         return check_suite(
@@ -115,7 +115,10 @@ class Session:
         )
 
     def plan(self, suite: Suite | str | Path, *, strict_data: bool = False, **overrides: Any) -> Plan:
-        """All that running `suite` would do. With `strict_data` an image that cannot be decoded is a UsageError."""
+        """Plan all work of running `suite`; load data, but no weights.
+
+        With `strict_data`, an image that cannot be decoded raises UsageError.
+        """
         from harness.planning.plan import make_plan
 
         if self.data_dir and not self.data_dir.is_dir():
@@ -141,11 +144,11 @@ class Session:
         fail_fast: bool = False,
         **overrides: Any,
     ) -> Run:
-        """Run a suite into `output` (default `runs/<suite>`), resuming what is there. `keep_activations` leaves the
-        activations at the suite's sites in the cache, and reads those that are there in place of a forward pass.
+        """Run a suite into `output` (default `runs/<suite>`), or resume the run there.
 
-        Cells that have ended are done anew if they `failed`, `all` or `never`. `fail_fast` ends the run with the
-        first cell that fails, and with UnavailableError where anything cannot be had.
+        `keep_activations` keeps activations at the suite's sites in the cache, and reads kept ones instead of running
+        the model. `rerun` selects the ended cells that are repeated: those that `failed`, `all` of them, or `never`
+        any. `fail_fast` ends the run at the first failed cell, and raises UnavailableError if anything is unavailable.
         """
         from harness import pipeline
         from harness.runs.context import RunContext
@@ -179,10 +182,12 @@ class Session:
         pooling: str = "mean",
         batch_size: int | None = None,
     ) -> Matrix:
-        """Pooled features of `texts`, one row each, in order: CSR `[texts, features]` for dictionaries, else an
-        array. A conversation is given as its messages, `[{"role": …, "content": …}, …]`, an image as
-        `harness.read_image` reads it. `tokens` says what is pooled: content, all, prompt, last(k=…), cls; a text of
-        which it leaves nothing is a row of zeros, and a warning.
+        """Return pooled features of `texts`, one row each, in order.
+
+        The result is CSR `[texts, features]` for dictionaries, else an array. A conversation is given as its
+        messages, `[{"role": …, "content": …}, …]`, an image as returned by `harness.read_image`. `tokens` selects the
+        pooled tokens: content, all, prompt, last(k=…) or cls. A text without such tokens gives a row of zeros and a
+        warning.
         """
         from harness.features.extract import extract
 
@@ -211,9 +216,10 @@ class Session:
         batch_size: int | None = None,
         tell: Callable[[str], None] = lambda line: None,
     ) -> Report:
-        """How well a dictionary fits a model, on at most `tokens` content tokens of the held-out part of `sources`
-        (without any: of the test rows of tasks that ship with plugins). `site` may be left out where the dictionary
-        serves at one place only.
+        """Measure how well a dictionary fits a model, on at most `tokens` content tokens.
+
+        They come from the held-out part of `sources`, by default from the test rows of tasks shipped with plugins.
+        `site` may be omitted if the dictionary suits a single site. `tell` receives lines about the progress.
         """
         from harness.data.task import shipped_texts
         from harness.dictionary_report.measure import report
@@ -255,8 +261,8 @@ def open(
     """Load the plugins and open a session.
 
     `data_dir` and `cache_dir` default to HARNESS_DATA_DIR and HARNESS_CACHE_DIR; `include` are task files;
-    `plugins` are module names to load besides the installed ones, or `no:NAME` to leave one out. `report` is
-    told of every fault of a plugin that shows later than while loading; those are in `registry.faults`.
+    `plugins` are module names to load besides the installed ones, or `no:NAME` to leave one out. Faults found while
+    loading are in `registry.faults`; `report` receives those that appear later.
     """
     given = data_dir or os.environ.get("HARNESS_DATA_DIR")
     return Session(
@@ -271,7 +277,7 @@ def open(
 def open_registry(
     plugins: Collection[str] = (), report: Callable[[Fault], None] = lambda fault: None
 ) -> Registry:
-    """The plugins of HARNESS_PLUGINS (`none`, or names; all when unset), with those named in `plugins`."""
+    """Load the plugins in HARNESS_PLUGINS (`none`, or names; all if unset) and those in `plugins`."""
     setting = os.environ.get("HARNESS_PLUGINS", "").strip()
     names = {name.strip() for name in setting.split(",") if name.strip()}
     only = None if not names or names == {"all"} else names - {"none"}
@@ -284,7 +290,10 @@ def open_registry(
 
 
 def resolve_device(device: str) -> str:
-    """`auto`, `cpu`, `cuda` or `cuda:N` as a device that is there."""
+    """Resolve `auto`, `cpu`, `cuda` or `cuda:N` to a device of this machine.
+
+    Raises UsageError for another name and UnavailableError for an absent device.
+    """
     import torch
 
     if device == "auto":
@@ -300,7 +309,7 @@ def resolve_device(device: str) -> str:
 
 
 def memory_of(device: str) -> int:
-    """All the bytes that a device has."""
+    """Return the total memory of a device in bytes."""
     if device.startswith("cuda"):
         import torch
 

@@ -465,12 +465,29 @@ def test_answers_that_the_model_writes_are_compared_or_searched(
         ),
     )
     for score, label in (("exact", "incorrect"), ("refusal", "answered")):
-        more = ("--score", score, "--most", 6, "--replace", "-d", "cpu", "--json")
+        more = ("--score", score, "--max-new-tokens", 6, "--replace", "-d", "cpu", "--json")
         told = harness_command("label", items, "-m", "minigemma-s", "-o", f"{score}.parquet", *more)
         assert told.code == 0, told.err
         assert told.rows[0]["labels"] == {label: 2} and told.rows[0]["most"] == 6
         rows = pd.read_parquet(f"{score}.parquet")
         assert set(rows.label) == {label} and "margin" not in rows and set(rows.language) == {"en"}
+
+
+def test_earlier_names_of_options_still_work_with_a_line_of_warning(
+    harness_command: Callable[..., Any], write: Callable[[str, str], Path]
+) -> None:
+    items = write("items.jsonl", lines({"prompt": "The king said to", "answers": ["no such thing"]}))
+    base = ("label", items, "-m", "minigemma-s", "--score", "exact", "-d", "cpu", "--json")
+    earlier = harness_command(*base, "-o", "a.parquet", "--most", 5, "--lines")
+    now = harness_command(*base, "-o", "b.parquet", "--max-new-tokens", 5, "--multiline")
+    assert earlier.said == [
+        "harness: the option '--most' is now called '--max-new-tokens'",
+        "harness: the option '--lines' is now called '--multiline'",
+    ]
+    assert now.said == []
+    assert all(told.rows[0]["most"] == 5 and told.rows[0]["lines"] is True for told in (earlier, now))
+    assert pd.read_parquet("a.parquet").equals(pd.read_parquet("b.parquet"))
+    assert "--most" not in harness_command("label", "--help").out
 
 
 @pytest.mark.parametrize(

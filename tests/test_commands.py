@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.registry.commands import COMMANDS
+from harness.registry.commands import COMMANDS, RENAMED
 
 PLUGIN = """
 import harness
@@ -106,15 +106,15 @@ def test_a_place_that_is_not_module_and_attribute_is_refused(harness_command, in
     )
 
 
-@pytest.mark.parametrize("name", ["run", "train-dictionary"])
+@pytest.mark.parametrize("name", ["run", "train-dictionary", "truths"])
 def test_a_command_named_like_one_of_the_harness_is_an_error_that_names_both(harness_command, install, name):
     install(offering(name))
     (line,) = harness_command("ls", "tasks").said
     assert line == (
         f"harness: plugin 'toy' (toy 1.0) offers the command '{name}', which the harness itself has "
-        f"({COMMANDS[name]})"
+        f"({COMMANDS[RENAMED.get(name, name)]})"
     )
-    assert f"harness {name}" in harness_command(name, "--help").out
+    assert f"harness {RENAMED.get(name, name)}" in harness_command(name, "--help").out
 
 
 def test_two_plugins_with_a_command_of_one_name_are_both_named_and_neither_is_called(

@@ -172,6 +172,10 @@ def test_settings_come_after_the_other_overrides_and_the_last_setting_wins(suite
         ("poolings.-1=max", "--set 'poolings.-1=max': the suite has no place '-1' there"),
         ("poolings.²=max", "--set 'poolings.²=max': the suite has no place '²' there"),
         ("models.5.ref=x", "--set 'models.5.ref=x': the suite has no place '5' there"),
+        ("limit={a: 1, a: 2}", "--set 'limit' line 1: 'a' stands twice"),
+        ("limit={on: 1}", "--set 'limit' line 1: a field's name must be plain text, not 'on'"),
+        ("limit=[*a]", "--set 'limit' line 1: the alias '*a' is not read: write its value out"),
+        ("limit=" + "[" * 3000, "--set 'limit' line 1: nested deeper than 16 levels"),
         ("name.x=1", "--set 'name.x=1': the suite has no place 'x' there"),
         ("name.x.y=1", "--set 'name.x.y=1': the suite has no place 'x' there"),
     ],
@@ -182,6 +186,32 @@ def test_a_setting_that_fits_nowhere_is_refused(suite, setting, sentence):
 
 def test_a_setting_of_an_unknown_field_is_refused(suite):
     assert "there is no field 'colour'" in refusal(read_suite, suite, settings=["colour.of=red"])
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [
+        ("yes", True),
+        ("off", False),
+        ("n", "n"),
+        ("~", None),
+        ("017", 15),
+        ("0o17", "0o17"),
+        ("08", "08"),
+        ("1:30", 90),
+        ("1e3", "1e3"),
+        ("1.5e3", "1.5e3"),
+        ("1.5e+3", 1500.0),
+        (".5", 0.5),
+        ("+.5", "+.5"),
+        ("1_000", 1000),
+        ("'no'", "no"),
+    ],
+)
+def test_a_word_of_a_suite_means_what_it_means_in_YAML_1_1(suite, word, value):
+    read = read_suite(suite, settings=[f"poolings=[{{name: count, t: {word}}}]"])
+    assert read.poolings == ({"name": "count", "t": value},)
+    assert type(read.poolings[0]["t"]) is type(value)
 
 
 # ── faults, with their lines ─────────────────────────────────────────────────────────────────────────────
@@ -204,6 +234,16 @@ def test_a_setting_of_an_unknown_field_is_refused(suite):
             "line 10: classifiers must not be empty",
         ),
         ("name: toy", "name: ../up", "line 1: name: string should match pattern"),
+        (
+            "name: toy",
+            "name: on",
+            "line 1: name: input should be a valid string, not true; text needs quotes",
+        ),
+        (
+            "[none]",
+            "[no]",
+            "line 9: transforms.0: input should be a valid string, not false; text needs quotes",
+        ),
         ("name: toy\n", "", ": the field 'name' is missing"),
         ("seeds: 3", "name: toy", "line 11: 'name' stands twice"),
         ("n: 20", "n: 20, n: 21", "line 8: 'n' stands twice"),
@@ -304,6 +344,12 @@ def test_a_task_of_the_hub_is_pinned(write):
         ("version: 1", "modality: sound", "line 2: modality: input should be 'text' or 'image'"),
         ("licence: CC BY 4.0\n", "", "the field 'licence' is missing"),
         ("version: 1", "version: 1\nversion: 1", "line 3: 'version' stands twice"),
+        (
+            "[en]",
+            "[en, no]",
+            "line 5: languages.1: input should be a valid string, not false; text needs quotes",
+        ),
+        ("label: label", "label: 012", "line 4: columns.label: input should be a valid string, not 10"),
     ],
 )
 def test_a_fault_of_a_task_file_is_one_sentence(write, old, new, sentence):

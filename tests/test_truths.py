@@ -89,7 +89,7 @@ def test_intervals_that_are_too_narrow_do_not_hold(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_command_prints_a_markdown_table(harness_command: Any) -> None:
-    told = harness_command("truths", "--replicates", "3")
+    told = harness_command("check-statistics", "--replicates", "3")
     assert (told.code, told.err) == (0, "")
     head, rule, *rows, gap, note = told.out.splitlines()
     assert (gap, note) == ("", "Every line: 400 test rows, 1000 resamples.")
@@ -99,10 +99,17 @@ def test_the_command_prints_a_markdown_table(harness_command: Any) -> None:
 
 
 def test_as_json_it_prints_every_line(harness_command: Any) -> None:
-    told = harness_command("truths", "--replicates", "3", "--json")
+    told = harness_command("check-statistics", "--replicates", "3", "--json")
     lines = json.loads(told.out)
     assert [line["name"] for line in lines] == [truth.name for truth in measure(3)]
     assert set(lines[0]) == {"name", "what", "wanted", "measured", "interval", "replicates", "ok"}
+
+
+def test_the_command_still_answers_to_its_earlier_name_with_a_line_of_warning(harness_command: Any) -> None:
+    told = harness_command("truths", "--replicates", "1")
+    assert told.code in (0, 4)  # one replicate shows nothing
+    assert told.said[0] == "harness: the command 'truths' is now called 'check-statistics'"
+    assert told.out.startswith("| line | what | wanted |")
 
 
 def test_a_line_that_does_not_hold_ends_in_exit_code_4(
@@ -110,7 +117,7 @@ def test_a_line_that_does_not_hold_ends_in_exit_code_4(
 ) -> None:
     broken = replace(measure(1)[0], ok=False, name="null, broken")
     monkeypatch.setattr(truths, "measure", lambda replicates: (broken, *measure(1)[1:]))
-    told = harness_command("truths")
+    told = harness_command("check-statistics")
     assert told.code == 4
     assert "do not hold: null, broken" in told.err
     assert "| null, broken |" in told.out

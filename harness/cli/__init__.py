@@ -1,4 +1,7 @@
-"""The command line, thin over the Python API. Commands are imported only when they are called, for a quick --help."""
+"""Command line of the harness, a thin layer over the Python API.
+
+A command's module is imported only when the command is called, so that `--help` is quick.
+"""
 
 from __future__ import annotations
 
@@ -14,20 +17,21 @@ import click
 
 from harness.api.errors import HarnessError
 from harness.cli.meta import ARGUMENTS, OWNER
-from harness.registry.commands import COMMANDS
+from harness.registry.commands import COMMANDS, RENAMED
 
 BUG = 70
 INTERRUPTED = 130
 TERMINATED = 143
 GRACE_S = 5.0
+"""Seconds after a signal in which further signals are ignored."""
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM: like Ctrl-C, with its own exit code."""
+    """Interruption by SIGTERM, handled like Ctrl-C but with its own exit code."""
 
 
 class LazyGroup(click.Group):
-    """Commands by name: those of the harness, each in the module of that name, and those of plugins."""
+    """Group of the harness's commands, each in a module of its name, and the commands of plugins."""
 
     def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
         context.meta[ARGUMENTS] = tuple(args)
@@ -35,6 +39,14 @@ class LazyGroup(click.Group):
 
     def list_commands(self, context: click.Context) -> list[str]:
         return list(COMMANDS)
+
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] in RENAMED:
+            click.echo(f"harness: the command '{args[0]}' is now called '{RENAMED[args[0]]}'", err=True)
+            args = [RENAMED[args[0]], *args[1:]]
+        return super().resolve_command(context, args)
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
@@ -47,7 +59,7 @@ class LazyGroup(click.Group):
     def invoke(self, context: click.Context) -> Any:
         try:
             return super().invoke(context)
-        except Exception as error:  # a stranger's command may raise anything; its bugs are not the harness's
+        except Exception as error:  # a plugin's command may raise anything; its bugs are not the harness's
             if OWNER in context.meta:
                 error.owner = context.meta[OWNER]  # type: ignore[attr-defined]
             raise
@@ -55,7 +67,7 @@ class LazyGroup(click.Group):
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
-        # To list them here would load every plugin, which takes longer than all the rest of the help.
+        # Listing them here would load every plugin, which takes longer than the rest of the help.
         formatter.write_paragraph()
         formatter.write_text("harness ls commands lists those that plugins add.")
 
@@ -68,12 +80,12 @@ class LazyGroup(click.Group):
     "plugins",
     multiple=True,
     metavar="NAME",
-    help="Load a module as a plugin; no:NAME leaves one out.",
+    help="Load a module as a plugin; no:NAME leaves out a plugin.",
 )
 @click.version_option(package_name="sae-harness", prog_name="harness")
 @click.pass_context
 def cli(context: click.Context, plugins: tuple[str, ...]) -> None:
-    """Do sparse-autoencoder features make better classifiers than the hidden states they came from?"""
+    """Test whether features of sparse autoencoders make better classifiers than the hidden states they encode."""
     context.obj = plugins
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
@@ -83,12 +95,12 @@ def main() -> None:
     """Run the command line and exit with its code."""
     code = execute(sys.argv[1:])
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # all is saved: a signal now could only change the exit code
+        signal.signal(number, signal.SIG_IGN)  # all work is saved: a signal could only change the exit code
     sys.exit(code)
 
 
 def execute(arguments: list[str]) -> int:
-    """Run one command; every error ends in one sentence on stderr and its exit code."""
+    """Run one command and return its exit code; an error is printed as one sentence on stderr."""
     before = _catch_signals()
     try:
         code = cli.main(args=arguments, prog_name="harness", standalone_mode=False)
@@ -108,17 +120,18 @@ def execute(arguments: list[str]) -> int:
     except Exception as error:
         if os.environ.get("HARNESS_DEBUG"):
             raise
-        said = f"{type(error).__name__}: {error}".splitlines()[0]
+        message = f"{type(error).__name__}: {error}".splitlines()[0]
         owner = getattr(error, "owner", "the harness")
-        return _fail(f"a bug in {owner}: {said} (HARNESS_DEBUG=1 shows where)", BUG)
+        return _fail(f"a bug in {owner}: {message} (HARNESS_DEBUG=1 shows where)", BUG)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
 def _catch_signals() -> dict[signal.Signals, Any]:
-    """From here on the first SIGINT or SIGTERM raises, and those within GRACE_S after it are passed over, so that
-    saving is not cut by a second Ctrl-C; one later than that raises again. The handlers before, to be put back.
+    """Install handlers that raise on SIGINT and SIGTERM, and return the previous handlers.
+
+    Signals within GRACE_S seconds after one that raised are ignored, so that a second Ctrl-C does not cut saving.
     """
     last = -math.inf
 

@@ -1,4 +1,4 @@
-"""`harness cache`: what the cache holds, whether it is sound, and how to make it smaller."""
+"""Command `harness cache`: inspect, verify and prune the feature cache."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.api.errors import GateError, UsageError
-from harness.cli.options import json_option
+from harness.cli.options import cache_dir_option, json_option
 
 if TYPE_CHECKING:
     from harness.storage.cache import Entry
@@ -30,21 +30,17 @@ SIZES = {
 }
 AGES = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
-cache_option = click.option(
-    "--cache-dir", type=click.Path(path_type=Path), help="Feature cache [HARNESS_CACHE_DIR]."
-)
-
 
 @click.group("cache", no_args_is_help=False)
 def command() -> None:
-    """Look at, verify and prune the feature cache."""
+    """Inspect, verify and prune the feature cache."""
 
 
 @command.command("info")
-@cache_option
+@cache_dir_option
 @json_option
 def info(cache_dir: Path | None, as_json: bool) -> None:
-    """Say what is in the cache: how much, how old, and of what."""
+    """Print the size, age and origin of what the cache holds."""
     from harness.storage.cache import list_entries
     from harness.storage.feature_store import default_cache_dir
 
@@ -74,11 +70,14 @@ def info(cache_dir: Path | None, as_json: bool) -> None:
 
 
 @command.command("verify")
-@click.option("--remove", is_flag=True, help="Take damaged files away; the next run makes them again.")
-@cache_option
+@click.option("--remove", is_flag=True, help="Remove damaged files; the next run makes them again.")
+@cache_dir_option
 @json_option
 def verify(cache_dir: Path | None, remove: bool, as_json: bool) -> None:
-    """Read every file and compare its checksum. Exit code 4 when one is damaged; without --remove, nothing changes."""
+    """Read every file and compare its checksum.
+
+    Exit code 4 if a file is damaged. Nothing changes without --remove.
+    """
     from harness.storage.cache import find_damage, list_entries
     from harness.storage.feature_store import default_cache_dir
 
@@ -98,12 +97,12 @@ def verify(cache_dir: Path | None, remove: bool, as_json: bool) -> None:
 
 
 @command.command("prune")
-@click.option("--older-than", metavar="AGE", help="What was not used for so long: 30d, 12h, 45m.")
-@click.option("--max-size", metavar="SIZE", help="The least recently used, until so much is left: 20GB.")
-@click.option("--incomplete", is_flag=True, help="What a run has not finished.")
-@click.option("--all", "everything", is_flag=True, help="Everything.")
-@click.option("--dry-run", is_flag=True, help="Say what would go; take nothing.")
-@cache_option
+@click.option("--older-than", metavar="AGE", help="Remove what was not used for so long: 30d, 12h, 45m.")
+@click.option("--max-size", metavar="SIZE", help="Remove the least recently used down to this size: 20GB.")
+@click.option("--incomplete", is_flag=True, help="Remove what a run has not finished.")
+@click.option("--all", "everything", is_flag=True, help="Remove everything.")
+@click.option("--dry-run", is_flag=True, help="Print what would be removed; remove nothing.")
+@cache_dir_option
 @json_option
 def prune(
     cache_dir: Path | None,
@@ -114,14 +113,14 @@ def prune(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Take features out of the cache. While a run uses it, what was used within the last hour stays."""
+    """Remove features from the cache. While a run uses it, what was used within the last hour stays."""
     from harness.storage import cache
     from harness.storage.feature_store import default_cache_dir
 
     if not (older_than or max_size or incomplete or everything):
         raise UsageError("say what to prune: --older-than AGE, --max-size SIZE, --incomplete or --all")
     root = cache_dir or default_cache_dir()
-    cache.list_entries(root)  # before anything is made there
+    cache.list_entries(root)  # raises if there is no cache, before a lock file is created there
     pruned = cache.prune(
         root,
         older_than=read_amount(older_than, AGES, "--older-than", "30d or 12h") if older_than else None,
@@ -145,7 +144,7 @@ def prune(
 
 
 def read_amount(text: str, units: Mapping[str, int], option: str, example: str) -> float:
-    """`20GB` or `30d` in bytes or seconds; click's usage error otherwise."""
+    """Convert `20GB` or `30d` to bytes or seconds; raise click.BadParameter for anything else."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)", text, re.ASCII)
     known = {name.lower(): value for name, value in units.items()}
     if match is None or match[2].lower() not in known:
@@ -156,7 +155,7 @@ def read_amount(text: str, units: Mapping[str, int], option: str, example: str) 
 
 
 def _by_origin(entries: Iterable[Entry]) -> list[dict[str, Any]]:
-    """Sets and bytes by what they were made from, the largest first."""
+    """Count sets and bytes by what they were made from, largest first."""
     sets: Counter[str] = Counter()
     size: Counter[str] = Counter()
     for entry in entries:

@@ -1,4 +1,4 @@
-"""`harness compare`: what changed from one run to another, beyond noise or not."""
+"""Command `harness compare`: compare two runs arm by arm, with paired intervals."""
 
 from __future__ import annotations
 
@@ -22,28 +22,30 @@ METRICS = ("macro_f1", "accuracy", "balanced_accuracy", "auroc")
 @click.command("compare")
 @click.argument("first", metavar="A", type=click.Path(path_type=Path))
 @click.argument("second", metavar="B", type=click.Path(path_type=Path))
-@click.option("--baseline", metavar="NAME", help="Compare leads over this representation, such as hidden.")
 @click.option(
-    "--metric", type=click.Choice(METRICS), default="macro_f1", show_default=True, help="What to compare."
+    "--baseline", metavar="NAME", help="Compare the differences from this representation, such as hidden."
+)
+@click.option(
+    "--metric", type=click.Choice(METRICS), default="macro_f1", show_default=True, help="Compare this metric."
 )
 @click.option(
     "--fail-on-regression",
     "allowed",
     type=click.FloatRange(min=0),
     metavar="DELTA",
-    help="Exit code 4 when an arm is credibly worse in B by more than DELTA.",
+    help="End with exit code 4 if an arm is credibly worse in B by more than DELTA.",
 )
 @json_option
 def command(
     first: Path, second: Path, baseline: str | None, metric: Any, allowed: float | None, as_json: bool
 ) -> None:
-    """Compare the runs A and B, run folders or published ones, arm by arm: the paired difference B − A with its 95 %
-    interval, on each task and in the mean over tasks.
+    """Compare the runs A and B, run folders or published runs, arm by arm.
 
-    Each arm goes by the cell that its own run chose on validation, by macro-F1. Runs on other data are refused.
-    p-values are adjusted by Holm over the single-task differences; for accuracy McNemar's exact ones stand beside them.
+    Prints the paired difference B − A with its 95 % interval, on each task and in the mean over tasks. An arm is
+    represented by the cell that its own run chose on validation, by macro-F1. Runs on different data are refused.
+    p-values are adjusted by Holm over the single-task differences; accuracy also gets McNemar's exact p-values.
 
-    An arm is credibly worse by more than DELTA when the whole interval of its mean over tasks (or of its only task)
+    An arm is credibly worse by more than DELTA if the whole interval of its mean over tasks (or of its only task)
     lies below −DELTA. The table is printed first.
     """
     from harness.api.errors import UsageError
@@ -101,7 +103,7 @@ def _fact(each: Difference) -> dict[str, Any]:
 
 
 def _print(comparison: Comparison, baseline: str | None) -> None:
-    """Single tasks, then means over tasks, which are no part of Holm's adjustment."""
+    """Print single tasks, then means over tasks, to which Holm's adjustment does not apply."""
     from rich.console import Console
     from rich.table import Table
 
@@ -116,7 +118,7 @@ def _print(comparison: Comparison, baseline: str | None) -> None:
         table.add_section()
     for row in _rows(comparison.means, exact):
         table.add_row(*row)
-    # Names such as random_sae[k=16] are no markup.
+    # Without markup: names such as random_sae[k=16] hold brackets.
     Console(width=None if sys.stdout.isatty() else 170, markup=False, emoji=False).print(table)
 
 

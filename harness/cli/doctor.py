@@ -1,4 +1,4 @@
-"""`harness doctor`: what works here, and what does not."""
+"""Command `harness doctor`: report versions, device, folders and plugins."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PACKAGES = ("torch", "transformers", "datasets", "scikit-learn", "pandas", "plug
 @json_option
 @click.pass_context
 def command(context: click.Context, as_json: bool) -> int:
-    """Check the environment and every plugin. Exit code 3 when a plugin was left out."""
+    """Check the environment and every plugin. Exit code 3 if a plugin was left out."""
     registry = open_registry(context)
     faults = [str(fault) for fault in registry.faults]
     facts = _facts()

@@ -1,4 +1,4 @@
-"""`harness features`: texts in, a file of pooled features out."""
+"""Command `harness features`: write pooled features of texts to a file."""
 
 from __future__ import annotations
 
@@ -11,25 +11,39 @@ import click
 
 from harness.api.data import Conversation
 from harness.api.errors import EmptyInputWarning, UnavailableError, UsageError
-from harness.cli.options import batch_option, json_option, machine_options, open_session, read_batch_size
+from harness.cli.options import (
+    PATH,
+    batch_option,
+    dtype_option,
+    json_option,
+    machine_options,
+    model_fields,
+    model_option,
+    open_session,
+    read_batch_size,
+)
 
 
 @click.command("features")
-@click.option("-m", "--model", required=True, metavar="REF", help="Model.")
-@click.option("--site", required=True, help="Where to read, for example resid_post.12.")
-@click.option("--representation", default="hidden", show_default=True, metavar="REF", help="What to pool.")
-@click.option("--tokens", default="content", show_default=True, help="content, all, prompt, last(k=…).")
-@click.option("--pooling", default="mean", show_default=True, help="How to pool.")
-@click.option("--dtype", help="The model's dtype, as a parameter of the model.")
+@model_option
+@click.option("--site", required=True, help="Read at this site, for example resid_post.12.")
+@click.option(
+    "--representation", default="hidden", show_default=True, metavar="REF", help="Pool this representation."
+)
+@click.option(
+    "--tokens", default="content", show_default=True, help="Pool over content, all, prompt or last(k=…)."
+)
+@click.option("--pooling", default="mean", show_default=True, help="Pool in this way.")
+@dtype_option
 @click.option(
     "--input",
     "source",
     required=True,
-    type=click.Path(path_type=Path),
-    help='JSON lines {"id", "text"}, or "messages".',
+    type=PATH,
+    help='Read JSON lines with "text" or "messages".',
 )
 @click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path), help=".npz (CSR) or .npy (dense)."
+    "-o", "--output", required=True, type=PATH, help="Write to this file, .npz (CSR) or .npy (dense)."
 )
 @machine_options
 @batch_option
@@ -50,17 +64,16 @@ def command(
     as_json: bool,
     **machine: Any,
 ) -> None:
-    """Write one row for each line of the input, in its order."""
+    """Write one row of features for each line of the input, in its order."""
     if output.suffix not in {".npz", ".npy"}:
         raise UsageError(f"'{output}' must end in .npz (CSR) or .npy (dense)")
     texts = read_texts(source)
     session = open_session(context, **machine)
-    parameters = {"dtype": dtype} if dtype else {}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         matrix = session.features(
             texts,
-            model={"ref": model, **parameters},
+            model=model_fields(model, dtype),
             site=site,
             representation=representation,
             tokens=tokens,
@@ -80,11 +93,9 @@ def command(
 
 
 def read_texts(path: Path) -> list[str | Conversation]:
-    """The texts and conversations of a JSON-lines file; UsageError with the line number of the first that is not
-    as it should be.
-    """
+    """Read the texts and conversations of a JSON-lines file; raise UsageError with the line of the first fault."""
     try:
-        # Not splitlines: a text may hold U+2028, U+0085 and others that end a line for it, but not in JSON lines.
+        # Not splitlines, which also ends lines at U+2028, U+0085 and others that a JSON text may hold.
         lines = path.read_text("utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise UsageError(f"'{path}' is not UTF-8 text") from error
@@ -122,7 +133,7 @@ def _check_characters(text: str, where: str) -> None:
 
 
 def write_matrix(matrix: Any, path: Path) -> None:
-    """scipy's CSR in a .npz file, an array in a .npy file, whole or not at all."""
+    """Write a scipy CSR matrix as .npz or an array as .npy, atomically."""
     import numpy as np
     from scipy import sparse
 

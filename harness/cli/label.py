@@ -1,4 +1,4 @@
-"""`harness label`: items and a model in, a file out that says of each item whether the model answered it right."""
+"""Command `harness label`: label each item by whether a model answers it correctly."""
 
 from __future__ import annotations
 
@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.api.errors import NothingSelectedError, UsageError
-from harness.cli.options import batch_option, json_option, machine_options, open_session, read_batch_size
+from harness.cli.options import (
+    PATH,
+    batch_option,
+    dtype_option,
+    earlier_option,
+    json_option,
+    machine_options,
+    model_fields,
+    model_option,
+    open_session,
+    read_batch_size,
+)
 
 if TYPE_CHECKING:
     from harness.labelling.answers import Score
@@ -19,29 +30,29 @@ SCORES = ("per-byte", "per-token", "sum", "exact", "refusal")
 
 
 @click.command("label")
-@click.argument("items", type=click.Path(path_type=Path))
-@click.option("-m", "--model", required=True, metavar="REF", help="Model that answers.")
-@click.option("--dtype", help="The model's dtype, as a parameter of the model.")
+@click.argument("items", type=PATH)
+@model_option
+@dtype_option
 @click.option(
     "--score",
     type=click.Choice(SCORES),
     default="per-byte",
     show_default=True,
-    help="The likeliest choice by byte, by token or in all; or a written answer, compared or searched for refusal.",
+    help="Take the likeliest choice per byte, per token or in sum; or compare a written answer or find refusals.",
 )
 @click.option(
-    "--most",
+    "--max-new-tokens",
     type=click.IntRange(min=1),
     default=32,
     show_default=True,
-    help="Tokens of a written answer.",
+    help="Generate at most this many tokens of a written answer.",
 )
-@click.option("--lines", is_flag=True, help="Let a written answer go on after its first line.")
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="FILE.parquet.")
-@click.option("--replace", is_flag=True, help="Write over a file that is there.")
-@click.option(
-    "--data-dir", type=click.Path(path_type=Path), help="Where ITEMS is looked for too [HARNESS_DATA_DIR]."
-)
+@click.option("--multiline", is_flag=True, help="Allow a written answer to continue after its first line.")
+@earlier_option("--most", "--max-new-tokens", type=click.IntRange(min=1))
+@earlier_option("--lines", "--multiline", is_flag=True)
+@click.option("-o", "--output", required=True, type=PATH, help="Write to this FILE.parquet.")
+@click.option("--replace", is_flag=True, help="Overwrite an existing file.")
+@click.option("--data-dir", type=PATH, help="Look for ITEMS in this folder too [HARNESS_DATA_DIR].")
 @machine_options
 @batch_option
 @json_option
@@ -53,7 +64,9 @@ def command(
     model: str,
     dtype: str | None,
     score: Score,
-    most: int,
+    max_new_tokens: int,
+    multiline: bool,
+    most: int | None,
     lines: bool,
     output: Path,
     replace: bool,
@@ -62,17 +75,18 @@ def command(
     data_dir: Path | None,
     **machine: Any,
 ) -> None:
-    """Have MODEL answer ITEMS, and write each prompt with the label correct or incorrect (refused or answered), for
-    tasks that predict this.
+    """Let MODEL answer ITEMS and write each prompt with a label: correct or incorrect, or refused or answered.
 
-    ITEMS is .parquet or .jsonl with the columns prompt (text or messages), choices and answer (one of them, or its
-    number from 0), or prompt and answers; split, group, language and others are kept.
+    A task can then predict these labels. ITEMS is .parquet or .jsonl with the columns prompt (text or messages),
+    choices and answer (a choice, or its number from 0), or prompt and answers. Other columns such as split, group and
+    language are kept.
     """
     if output.suffix != ".parquet":
         raise UsageError(f"'{output}' must end in .parquet")
     if output.exists() and not replace:
         raise UsageError(f"'{output}' is there already: write over it with --replace, or name another")
     examples = read_batch_size(batch_size)
+    limit, all_lines = most or max_new_tokens, lines or multiline
     session = open_session(context, data_dir=data_dir, **machine)
 
     from harness.config.suite import ModelChoice
@@ -82,8 +96,8 @@ def command(
 
     source = find_items(items, session.data_dir)
     rows = read_items(source, score)
-    given: dict[str, Any] = {"ref": model, **({"dtype": dtype} if dtype else {})}
-    opened = open_model(ModelChoice(**given, sites=("resid_post.0",)), session.registry)
+    choice = ModelChoice(**model_fields(model, dtype), sites=("resid_post.0",))
+    opened = open_model(choice, session.registry)
     able = check_answering(opened.model)
     answers = answer(
         [row.item for row in rows],
@@ -91,8 +105,8 @@ def command(
         score=score,
         device=session.device,
         batch_size=examples,
-        most=most,
-        one_line=not lines,
+        most=limit,
+        one_line=not all_lines,
     )
     written = [as_record(row, one) for row, one in zip(rows, answers, strict=True) if one is not None]
     if not written:
@@ -105,14 +119,15 @@ def command(
         items=source,
         score=score,
         left_out=len(rows) - len(written),
-        details={"ties": ties} if score in CHOOSING else {"most": most, "lines": lines},
+        # The names of the card's fields stay, so that older and newer cards read alike.
+        details={"ties": ties} if score in CHOOSING else {"most": limit, "lines": all_lines},
     )
     write_labels(written, card, output)
     click.echo(json.dumps(card, ensure_ascii=False) if as_json else _describe(card, written, output))
 
 
 def _describe(card: Mapping[str, Any], records: Sequence[Mapping[str, Any]], path: Path) -> str:
-    """What was written, and the task file that makes a task of it."""
+    """Describe the labels written, with a task file for them."""
     counts = ", ".join(f"{count} {label}" for label, count in card["labels"].items())
     left_out = f"; {card['left_out']} too long for the model" if card["left_out"] else ""
     does = "refuse this" if card["score"] == "refusal" else "answer this rightly"

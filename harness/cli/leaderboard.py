@@ -1,4 +1,4 @@
-"""`harness leaderboard`: finished runs in, tables out. Runs no model."""
+"""Command `harness leaderboard`: build, publish and check leaderboards of finished runs. Runs no model."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from pathlib import Path
 import click
 
 from harness.api.errors import NothingSelectedError, UnavailableError
+from harness.cli.options import PATH
 
 FOUND = 4
-
-PATH = click.Path(path_type=Path)
 
 
 @click.group("leaderboard", no_args_is_help=False)
@@ -20,9 +19,9 @@ def command() -> None:
 
 @command.command("build")
 @click.argument("runs", nargs=-1, required=True, type=PATH)
-@click.option("-o", "--output", type=PATH, help="Where to write [the run folder, if it is one].")
+@click.option("-o", "--output", type=PATH, help="Write to this folder [the run folder, if there is one].")
 def build(runs: tuple[Path, ...], output: Path | None) -> None:
-    """Write leaderboard.md and .csv of RUNS: run folders, published runs, or folders of them."""
+    """Write leaderboard.md and leaderboard.csv for RUNS: run folders, published runs, or folders of them."""
     from harness import leaderboard
 
     results = [result for path in runs for result in leaderboard.find_results(path)]
@@ -39,11 +38,13 @@ def build(runs: tuple[Path, ...], output: Path | None) -> None:
 
 @command.command("publish")
 @click.argument("run", type=PATH)
-@click.option("-o", "--output", required=True, type=PATH, help="The suite's folder under leaderboards/.")
-@click.option("--name", help="Name of the published run [the day it began].")
-@click.option("--replace", is_flag=True, help="Take the place of all runs published there.")
+@click.option(
+    "-o", "--output", required=True, type=PATH, help="Write to this folder of the suite, under leaderboards/."
+)
+@click.option("--name", help="Name the published run [its first day].")
+@click.option("--replace", is_flag=True, help="Replace all runs published there.")
 def publish(run: Path, output: Path, name: str | None, replace: bool) -> None:
-    """Write what a board needs of the run folder RUN, small enough to commit, and the board of all runs there."""
+    """Publish the run folder RUN: write the part a board needs, small enough to commit, and rebuild the board."""
     from harness import leaderboard
     from harness.runs.folder import RunFolder
 
@@ -54,9 +55,9 @@ def publish(run: Path, output: Path, name: str | None, replace: bool) -> None:
 @command.command("check")
 @click.argument("folders", nargs=-1, metavar="[DIR]...", type=PATH)
 def check(folders: tuple[Path, ...]) -> int:
-    """Check what is published in DIR [leaderboards]: a suite's folder, or a folder of them.
+    """Check what is published in DIR [leaderboards], the folder of a suite or a folder of those.
 
-    Records, predictions and recomputed scores, sizes, and whether the pages are what the published runs give.
+    Checks records, predictions, recomputed scores and sizes, and that the pages are those of the published runs.
     """
     from harness import leaderboard
 
@@ -72,7 +73,7 @@ def check(folders: tuple[Path, ...]) -> int:
 
 
 def _suites(folder: Path) -> list[Path]:
-    """The folder itself when it holds a run or a page, else those in it that do, however deep."""
+    """Return the folder itself if it holds a run or a page, else the folders below it that do."""
     if not folder.is_dir():
         raise UnavailableError(f"there is no folder '{folder}'")
     if any(folder.glob("*.jsonl*")) or (folder / "leaderboard.md").is_file():

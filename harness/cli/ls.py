@@ -1,4 +1,4 @@
-"""`harness ls`: what can be named."""
+"""Command `harness ls`: list tasks, models, plugins and everything else that has a name."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _offers(plugin: Any) -> str:
 
 
 def _suite_summary(path: Path) -> str:
-    """The suite's own `summary`, read as a line of text: listing should not fail on a broken suite."""
+    """Return the `summary` of a suite, read as a line of text, so that a broken suite can still be listed."""
     lines = path.read_text("utf-8", errors="replace").splitlines() if path.is_file() else []
     return next(
         (line.split(":", 1)[1].strip() for line in lines if line.startswith("summary:")), str(path.name)

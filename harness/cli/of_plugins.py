@@ -1,4 +1,4 @@
-"""Commands that plugins offer, loaded when they are called."""
+"""Loader of the commands of plugins, used when such a command is called."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from harness.registry.commands import COMMANDS
 
 
 def load_command(context: click.Context, name: str) -> click.Command:
-    """Return the command that a plugin offers as `name`. UsageError when none or more than one does, or when it cannot
-    be loaded; every fault of a plugin is reported, since it may be why a command is not there.
+    """Return the command that a plugin offers as `name`.
+
+    Raises UsageError if no plugin or more than one offers it, or if it cannot be loaded. Every fault of a plugin is
+    reported, because it may be the reason why a command is missing.
     """
     from harness import session
 
@@ -35,7 +37,7 @@ def load_command(context: click.Context, name: str) -> click.Command:
         raise
     except ImportError as error:
         raise UnavailableError(f"{owner} needs what cannot be imported: {error}") from error
-    except (Exception, SystemExit) as error:  # a stranger's module may raise anything
+    except (Exception, SystemExit) as error:  # a plugin's module may raise anything
         raise UsageError(f"{owner} cannot be loaded: {describe(error)}") from error
     if not isinstance(found, click.Command):
         raise UsageError(f"{owner} is no click command, but {type(found).__name__}")

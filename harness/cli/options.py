@@ -1,4 +1,4 @@
-"""Options that several commands share, and the session they open."""
+"""Options shared by several commands, and the session that a command opens."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
+PATH = click.Path(path_type=Path)
+
 
 def _combine(*options: Decorator) -> Decorator:
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -28,44 +30,75 @@ def _combine(*options: Decorator) -> Decorator:
     return decorate
 
 
+include_option = click.option("--include", multiple=True, type=PATH, help="Add a task file (YAML).")
+data_dir_option = click.option(
+    "--data-dir", type=PATH, help="Read mirrored datasets from this folder [HARNESS_DATA_DIR]."
+)
+cache_dir_option = click.option(
+    "--cache-dir", type=PATH, help="Use the feature cache in this folder [HARNESS_CACHE_DIR]."
+)
+offline_option = click.option("--offline", is_flag=True, help="Send no request to a hub.")
+
 suite_options = _combine(
     click.argument("suite"),
     click.option(
-        "-m", "--model", "models", multiple=True, metavar="REF", help="Models in place of the suite's."
+        "-m", "--model", "models", multiple=True, metavar="REF", help="Use these models, not the suite's."
     ),
     click.option(
-        "-t", "--task", "tasks", multiple=True, metavar="NAME", help="Tasks in place of the suite's."
+        "-t", "--task", "tasks", multiple=True, metavar="NAME", help="Use these tasks, not the suite's."
     ),
-    click.option("-L", "--limit", type=click.IntRange(min=1), help="Rows of each task; not publishable."),
-    click.option("--seeds", type=click.IntRange(min=1), help="Number of seeds."),
-    click.option("--dtype", help="Precision of every model."),
+    click.option(
+        "-L", "--limit", type=click.IntRange(min=1), help="Read this many rows of a task; not publishable."
+    ),
+    click.option("--seeds", type=click.IntRange(min=1), help="Use this many seeds."),
+    click.option("--dtype", help="Set the precision of every model."),
     click.option("--set", "settings", multiple=True, metavar="A.B=VALUE", help="Set any field of the suite."),
-    click.option("--include", multiple=True, type=click.Path(path_type=Path), help="A task file (YAML)."),
-    click.option(
-        "--data-dir", type=click.Path(path_type=Path), help="Mirror of the datasets [HARNESS_DATA_DIR]."
-    ),
+    include_option,
+    data_dir_option,
 )
 
 machine_options = _combine(
-    click.option("--cache-dir", type=click.Path(path_type=Path), help="Feature cache [HARNESS_CACHE_DIR]."),
-    click.option("--offline", is_flag=True, help="Ask no hub for anything."),
-    click.option("-d", "--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
+    cache_dir_option,
+    offline_option,
+    click.option(
+        "-d", "--device", default="auto", show_default=True, help="Compute on auto, cpu, cuda or cuda:N."
+    ),
 )
 
+model_option = click.option("-m", "--model", required=True, metavar="REF", help="Use this model.")
+dtype_option = click.option("--dtype", help="Open the model with this dtype.")
+
 batch_option = click.option(
-    "-b", "--batch-size", default="auto", show_default=True, help="Examples in a batch, or auto."
+    "-b", "--batch-size", default="auto", show_default=True, help="Set the examples in a batch, or auto."
 )
+
+
+def earlier_option(earlier: str, present: str, **settings: Any) -> Decorator:
+    """Return a hidden option under its earlier name, which prints a line of warning where it is used."""
+
+    def warn(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+        if value:
+            click.echo(f"harness: the option '{earlier}' is now called '{present}'", err=True)
+        return value
+
+    return click.option(earlier, hidden=True, callback=warn, **settings)
+
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def read_batch_size(text: str) -> int | None:
-    """`auto` as None, else a positive number; click's usage error otherwise."""
+    """Return None for `auto`, else the positive number; raise click.BadParameter for anything else."""
     if text == "auto":
         return None
     if not text.isdecimal() or int(text) < 1:
         raise click.BadParameter(f"'{text}' is neither auto nor a positive number", param_hint="--batch-size")
     return int(text)
+
+
+def model_fields(model: str, dtype: str | None) -> dict[str, Any]:
+    """Return the fields of a ModelChoice for a model given on the command line."""
+    return {"ref": model, **({"dtype": dtype} if dtype else {})}
 
 
 def open_session(
@@ -77,8 +110,8 @@ def open_session(
     include: tuple[Path, ...] = (),
     offline: bool = False,
 ) -> Session:
-    """A session for one command; what was left out while loading is said in a line each."""
-    # Both must stand before any hub client is imported. Its own lines about retries would drown the one sentence.
+    """Open a session for one command, and print a line for each fault of a plugin."""
+    # Hub clients read these at import. Their own lines about retries would hide the one sentence of an error.
     os.environ.setdefault("HF_HUB_VERBOSITY", "critical")
     if offline:
         os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
@@ -99,31 +132,31 @@ def open_session(
 
 
 def open_registry(context: click.Context) -> Registry:
-    """The plugins alone, for commands that touch no data."""
+    """Load the plugins alone, for commands that read no data."""
     from harness import session
 
     return session.open_registry(context.obj or (), Reporter())
 
 
-def say_left_out(left_out: Mapping[str, str]) -> None:
-    """One line on stderr for each reason why tasks, models or dictionaries cannot be had."""
+def print_left_out(left_out: Mapping[str, str]) -> None:
+    """Print each reason why tasks, models or dictionaries are unavailable as one line on stderr."""
     for reason in dict.fromkeys(left_out.values()):
         click.echo(f"harness: left out: {' '.join(reason.split())}", err=True)
 
 
 def read_suite(session: Session, options: dict[str, Any]) -> Suite:
-    """The suite named on the command line, with the overrides given there."""
+    """Read the suite named on the command line, with the overrides given there."""
     names = ("models", "tasks", "limit", "seeds", "dtype", "settings")
     return session.suite(options["suite"], **{name: options[name] for name in names})
 
 
 class Reporter:
-    """One line on stderr for each fault, however often it shows."""
+    """Printer of faults that prints each fault once, as a line on stderr."""
 
     def __init__(self) -> None:
-        self.said: set[Fault] = set()
+        self.printed: set[Fault] = set()
 
     def __call__(self, fault: Fault) -> None:
-        if fault not in self.said:
-            self.said.add(fault)
+        if fault not in self.printed:
+            self.printed.add(fault)
             click.echo(f"harness: {fault}", err=True)

@@ -1,4 +1,4 @@
-"""`harness plan`: what a run would do."""
+"""Command `harness plan`: show what a run would do."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from harness.cli.options import (
     json_option,
     machine_options,
     open_session,
+    print_left_out,
     read_suite,
-    say_left_out,
     suite_options,
 )
 
@@ -31,16 +31,17 @@ SHOWN_LEAKS = 20
 @json_option
 @click.pass_context
 def command(context: click.Context, /, as_json: bool, **options: Any) -> int:
-    """Resolve SUITE and say what running it would take: bundles, cells, cache hits, tokens, disk, memory, minutes;
-    and which of its tasks are tested on what others learn from. Exit code 3 when something would be left out
-    because it cannot be had.
+    """Resolve SUITE and print what running it would take: bundles, cells, cache hits, tokens, disk, memory, minutes.
+
+    Also prints pairs of tasks of which one is tested on training rows of the other. Exit code 3 if something is
+    unavailable and would be left out.
     """
     from harness.data.leaks import leaks_between
 
     machine = {name: options[name] for name in ("device", "data_dir", "cache_dir", "include", "offline")}
     session = open_session(context, **machine)
     plan = session.plan(read_suite(session, options))
-    say_left_out(plan.left_out)
+    print_left_out(plan.left_out)
     for note in plan.notes:
         click.echo(f"note: {note}", err=True)
     rows = [_row(session, bundle) for bundle in plan.bundles]
@@ -86,7 +87,7 @@ def _row(session: Any, bundle: Any) -> dict[str, Any]:
 
 
 def _transfer_row(session: Any, transfer: Any) -> dict[str, Any]:
-    """A transfer reads features that the bundles before it have left."""
+    """Return the row of a transfer, which reads features that earlier bundles have stored."""
     from harness.planning.cost import estimate
 
     guess = estimate(transfer.target, device=session.device, cached=lambda key: True)
@@ -101,7 +102,7 @@ def _transfer_row(session: Any, transfer: Any) -> dict[str, Any]:
 
 
 def _dictionaries(plan: Any) -> list[dict[str, Any]]:
-    """Every exact dictionary once: what a short reference such as `l0=~100` led to at each site."""
+    """List each exact dictionary once: a short reference such as `l0=~100` may resolve differently at each site."""
     found = {
         (bundle.model.label, str(features.site), features.representation.label): features.located
         for bundle in plan.bundles

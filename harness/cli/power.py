@@ -1,4 +1,4 @@
-"""`harness power`: what a suite's test rows can show, before anything is run."""
+"""Command `harness power`: compute the smallest differences that the test rows of a suite can detect."""
 
 from __future__ import annotations
 
@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.api.errors import UnavailableError, UsageError
-from harness.cli.options import json_option, open_session, read_suite, say_left_out, suite_options
+from harness.cli.options import (
+    PATH,
+    json_option,
+    offline_option,
+    open_session,
+    print_left_out,
+    read_suite,
+    suite_options,
+)
 
 if TYPE_CHECKING:
     from harness.leaderboard.analyses.observed_power import Observed
@@ -22,23 +30,23 @@ if TYPE_CHECKING:
 DISAGREEMENTS = (0.1, 0.2, 0.3)
 
 IN_TEXT = 12
-"""Of a task that has more pairs of languages under a regime, the one that tells least is printed."""
+"""Maximum number of pairs of languages printed per task and regime; above it only the least informative pair is."""
 
 
 @click.command("power")
 @suite_options
-@click.option("--offline", is_flag=True, help="Ask no hub for anything.")
+@offline_option
 @click.option(
     "--icc",
     type=click.FloatRange(0, 1),
     default=1.0,
     show_default=True,
-    help="How alike the rows of a group are: 0 not at all, 1 as one row.",
+    help="Assume this correlation within a group: 0 for independent rows, 1 for identical rows.",
 )
+@click.option("--run", type=PATH, help="Add what this finished or published run observed.")
 @click.option(
-    "--run", type=click.Path(path_type=Path), help="A finished or published run: add what it observed."
+    "--baseline", default="hidden", show_default=True, help="Compare arms of the run with this one."
 )
-@click.option("--baseline", default="hidden", show_default=True, help="What arms of the run are set against.")
 @json_option
 @click.pass_context
 def command(
@@ -51,12 +59,13 @@ def command(
     as_json: bool,
     **options: Any,
 ) -> int:
-    """Say how small a true difference in accuracy between two arms SUITE would show, with probability .8 at .05,
-    two-sided and paired, by the share of rows on which exactly one of the two is right: on each task, by itself and
-    after Holm's adjustment at its worst, and in the mean over tasks; under a regime that goes by language, from each
-    language to each.
+    """Compute the smallest true difference in accuracy between two arms that SUITE detects with probability .8.
 
-    Needs data, no model. Exit code 3 when a task cannot be had.
+    The test is paired and two-sided at .05; results are given by the share of rows on which exactly one arm is right.
+    They cover each task, alone and after Holm's adjustment at its worst, and the mean over tasks; under a regime by
+    language, each pair of languages.
+
+    Needs data but no model. Exit code 3 if a task is unavailable.
     """
     from harness.planning.power import count_test_rows, means_over_tasks
 
@@ -65,7 +74,7 @@ def command(
     counted, left_out = count_test_rows(
         suite, session.registry, data_dir=session.data_dir, included=session.included, icc=icc
     )
-    say_left_out(left_out)
+    print_left_out(left_out)
     tasks = [
         {**dataclasses.asdict(each), **_by_share(each.effective, tests=len(counted))} for each in counted
     ]
@@ -84,7 +93,7 @@ def command(
 
 
 def _by_share(rows: float, *, tests: int) -> dict[str, Any]:
-    """By disagreement, what can be found at .05, and at what Holm leaves of that for the hardest of so many tests."""
+    """Return the detectable differences by disagreement, at .05 and at Holm's strictest level for `tests` tests."""
     from harness.stats.power import ALPHA, detectable_difference
 
     return {
@@ -96,7 +105,7 @@ def _by_share(rows: float, *, tests: int) -> dict[str, Any]:
 
 
 def _observe(path: Path, counted: Sequence[TestRows], *, baseline: str, icc: float) -> tuple[Observed, ...]:
-    """UsageError where the run was tested on another number of rows than there are here."""
+    """Return what the run observed; raise UsageError if it was tested on another number of rows than there are here."""
     from harness.leaderboard import find_results
     from harness.leaderboard.analyses.observed_power import observe
 
@@ -146,7 +155,7 @@ def _print(tasks: Sequence[dict[str, Any]], means: Sequence[dict[str, Any]]) -> 
 
 
 def _shorten(tasks: Sequence[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], str]]:
-    """What is printed, and the languages it is of: nothing where there is one pair only."""
+    """Yield the rows to print with their languages, which are empty for a single pair."""
     found: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     for each in tasks:
         found[each["task"], each["regime"]].append(each)
@@ -160,8 +169,8 @@ def _shorten(tasks: Sequence[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], 
 
 def _name_pair(each: dict[str, Any]) -> str:
     train = each["train_language"]
-    learnt = train.split("+")
-    return f"{train if len(learnt) <= 3 else f'{len(learnt)} languages'}→{each['test_language']}"
+    languages = train.split("+")
+    return f"{train if len(languages) <= 3 else f'{len(languages)} languages'}→{each['test_language']}"
 
 
 def _both(each: dict[str, Any]) -> list[str]:

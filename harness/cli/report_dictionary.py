@@ -1,4 +1,4 @@
-"""`harness report-dictionary`: a dictionary, a model and held-out text in, a folder with a report out."""
+"""Command `harness report-dictionary`: report how well a dictionary fits a model on held-out text."""
 
 from __future__ import annotations
 
@@ -8,35 +8,45 @@ from typing import Any
 
 import click
 
-from harness.cli.options import batch_option, json_option, machine_options, open_session, read_batch_size
+from harness.cli.options import (
+    PATH,
+    batch_option,
+    dtype_option,
+    json_option,
+    machine_options,
+    model_fields,
+    model_option,
+    open_session,
+    read_batch_size,
+)
 
 
 @click.command("report-dictionary")
 @click.argument("representation", metavar="REF")
-@click.option("-m", "--model", required=True, metavar="REF", help="Model.")
-@click.option("--site", help="Where to read [the one place where the dictionary serves].")
-@click.option("--dtype", help="The model's dtype, as a parameter of the model.")
+@model_option
+@click.option("--site", help="Read at this site [the only one that suits the dictionary].")
+@dtype_option
 @click.option(
     "--data",
     "sources",
     multiple=True,
-    type=click.Path(path_type=Path),
-    help="Texts, of whose files or folders the held-out part is read [test rows of tasks that plugins ship].",
+    type=PATH,
+    help="Read the held-out part of these files or folders [test rows of tasks shipped with plugins].",
 )
 @click.option(
     "--tokens",
     type=click.IntRange(min=256),
     default=65536,
     show_default=True,
-    help="Content tokens, at most.",
+    help="Read at most this many content tokens.",
 )
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default=Path("report"),
     show_default=True,
-    help="Folder for report.md, report.json, frequencies.csv and frequencies.png.",
+    help="Write report.md, report.json, frequencies.csv and frequencies.png to this folder.",
 )
 @machine_options
 @batch_option
@@ -56,15 +66,16 @@ def command(
     as_json: bool,
     **machine: Any,
 ) -> None:
-    """Say how well the dictionary REF fits MODEL: explained variance, L0, dead and dense features, what splicing it in
-    costs in next-token loss, and whether its features mean the same in text that had no part in reading them; beside
-    principal components, single neurons and a random dictionary at the same L0.
+    """Report how well the dictionary REF fits MODEL, beside principal components, neurons and a random dictionary.
+
+    Measures explained variance, L0, dead and dense features, the increase in next-token loss with the reconstruction
+    spliced in, and whether features keep their meaning in unseen text. The others are measured at the same L0.
     """
     examples = read_batch_size(batch_size)
     session = open_session(context, **machine)
     found = session.report(
         representation,
-        model={"ref": model, **({"dtype": dtype} if dtype else {})},
+        model=model_fields(model, dtype),
         site=site,
         sources=sources,
         tokens=tokens,

@@ -1,4 +1,4 @@
-"""`harness run`: a suite in, a run folder and a leaderboard out."""
+"""Command `harness run`: run a suite into a run folder with a leaderboard."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ import click
 from harness.api.errors import GateError
 from harness.cli.meta import ARGUMENTS
 from harness.cli.options import (
+    PATH,
     batch_option,
     json_option,
     machine_options,
     open_session,
+    print_left_out,
     read_batch_size,
     read_suite,
-    say_left_out,
     suite_options,
 )
 
@@ -34,26 +35,26 @@ MOST_ERRORS = 10
 @suite_options
 @machine_options
 @batch_option
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Run folder [runs/<suite>].")
+@click.option("-o", "--output", type=PATH, help="Write to this run folder [runs/<suite>].")
 @click.option(
     "--keep-activations",
     is_flag=True,
-    help="Keep activations in the cache, and read those kept there: other dictionaries then need no forward pass.",
+    help="Keep activations in the cache and read kept ones, so that other dictionaries need no forward pass.",
 )
 @click.option(
     "--rerun",
     type=click.Choice(["failed", "all", "never"]),
     default="failed",
     show_default=True,
-    help="Which ended cells are done anew.",
+    help="Repeat these ended cells.",
 )
 @click.option(
-    "--fail-fast", is_flag=True, help="Stop at the first cell that fails, or thing that is missing."
+    "--fail-fast", is_flag=True, help="Stop at the first failed cell, or if anything is unavailable."
 )
 @click.option(
     "--strict-gate",
     is_flag=True,
-    help="Exit code 4 when a dictionary reads something else than what it was trained on.",
+    help="End with exit code 4 if a dictionary reads activations unlike those it was trained on.",
 )
 @click.option("--strict-data", is_flag=True, help="Stop at an image that cannot be decoded.")
 @json_option
@@ -71,18 +72,18 @@ def command(
     as_json: bool,
     **options: Any,
 ) -> int:
-    """Run SUITE, a registered name or a YAML file. The same command again resumes; nothing finished is redone.
+    """Run SUITE, a registered name or a YAML file. The same command again resumes; nothing finished is repeated.
 
-    What cannot be had (data, a model, a dictionary) is left out and named while something remains. Exit code 1 when
-    a cell failed or anything was left out. An image that cannot be decoded is left out and named in the records. A
-    dictionary that does not fit the activations it is given is flagged in its records and on the leaderboard.
+    Unavailable data, models and dictionaries are left out and named, as long as something remains. Exit code 1 if a
+    cell failed or anything was left out. Images that cannot be decoded are left out and named in the records. A
+    dictionary that does not fit its activations is flagged in its records and on the leaderboard.
     """
     examples = read_batch_size(batch_size)
     machine = {name: options[name] for name in ("device", "data_dir", "cache_dir", "include", "offline")}
     session = open_session(context, **machine)
     plan = session.plan(read_suite(session, options), strict_data=strict_data)
-    if not fail_fast:  # which ends with that sentence
-        say_left_out(plan.left_out)
+    if not fail_fast:  # the run itself raises the first of these as its error
+        print_left_out(plan.left_out)
         for note in plan.notes:
             click.echo(f"note: {note}", err=True)
     argv = context.meta[ARGUMENTS]
@@ -95,7 +96,7 @@ def command(
         rerun=rerun,
         fail_fast=fail_fast,
     )
-    # Of an option given twice the last counts.
+    # The last one counts if an option is given twice.
     again = shlex.join(["harness", *argv, *(["--rerun", "failed"] if rerun != "failed" else [])])
     if as_json:
         click.echo(json.dumps(_facts(run, again)))
@@ -148,7 +149,7 @@ def _show(run: Any, again: str) -> None:
 
 
 def _print(board: Any) -> None:
-    """The leaderboard's main columns, as wide as the terminal."""
+    """Print the main columns of the leaderboard, as wide as the terminal."""
     from rich.console import Console
     from rich.table import Table
 
@@ -175,7 +176,7 @@ def _print(board: Any) -> None:
             outcome,
             choice,
         )
-    # Names such as random_sae[k=16] are no markup.
+    # Without markup: names such as random_sae[k=16] hold brackets.
     Console(width=None if sys.stdout.isatty() else 150, markup=False, emoji=False).print(table)
 
 

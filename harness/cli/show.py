@@ -1,4 +1,4 @@
-"""`harness show`: one thing, whole."""
+"""Command `harness show`: print everything about one name."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from harness.cli.options import json_option, open_registry
 @json_option
 @click.pass_context
 def command(context: click.Context, name: str, as_json: bool) -> None:
-    """Show what NAME is, whatever its kind: owner, parameters with defaults, licence, citation, source. The name
-    record-schema shows the JSON Schema of a line of results.jsonl.
+    """Show everything called NAME: kind, owner, parameters with defaults, licence, citation, source.
+
+    The name record-schema shows the JSON Schema of a line of results.jsonl.
     """
     if name == "record-schema":
         from harness.runs.record import Record
@@ -68,7 +69,7 @@ def _describe(spec: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """A field's value as JSON, without what is not set."""
+    """Convert the value of a field to JSON, without unset entries."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""`harness status`: how far a run is."""
+"""Command `harness status`: show the progress of a run."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 import click
 
-from harness.cli.options import json_option
+from harness.cli.options import PATH, json_option
 
 
 @click.command("status")
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=PATH)
 @json_option
 def command(run: Path, as_json: bool) -> None:
-    """Say how far RUN is: cells by task, what is in work, whether a process is at it. Exit code 3 without a run."""
+    """Show the progress of RUN: cells by task, the bundle at work, and its process. Exit code 3 without a run."""
     facts = _facts(run)
     click.echo(json.dumps(facts, ensure_ascii=False) if as_json else _lines(facts))
 
@@ -60,7 +60,7 @@ _PROCESS = {True: "at work", False: "none", None: "not known: it was started on 
 
 def _lines(facts: dict[str, Any]) -> str:
     bundle, event = facts["bundle"], facts["last_event"]
-    told = [
+    entries = [
         ("suite", facts["suite"]),
         ("status", facts["status"]),
         ("process", _PROCESS[facts["process"]]),
@@ -73,8 +73,8 @@ def _lines(facts: dict[str, Any]) -> str:
         ("last event", event and f"{event['event']}, {event['time']}"),
         ("disk", f"{facts['disk'] / 2**20:.1f} MiB, features in the cache aside"),
     ]
-    width = max(len(name) for name, value in told if value)
-    return "\n".join(f"{name:<{width}}  {' '.join(str(value).split())}" for name, value in told if value)
+    width = max(len(name) for name, value in entries if value)
+    return "\n".join(f"{name:<{width}}  {' '.join(str(value).split())}" for name, value in entries if value)
 
 
 def _progress(counts: dict[str, int]) -> str:
@@ -85,5 +85,5 @@ def _progress(counts: dict[str, int]) -> str:
 def _size(file: Path) -> int:
     try:
         return file.stat().st_size if file.is_file() else 0
-    except FileNotFoundError:  # a run at work has files that are gone the next moment
+    except FileNotFoundError:  # a running process removes its temporary files
         return 0

@@ -1,6 +1,4 @@
-"""`harness train-dictionary`: a model and texts or images in, dictionaries of its activations in Gemma Scope's layout
-out.
-"""
+"""Command `harness train-dictionary`: train dictionaries on a model's activations, in the layout of Gemma Scope."""
 
 from __future__ import annotations
 
@@ -11,47 +9,75 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.options import batch_option, json_option, machine_options, open_session, read_batch_size
+from harness.cli.options import (
+    PATH,
+    batch_option,
+    dtype_option,
+    json_option,
+    machine_options,
+    model_fields,
+    model_option,
+    open_session,
+    read_batch_size,
+)
 
 if TYPE_CHECKING:
     from harness.training import Progress, Trained
 
 ARCHITECTURES = ("batchtopk", "topk", "jumprelu", "standard", "tied")
-"""Those of harness.training, which is not imported for --help."""
+"""Architectures of harness.training, repeated because it is not imported for --help."""
 
 LINES = 20
-"""About so many lines tell how far training is."""
+"""Approximate number of lines that report the progress of a training."""
 
 
 @click.command("train-dictionary")
-@click.option("-m", "--model", required=True, metavar="REF", help="Model.")
+@model_option
 @click.option(
     "--site",
     "sites",
     required=True,
     multiple=True,
-    help="Where to read: resid_post.12, resid_post.50%, vision.resid_post.9.",
+    help="Read at this site: resid_post.12, resid_post.50%, vision.resid_post.9.",
 )
-@click.option("--width", required=True, help="Features: 1024, 16k, or 8x the site's size.")
-@click.option("--tokens", required=True, type=click.IntRange(min=1), help="Content tokens to learn from.")
+@click.option("--width", required=True, help="Train this many features: 1024, 16k, or 8x the site's size.")
+@click.option(
+    "--tokens", required=True, type=click.IntRange(min=1), help="Train on this many content tokens."
+)
 @click.option(
     "--data",
     required=True,
     multiple=True,
-    type=click.Path(path_type=Path),
-    help="Texts: .jsonl, .jsonl.zst, .json, .parquet, .csv, .txt, or a folder of such files. Of a model that reads "
+    type=PATH,
+    help="Read texts: .jsonl, .jsonl.zst, .json, .parquet, .csv, .txt, or a folder of such files. For a model of "
     "images: .parquet with a column 'image', or a folder of image files.",
 )
+@click.option("-o", "--output", required=True, type=PATH, help="Write dictionaries to this folder.")
 @click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder of dictionaries."
+    "--architecture",
+    type=click.Choice(ARCHITECTURES),
+    default="batchtopk",
+    show_default=True,
+    help="Train this architecture.",
 )
-@click.option("--architecture", type=click.Choice(ARCHITECTURES), default="batchtopk", show_default=True)
-@click.option("--l0", type=click.IntRange(min=1), help="Features per token [a sixth of the site's size].")
-@click.option("--l1", type=float, help="Weight of the penalty [standard 3, tied 1].")
-@click.option("--learning-rate", type=float, help="[6e-3, less for more than 1024 features]")
-@click.option("--batch-tokens", type=click.IntRange(min=2), default=1024, show_default=True)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--dtype", help="The model's dtype, as a parameter of the model.")
+@click.option(
+    "--l0",
+    type=click.IntRange(min=1),
+    help="Aim at this many features per token [a sixth of the site's size].",
+)
+@click.option("--l1", type=float, help="Weight the sparsity penalty [standard 3, tied 1].")
+@click.option(
+    "--learning-rate", type=float, help="Set the learning rate [6e-3, less for more than 1024 features]."
+)
+@click.option(
+    "--batch-tokens",
+    type=click.IntRange(min=2),
+    default=1024,
+    show_default=True,
+    help="Set the tokens per step.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Set the random seed.")
+@dtype_option
 @click.option("--replace", is_flag=True, help="Replace a dictionary of the same layer and width.")
 @machine_options
 @batch_option
@@ -71,21 +97,20 @@ def command(
     as_json: bool,
     **recipe: Any,
 ) -> None:
-    """Train one dictionary for each site, and measure it on held-out data. An interrupted training begins anew."""
+    """Train one dictionary per site and evaluate it on held-out data. An interrupted training starts again."""
     batch = read_batch_size(batch_size)
     session = open_session(context, device=device, cache_dir=cache_dir, offline=offline)
 
     from harness.config.suite import ModelChoice
     from harness.training import train_dictionaries
 
-    choice: dict[str, Any] = {"ref": model, "sites": sites, **({"dtype": dtype} if dtype else {})}
     written = train_dictionaries(
         session.registry,
-        model=ModelChoice(**choice),
+        model=ModelChoice(**model_fields(model, dtype), sites=sites),
         data=data,
         device=session.device,
         batch_size=batch,
-        report=Lines(),
+        report=ProgressLines(),
         tell=lambda line: click.echo(f"harness: {line}", err=True),
         **recipe,
     )
@@ -93,11 +118,11 @@ def command(
         click.echo(json.dumps(to_row(path, trained)) if as_json else to_line(path, trained))
 
 
-class Lines:
-    """A line on stderr for each twentieth of the tokens, and one when the data is read again."""
+class ProgressLines:
+    """Printer of a line on stderr for each twentieth of the tokens, and of one if the data is read again."""
 
     def __init__(self) -> None:
-        self.told = 0
+        self.printed = 0
         self.passes = 1
 
     def __call__(self, progress: Progress) -> None:
@@ -105,8 +130,8 @@ class Lines:
             self.passes = progress.passes
             click.echo("harness: the data holds fewer tokens than asked for and is read again", err=True)
         place = progress.tokens * LINES // progress.tokens_total
-        if place > self.told:
-            self.told = place
+        if place > self.printed:
+            self.printed = place
             lost = ", ".join(f"{site} {value:.4f}" for site, value in progress.unexplained.items())
             click.echo(
                 f"{progress.tokens:,} of {progress.tokens_total:,} tokens, {progress.tokens_per_s:,.0f} a second, "
@@ -116,6 +141,7 @@ class Lines:
 
 
 def to_line(path: Path, trained: Trained) -> str:
+    """Describe a trained dictionary in one line."""
     return (
         f"{path}: explained variance {trained.fit.explained_variance:.3f}, L0 {trained.fit.l0:.1f}, "
         f"dead {trained.dead:.1%}"
@@ -123,6 +149,7 @@ def to_line(path: Path, trained: Trained) -> str:
 
 
 def to_row(path: Path, trained: Trained) -> dict[str, Any]:
+    """Return the measurements of a trained dictionary as JSON."""
     return {
         "path": str(path),
         "site": str(trained.site),

@@ -1,4 +1,4 @@
-"""`harness validate`: is this suite runnable, or this run whole and true to its predictions?"""
+"""Command `harness validate`: check a suite before it is run, or the records and predictions of a run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.options import json_option, open_session
+from harness.cli.options import data_dir_option, include_option, json_option, offline_option, open_session
 
 if TYPE_CHECKING:
     from harness.session import Session
@@ -18,23 +18,21 @@ if TYPE_CHECKING:
 
 @click.command("validate")
 @click.argument("target", metavar="SUITE|RUN")
-@click.option("--include", multiple=True, type=click.Path(path_type=Path), help="A task file (YAML).")
-@click.option(
-    "--data-dir", type=click.Path(path_type=Path), help="Mirror of the datasets [HARNESS_DATA_DIR]."
-)
-@click.option("--offline", is_flag=True, help="Ask no hub for anything.")
-@click.option("--strict-data", is_flag=True, help="Empty, contradicting or leaking rows are faults.")
+@include_option
+@data_dir_option
+@offline_option
+@click.option("--strict-data", is_flag=True, help="Treat empty, contradicting and leaking rows as faults.")
 @json_option
 @click.pass_context
 def command(context: click.Context, /, target: str, strict_data: bool, as_json: bool, **machine: Any) -> int:
-    """Check a suite before it is run, or a run before it is published, or after.
+    """Check a suite before it is run, or a run before or after it is published.
 
-    SUITE: its fields, names, parameters and sites; whether data and models can be had; what cleaning removes.
-    RUN, a run folder: every cell has a valid record, every record its predictions, and they give the recorded scores;
-    where the data of a task is at hand (no hub is asked), test rows and labels are those of the data. Validation scores
-    and costs are taken as recorded, and rows said to be unreadable by a model are noted: running it again tells.
-    A folder of published runs: what `harness leaderboard check` checks, and the same of rows and labels.
-    Exit code 0 when nothing is wrong, 4 when something is, 3 when something is only missing here.
+    SUITE: checks fields, names, parameters and sites, that data and models are available, and what cleaning removes.
+    RUN, a run folder: checks that every cell has a valid record, every record its predictions, and that they give the
+    recorded scores. If the data of a task is available without a hub, test rows and labels are compared with it.
+    Validation scores and costs are not recomputed, and rows recorded as unreadable are noted: only a new run can check
+    them. A folder of published runs: does what `harness leaderboard check` does, and compares rows and labels.
+    Exit code 0 if nothing is wrong, 4 if something is, 3 if something is only missing here.
     """
     from harness.validation.finding import exit_code
 
@@ -45,8 +43,8 @@ def command(context: click.Context, /, target: str, strict_data: bool, as_json: 
         findings = open_session(context, **machine).check(target, strict_data=strict_data)
     code = exit_code(findings)
     if as_json:
-        told = [{"severity": each.severity, "sentence": each.sentence} for each in findings]
-        click.echo(json.dumps({"target": target, "exit_code": code, "findings": told}, ensure_ascii=False))
+        listed = [{"severity": each.severity, "sentence": each.sentence} for each in findings]
+        click.echo(json.dumps({"target": target, "exit_code": code, "findings": listed}, ensure_ascii=False))
         return code
     for finding in dict.fromkeys(findings):
         click.echo(f"{finding.severity}: {' '.join(finding.sentence.split())}")
@@ -56,7 +54,7 @@ def command(context: click.Context, /, target: str, strict_data: bool, as_json: 
 
 
 def _check_results(folder: Path, session: Session) -> Sequence[Finding]:
-    """What is wrong with a run folder, or with the runs published in one."""
+    """Return the faults of a run folder, or of the published runs in a folder."""
     from harness.config.suite import Suite
     from harness.leaderboard import check_published, find_published
     from harness.runs.folder import RunFolder

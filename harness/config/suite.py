@@ -10,14 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    PlainValidator,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-)
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from harness.api.errors import UsageError
@@ -37,7 +30,7 @@ def _check_reference(value: Any) -> str | dict[str, Any]:
 
 
 Reference = Annotated[str | dict[str, Any], PlainValidator(_check_reference)]
-"""What a plugin offers, by name, or as a mapping of its `name` and its parameters."""
+"""A reference to an offer of a plugin: its name, or a mapping of its `name` and its parameters."""
 
 _Count = Annotated[Whole, Field(ge=1)]
 _Seed = Annotated[Whole, Field(ge=0, lt=1 << 32)]
@@ -47,50 +40,42 @@ MOST_SEEDS = 1000
 
 
 class TaskChoice(Strict):
-    """A task of a suite; `limit` takes that many rows, stratified."""
+    """A task of a suite; `limit` is the number of its rows to read, stratified."""
 
     name: str
     limit: _Count | None = None
 
 
 class ModelChoice(BaseModel):
-    """A model of a suite, the sites read in it, and representations that only this model has beside the
-    suite's; any other field is a parameter of the model.
+    """A model of a suite, with the sites to read and representations beside those of the suite.
+
+    Any other field is a parameter of the model.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     ref: str
     sites: tuple[str, ...] = Field(default=DEFAULT_SITES, min_length=1)
-    representations: tuple[Reference, ...] = ()
-
-    @model_serializer(mode="wrap")
-    def _dump(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without representations where there are none, as in the suites of runs from before there could be any."""
-        tree: dict[str, Any] = dump(self)
-        if not self.representations:
-            del tree["representations"]
-        return tree
+    # Left out if empty, so that suites equal those in older run folders, which lack the field.
+    representations: tuple[Reference, ...] = Field(default=(), exclude_if=lambda references: not references)
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """The model's parameters, as given."""
+        """The given parameters of the model."""
         return dict(self.__pydantic_extra__ or {})
 
 
 class TransferChoice(Strict):
-    """Two models of a suite, by their `ref`: what classifiers learn on the features of the one is applied to the
-    features of the other.
-    """
+    """A transfer: classifiers trained on features of the model `source` are tested on those of `target`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True)
 
     source: str = Field(alias="from")
     target: str = Field(alias="to")
 
 
 class Suite(Strict):
-    """One evaluation, before any name in it is resolved."""
+    """Configuration of one evaluation, with unresolved names."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     version: Whole = 1
@@ -141,7 +126,7 @@ def read_suite(
 
 
 def _drop_transfers(tree: dict[str, Any], models: Sequence[str]) -> None:
-    """Only those between models that are left; and no alignments where none are."""
+    """Keep only transfers between the given models; drop alignments if no transfer remains."""
     kept = [
         each for each in _mappings(tree.get("transfers")) if {each.get("from"), each.get("to")} <= {*models}
     ]
@@ -156,9 +141,7 @@ def _drop_transfers(tree: dict[str, Any], models: Sequence[str]) -> None:
 
 
 def _normalise(tree: dict[str, Any]) -> None:
-    """Short spellings to long ones: a name for a task or model, one site or representation for a list, a count
-    of seeds.
-    """
+    """Expand short spellings: a name of a task or model, a single site or representation, a number of seeds."""
     for field, key in (("tasks", "name"), ("models", "ref")):
         if isinstance(tree.get(field), list):
             tree[field] = [{key: item} if isinstance(item, str) else item for item in tree[field]]
@@ -176,7 +159,7 @@ def _mappings(value: Any) -> Iterable[dict[str, Any]]:
 
 
 def _override_model(models: Any, ref: str) -> dict[str, Any]:
-    """The suite's own entry for `ref`, else `ref` with the settings of the suite's first model."""
+    """Return the suite's entry for `ref`, else `ref` with the settings of the suite's first model."""
     entries = list(_mappings(models))
     for entry in entries:
         if entry.get("ref") == ref:

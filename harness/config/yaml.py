@@ -145,17 +145,16 @@ class _Reader(yaml.SafeLoader):
             value = self.construct_object(node)
             hash_json({"": value})  # no result can be identified by NaN, dates, bytes or integers beyond 2^53
         except ValueError as error:  # also of a date such as 2020-13-45
-            raise UnsupportedValueError(
-                f"{self._where(node)}: '{node.value}' is neither text, a finite number, yes, no nor nothing; "
-                "text needs quotes"
-            ) from error
+            sentence = (
+                f"'{node.value}' is neither text, a finite number, yes, no nor nothing; text needs quotes"
+            )
+            raise self._refuse(node, sentence, UnsupportedValueError) from error
         return value
 
-    def _refuse(self, at: yaml.Node | yaml.Event, sentence: str) -> UsageError:
-        return UsageError(f"{self._where(at)}: {sentence}")
-
-    def _where(self, at: yaml.Node | yaml.Event) -> str:
-        return f"{self.where} line {at.start_mark.line + 1 if at.start_mark else 1}"
+    def _refuse(
+        self, at: yaml.Node | yaml.Event, sentence: str, kind: type[UsageError] = UsageError
+    ) -> UsageError:
+        return kind(f"{self.where} line {at.start_mark.line + 1 if at.start_mark else 1}: {sentence}")
 
 
 def _describe(error: ValidationError, file: YamlFile) -> str:

@@ -1,7 +1,7 @@
-"""Loaded plugins in, one catalog for each kind out: name → spec with its origin.
+"""Catalogs of everything that loaded plugins offer, by kind and name, each with its origin.
 
-A reference such as `random_sae[k=32]` is resolved here into a Choice: the spec, every parameter with defaults
-filled in, and the label that stands in tables.
+A reference such as `random_sae[k=32]` is resolved here into a Choice: the spec, all parameters with defaults filled
+in, and the label used in tables.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from harness.registry.loading import OFFERED, Fault, Plugins, offer_name
 from harness.storage.hashing import hash_json
 
 RESOLVED = {"models": "harness_resolve_model", "representations": "harness_resolve_representation"}
-"""Kinds whose unlisted references are put to the plugins, and the hook that is asked."""
+"""Kinds whose unlisted references plugins may resolve → the hook that does so."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One offer, its plugin and its distribution (with version)."""
+    """One offer of a plugin, with the plugin and its distribution (with version)."""
 
     name: str
     spec: Any
@@ -38,7 +38,7 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """A reference resolved: an offer, and all its parameters."""
+    """A resolved reference: an offer with all its parameters."""
 
     kind: str
     name: str
@@ -48,11 +48,11 @@ class Choice:
     parameters: Mapping[str, Any]
     given: Mapping[str, Any]
     implied: Mapping[str, Any] = field(default_factory=dict)
-    """Those of `given` that the name itself stands for."""
+    """The parameters in `given` that come from the name itself, because it is an alias."""
 
     @property
     def label(self) -> str:
-        """How it is written in tables: the name, with the parameters that were given beside it."""
+        """The name in tables, with the parameters that were given with it."""
         shown = {key: value for key, value in self.given.items() if key not in self.implied}
         if not shown:
             return self.name
@@ -61,7 +61,7 @@ class Choice:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """JSON of what may change its results: owner, name, revision, every parameter."""
+        """JSON of everything that may change results: owner, name, revision, all parameters."""
         return {
             "distribution": self.distribution.rsplit(" ", 1)[0],
             "name": self.name,
@@ -70,7 +70,10 @@ class Choice:
         }
 
     def make(self, **filled: Any) -> Any:
-        """Call the factory; what it cannot do with its parameters is a UsageError that names it."""
+        """Call the factory with the parameters and `filled`.
+
+        Raises UsageError if the factory fails, and UnavailableError if it needs a package that cannot be imported.
+        """
         try:
             return self.spec.make(**{**self.parameters, **filled})
         except (HarnessError, MemoryError):
@@ -79,30 +82,30 @@ class Choice:
             raise UnavailableError(
                 f"{self.owner} needs a package that cannot be imported: {error}"
             ) from error
-        except Exception as error:  # a stranger's factory may raise anything
+        except Exception as error:  # a plugin's factory may raise anything
             raise UsageError(f"{self.owner} cannot be made: {describe(error)}") from error
 
     @property
     def owner(self) -> str:
-        """`pooling 'max' (sae-harness 0.1.0)`."""
+        """The description used in messages: `pooling 'max' (sae-harness 0.1.0)`."""
         return f"{_singular(self.kind)} '{self.name}' ({self.distribution})"
 
     @property
     def takes_seed(self) -> bool:
-        """Whether the factory has a parameter `seed`, which the harness fills."""
+        """True if the factory has a parameter `seed`, which the harness fills."""
         return "seed" in inspect.signature(self.spec.make).parameters
 
 
 @dataclass(frozen=True)
 class Registry:
-    """Every offer of every loaded plugin; `faults` grows when a resolver misbehaves."""
+    """All offers of the loaded plugins; `report` receives each fault that appears after loading."""
 
     plugins: Plugins
     report: Callable[[Fault], None] = field(default=lambda fault: None)
 
     @cached_property
     def catalogs(self) -> Mapping[str, Mapping[str, tuple[Entry, ...]]]:
-        """Kind → name → offers; more than one offer under a name is a clash."""
+        """Kind → name → offers; several offers under one name are a clash."""
         catalogs: dict[str, dict[str, tuple[Entry, ...]]] = {kind: {} for kind in OFFERED}
         for plugin in self.plugins.loaded:
             for kind, specs in plugin.offers.items():
@@ -114,7 +117,7 @@ class Registry:
 
     @cached_property
     def faults(self) -> tuple[Fault, ...]:
-        """What was left out while loading, and every name that two plugins offer."""
+        """Faults found while loading, and a fault for each name offered by several plugins."""
         clashes = (
             Fault(
                 plugin=entries[-1].plugin,
@@ -129,11 +132,11 @@ class Registry:
         return (*self.plugins.faults, *clashes)
 
     def names(self, kind: str) -> list[str]:
-        """All usable names of one kind, sorted."""
+        """Return all usable names of one kind, sorted."""
         return sorted(name for name, entries in self.catalogs[kind].items() if len(entries) == 1)
 
     def get(self, kind: str, name: str) -> Entry:
-        """The one offer under a name; UsageError when there is none, or two."""
+        """Return the single offer under a name; raise UsageError if there is none or more than one."""
         entries = self.catalogs[kind].get(name, ())
         if not entries:
             if kind in RESOLVED and os.sep in name and Path(name).expanduser().exists():
@@ -166,7 +169,7 @@ class Registry:
         )
 
     def _follow(self, kind: str, entry: Entry) -> tuple[Entry, Mapping[str, Any]]:
-        """What an entry stands for, and with which parameters; itself where it is no alias."""
+        """Return the target of an alias with the parameters it implies; return any other entry itself."""
         alias = getattr(entry.spec, "alias_of", None)
         if alias is None:
             return entry, {}
@@ -182,7 +185,7 @@ class Registry:
         return resolved if resolved is not None else self.get(kind, name)
 
     def _ask(self, kind: str, ref: str) -> Entry | None:
-        """Put an unlisted reference to the plugins, one after the other."""
+        """Ask each plugin in turn to resolve an unlisted reference; return None if none does."""
         distributions = {plugin.name: plugin.distribution for plugin in self.plugins.loaded}
         for implementation in reversed(getattr(self.plugins.manager.hook, RESOLVED[kind]).get_hookimpls()):
             owner = implementation.plugin_name
@@ -191,7 +194,7 @@ class Registry:
                 spec = implementation.function(*(ref for _ in implementation.argnames))
             except HarnessError:
                 raise
-            except (Exception, SystemExit) as error:  # a stranger's resolver may raise anything
+            except (Exception, SystemExit) as error:  # a plugin's resolver may raise anything
                 problem = f"failed in its hook '{RESOLVED[kind]}': {describe(error)}"
             else:
                 if isinstance(spec, OFFERED[kind]):
@@ -204,7 +207,7 @@ class Registry:
 
 
 def parse_reference(reference: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """`random_sae[k=32]`, `count(t=0)` or `{name: count, t: 0}` as a name and its parameters."""
+    """Split `random_sae[k=32]`, `count(t=0)` or `{name: count, t: 0}` into a name and its parameters."""
     if not isinstance(reference, str):
         given = dict(reference)
         name = given.pop("name", None)
@@ -240,7 +243,7 @@ def _parse_pair(pair: str, reference: str) -> tuple[str, Any]:
 
 
 def parameters_of(spec: Spec) -> dict[str, Any]:
-    """All that a spec's factory takes by name, with defaults; `inspect.Parameter.empty` where there is none."""
+    """Return the named parameters of a factory with their defaults, `inspect.Parameter.empty` for none."""
     if spec.make is None:
         return {}
     filled = isinstance(spec, ClassifierSpec)  # the harness gives a classifier the seed of its cell
@@ -253,7 +256,7 @@ def parameters_of(spec: Spec) -> dict[str, Any]:
 
 
 def _bind(kind: str, entry: Entry, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """All parameters of one offer, defaults filled in; UsageError for unknown and missing ones."""
+    """Fill in the defaults of one offer; raise UsageError for unknown and missing parameters."""
     owner = f"{_singular(kind)} '{name}' ({entry.distribution})"
     known = parameters_of(entry.spec)
     for key in given:
@@ -266,7 +269,7 @@ def _bind(kind: str, entry: Entry, name: str, given: Mapping[str, Any]) -> dict[
             raise UsageError(f"{owner} needs its parameter '{key}'")
         try:
             hash_json({key: value})
-        except ValueError as error:  # NaN, dates, integers beyond 2^53: nothing a result could be known by
+        except ValueError as error:  # NaN, dates, integers beyond 2^53: JSON cannot identify a result by them
             raise UsageError(f"{owner} cannot take {key}={_write(value)}: {error}") from error
     return bound
 

@@ -1,25 +1,28 @@
-"""Names of the commands that the harness itself has; no plugin may offer another under one of them."""
+"""Names of the commands of the harness itself; no plugin may offer another command under one of them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 COMMANDS: Mapping[str, str] = {
-    "cache": "Look at, verify and prune the feature cache.",
+    "cache": "Inspect, verify and prune the feature cache.",
+    "check-statistics": "Check confidence intervals and tests on simulated data.",
     "compare": "Compare two runs arm by arm, paired.",
-    "doctor": "Say what works here, what was left out, and why.",
+    "doctor": "Report versions, device, plugins, and what was left out and why.",
     "features": "Write pooled features of texts to a file.",
-    "label": "Say which items a model answers rightly, as labels to predict.",
+    "label": "Label items by whether a model answers them correctly.",
     "leaderboard": "Build, publish and check leaderboards.",
-    "ls": "List what can be named: tasks, models, plugins, …",
-    "plan": "Say what a run would do, before anything is loaded.",
-    "power": "Say how small a difference a suite's test rows can show.",
-    "report-dictionary": "Say how well a dictionary fits a model on held-out text.",
+    "ls": "List tasks, models, plugins and everything else that has a name.",
+    "plan": "Show what a run would do, before anything is loaded.",
+    "power": "Compute how small a difference the test rows of a suite can detect.",
+    "report-dictionary": "Report how well a dictionary fits a model on held-out text.",
     "run": "Run a suite; the same command again resumes it.",
-    "show": "Show one thing: its origin, parameters, licence, …",
-    "status": "Say how far a run is, and whether a process is at it.",
+    "show": "Show one entry: its origin, parameters, licence, …",
+    "status": "Show the progress of a run, and whether a process works on it.",
     "train-dictionary": "Train sparse autoencoders on a model's activations.",
-    "truths": "Try the intervals and tests on arms whose truth is known.",
     "validate": "Check a suite before it is run, or a run before it is published.",
 }
-"""Name → summary, as `harness --help` lists them."""
+"""Name → summary, as listed by `harness --help`."""
+
+RENAMED: Mapping[str, str] = {"truths": "check-statistics"}
+"""Earlier name → present name. The earlier name still works, with a line of warning."""

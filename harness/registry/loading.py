@@ -1,8 +1,8 @@
-"""Entry points in, loaded plugins out; a broken one is left out whole, and named.
+"""Loader of plugins from entry points and modules. A broken plugin is left out whole and reported.
 
-Strangers' code runs here. pluggy alone would let one broken plugin end the program, skip a second plugin
-under a used name silently, and leave a failed one half registered; each plugin is therefore tried on a manager
-of its own, and joins the real one only when everything it offers is sound.
+Code of third parties runs here. pluggy alone would let one broken plugin end the program, skip a second plugin of
+the same name silently, and leave a failed plugin half registered. So each plugin is first registered with a manager
+of its own, and with the real one only after everything it offers was checked.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from harness.api.specs import (
     TransformSpec,
 )
 from harness.api.tasks import TaskSpec
-from harness.registry.commands import COMMANDS
+from harness.registry.commands import COMMANDS, RENAMED
 from harness.storage.hashing import hash_file
 
 GROUP = "harness"
@@ -49,12 +49,12 @@ OFFERED: Mapping[str, type] = {
     "suites": Path,
     "commands": CommandSpec,
 }
-"""Kind → what its hook `harness_<kind>` must yield."""
+"""Kind → type that its hook `harness_<kind>` must yield."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A plugin not yet imported: its name, its distribution with version, and how to import it."""
+    """A plugin before its import: its name, its distribution with version, and a function that imports it."""
 
     name: str
     distribution: str
@@ -63,7 +63,7 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True)
 class Plugin:
-    """A loaded plugin and all it offers: kind → specs."""
+    """A loaded plugin with its offers: kind → specs."""
 
     name: str
     distribution: str
@@ -73,7 +73,7 @@ class Plugin:
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """Something of a plugin that was left out, and why."""
+    """The reason why a plugin, or something it offers, is left out."""
 
     plugin: str
     distribution: str
@@ -85,7 +85,7 @@ class Fault:
 
 @dataclass(frozen=True, kw_only=True)
 class Plugins:
-    """What was loaded, what was left out, and the manager that calls the loaded ones."""
+    """The loaded plugins, the faults of those left out, and the manager that calls the loaded ones."""
 
     manager: pluggy.PluginManager
     loaded: tuple[Plugin, ...]
@@ -93,16 +93,16 @@ class Plugins:
 
 
 class _Broken(Exception):
-    """A plugin must be left out; the message completes the sentence `plugin 'x' …`."""
+    """Reason to leave a plugin out; the message completes the sentence `plugin 'x' …`."""
 
 
 def find_candidates(
     *, only: Collection[str] | None = None, without: Collection[str] = (), modules: Collection[str] = ()
 ) -> list[Candidate]:
-    """Installed plugins in a fixed order: those in `only` (all when None), less `without`, plus `modules`.
+    """Find the installed plugins in `only` (all if None) except `without`, and the `modules`, in a fixed order.
 
-    UsageError for a name in `only` or `without` that no installed plugin has, UnavailableError for a module that is
-    not there: who asked for it by name would not want to go on without it.
+    Raises UsageError for a name in `only` or `without` that no installed plugin has, and UnavailableError for a module
+    that does not exist: a user who names a plugin does not want to continue without it.
     """
     points = entry_points(group=GROUP)
     for name in sorted({*(only or ()), *without} - set(points.names)):
@@ -127,18 +127,19 @@ def find_candidates(
 
 
 def _is_there(module: str) -> bool:
-    """Whether a module can be found; one whose package cannot be imported is found broken when it is loaded."""
+    """Return True if a module exists. If its package cannot be imported, loading it reports that later."""
     try:
         return module in sys.modules or importlib.util.find_spec(module) is not None
     except ModuleNotFoundError as error:
         return not module.startswith(f"{error.name}.")
-    except Exception:  # a stranger's package may raise anything, and so does find_spec for a name like '.'
+    except Exception:  # a package may raise anything, and find_spec fails for names like '.'
         return not module.startswith(".")
 
 
 def _source_hash(module: str) -> str:
-    """What stands in for a version where there is none: without it, results of another plugin, or of the same
-    file before an edit, would be taken for this one's.
+    """Return a hash of the source file, which serves as the version of a plain module.
+
+    Without it, results of another module, or of the same file before an edit, would count as results of this one.
     """
     try:
         spec = importlib.util.find_spec(module)
@@ -153,7 +154,7 @@ def _importer(module: str) -> Callable[[], Any]:
 
 
 def load_plugins(candidates: Iterable[Candidate]) -> Plugins:
-    """Import and check every candidate; the broken ones become faults and nothing of them stays."""
+    """Import and check every candidate; a broken one becomes a fault and is not registered."""
     manager = _new_manager()
     loaded: dict[str, Plugin] = {}
     faults: list[Fault] = []
@@ -191,12 +192,12 @@ def _import(candidate: Candidate) -> Any:
         return candidate.load()
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # a stranger's module may raise anything, SystemExit too
+    except BaseException as error:  # a plugin's module may raise anything, SystemExit too
         raise _Broken(f"cannot be imported: {describe(error)}") from error
 
 
 def _check_hooks(module: Any) -> tuple[str, ...]:
-    """Names of the hooks that `module` implements; every misspelt or wrongly declared one is refused."""
+    """Return the names of the hooks that `module` implements; refuse misspelt and wrongly declared ones."""
     trial = _new_manager()
     known = {name for name in vars(hookspecs) if name.startswith("harness_")}
     try:
@@ -212,8 +213,8 @@ def _check_hooks(module: Any) -> tuple[str, ...]:
     try:
         trial.register(module)
     except (pluggy.PluginValidationError, ValueError, TypeError) as error:
-        said = "; ".join(line.strip() for line in str(error).splitlines())  # plugin, definition and fault
-        raise _Broken(f"declares a hook wrongly: {said}") from error
+        message = "; ".join(line.strip() for line in str(error).splitlines())  # plugin, definition and fault
+        raise _Broken(f"declares a hook wrongly: {message}") from error
     return tuple(sorted(caller.name for caller in trial.get_hookcallers(module) or ()))
 
 
@@ -229,7 +230,7 @@ def _collect(module: Any, kind: str, wanted: type) -> tuple[Any, ...]:
         specs = tuple(hook())
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # a stranger's hook may raise anything
+    except BaseException as error:  # a plugin's hook may raise anything
         raise _Broken(f"failed in its hook 'harness_{kind}': {describe(error)}") from error
     for spec in specs:
         if not isinstance(spec, wanted):
@@ -242,13 +243,13 @@ def _collect(module: Any, kind: str, wanted: type) -> tuple[Any, ...]:
     for name in names:
         if names.count(name) > 1:
             raise _Broken(f"offers '{name}' twice in its hook 'harness_{kind}'")
-        if kind == "commands" and name in COMMANDS:
-            raise _Broken(f"offers the command '{name}', which the harness itself has ({COMMANDS[name]})")
+        if kind == "commands" and (own := RENAMED.get(name, name)) in COMMANDS:
+            raise _Broken(f"offers the command '{name}', which the harness itself has ({COMMANDS[own]})")
     return specs
 
 
 def _check_factory(spec: Any, kind: str) -> None:
-    """A factory's signature is its parameter schema, so it must have one; builtin types often have none."""
+    """Check that a factory has a signature, which is its parameter schema; builtin types often have none."""
     make = getattr(spec, "make", None)
     try:
         if make is not None:
@@ -260,7 +261,7 @@ def _check_factory(spec: Any, kind: str) -> None:
 
 
 def notify(plugins: Plugins, hook: str, report: Callable[[Fault], None], **arguments: Any) -> None:
-    """Tell every observer; one that raises is reported and disturbs neither the run nor the other observers."""
+    """Call an observer hook of every plugin; report one that raises, and continue with the others."""
     for implementation in getattr(plugins.manager.hook, hook).get_hookimpls():
         try:
             implementation.function(*(arguments[name] for name in implementation.argnames))
@@ -271,5 +272,5 @@ def notify(plugins: Plugins, hook: str, report: Callable[[Fault], None], **argum
 
 
 def offer_name(spec: Any) -> str:
-    """The name under which an offer is found: a spec's own, or a suite file's stem."""
+    """Return the name of an offer: that of its spec, or the stem of a suite file."""
     return spec.stem if isinstance(spec, Path) else str(spec.name)

@@ -1,4 +1,4 @@
-"""`harness truths`: are the intervals and tests of a board right where the truth is known?"""
+"""Command `harness check-statistics`: test the statistics of leaderboards on simulated data."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
     from harness.stats.simulation import Truth
 
 
-@click.command("truths")
+@click.command("check-statistics")
 @click.option(
     "--replicates",
     type=click.IntRange(min=1),
     default=2000,
     show_default=True,
-    help="Simulations of each line.",
+    help="Simulate each line this many times.",
 )
 @json_option
 def command(replicates: int, as_json: bool) -> None:
-    """Let the intervals and tests of a board judge simulated arms whose truth is known; about a minute.
+    """Check the confidence intervals and tests of leaderboards on simulated arms whose true scores are known.
 
-    Prints how often they were right, with a 99 % interval, as a Markdown table.
-    Exit code 4 when a line that must hold does not.
+    Takes about a minute. Prints a Markdown table of how often they were right, with a 99 % interval.
+    Exit code 4 if a line that must hold does not.
     """
     from harness.stats.simulation import RESAMPLES, ROWS, measure
 
