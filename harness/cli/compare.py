@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli.options import json_option
+from harness.cli.tables import print_table
 
 if TYPE_CHECKING:
     from harness.leaderboard import Comparison, Difference
@@ -104,22 +104,12 @@ def _fact(each: Difference) -> dict[str, Any]:
 
 def _print(comparison: Comparison, baseline: str | None) -> None:
     """Print single tasks, then means over tasks, to which Holm's adjustment does not apply."""
-    from rich.console import Console
-    from rich.table import Table
-
     exact = any(each.mcnemar is not None for each in comparison.differences)
     measured = f"{comparison.metric}, lead over {baseline}" if baseline else comparison.metric
-    table = Table("task", "model", "representation", "width", "seeds", box=None)
-    for name in (f"A: {measured}", "B", "B − A [95 %]", "p (Holm)", *(["McNemar (Holm)"] if exact else [])):
-        table.add_column(name, justify="right")
-    for row in _rows(comparison.differences, exact):
-        table.add_row(*row)
-    if comparison.means:
-        table.add_section()
-    for row in _rows(comparison.means, exact):
-        table.add_row(*row)
-    # Without markup: names such as random_sae[k=16] hold brackets.
-    Console(width=None if sys.stdout.isatty() else 170, markup=False, emoji=False).print(table)
+    left = ("task", "model", "representation", "width", "seeds")
+    right = (f"A: {measured}", "B", "B − A [95 %]", "p (Holm)", *(["McNemar (Holm)"] if exact else []))
+    rows = [*_rows(comparison.differences, exact), *_rows(comparison.means, exact)]
+    print_table(left, right, rows, width=170, fits_terminal=True)
 
 
 def _rows(differences: Iterable[Difference], exact: bool) -> Iterable[list[str]]:

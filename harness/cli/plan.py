@@ -18,6 +18,7 @@ from harness.cli.options import (
     read_suite,
     suite_options,
 )
+from harness.cli.tables import print_table
 
 if TYPE_CHECKING:
     from harness.data.leaks import Leak
@@ -131,16 +132,11 @@ def _print_dictionaries(dictionaries: list[dict[str, Any]]) -> None:
 
 
 def _print(rows: list[dict[str, Any]], total: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(show_footer=True, box=None)
-    for name in rows[0]:
-        footer = "total" if name == "bundle" else _cell(name, total[name])
-        table.add_column(_HEADS.get(name, name), footer, justify="left" if name == "bundle" else "right")
-    for row in rows:
-        table.add_row(*(_cell(name, value) for name, value in row.items()))
-    Console(width=140, markup=False, emoji=False).print(table)  # names may hold brackets
+    left, *right = (_HEADS.get(name, name) for name in rows[0])
+    every = [*rows, {name: "total" if name == "bundle" else total[name] for name in rows[0]}]
+    print_table(
+        [left], right, ([_cell(name, value) for name, value in row.items()] for row in every), width=140
+    )
 
 
 _HEADS = {"features": "feature sets", "cached": "cache hits", "seconds": "minutes", "tokens": "tokens to run"}

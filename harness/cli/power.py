@@ -22,6 +22,7 @@ from harness.cli.options import (
     read_suite,
     suite_options,
 )
+from harness.cli.tables import print_table
 
 if TYPE_CHECKING:
     from harness.leaderboard.analyses.observed_power import Observed
@@ -129,26 +130,16 @@ def _observe(path: Path, counted: Sequence[TestRows], *, baseline: str, icc: flo
 
 
 def _print(tasks: Sequence[dict[str, Any]], means: Sequence[dict[str, Any]]) -> None:
-    from rich.table import Table
-
-    table = Table("task", "regime", "languages", box=None)
-    for name in (
-        "test rows",
-        "classes",
-        "groups",
-        "worth",
-        *(f"{share:g} disagree" for share in DISAGREEMENTS),
-    ):
-        table.add_column(name, justify="right")
+    right = ("test rows", "classes", "groups", "worth", *(f"{share:g} disagree" for share in DISAGREEMENTS))
+    rows = []
     for each, languages in _shorten(tasks):
         counts = (str(each[name]) for name in ("rows", "classes", "groups"))
-        table.add_row(
-            each["task"], each["regime"], languages, *counts, f"{each['effective']:.0f}", *_both(each)
-        )
+        named = (each["task"], each["regime"], languages)
+        rows.append([*named, *counts, f"{each['effective']:.0f}", *_both(each)])
     for each in means:
         shares = (_number(value) for value in each["detectable"].values())
-        table.add_row("mean over tasks", each["regime"], "", "", "", "", f"{each['effective']:.0f}", *shares)
-    _show(table)
+        rows.append(["mean over tasks", each["regime"], "", "", "", "", f"{each['effective']:.0f}", *shares])
+    print_table(("task", "regime", "languages"), right, rows, width=150)
     click.echo(
         f"smallest true difference in accuracy found with probability .8 at .05 (at .05/{len(tasks)}, Holm's worst)"
     )
@@ -179,30 +170,23 @@ def _both(each: dict[str, Any]) -> list[str]:
 
 
 def _print_observed(observed: Sequence[Observed], baseline: str) -> None:
-    from rich.table import Table
-
     if not observed:
         return
     by_task: dict[tuple[str, str], list[Observed]] = defaultdict(list)
     for each in observed:
         by_task[each.arm.task, each.regime].append(each)
-    table = Table("task", "regime", box=None)
-    for name in (f"arms beside {baseline}", "disagree", "computed", "bootstrap"):
-        table.add_column(name, justify="right")
+    rows = []
     for (task, regime), arms in by_task.items():
         values = [
             [each.disagreement for each in arms],
             [each.computed for each in arms if each.computed is not None],
             [each.bootstrap for each in arms],
         ]
-        table.add_row(
-            task,
-            regime,
-            str(len({each.arm for each in arms})),
-            *(_number(median(some) if some else None) for some in values),
-        )
+        medians = (_number(median(some) if some else None) for some in values)
+        rows.append([task, regime, str(len({each.arm for each in arms})), *medians])
     click.echo()
-    _show(table)
+    right = (f"arms beside {baseline}", "disagree", "computed", "bootstrap")
+    print_table(("task", "regime"), right, rows, width=150)
     click.echo(
         "observed, medians over arms: share of rows that disagree, what that makes detectable, what the bootstrap says"
     )
@@ -210,9 +194,3 @@ def _print_observed(observed: Sequence[Observed], baseline: str) -> None:
 
 def _number(value: float | None) -> str:
     return "—" if value is None else f"{value:.3f}"
-
-
-def _show(table: Any) -> None:
-    from rich.console import Console
-
-    Console(width=150, markup=False, emoji=False).print(table)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,7 @@ from harness.cli.options import (
     read_suite,
     suite_options,
 )
+from harness.cli.tables import print_table
 
 if TYPE_CHECKING:
     from harness.runs.context import Rerun
@@ -150,11 +150,8 @@ def _show(run: Any, again: str) -> None:
 
 def _print(board: Any) -> None:
     """Print the main columns of the leaderboard, as wide as the terminal."""
-    from rich.console import Console
-    from rich.table import Table
-
     mixed = "reads" in board
-    table = Table(*(["reads"] if mixed else []), *_HEADS, box=None)
+    rows = []
     for row in board.astype(object).where(board.notna(), None).to_dict("records"):
         choice = " ".join(row[key] for key in ("site", "pooling", "transform", "classifier") if row[key])
         if row["tokens"] not in ("", "content"):
@@ -165,30 +162,14 @@ def _print(board: Any) -> None:
             rank = f"{row['rank']}–{row['last_rank']}"
         score, difference = _interval(row, "macro_f1"), _interval(row, "delta_vs_hidden", "delta", sign="+")
         width = "" if row["width"] is None else str(row["width"])
-        table.add_row(
-            *([row["reads"]] if mixed else []),
-            str(rank),
-            row["model"],
-            row["representation"],
-            width,
-            score,
-            difference,
-            outcome,
-            choice,
-        )
-    # Without markup: names such as random_sae[k=16] hold brackets.
-    Console(width=None if sys.stdout.isatty() else 150, markup=False, emoji=False).print(table)
+        named = [*([row["reads"]] if mixed else []), str(rank), row["model"], row["representation"], width]
+        rows.append([*named, score, difference, outcome, choice])
+    print_table([*(["reads"] if mixed else []), *_HEADS], (), rows, width=150, fits_terminal=True)
 
 
 _HEADS = (
-    "rank",
-    "model",
-    "representation",
-    "width",
-    "macro-F1",
-    "Δ hidden",
-    "won/tied/lost",
-    "chosen on validation",
+    *("rank", "model", "representation", "width"),
+    *("macro-F1", "Δ hidden", "won/tied/lost", "chosen on validation"),
 )
 
 
