@@ -95,7 +95,7 @@ def command(
     offline: bool,
     batch_size: str,
     as_json: bool,
-    **recipe: Any,
+    **settings: Any,
 ) -> None:
     """Train one dictionary per site and evaluate it on held-out data. An interrupted training starts again."""
     batch = read_batch_size(batch_size)
@@ -112,7 +112,7 @@ def command(
         batch_size=batch,
         report=ProgressLines(),
         tell=lambda line: click.echo(f"harness: {line}", err=True),
-        **recipe,
+        **settings,
     )
     for path, trained in written.items():
         click.echo(json.dumps(to_row(path, trained)) if as_json else to_line(path, trained))
