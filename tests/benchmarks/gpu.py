@@ -146,24 +146,14 @@ def summarise(result: Mapping[str, Any]) -> str:
 
 
 def run_tests(job: Job, ends: float) -> dict[str, Any]:
-    """Run `pytest -m gpu` over the files that have such tests, in a process of its own."""
+    """Run `pytest -m gpu` over the files that have such tests, in a process of its own; benchmarks last and once."""
     files = [
         str(path.relative_to(ROOT))
-        for path in sorted((ROOT / "tests").rglob("test_*.py"))
+        for path in sorted((ROOT / "tests").rglob("test_*.py"), key=lambda path: (len(path.parts), path))
         if "mark.gpu" in path.read_text("utf-8")
     ]
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-m",
-        "gpu",
-        "-v",
-        "--tb=short",
-        "-p",
-        "no:cacheprovider",
-        *files,
-    ]
+    options = ("-m", "gpu", "-v", "--tb=short", "-p", "no:cacheprovider", "--benchmark-disable")
+    command = [sys.executable, "-m", "pytest", *options, *files]
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(
             command,
