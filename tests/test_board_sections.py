@@ -14,6 +14,7 @@ import pytest
 from markdown_it import MarkdownIt
 from sklearn.metrics import f1_score
 
+from harness.api.events import Score
 from harness.leaderboard import (
     Board,
     Row,
@@ -30,9 +31,10 @@ from harness.leaderboard import (
 from harness.leaderboard.analyses.quiver import is_dictionary
 from harness.leaderboard.pages import board_page as pages
 from harness.leaderboard.published import store as module
+from harness.probing.attribution import TopFeature
 from harness.registry.loading import load_plugins
 from harness.runs.folder import RunFolder
-from harness.runs.record import Cost, Metric, Record, Used, hash_predictions
+from harness.runs.record import Cost, Record, hash_predictions
 from harness.stats.bootstrap import bootstrap_weights, percentile_interval, rank_intervals
 
 CLASSES = ("a", "b", "c")
@@ -96,8 +98,8 @@ class Run(RunFolder):
                 "control": representation.startswith(("pca", "random")),
                 "n_test": N,
                 "metrics": {
-                    "macro_f1": Metric(value=score),
-                    "accuracy": Metric(value=float(np.mean(labels == predicted))),
+                    "macro_f1": Score(value=score),
+                    "accuracy": Score(value=float(np.mean(labels == predicted))),
                 },
                 "validation_metrics": {"macro_f1": validation},
                 "predictions_hash": hash_predictions(ids, names[labels], names[predicted]),
@@ -325,7 +327,7 @@ def learnt(run: Run) -> Run:
         for luck, (regime, hidden, sae) in enumerate(
             (("full", 0.9, 0.6), ("size(n=64)", 0.6, 0.7), ("size(n=16)", 0.3, 0.8))
         ):
-            area = {"auroc": Metric(value=hidden)}
+            area = {"auroc": Score(value=hidden)}
             run.put("hidden", task=task, regime=regime, skill=hidden, luck=luck, metrics=area)
             run.put("sae", task=task, regime=regime, skill=sae, luck=luck + 10, metrics=area)
     return run
@@ -334,8 +336,8 @@ def learnt(run: Run) -> Run:
 def test_rows_are_ranked_by_what_was_learnt_as_it_is_where_that_is_there(learnt: Run, tmp_path: Path) -> None:
     alone = Run(tmp_path / "alone")
     for task in ("spam", "banking"):
-        alone.put("hidden", task=task, skill=0.9, luck=0, metrics={"auroc": Metric(value=0.9)})
-        alone.put("sae", task=task, skill=0.6, luck=10, metrics={"auroc": Metric(value=0.9)})
+        alone.put("hidden", task=task, skill=0.9, luck=0, metrics={"auroc": Score(value=0.9)})
+        alone.put("sae", task=task, skill=0.6, luck=10, metrics={"auroc": Score(value=0.9)})
     board = build([learnt])
     assert to_csv(board) == to_csv(build([alone]))
     assert [task.name for task in board.tasks] == ["banking", "spam"]
@@ -414,7 +416,7 @@ def test_regimes_are_compared_on_the_tasks_that_all_of_them_have(run: Run) -> No
         for luck, regime in enumerate(("full", "size(n=64)", "size(n=16)")):
             if (task, regime) != ("hate", "size(n=16)"):
                 for name in ("hidden", "sae"):
-                    area = {"auroc": Metric(value=0.9 - hard)}
+                    area = {"auroc": Score(value=0.9 - hard)}
                     record = run.put(
                         name,
                         task=task,
@@ -709,9 +711,9 @@ def test_rows_that_noise_leaves_in_one_place_share_a_group(run: Run) -> None:
 # ── what classifiers go by ───────────────────────────────────────────────────────────────────────────────
 
 
-def feature(number: int, **fields: Any) -> Used:
+def feature(number: int, **fields: Any) -> TopFeature:
     given: dict[str, Any] = {"label": "a", "weight": -1.25, "effect": 1.0, "means": {"a": 0.5, "rest": 2.0}}
-    return Used(**{"feature": number, **given, **fields})
+    return TopFeature(**{"feature": number, **given, **fields})
 
 
 def test_the_features_of_each_row_stand_on_a_page_of_their_own(run: Run) -> None:

@@ -22,7 +22,7 @@ from sklearn.neighbors import KNeighborsClassifier
 import harness
 from harness.api.protocols import LinearClassifier
 from harness.models.opened import OpenModel, locate
-from harness.probing.attribution import find_effects, find_used, snippet
+from harness.probing.attribution import TopFeature, find_effects, find_top_features, snippet
 from harness.registry.catalog import Registry
 
 Array = np.ndarray[Any, Any]
@@ -166,7 +166,18 @@ def find(weights: Any, pooled: Any = POOLED, **given: Any) -> Any:
     )
     if effects is None:
         return ()
-    return find_used(effects, pooled=asked["pooled"], y=asked["y"], classes=asked["classes"])
+    return find_top_features(
+        effects,
+        pooled=asked["pooled"],
+        y=asked["y"],
+        classes=asked["classes"],
+        texts=[str(row) for row in range(asked["pooled"].shape[0])],
+    )
+
+
+def rows(one: TopFeature) -> tuple[int, ...]:
+    """Return the rows whose texts a feature of `find` shows, each the number of its row."""
+    return tuple(map(int, one.snippets))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -180,7 +191,7 @@ def test_a_feature_counts_by_its_weight_times_its_deviation(kind: str) -> None:
     np.testing.assert_allclose([one.effect for one in used], np.array([1, 3, 3, 3]) * deviations, rtol=1e-12)
     assert used[0].means == {"no": 4, "yes": 4}
     assert used[1].means == {"no": 0.5, "yes": 0.5}
-    assert [one.rows for one in used] == [
+    assert [rows(one) for one in used] == [
         (1, 2),
         (0, 1),
         (0, 1),
@@ -204,13 +215,13 @@ def test_five_features_and_three_rows_are_named_at_most() -> None:
     by_hand = np.argsort(-np.abs(row) * pooled.std(axis=0))[:5]
     assert [one.feature for one in used] == by_hand.tolist()
     for one in used:
-        assert one.rows == tuple(np.argsort(-pooled[:, one.feature])[:3])
+        assert rows(one) == tuple(np.argsort(-pooled[:, one.feature])[:3])
 
 
 def test_a_feature_that_is_never_above_zero_has_no_rows() -> None:
     row = np.array([0, 0, 0, 0, 0, 1])
     (one,) = find([-row, row])
-    assert (one.feature, one.rows, one.means) == (5, (), {"no": -2, "yes": -3})
+    assert (one.feature, rows(one), one.means) == (5, (), {"no": -2, "yes": -3})
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -222,7 +233,7 @@ def test_features_keep_their_numbers_where_a_transform_keeps_some(kind: str) -> 
     assert [one.feature for one in used] == [3, 1]
     assert [one.effect for one in used] == [1.0, 0.5]  # of the transformed feature
     np.testing.assert_allclose(list(used[0].means.values()), [0.1, 0.2])  # of the pooled one
-    assert used[0].rows == (3, 2, 1)
+    assert rows(used[0]) == (3, 2, 1)
 
 
 @pytest.mark.parametrize("n_classes", [3, 4, 5])
@@ -258,8 +269,8 @@ def test_csr_and_dense_rows_name_the_same_features(
     names = tuple("abcdef"[:n_classes])
     dense, csr = (find(weights, kind(X), transformed=kind(X), y=y, classes=names) for kind in KINDS.values())
     assert len(dense) >= 4
-    assert [(one.feature, one.label, one.weight, one.means, one.rows) for one in dense] == [
-        (one.feature, one.label, one.weight, one.means, one.rows) for one in csr
+    assert [(one.feature, one.label, one.weight, one.means, rows(one)) for one in dense] == [
+        (one.feature, one.label, one.weight, one.means, rows(one)) for one in csr
     ]
     np.testing.assert_allclose([one.effect for one in dense], [one.effect for one in csr], rtol=1e-9)
     assert {one.feature for one in dense} & set(range(n_classes))

@@ -19,7 +19,7 @@ from harness.api.data import Site
 from harness.api.errors import UnavailableError
 from harness.dictionaries.dictionary import Dictionary
 from harness.dictionaries.fidelity import measure, measure_fit
-from harness.dictionaries.gate import LEAST_VARIANCE, Measured, judge, neighbours, not_measurable
+from harness.dictionaries.gate import LEAST_VARIANCE, Fidelity, judge, neighbours, not_measurable
 
 WEIGHTS = Path(__file__).parent.parent / "plugins" / "harness_minigemma" / "weights"
 SITE = Site(kind="resid_post", layer=1)
@@ -329,7 +329,7 @@ def test_positions_outside_content_are_looked_at_apart():
     assert judge(inside).verdict == "ok"
 
 
-GOOD = Measured(
+GOOD = Fidelity(
     explained_variance=0.8,
     median_explained_variance=0.8,
     l0=50.0,

@@ -15,9 +15,11 @@ from sklearn.metrics import f1_score
 
 from harness import leaderboard
 from harness.api.errors import NothingSelectedError, UnavailableError
+from harness.api.events import Score
+from harness.data.cleaning import Hygiene
 from harness.leaderboard import Board, Row, build, to_csv, to_frame, to_markdown, write
 from harness.runs.folder import RunFolder
-from harness.runs.record import Cost, HygieneCounts, Metric, Record
+from harness.runs.record import Cost, Record
 from harness.stats.bootstrap import bootstrap_weights, percentile_interval
 
 # fmt: off
@@ -434,15 +436,15 @@ def test_the_frame_and_the_csv_have_the_agreed_columns(run: Run) -> None:
 
 def test_other_metrics_are_averaged_or_left_out(run: Run) -> None:
     for task, value in (("spam", 0.8), ("banking", 0.9)):
-        metrics = {"accuracy": Metric(value=value)} | ({"auroc": Metric(value=1.0)} if task == "spam" else {})
+        metrics = {"accuracy": Score(value=value)} | ({"auroc": Score(value=1.0)} if task == "spam" else {})
         run.put("hidden", task=task, metrics=metrics)
     row = line(build([run]), "hidden")
     assert row["accuracy"] == pytest.approx(0.85) and pd.isna(row["auroc"])
 
 
 def test_markdown_shows_numbers_signs_and_what_was_removed(run: Run) -> None:
-    run.put("hidden", luck=1, hygiene=HygieneCounts(duplicates=3, leaks=17, cut=2))
-    run.put("sae", luck=2, skill=0.3, hygiene=HygieneCounts(duplicates=3, leaks=17, cut=5))
+    run.put("hidden", luck=1, hygiene=Hygiene(duplicates=3, leaks=17, cut=2))
+    run.put("sae", luck=2, skill=0.3, hygiene=Hygiene(duplicates=3, leaks=17, cut=5))
     run.put("majority", model=None, site=None, pooling=None, width=None, skill=0.0)
     text = to_markdown(build([run]))
     assert text.startswith("# Leaderboard: tests\n")
@@ -583,7 +585,7 @@ def test_near_chance_the_page_sends_its_reader_to_auroc_where_there_is_one(run: 
     assert f"{said}." in to_markdown(build([run]))
     other = Run(tmp_path / "other")
     for number in range(21):
-        other.put("hidden", task=f"task{number:02}", n=60, metrics={"auroc": Metric(value=0.7)})
+        other.put("hidden", task=f"task{number:02}", n=60, metrics={"auroc": Score(value=0.7)})
         for count in (1, 21):
             if number + 1 == count:
                 assert f"{said}: read AUROC beside it." in to_markdown(build([other]))

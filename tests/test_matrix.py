@@ -18,6 +18,7 @@ from PIL import Image
 from scipy.stats import spearmanr
 from sklearn.metrics import f1_score
 
+from harness.api.events import Score
 from harness.cli.leaderboard import command
 from harness.figures.lettering import paint
 from harness.leaderboard import (
@@ -36,9 +37,10 @@ from harness.leaderboard.pages import heatmap as pictures
 from harness.leaderboard.pages.board_page import render
 from harness.leaderboard.scoring import score_units
 from harness.leaderboard.selection import read_cells
+from harness.probing.shared_features import Sharing
 from harness.registry.loading import load_plugins
 from harness.runs.folder import RunFolder
-from harness.runs.record import Metric, Record, Sharing, hash_predictions
+from harness.runs.record import Record, hash_predictions
 from harness.stats.bootstrap import bootstrap_weights, percentile_interval
 
 CLASSES = ("a", "b", "c")
@@ -124,8 +126,8 @@ class Run(RunFolder):
                 "n_validation": 12,
                 "n_test": n,
                 "metrics": {
-                    "macro_f1": Metric(value=f1_score(labels, predicted, average="macro")),
-                    "accuracy": Metric(value=float(np.mean(labels == predicted))),
+                    "macro_f1": Score(value=f1_score(labels, predicted, average="macro")),
+                    "accuracy": Score(value=float(np.mean(labels == predicted))),
                 },
                 "validation_metrics": {"macro_f1": 0.5},
                 "predictions_hash": hash_predictions(ids, names[labels], names[predicted]),

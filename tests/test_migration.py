@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from harness import UnavailableError
-from harness.runs import folder as records
+from harness.runs import record as records
 from harness.runs.record import SCHEMA_VERSION, Record, read_records
 
 HERE = Path(__file__).parent

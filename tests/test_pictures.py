@@ -24,6 +24,7 @@ from sklearn.metrics import f1_score
 import harness
 from harness.api.data import Site, Tokens
 from harness.api.errors import UnavailableError
+from harness.api.events import Score
 from harness.api.protocols import ImageModel
 from harness.dictionaries.dictionary import Dictionary
 from harness.features import featurize
@@ -45,11 +46,10 @@ from harness.figures import (
 from harness.figures.lettering import Page, measure, readable
 from harness.leaderboard import build, check_published, publish, write
 from harness.leaderboard.pages import board_page as pages
-from harness.probing.attribution import Used, find_effects, find_used
+from harness.probing.attribution import TopFeature, find_effects, find_top_features
 from harness.registry.loading import load_plugins
 from harness.runs.folder import RunFolder
-from harness.runs.record import Metric, Record, hash_predictions
-from harness.runs.record import Used as RecordedUsed
+from harness.runs.record import Record, hash_predictions
 
 Array = np.ndarray[Any, Any]
 
@@ -392,10 +392,8 @@ ENCODER = Dictionary(
 """Of each colour, how far it is above 100; of the first two, how far below 50; and one that never fires."""
 
 
-def use(*features: int) -> list[Used]:
-    return [
-        Used(feature=feature, label="odd", weight=-0.5, effect=1.0, means={}, rows=()) for feature in features
-    ]
+def use(*features: int) -> list[TopFeature]:
+    return [TopFeature(feature=feature, label="odd", weight=-0.5, effect=1.0) for feature in features]
 
 
 class Scene:
@@ -490,10 +488,12 @@ def test_the_first_images_are_the_rows_that_the_record_goes_by(tmp_path: Path, s
     )
     assert effects
     y = np.array([row % 2 for row in TRAIN])
-    used = find_used(effects, pooled=pooled, y=y, classes=("even", "odd"))
+    used = find_top_features(
+        effects, pooled=pooled, y=y, classes=("even", "odd"), texts=[f"row {row}" for row in TRAIN]
+    )
     scene.draw(used)
     for (tiles, _), one in zip(sheets, used, strict=True):
-        rows = [f"row {TRAIN[row]}" for row in one.rows]
+        rows = list(one.snippets)
         assert [tile.caption[1].split(" · ")[1] for tile in tiles[: len(rows)]] == rows
 
 
@@ -675,15 +675,13 @@ def make_run(path: Path, *, used: Sequence[int] = (7, 8), tasks: Sequence[str] =
                 seed=0,
                 n_test=40,
                 metrics={
-                    "macro_f1": Metric(value=float(f1_score(labels, predicted, average="macro"))),
-                    "accuracy": Metric(value=float(np.mean(labels == predicted))),
+                    "macro_f1": Score(value=float(f1_score(labels, predicted, average="macro"))),
+                    "accuracy": Score(value=float(np.mean(labels == predicted))),
                 },
                 validation_metrics={"macro_f1": 0.5},
                 predictions_hash=hash_predictions(ids, labels, predicted),
                 used=tuple(
-                    RecordedUsed(
-                        feature=feature, label="a", weight=1.0, effect=1.0, link="https://a.example/7"
-                    )
+                    TopFeature(feature=feature, label="a", weight=1.0, effect=1.0, link="https://a.example/7")
                     for feature in (used if representation == "sae" else ())
                 ),
             )

@@ -22,6 +22,7 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from harness import leaderboard
 from harness.api.errors import GateError, UnavailableError, UsageError
+from harness.api.events import Score
 from harness.leaderboard import (
     PublishedRun,
     build,
@@ -35,7 +36,7 @@ from harness.leaderboard.pages.board_page import render
 from harness.leaderboard.published import store as module
 from harness.registry.loading import load_plugins
 from harness.runs.folder import RunFolder
-from harness.runs.record import Metric, Record
+from harness.runs.record import Record
 from harness.validation.run import check_cell
 
 LEADERBOARDS = Path(__file__).parent.parent / "leaderboards"
@@ -96,7 +97,7 @@ def make_run(
                 "classifier": "logreg",
                 "seed": seed,
                 "n_test": n,
-                "metrics": {name: Metric(value=value) for name, value in metrics.items()},
+                "metrics": {name: Score(value=value) for name, value in metrics.items()},
                 "validation_metrics": {"macro_f1": generator.random()},
                 **fields,
             }
@@ -446,7 +447,7 @@ def test_predictions_with_scores_are_compared_with_auroc_too(run: RunFolder) -> 
     record = run.records()[0]
     frame = run.predictions(record.cell_id)
     assert check_cell(record, frame) == ()
-    wrong = record.model_copy(update={"metrics": {**record.metrics, "auroc": Metric(value=0.01)}})
+    wrong = record.model_copy(update={"metrics": {**record.metrics, "auroc": Score(value=0.01)}})
     (said,) = check_cell(wrong, frame)
     assert "give auroc" in said and "says 0.010000000" in said
     frame["score_no"] = np.nan

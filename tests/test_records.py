@@ -11,9 +11,12 @@ import pytest
 from pydantic import ValidationError
 
 from harness.api.errors import UnavailableError, UsageError
+from harness.api.events import Score
+from harness.data.cleaning import Hygiene
+from harness.dictionaries.gate import Fidelity
 from harness.registry.loading import Plugins, load_plugins
 from harness.runs.folder import RunFolder
-from harness.runs.record import Cost, Metric, Record
+from harness.runs.record import Cost, Record
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +66,9 @@ def test_numbers_that_are_not_finite_are_refused_wherever_they_stand(number: flo
         with pytest.raises(ValidationError):
             record(**changes)
     with pytest.raises(ValidationError):
-        Metric(value=number)
+        record(metrics={"macro_f1": Score(value=number)})
+    with pytest.raises(ValidationError):
+        record(hygiene=Hygiene(), fidelity=Fidelity(l0=number))
     with pytest.raises(ValidationError):
         Cost(tokens_per_s=number)
 
@@ -71,7 +76,7 @@ def test_numbers_that_are_not_finite_are_refused_wherever_they_stand(number: flo
 def test_a_record_reads_back_as_it_was_written(tmp_path: Path, plugins: Plugins) -> None:
     run = start(tmp_path, plugins, ["c1"])
     one = record(
-        metrics={"macro_f1": Metric(value=0.1 + 0.2, low=0.1, high=0.5, method="m")},
+        metrics={"macro_f1": Score(value=0.1 + 0.2, low=0.1, high=0.5, method="m")},
         classifier_params={"C": 1e-7, "max_iter": 10},
         flags=("limited",),
         error="ünïcode \u2028 and\nnewline",

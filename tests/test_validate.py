@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from harness.api.events import Score
 from harness.config.task_file import read_task
 from harness.data.task import load_task
 from harness.runs.folder import RunFolder
-from harness.runs.record import Metric, Record, hash_predictions
+from harness.runs.record import Record, hash_predictions
 from harness.stats.metrics import score
 from harness.validation.run import check_cell, check_records
 
@@ -599,7 +600,7 @@ def cell():
     texts = ["suite", "task", "train_language", "test_language", "representation", "transform", "classifier"]
     record = Record(
         cell_id="c",
-        metrics={name: Metric(value=value) for name, value in values.items()},
+        metrics={name: Score(value=value) for name, value in values.items()},
         **dict.fromkeys(texts, "x"),
         **fields,
     )

@@ -9,11 +9,15 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """A metric of one cell with its 95 % confidence interval; no interval where `low` is None."""
+    """A metric of one cell with its 95 % confidence interval and the method of the interval.
+
+    Without an interval `low` and `high` are None.
+    """
 
     value: float
     low: float | None = None
     high: float | None = None
+    method: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

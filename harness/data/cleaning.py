@@ -14,24 +14,27 @@ from harness.storage.hashing import hash_lines
 
 @dataclass(frozen=True, kw_only=True)
 class Hygiene:
-    """How many rows were removed, and why: `empty` inputs, `conflicts` (one input, two labels),
-    `duplicates` inside a split, `leaks` (a test or validation row that stands in training, by text or group, in
-    whatever language), `broken` images, of which `faults` names the first by row of the source and, where they are
-    files, by path from its folder on. Rows are counted from 0, through all splits of a source in their order.
-    `normalised` rows were not in normal form C as they stood in the source; none is removed.
+    """Counts of rows that were removed, by reason, or changed; part of each record.
+
+    Removed are `duplicates` inside a split, `leaks` (a test or validation row that is also in training, by text or
+    group, in any language), `conflicts` (one input, two labels), `empty` inputs and `broken` images. `faults` names
+    the first broken images by row of the source and, where they are files, by path from its folder on. Rows are
+    counted from 0, through all splits of a source in their order. `cut` inputs are longer than the model reads;
+    `normalised` ones were not in Unicode's normal form C in the source.
     """
 
-    empty: int = 0
-    conflicts: int = 0
     duplicates: int = 0
     leaks: int = 0
+    conflicts: int = 0
+    cut: int = 0
+    empty: int = 0
     broken: int = 0
     normalised: int = 0
     faults: tuple[str, ...] = ()
 
     @property
     def removed(self) -> dict[str, int]:
-        """How many rows were removed, by reason."""
+        """Counts of removed rows by reason, without zeros."""
         reasons = ("empty", "conflicts", "duplicates", "leaks", "broken")
         return {reason: getattr(self, reason) for reason in reasons if getattr(self, reason)}
 

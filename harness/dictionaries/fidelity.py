@@ -14,7 +14,7 @@ from torch import Tensor
 
 from harness.api.data import Site
 from harness.api.protocols import Autoencoder
-from harness.dictionaries.gate import Measured
+from harness.dictionaries.gate import Fidelity
 
 SLICE = 4096
 """Features that are encoded and decoded at once."""
@@ -54,7 +54,7 @@ def measure(
     *,
     content: Tensor,
     published_l0: float | None,
-) -> Measured:
+) -> Fidelity:
     """What the gate must know of `dictionary` at `site`, from the activations `[tokens, d]` there and, as far as they
     are given, one layer down and up. `content [tokens]` says which of the tokens are content; all else that is pooled
     (BOS, template) is looked at apart, if there is content at all.
@@ -67,7 +67,7 @@ def measure(
         other = sample.get(replace(site, layer=layer))
         return None if other is None else measure_fit(dictionary, other[inside]).explained_variance
 
-    return Measured(
+    return Fidelity(
         explained_variance=own.explained_variance,
         median_explained_variance=own.median_explained_variance,
         l0=own.l0,

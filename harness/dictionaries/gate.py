@@ -1,4 +1,4 @@
-"""Measured numbers of a dictionary at a site in, a verdict with its reasons out: does it read what it was trained on?
+"""Gate of fidelity: does a dictionary at a site read the activations that it was trained on?
 
 Every rule compares: with the same dictionary one layer off, on scaled activations, on positions outside content, with
 the L0 it was published with; only the last resort, the least explained variance, is a bare threshold. The margins were
@@ -33,54 +33,51 @@ Verdict = Literal["ok", "flagged", "not measurable", "not measured"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
-    """What was seen of one dictionary at one site.
+class Fidelity:
+    """Fidelity of one dictionary at one site: what was measured, and the verdict with a sentence for each rule.
 
-    `below` and `above` are explained variances of the same dictionary one layer down and up, where there is one;
-    `halved` and `doubled` those on the site's own activations times ½ and 2; `outside` that on positions that are
-    pooled but are not content, about the mean of content. L0 is the mean number of features that fire on a token.
+    `below` and `above` are explained variances of the same dictionary one layer down and up; `halved` and `doubled`
+    those on the site's own activations times ½ and 2; `outside` that on positions that are pooled but are not
+    content, about the mean of content. L0 is the mean number of features that fire on a token. A number is None where
+    it is unknown; all are where nothing was measured.
     """
 
-    explained_variance: float
-    median_explained_variance: float
-    l0: float
-    published_l0: float | None
-    below: float | None
-    above: float | None
-    halved: float
-    doubled: float
-    outside: float | None
-    tokens: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Judgement:
-    """A verdict and, by rule, a sentence for each reason; what was seen, unless nothing could be measured."""
-
-    verdict: Verdict
+    verdict: Verdict = "not measured"
     reasons: Mapping[str, str] = field(default_factory=dict)
-    seen: Measured | None = None
+    explained_variance: float | None = None
+    median_explained_variance: float | None = None
+    l0: float | None = None
+    published_l0: float | None = None
+    below: float | None = None
+    above: float | None = None
+    halved: float | None = None
+    doubled: float | None = None
+    outside: float | None = None
+    tokens: int = 0
 
 
-def judge(seen: Measured) -> Judgement:
-    """Flagged where any rule has something to say."""
-    reasons = dict(_reasons(seen))
-    return Judgement(verdict="flagged" if reasons else "ok", reasons=reasons, seen=seen)
+def judge(measured: Fidelity) -> Fidelity:
+    """Return the measurement with its verdict: flagged where any rule has a reason."""
+    reasons = dict(_reasons(measured))
+    return replace(measured, verdict="flagged" if reasons else "ok", reasons=reasons)
 
 
-def not_measurable(reason: str) -> Judgement:
-    """The verdict where there is nothing to measure with."""
-    return Judgement(verdict="not measurable", reasons={"unmeasured": reason})
+def not_measurable(reason: str) -> Fidelity:
+    """Return the verdict on a dictionary that cannot be measured."""
+    return Fidelity(verdict="not measurable", reasons={"unmeasured": reason})
 
 
 def neighbours(site: Site, n_layers: int) -> tuple[Site, ...]:
-    """The site, and those one layer down and up where there are any."""
+    """Return the site, and those one layer down and up where the model has them."""
     layers = (site.layer - 1, site.layer, site.layer + 1)
     return tuple(replace(site, layer=layer) for layer in layers if 0 <= layer < n_layers)
 
 
-def _reasons(seen: Measured) -> Iterator[tuple[str, str]]:
+def _reasons(seen: Fidelity) -> Iterator[tuple[str, str]]:
+    """Yield each rule that a measurement breaks, with the reason; nothing about numbers that are unknown."""
     own = seen.explained_variance
+    if own is None:
+        return
     least = max(own + MARGIN, LEAST_VARIANCE)  # where it fits nowhere, nowhere is its place
     if own < LEAST_VARIANCE:
         yield "variance", f"explains {own:.2f} of the variance, less than {LEAST_VARIANCE:.2f}"
@@ -88,9 +85,13 @@ def _reasons(seen: Measured) -> Iterator[tuple[str, str]]:
         if other is not None and other > least:
             yield "layer", f"explains {other:.2f} one layer {where} and {own:.2f} here"
     for how, other in (("halved", seen.halved), ("doubled", seen.doubled)):
-        if other > least:
+        if other is not None and other > least:
             yield "scale", f"explains {other:.2f} of these activations {how} and {own:.2f} as they are"
-    if seen.published_l0 and not 1 / L0_RATIO <= seen.l0 / seen.published_l0 <= L0_RATIO:
+    if (
+        seen.l0 is not None
+        and seen.published_l0
+        and not 1 / L0_RATIO <= seen.l0 / seen.published_l0 <= L0_RATIO
+    ):
         yield "l0", f"{seen.l0:.1f} features fire on a token, {seen.published_l0:g} were published"
     if seen.outside is not None and seen.outside < own - OUTSIDE_MARGIN:
         yield "outside", f"explains {seen.outside:.2f} on BOS or template and {own:.2f} on content"

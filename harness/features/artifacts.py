@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from harness.dictionaries.dictionary import Dictionary
-from harness.dictionaries.gate import Measured
+from harness.dictionaries.gate import Fidelity
 from harness.storage.feature_store import FeatureStore
 
 
@@ -30,15 +30,17 @@ def write_fitted(store: FeatureStore, key: str, dictionary: Dictionary) -> None:
     store.write_tensors("fitted", key, dictionary.tensors, {"dictionary": json.dumps(settings)})
 
 
-def read_measured(store: FeatureStore, key: str) -> Measured | None:
+def read_measured(store: FeatureStore, key: str) -> Fidelity | None:
     """Return what the fidelity gate measured under `key`; None when it has not measured yet."""
     found = store.read_tensors("fidelity", key, "cpu")
-    return None if found is None else Measured(**json.loads(found[1]["measured"]))
+    return None if found is None else Fidelity(**json.loads(found[1]["measured"]))
 
 
-def write_measured(store: FeatureStore, key: str, measured: Measured) -> None:
+def write_measured(store: FeatureStore, key: str, measured: Fidelity) -> None:
     """Keep a measurement of the gate, so that a run whose features are all stored needs no forward pass."""
-    store.write_tensors("fidelity", key, {}, {"measured": json.dumps(asdict(measured))})
+    # Without the verdict: a change of the rules judges the same numbers anew.
+    numbers = {name: value for name, value in asdict(measured).items() if name not in ("verdict", "reasons")}
+    store.write_tensors("fidelity", key, {}, {"measured": json.dumps(numbers)})
 
 
 def read_activations(store: FeatureStore, key: str, device: str) -> torch.Tensor | None:

@@ -16,7 +16,7 @@ from harness.api.errors import HarnessError, UsageError, describe
 from harness.api.protocols import Autoencoder, PlacedRepresentation
 from harness.dictionaries.dictionary import Dictionary
 from harness.dictionaries.fidelity import measure
-from harness.dictionaries.gate import Measured
+from harness.dictionaries.gate import Fidelity
 from harness.features.activations import is_model_content
 from harness.features.featurize import typed_memory_errors
 
@@ -48,11 +48,11 @@ def measure_all(
     sample: Mapping[Site, torch.Tensor],
     tokens: Sequence[Tokens],
     device: str,
-) -> tuple[dict[str, Measured], dict[str, str]]:
+) -> tuple[dict[str, Fidelity], dict[str, str]]:
     """How each dictionary fits the sample at its site, and why where that cannot be measured; both by key. `tokens`
     are those of the sample.
     """
-    seen: dict[str, Measured] = {}
+    seen: dict[str, Fidelity] = {}
     broken: dict[str, str] = {}
     content = torch.cat([torch.from_numpy(is_model_content(one)) for one in tokens]).to(device)
     for key, (site, one) in located.items():

@@ -37,7 +37,7 @@ IMAGES = 12
 
 
 class Shown(Protocol):
-    """What of a feature that a classifier goes by is said: `harness.evidence.Used`, `harness.records.Used`."""
+    """What of a feature that a classifier goes by is said: `harness.probing.attribution.TopFeature`."""
 
     @property
     def feature(self) -> int:

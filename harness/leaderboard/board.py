@@ -31,13 +31,13 @@ from statistics import stdev
 from typing import Literal
 
 from harness.api.names import FULL, HIDDEN
+from harness.data.cleaning import Hygiene
 from harness.leaderboard.scoring import Estimate, mean
 from harness.leaderboard.selection import (
     Cell,
     RowKey,
     Unit,
 )
-from harness.runs.record import HygieneCounts
 
 Verdict = Literal["won", "tied", "lost"]
 
@@ -156,7 +156,7 @@ class TaskSummary:
     n_test: int
     n_classes: int
     chance: float
-    hygiene: HygieneCounts
+    hygiene: Hygiene
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterator, Mapping, Sequence, Set
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 
+from harness.data.cleaning import Hygiene
 from harness.leaderboard.analyses.ablation import ablate, choose_ablation
 from harness.leaderboard.analyses.noise import find_repeats
 from harness.leaderboard.analyses.quiver import compare_quivers
@@ -37,7 +38,7 @@ from harness.leaderboard.selection import (
     in_natural_order,
     read_cells,
 )
-from harness.runs.record import HygieneCounts, Results
+from harness.runs.record import Results
 from harness.stats.bootstrap import (
     bootstrap_p_value,
     holm,
@@ -367,7 +368,10 @@ def _summarize(name: str, cells: Sequence[Cell], scores: TaskScores) -> TaskSumm
         n_test=len(scores.labels),
         n_classes=scores.n_classes,
         chance=scores.chance,
-        hygiene=HygieneCounts(
-            **{key: max(getattr(count, key) for count in counts) for key in HygieneCounts.model_fields}
+        hygiene=Hygiene(
+            **{
+                key: max(getattr(count, key) for count in counts)
+                for key in [field.name for field in fields(Hygiene)]
+            }
         ),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,21 +24,23 @@ _JOINERS = "\u200c\u200d"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Used:
-    """A feature that a classifier goes by.
+class TopFeature:
+    """One of the probe's most influential features.
 
     `label` is the class for which its weight is largest in size; of two classes the one for which it is positive. Of
     more, a negative `weight` speaks against that class. `effect` is the size of the weight times the standard
     deviation of the feature in training, as the classifier is given it: in units of the score. `means` are of the
-    pooled feature in training, by class. `rows` are the training rows where it is highest, and above zero.
+    pooled feature in training, by class. `snippets` are the beginnings of the training texts in which it is highest,
+    and above zero. `link` is the address of its description.
     """
 
     feature: int
-    weight: float
     label: str
+    weight: float
     effect: float
-    means: Mapping[str, float]
-    rows: tuple[int, ...]
+    means: Mapping[str, float] = field(default_factory=dict)
+    snippets: tuple[str, ...] = ()
+    link: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,9 +77,12 @@ def find_effects(
     return Effects(sizes=sizes, weights=np.asarray(weights), columns=columns)
 
 
-def find_used(effects: Effects, *, pooled: Matrix, y: Array, classes: Sequence[str]) -> tuple[Used, ...]:
-    """The features with the largest effect on any class, largest first; of equal ones the first in the classifier's
-    order. `pooled [rows, features]` are the training rows, `y [rows]` numbers into `classes`, all of which occur.
+def find_top_features(
+    effects: Effects, *, pooled: Matrix, y: Array, classes: Sequence[str], texts: Sequence[object] = ()
+) -> tuple[TopFeature, ...]:
+    """Return the features with the largest effect on any class, largest first; of equal ones the first in the
+    classifier's order. `pooled [rows, features]` are the training rows, `y [rows]` numbers into `classes`, all of which
+    occur, and `texts` the inputs of the rows; none of images.
     """
     sizes = effects.sizes[effects.columns]
     top = np.argsort(-sizes, kind="stable")[:FEATURES]
@@ -91,6 +96,7 @@ def find_used(effects: Effects, *, pooled: Matrix, y: Array, classes: Sequence[s
             values=values[:, place],
             y=y,
             classes=classes,
+            texts=texts,
         )
         for place, column in enumerate(top)
     )
@@ -131,22 +137,29 @@ def _columns(X: Matrix, columns: Array) -> Array:
 
 
 def _describe(
-    *, feature: int, weights: Array, effect: float, values: Array, y: Array, classes: Sequence[str]
-) -> Used:
+    *,
+    feature: int,
+    weights: Array,
+    effect: float,
+    values: Array,
+    y: Array,
+    classes: Sequence[str],
+    texts: Sequence[object],
+) -> TopFeature:
     own = max(range(len(classes)), key=lambda number: (abs(weights[number]), weights[number] > 0))
     if len(classes) <= EVERY_CLASS:
         means = {name: float(values[y == number].mean()) for number, name in enumerate(classes)}
     else:
         rest = "rest" if classes[own] != "rest" else "other classes"
         means = {classes[own]: float(values[y == own].mean()), rest: float(values[y != own].mean())}
-    highest = np.argsort(-values, kind="stable")[:ROWS]
-    return Used(
+    highest = np.argsort(-values, kind="stable")[:ROWS] if texts else ()
+    return TopFeature(
         feature=feature,
-        weight=float(weights[own]),
         label=classes[own],
+        weight=float(weights[own]),
         effect=effect,
         means=means,
-        rows=tuple(int(row) for row in highest if values[row] > 0),
+        snippets=tuple(snippet(str(texts[row])) for row in highest if values[row] > 0),
     )
 
 

@@ -8,20 +8,21 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
-from harness.api.data import Examples, Partition
+from harness.api.data import Examples, Image, Partition
+from harness.api.events import Score
 from harness.api.protocols import Classifier, LinearClassifier, Transform
 from harness.data.partitions import FOLDS, REPEATS
-from harness.probing.attribution import Used, find_effects, find_used
+from harness.probing.attribution import TopFeature, find_effects, find_top_features
 from harness.registry.catalog import Choice
 from harness.stats import bootstrap as stats
-from harness.stats.metrics import Score, macro_f1, score
+from harness.stats.metrics import macro_f1, score
 
 if TYPE_CHECKING:
     from harness.api.data import Matrix
@@ -39,7 +40,7 @@ class Rows:
     and bootstrap weights over test rows.
 
     `test` is in the order of example ids, so that arms on the same rows share their resamples; a resample
-    takes groups whole, and so does a fold.
+    takes groups whole, and so does a fold. `texts` are the inputs of all examples, none of images.
     """
 
     y: Array
@@ -49,6 +50,7 @@ class Rows:
     test: Array
     groups: Array
     weights: Array
+    texts: Sequence[object] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +68,7 @@ class Outcome:
     validation: Mapping[str, float]
     n_features: int
     flags: tuple[str, ...]
-    used: tuple[Used, ...]
+    used: tuple[TopFeature, ...]
 
 
 def order_test(examples: Examples, partition: Partition) -> tuple[int, ...]:
@@ -95,6 +97,7 @@ def make_rows(
         test=np.array(test),
         groups=_number_groups(examples.groups),
         weights=weights,
+        texts=() if isinstance(examples.inputs[0], Image) else examples.inputs,
     )
 
 
@@ -122,7 +125,7 @@ class Trained:
     validation: Mapping[str, float]
     n_features: int
     flags: tuple[str, ...]
-    used: tuple[Used, ...]
+    used: tuple[TopFeature, ...]
     effects: Array | None
     fit: _Fit
 
@@ -178,7 +181,7 @@ def _score_test(fit: _Fit, matrix: Matrix, rows: Rows) -> tuple[Array, Mapping[s
     return scores, score(y, scores.argmax(axis=1), scores, weights=rows.weights, grouped=grouped)
 
 
-def _explain(fit: _Fit, matrix: Matrix, rows: Rows) -> tuple[tuple[Used, ...], Array | None]:
+def _explain(fit: _Fit, matrix: Matrix, rows: Rows) -> tuple[tuple[TopFeature, ...], Array | None]:
     """The features that a linear classifier goes by, as they stand in training, and the effects of all features;
     nothing for others.
     """
@@ -194,13 +197,13 @@ def _explain(fit: _Fit, matrix: Matrix, rows: Rows) -> tuple[tuple[Used, ...], A
     )
     if effects is None:
         return (), None
-    found = find_used(
+    used = find_top_features(
         effects,
         pooled=pooled,
         y=np.searchsorted(fit.known, rows.y[rows.train]),
         classes=[rows.classes[number] for number in fit.known],
+        texts=[rows.texts[row] for row in rows.train] if rows.texts else (),
     )
-    used = tuple(replace(one, rows=tuple(int(rows.train[row]) for row in one.rows)) for one in found)
     return used, effects.sizes
 
 

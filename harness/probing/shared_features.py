@@ -29,10 +29,13 @@ TOP = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Sharing:
-    """Of a classifier's effect (`harness.evidence`), the share on features that fire in both languages, `weight`; and
-    `even`, that share when each feature counts by how nearly as often it fires in both: by its lower over its higher
-    share of rows. Numbers of features that fire in both, and in one only; the Jaccard index of the features that tell
-    the label best in each language, None where one of them has no labelled rows of its own.
+    """Features of a dictionary that the language of training and the language of the test have in common.
+
+    `weight` is the share of a classifier's effect (`harness.probing.attribution`) on features that fire in both
+    languages, and `even` that share when each feature counts by how evenly it fires: by its lower over its higher
+    share of rows. `both`, `only_train` and `only_test` count the features that fire in both languages or in one.
+    `overlap` is the Jaccard index of the features that separate the labels best in each language; None where the
+    tested language has no training rows.
     """
 
     weight: float
@@ -40,7 +43,7 @@ class Sharing:
     both: int
     only_train: int
     only_test: int
-    overlap: float | None
+    overlap: float | None = None
 
 
 class Languages:

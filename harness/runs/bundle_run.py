@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from harness.api.errors import WriteError
-from harness.dictionaries.gate import Judgement
+from harness.dictionaries.gate import Fidelity
 from harness.features.featurize import typed_memory_errors
 from harness.planning.cells import Bundle, Cell, Features, Plan
 from harness.probing.probe import Rows, Trained, apply, train
@@ -61,12 +61,12 @@ class BundleRun:
             if fault := broken.get(features.key or ""):
                 self.results.fail(cells, fault)
             else:
-                judgement = judged.get(features.gate_key or "", judge_unmeasured(features))
-                self._probe(cells, features, rows, judgement)
+                fidelity = judged.get(features.gate_key or "", judge_unmeasured(features))
+                self._probe(cells, features, rows, fidelity)
         return stats.tokens + stats.calibration_tokens
 
     def _probe(
-        self, cells: Sequence[Cell], features: Features, rows: Mapping[DrawKey, Rows], judgement: Judgement
+        self, cells: Sequence[Cell], features: Features, rows: Mapping[DrawKey, Rows], fidelity: Fidelity
     ) -> None:
         """Probe the pending cells of one matrix.
 
@@ -98,7 +98,7 @@ class BundleRun:
                 effects, sharing = trained[probe].effects, None
                 if languages and effects is not None and cell.draw.regime.spec.by_language:
                     sharing = languages.compare(effects, cell.draw.partition)
-                self.results.keep(cell, own, outcome, seconds=seconds, judgement=judgement, sharing=sharing)
+                self.results.keep(cell, own, outcome, seconds=seconds, fidelity=fidelity, sharing=sharing)
             except WriteError:  # going on would only lose more
                 raise
             except Exception as error:  # a transform or classifier of any plugin may fail in any way

@@ -10,7 +10,7 @@ import torch
 from scipy import sparse
 
 from harness.api.errors import UnavailableError, describe
-from harness.dictionaries.gate import Judgement
+from harness.dictionaries.gate import Fidelity
 from harness.planning.cells import Bundle, Cell, Features, Plan
 from harness.probing.probe import Outcome, Rows, narrow
 from harness.probing.shared_features import Sharing
@@ -58,7 +58,7 @@ class CellResults:
         outcome: Outcome,
         *,
         seconds: float,
-        judgement: Judgement,
+        fidelity: Fidelity,
         sharing: Sharing | None = None,
     ) -> None:
         """Write the predictions of a cell, then its record: a record without predictions would count as damage."""
@@ -82,7 +82,7 @@ class CellResults:
             rows=rows,
             outcome=outcome,
             cost={**forward, "probe_seconds": seconds},
-            judgement=judgement,
+            fidelity=fidelity,
             sharing=sharing,
         )
         self.context.add(record)

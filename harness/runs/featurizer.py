@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from harness.api.events import BundleFinished
 from harness.api.protocols import LoadedModel
 from harness.dictionaries.dictionary import Dictionary
-from harness.dictionaries.gate import Judgement, judge, not_measurable
+from harness.dictionaries.gate import Fidelity, judge, not_measurable
 from harness.features.activations import read_sample
 from harness.features.artifacts import read_fitted, read_measured, write_fitted, write_measured
 from harness.features.cached_model import KeptActivations
@@ -55,7 +55,7 @@ class Featurizer:
                 store.complete(one.key, {"rows": n_rows, "of": _origin(one, self.bundle), "cost": cost})
         return meter.stats(), broken
 
-    def judge(self, wanted: Sequence[Features]) -> tuple[dict[str, Judgement], int]:
+    def judge(self, wanted: Sequence[Features]) -> tuple[dict[str, Fidelity], int]:
         """Measure the fidelity of every dictionary that was not measured before.
 
         Return the judgements by gate key, and the content tokens that went through the model for them.
@@ -205,10 +205,10 @@ def wanted_features(bundle: Bundle) -> list[Features]:
     ]
 
 
-def judge_unmeasured(features: Features) -> Judgement:
+def judge_unmeasured(features: Features) -> Fidelity:
     """Return the judgement of features without a gate key: no dictionary, or one that the gate cannot measure."""
     if features.site is None or features.located is None or not features.located.sparse:
-        return Judgement(verdict="not measured")
+        return Fidelity()
     if features.located.load_whole is None:
         return not_measurable("it has no decoder")
     return not_measurable(f"'{features.site}' is not on the residual stream")

@@ -6,7 +6,7 @@ from collections.abc import Set
 from dataclasses import fields
 from pathlib import Path
 
-from harness.api.events import CellFinished, RunStarted, Score
+from harness.api.events import CellFinished, RunStarted
 from harness.planning.cells import Plan
 from harness.runs.record import Record
 
@@ -30,12 +30,8 @@ def run_started(plan: Plan, folder: Path, done: Set[str]) -> RunStarted:
 def cell_finished(record: Record) -> CellFinished:
     """Return the event of a cell's end."""
     shared = {name: getattr(record, name) for name in _SHARED}
-    metrics = {
-        name: Score(value=metric.value, low=metric.low, high=metric.high)
-        for name, metric in record.metrics.items()
-    }
-    return CellFinished(**shared, source_model=record.learnt_on, metrics=metrics)
+    return CellFinished(**shared, source_model=record.learnt_on)
 
 
-_SHARED = {one.name for one in fields(CellFinished)} - {"source_model", "metrics"}
+_SHARED = {one.name for one in fields(CellFinished)} - {"source_model"}
 """Fields that an event of a cell has in common with its record."""

@@ -12,7 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from harness.api.errors import UnavailableError
-from harness.dictionaries.gate import Verdict
+from harness.api.events import Score
+from harness.data.cleaning import Hygiene
+from harness.dictionaries.gate import Fidelity
+from harness.probing.attribution import TopFeature
+from harness.probing.shared_features import Sharing
 from harness.storage.hashing import hash_lines
 
 if TYPE_CHECKING:
@@ -47,52 +51,12 @@ Status = Literal["ok", "failed", "skipped", "oom"]
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    """A part of a record: strict about its fields, and about those of the dataclasses that it holds.
 
-
-class Metric(_Frozen):
-    """A number with its 95 % interval and how that was found; no interval where `low` is None."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-    method: str = ""
-
-
-class HygieneCounts(_Frozen):
-    """Rows removed before anything was fitted; inputs cut at the model's maximum length, and inputs that were not in
-    Unicode's normal form C, in which all are read. `faults` says which the first of the `broken` images are, and what
-    is wrong with them.
+    Dataclasses are validated anew, for their own constructors check nothing.
     """
 
-    duplicates: int = 0
-    leaks: int = 0
-    conflicts: int = 0
-    cut: int = 0
-    empty: int = 0
-    broken: int = 0
-    normalised: int = 0
-    faults: tuple[str, ...] = ()
-
-
-class Fidelity(_Frozen):
-    """How well a dictionary fits the activations it was given (`harness.gate`): explained variance on the site's own,
-    its median over dimensions, those one layer down and up, on halved and doubled activations, and outside content;
-    why it is flagged, or cannot be measured, by rule. `not measured` is what has no dictionary.
-    """
-
-    verdict: Verdict = "not measured"
-    reasons: dict[str, str] = Field(default_factory=dict)
-    explained_variance: float | None = None
-    median_explained_variance: float | None = None
-    l0: float | None = None
-    published_l0: float | None = None
-    below: float | None = None
-    above: float | None = None
-    halved: float | None = None
-    doubled: float | None = None
-    outside: float | None = None
-    tokens: int = 0
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, revalidate_instances="always")
 
 
 class Cost(_Frozen):
@@ -109,37 +73,6 @@ class Cost(_Frozen):
     probe_seconds: float = Field(default=0.0, ge=0)
     images_per_s: float = Field(default=0.0, ge=0)
     waiting_share: float = Field(default=0.0, ge=0)
-
-
-class Used(_Frozen):
-    """A feature that a cell's classifier goes by: its number in the representation, the class it speaks for and its
-    weight there, what it is ranked by (`effect`: the size of the weight times the feature's deviation in training), its
-    mean pooled value by class, the beginnings of the training texts in which it is highest, and where it is described.
-    """
-
-    feature: int
-    label: str
-    weight: float
-    effect: float
-    means: dict[str, float] = Field(default_factory=dict)
-    snippets: tuple[str, ...] = ()
-    link: str | None = None
-
-
-class Sharing(_Frozen):
-    """What the features of a dictionary have in common between the language that a classifier was learnt in and the one
-    it was tested on (`harness.sharing`): the share of its effect that lies on features which fire in both, and that
-    share with features counted by how evenly they fire; how many fire in both, and in one only; and how far the
-    features that tell the label are the same ones, as the Jaccard index of the best in each. None where the tested
-    language has no training rows.
-    """
-
-    weight: float
-    even: float
-    both: int
-    only_train: int
-    only_test: int
-    overlap: float | None = None
 
 
 class Record(_Frozen):
@@ -188,16 +121,16 @@ class Record(_Frozen):
     seed: int
     selected_on: str = "validation"
     tried: int = 0
-    metrics: dict[str, Metric] = Field(default_factory=dict)
+    metrics: dict[str, Score] = Field(default_factory=dict)
     validation_metrics: dict[str, float] = Field(default_factory=dict)
     n_train: int = 0
     n_validation: int = 0
     n_test: int = 0
     n_features: int = 0
     predictions_hash: str | None = None
-    used: tuple[Used, ...] = ()
+    used: tuple[TopFeature, ...] = ()
     sharing: Sharing | None = None
-    hygiene: HygieneCounts = HygieneCounts()
+    hygiene: Hygiene = Hygiene()
     fidelity: Fidelity = Fidelity()
     cost: Cost = Cost()
     flags: tuple[str, ...] = ()

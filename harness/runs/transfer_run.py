@@ -12,7 +12,7 @@ import numpy as np
 from scipy import sparse
 
 from harness.api.errors import WriteError
-from harness.dictionaries.gate import Judgement
+from harness.dictionaries.gate import Fidelity
 from harness.features.featurize import typed_memory_errors
 from harness.planning.cells import Cell, Features, Plan, Transfer
 from harness.probing.probe import Rows, probe
@@ -49,7 +49,7 @@ class TransferRun:
         sources = {_source(cell).key: _source(cell) for cell in cells}
         tokens = 0
         broken: dict[str, Exception] = {}
-        judged: dict[str, Judgement] = {}
+        judged: dict[str, Fidelity] = {}
         try:
             rows = rows_by_draw(bundle)
             for each, wanted in (
@@ -77,16 +77,16 @@ class TransferRun:
                     self.results.fail([cell], fault)
                 else:
                     good.append(cell)
-            judgement = judged.get(features.gate_key or "", judge_unmeasured(features))
-            self._probe(good, rows, judgement, judged)
+            fidelity = judged.get(features.gate_key or "", judge_unmeasured(features))
+            self._probe(good, rows, fidelity, judged)
         return tokens
 
     def _probe(
         self,
         cells: Sequence[Cell],
         rows: Mapping[DrawKey, Rows],
-        judgement: Judgement,
-        judged: Mapping[str, Judgement],
+        fidelity: Fidelity,
+        judged: Mapping[str, Fidelity],
     ) -> None:
         """Probe cells of one matrix; the alignment is fitted on the training rows of each draw, without labels."""
         aligned: tuple[Matrix, Rows] | None = None
@@ -105,7 +105,7 @@ class TransferRun:
                 if source and source.verdict == "flagged":
                     flags = tuple(f"source-fidelity:{rule}" for rule in source.reasons)
                     outcome = replace(outcome, flags=outcome.flags + flags)
-                self.results.keep(cell, own, outcome, seconds=seconds, judgement=judgement)
+                self.results.keep(cell, own, outcome, seconds=seconds, fidelity=fidelity)
             except WriteError:  # going on would only lose more
                 raise
             except Exception as error:  # what any plugin offers may fail in any way

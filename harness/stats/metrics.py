@@ -8,27 +8,17 @@ returns it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from harness.api.events import Score
 from harness.stats.bootstrap import percentile_interval, wilson_interval
 
 Classes = NDArray[np.integer[Any]]
 Floats = NDArray[np.floating[Any]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Score:
-    """A metric's value, its 95 % interval (None without weights), and how that was found."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-    method: str = ""
 
 
 def score(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
+from harness.dictionaries.gate import Fidelity
 from harness.leaderboard.analyses.controls import controls
 from harness.leaderboard.analyses.transfer import find_matrices
 from harness.leaderboard.board import Board, Row, TaskResult, TaskSummary, mean_metric
@@ -30,7 +31,6 @@ from harness.leaderboard.pages.markdown import (
     table,
 )
 from harness.leaderboard.selection import in_natural_order
-from harness.runs.record import Fidelity
 from harness.storage.atomic import whole_file
 
 _COLUMNS = {

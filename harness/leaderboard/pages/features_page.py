@@ -17,7 +17,7 @@ from harness.leaderboard.board import Board, Row
 from harness.leaderboard.pages import markdown
 from harness.leaderboard.pages.markdown import NONE
 from harness.leaderboard.selection import Cell
-from harness.runs.record import Used
+from harness.probing.attribution import TopFeature
 
 TASKS = 20
 """Of more tasks a row's first are shown."""
@@ -95,7 +95,7 @@ def _pictured(row: Row, folder: Path | None) -> list[str]:
     return [link for link in links if link][:TASKS]
 
 
-def _line(cell: Cell, used: Used, texts: bool, folder: Path | None) -> list[str]:
+def _line(cell: Cell, used: TopFeature, texts: bool, folder: Path | None) -> list[str]:
     number = markdown.link(str(used.feature), used.link)
     line = [
         " ".join(filter(None, (number, _link_sheet(cell, used, folder)))),
@@ -112,7 +112,7 @@ def _has_sheets(cells: Mapping[str, Cell], folder: Path | None) -> bool:
     )
 
 
-def _link_sheet(cell: Cell, used: Used, folder: Path | None) -> str:
+def _link_sheet(cell: Cell, used: TopFeature, folder: Path | None) -> str:
     return _link("images", place_sheet(cell.run.path, cell.record.cell_id, used.feature), folder)
 
 

@@ -16,6 +16,7 @@ import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -231,8 +232,8 @@ def _publishable(run: RunFolder) -> list[Record]:
     return [
         record.model_copy(
             update={
-                "used": tuple(used.model_copy(update={"snippets": ()}) for used in record.used),
-                "hygiene": record.hygiene.model_copy(update={"faults": ()}),
+                "used": tuple(replace(used, snippets=()) for used in record.used),
+                "hygiene": replace(record.hygiene, faults=()),
             }
         )
         for record in run.records()
