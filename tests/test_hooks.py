@@ -295,10 +295,7 @@ def test_the_event_of_a_cell_says_what_its_record_says(calls):
         record = records[call["cell_id"]]
         assert call.pop("kinds") == ["Score"]
         assert call.pop("source_model") == record["learnt_on"]
-        metrics = call.pop("metrics")
-        assert metrics.keys() == record["metrics"].keys()
-        for name, score in metrics.items():
-            assert score == {part: record["metrics"][name][part] for part in ("value", "low", "high")}
+        assert call["metrics"] and all("method" in score for score in call["metrics"].values())
         assert call == {name: record[name] for name in call}
     assert any(record["learnt_on"] for record in records.values())
 
