@@ -202,7 +202,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_leaves_no_memory_behind(one_gib
         )
     )
     rows = {
-        row: float(value)
+        row: value.item()
         for batch in pooled
         for row, value in zip(batch.rows, batch.features[""], strict=True)
     }
