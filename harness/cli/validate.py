@@ -65,7 +65,7 @@ def _check_results(folder: Path, session: Session) -> Sequence[Finding]:
     published = find_published(folder)
     if not published:
         return check_run(RunFolder(folder), session.registry, data_dir=place, included=included)
-    faults = [Finding(severity="fault", sentence=sentence) for sentence in check_published(folder)]
+    faults = [Finding("fault", sentence) for sentence in check_published(folder)]
     if faults:
         return faults
     findings: list[Finding] = []

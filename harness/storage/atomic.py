@@ -14,7 +14,7 @@ from uuid import uuid4
 from harness.api.errors import WriteError
 
 TEMPORARY = ".tmp-"
-"""Beginning of the names of files that are not whole yet; a killed writer leaves them behind."""
+"""Prefix of files that are still being written; a killed writer leaves them behind."""
 
 _GUARD = "guard"
 _MARK = ".lock"
@@ -22,8 +22,9 @@ _MARK = ".lock"
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`, which replaces it, synced, when the block ends well, and is removed when
-    it does not. WriteError when the disk is full or cannot be written.
+    """Yield a temporary path beside `path` that replaces it, synced, when the block succeeds, else is removed.
+
+    Raise WriteError when the disk is full or cannot be written.
     """
     temporary: Path | None = None
     try:
@@ -40,19 +41,19 @@ def whole_file(path: Path) -> Iterator[Path]:
         raise WriteError.from_os(f"'{path}'", error) from error
     finally:
         if temporary is not None:
-            with suppress(OSError):  # the disk's own fault is the one to tell
+            with suppress(OSError):  # the error of the disk itself is the one to report
                 temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write JSON whole; NaN is refused with ValueError."""
+    """Write a JSON file atomically. Raise ValueError on NaN."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
     with whole_file(path) as temporary:
         temporary.write_text(text + "\n", "utf-8")
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append one line, on disk when this returns; WriteError, and the file as it was, when it cannot be written."""
+    """Append one line, synced to disk. Raise WriteError, leaving the file as it was, when this fails."""
     data = (line + "\n").encode("utf-8")
     try:
         # Unbuffered: what a buffer still held after a failure would be written when the file is closed.
@@ -70,7 +71,7 @@ def append_line(path: Path, line: str) -> None:
 
 
 def cut_unfinished_line(path: Path) -> None:
-    """Remove what follows the last newline: a killed writer did not finish it. WriteError when that fails."""
+    """Remove what follows the last newline, the line of a killed writer. Raise WriteError when this fails."""
     try:
         if path.is_file() and (data := path.read_bytes()) and not data.endswith(b"\n"):
             with path.open("r+b") as file:
@@ -83,8 +84,8 @@ def cut_unfinished_line(path: Path) -> None:
 def lock(path: Path, *, wait: bool = False) -> Iterator[bool | None]:
     """Hold an exclusive lock for the block, which the system frees when the process dies.
 
-    Give True when it was taken, False when another process has it and `wait` is not set, None where the file system
-    or platform has no locks. WriteError when the file of the lock cannot be made.
+    Yield True when it was taken, False when another process has it and `wait` is not set, None where the file system
+    or platform has no locks. Raise WriteError when the lock file cannot be made.
     """
     from filelock import lock_descriptor  # slow to import, and only what writes needs it
 
@@ -103,7 +104,7 @@ def lock(path: Path, *, wait: bool = False) -> Iterator[bool | None]:
 
 @contextmanager
 def hold_shared(folder: Path) -> Iterator[None]:
-    """Hold `folder` together with any number of other processes; waits while `hold_alone` has it.
+    """Hold `folder` together with any number of other processes; wait while `hold_alone` has it.
 
     Each holder locks a file of its own: readers-writer locks of libraries use SQLite, which reports a file system
     without locks as a lock that is taken, and would wait forever.
@@ -121,13 +122,13 @@ def hold_shared(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def hold_alone(folder: Path) -> Iterator[bool]:
-    """Keep new holders of `folder` waiting for the block; give whether there is none now (False: that is unknown)."""
+    """Keep new holders of `folder` waiting for the block; yield whether there is none (False: also when unknown)."""
     with lock(folder / _GUARD) as guarded:
         yield bool(guarded) and all(_is_free(mark) for mark in sorted(folder.glob(f"*{_MARK}")))
 
 
 def _is_free(mark: Path) -> bool:
-    """Tell whether nobody holds a mark, and remove one that a killed process left."""
+    """Return whether nobody holds a mark, and remove one that a killed process left."""
     with lock(mark) as taken:
         pass
     if taken:
@@ -136,7 +137,6 @@ def _is_free(mark: Path) -> bool:
 
 
 def _remove_mark(mark: Path) -> None:
-    with suppress(
-        OSError
-    ):  # another process may be trying it: Windows then keeps the file, which does no harm
+    # Another process may be trying it: Windows then keeps the file, which does no harm.
+    with suppress(OSError):
         mark.unlink(missing_ok=True)

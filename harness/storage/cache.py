@@ -1,7 +1,4 @@
-"""The cache folder as a whole in; what lies there, what of it is damaged, and what may go, out.
-
-What is not the store's is neither listed nor ever touched.
-"""
+"""Inventory of the cache folder: its entries, damage, and pruning. Files of others are neither listed nor touched."""
 
 from __future__ import annotations
 
@@ -25,13 +22,14 @@ from harness.storage.feature_store import (
 )
 
 GRACE = 3600.0
-"""Seconds for which a set that was just read or written is left alone while any run uses the cache."""
+"""Seconds after its last use in which an entry is not pruned while any run uses the cache."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """What goes together: the files of one key, a batch plan, or what a killed writer left; `used` is when it was
-    last read or written, in seconds since the epoch.
+    """Unit of the cache: the files of one key, a batch plan, or a file that a killed writer left.
+
+    `used` is the time of the last reading or writing, in seconds since the epoch.
     """
 
     kind: str
@@ -45,20 +43,21 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Pruned:
-    """What was taken, and what would have been, were it not in use."""
+    """Result of pruning: entries taken, and entries spared because they are in use."""
 
     taken: tuple[Entry, ...]
     spared: tuple[Entry, ...]
 
     @property
     def bytes(self) -> int:
-        """What was freed."""
+        """Bytes freed."""
         return sum(entry.bytes for entry in self.taken)
 
 
 def list_entries(root: Path) -> list[Entry]:
-    """Everything of the store's under `root`, least recently used first; UnavailableError when there is no such folder.
-    What is not the store's is neither listed nor ever touched.
+    """Return the entries of the store under `root`, least recently used first.
+
+    Raise UnavailableError when there is no such folder.
     """
     if not root.is_dir():
         raise UnavailableError(f"there is no cache in '{root}'")
@@ -78,18 +77,17 @@ def list_entries(root: Path) -> list[Entry]:
 
 
 def find_damage(root: Path, *, remove: bool = False) -> dict[Path, str]:
-    """Every damaged file with what is wrong with it, all bytes read; `remove` takes them away, so that the next run
-    makes them again.
+    """Return every damaged file with what is wrong with it, after reading all bytes.
+
+    With `remove` these are deleted, so that the next run makes them again.
     """
     damage: dict[Path, str] = {}
     for entry in list_entries(root):
         found = _damage(entry)
         damage |= found
         if remove and found:
-            for path in found:
+            for path in (*found, *([entry.path / "complete.json"] if entry.path.is_dir() else [])):
                 _remove(path)
-            if entry.path.is_dir():
-                _remove(entry.path / "complete.json")
     return damage
 
 
@@ -102,9 +100,8 @@ def prune(
     everything: bool = False,
     dry_run: bool = False,
 ) -> Pruned:
-    """Take away what was not used for `older_than` seconds, what is incomplete, everything; and then the least
-    recently used, until at most `max_bytes` are left. While any run uses the cache, what was used within the last
-    hour stays.
+    """Delete entries not used for `older_than` seconds, incomplete ones, or all; then the least recently used, until
+    at most `max_bytes` are left. While any run uses the cache, entries used within the last hour stay.
     """
     with hold_alone(root / IN_USE) as alone:
         now = time.time()
@@ -138,13 +135,17 @@ def _is_key(name: str) -> bool:
 def _entries(
     path: Path, kind: str, *, complete: bool, about: Mapping[str, Any] | None = None
 ) -> Iterator[Entry]:
-    """One entry; none when it went away meanwhile."""
+    """Yield the entry of a path; nothing when it was deleted meanwhile."""
     try:
         files = {file: file.stat() for file in (sorted(path.iterdir()) if path.is_dir() else [path])}
         used = max((status.st_mtime for status in files.values()), default=path.stat().st_mtime)
     except FileNotFoundError:
         return
-    whole = {file: status for file, status in files.items() if kind == "leftovers" or not _is_temporary(file)}
+    whole = {
+        file: status
+        for file, status in files.items()
+        if kind == "leftovers" or not file.name.startswith(TEMPORARY)
+    }
     yield Entry(
         kind=kind,
         path=path,
@@ -156,12 +157,8 @@ def _entries(
     )
 
 
-def _is_temporary(path: Path) -> bool:
-    return path.name.startswith(TEMPORARY)
-
-
 def _damage(entry: Entry) -> dict[Path, str]:
-    """The damaged files of one entry."""
+    """Return the damaged files of one entry, with what is wrong."""
     damage: dict[Path, str] = {}
     rows: set[int] = set()
     for path in entry.files:
@@ -176,7 +173,7 @@ def _damage(entry: Entry) -> dict[Path, str]:
             elif entry.kind == "plans" and read_batches_file(path) is None:
                 raise ValueError("is no batch plan")
         except FileNotFoundError:
-            continue  # somebody took it meanwhile
+            continue  # deleted meanwhile
         except OSError as error:
             damage[path] = f"cannot be read: {error.strerror}"
         except ValueError as error:
@@ -188,6 +185,7 @@ def _damage(entry: Entry) -> dict[Path, str]:
 
 
 def _check_tensors(data: bytes) -> None:
+    """Raise ValueError when the bytes are no safetensors file."""
     from safetensors import SafetensorError, deserialize
 
     try:
@@ -197,15 +195,15 @@ def _check_tensors(data: bytes) -> None:
 
 
 def _remove(path: Path) -> None:
+    """Delete a file or folder. Raise WriteError when that fails."""
     try:
         if path.is_dir():
-            (path / "complete.json").unlink(
-                missing_ok=True
-            )  # first: what is left of the rest is not complete
+            # First the mark: a folder that is half deleted must not count as complete.
+            (path / "complete.json").unlink(missing_ok=True)
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
     except FileNotFoundError:
-        pass  # somebody else took it
+        pass  # deleted meanwhile
     except OSError as error:
         raise WriteError(f"'{path}' cannot be removed: {error.strerror}") from error

@@ -3,11 +3,11 @@
     <root>/features/<key>/<sha256 of the file>.safetensors    rows, and their values (dense or CSR)
     <root>/features/<key>/complete.json                       written last, touched by each reader
     <root>/plans/<key>.json                                   the batches of a forward pass
-    <root>/<kind>/<key>/<sha256 of the file>.safetensors      other tensors that a run need not compute twice
+    <root>/<kind>/<key>/<sha256 of the file>.safetensors      other tensors that need not be computed twice
     <root>/in-use/                                            a lock for each run that uses the cache
 
-A shard's name is its own checksum, so a damaged one is seen without a second file, and two processes that write
-the same rows do each other no harm. Checksums are of the bytes that are then used, read at that moment.
+The name of a shard is its checksum: damage shows without a second file, and two processes may write the same rows.
+Checksums are computed from the very bytes that are used, not from an earlier reading.
 """
 
 from __future__ import annotations
@@ -32,27 +32,27 @@ if TYPE_CHECKING:
     from harness.api.data import Matrix
 
 BREAK_EVEN = 0.5
-"""Above this density CSR (an int32 and a float32 for each value) takes more room than dense rows."""
+"""Density above which CSR (an int32 and a float32 for each value) is larger than dense rows."""
 
 IN_USE = "in-use"
 """Folder of the locks of runs that use the cache."""
 
 KINDS: Mapping[str, bool] = {"features": True, "fitted": False, "fidelity": False, "activations": False}
-"""Folders of `<key>/<sha256 of the file>.safetensors`, and whether a set is complete only with its complete.json."""
+"""Folders of `<key>/<sha256 of the file>.safetensors`; True where a set is complete only with its complete.json."""
 
 
 class FeatureStore:
-    """Pooled features under `root`, shared by all runs."""
+    """Store of pooled features and other tensors under `root`, shared by all runs."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def is_complete(self, key: str) -> bool:
-        """Whether all rows were written; says nothing about damage since."""
+        """Return whether all rows were written, damaged since or not."""
         return read_json(self._folder(key) / "complete.json") is not None
 
     def rows(self, key: str, n_rows: int | None = None) -> set[int]:
-        """Rows that lie in undamaged shards; what is damaged, or holds a row beyond `n_rows`, is removed."""
+        """Return the rows in undamaged shards. Remove shards that are damaged or hold a row beyond `n_rows`."""
         found: set[int] = set()
         widths: set[int] = set()
         for rows, values in self._sound(key, n_rows):
@@ -71,20 +71,20 @@ class FeatureStore:
         _write_named(self._folder(key), save(*_pack(np.asarray(rows, dtype=np.int64), matrix)))
 
     def discard(self, key: str) -> None:
-        """Take away all that is kept under a key."""
-        for path in [self._folder(key) / "complete.json", *self._shards(key)]:
+        """Remove everything under a key."""
+        for path in (self._folder(key) / "complete.json", *self._shards(key)):
             path.unlink(missing_ok=True)
 
     def complete(self, key: str, about: Mapping[str, Any]) -> None:
-        """Declare a key complete; `about` is kept for people."""
+        """Mark a key as complete; `about` is a description for people."""
         write_json(self._folder(key) / "complete.json", about)
 
     def about(self, key: str) -> dict[str, Any]:
-        """What `complete` was told about a key; empty when it is not complete."""
+        """Return the description of a complete key; empty when it is not complete."""
         return read_json(self._folder(key) / "complete.json") or {}
 
     def read(self, key: str, n_rows: int) -> Matrix | None:
-        """All rows in order, or None when some are missing or damaged (those are gone afterwards)."""
+        """Return all rows in order; None when some are missing or damaged. Remove the damaged ones."""
         parts = list(self._sound(key, n_rows))
         rows = np.concatenate([rows for rows, _ in parts]) if parts else np.empty(0, dtype=np.int64)
         # Two processes may have written the same rows; they are equal, and the first is taken.
@@ -102,11 +102,11 @@ class FeatureStore:
     # ── batch plans ──────────────────────────────────────────────────────────────────────────────────
 
     def read_batches(self, key: str) -> list[list[int]] | None:
-        """The batches of an earlier, unfinished forward pass; None when there are none to be read."""
+        """Return the batches of an earlier, unfinished forward pass; None without a readable file."""
         return read_batches_file(self.root / "plans" / f"{key}.json")
 
     def write_batches(self, key: str, batches: Sequence[Sequence[int]]) -> None:
-        """Keep the batches of a forward pass before it begins, and again when one of them is halved."""
+        """Write the batches of a forward pass: before it begins, and again when one of them is halved."""
         write_json(self.root / "plans" / f"{key}.json", {"batches": [list(batch) for batch in batches]})
 
     # ── tensors by kind and key ──────────────────────────────────────────────────────────────────────
@@ -125,7 +125,7 @@ class FeatureStore:
             except (OSError, ValueError):
                 path.unlink(missing_ok=True)
                 continue
-            with suppress(OSError):  # only `prune` goes by it
+            with suppress(OSError):  # only `prune` uses the time
                 os.utime(path)
             tensors = {name: tensor.to(device) for name, tensor in load(data).items()}
             return tensors, _read_header(data).get("__metadata__", {})
@@ -149,7 +149,8 @@ class FeatureStore:
         return sorted(self._folder(key).glob("*.safetensors"))
 
     def _sound(self, key: str, n_rows: int | None) -> Iterator[tuple[np.ndarray[Any, Any], Matrix]]:
-        with suppress(OSError):  # only `prune` goes by it
+        """Yield rows and values of each undamaged shard, and remove the others."""
+        with suppress(OSError):  # only `prune` uses the time
             os.utime(self._folder(key) / "complete.json")
         for shard in self._shards(key):
             try:
@@ -163,19 +164,19 @@ class FeatureStore:
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """Let `prune` know for the block that a run is at work; waits while `prune` is."""
+        """Mark the store as used by a run for the block; wait while `prune` works."""
         with hold_shared(self.root / IN_USE):
             yield
 
 
 def _write_named(folder: Path, data: bytes) -> None:
-    """Write a file under its own checksum: no two writers share a name, and nothing is ever half named."""
+    """Write a file under its own checksum, so that writers of different bytes never share a name."""
     with whole_file(folder / f"{hashlib.sha256(data).hexdigest()}.safetensors") as temporary:
         temporary.write_bytes(data)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON mapping; None when there is none to be read."""
+    """Return a JSON mapping; None without a readable one."""
     try:
         return dict(json.loads(path.read_text("utf-8")))
     except (OSError, ValueError, TypeError):
@@ -183,7 +184,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def read_batches_file(path: Path) -> list[list[int]] | None:
-    """The batches of one file; None when there are none to be read."""
+    """Return the batches in one file; None without readable ones."""
     try:
         return [[int(row) for row in batch] for batch in (read_json(path) or {})["batches"]]
     except (ValueError, KeyError, TypeError):
@@ -193,7 +194,7 @@ def read_batches_file(path: Path) -> list[list[int]] | None:
 def _pack(
     rows: np.ndarray[Any, Any], matrix: Matrix
 ) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, str]]:
-    """Tensors of one shard and its header; CSR below the break-even density, else dense."""
+    """Return the tensors of a shard and its metadata: CSR below the break-even density, else dense."""
     metadata = {"features": str(matrix.shape[1])}
     if not isinstance(matrix, np.ndarray):
         if matrix.nnz < BREAK_EVEN * matrix.shape[0] * matrix.shape[1]:
@@ -208,7 +209,7 @@ def _pack(
 
 
 def read_shard(path: Path) -> tuple[np.ndarray[Any, Any], Matrix]:
-    """Rows and values `[rows, features]`; ValueError says what is wrong with the file."""
+    """Return rows and values `[rows, features]`. Raise ValueError, saying what is wrong, when the file is damaged."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
@@ -232,7 +233,7 @@ def read_shard(path: Path) -> tuple[np.ndarray[Any, Any], Matrix]:
 
 
 def read_checked(path: Path) -> bytes:
-    """The bytes of a file that is named by their SHA-256; ValueError when they are not."""
+    """Return the bytes of a file named by their SHA-256. Raise ValueError when the name is not theirs."""
     data = path.read_bytes()
     if hashlib.sha256(data).hexdigest() != path.stem:
         raise ValueError("is not what its name says")
@@ -240,12 +241,12 @@ def read_checked(path: Path) -> bytes:
 
 
 def _read_header(data: bytes) -> dict[str, Any]:
-    """The header of a safetensors file, of which the library gives no metadata when it reads from memory."""
+    """Return the header of a safetensors file: reading from memory, the library drops its metadata."""
     return dict(json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]))
 
 
 def default_cache_dir() -> Path:
-    """`HARNESS_CACHE_DIR`, else the user's cache folder."""
+    """Return `HARNESS_CACHE_DIR`, else the user's cache folder."""
     import platformdirs
 
     given = os.environ.get("HARNESS_CACHE_DIR")

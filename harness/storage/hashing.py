@@ -1,6 +1,6 @@
-"""Content in, names out: canonical JSON and file contents hashed with SHA-256.
+"""Hashes of content: canonical JSON, lines and files, with SHA-256.
 
-Everything that may change a number ends up in one of these hashes; paths, names and times never do.
+Everything that may change a number is part of one of these hashes; paths, names and times never are.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ IDENTITY_VERSION = 1
 
 
 def hash_json(value: Mapping[str, Any]) -> str:
-    """Hex SHA-256 of the canonical JSON (RFC 8785) of `value`; NaN and unknown types raise ValueError."""
+    """Return the hex SHA-256 of the canonical JSON (RFC 8785) of `value`. Raise ValueError on NaN and unknown types."""
     return hashlib.sha256(rfc8785.dumps(dict(value))).hexdigest()
 
 
 def hash_lines(lines: Iterable[str]) -> str:
-    """Hex SHA-256 of strings in order; each is length-prefixed, so no two lists share bytes."""
+    """Return the hex SHA-256 of strings in order, each with its length before it, so that no two lists share bytes."""
     digest = hashlib.sha256()
     for line in lines:
         data = line.encode("utf-8", "surrogatepass")
@@ -33,11 +33,9 @@ def hash_lines(lines: Iterable[str]) -> str:
 
 
 def hash_file(path: Path) -> str:
-    """Hex SHA-256 of a file's bytes, remembered while its size, mtime and inode stay the same.
-
-    A large file in the hub's cache is named by its SHA-256 there, which is taken instead of reading gigabytes.
-    """
+    """Return the hex SHA-256 of a file's bytes, cached while its size, mtime and inode stay the same."""
     path = path.resolve()
+    # A large file in the hub's cache is named by its SHA-256: no need to read gigabytes.
     if path.parent.name == "blobs" and re.fullmatch(r"[0-9a-f]{64}", path.name):
         return path.name
     status = path.stat()

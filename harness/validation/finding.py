@@ -11,16 +11,16 @@ from harness.api.errors import GateError, UnavailableError
 Severity = Literal["fault", "missing", "note"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Finding:
-    """What was seen: a fault, something that is missing here and now, or only a note."""
+    """Result of a check: a fault, something that is unavailable here and now, or a note."""
 
     severity: Severity
     sentence: str
 
 
 def exit_code(findings: Iterable[Finding]) -> int:
-    """0 where all are notes, 4 where there is a fault, else 3."""
+    """Return 4 if any finding is a fault, else 3 if something is missing, else 0."""
     severities = {finding.severity for finding in findings}
     if "fault" in severities:
         return GateError.exit_code

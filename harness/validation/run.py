@@ -1,8 +1,7 @@
-"""A suite or a run in, findings out: one sentence each. Nothing here runs a model or changes a file.
+"""Checks of a finished run. Nothing here runs a model or changes a file.
 
-What a run's predictions cannot show (its validation scores, its costs) is taken from the records as it stands. That its
-rows and labels are those of the data shows only where the data is at hand; which of them a model could not read, not
-even there.
+Validation scores and costs cannot be recomputed from predictions, so records are believed there. Rows and labels are
+compared with the data where it is available; which rows a model could not read only a new run can tell.
 """
 
 from __future__ import annotations
@@ -34,38 +33,14 @@ if TYPE_CHECKING:
 
 
 ROUNDING = 1e-9
-"""A recomputed metric may differ by this from the recorded one: another machine may sum in another order."""
+"""Largest difference between a recomputed metric and the recorded one: machines sum in different orders."""
 
 _MEASURED = {
-    "schema_version",
-    "cell_id",
-    "status",
-    "error",
-    "classifier_params",
-    "metrics",
-    "validation_metrics",
-    "n_train",
-    "n_validation",
-    "n_test",
-    "n_features",
-    "selected_on",
-    "tried",
-    "predictions_hash",
-    "used",
-    "control",
-    "hygiene",
-    "fidelity",
-    "cost",
-    "flags",
-    "origins",
+    *("schema_version", "cell_id", "status", "error", "classifier_params", "metrics", "validation_metrics"),
+    *("n_train", "n_validation", "n_test", "n_features", "selected_on", "tried", "predictions_hash", "used"),
+    *("control", "hygiene", "fidelity", "cost", "flags", "origins"),
 }
-"""Fields of a record that do not say which cell it is; all others together do."""
-
-
-# ── suites ───────────────────────────────────────────────────────────────────────────────────────────────
-
-
-# ── runs ─────────────────────────────────────────────────────────────────────────────────────────────────
+"""Fields of a record that do not identify its cell; all others together do."""
 
 
 def check_run(
@@ -75,21 +50,22 @@ def check_run(
     data_dir: Path | None = None,
     included: Sequence[TaskSpec] = (),
 ) -> tuple[Finding, ...]:
-    """All that keeps a run from being published: cells without a record or with a failed one, records that are not
-    as they should be, predictions that are not there, or that do not give the recorded scores; limited runs; and, with
-    a registry, rows that are not those of the data (`check_data`). Notes say what a board flags. UnavailableError when
-    there is no run.
+    """Return all that keeps a run from being published, and notes on what a board flags.
+
+    Faults are cells without a record or with a failed one, inconsistent records, predictions that are missing or do
+    not give the recorded scores, and a limit on rows; with a registry also rows that differ from those of the data
+    (`check_data`). Raise UnavailableError when there is no run.
     """
     about = run.about()
     try:
         suite, cells = Suite.model_validate(about.get("suite")), list(map(str, about["cells"]))
     except (ValidationError, KeyError, TypeError):
         sentence = f"'{run.path / 'run.json'}' does not hold a suite and its cells as a run writes them"
-        return (Finding(severity="fault", sentence=sentence),)
+        return (Finding("fault", sentence),)
     try:
         records = run.records()
     except UnavailableError as error:
-        return (Finding(severity="fault", sentence=str(error)),)
+        return (Finding("fault", str(error)),)
     sentences = [
         *_check_end(run, about, cells, records),
         *_check_limit(suite, records),
@@ -100,7 +76,7 @@ def check_run(
         *_check_predictions(run, [record for record in records if record.status == "ok"]),
     ]
     return (
-        *(Finding(severity="fault", sentence=sentence) for sentence in sentences),
+        *(Finding("fault", sentence) for sentence in sentences),
         *check_flags(records),
         *(check_data(run, suite, registry, data_dir=data_dir, included=included) if registry else ()),
     )
@@ -109,7 +85,7 @@ def check_run(
 def _check_end(
     run: RunFolder, about: Mapping[str, Any], cells: Sequence[str], records: Sequence[Record]
 ) -> Iterator[str]:
-    """Whether the run has come to its end, and every cell to a good one."""
+    """Yield a sentence unless the run is finished and every cell has a good record."""
     if (status := run.status) != "finished":
         yield f"the run is {status}, not finished"
     for name, reason in dict(about.get("left_out") or {}).items():
@@ -130,8 +106,8 @@ def _check_limit(suite: Suite, records: Sequence[Record]) -> Iterator[str]:
 
 
 def check_records(records: Sequence[Record]) -> tuple[str, ...]:
-    """What is wrong with records taken together, and with each: scores without a good end or a good end without
-    them, two records of one cell, one task with two sets of rows.
+    """Return the faults of records: scores of a failed cell or a good cell without scores, two records of one cell, two
+    cells of one evaluation, one task with two sets of rows.
     """
     times = Counter(record.cell_id for record in records)
     sentences = [f"cell '{cell_id}' has {count} records" for cell_id, count in times.items() if count > 1]
@@ -153,7 +129,7 @@ def check_records(records: Sequence[Record]) -> tuple[str, ...]:
 
 
 def _check_places(suite: Suite, records: Sequence[Record]) -> Iterator[str]:
-    """Records of cells that the run's suite cannot have."""
+    """Yield a sentence for each record of a cell that is not in the run's suite."""
     tasks = {task.name for task in suite.tasks}
     for record in records:
         if record.suite != suite.name or record.task not in tasks or record.seed not in suite.seeds:
@@ -164,8 +140,9 @@ def _check_places(suite: Suite, records: Sequence[Record]) -> Iterator[str]:
 
 
 def _check_coverage(suite: Suite, records: Sequence[Record]) -> Iterator[str]:
-    """Whether every arm of a whole run has all points of the search on every task, under every regime and seed: a cell
-    may have been taken out of the records and of run.json alike.
+    """Yield a sentence for each arm of a whole run that lacks a point of the search on some task, regime and seed.
+
+    A cell may have been taken out of both the records and run.json.
     """
     arms: dict[tuple[str | None, ...], Counter[tuple[str, str, int]]] = {}
     firsts: dict[tuple[str | None, ...], Record] = {}
@@ -192,8 +169,9 @@ def _check_coverage(suite: Suite, records: Sequence[Record]) -> Iterator[str]:
 
 
 def _check_only(records: Sequence[Record], registry: Registry) -> Iterator[str]:
-    """Whether what a record says that its representation goes with alone is what the representation itself says: else
-    choices that lost could be left away.
+    """Yield a sentence for each representation whose recorded `only` differs from its own.
+
+    A longer `only` would hide choices that lost.
     """
     for name, only in dict.fromkeys((record.representation, record.only) for record in records):
         with suppress(UsageError, UnavailableError):  # of a plugin or folder that is not here
@@ -206,14 +184,14 @@ def _check_only(records: Sequence[Record], registry: Registry) -> Iterator[str]:
 
 
 def _count_points(suite: Suite, record: Record) -> int:
-    """How many cells an arm has on one task, under one regime and seed."""
+    """Return the number of cells of an arm on one task, under one regime and seed."""
     axes = {"transforms": suite.transforms, "classifiers": suite.classifiers, "poolings": suite.poolings}
     own = {*record.only, *(["poolings"] if record.model is None else [])}
     return math.prod(len(values) for kind, values in axes.items() if kind not in own)
 
 
 def check_flags(records: Sequence[Record]) -> Iterator[Finding]:
-    """Notes on what a board shows as flagged: test rows that are kept though they, or their groups, are learnt from."""
+    """Yield a note for each flag of test rows that are kept though they, or their groups, are also in training."""
     flagged = dict.fromkeys(
         (record.task, record.regime, *flag.split(":", 1))
         for record in records
@@ -223,8 +201,8 @@ def check_flags(records: Sequence[Record]) -> Iterator[Finding]:
     for task, regime, flag, count in flagged:
         what = "themselves" if flag == "leaks" else "by their group"
         yield Finding(
-            severity="note",
-            sentence=f"task '{task}' under regime '{regime}' is flagged {flag}:{count}: so many test rows stand in "
+            "note",
+            f"task '{task}' under regime '{regime}' is flagged {flag}:{count}: so many test rows stand in "
             f"training {what}",
         )
 
@@ -237,12 +215,12 @@ def check_data(
     data_dir: Path | None = None,
     included: Sequence[TaskSpec] = (),
 ) -> Iterator[Finding]:
-    """Whether a run was tested on the rows that its tasks have here: the fingerprint of all rows, and for each task and
-    regime the ids and labels of the test rows of one cell (that all cells have the same is for `check_run` to say).
+    """Compare the rows of a run with the data of its tasks: the fingerprint of all rows, and for each task and regime
+    the ids and labels of the test rows of one cell (`check_run` compares the cells with one another).
 
-    Rows that a model found no content in are not of the run, and its fingerprint is another: then ids and labels of the
-    rows that are left are compared, no more test rows may be lacking than are said to be unreadable, and a note tells
-    how many that are. Notes also say which tasks are not at hand, and which have no fingerprint.
+    Rows in which a model found no content are not in the run, which changes its fingerprint. Then the remaining rows
+    are compared, no more test rows may be missing than are counted as unreadable, and a note says how many these are.
+    Notes also name tasks that are unavailable here or have no fingerprint.
     """
     absent: dict[str, str] = {}
     by_task: dict[str, list[Record]] = {}
@@ -258,8 +236,8 @@ def check_data(
         yield from dict.fromkeys(_compare_with_data(run, records, data, registry))
     if absent:
         yield Finding(
-            severity="note",
-            sentence=f"the rows of {len(absent)} of {len(by_task)} tasks were not compared with the data, which is "
+            "note",
+            f"the rows of {len(absent)} of {len(by_task)} tasks were not compared with the data, which is "
             f"not at hand: {next(iter(absent.values()))}",
         )
 
@@ -272,9 +250,8 @@ def _load(
     data_dir: Path | None,
     included: Sequence[TaskSpec],
 ) -> TaskData:
-    """The rows of a task as the run had them; UnavailableError or UsageError where they cannot be had."""
-    by_name = {spec.name: spec for spec in included}
-    spec = by_name.get(name) or registry.get("tasks", name).spec
+    """Return a task with the rows of the run. Raise UnavailableError or UsageError when they are unavailable."""
+    spec = next((spec for spec in included if spec.name == name), None) or registry.get("tasks", name).spec
     if spec.version != version:
         raise UnavailableError(
             f"task '{name}' is of version {spec.version} here, and of {version} in the run"
@@ -288,18 +265,20 @@ def _load(
 def _compare_with_data(
     run: Results, records: Sequence[Record], data: TaskData, registry: Registry
 ) -> Iterator[Finding]:
+    """Compare the fingerprints of a task's records with that of the data, then one cell of each regime row by row."""
     task, stated = f"task '{records[0].task}'", {record.data for record in records}
     # Where the fingerprint is that of the data, no row was unreadable, whatever the records count.
     same = stated == {data.fingerprint}
     unread = 0 if same else max(0, min(record.hygiene.empty for record in records) - data.hygiene.empty)
     if stated - {data.fingerprint, None} and not unread:
-        sentence = f"{task} has other rows in the run than in the data here: their fingerprints differ"
-        yield Finding(severity="fault", sentence=sentence)
-    if None in stated:
-        sentence = (
-            f"{task} has no fingerprint in the run, so what it learns from was not compared with the data"
+        yield Finding(
+            "fault", f"{task} has other rows in the run than in the data here: their fingerprints differ"
         )
-        yield Finding(severity="note", sentence=sentence)
+    if None in stated:
+        yield Finding(
+            "note",
+            f"{task} has no fingerprint in the run, so what it learns from was not compared with the data",
+        )
     for regime in dict.fromkeys(record.regime for record in records):
         done = (record for record in records if record.regime == regime and run.is_done(record))
         if (record := next(done, None)) is not None:
@@ -309,42 +288,41 @@ def _compare_with_data(
 def _compare_rows(
     record: Record, frame: pd.DataFrame, data: TaskData, registry: Registry, unread: int
 ) -> Iterator[Finding]:
-    """Whether the test rows of a cell are test rows of the data, with their labels, none of them learnt from, and all
-    but at most the `unread` rows that are said to be unreadable by a model.
+    """Compare the test rows of a cell with those of the data: their ids and labels, and none of them in training.
+
+    At most `unread` rows, counted as unreadable by a model, may be missing.
     """
     what = f"the predictions of cell '{record.cell_id}' on task '{record.task}'"
     examples = data.examples
-    test, learnt = _split(record, data, registry)
+    test, in_training = _split(record, data, registry)
     labels = {examples.ids[row]: examples.labels[row] for row in test}
     given = dict(zip(map(str, frame["example_id"]), map(str, frame["label"]), strict=True))
-    faults = []
-    if strange := given.keys() - labels.keys():
-        trained = len(
-            strange & {examples.ids[row] for row, split in enumerate(examples.splits) if split != "test"}
-        )
-        faults.append(
-            f"{what} are of {len(strange)} rows that are no test rows of the data, {trained} of them training rows"
-        )
     lacking = len(labels.keys() - given.keys())
-    if lacking > unread:
-        but = f"; {unread} rows are said to be unreadable by a model" if unread else ""
-        faults.append(f"{what} lack {lacking} of the {len(labels)} test rows of the data{but}")
-    elif unread:
+    if unread and lacking <= unread:
         yield Finding(
-            severity="note",
-            sentence=f"{unread} rows of task '{record.task}', {lacking} of them test rows, are said to be unreadable "
+            "note",
+            f"{unread} rows of task '{record.task}', {lacking} of them test rows, are said to be unreadable "
             f"by a model; only running it again tells",
         )
+    if strange := given.keys() - labels.keys():
+        outside = {one for one, split in zip(examples.ids, examples.splits, strict=True) if split != "test"}
+        trained = len(strange & outside)
+        yield Finding(
+            "fault",
+            f"{what} are of {len(strange)} rows that are no test rows of the data, {trained} of them training rows",
+        )
+    if lacking > unread:
+        but = f"; {unread} rows are said to be unreadable by a model" if unread else ""
+        yield Finding("fault", f"{what} lack {lacking} of the {len(labels)} test rows of the data{but}")
     if wrong := sum(labels[row] != label for row, label in given.items() if row in labels):
-        faults.append(f"{what} have another label than the data in {wrong} of {len(given)} rows")
-    if (shared := len(given.keys() & labels.keys() & learnt)) and not data.spec.keep_leaks:
-        faults.append(f"{what} are of {shared} rows that are also learnt from")
-    yield from (Finding(severity="fault", sentence=sentence) for sentence in faults)
+        yield Finding("fault", f"{what} have another label than the data in {wrong} of {len(given)} rows")
+    if (shared := len(given.keys() & labels.keys() & in_training)) and not data.spec.keep_leaks:
+        yield Finding("fault", f"{what} are of {shared} rows that are also learnt from")
 
 
 def _split(record: Record, data: TaskData, registry: Registry) -> tuple[Sequence[int], set[str]]:
-    """Row numbers of the test rows of a cell, and ids of what it learns from; of a regime that is not known here, or
-    cannot be had, all that may be tested on.
+    """Return the test rows of a cell, and the ids of its training and validation rows; under a regime that is
+    unknown or unavailable here, all rows of the test split.
     """
     examples = data.examples
     try:
@@ -358,6 +336,7 @@ def _split(record: Record, data: TaskData, registry: Registry) -> tuple[Sequence
 
 
 def _check_predictions(run: RunFolder, records: Sequence[Record]) -> Iterator[str]:
+    """Yield the faults of predictions, cell by cell, and of cells of one task that were tested on different rows."""
     first: dict[tuple[object, ...], tuple[str, list[tuple[Any, Any]]]] = {}
     for record in records:
         try:
@@ -378,9 +357,9 @@ def _check_predictions(run: RunFolder, records: Sequence[Record]) -> Iterator[st
 
 
 def check_cell(record: Record, frame: pd.DataFrame) -> tuple[str, ...]:
-    """What is wrong with the predictions of a cell that ended well: their columns, rows and classes, and whether they
-    give the recorded macro-F1, accuracy and AUROC. Where scores were not kept, the classes are the categories of
-    `label`, and nothing is said about AUROC.
+    """Return the faults of a good cell's predictions: columns, rows, classes, checksum, and recomputed metrics.
+
+    Without scores the classes are the categories of `label`, and AUROC is not checked.
     """
     what = f"the predictions of cell '{record.cell_id}'"
     if lacking := {"example_id", "label", "prediction"} - set(map(str, frame.columns)):

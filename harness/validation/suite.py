@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +30,17 @@ def check_suite(
     memory: int | None = None,
     strict_data: bool = False,
 ) -> tuple[Finding, ...]:
-    """All that is wrong with a suite: its fields, with the line; names, parameters and sites; data that cannot be had
-    or learnt from. Notes say what cleaning removed from each task, which bundles are expected to take more than
-    `memory` bytes, and what would be run. With `strict_data`, inputs that are empty, stand under two labels or in
-    another split are faults, and so are those that another task of the suite learns from. UnavailableError when there
-    is no such file.
+    """Return all that is wrong with a suite: its fields, with the line; names, parameters and sites; data that is
+    unavailable or cannot be used for training.
+
+    Notes say what cleaning removed from each task, which bundles are expected to take more than `memory` bytes, and
+    what would be run. With `strict_data`, inputs that are empty, have two labels or are also in another split are
+    faults, and so are those that are training rows of another task. Raise UnavailableError when the file is missing.
     """
     try:
         suite = read_suite(path)
     except UsageError as error:
-        return (Finding(severity="fault", sentence=str(error)),)
+        return (Finding("fault", str(error)),)
     findings = _check_names(suite, registry, {spec.name for spec in included})
     if findings:
         return findings
@@ -47,40 +49,31 @@ def check_suite(
     except HarnessError as error:
         return (_found(error),)
     return (
-        *(Finding(severity="missing", sentence=f"left out: {reason}") for reason in plan.left_out.values()),
+        *(Finding("missing", f"left out: {reason}") for reason in plan.left_out.values()),
         *_check_data(plan.tasks, strict_data),
-        *(
-            Finding(severity="fault" if strict_data else "note", sentence=str(leak))
-            for leak in leaks_between(plan.tasks)
-        ),
+        *(Finding("fault" if strict_data else "note", str(leak)) for leak in leaks_between(plan.tasks)),
         *_check_memory(plan, memory),
-        *(Finding(severity="note", sentence=sentence) for sentence in plan.notes),
-        Finding(severity="note", sentence=f"{len(plan.bundles)} bundles, {len(plan.cells)} cells"),
+        *(Finding("note", sentence) for sentence in plan.notes),
+        Finding("note", f"{len(plan.bundles)} bundles, {len(plan.cells)} cells"),
     )
 
 
 def _check_names(suite: Suite, registry: Registry, included: set[str]) -> tuple[Finding, ...]:
-    """Every name and parameter that cannot be, not only the first."""
+    """Return a finding for every unknown name and bad parameter, not only for the first."""
 
     def make(kind: str, reference: Any) -> None:
         try_to_make(registry.choose(kind, reference))
 
+    own = [reference for model in suite.models for reference in model.representations]
+    kinds = ("representations", "poolings", "transforms", "classifiers", "regimes", "alignments")
     tries: list[Callable[[], object]] = [
         *(
-            lambda reference=each: make("representations", reference)
-            for each in (*suite.representations, *(one for m in suite.models for one in m.representations))
+            partial(make, kind, reference)
+            for kind in kinds
+            for reference in (*getattr(suite, kind), *(own if kind == "representations" else ()))
         ),
-        *(lambda reference=each: make("poolings", reference) for each in suite.poolings),
-        *(lambda reference=each: make("transforms", reference) for each in suite.transforms),
-        *(lambda reference=each: make("classifiers", reference) for each in suite.classifiers),
-        *(lambda reference=each: make("regimes", reference) for each in suite.regimes),
-        *(lambda reference=each: make("alignments", reference) for each in suite.alignments),
-        *(lambda model=each: open_model(model, registry) for each in suite.models),
-        *(
-            lambda name=task.name: registry.get("tasks", name)
-            for task in suite.tasks
-            if task.name not in included
-        ),
+        *(partial(open_model, model, registry) for model in suite.models),
+        *(partial(registry.get, "tasks", task.name) for task in suite.tasks if task.name not in included),
     ]
     findings = []
     for attempt in tries:
@@ -94,31 +87,24 @@ def _check_names(suite: Suite, registry: Registry, included: set[str]) -> tuple[
 
 
 def _found(error: HarnessError) -> Finding:
-    return Finding(
-        severity="missing" if isinstance(error, UnavailableError) else "fault", sentence=str(error)
-    )
+    return Finding("missing" if isinstance(error, UnavailableError) else "fault", str(error))
 
 
 def _check_data(tables: Sequence[TaskData], strict: bool) -> Iterator[Finding]:
-    """What cleaning removed from each task."""
+    """Yield a note on what cleaning removed from each task, and under `strict` a fault where this was no duplicate."""
     for data in tables:
         removed = data.hygiene.removed
-        told = ", ".join(f"{count} {name}" for name, count in removed.items()) or "nothing"
+        counts = ", ".join(f"{count} {name}" for name, count in removed.items()) or "nothing"
         yield Finding(
-            severity="note",
-            sentence=f"task '{data.spec.name}': {len(data.examples)} examples, {len(data.classes)} classes; "
-            f"removed: {told}",
+            "note",
+            f"task '{data.spec.name}': {len(data.examples)} examples, {len(data.classes)} classes; "
+            f"removed: {counts}",
         )
-        yield from (
-            Finding(severity="note", sentence=f"task '{data.spec.name}' {fault}")
-            for fault in data.hygiene.faults
-        )
+        yield from (Finding("note", f"task '{data.spec.name}' {fault}") for fault in data.hygiene.faults)
         broken = {name: count for name, count in removed.items() if name != "duplicates"}
         if strict and broken:
             counts = ", ".join(f"{count} {name}" for name, count in broken.items())
-            yield Finding(
-                severity="fault", sentence=f"task '{data.spec.name}' has broken or leaking rows: {counts}"
-            )
+            yield Finding("fault", f"task '{data.spec.name}' has broken or leaking rows: {counts}")
 
 
 def _check_memory(plan: Plan, memory: int | None) -> Iterator[Finding]:
@@ -126,7 +112,7 @@ def _check_memory(plan: Plan, memory: int | None) -> Iterator[Finding]:
         needed = estimate(bundle, device="cpu", cached=lambda key: False).memory
         if memory is not None and needed > memory:
             yield Finding(
-                severity="note",
-                sentence=f"'{bundle.name}' is expected to take {needed / 2**30:.1f} GiB of memory, and this device "
+                "note",
+                f"'{bundle.name}' is expected to take {needed / 2**30:.1f} GiB of memory, and this device "
                 f"has {memory / 2**30:.1f}",
             )
