@@ -1,4 +1,4 @@
-"""Rows of a bundle's draws, and which cells share what is trained."""
+"""Rows of a bundle's draws, and the training that cells share."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from harness.stats.bootstrap import bootstrap_seed
 
 DrawKey = tuple[str, int, str, str]
 Training = tuple[int, tuple[int, ...], tuple[int, ...], int]
-"""Seed, training rows, validation rows, identity of the labels: cells with an equal one train the same probe."""
+"""Seed, training rows, validation rows, `id` of the labels: cells with equal ones train the same probe."""
 
 
 def training_of(cell: Cell) -> Training:
-    """Return what decides how a cell's probe is trained, beside its features, transform and classifier."""
+    """Return the part of a cell that decides the training of its probe, beside features, transform and classifier."""
     partition = cell.draw.partition
     return cell.draw.seed, partition.train, partition.validation, id(partition.labels)
 

@@ -16,7 +16,7 @@ from harness.storage.hashing import hash_lines
 
 
 def environment(plugins: Plugins, device: str) -> dict[str, Any]:
-    """Every distribution, the machine and the plugins; no paths, no environment variables, no secrets."""
+    """Return the distributions, machine and plugins: no paths, no environment variables, no secrets."""
     import psutil
 
     return {
@@ -36,7 +36,7 @@ def environment(plugins: Plugins, device: str) -> dict[str, Any]:
 
 
 def _without_paths(text: str) -> str:
-    """Messages of Python's own import errors end in the place of a file."""
+    """Return a message without paths: those of Python's import errors end in one."""
     return re.sub(r"(?<![\w.])(?:/|[A-Za-z]:\\)[^\s'\"():]+", "…", text)
 
 
@@ -49,18 +49,19 @@ def _gpu() -> dict[str, str] | None:
 
 
 def machine_id() -> str:
-    """Tells machines apart without their names, which are nobody's business."""
+    """Return an identifier of this machine that does not show its name."""
     return hash_lines([platform.node()])[:16]
 
 
 def this_process() -> dict[str, Any]:
+    """Return the process id, start time and machine of this process."""
     import psutil
 
     return {"pid": os.getpid(), "started": psutil.Process().create_time(), "machine": machine_id()}
 
 
 def is_alive(process: Mapping[str, Any]) -> bool:
-    """Whether the process is there: one of its number that began when it did (to a second, as clocks are set)."""
+    """Return whether a process still runs. Its id may be in use again, so the start time must agree, to a second."""
     import psutil
 
     try:
@@ -72,4 +73,5 @@ def is_alive(process: Mapping[str, Any]) -> bool:
 
 
 def now() -> str:
+    """Return the time in UTC, as `2026-01-31T12:00:00Z`."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

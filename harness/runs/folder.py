@@ -1,10 +1,10 @@
-"""What a run leaves on disk: results, predictions, environment, events. Written so that a cut leaves no half line.
+"""Files of a run: results, predictions, environment, events. A killed writer leaves no half line behind.
 
-run.json         schema version, argv, the resolved suite, its cells, what was left out, status, who is at it
+run.json         schema version, argv, the resolved suite, its cells, what was left out, status, process
 env.json         distributions, OS, CPU, GPU, plugins
 results.jsonl    one Record a line, appended and synced; a later line supersedes an earlier one
 predictions/     <cell_id>.parquet: example_id, label, prediction, score_<class>…
-events.jsonl     what happened when
+events.jsonl     events with their time
 lock             held by the process that writes here
 """
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -31,11 +31,11 @@ _RUNNING, _FAILED = b'"status": "running"', b'"status": "failed" '
 
 
 class RunFolder(RunReader):
-    """Run folder for writing: `hold` and `start` prepare it."""
+    """Writer of a run folder, which `hold` and `start` prepare."""
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Let no other process write here meanwhile; UnavailableError when one already does."""
+        """Hold the folder for the block. Raise UnavailableError when another process holds it."""
         self._make()
         with lock(self.path / "lock") as taken:
             if taken is False:
@@ -66,13 +66,11 @@ class RunFolder(RunReader):
         tasks: Mapping[str, int] | None = None,
         left_out: Mapping[str, str] | None = None,
     ) -> None:
-        """Create or reopen the run of `cells`, so many of each task; UsageError when another suite lives here."""
+        """Create or reopen the run of `cells`, with their number by task. Raise UsageError if its suite is another."""
         if self.exists:
-            # A field that the harness did not have when the run began stood, then, at what is its default now.
-            field = _first_difference(
-                {**ADDED_FIELDS, **self.about().get("suite", {})}, {**ADDED_FIELDS, **suite}
-            )
-            if field:
+            # Fields that are newer than the run had their defaults when it began.
+            old = {**ADDED_FIELDS, **self.about().get("suite", {})}
+            if field := _first_difference(old, {**ADDED_FIELDS, **suite}):
                 raise UsageError(
                     f"'{self.path}' holds a run of another suite (it differs in {field}); choose another -o"
                 )
@@ -92,7 +90,7 @@ class RunFolder(RunReader):
         write_json(self.path / "run.json", {**self._about, "status": "running", "process": this_process()})
         facts = environment(plugins, device)
         write_json(self.path / "env.json", facts)
-        # A resumed run may have begun elsewhere: each start says where and with what.
+        # A resumed run may have begun on another machine: each start records its own.
         versions = {name: facts["distributions"].get(name) for name in REPORTED_DISTRIBUTIONS}
         self.add_event(
             "started", argv=list(argv), device=device, gpu=facts["gpu"], os=facts["os"], **versions
@@ -101,7 +99,7 @@ class RunFolder(RunReader):
             self.add_event("left_out", name=name, reason=reason)
 
     def finish(self, status: str) -> None:
-        """Note how the run ended."""
+        """Write the final status of the run."""
         try:
             write_json(self.path / "run.json", {**self._about, "status": status, "finished": now()})
         except WriteError:
@@ -111,18 +109,16 @@ class RunFolder(RunReader):
 
     @contextmanager
     def marked_when_cut(self) -> Iterator[None]:
-        """Mark the run as interrupted or failed when an error leaves the block; a full disk has its own sentence
-        already.
-        """
+        """Mark the run as interrupted or failed when an error leaves the block."""
         try:
             yield
         except BaseException as error:
-            with suppress(WriteError):
+            with suppress(WriteError):  # the first error is the one to report
                 self.finish("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
             raise
 
     def add(self, record: Record) -> None:
-        """Append one record, on disk when this returns."""
+        """Append one record, synced to disk."""
         append_line(self.path / "results.jsonl", record.model_dump_json())
 
     def add_event(self, event: str, **fields: Any) -> None:
@@ -140,7 +136,7 @@ class RunFolder(RunReader):
         classes: Sequence[str],
         groups: Sequence[str | None] = (),
     ) -> None:
-        """One row for each test example; `scores [examples, classes]`."""
+        """Write the predictions of a cell, one row for each test example; `scores [examples, classes]`."""
         import pandas as pd
 
         columns: dict[str, Any] = {"example_id": example_ids}
@@ -153,7 +149,7 @@ class RunFolder(RunReader):
             pd.DataFrame(columns).to_parquet(temporary, index=False, write_page_checksum=True)
 
     def _fail_in_place(self) -> None:
-        """A full disk has no room for another run.json, but for a word of the same length in the one that is there."""
+        """Overwrite the status in run.json by a word of the same length: a full disk has no room for another file."""
         path = self.path / "run.json"
         with suppress(OSError), path.open("r+b") as file:
             place = file.read().rfind(_RUNNING)
@@ -162,7 +158,7 @@ class RunFolder(RunReader):
                 file.write(_FAILED)
 
     def _tidy(self) -> None:
-        """Take away what a killed writer left unfinished."""
+        """Remove unfinished lines and files of a killed writer."""
         for name in ("results.jsonl", "events.jsonl"):
             cut_unfinished_line(self.path / name)
         for folder in (self.path, self.path / "predictions"):
@@ -171,16 +167,11 @@ class RunFolder(RunReader):
 
 
 def _first_difference(old: Any, new: Any, path: str = "") -> str:
-    """The first field in which two JSON values differ, as `models.0.ref`; empty when they do not."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        pairs: Iterable[tuple[Any, Any, Any]] = (
-            (key, old.get(key), new.get(key)) for key in sorted({*old, *new})
-        )
-    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        pairs = ((index, a, b) for index, (a, b) in enumerate(zip(old, new, strict=True)))
-    else:
+    """Return the first field in which two JSON values differ, as `models.0.ref`; empty when they are equal."""
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        old, new = dict(enumerate(old)), dict(enumerate(new))
+    if not isinstance(old, dict) or not isinstance(new, dict):
         return "" if old == new else path or "everything"
-    for key, a, b in pairs:
-        if found := _first_difference(a, b, f"{path}.{key}".lstrip(".")):
-            return found
-    return ""
+    fields = sorted({*old, *new})
+    found = (_first_difference(old.get(key), new.get(key), f"{path}.{key}".lstrip(".")) for key in fields)
+    return next(filter(None, found), "")

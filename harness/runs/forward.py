@@ -1,10 +1,11 @@
-"""Around one forward pass: the dictionaries it reads with, the shards it leaves, and what it costs."""
+"""Support for one forward pass: load encoders, write pooled rows as shards, measure throughput."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 
 from harness.api.events import BatchFinished, BundleFinished
 from harness.api.protocols import Encoder, LoadedModel, PlacedRepresentation
@@ -17,7 +18,7 @@ from harness.storage.feature_store import FeatureStore
 
 FLUSH_ROWS = 2048
 FLUSH_SECONDS = 20.0
-"""A shard is written after so many rows or seconds: what a cut can cost."""
+"""Rows or seconds after which a shard is written: the most that a killed run loses."""
 
 
 def make_readings(
@@ -54,12 +55,12 @@ def _load(located: PlacedRepresentation, device: str) -> Encoder:
 
 
 def read_tokens_of(model: LoadedModel) -> int:
-    """Content tokens that were not forwarded, but read from what was kept."""
+    """Return the content tokens that were read from kept activations, not forwarded."""
     return model.read_tokens if isinstance(model, KeptActivations) else 0
 
 
 class Shards:
-    """Pooled batches collected until they are worth a shard."""
+    """Writer of pooled batches, collected until they fill a shard."""
 
     def __init__(self, store: FeatureStore) -> None:
         self.store = store
@@ -67,12 +68,14 @@ class Shards:
         self.since = time.perf_counter()
 
     def add(self, pooled: Pooled) -> None:
+        """Add a batch, and write a shard when enough rows or seconds have passed."""
         self.waiting.append(pooled)
         rows = sum(len(batch.rows) for batch in self.waiting)
         if rows >= FLUSH_ROWS or time.perf_counter() - self.since > FLUSH_SECONDS:
             self.flush()
 
     def flush(self) -> None:
+        """Write the batches that are waiting."""
         if not self.waiting:
             return
         rows = [row for batch in self.waiting for row in batch.rows]
@@ -83,7 +86,7 @@ class Shards:
 
 
 class Meter:
-    """What one forward pass costs, counted as it goes."""
+    """Meter of the tokens, seconds and memory of one forward pass."""
 
     def __init__(self, bundle: Bundle, device: str) -> None:
         self.name = bundle.name
@@ -98,6 +101,7 @@ class Meter:
         self.started = time.perf_counter()
 
     def add(self, pooled: Pooled) -> None:
+        """Count a batch."""
         self.tokens += pooled.tokens
         self.positions += pooled.positions
         self.padded += pooled.padded_tokens
@@ -105,27 +109,8 @@ class Meter:
         self.images += pooled.images
         self.waited += pooled.waited
 
-    @property
-    def forwarded(self) -> int:
-        """Tokens that went through the model, and were not read from kept activations."""
-        return self.tokens - self.read_tokens
-
-    @property
-    def tokens_per_s(self) -> float:
-        """0, for unknown, of a pass that partly read what was kept."""
-        return self.tokens / self.seconds if self.seconds and not self.read_tokens else 0.0
-
-    @property
-    def images_per_s(self) -> float:
-        """0 of texts, and where the speed is unknown."""
-        return self.images / self.seconds if self.tokens_per_s else 0.0
-
-    @property
-    def waiting_share(self) -> float:
-        """The share of the seconds in which the model waited for images to be decoded."""
-        return self.waited / self.seconds if self.seconds else 0.0
-
     def progress(self) -> BatchFinished:
+        """Return the event of a batch's end."""
         return BatchFinished(
             bundle=self.name,
             tokens_done=self.tokens,
@@ -134,28 +119,24 @@ class Meter:
         )
 
     def stats(self) -> BundleFinished:
+        """Return the event of the bundle's end. Speeds are 0, for unknown, if kept activations were read in part."""
+        tokens_per_s = self.tokens / self.seconds if self.seconds and not self.read_tokens else 0.0
         return BundleFinished(
             bundle=self.name,
-            tokens=self.forwarded,
+            tokens=self.tokens - self.read_tokens,
             calibration_tokens=self.calibration_tokens,
             seconds=self.seconds,
-            tokens_per_s=self.tokens_per_s,
+            tokens_per_s=tokens_per_s,
             padding_share=1 - self.positions / self.padded if self.padded else 0.0,
             peak_memory=peak_memory(self.device),
-            images_per_s=self.images_per_s,
-            waiting_share=self.waiting_share,
+            images_per_s=self.images / self.seconds if tokens_per_s else 0.0,
+            waiting_share=self.waited / self.seconds if self.seconds else 0.0,
         )
 
     def cost(self, *, resumed: bool) -> Cost:
-        """Of a resumed pass the speed is known, and what it took in all is not."""
-        return Cost(
-            tokens=0 if resumed else self.forwarded,
-            tokens_per_s=self.tokens_per_s,
-            seconds=0.0 if resumed else self.seconds,
-            peak_memory=peak_memory(self.device),
-            images_per_s=self.images_per_s,
-            waiting_share=self.waiting_share,
-        )
+        """Return the cost for records; tokens and seconds of a resumed pass are unknown, and its speed is not."""
+        stats = asdict(self.stats()) | ({"tokens": 0, "seconds": 0.0} if resumed else {})
+        return Cost(**{name: stats[name] for name in Cost.model_fields if name in stats})
 
 
 def peak_memory(device: str) -> int:

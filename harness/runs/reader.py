@@ -28,7 +28,7 @@ class RunReader:
         return (self.path / "run.json").is_file()
 
     def about(self) -> dict[str, Any]:
-        """The contents of run.json; UnavailableError when there is none or it is damaged."""
+        """Return the contents of run.json. Raise UnavailableError when it is missing or damaged."""
         path = self.path / "run.json"
         try:
             about = json.loads(path.read_text("utf-8"))
@@ -49,10 +49,10 @@ class RunReader:
         )
 
     def records(self) -> list[Record]:
-        """The last record of every cell of the run, in the order of first appearance.
+        """Return the last record of every cell of the run, in the order of first appearance.
 
-        Cells that an earlier plan of the same suite left behind (other weights, other data) are not the run's.
-        Broken lines are as in `read_records`.
+        Cells of an earlier plan of the same suite (other weights, other data) are left out. Broken lines are as in
+        `read_records`.
         """
         path = self.path / "results.jsonl"
         if not path.is_file():
@@ -71,7 +71,7 @@ class RunReader:
 
     @property
     def is_at_work(self) -> bool | None:
-        """Whether a process is at this run; None when it was started on another machine, so that nobody knows."""
+        """Whether a process works on this run; None, for unknown, when it was started on another machine."""
         about = self.about()
         if about.get("status") != "running":
             return False
@@ -82,12 +82,12 @@ class RunReader:
 
     @property
     def status(self) -> str:
-        """How the run stands: `running`, or how it ended; one whose process is gone was `interrupted`."""
-        told = str(self.about().get("status", "unknown"))
-        return "interrupted" if told == "running" and self.is_at_work is False else told
+        """`running`, or the end of the run; `interrupted` when its process is gone."""
+        status = str(self.about().get("status", "unknown"))
+        return "interrupted" if status == "running" and self.is_at_work is False else status
 
     def events(self) -> Iterator[dict[str, Any]]:
-        """Every whole line of events.jsonl, in order."""
+        """Yield every whole line of events.jsonl, in order."""
         path = self.path / "events.jsonl"
         for line in path.read_bytes().split(b"\n") if path.is_file() else ():
             with suppress(ValueError):
@@ -96,7 +96,7 @@ class RunReader:
                     yield event
 
     def is_done(self, record: Record) -> bool:
-        """Whether a cell ended well and all its predictions are there, undamaged."""
+        """Return whether a cell ended well and all its predictions are readable."""
         if record.status != "ok":
             return False
         try:
@@ -109,7 +109,7 @@ class RunReader:
         return {f"score_{name}" for name in {*frame["label"], *frame["prediction"]}} <= set(frame.columns)
 
     def predictions(self, cell_id: str) -> pd.DataFrame:
-        """Test predictions of a cell: example_id, group (where rows have one), label, prediction,
+        """Return the test predictions of a cell: example_id, group (where rows have one), label, prediction,
         score_<class>…
         """
         import pandas as pd
@@ -117,5 +117,5 @@ class RunReader:
         path = self.path / "predictions" / f"{cell_id}.parquet"
         try:
             return pd.read_parquet(path, page_checksum_verification=True)
-        except Exception as error:  # a missing file, or any damage that parquet readers report in many ways
+        except Exception as error:  # readers of parquet report damage by many kinds of errors
             raise UnavailableError(f"the predictions '{path}' are missing or damaged") from error

@@ -1,4 +1,4 @@
-"""Records: the schema of a line of `results.jsonl`, and its reader."""
+"""Schema and reader of records, the lines of `results.jsonl`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, field_validator
 
 from harness.api.errors import UnavailableError
 from harness.api.events import Score
@@ -24,12 +24,11 @@ if TYPE_CHECKING:
 
 
 SCHEMA_VERSION = 2
-"""Of records and of run.json. 2: records say which tokens were pooled and what was trained on."""
+"""Schema version of records and run.json. Since 2, records hold the pooled tokens and the source of a transfer."""
 
 
 STEPS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
-"""Version → what makes a record of the next version from one of this; none where the defaults of the fields that are
-new say what was so before."""
+"""Functions that make a record of the next version from one of this; none where defaults of new fields suffice."""
 
 
 REPORTED_DISTRIBUTIONS = (
@@ -44,7 +43,7 @@ ADDED_FIELDS: Mapping[str, Any] = {
     "alignments": [],
     "transfers": [],
 }
-"""Fields of suites that came after schema version 1, with their defaults."""
+"""Fields of suites that are newer than schema version 1, with their defaults."""
 
 
 Status = Literal["ok", "failed", "skipped", "oom"]
@@ -60,32 +59,35 @@ class _Frozen(BaseModel):
 
 
 class Cost(_Frozen):
-    """What the cell's bundle cost: tokens pooled, tokens per second, seconds, peak bytes on the device; and the
-    seconds of the cell's own probe, its whole grid. 0 is unknown: tokens and seconds of a pass that was resumed,
-    the speed of one that read kept activations. Of images, how many a second went through the model, and the share of
-    that time in which it waited for one to be decoded.
+    """Cost of the cell's bundle, and of the cell's own probe.
+
+    `tokens` are pooled tokens, `peak_memory` is in bytes on the device, `probe_seconds` covers the whole grid. 0 is
+    unknown: tokens and seconds of a resumed pass, the speed of one that read kept activations. Of images,
+    `images_per_s` is the throughput and `waiting_share` the share of the seconds spent waiting for decoding.
     """
 
-    tokens: int = Field(default=0, ge=0)
-    tokens_per_s: float = Field(default=0.0, ge=0)
-    seconds: float = Field(default=0.0, ge=0)
-    peak_memory: int = Field(default=0, ge=0)
-    probe_seconds: float = Field(default=0.0, ge=0)
-    images_per_s: float = Field(default=0.0, ge=0)
-    waiting_share: float = Field(default=0.0, ge=0)
+    tokens: NonNegativeInt = 0
+    tokens_per_s: NonNegativeFloat = 0.0
+    seconds: NonNegativeFloat = 0.0
+    peak_memory: NonNegativeInt = 0
+    probe_seconds: NonNegativeFloat = 0.0
+    images_per_s: NonNegativeFloat = 0.0
+    waiting_share: NonNegativeFloat = 0.0
 
 
 class Record(_Frozen):
-    """One finished cell, whatever its end.
+    """Result of one cell, good or failed.
 
     `selected_on` is `validation`, `folds` or `nothing`; `tried` counts the points of the grid compared there.
-    `predictions_hash` is of the test rows' ids, labels and predictions (`hash_predictions`). `control` says whether
-    the representation is there to be compared with; None in records from before that was known. `only` are the kinds
-    (`poolings`, `transforms`, `classifiers`) of which the representation goes with one alone, whatever the suite has.
-    `seen` are the megabytes of the model's training text in the languages of the record, None where the model does
-    not say. `learnt_on` names the model whose features the classifier was learnt on, where that is another one, and
-    `alignment` what mapped those of `model` to it.
+    `predictions_hash` is the hash of the test rows' ids, labels and predictions (`hash_predictions`). `control` is
+    true of a representation that others are compared with; None in records that are older than this field. `only`
+    holds the kinds (`poolings`, `transforms`, `classifiers`) of which the representation takes one alone, whatever the
+    suite has. `seen` are the megabytes of the model's training text in the languages of the record, None if unknown.
+    `learnt_on` names the model on whose features the classifier was trained, where that is another one, and
+    `alignment` the map of the features of `model` to those.
     """
+
+    # The fields are flat, and their names and order are those of the file: committed records are read by them.
 
     schema_version: int = SCHEMA_VERSION
     cell_id: str
@@ -146,40 +148,38 @@ class Record(_Frozen):
 
 
 class Results(Protocol):
-    """What a board is built from: records with the predictions of their cells. A run folder, or what was
-    published of one.
-    """
+    """Records with the predictions of their cells, from which a board is built: a run folder or a published run."""
 
     @property
     def path(self) -> Path:
-        """Where they lie, for messages."""
+        """Their path, for messages."""
 
     @property
     def is_whole(self) -> bool:
         """Whether every cell of the run has a record."""
 
     def records(self) -> list[Record]:
-        """The last record of every cell; UnavailableError when they cannot be read."""
+        """Return the last record of every cell. Raise UnavailableError when they cannot be read."""
 
     def is_done(self, record: Record) -> bool:
-        """Whether a cell ended well and its predictions are there."""
+        """Return whether a cell ended well and its predictions are readable."""
 
     def predictions(self, cell_id: str) -> pd.DataFrame:
-        """Test predictions of a cell, one row for each example: example_id, group (where rows have one), label,
-        prediction. The classes are those of the columns score_<class>, else the categories of `label`.
-        UnavailableError when they are not there.
+        """Return the test predictions of a cell, one row for each example: example_id, group (where rows have one),
+        label, prediction. The classes are those of the columns score_<class>, else the categories of `label`.
+        Raise UnavailableError when they are missing.
         """
 
 
 def hash_predictions(ids: Iterable[str], labels: Iterable[str], predictions: Iterable[str]) -> str:
-    """Hex SHA-256 over each test row's id, label and prediction, in the order of ids."""
+    """Return the hex SHA-256 of each test row's id, label and prediction, in the order of ids."""
     return hash_lines("\x1f".join(row) for row in sorted(zip(ids, labels, predictions, strict=True)))
 
 
 def read_records(path: Path) -> list[Record]:
-    """Every line of a results file (`.gz`: compressed), of this or an older schema version, in order.
+    """Return the records of a results file (`.gz`: compressed), of this or an older schema version, in order.
 
-    A last line that a cut left unfinished is ignored; any other broken line is a UnavailableError with its number.
+    An unfinished last line is ignored. Raise UnavailableError, with the line number, on any other broken line.
     """
     try:
         data = path.read_bytes()
@@ -201,6 +201,7 @@ def read_records(path: Path) -> list[Record]:
 
 
 def _read_record(line: bytes, where: str) -> Record:
+    """Return the record of a line, migrated to this schema version. Raise ValueError when it is none."""
     fields = json.loads(line)
     version = fields.get("schema_version") if isinstance(fields, dict) else None
     if not isinstance(version, int) or version < 1:
@@ -212,6 +213,7 @@ def _read_record(line: bytes, where: str) -> Record:
 
 
 def check_version(version: int, what: str) -> None:
+    """Raise UnavailableError when a file is of a schema version newer than this harness."""
     if version > SCHEMA_VERSION:
         raise UnavailableError(
             f"{what} was written by a newer harness: it is of schema version {version}, and this one reads up to "
