@@ -309,3 +309,4 @@ def test_every_regime_says_that_it_goes_by_language() -> None:
     for name in ("native", "zero_shot", "leave_one_out", "few_shot", "translations", "joint"):
         spec = REGISTRY.get("regimes", name).spec
         assert isinstance(spec, harness.RegimeSpec) and spec.by_language and spec.moves_test
+        assert spec.natural == ("language" if name == "native" else None)

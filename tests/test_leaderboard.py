@@ -291,6 +291,42 @@ def test_each_model_is_compared_with_its_own_hidden_states(run: Run) -> None:
     assert line(build([run]), "sae")["delta_vs_hidden"] > 0.1
 
 
+def test_a_baseline_of_any_name_is_compared_with_as_hidden_states_are(tmp_path: Path) -> None:
+    boards = []
+    for name, flags in (("hidden", {}), ("own_states", {"baseline": True})):
+        run = Run(tmp_path / name)
+        run.put(name, skill=0.3, luck=1, pooling="max", validation=0.6, **flags)
+        run.put(name, skill=0.5, luck=2, pooling="mean", **flags)
+        run.put("sae", skill=0.7, luck=3, pooling="mean", width=512)
+        boards.append(build([run]))
+    known, other = (line(board, "sae") for board in boards)
+    for column in [*COLUMNS[12:18], "won", "tied", "lost", "flags"]:
+        assert known[column] == other[column]
+    assert known["delta_vs_hidden"] > known["delta_matched"] > 0
+    assert find(boards[1], "own_states").is_baseline and pd.isna(line(boards[1], "own_states")["delta_low"])
+    assert to_markdown(boards[0]) == to_markdown(boards[1]).replace("own_states", "hidden")
+
+
+def test_rows_are_ranked_under_the_regime_that_changes_nothing_whatever_its_name(tmp_path: Path) -> None:
+    boards = []
+    for name, flags in (("full", {}), ("as_it_is", {"natural": "task"})):
+        run = Run(tmp_path / name)
+        for luck, regime in enumerate((name, "size(n=8)")):
+            run.put(regime=regime, luck=luck, cell_id=regime, **(flags if regime == name else {}))
+        boards.append(build([run]))
+    for board in boards:
+        (row,) = board.rows
+        assert [result.task for result in row.results] == ["spam"]
+        assert [result.task for result in row.others] == ["spam size(n=8)"]
+
+
+def test_two_regimes_that_change_nothing_are_told_apart_by_name(run: Run) -> None:
+    run.put(regime="full", cell_id="a")
+    run.put(regime="as_it_is", natural="task", cell_id="b", luck=1)
+    (row,) = build([run]).rows
+    assert [result.task for result in row.results] == ["spam as_it_is", "spam full"]
+
+
 def test_hidden_and_input_arms_are_compared_with_nothing(run: Run) -> None:
     run.put("hidden")
     run.put("tfidf", model=None, site=None, pooling=None, width=None)

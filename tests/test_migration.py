@@ -59,8 +59,10 @@ def test_what_version_1_did_not_say_is_what_was_so_then() -> None:
                 "trained_on": None,
                 "dictionary": None,
                 "protocol_hash": None,
+                "baseline": record.representation == "hidden",
                 "control": None,
                 "regime": "full",
+                "natural": "task",
                 "tried": 0,
                 "predictions_hash": None,
                 "used": (),
@@ -72,6 +74,25 @@ def test_what_version_1_did_not_say_is_what_was_so_then() -> None:
             }.items()
             if key in fields
         }
+
+
+@pytest.mark.parametrize(
+    ("older", "baseline", "natural"),
+    [
+        ({"representation": "hidden"}, True, "task"),
+        ({"representation": "pca", "regime": "native"}, False, "language"),
+        ({"representation": "pca", "regime": "size(n=8)"}, False, None),
+    ],
+)
+def test_flags_that_older_records_lack_follow_from_the_names_of_that_time(
+    tmp_path: Path, older: dict[str, Any], baseline: bool, natural: str | None
+) -> None:
+    (line, *_) = rows(VERSION_1)
+    (read,) = read_records(save(tmp_path / "old.jsonl", {**line, **older}))
+    assert (read.baseline, read.natural) == (baseline, natural)
+    given = {"baseline": not baseline, "natural": "language"}
+    (read,) = read_records(save(tmp_path / "new.jsonl", {**line, **older, **given}))
+    assert (read.baseline, read.natural) == (not baseline, "language")
 
 
 def test_each_version_has_its_step_where_defaults_do_not_say_it(

@@ -245,6 +245,8 @@ def test_a_run_under_regimes_keeps_them_apart(harness_command: Any, toy_task: Pa
         "full": 4, "size(n=8)": 4, "label_noise(rate=0.25)": 4,
     }  # fmt: skip
     assert {record["n_train"] for record in records if record["regime"] == "size(n=8)"} == {8}
+    assert {record["regime"] for record in records if record["natural"] == "task"} == {"full"}
+    assert {record["representation"] for record in records if record["baseline"]} == {"hidden"}
     assert {record["selected_on"] for record in records} == {"folds"}
     assert {record["tried"] for record in records} == {5}
     assert harness_command("validate", "out").code == 0

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 Needs = Literal["tokens", "text", "images", "nothing"]
 
 
+Natural = Literal["task", "language"]
+"""Unit that a regime leaves as it is: the whole task, or each of its languages by itself."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Spec:
     """Offer of a plugin: a name, one sentence, and a factory whose keyword parameters are the whole parameter schema.
@@ -66,13 +70,15 @@ class RepresentationSpec(Spec):
 
     With `needs="tokens"`, `make(**parameters) -> TokenRepresentation`; else `make(**parameters) ->
     InputRepresentation`, which reads the inputs and no model: with `needs="text"` every input as `str`, with
-    `needs="images"` every input as Image, each on tasks of that modality only. A `control` is no dictionary, but
+    `needs="images"` every input as Image, each on tasks of that modality only. A `baseline` is the model's hidden states
+    as they are, with which boards compare the model's other representations. A `control` is no dictionary, but
     something that dictionaries are compared with. `only` names, by kind, the one pooling, transform or classifier
     that is used in place of the suite's: `{"classifiers": "scores"}`.
     """
 
     needs: Needs
     fitted: bool = False
+    baseline: bool = False
     control: bool = False
     only: Mapping[str, str] = field(default_factory=dict)
 
@@ -104,10 +110,13 @@ class RegimeSpec(Spec):
 
     A regime that tests on other rows than the task's own declares `moves_test`; one `by_language` returns several
     partitions, each trained on some of the task's languages and tested on one.
+    `natural` declares that no training rows are changed: `task`, all rows of the task; `language`, each language
+    trained and tested by itself. Boards rank by results under such regimes, if there are any.
     """
 
     moves_test: bool = False
     by_language: bool = False
+    natural: Natural | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

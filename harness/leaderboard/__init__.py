@@ -8,7 +8,6 @@ over to other languages, and `heatmap` draws it; `frames` and `render` write;
 sets two runs side by side.
 """
 
-from harness.api.names import FULL
 from harness.leaderboard.analyses.comparison import Arm, Comparison, Difference, compare
 from harness.leaderboard.board import Board, Row, TaskResult, TaskSummary
 from harness.leaderboard.build import build
@@ -22,7 +21,6 @@ from harness.leaderboard.selection import Cell, Unit
 from harness.stats.bootstrap import bootstrap_seed
 
 __all__ = [
-    "FULL",
     "Arm",
     "Board",
     "Cell",

@@ -30,7 +30,6 @@ from dataclasses import dataclass, field
 from statistics import stdev
 from typing import Literal
 
-from harness.api.names import FULL, HIDDEN
 from harness.data.cleaning import Hygiene
 from harness.leaderboard.scoring import Estimate, mean
 from harness.leaderboard.selection import (
@@ -105,15 +104,11 @@ class Row:
     others: tuple[TaskResult, ...] = ()
     tried: tuple[int, int] | None = None
     repeats: Repeats | None = None
+    is_baseline: bool = False
     rank: int | None = None
     last_rank: int | None = None
     rank_interval: tuple[int, int] | None = None
     ties: tuple[int, ...] = ()
-
-    @property
-    def is_hidden(self) -> bool:
-        """Whether the row is a model's hidden states."""
-        return self.model is not None and self.representation == HIDDEN
 
     @property
     def cells(self) -> tuple[Cell, ...]:
@@ -179,6 +174,11 @@ class Board:
         return len({row.reads for row in self.rows}) > 1
 
     @property
+    def all_results(self) -> tuple[TaskResult, ...]:
+        """All results of all rows."""
+        return tuple(result for row in self.rows for result in row.all_results)
+
+    @property
     def has_others(self) -> bool:
         """Whether there are results under regimes that rows are not ranked by."""
         return any(row.others for row in self.rows)
@@ -191,7 +191,8 @@ class Board:
     @property
     def is_by_language(self) -> bool:
         """Whether rows are ranked by languages that were learnt by themselves, as nothing was learnt as it is."""
-        return self.has_others and FULL not in self._regimes
+        natural = {result.unit.natural for row in self.rows for result in row.results}
+        return self.has_others and "task" not in natural
 
     @property
     def _regimes(self) -> set[str]:

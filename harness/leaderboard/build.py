@@ -177,6 +177,7 @@ def _make_row(
         others=tuple(result for family in by_family.values() for result in _judge(family)),
         tried=_count_tried([cell for cell in cells if cell.unit in main]),
         repeats=repeats,
+        is_baseline=key.model is not None and any(record.baseline for record in records),
     )
 
 

@@ -6,7 +6,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from math import inf
 
-from harness.api.names import FULL
 from harness.leaderboard.selection import (
     Unit,
 )
@@ -27,6 +26,8 @@ def name_units(units: Sequence[Unit]) -> dict[Unit, str]:
 
 def _name_each(units: Sequence[Unit], *, many: float = inf) -> dict[Unit, str]:
     names = {}
+    # The regime that leaves tasks as they are is not named, unless a board has two of them.
+    whole = {unit.regime for unit in units if unit.natural == "task"}
     for same in _by_task(units):
         version = _name_versions(same)
         pairs = {(other.train_language, other.test_language) for other in same}
@@ -39,7 +40,7 @@ def _name_each(units: Sequence[Unit], *, many: float = inf) -> dict[Unit, str]:
                 language = f"[{train}→{test}]"
             elif len(pairs) > 1:
                 language = f"[{test}]"
-            regime = "" if unit.regime == FULL else f" {unit.regime}"
+            regime = "" if {unit.regime} == whole else f" {unit.regime}"
             names[unit] = f"{unit.task}{version[unit.version]}{language}{_learnt_from(unit)}{regime}"
     return names
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
 from harness.api.errors import NothingSelectedError, UnavailableError
-from harness.api.names import FULL, HIDDEN, NATIVE
+from harness.api.specs import Natural
 from harness.runs.record import Record, Results
 
 BySeed = Mapping[int, "Cell"]
@@ -29,7 +29,8 @@ class Unit:
     train_language: str
     test_language: str
     trained_on: str = ""
-    regime: str = FULL
+    regime: str
+    natural: Natural | None = field(compare=False)  # follows from the regime, and None has no order
 
     @property
     def is_across(self) -> bool:
@@ -74,6 +75,7 @@ class Cell:
             test_language=record.test_language,
             trained_on=record.trained_on or "",
             regime=_name_regime(record),
+            natural=record.natural if record.learnt_on is None else None,
         )
 
     @cached_property
@@ -102,17 +104,18 @@ class Choices:
 
     selected: Mapping[RowKey, Mapping[Unit, BySeed]]
     hidden: Mapping[str, Mapping[Unit, BySeed]]
+    baselines: Set[RowKey]
     _hidden_cells: Mapping[tuple[object, ...], Cell]
 
     def hidden_for(self, row: RowKey, unit: Unit) -> BySeed:
         """The selected hidden cells of the row's model; none for a row that is hidden or has no model."""
-        if row.model is None or row.representation == HIDDEN:
+        if row.model is None or row in self.baselines:
             return {}
         return self.hidden.get(row.model, {}).get(unit, {})
 
     def matched_for(self, row: RowKey, unit: Unit) -> BySeed:
         """The hidden cells at the row's own choice, where there are any."""
-        if row.model is None or row.representation == HIDDEN:
+        if row.model is None or row in self.baselines:
             return {}
         own = self.selected[row][unit]
         matched = {seed: self._hidden_cells.get(_place(cell)) for seed, cell in own.items()}
@@ -145,8 +148,8 @@ class Choices:
         """
         units = self.units()
         return (
-            [unit for unit in units if unit.regime == FULL]
-            or [unit for unit in units if unit.regime == NATIVE]
+            [unit for unit in units if unit.natural == "task"]
+            or [unit for unit in units if unit.natural == "language"]
             or [unit for unit in units if not unit.is_across]
             or units
         )
@@ -236,13 +239,15 @@ def _take_first(ordered: Iterable[Cell]) -> Choices:
     selected: dict[RowKey, dict[Unit, dict[int, Cell]]] = defaultdict(lambda: defaultdict(dict))
     hidden: dict[str, dict[Unit, dict[int, Cell]]] = defaultdict(lambda: defaultdict(dict))
     hidden_cells: dict[tuple[object, ...], Cell] = {}
+    baselines: set[RowKey] = set()
     for cell in ordered:
         seed, record = cell.record.seed, cell.record
         selected[cell.row][cell.unit].setdefault(seed, cell)
-        if record.representation == HIDDEN and record.model is not None:
+        if record.baseline and record.model is not None:
+            baselines.add(cell.row)
             hidden[record.model][cell.unit].setdefault(seed, cell)
             hidden_cells.setdefault(_place(cell), cell)
-    return Choices(selected=selected, hidden=hidden, _hidden_cells=hidden_cells)
+    return Choices(selected=selected, hidden=hidden, baselines=baselines, _hidden_cells=hidden_cells)
 
 
 def in_natural_order(text: str) -> list[tuple[str, float]]:
@@ -256,7 +261,7 @@ def _name_regime(record: Record) -> str:
     if record.learnt_on is None:
         return record.regime
     learnt = f"from {record.learnt_on} by {record.alignment}"
-    return learnt if record.regime == FULL else f"{record.regime} {learnt}"
+    return learnt if record.natural == "task" else f"{record.regime} {learnt}"
 
 
 def _preference(cell: Cell) -> tuple[float, list[list[tuple[str, float]]], str]:

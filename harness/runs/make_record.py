@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from harness.api.names import FULL
 from harness.api.protocols import ImageModel
 from harness.api.tasks import HubSource, TaskSpec
 from harness.data.partitions import count_shared_groups
@@ -55,6 +54,7 @@ def make_record(
         transform=cell.transform.label,
         classifier=cell.classifier.label,
         regime=draw.regime.label,
+        natural=draw.regime.spec.natural,
         learnt_on=source,  # the file's word for the source of a transfer
         alignment=alignment,
         protocol_hash=cell.protocol_hash,
@@ -93,6 +93,7 @@ def _describe_features(features: Features, model: OpenModel | None) -> dict[str,
         "dictionary": located.reference if located else None,
         "width": (general.width or None) if general else None,  # 0 where it differs from task to task
         "pooling": features.pooling.label if features.pooling else None,
+        "baseline": spec.baseline,
         "control": spec.control,
         "only": tuple(sorted(spec.only)),
     }
@@ -130,7 +131,7 @@ def _flags(cell: Cell, bundle: Bundle, plan: Plan, fidelity: Fidelity) -> Iterat
         yield "limited"
     if data.spec.keep_leaks and data.hygiene.leaks:
         yield f"leaks:{data.hygiene.leaks}"
-    if located and located.fit and cell.draw.regime.label != FULL:
+    if located and located.fit and cell.draw.regime.spec.natural != "task":
         yield "fitted-on:full"  # on a sample of all training rows, whatever the regime leaves of them
     if shared := count_shared_groups(data.examples, cell.draw.partition):
         yield f"shared-groups:{shared}"

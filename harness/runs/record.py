@@ -9,10 +9,19 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    field_validator,
+    model_validator,
+)
 
 from harness.api.errors import UnavailableError
 from harness.api.events import Score
+from harness.api.specs import Natural
 from harness.data.cleaning import Hygiene
 from harness.dictionaries.gate import Fidelity
 from harness.probing.attribution import TopFeature
@@ -79,9 +88,9 @@ class Record(_Frozen):
     """Result of one cell, good or failed.
 
     `selected_on` is `validation`, `folds` or `nothing`; `tried` counts the points of the grid compared there.
-    `predictions_hash` is the hash of the test rows' ids, labels and predictions (`hash_predictions`). `control` is
-    true of a representation that others are compared with; None in records that are older than this field. `only`
-    holds the kinds (`poolings`, `transforms`, `classifiers`) of which the representation takes one alone, whatever the
+    `predictions_hash` is the hash of the test rows' ids, labels and predictions (`hash_predictions`). `baseline` and
+    `control` are those of the representation's spec; `control` is None in records that are older than this field.
+    `natural` is that of the regime's spec. `only` holds the kinds (`poolings`, `transforms`, `classifiers`) of which the representation takes one alone, whatever the
     suite has. `seen` are the megabytes of the model's training text in the languages of the record, None if unknown.
     `learnt_on` names the model on whose features the classifier was trained, where that is another one, and
     `alignment` the map of the features of `model` to those.
@@ -108,6 +117,7 @@ class Record(_Frozen):
     tokens: str | None = "content"
     representation: str
     representation_hash: str | None
+    baseline: bool = False
     control: bool | None = None
     only: tuple[str, ...] = ()
     dictionary: str | None = None
@@ -115,7 +125,8 @@ class Record(_Frozen):
     pooling: str | None
     transform: str
     classifier: str
-    regime: str = "full"
+    regime: str = "full"  # a fact of the file format: records from before regimes existed lack it
+    natural: Natural | None = None
     learnt_on: str | None = None
     alignment: str | None = None
     protocol_hash: str | None = None
@@ -137,6 +148,20 @@ class Record(_Frozen):
     cost: Cost = Cost()
     flags: tuple[str, ...] = ()
     origins: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _infer_flags(cls, fields: Any) -> Any:
+        """Fill in the flags of specs that older records lack, from the names that offers had at that time."""
+        if not isinstance(fields, dict):
+            return fields
+        # Before specs had these flags, one representation and two regimes were known by name. The names are facts of
+        # old files. No other code may compare names.
+        inferred = {
+            "baseline": fields.get("representation") == "hidden",
+            "natural": {"full": "task", "native": "language"}.get(fields.get("regime", "full")),
+        }
+        return inferred | fields
 
     @field_validator("classifier_params")
     @classmethod

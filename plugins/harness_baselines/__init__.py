@@ -75,7 +75,11 @@ def _majority() -> harness.InputRepresentation:
 def harness_representations() -> list[harness.RepresentationSpec]:
     return [
         harness.RepresentationSpec(
-            name="hidden", summary="the model's activations as they are", make=_hidden, needs="tokens"
+            name="hidden",
+            summary="the model's activations as they are",
+            make=_hidden,
+            needs="tokens",
+            baseline=True,
         ),
         harness.RepresentationSpec(
             name="random_sae",

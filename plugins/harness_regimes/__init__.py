@@ -81,7 +81,7 @@ def _by_language(name: str, summary: str, make: Callable[..., harness.Regime]) -
 @harness.hookimpl
 def harness_regimes() -> list[harness.RegimeSpec]:
     return [
-        harness.RegimeSpec(name="full", summary="every training row, as it is", make=_full),
+        harness.RegimeSpec(name="full", summary="every training row, as it is", make=_full, natural="task"),
         harness.RegimeSpec(name="size", summary="n training rows in the same class proportions", make=_size),
         harness.RegimeSpec(
             name="imbalance",
@@ -99,7 +99,14 @@ def harness_regimes() -> list[harness.RegimeSpec]:
             make=_longer,
             moves_test=True,
         ),
-        _by_language("native", "each language trained on its own rows", _native),
+        harness.RegimeSpec(
+            name="native",
+            summary="each language trained on its own rows",
+            make=_native,
+            moves_test=True,
+            by_language=True,
+            natural="language",
+        ),
         _by_language(
             "zero_shot", "trained on one language, or on each, and tested on every other", _zero_shot
         ),

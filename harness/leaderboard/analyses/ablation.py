@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.api.names import HIDDEN
 from harness.leaderboard.board import Ablated
 from harness.leaderboard.scoring import Estimate, TaskScores, difference, mean
 from harness.leaderboard.selection import BySeed, Cell, Choices, RowKey, Unit, choose_by_value
@@ -63,7 +62,7 @@ class AblationChoices:
         """Whether the hidden states of the row's model have no cell with this value."""
         return (
             row.model is not None
-            and row.representation != HIDDEN
+            and row not in self.main.baselines
             and row.model not in self.by_place[place].hidden
         )
 

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.api.errors import NothingSelectedError, UsageError
-from harness.api.names import FULL
 from harness.leaderboard.names import name_units
 from harness.leaderboard.scoring import Estimate, Metric, TaskScores, difference, mean, score_units
 from harness.leaderboard.selection import (
@@ -145,7 +144,11 @@ def compare(
     by_arm: dict[tuple[RowKey, str], list[Difference]] = defaultdict(list)
     for place, each in zip(places, differences, strict=True):
         by_arm[place].append(each)
-    overall = [_overall(row, regime, tasks) for (row, regime), tasks in by_arm.items()]
+    whole = {unit.regime for unit in units if unit.natural == "task"}
+    overall = [
+        _overall(row, "" if {regime} == whole else f" {regime}", tasks)
+        for (row, regime), tasks in by_arm.items()
+    ]
     return Comparison(
         metric=metric,
         differences=_in_order(differences),
@@ -263,7 +266,7 @@ def _overall(row: RowKey, regime: str, tasks: Sequence[Difference]) -> Differenc
     first, second = mean([each.first for each in tasks]), mean([each.second for each in tasks])
     change = difference(second, first)
     return Difference(
-        arm=_arm(row, "all tasks" if regime == FULL else f"all tasks {regime}"),
+        arm=_arm(row, f"all tasks{regime}"),
         tasks=len(tasks),
         seeds=min(each.seeds for each in tasks),
         first=first,

@@ -46,7 +46,7 @@ def controls(board: Board) -> Iterator[Control]:
     """Every model of the board against each of its controls, in the board's order."""
     chances = {task.name: task.chance for task in board.tasks}
     for row in board.rows:
-        if row.is_hidden and row.model and "[" not in row.model:
+        if row.is_baseline and row.model and "[" not in row.model:
             for other in board.rows:
                 if (name := _name(other, row.model)) and (found := _differences(row, other, chances)):
                     yield Control(model=row.model, control=name, differences=found)
@@ -56,7 +56,7 @@ def _name(other: Row, model: str) -> str | None:
     """What a row that is a control of the model is called; None for other rows."""
     if other.model is None:
         return other.representation
-    return other.model if other.is_hidden and other.model.startswith(f"{model}[") else None
+    return other.model if other.is_baseline and other.model.startswith(f"{model}[") else None
 
 
 def _differences(row: Row, other: Row, chances: Mapping[str, float]) -> tuple[tuple[str, Estimate], ...]:

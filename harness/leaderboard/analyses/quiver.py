@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from harness.api.names import HIDDEN
 from harness.leaderboard.board import Quiver
 from harness.leaderboard.scoring import TaskScores, difference, mean
 from harness.leaderboard.selection import Cell, Choices, RowKey, Unit, in_natural_order
@@ -18,7 +17,7 @@ from harness.runs.record import Record
 
 def is_dictionary(record: Record) -> bool | None:
     """Whether a cell's representation is a dictionary; None where an older record does not say."""
-    if record.model is None or record.representation == HIDDEN:
+    if record.model is None or record.baseline:
         return False
     if record.control is None:
         return True if record.dictionary else None

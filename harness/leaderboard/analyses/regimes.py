@@ -8,10 +8,9 @@ is their mean.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.api.names import FULL
 from harness.leaderboard.board import Board, Row, TaskResult, mean_metric, mean_of
 from harness.leaderboard.scoring import Estimate
 from harness.leaderboard.selection import in_natural_order
@@ -46,7 +45,7 @@ def under_regimes(board: Board) -> tuple[UnderRegime, ...]:
     """Every row of the board under each of its regimes, `full` first, the others in natural order; none where there is
     one regime only.
     """
-    regimes = sorted({result.regime for row in board.rows for result in row.all_results}, key=regime_order)
+    regimes = regimes_of(board.all_results)
     if len(regimes) < 2:
         return ()
     return tuple(one for row in board.rows for one in _under_each(row, regimes))
@@ -103,8 +102,10 @@ def _in_every(by_regime: Mapping[str, _ByTask]) -> Mapping[str, _ByTask]:
     }
 
 
-def regime_order(regime: str) -> tuple[bool, list[tuple[str, float]]]:
-    return regime != FULL, in_natural_order(regime)
+def regimes_of(results: Iterable[TaskResult]) -> list[str]:
+    """Return the regimes of results: the task as it is, then the others in natural order."""
+    found = {result.regime: result.unit.natural != "task" for result in results}
+    return sorted(found, key=lambda regime: (found[regime], in_natural_order(regime)))
 
 
 Place = tuple[str | None, str, int | None, str]

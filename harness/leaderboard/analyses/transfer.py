@@ -20,13 +20,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from harness.api.names import FULL, NATIVE
 from harness.leaderboard.analyses.scripts import script_of
 from harness.leaderboard.board import Board, Row, TaskResult, mean_of
 from harness.leaderboard.pages import markdown
 from harness.leaderboard.pages.markdown import NONE
 from harness.leaderboard.scoring import Estimate, difference, mean
-from harness.leaderboard.selection import in_natural_order
+from harness.leaderboard.selection import Unit, in_natural_order
 from harness.runs.record import Record
 
 Languages = Literal["seen", "unseen", "all"]
@@ -65,7 +64,7 @@ class Pair:
     @property
     def is_native(self) -> bool:
         """Whether one language was learnt and tested as it is."""
-        return self.train == self.test and "+" not in self.test and self.result.regime in (NATIVE, FULL)
+        return self.train == self.test and "+" not in self.test and self.result.unit.natural is not None
 
     @property
     def is_direct(self) -> bool:
@@ -234,7 +233,7 @@ def _by_kind(pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
     script, and from one script to another.
     """
     found: dict[str, list[Pair]] = defaultdict(list)
-    for pair in sorted(pairs, key=lambda pair: _order(pair.result.regime)):
+    for pair in sorted(pairs, key=lambda pair: _order(pair.result.unit)):
         found[pair.result.regime].append(pair)
     kinds = {}
     for regime, same in found.items():
@@ -259,8 +258,9 @@ def _by_script(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:
     return within, across
 
 
-def _order(regime: str) -> tuple[int, list[tuple[str, float]]]:
-    return {FULL: 0, NATIVE: 1}.get(regime, 2), in_natural_order(regime)
+def _order(unit: Unit) -> tuple[int, list[tuple[str, float]]]:
+    """Return a sort key: the task as it is, each language by itself, then the other regimes."""
+    return ("task", "language", None).index(unit.natural), in_natural_order(unit.regime)
 
 
 def _summarize(learnt: str, pairs: Sequence[Pair], *, native: Mapping[str, Estimate]) -> Summary:
@@ -347,7 +347,7 @@ Grid = Mapping[tuple[str, str], Pair]
 def find_grid(pairs: Iterable[Pair]) -> Grid:
     """The places of a row's matrix; {} where no two languages differ. What several regimes give, the first gives."""
     grid: dict[tuple[str, str], Pair] = {}
-    for pair in sorted(pairs, key=lambda pair: _order(pair.result.regime)):
+    for pair in sorted(pairs, key=lambda pair: _order(pair.result.unit)):
         if pair.is_direct:
             grid.setdefault((pair.train, pair.test), pair)
     return grid if any(train != test for train, test in grid) else {}

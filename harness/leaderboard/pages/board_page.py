@@ -290,7 +290,7 @@ def _task_tables(board: Board) -> list[str]:
     tables = [table(header, lines)]
     for model in sorted({row.model for row in board.rows if row.model is not None}, key=in_natural_order):
         rows = [row for row in board.rows if row.model == model]
-        rows.sort(key=lambda row: not row.is_hidden)
+        rows.sort(key=lambda row: not row.is_baseline)
         if len(board.tasks) > MANY_TASKS:
             header = ["task", *(f"{row.representation} {integer(row.width)}" for row in rows)]
             lines = [[task.name, *(_short(_find(row, task)) for row in rows)] for task in board.tasks]

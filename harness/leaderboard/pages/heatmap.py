@@ -135,7 +135,7 @@ def _maps(name: str, grid: Grid) -> Iterator[_Map]:
         write=markdown.point,
         chance=first.result.chance,
     )
-    if not first.row.is_hidden and is_dictionary(first.records[0]):
+    if not first.row.is_baseline and is_dictionary(first.records[0]):
         deltas = {place: pair.result.delta.value for place, pair in grid.items() if pair.result.delta}
         if deltas:
             limit = max(0.1, math.ceil(10 * max(map(abs, deltas.values()))) / 10)

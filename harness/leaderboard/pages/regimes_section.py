@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from harness.leaderboard.analyses.regimes import Place, UnderRegime, place_of, regime_order, under_regimes
+from harness.leaderboard.analyses.regimes import Place, UnderRegime, place_of, regimes_of, under_regimes
 from harness.leaderboard.board import Board
 from harness.leaderboard.pages import markdown
 from harness.leaderboard.pages.markdown import NONE
@@ -56,9 +56,8 @@ def _is_carried(one: UnderRegime) -> bool:
 def _common(board: Board) -> set[str]:
     """The tasks that the board has under every one of its regimes."""
     by_regime: dict[str, set[str]] = defaultdict(set)
-    for row in board.rows:
-        for result in row.all_results:
-            by_regime[result.regime].add(result.target)
+    for result in board.all_results:
+        by_regime[result.regime].add(result.target)
     return set.intersection(*by_regime.values())
 
 
@@ -75,7 +74,7 @@ def _over(board: Board, common: set[str], found: Sequence[UnderRegime]) -> str:
     if not common:
         return f"Mean over tasks; none was learnt under every regime, so {beside}"
     said = [str(len(common))]
-    every = {result.target for row in board.rows for result in row.all_results}
+    every = {result.target for result in board.all_results}
     if left_out := sorted(every - common, key=in_natural_order):
         said.append(f"left out, as a regime lacks them: {', '.join(map(markdown.escape, left_out))}")
     if any(set(tasks) != common for one in found for tasks in (one.tasks, one.compared) if tasks):
@@ -85,20 +84,23 @@ def _over(board: Board, common: set[str], found: Sequence[UnderRegime]) -> str:
 
 def _on_folds(board: Board) -> str:
     """Which regimes have choices that were made on folds."""
-    regimes = {
-        result.regime
-        for row in board.rows
-        for result in row.all_results
-        for cell in result.cells
-        if cell.record.selected_on == "folds"
-    }
-    names = ", ".join(markdown.escape(regime) for regime in sorted(regimes, key=regime_order))
+    regimes = regimes_of(
+        result
+        for result in board.all_results
+        if any(cell.record.selected_on == "folds" for cell in result.cells)
+    )
+    names = ", ".join(markdown.escape(regime) for regime in regimes)
     return f", on folds of the training rows under {names}" if names else ""
 
 
 def _table(name: str, found: Sequence[UnderRegime], texts: Mapping[Place, str]) -> str:
     """Rows × regimes, of the rows that have such a number; "" where none has."""
-    regimes = sorted({one.regime for one in found}, key=regime_order)
+    known = {one.regime for one in found}
+    regimes = [
+        regime
+        for regime in regimes_of(result for one in found for result in one.row.all_results)
+        if regime in known
+    ]
     rows = dict.fromkeys(place[:3] for one in found if (place := place_of(one)) in texts)
     lines = [
         [

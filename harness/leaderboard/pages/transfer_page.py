@@ -241,8 +241,8 @@ def _grids(matrix: Matrix, pictures: Mapping[tuple[str, str], str]) -> Iterator[
     shown: set[tuple[str, bool]] = set()
     for name, pairs in matrix.rows.items():
         row = pairs[0].row
-        kind = (row.model or "", row.is_hidden)
-        if row.model is None or kind in shown or not (row.is_hidden or is_dictionary(pairs[0].records[0])):
+        kind = (row.model or "", row.is_baseline)
+        if row.model is None or kind in shown or not (row.is_baseline or is_dictionary(pairs[0].records[0])):
             continue
         if grid := find_grid(pairs):
             shown.add(kind)
