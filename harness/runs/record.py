@@ -90,8 +90,9 @@ class Record(_Frozen):
     `selected_on` is `validation`, `folds` or `nothing`; `tried` counts the points of the grid compared there.
     `predictions_hash` is the hash of the test rows' ids, labels and predictions (`hash_predictions`). `baseline` and
     `control` are those of the representation's spec; `control` is None in records that are older than this field.
-    `natural` is that of the regime's spec. `only` holds the kinds (`poolings`, `transforms`, `classifiers`) of which the representation takes one alone, whatever the
-    suite has. `seen` are the megabytes of the model's training text in the languages of the record, None if unknown.
+    `natural` is that of the regime's spec. `only` holds the kinds (`poolings`, `transforms`, `classifiers`) of which
+    the representation takes one alone, whatever the suite has.
+    `seen` are the megabytes of the model's training text in the languages of the record, None if unknown.
     `learnt_on` names the model on whose features the classifier was trained, where that is another one, and
     `alignment` the map of the features of `model` to those.
     """
