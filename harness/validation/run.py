@@ -144,19 +144,15 @@ def _check_coverage(suite: Suite, records: Sequence[Record]) -> Iterator[str]:
 
     A cell may have been taken out of both the records and run.json.
     """
-    arms: dict[tuple[str | None, ...], Counter[tuple[str, str, int]]] = {}
-    firsts: dict[tuple[str | None, ...], Record] = {}
-    held: dict[tuple[str | None, ...], set[str]] = defaultdict(set)
+    arms: dict[tuple[str | None, ...], list[Record]] = defaultdict(list)
     every: dict[str, set[tuple[str, str, int]]] = defaultdict(set)
     for record in records:
-        parts: tuple[str | None, ...] = (record.model, record.site, record.representation)
-        firsts.setdefault(parts, record)
-        held[parts].add(record.modality)
+        arms[record.model, record.site, record.representation].append(record)
         every[record.modality].add((record.task, record.regime, record.seed))
-        arms.setdefault(parts, Counter())[record.task, record.regime, record.seed] += 1
-    for arm, counts in arms.items():
-        places = sorted(set[tuple[str, str, int]]().union(*(every[modality] for modality in held[arm])))
-        points = _count_points(suite, firsts[arm])
+    for arm, own in arms.items():
+        counts = Counter((record.task, record.regime, record.seed) for record in own)
+        places = sorted(set[tuple[str, str, int]]().union(*(every[record.modality] for record in own)))
+        points = _count_points(suite, own[0])
         lacking = {place: points - counts[place] for place in places if counts[place] < points}
         for task, regime, seed in list(lacking)[:1]:
             yield (
@@ -251,7 +247,7 @@ def _load(
     included: Sequence[TaskSpec],
 ) -> TaskData:
     """Return a task with the rows of the run. Raise UnavailableError or UsageError when they are unavailable."""
-    spec = next((spec for spec in included if spec.name == name), None) or registry.get("tasks", name).spec
+    spec = {one.name: one for one in included}.get(name) or registry.get("tasks", name).spec
     if spec.version != version:
         raise UnavailableError(
             f"task '{name}' is of version {spec.version} here, and of {version} in the run"
