@@ -271,7 +271,7 @@ def test_faults_of_an_empty_folder_end_in_one_sentence(
     from harness_mosaic.faults import main
 
     assert main([str(tmp_path)]) == 3
-    assert "make board-mosaic-faults publishes it" in capsys.readouterr().err
+    assert "`harness leaderboard make leaderboards/mosaic-faults` publishes it" in capsys.readouterr().err
     assert main([]) == 2
 
 

@@ -111,9 +111,11 @@ def execute(arguments: list[str]) -> int:
     except click.ClickException as error:
         return _fail(error.format_message(), error.exit_code)
     except (KeyboardInterrupt, click.Abort) as error:
-        if isinstance(error.__cause__ or error, Terminated):  # click wraps both kinds in Abort
-            return _fail("terminated; what is done is saved, and the same command resumes", TERMINATED)
-        return _fail("interrupted; what is done is saved, and the same command resumes", INTERRUPTED)
+        cause = error.__cause__ or error  # click wraps both kinds in Abort
+        kept = str(cause) or "what is done is saved, and the same command resumes"
+        if isinstance(cause, Terminated):
+            return _fail(f"terminated; {kept}", TERMINATED)
+        return _fail(f"interrupted; {kept}", INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return INTERRUPTED

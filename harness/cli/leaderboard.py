@@ -1,20 +1,29 @@
-"""Command `harness leaderboard`: build, publish and check leaderboards of finished runs. Runs no model."""
+"""Command `harness leaderboard`: build, publish, make and check leaderboards. Only `make` runs models."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from harness.api.errors import NothingSelectedError, UnavailableError
-from harness.cli.options import PATH
+from harness.cli.meta import ARGUMENTS
+from harness.cli.options import (
+    PATH,
+    data_dir_option,
+    device_option,
+    include_option,
+    offline_option,
+    open_session,
+)
 
 FOUND = 4
 
 
 @click.group("leaderboard", no_args_is_help=False)
 def command() -> None:
-    """Build leaderboards from finished runs, publish them, and check what is published."""
+    """Build leaderboards from finished runs, publish them, make them anew, and check what is published."""
 
 
 @command.command("build")
@@ -50,6 +59,35 @@ def publish(run: Path, output: Path, name: str | None, replace: bool) -> None:
 
     published = leaderboard.publish(RunFolder(run), output, name=name, replace=replace)
     click.echo(f"{published.path}: {published.size:,} bytes\n{output / 'leaderboard.md'}")
+
+
+@command.command("make")
+@click.argument("boards", nargs=-1, required=True, metavar="DIR...", type=PATH)
+@click.option(
+    "--work",
+    type=PATH,
+    default=Path("runs/boards"),
+    show_default=True,
+    help="Keep runs and caches here meanwhile.",
+)
+@data_dir_option
+@include_option
+@offline_option
+@device_option
+@click.pass_context
+def make(context: click.Context, /, boards: tuple[Path, ...], work: Path, **machine: Any) -> None:
+    """Run the boards in DIR anew and replace what is published there.
+
+    `board.yaml` in DIR lists the runs of a board; without it, a board is one run of the suite named like DIR. Each
+    board begins with an empty cache. A board is unchanged if one of its runs fails or leaves anything out.
+    """
+    from harness.boards import make_boards
+
+    session = open_session(context, **machine)
+    try:
+        make_boards(session, boards, work=work, argv=context.meta[ARGUMENTS], tell=click.echo)
+    except KeyboardInterrupt as error:
+        raise type(error)("the board that was being made is unchanged") from None
 
 
 @command.command("check")

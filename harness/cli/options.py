@@ -38,6 +38,9 @@ cache_dir_option = click.option(
     "--cache-dir", type=PATH, help="Use the feature cache in this folder [HARNESS_CACHE_DIR]."
 )
 offline_option = click.option("--offline", is_flag=True, help="Send no request to a hub.")
+device_option = click.option(
+    "-d", "--device", default="auto", show_default=True, help="Compute on auto, cpu, cuda or cuda:N."
+)
 
 suite_options = _combine(
     click.argument("suite"),
@@ -57,13 +60,7 @@ suite_options = _combine(
     data_dir_option,
 )
 
-machine_options = _combine(
-    cache_dir_option,
-    offline_option,
-    click.option(
-        "-d", "--device", default="auto", show_default=True, help="Compute on auto, cpu, cuda or cuda:N."
-    ),
-)
+machine_options = _combine(cache_dir_option, offline_option, device_option)
 
 model_option = click.option("-m", "--model", required=True, metavar="REF", help="Use this model.")
 dtype_option = click.option("--dtype", help="Open the model with this dtype.")

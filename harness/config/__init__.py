@@ -1,3 +1,3 @@
-"""Suites and task files in YAML.
+"""Suites, task files and board files in YAML.
 
 Files enter; validated, frozen suites and task specs leave, or one sentence with the line of the fault."""

@@ -15,7 +15,13 @@ from harness.leaderboard.pages.board_page import remove, to_markdown, write
 from harness.leaderboard.pages.features_page import find_shown
 from harness.leaderboard.pages.frames import to_csv, to_frame
 from harness.leaderboard.published.check import check_published
-from harness.leaderboard.published.store import PublishedRun, find_published, find_results, publish
+from harness.leaderboard.published.store import (
+    PublishedRun,
+    find_published,
+    find_results,
+    publish,
+    replace_published,
+)
 from harness.leaderboard.scoring import Estimate
 from harness.leaderboard.selection import Cell, Unit
 from harness.stats.bootstrap import bootstrap_seed
@@ -41,6 +47,7 @@ __all__ = [
     "find_shown",
     "publish",
     "remove",
+    "replace_published",
     "to_csv",
     "to_frame",
     "to_markdown",

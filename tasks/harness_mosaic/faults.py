@@ -1,7 +1,7 @@
-"""Published boards in, a table of what each fault of the MOSAIC study does to the verdict out.
+"""Tables of what each fault of the MOSAIC study does to the verdict, from published boards.
 
-`python -m harness_mosaic.faults FOLDER` prints it. FOLDER holds a folder for each fault, as `make board-mosaic-faults`
-publishes them, and `right`, the same study without any. What is read are the boards' own files.
+`python -m harness_mosaic.faults FOLDER` prints them. FOLDER holds a folder for each fault, as `harness leaderboard make
+leaderboards/mosaic-faults` publishes them, and `right`, the same study without any. It reads the boards' own files.
 """
 
 from __future__ import annotations
@@ -126,7 +126,9 @@ def _records(path: Path) -> Iterator[Mapping[str, Any]]:
 
 def _read(path: Path) -> list[Row]:
     if not path.is_file():
-        raise harness.UnavailableError(f"there is no '{path}': make board-mosaic-faults publishes it")
+        raise harness.UnavailableError(
+            f"there is no '{path}': `harness leaderboard make leaderboards/mosaic-faults` publishes it"
+        )
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 

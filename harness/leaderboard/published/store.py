@@ -13,6 +13,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -214,6 +215,24 @@ def publish(run: RunFolder, folder: Path, *, name: str | None = None, replace: b
             path.replace(folder / path.name)
     write(board, folder)
     return PublishedRun(folder / staged.path.name)
+
+
+def replace_published(staged: Path, folder: Path) -> Path:
+    """Move the runs published in `staged` to `folder` in place of all runs there; return the page of their board.
+
+    Raise WriteError when the disk refuses.
+    """
+    runs = find_published(staged)
+    board = build(runs)  # before anything is changed
+    with _stage(folder):
+        for earlier in find_published(folder):
+            for path in earlier.files:
+                path.unlink(missing_ok=True)
+        for run in runs:
+            for path in run.files:
+                shutil.move(path, folder / path.name)
+    write(board, folder)
+    return folder / "leaderboard.md"
 
 
 @contextmanager

@@ -1,0 +1,64 @@
+"""Reader of `board.yaml`: the runs that a published board is made of."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from harness.api.errors import UsageError
+from harness.config.suite import Reference
+from harness.config.yaml import Strict, Whole, read_yaml
+
+
+class RunChoice(Strict):
+    """One run of a published board: a suite or a part of it, and how it is run."""
+
+    name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    suite: str
+    models: tuple[str, ...] | None = None
+    representations: tuple[Reference, ...] | None = None
+    batch_size: Annotated[Whole, Field(ge=1)] | Literal["auto"] = "auto"
+    cache: Literal["shared", "own"] = "shared"
+    folder: str = Field(default=".", pattern=r"^(\.|[A-Za-z0-9][A-Za-z0-9._-]*)$")
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """The overrides of `read_suite` that select this part of the suite."""
+        settings = ["models=[]"] if self.models == () else []
+        if self.representations is not None:
+            settings.append(f"representations={json.dumps(self.representations)}")
+        return {"models": self.models or (), "settings": settings}
+
+
+class _BoardFile(Strict):
+    runs: tuple[RunChoice, ...] = Field(min_length=1)
+
+
+def read_board(folder: Path) -> tuple[RunChoice, ...]:
+    """Return the runs in `board.yaml` of `folder`, else one run of the suite named like the folder.
+
+    A suite that is a file is relative to `folder`. Raise UsageError when two runs have one name.
+    """
+    path = folder / "board.yaml"
+    if not path.is_file():
+        return (RunChoice(suite=folder.resolve().name),)
+    file = read_yaml(path, "board")
+    runs = file.validate(_BoardFile).runs
+    _check_names(runs, file.where)
+    return tuple(run.model_copy(update={"suite": _find_suite(folder, run.suite)}) for run in runs)
+
+
+def _check_names(runs: Sequence[RunChoice], where: str) -> None:
+    name, count = Counter(run.name for run in runs).most_common(1)[0]
+    if count > 1:
+        said = f"'{name}' names {count} runs" if name else f"{count} runs have no name"
+        raise UsageError(f"{where}: {said}")
+
+
+def _find_suite(folder: Path, suite: str) -> str:
+    return str(folder / suite) if Path(suite).suffix in {".yaml", ".yml"} else suite
