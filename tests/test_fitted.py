@@ -174,8 +174,8 @@ def test_too_few_tokens_fail_the_cells_of_pca_alone(
     harness_command: Any, toy_suite: Path, toy_task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("harness.features.sampling.SAMPLE_TOKENS", 8)
-    monkeypatch.setattr("harness.planning.plan.SAMPLE_TOKENS", 8)
-    monkeypatch.setattr("harness.features.fitting.SAMPLE_TOKENS", 8)
+    monkeypatch.setattr("harness.planning.bundles.SAMPLE_TOKENS", 8)
+    monkeypatch.setattr("harness.features.activations.SAMPLE_TOKENS", 8)
     text = toy_suite.read_text()
     toy_suite.write_text(text.replace("[hidden, majority]", "[hidden, pca, top_neurons]"))
     result = harness_command("run", toy_suite, "--include", toy_task, "-o", "run")

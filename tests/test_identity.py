@@ -94,7 +94,7 @@ class Setup:
         """Keys of all features, and ids of all cells."""
         plan = self.plan()
         return (
-            {features.key for bundle in plan.bundles for features in bundle.features if features.key},
+            {features.key for bundle in plan.bundles for features in bundle.model_features},
             {cell.cell_id for cell in plan.cells},
         )
 

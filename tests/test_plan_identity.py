@@ -46,9 +46,9 @@ def identities(session: harness.Session, suite: str) -> dict[str, dict[str, list
     for name, bundle in bundles.items():
         keys = (
             [cell.cell_id for cell in bundle.cells],
-            [features.key for features in bundle.features],
-            [features.fitted_key for features in bundle.features],
-            [features.gate_key for features in bundle.features],
+            [features.key for features in bundle.model_features],
+            [features.fitted_key for features in bundle.model_features],
+            [features.gate_key for features in bundle.model_features],
         )
         found[name] = {kind: digest(each) for kind, each in zip(KINDS, keys, strict=True)}
     return found

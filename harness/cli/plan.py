@@ -78,8 +78,8 @@ def _row(session: Any, bundle: Any) -> dict[str, Any]:
         "bundle": bundle.name,
         "examples": len(bundle.data.examples),
         "cells": len(bundle.cells),
-        "features": sum(features.key is not None for features in bundle.features),
-        "cached": sum(bool(features.key and store.is_complete(features.key)) for features in bundle.features),
+        "features": len(bundle.model_features),
+        "cached": sum(store.is_complete(features.key) for features in bundle.model_features),
         "tokens": guess.tokens,
         "disk": guess.disk,
         "memory": guess.memory,
@@ -105,10 +105,10 @@ def _transfer_row(session: Any, transfer: Any) -> dict[str, Any]:
 def _dictionaries(plan: Any) -> list[dict[str, Any]]:
     """List each exact dictionary once: a short reference such as `l0=~100` may resolve differently at each site."""
     found = {
-        (bundle.model.label, str(features.site), features.representation.label): features.located
+        (bundle.model.label, str(features.site), features.representation.label): features.placed
         for bundle in plan.bundles
-        for features in bundle.features
-        if bundle.model and features.located and features.located.reference
+        for features in bundle.model_features
+        if features.placed.reference
     }
     return [
         {

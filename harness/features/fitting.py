@@ -22,14 +22,13 @@ from harness.features.featurize import typed_memory_errors
 
 
 def fit_all(
-    located: Mapping[str, tuple[Site, PlacedRepresentation]], sample: Mapping[Site, torch.Tensor]
+    fits: Mapping[str, tuple[Site, Callable[[torch.Tensor], Autoencoder]]],
+    sample: Mapping[Site, torch.Tensor],
 ) -> tuple[dict[str, Dictionary], dict[str, Exception]]:
-    """What each representation makes of the sample at its site, and why where it cannot; both by key."""
+    """Fit each representation on the sample of its site. Return the dictionaries and the errors, both by key."""
     fitted: dict[str, Dictionary] = {}
     broken: dict[str, Exception] = {}
-    for key, (site, one) in located.items():
-        fit: Callable[[torch.Tensor], Autoencoder] | None = one.fit
-        assert fit is not None
+    for key, (site, fit) in fits.items():
         try:
             with typed_memory_errors():
                 made = fit(sample[site])

@@ -13,7 +13,7 @@ from harness.api.errors import UnavailableError
 from harness.api.protocols import Encoder, ImageModel, LoadedModel
 from harness.features.artifacts import read_fitted
 from harness.figures import Drawn, draw_confusion, draw_sheets, place_confusion
-from harness.planning.cells import Bundle, Cell, Plan
+from harness.planning.cells import Bundle, ModelFeatures, Plan
 from harness.runs.folder import RunFolder
 from harness.runs.record import Record
 from harness.storage.feature_store import FeatureStore
@@ -65,8 +65,8 @@ def _illustrate_bundle(
     @cache
     def load() -> LoadedModel:
         assert bundle.model
-        sites = {cell.features.site for cell in bundle.cells if cell.features.site}
-        return bundle.model.model.load(sorted(sites), device)
+        used = [cell.features for cell in bundle.cells if isinstance(cell.features, ModelFeatures)]
+        return bundle.model.model.load(sorted({features.site for features in used}), device)
 
     drawn = []
     for cell in bundle.cells:
@@ -74,8 +74,8 @@ def _illustrate_bundle(
         title = _title(record)
         features = cell.features
         model = bundle.model and bundle.model.model
-        if record.used and features.located and features.located.sparse and features.key and features.site:
-            assert isinstance(model, ImageModel) and features.pooling
+        if record.used and isinstance(features, ModelFeatures) and features.placed.sparse:
+            assert isinstance(model, ImageModel)
             matrix = store.read(features.key, len(bundle.data.examples))
             if matrix is not None:
                 drawn.append(
@@ -85,7 +85,7 @@ def _illustrate_bundle(
                         title=title,
                         model=model,
                         loaded=load,
-                        encoder=partial(_encoder, cell, store, device),
+                        encoder=partial(_encoder, features, store, device),
                         site=features.site,
                         tokens=bundle.tokens,
                         matrix=matrix,
@@ -111,13 +111,12 @@ def _illustrate_bundle(
     return drawn
 
 
-def _encoder(cell: Cell, store: FeatureStore, device: str) -> Encoder:
-    located, key = cell.features.located, cell.features.fitted_key
+def _encoder(features: ModelFeatures, store: FeatureStore, device: str) -> Encoder:
     encoder: Encoder | None = None
-    if key:
-        encoder = read_fitted(store, key, device)
-    elif located and located.load:
-        encoder = located.load(device)
+    if features.fitted_key:
+        encoder = read_fitted(store, features.fitted_key, device)
+    elif features.placed.load:
+        encoder = features.placed.load(device)
     if encoder is None:
         raise UnavailableError("what was fitted is no longer in the cache")
     return encoder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from harness.api.errors import UsageError
 from harness.api.tasks import TaskSpec
@@ -14,10 +15,10 @@ from harness.registry.catalog import Choice, Registry
 
 @dataclass(frozen=True, kw_only=True)
 class Arms:
-    """The suite's choices, with aliases and defaults resolved."""
+    """Choices of a suite, with aliases and defaults resolved."""
 
-    on_tokens: tuple[Choice, ...]
-    on_inputs: tuple[Choice, ...]
+    registry: Registry
+    representations: tuple[Choice, ...]
     poolings: tuple[Choice, ...]
     transforms: tuple[Choice, ...]
     classifiers: tuple[Choice, ...]
@@ -26,32 +27,44 @@ class Arms:
 
     @classmethod
     def choose(cls, suite: Suite, registry: Registry) -> Arms:
-        representations = choose_all(registry, "representations", suite.representations)
-        arms = cls(
-            on_tokens=tuple(choice for choice in representations if choice.spec.needs == "tokens"),
-            on_inputs=tuple(choice for choice in representations if choice.spec.needs != "tokens"),
-            poolings=choose_all(registry, "poolings", suite.poolings),
-            transforms=choose_all(registry, "transforms", suite.transforms),
-            classifiers=choose_all(registry, "classifiers", suite.classifiers),
-            regimes=choose_all(registry, "regimes", suite.regimes),
-            alignments=choose_all(registry, "alignments", suite.alignments),
-        )
-        # Making them now finds values that a factory refuses, while nothing is lost yet.
+        """Resolve the choices of a suite. Raise HarnessError for an unknown name or a refused parameter."""
+        kinds = ("representations", "poolings", "transforms", "classifiers", "regimes", "alignments")
+        chosen = {kind: choose_all(registry, kind, getattr(suite, kind)) for kind in kinds}
+        arms = cls(registry=registry, **chosen)
+        # A factory may refuse a value: call each now, before any work that the error would waste.
         choices = (*arms.poolings, *arms.transforms, *arms.on_inputs, *arms.classifiers, *arms.regimes)
         for choice in (*choices, *arms.alignments):
             try_to_make(choice)
         return arms
 
+    @property
+    def on_tokens(self) -> tuple[Choice, ...]:
+        """The representations that read a model's activations."""
+        return tuple(choice for choice in self.representations if choice.spec.needs == "tokens")
+
+    @property
+    def on_inputs(self) -> tuple[Choice, ...]:
+        """The representations that read inputs and no model."""
+        return tuple(choice for choice in self.representations if choice.spec.needs != "tokens")
+
+    def combined_with(
+        self, representation: Choice, kind: Literal["poolings", "transforms", "classifiers"]
+    ) -> tuple[Choice, ...]:
+        """Return the suite's choices of a kind, or the only one that the representation allows."""
+        only = representation.spec.only.get(kind)
+        every: tuple[Choice, ...] = getattr(self, kind)
+        return every if only is None else (self.registry.choose(kind, only),)
+
 
 def try_to_make(choice: Choice) -> None:
-    """HarnessError when its factory refuses its parameters."""
+    """Raise HarnessError when a factory refuses its parameters."""
     choice.make(**({"seed": 0} if choice.kind == "classifiers" and choice.takes_seed else {}))
 
 
 @dataclass(frozen=True, kw_only=True)
 class MatchedSuite:
-    """A suite without tasks that nothing of it reads, and without models and arms that suit none of its tasks; `notes`
-    say which.
+    """Suite without tasks that nothing in it reads, and without models and arms that suit none of its tasks. `notes`
+    name what was dropped.
     """
 
     suite: Suite
@@ -60,66 +73,56 @@ class MatchedSuite:
     arms: Arms
     notes: tuple[str, ...]
 
-    @classmethod
-    def match(
-        cls,
-        suite: Suite,
-        specs: Sequence[tuple[TaskSpec, int | None]],
-        models: tuple[OpenModel, ...],
-        arms: Arms,
-        registry: Registry,
-        *,
-        whole: bool,
-    ) -> MatchedSuite:
-        """UsageError where no task is left. Unless the models are `whole`, one that is not here might read a task."""
-        readable = {model.modality for model in models}
-        unread = [
-            spec
-            for spec, _ in specs
-            if whole
-            and (
-                spec.modality not in readable
-                if models
-                else not any(suits_task(a, spec) for a in arms.on_inputs)
-            )
-        ]
-        reader = "model" if models else "representation"
-        said = [
-            f"task '{one.name}' holds {one.modality}s, but no {reader} of the suite reads {one.modality}s"
-            for one in unread
-        ]
-        if len(unread) == len(specs):
-            raise UsageError(said[0])
-        specs = [(spec, limit) for spec, limit in specs if spec not in unread]
-        held = {spec.modality for spec, _ in specs}
 
-        def is_kept(arm: Choice) -> bool:
-            return arm.spec.needs == "tokens" or any(suits_task(arm, spec) for spec, _ in specs)
+def match_suite(
+    suite: Suite,
+    specs: Sequence[tuple[TaskSpec, int | None]],
+    models: tuple[OpenModel, ...],
+    arms: Arms,
+    *,
+    complete: bool,
+) -> MatchedSuite:
+    """Drop from a suite the tasks, models and arms that match nothing else in it.
 
-        strange = [model for model in models if model.modality not in held]
-        unsuited = [arm for arm in arms.on_inputs if not is_kept(arm)]
-        said += [f"model '{one.label}' reads {one.modality}s, and no task holds any" for one in strange]
-        said += [
-            f"representation '{arm.label}' reads {arm.spec.needs}, and no task holds any" for arm in unsuited
-        ]
-        names, refs = {spec.name for spec in unread}, {model.ref for model in strange}
-        representations = suite.representations
-        update = {
-            "tasks": tuple(task for task in suite.tasks if task.name not in names),
-            "models": tuple(model for model in suite.models if model.ref not in refs),
-            "representations": tuple(
-                one for one in representations if is_kept(registry.choose("representations", one))
-            ),
-        }
-        return cls(
-            suite=suite.model_copy(update=update) if said else suite,
-            specs=specs,
-            models=tuple(model for model in models if model not in strange),
-            arms=replace(arms, on_inputs=tuple(arm for arm in arms.on_inputs if arm not in unsuited)),
-            notes=tuple(said),
-        )
+    Unless `models` are `complete`, all tasks stay: a model that is unavailable now might read them. Raise UsageError
+    when no task is left.
+    """
+    modalities = {model.modality for model in models}
+
+    def is_read(spec: TaskSpec) -> bool:
+        return spec.modality in modalities if models else any(suits_task(one, spec) for one in arms.on_inputs)
+
+    unread = [spec for spec, _ in specs if complete and not is_read(spec)]
+    reader = "model" if models else "representation"
+    notes = [
+        f"task '{one.name}' holds {one.modality}s, but no {reader} of the suite reads {one.modality}s"
+        for one in unread
+    ]
+    if len(unread) == len(specs):
+        raise UsageError(notes[0])
+    kept = [(spec, limit) for spec, limit in specs if spec not in unread]
+    held = {spec.modality for spec, _ in kept}
+    strange = [model for model in models if model.modality not in held]
+    unsuited = [arm for arm in arms.on_inputs if not any(suits_task(arm, spec) for spec, _ in kept)]
+    notes += [f"model '{one.label}' reads {one.modality}s, and no task holds any" for one in strange]
+    notes += [
+        f"representation '{one.label}' reads {one.spec.needs}, and no task holds any" for one in unsuited
+    ]
+    pairs = zip(suite.representations, arms.representations, strict=True)
+    update = {
+        "tasks": tuple(one for one in suite.tasks if one.name not in {spec.name for spec in unread}),
+        "models": tuple(one for one in suite.models if one.ref not in {model.ref for model in strange}),
+        "representations": tuple(reference for reference, choice in pairs if choice not in unsuited),
+    }
+    return MatchedSuite(
+        suite=suite.model_copy(update=update) if notes else suite,
+        specs=kept,
+        models=tuple(model for model in models if model not in strange),
+        arms=replace(arms, representations=tuple(one for one in arms.representations if one not in unsuited)),
+        notes=tuple(notes),
+    )
 
 
 def suits_task(arm: Choice, spec: TaskSpec) -> bool:
-    """Whether an arm that reads inputs can read those of a task."""
+    """Return whether an arm that reads inputs can read those of a task."""
     return arm.spec.needs in ("nothing", {"text": "text", "image": "images"}[spec.modality])

@@ -1,4 +1,4 @@
-"""Data types of a plan: features, cells, bundles, transfers."""
+"""Data types of a plan: features, cells, bundles and transfers."""
 
 from __future__ import annotations
 
@@ -18,40 +18,55 @@ from harness.storage.hashing import hash_lines
 
 
 @dataclass(frozen=True, kw_only=True)
-class Features:
-    """A matrix `[examples, features]` that cells share. Input-only arms have no site, tokens, pooling and key.
-
-    `fitted_key` names what the representation fits on the bundle's sample, where it fits something; `gate_key` what
-    the fidelity gate measures of it at `gate_sites`, where there is something to measure. `general` is what it is on
-    every task, where `located` is what it is on this one alone.
-    """
+class InputFeatures:
+    """Matrix `[examples, features]` that a representation makes from the inputs alone; it is not stored."""
 
     representation: Choice
-    site: Site | None = None
-    located: PlacedRepresentation | None = None
-    general: PlacedRepresentation | None = None
-    tokens: TokenSet | None = None
-    pooling: Choice | None = None
-    key: str | None = None
-    fitted_key: str | None = None
-    gate_key: str | None = None
-    gate_sites: tuple[Site, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
-class LearntOn:
-    """Features of another model, known by its label, that a cell is learnt on; and what maps its own to them."""
+class ModelFeatures:
+    """Matrix `[examples, features]` pooled from activations at one site of the bundle's model, stored under `key`.
+
+    `placed` is the representation for the bundle's task; `general` the same before it was bound to that task.
+    `fitted_key` is the key of the dictionary fitted on the bundle's sample; None where nothing is fitted. `gate_key`
+    is the key of the fidelity gate's measurement, which reads `gate_sites`; None where the gate cannot measure.
+    """
+
+    representation: Choice
+    site: Site
+    placed: PlacedRepresentation
+    general: PlacedRepresentation
+    tokens: TokenSet
+    pooling: Choice
+    key: str
+    fitted_key: str | None
+    gate_key: str | None
+    gate_sites: tuple[Site, ...]
+
+
+Features = InputFeatures | ModelFeatures
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferSource:
+    """Training features of a transferred cell: those of another model, and the alignment that maps the cell's own
+    features to them.
+    """
 
     model: str
-    features: Features
+    """Label of the other model."""
+    features: ModelFeatures
     alignment: Choice
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One fully specified evaluation; `cell_id` hashes all that may change its numbers, `protocol_hash` of that what
-    pooling, transform, classifier, grid and selection are. `draw` says which rows are learnt from and tested on.
-    `learnt_on` is what it is learnt on in place of `features`, which are mapped to it for the test.
+    """One fully specified evaluation.
+
+    `cell_id` hashes everything that may change its numbers; `protocol_hash` only pooling, transform, classifier, grid
+    and selection. `draw` holds the training and test rows. A cell with a `source` trains on the source's features, and
+    is tested on `features` mapped to them.
     """
 
     cell_id: str
@@ -60,14 +75,15 @@ class Cell:
     classifier: Choice
     draw: Draw
     protocol_hash: str
-    learnt_on: LearntOn | None = None
+    source: TransferSource | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
-    """Cells that share one forward pass of `model` over the examples of `data`. The content of `tokens` is what the
-    suite's token set takes; `sample` are the rows on whose activations representations are fitted, `gate_sample` those
-    on which the fidelity of dictionaries is measured.
+    """Cells that share one forward pass of `model` over the examples of `data`.
+
+    `tokens` are the encoded examples, with the positions of the suite's token set as content. Representations are
+    fitted on the activations of the rows `sample`; the fidelity of dictionaries is measured on the rows `gate_sample`.
     """
 
     data: TaskData
@@ -76,54 +92,58 @@ class Bundle:
     sample: tuple[int, ...] = ()
     gate_sample: tuple[int, ...] = ()
     features: tuple[Features, ...]
-    cells: tuple[Cell, ...]
+    cells: tuple[Cell, ...] = ()
 
     @property
     def name(self) -> str:
-        """`task × model`, for people."""
+        """`TASK × MODEL`, as it is displayed."""
         return f"{self.data.spec.name} × {self.model.label}" if self.model else self.data.spec.name
 
     @property
+    def model_features(self) -> tuple[ModelFeatures, ...]:
+        """The features that a forward pass fills; none without a model."""
+        return tuple(each for each in self.features if isinstance(each, ModelFeatures))
+
+    @property
     def key(self) -> str:
-        """Names the forward pass that fills all features of the bundle."""
-        return hash_lines(sorted(features.key or "" for features in self.features))
+        """The key of the forward pass that fills all features of the bundle."""
+        return hash_lines(sorted(features.key for features in self.model_features))
 
     @property
     def n_tokens(self) -> int:
-        """Pooled tokens of all examples."""
+        """The number of pooled tokens of all examples."""
         return sum(int(tokens.content.sum()) for tokens in self.tokens)
 
     @property
     def n_positions(self) -> int:
-        """Real positions of all examples: what the model runs on, whatever is pooled of it."""
+        """The number of positions that the model runs on, pooled or not; padding is not counted."""
         return sum(len(tokens.ids) for tokens in self.tokens)
 
     @cached_property
     def n_cut(self) -> int:
-        """Inputs longer than the model's maximum length."""
+        """The number of inputs longer than the model's maximum length."""
         return sum(tokens.cut for tokens in self.tokens)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Transfer:
-    """Cells that are learnt on features of the bundle `source` and tested on those of `target`: two models on the same
-    rows of one task. `target` holds these cells.
-    """
+    """Cells of `target` that train on features of the bundle `source`: two models on the same rows of one task."""
 
     source: Bundle
     target: Bundle
 
     @property
     def name(self) -> str:
-        """`task × model → model`, for people."""
-        assert self.source.model and self.target.model
-        return f"{self.source.name} → {self.target.model.label}"
+        """`TASK × MODEL → MODEL`, as it is displayed."""
+        return f"{self.source.name} → {self.target.model.label if self.target.model else 'none'}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """All that a run will do, and by name what cannot be had, and why; `notes` are of what suits no task of the suite,
-    and of languages that a task does not have on both sides.
+    """All cells of a run.
+
+    `left_out` maps the name of an unavailable task, model or representation to the reason. `notes` report arms that
+    suit no task of the suite, and languages that a task does not have both for training and for testing.
     """
 
     suite: Suite
@@ -135,10 +155,14 @@ class Plan:
     @property
     def cells(self) -> tuple[Cell, ...]:
         """The cells of all bundles and transfers."""
-        every = (*self.bundles, *(transfer.target for transfer in self.transfers))
-        return tuple(cell for bundle in every for cell in bundle.cells)
+        return tuple(cell for bundle in self.cell_bundles for cell in bundle.cells)
+
+    @property
+    def cell_bundles(self) -> tuple[Bundle, ...]:
+        """The bundles, then the targets of the transfers: together they hold every cell once."""
+        return (*self.bundles, *(transfer.target for transfer in self.transfers))
 
     @property
     def tasks(self) -> tuple[TaskData, ...]:
-        """The examples of each task, once."""
+        """The data of each task, once."""
         return tuple({bundle.data.spec.name: bundle.data for bundle in self.bundles}.values())

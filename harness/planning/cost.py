@@ -9,9 +9,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from harness.api.protocols import PlacedRepresentation
 from harness.data.partitions import FOLDS, REPEATS
 from harness.models.opened import count_layers
-from harness.planning.cells import Bundle, Cell, Features
+from harness.planning.cells import Bundle, Cell, Features, ModelFeatures
 
 FORWARD_RATES = {"cpu": 1e11, "cuda": 1e14}
 """Floating-point operations a second in models and encoders, by kind of device."""
@@ -49,7 +50,7 @@ class Estimate:
 
 def estimate(bundle: Bundle, *, device: str, cached: Callable[[str], bool]) -> Estimate:
     """Expectations for one bundle; `cached` tells which feature keys need no forward pass."""
-    missing = [features for features in bundle.features if features.key and not cached(features.key)]
+    missing = [features for features in bundle.model_features if not cached(features.key)]
     rows = len(bundle.data.examples)
     parameters = _parameters(bundle, missing)
     encoded = _encoder_size(missing)
@@ -63,26 +64,26 @@ def estimate(bundle: Bundle, *, device: str, cached: Callable[[str], bool]) -> E
         seconds += tokens * sum(widths) / POOLED_RATES.get(kind, POOLED_RATES["cpu"])
     return Estimate(
         tokens=bundle.n_tokens if missing else 0,
-        disk=sum(4 * rows * _stored_width(features, bundle) for features in missing),
+        disk=sum(4 * rows * _stored_width(features.placed, bundle) for features in missing),
         memory=int(4 * (parameters + encoded)) + (1 << 28) if missing else 0,
         seconds=seconds + CELL_SECONDS * len(bundle.cells) + _learning_seconds(bundle),
     )
 
 
-def _parameters(bundle: Bundle, missing: list[Features]) -> float:
+def _parameters(bundle: Bundle, missing: list[ModelFeatures]) -> float:
     """Of the blocks that must run."""
     if bundle.model is None or not missing:
         return 0.0
     model = bundle.model.model
-    sites = [features.site for features in missing if features.site]
+    sites = {features.site for features in missing}
     deepest = max((site.layer + 1) / count_layers(model, site.tower) for site in sites)
     return model.n_parameters * deepest
 
 
-def _encoder_size(missing: list[Features]) -> int:
+def _encoder_size(missing: list[ModelFeatures]) -> int:
     """Weights of all encoders together, each counted once whatever its poolings."""
-    encoders = {(one.site, one.representation.label): one.located for one in missing}
-    return sum(located.d_in * located.width for located in encoders.values() if located and located.sparse)
+    encoders = {(one.site, one.representation.label): one.placed for one in missing}
+    return sum(placed.d_in * placed.width for placed in encoders.values() if placed.sparse)
 
 
 def _learning_seconds(bundle: Bundle) -> float:
@@ -118,15 +119,14 @@ def _fit_seconds(cell: Cell, bundle: Bundle) -> float:
 
 
 def _width(features: Features) -> int:
-    if features.located:
-        return features.located.width
+    if isinstance(features, ModelFeatures):
+        return features.placed.width
     return TEXT_WIDTH if features.representation.spec.fitted else OTHER_WIDTH
 
 
-def _stored_width(features: Features, bundle: Bundle) -> int:
-    """Values kept for each row: all of a dense one; of a sparse one two words for each feature that fires."""
-    assert features.located is not None
-    if not features.located.sparse:
-        return features.located.width
-    firing = (features.located.published_l0 or features.located.width / 16) * bundle.n_tokens
-    return min(features.located.width, int(2 * firing / max(1, len(bundle.data.examples))))
+def _stored_width(placed: PlacedRepresentation, bundle: Bundle) -> int:
+    """Return the values stored for each row: all of a dense row; two for each active feature of a sparse one."""
+    if not placed.sparse:
+        return placed.width
+    active = (placed.published_l0 or placed.width / 16) * bundle.n_tokens
+    return min(placed.width, int(2 * active / max(1, len(bundle.data.examples))))

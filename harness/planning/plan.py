@@ -1,8 +1,8 @@
-"""Suite × registry → bundles of cells. Everything that can be wrong is refused here, before a weight is loaded;
-what cannot be had (data, a model's files, a dictionary) is left out by name while something else remains.
+"""Planning: a suite and the registry's offers become bundles of cells.
 
-A bundle is one model on one task: one forward pass fills all its features, and its cells are probes on them.
-Input-only arms of a task form a bundle without a model.
+Every fault of a suite raises here, before weights are loaded. A task, model or dictionary that is unavailable is left
+out by name while something else remains. A bundle is one model on one task: one forward pass fills all its features,
+and its cells are probes on them. Arms of a task that read inputs form a bundle without a model.
 """
 
 from __future__ import annotations
@@ -13,14 +13,22 @@ from pathlib import Path
 from harness.api.data import Site
 from harness.api.errors import UsageError, did_you_mean
 from harness.api.tasks import TaskSpec
-from harness.config.suite import Suite
+from harness.config.suite import Suite, TaskChoice
 from harness.data.partitions import find_untested
 from harness.data.task import load_task
 from harness.features.token_sets import TokenSet
-from harness.models.opened import check_unique, locate, nothing_available, open_available, skip_if_unavailable
-from harness.planning.arms import Arms, MatchedSuite
-from harness.planning.bundles import PlacedArm, make_bundles, make_transfers, pair_models
-from harness.planning.cells import Bundle, Plan, Transfer
+from harness.models.opened import (
+    OpenModel,
+    check_unique,
+    locate,
+    nothing_available,
+    open_available,
+    skip_if_unavailable,
+)
+from harness.planning.arms import Arms, match_suite
+from harness.planning.bundles import PlacedArm, make_bundles
+from harness.planning.cells import Bundle, ModelFeatures, Plan, Transfer
+from harness.planning.transfers import make_transfers, pair_models
 from harness.registry.catalog import Registry
 
 
@@ -32,57 +40,39 @@ def make_plan(
     included: Sequence[TaskSpec] = (),
     strict_data: bool = False,
 ) -> Plan:
-    """Resolve every name, parameter, site and dictionary of `suite`; HarnessError at the first that cannot be.
+    """Resolve every name, parameter, site and dictionary of `suite`, and plan its cells.
 
-    A task, model or dictionary that only cannot be had here and now is left out; UnavailableError when that leaves
-    nothing, or none of the suite's models. `included` are tasks given as files; they come before registered ones. With
-    `strict_data`, UsageError for an image that cannot be decoded, which is else left out and counted.
+    `included` are tasks given as files; they take precedence over registered ones. Raise HarnessError at the first
+    fault, and UnavailableError when no model or no bundle is available. With `strict_data`, raise UsageError for an
+    image that cannot be decoded; without, such images are left out and counted.
     """
-    arms = Arms.choose(suite, registry)
-    tokens = TokenSet.parse(suite.tokens)
-    specs = _choose_tasks(suite, registry, included)
-    needs_model = arms.on_tokens or any(model.representations for model in suite.models)
-    if arms.on_tokens and not suite.models:
-        raise UsageError(f"suite '{suite.name}' has representations that need a model, but no models")
     left_out: dict[str, str] = {}
-    models = open_available(suite.models, registry, left_out) if needs_model else ()
-    matched = MatchedSuite.match(suite, specs, tuple(models), arms, registry, whole=not left_out)
-    suite, specs, models, arms = matched.suite, matched.specs, matched.models, matched.arms
-    notes = list(matched.notes)
-    located: list[PlacedArm] = []
-    for model in models:
-        for representation in (*arms.on_tokens, *model.representations):
-            places: set[Site] = set()
-            for site in model.sites:
-                with skip_if_unavailable(f"{representation.label} at {site} of {model.label}", left_out):
-                    found = locate(representation, model, site, registry)
-                    read = found.site or site
-                    if read not in places:  # of several sites that lead it to one place, the first
-                        located.append((model, representation, read, found))
-                    places.add(read)
-    others = [find_trained_on(spec, registry, included) for spec, _ in specs]
+    # 1. Resolve names and parameters; no file is read yet.
+    arms = Arms.choose(suite, registry)
+    token_set = TokenSet.parse(suite.tokens)
+    specs = _choose_tasks(suite, registry, included)
+    # 2. Open the models that are available, without weights.
+    models = _open_models(suite, arms, registry, left_out)
+    # 3. Drop what matches nothing else in the suite. After this, nothing unknown is left in it.
+    matched = match_suite(suite, specs, models, arms, complete=not left_out)
+    suite, models, arms, notes = matched.suite, matched.models, matched.arms, [*matched.notes]
+    # 4. Place the representations at their sites, and pair the models of transfers.
+    placed = _place_all(models, arms, registry, left_out)
+    trained_on = {spec.name: find_trained_on(spec, registry, included) for spec, _ in matched.specs}
     pairs = pair_models(suite, models)
+    # 5. Load each task, one at a time, and make its bundles and transfers.
     bundles: list[Bundle] = []
     transfers: list[Transfer] = []
-    for (spec, limit), other in zip(specs, others, strict=True):
+    for spec, limit in matched.specs:
         with skip_if_unavailable(spec.name, left_out):
+            other = trained_on[spec.name]
             data = load_task(spec, data_dir=data_dir, limit=limit, trained_on=other, strict=strict_data)
-            made = tuple(
-                make_bundles(
-                    data,
-                    models=models,
-                    located=located,
-                    arms=arms,
-                    registry=registry,
-                    token_set=tokens,
-                    seeds=suite.seeds,
-                    left_out=left_out,
-                )
-            )
+            made = make_bundles(data, models, placed, arms, token_set, suite.seeds, left_out)
             bundles += made
-            transfers += make_transfers(made, pairs, arms)
+            transfers += make_transfers(made, pairs, arms.alignments)
             if any(regime.spec.by_language for regime in arms.regimes):
                 notes += [f"task '{spec.name}' has {one}" for one in find_untested(data.examples)]
+    # 6. Check the whole.
     if not bundles:
         raise nothing_available(left_out)
     plan = Plan(
@@ -96,7 +86,13 @@ def make_plan(
     return plan
 
 
-# ── names ────────────────────────────────────────────────────────────────────────────────────────────────
+def choose_task(
+    task: TaskChoice, suite: Suite, registry: Registry, included: Sequence[TaskSpec]
+) -> tuple[TaskSpec, int | None]:
+    """Return the task that a suite names, and the limit of its rows, if any."""
+    by_name = {spec.name: spec for spec in included}
+    spec = by_name.get(task.name) or registry.get("tasks", task.name).spec
+    return spec, min((limit for limit in (task.limit, suite.limit) if limit), default=None)
 
 
 def _choose_tasks(
@@ -105,18 +101,11 @@ def _choose_tasks(
     check_unique("task file", [spec.name for spec in included])
     check_unique("task", [task.name for task in suite.tasks])
     check_unique("seed", [str(seed) for seed in suite.seeds])
-    by_name = {spec.name: spec for spec in included}
-    return [
-        (
-            by_name.get(task.name) or registry.get("tasks", task.name).spec,
-            min((limit for limit in (task.limit, suite.limit) if limit), default=None),
-        )
-        for task in suite.tasks
-    ]
+    return [choose_task(task, suite, registry, included) for task in suite.tasks]
 
 
 def find_trained_on(spec: TaskSpec, registry: Registry, included: Sequence[TaskSpec] = ()) -> TaskSpec | None:
-    """The task whose rows `spec` learns from, if it learns from another; UsageError when that cannot be."""
+    """Return the task on whose training rows `spec` trains, if another. Raise UsageError when there is no such task."""
     if spec.trained_on is None:
         return None
     by_name = {one.name: one for one in included}
@@ -137,24 +126,45 @@ def find_trained_on(spec: TaskSpec, registry: Registry, included: Sequence[TaskS
     return other
 
 
+def _open_models(
+    suite: Suite, arms: Arms, registry: Registry, left_out: dict[str, str]
+) -> tuple[OpenModel, ...]:
+    """Open the available models. Open none where no representation reads one."""
+    if arms.on_tokens and not suite.models:
+        raise UsageError(f"suite '{suite.name}' has representations that need a model, but no models")
+    if arms.on_tokens or any(model.representations for model in suite.models):
+        return open_available(suite.models, registry, left_out)
+    return ()
+
+
+def _place_all(
+    models: Sequence[OpenModel], arms: Arms, registry: Registry, left_out: dict[str, str]
+) -> list[PlacedArm]:
+    """Place every representation at every site of its models. Several sites may lead one representation to the same
+    place; only the first of them counts.
+    """
+    found: list[PlacedArm] = []
+    for model in models:
+        for representation in (*arms.on_tokens, *model.representations):
+            at_sites: dict[Site, PlacedArm] = {}
+            for site in model.sites:
+                with skip_if_unavailable(f"{representation.label} at {site} of {model.label}", left_out):
+                    placed = locate(representation, model, site, registry)
+                    arm = PlacedArm(model, representation, placed.site or site, placed, placed)
+                    at_sites.setdefault(arm.site, arm)
+            found += at_sites.values()
+    return found
+
+
 def _check_unique_cells(plan: Plan) -> None:
-    """UsageError when two names of the suite stand for one thing: one would hide the other on the board."""
+    """Raise UsageError when two names of a suite mean the same thing: one would hide the other on the board."""
     known: dict[str, str] = {}
-    for bundle in (*plan.bundles, *(transfer.target for transfer in plan.transfers)):
+    for bundle in plan.cell_bundles:
         for cell in bundle.cells:
-            parts = (bundle.model, cell.features.representation, cell.features.pooling, cell.transform)
-            alignment = cell.learnt_on.alignment if cell.learnt_on else None
-            more = (cell.classifier, cell.draw.regime, alignment)
+            pooling = cell.features.pooling if isinstance(cell.features, ModelFeatures) else None
+            parts = (bundle.model, cell.features.representation, pooling, cell.transform)
+            more = (cell.classifier, cell.draw.regime, cell.source and cell.source.alignment)
             label = " ".join(part.label for part in (*parts, *more) if part)
             if cell.cell_id in known:
                 raise UsageError(f"'{known[cell.cell_id]}' and '{label}' are the same; leave one out")
             known[cell.cell_id] = label
-
-
-# ── models, sites, dictionaries ──────────────────────────────────────────────────────────────────────────
-
-
-# ── bundles and cells ────────────────────────────────────────────────────────────────────────────────────
-
-
-# ── from one model to another ────────────────────────────────────────────────────────────────────────────

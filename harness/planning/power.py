@@ -13,7 +13,8 @@ from harness.api.tasks import TaskSpec
 from harness.config.suite import Suite
 from harness.data.partitions import Draw, make_draws
 from harness.data.task import TaskData, load_task
-from harness.planning.plan import find_trained_on
+from harness.models.opened import skip_if_unavailable
+from harness.planning.plan import choose_task, find_trained_on
 from harness.registry.catalog import Registry
 from harness.stats.power import effective_rows, pooled_rows
 
@@ -49,25 +50,18 @@ def count_test_rows(
     data alone (rows that a model cannot read are among them); and by name what cannot be had, and why.
     UnavailableError where that is everything.
     """
-    by_name = {spec.name: spec for spec in included}
     regimes = [registry.choose("regimes", reference) for reference in suite.regimes]
     counted: list[TestRows] = []
     left_out: dict[str, str] = {}
     for task in suite.tasks:
-        spec = by_name.get(task.name) or registry.get("tasks", task.name).spec
-        limit = min((limit for limit in (task.limit, suite.limit) if limit), default=None)
+        spec, limit = choose_task(task, suite, registry, included)
         other = find_trained_on(spec, registry, included)
-        try:
+        with skip_if_unavailable(spec.name, left_out):
             data = load_task(spec, data_dir=data_dir, limit=limit, trained_on=other)
-        except UnavailableError as error:
-            left_out[spec.name] = str(error)
-            continue
-        for regime in regimes:
-            try:
-                draws = make_draws(data.examples, regime, suite.seeds[0])
-                counted += [_count(data, draw, icc=icc) for draw in draws]
-            except UnavailableError as error:
-                left_out[f"{spec.name} under {regime.label}"] = str(error)
+            for regime in regimes:
+                with skip_if_unavailable(f"{spec.name} under {regime.label}", left_out):
+                    draws = make_draws(data.examples, regime, suite.seeds[0])
+                    counted += [_count(data, draw, icc=icc) for draw in draws]
     if not counted:
         raise UnavailableError(next(iter(left_out.values())))
     return tuple(counted), left_out

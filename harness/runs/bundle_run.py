@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 from harness.api.errors import WriteError
 from harness.dictionaries.gate import Fidelity
 from harness.features.featurize import typed_memory_errors
-from harness.planning.cells import Bundle, Cell, Features, Plan
+from harness.planning.cells import Bundle, Cell, Features, InputFeatures, ModelFeatures, Plan
 from harness.probing.probe import Rows, Trained, apply, train
 from harness.probing.shared_features import Languages
 from harness.runs.cell_results import CellResults
 from harness.runs.context import RunContext
 from harness.runs.draw_rows import DrawKey, Training, rows_by_draw, tested_rows, training_of
-from harness.runs.featurizer import Featurizer, judge_unmeasured, wanted_features
+from harness.runs.featurizer import Featurizer, find_fidelity, wanted_features
 
 if TYPE_CHECKING:
     from harness.api.data import Matrix
@@ -58,11 +58,10 @@ class BundleRun:
             self.context.notify("bundle_finished", event=stats, stats=stats)
         for features in wanted:
             cells = [cell for cell in self.bundle.cells if cell.features is features]
-            if fault := broken.get(features.key or ""):
-                self.results.fail(cells, fault)
+            if isinstance(features, ModelFeatures) and features.key in broken:
+                self.results.fail(cells, broken[features.key])
             else:
-                fidelity = judged.get(features.gate_key or "", judge_unmeasured(features))
-                self._probe(cells, features, rows, fidelity)
+                self._probe(cells, features, rows, find_fidelity(features, judged))
         return stats.tokens + stats.calibration_tokens
 
     def _probe(
@@ -108,7 +107,7 @@ class BundleRun:
         """Return what compares languages by the features of a dictionary; None for other representations, all of
         whose features are nonzero on every text.
         """
-        if features.located and features.located.sparse:
+        if isinstance(features, ModelFeatures) and features.placed.sparse:
             return Languages(matrix, self.bundle.data.examples)
         return None
 
@@ -118,4 +117,4 @@ def _depends_on_rows(features: Features) -> bool:
     images, whose decoding is expensive.
     """
     spec = features.representation.spec
-    return features.key is None and (spec.fitted or spec.needs != "images")
+    return isinstance(features, InputFeatures) and (spec.fitted or spec.needs != "images")

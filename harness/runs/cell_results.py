@@ -11,7 +11,7 @@ from scipy import sparse
 
 from harness.api.errors import UnavailableError, describe
 from harness.dictionaries.gate import Fidelity
-from harness.planning.cells import Bundle, Cell, Features, Plan
+from harness.planning.cells import Bundle, Cell, Features, ModelFeatures, Plan
 from harness.probing.probe import Outcome, Rows, narrow
 from harness.probing.shared_features import Sharing
 from harness.runs.context import RunContext
@@ -34,7 +34,7 @@ class CellResults:
         """Return `[examples, features]`, from the store or from the inputs. Of texts, only rows that are used for
         training, for selection, or are in `tested` are read; others count as empty.
         """
-        if features.key is None:
+        if not isinstance(features, ModelFeatures):
             inputs = list(self.bundle.data.examples.inputs)
             if features.representation.spec.needs == "text":
                 inputs = [str(one) for one in inputs]  # a conversation as plain text
@@ -49,7 +49,7 @@ class CellResults:
                 "features vanished from the cache while the run was reading them; run again"
             )
         # A shard is dense where that is smaller; what a transform sees must not depend on where shards end.
-        return narrow(sparse.csr_array(matrix) if features.located and features.located.sparse else matrix)
+        return narrow(sparse.csr_array(matrix) if features.placed.sparse else matrix)
 
     def keep(
         self,
@@ -72,8 +72,9 @@ class CellResults:
             scores=outcome.scores,
             classes=rows.classes,
         )
-        key = cell.features.key
-        forward = self.context.store.about(key).get("cost", {}) if key else {}
+        forward = {}
+        if isinstance(cell.features, ModelFeatures):
+            forward = self.context.store.about(cell.features.key).get("cost", {})
         record = make_record(
             cell,
             self.bundle,

@@ -15,7 +15,7 @@ from harness.features.artifacts import read_fitted, read_measured, write_fitted,
 from harness.features.cached_model import KeptActivations
 from harness.features.featurize import Reading, featurize, halve, plan_batches
 from harness.features.fitting import fit_all, measure_all
-from harness.planning.cells import Bundle, Features
+from harness.planning.cells import Bundle, Features, ModelFeatures
 from harness.runs.context import RunContext
 from harness.runs.forward import Meter, Shards, make_readings, read_tokens_of
 from harness.storage.hashing import hash_lines
@@ -34,7 +34,7 @@ class Featurizer:
         Return its cost, and the errors of dictionaries that cannot be loaded or fitted, by feature key.
         """
         store, n_rows = self.context.store, len(self.bundle.data.examples)
-        missing = [one for one in wanted if one.key and not self._is_stored(one.key)]
+        missing = [one for one in wanted if isinstance(one, ModelFeatures) and not self._is_stored(one.key)]
         meter = Meter(self.bundle, self.context.device)
         if not missing or self.bundle.model is None:
             return meter.stats(), {}
@@ -45,13 +45,12 @@ class Featurizer:
         broken |= unloadable
         missing = [one for one in missing if one.key not in broken]
         if missing:
-            kept = [store.rows(one.key, n_rows) for one in missing if one.key]
+            kept = [store.rows(one.key, n_rows) for one in missing]
             batches = self._batches()
             remaining = [batch for batch in batches if not set(batch) <= set.intersection(*kept)]
             self._forward(model, readings, batches, remaining, meter)
             cost = meter.cost(resumed=len(remaining) < len(batches)).model_dump()
             for one in missing:
-                assert one.key
                 store.complete(one.key, {"rows": n_rows, "of": _origin(one, self.bundle), "cost": cost})
         return meter.stats(), broken
 
@@ -61,14 +60,10 @@ class Featurizer:
         Return the judgements by gate key, and the content tokens that went through the model for them.
         """
         store = self.context.store
-        keyed = {one.gate_key: one for one in wanted if one.gate_key}
+        keyed = {one.gate_key: one for one in wanted if isinstance(one, ModelFeatures) and one.gate_key}
         stored = {key: read_measured(store, key) for key in keyed}
         judged = {key: judge(measured) for key, measured in stored.items() if measured is not None}
-        pending = {
-            key: (one.site, one.located)
-            for key, one in keyed.items()
-            if key not in judged and one.site and one.located
-        }
+        pending = {key: (one.site, one.placed) for key, one in keyed.items() if key not in judged}
         if not pending or self.bundle.model is None:
             return judged, 0
         started = time.perf_counter()
@@ -97,16 +92,16 @@ class Featurizer:
         store, n_rows = self.context.store, len(self.bundle.data.examples)
         return store.is_complete(key) and len(store.rows(key, n_rows)) == n_rows
 
-    def _open(self, missing: Sequence[Features]) -> LoadedModel:
+    def _open(self, missing: Sequence[ModelFeatures]) -> LoadedModel:
         """Load the bundle's model, only as deep as the missing features need it."""
         assert self.bundle.model
-        sites = sorted({one.site for one in missing if one.site})
+        sites = sorted({one.site for one in missing})
         if not self.context.keep_activations:
             return self.bundle.model.model.load(sites, self.context.device)
         return KeptActivations(self.context.store, self.bundle.model, sites, self.context.device)
 
     def _fit(
-        self, missing: Sequence[Features], model: LoadedModel, meter: Meter
+        self, missing: Sequence[ModelFeatures], model: LoadedModel, meter: Meter
     ) -> tuple[Mapping[str, Dictionary], dict[str, Exception]]:
         """Fit on the bundle's sample what was not fitted before.
 
@@ -117,9 +112,9 @@ class Featurizer:
         stored = {key: read_fitted(store, key, device) for key in needed}
         fitted = {key: one for key, one in stored.items() if one is not None}
         unfitted = {
-            key: (one.site, one.located)
+            key: (one.site, one.placed.fit)
             for key, one in needed.items()
-            if key not in fitted and one.site and one.located
+            if key not in fitted and one.placed.fit
         }
         if not unfitted:
             return fitted, {}
@@ -129,7 +124,7 @@ class Featurizer:
         sample = read_sample(model, tokens, sites, batch_size=self.context.batch_size, device=device)
         made, faults = fit_all(unfitted, sample)
         for one in missing:
-            if one.key and one.fitted_key in made:  # shards of an earlier fit do not belong to this one
+            if one.fitted_key in made:  # shards of an earlier fit do not belong to this one
                 store.discard(one.key)
         for key, dictionary in made.items():
             write_fitted(store, key, dictionary)
@@ -144,9 +139,7 @@ class Featurizer:
             fitted=len(made),
             seconds=round(time.perf_counter() - started, 3),
         )
-        return fitted, {
-            one.key: faults[one.fitted_key] for one in missing if one.key and one.fitted_key in faults
-        }
+        return fitted, {one.key: faults[one.fitted_key] for one in missing if one.fitted_key in faults}
 
     def _batches(self) -> list[list[int]]:
         """Return the batches of an earlier, unfinished pass over the bundle, else new ones, already written."""
@@ -205,22 +198,24 @@ def wanted_features(bundle: Bundle) -> list[Features]:
     ]
 
 
-def judge_unmeasured(features: Features) -> Fidelity:
-    """Return the judgement of features without a gate key: no dictionary, or one that the gate cannot measure."""
-    if features.site is None or features.located is None or not features.located.sparse:
+def find_fidelity(features: Features, judged: Mapping[str, Fidelity]) -> Fidelity:
+    """Return the judgement of features: of `judged` by their gate key, else the reason why they have none."""
+    if isinstance(features, ModelFeatures) and (found := judged.get(features.gate_key or "")):
+        return found
+    if not isinstance(features, ModelFeatures) or not features.placed.sparse:
         return Fidelity()
-    if features.located.load_whole is None:
+    if features.placed.load_whole is None:
         return not_measurable("it has no decoder")
     return not_measurable(f"'{features.site}' is not on the residual stream")
 
 
-def _origin(features: Features, bundle: Bundle) -> dict[str, str]:
+def _origin(features: ModelFeatures, bundle: Bundle) -> dict[str, str]:
     """Return a description of features for people who look at the cache."""
     parts = {
         "task": bundle.data.spec.name,
         "model": bundle.model.label if bundle.model else None,
         "site": features.site,
         "representation": features.representation.label,
-        "pooling": features.pooling.label if features.pooling else None,
+        "pooling": features.pooling.label,
     }
     return {name: str(part) for name, part in parts.items() if part}

@@ -12,7 +12,7 @@ from harness.api.protocols import Encoder, LoadedModel, PlacedRepresentation
 from harness.dictionaries.dictionary import Dictionary
 from harness.features.cached_model import KeptActivations
 from harness.features.featurize import Pooled, Reading, stack
-from harness.planning.cells import Bundle, Features
+from harness.planning.cells import Bundle, ModelFeatures
 from harness.runs.record import Cost
 from harness.storage.feature_store import FeatureStore
 
@@ -22,29 +22,28 @@ FLUSH_SECONDS = 20.0
 
 
 def make_readings(
-    features: Iterable[Features], device: str, fitted: Mapping[str, Dictionary]
+    features: Iterable[ModelFeatures], device: str, fitted: Mapping[str, Dictionary]
 ) -> tuple[list[Reading], dict[str, Exception]]:
     """Each dictionary at each site once, with all its poolings; and the keys of those that cannot be loaded.
     `fitted` are the dictionaries of features that have a fitted key.
     """
-    grouped: dict[tuple[str, str], list[Features]] = {}
+    grouped: dict[tuple[str, str], list[ModelFeatures]] = {}
     for one in features:
         grouped.setdefault((str(one.site), one.representation.label), []).append(one)
     readings = []
     broken: dict[str, Exception] = {}
     for group in grouped.values():
         first = group[0]
-        assert first.site and first.located
-        poolings = {one.key: one.pooling.make() for one in group if one.key and one.pooling}
+        poolings = {one.key: one.pooling.make() for one in group}
         try:
             encoder: Encoder = (
-                fitted[first.fitted_key].to(device) if first.fitted_key else _load(first.located, device)
+                fitted[first.fitted_key].to(device) if first.fitted_key else _load(first.placed, device)
             )
         except Exception as error:  # a loader of any plugin may fail in any way
             broken |= dict.fromkeys(poolings, error)
             continue
         readings.append(
-            Reading(site=first.site, encoder=encoder, sparse=first.located.sparse, poolings=poolings)
+            Reading(site=first.site, encoder=encoder, sparse=first.placed.sparse, poolings=poolings)
         )
     return readings, broken
 

@@ -11,7 +11,7 @@ from harness.api.tasks import HubSource, TaskSpec
 from harness.data.partitions import count_shared_groups
 from harness.dictionaries.gate import Fidelity
 from harness.models.opened import OpenModel, find_seen
-from harness.planning.cells import Bundle, Cell, Features, Plan
+from harness.planning.cells import Bundle, Cell, Features, ModelFeatures, Plan
 from harness.probing.probe import Outcome, Rows
 from harness.probing.shared_features import Sharing
 from harness.runs.record import Cost, Record, Status, hash_predictions
@@ -19,10 +19,8 @@ from harness.storage.hashing import hash_json
 
 
 def source_labels(cell: Cell) -> tuple[str | None, str | None]:
-    """Return the model on whose features a cell is trained, where that is another one, and what maps its own features
-    to those.
-    """
-    return (cell.learnt_on.model, cell.learnt_on.alignment.label) if cell.learnt_on else (None, None)
+    """Return the labels of the other model and of the alignment of a transferred cell; None of other cells."""
+    return (cell.source.model, cell.source.alignment.label) if cell.source else (None, None)
 
 
 def make_record(
@@ -81,27 +79,32 @@ def _describe_task(bundle: Bundle) -> dict[str, Any]:
 
 
 def _describe_features(features: Features, model: OpenModel | None) -> dict[str, Any]:
-    site, located, general = features.site, features.located, features.general
     spec = features.representation.spec
-    return {
-        "model": model.label if model else None,
-        "model_hash": hash_json(model.model.identity(site)) if model and site else None,
-        "site": str(site) if site else None,
-        "tokens": features.tokens.label if features.tokens else None,
+    described: dict[str, Any] = {
+        **dict.fromkeys(("model", "model_hash", "site", "tokens", "dictionary", "width", "pooling")),
         "representation": features.representation.label,
-        "representation_hash": hash_json(general.identity if general else features.representation.identity),
-        "dictionary": located.reference if located else None,
-        "width": (general.width or None) if general else None,  # 0 where it differs from task to task
-        "pooling": features.pooling.label if features.pooling else None,
+        "representation_hash": hash_json(features.representation.identity),
         "baseline": spec.baseline,
         "control": spec.control,
         "only": tuple(sorted(spec.only)),
     }
+    if model and isinstance(features, ModelFeatures):
+        described |= {
+            "model": model.label,
+            "model_hash": hash_json(model.model.identity(features.site)),
+            "site": str(features.site),
+            "tokens": features.tokens.label,
+            "representation_hash": hash_json(features.general.identity),
+            "dictionary": features.placed.reference,
+            "width": features.general.width or None,  # 0 where it differs from task to task
+            "pooling": features.pooling.label,
+        }
+    return described
 
 
 def _describe_scores(cell: Cell, bundle: Bundle, rows: Rows, outcome: Outcome) -> dict[str, Any]:
-    examples, located = bundle.data.examples, cell.features.located
-    link = located.link if located else None
+    examples = bundle.data.examples
+    link = cell.features.placed.link if isinstance(cell.features, ModelFeatures) else None
     return {
         "classifier_params": dict(outcome.parameters),
         "metrics": outcome.metrics,
@@ -125,13 +128,14 @@ def _describe_scores(cell: Cell, bundle: Bundle, rows: Rows, outcome: Outcome) -
 
 def _flags(cell: Cell, bundle: Bundle, plan: Plan, fidelity: Fidelity) -> Iterator[str]:
     """Yield what a board must say beside the scores of a cell, whatever its probe does."""
-    data, located, model = bundle.data, cell.features.located, bundle.model
-    yield from located.flags if located else ()
+    data, model = bundle.data, bundle.model
+    placed = cell.features.placed if isinstance(cell.features, ModelFeatures) else None
+    yield from placed.flags if placed else ()
     if plan.suite.limit is not None:
         yield "limited"
     if data.spec.keep_leaks and data.hygiene.leaks:
         yield f"leaks:{data.hygiene.leaks}"
-    if located and located.fit and cell.draw.regime.spec.natural != "task":
+    if placed and placed.fit and cell.draw.regime.spec.natural != "task":
         yield "fitted-on:full"  # on a sample of all training rows, whatever the regime leaves of them
     if shared := count_shared_groups(data.examples, cell.draw.partition):
         yield f"shared-groups:{shared}"
@@ -154,10 +158,10 @@ def _origins(cell: Cell, bundle: Bundle) -> dict[str, str]:
     choices = {
         "model": bundle.model.choice if bundle.model else None,
         "representation": cell.features.representation,
-        "pooling": cell.features.pooling,
+        "pooling": cell.features.pooling if isinstance(cell.features, ModelFeatures) else None,
         "transform": cell.transform,
         "classifier": cell.classifier,
         "regime": cell.draw.regime,
-        "alignment": cell.learnt_on.alignment if cell.learnt_on else None,
+        "alignment": cell.source.alignment if cell.source else None,
     }
     return {kind: f"{choice.plugin} {choice.distribution}" for kind, choice in choices.items() if choice}

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from harness.api.events import Summary
-from harness.planning.cells import Bundle, Cell, Features, Plan
+from harness.planning.cells import Bundle, Cell, Features, ModelFeatures, Plan
 from harness.runs.bundle_run import BundleRun
 from harness.runs.context import RunContext, Stopped
 from harness.runs.make_events import run_started
@@ -78,7 +78,7 @@ def _pending(bundle: Bundle, done: Set[str]) -> Bundle:
 
 def _cells_of(plan: Plan) -> Iterator[tuple[str, Cell]]:
     """Yield every cell of a plan with the name of its task."""
-    for bundle in (*plan.bundles, *(transfer.target for transfer in plan.transfers)):
+    for bundle in plan.cell_bundles:
         yield from ((bundle.data.spec.name, cell) for cell in bundle.cells)
 
 
@@ -97,7 +97,7 @@ def _unavailable_now(plan: Plan, context: RunContext) -> list[Record]:
             *_place(cell.features),
             *source_labels(cell),
         )
-        for bundle in (*plan.bundles, *(transfer.target for transfer in plan.transfers))
+        for bundle in plan.cell_bundles
         for cell in bundle.cells
     }
     rows = {bundle.data.spec.name: bundle.data.fingerprint for bundle in plan.bundles}
@@ -105,7 +105,7 @@ def _unavailable_now(plan: Plan, context: RunContext) -> list[Record]:
         (bundle.model.label, str(site)): hash_json(bundle.model.model.identity(site))
         for bundle in plan.bundles
         if bundle.model
-        for site in {features.site for features in bundle.features if features.site}
+        for site in {features.site for features in bundle.model_features}
     }
     return [
         record
@@ -123,7 +123,8 @@ def _unavailable_now(plan: Plan, context: RunContext) -> list[Record]:
 
 
 def _place(features: Features) -> tuple[str | None, str]:
-    return str(features.site) if features.site else None, features.representation.label
+    site = str(features.site) if isinstance(features, ModelFeatures) else None
+    return site, features.representation.label
 
 
 def _summarize(plan: Plan, context: RunContext, *, skipped: int, tokens: int, started: float) -> Summary:

@@ -14,12 +14,12 @@ from scipy import sparse
 from harness.api.errors import WriteError
 from harness.dictionaries.gate import Fidelity
 from harness.features.featurize import typed_memory_errors
-from harness.planning.cells import Cell, Features, Plan, Transfer
+from harness.planning.cells import Cell, Plan, Transfer, TransferSource
 from harness.probing.probe import Rows, probe
 from harness.runs.cell_results import CellResults
 from harness.runs.context import RunContext
 from harness.runs.draw_rows import DrawKey, rows_by_draw
-from harness.runs.featurizer import Featurizer, judge_unmeasured, wanted_features
+from harness.runs.featurizer import Featurizer, find_fidelity, wanted_features
 
 if TYPE_CHECKING:
     from harness.api.data import Matrix
@@ -46,7 +46,7 @@ class TransferRun:
         if not cells:
             return 0
         self.context.folder.add_event("transfer", bundle=self.transfer.name, cells=len(cells))
-        sources = {_source(cell).key: _source(cell) for cell in cells}
+        sources = {_source(cell).features.key: _source(cell).features for cell in cells}
         tokens = 0
         broken: dict[str, Exception] = {}
         judged: dict[str, Fidelity] = {}
@@ -68,17 +68,16 @@ class TransferRun:
         except Exception as error:  # a model or dictionary of any plugin may fail in any way
             self.results.fail(cells, error)
             return tokens
-        for features in wanted_features(bundle):
+        for features in bundle.model_features:
             good = []
             for cell in (cell for cell in cells if cell.features is features):
-                keys = (features.key or "", _source(cell).key or "")
+                keys = (features.key, _source(cell).features.key)
                 fault = next((broken[key] for key in keys if key in broken), None)
                 if fault:
                     self.results.fail([cell], fault)
                 else:
                     good.append(cell)
-            fidelity = judged.get(features.gate_key or "", judge_unmeasured(features))
-            self._probe(good, rows, fidelity, judged)
+            self._probe(good, rows, find_fidelity(features, judged), judged)
         return tokens
 
     def _probe(
@@ -101,8 +100,8 @@ class TransferRun:
                     *aligned, transform=cell.transform, classifier=cell.classifier, seed=cell.draw.seed
                 )
                 seconds = time.perf_counter() - started
-                source = judged.get(_source(cell).gate_key or "")
-                if source and source.verdict == "flagged":
+                source = find_fidelity(_source(cell).features, judged)
+                if source.verdict == "flagged":
                     flags = tuple(f"source-fidelity:{rule}" for rule in source.reasons)
                     outcome = replace(outcome, flags=outcome.flags + flags)
                 self.results.keep(cell, own, outcome, seconds=seconds, fidelity=fidelity)
@@ -114,28 +113,28 @@ class TransferRun:
 
     def _align(self, cell: Cell, rows: Rows) -> tuple[Matrix, Rows]:
         """Return the source features with the mapped test rows below them, and the rows for that matrix."""
-        assert cell.learnt_on
+        source = _source(cell)
         tested = set(cell.draw.partition.test)
-        source = self.results.matrix(_source(cell), rows, tested)
+        reference = self.results.matrix(source.features, rows, tested)
         target = self.results.matrix(cell.features, rows, tested)
-        alignment = cell.learnt_on.alignment.make().fit(source[rows.train], target[rows.train])
+        alignment = source.alignment.make().fit(reference[rows.train], target[rows.train])
         mapped = alignment.transform(target[rows.test])
-        n = source.shape[0]
+        n = reference.shape[0]
         place = np.concatenate([np.arange(n), rows.test])
         test = np.arange(n, len(place))
-        return _stack(source, mapped), replace(rows, test=test, y=rows.y[place], groups=rows.groups[place])
+        return _stack(reference, mapped), replace(rows, test=test, y=rows.y[place], groups=rows.groups[place])
 
 
-def _source(cell: Cell) -> Features:
-    """Return the features of the other model that a cell is trained on."""
-    assert cell.learnt_on
-    return cell.learnt_on.features
+def _source(cell: Cell) -> TransferSource:
+    """Return the training features of a transferred cell."""
+    assert cell.source  # every cell of a transfer has one
+    return cell.source
 
 
 def _alignment_key(cell: Cell) -> tuple[str, str, str]:
     """Return what cells on the same features have in common where they share an aligned matrix."""
-    assert cell.learnt_on
-    return str(cell.learnt_on.features.key), cell.learnt_on.alignment.label, str(cell.draw.key)
+    source = _source(cell)
+    return source.features.key, source.alignment.label, str(cell.draw.key)
 
 
 def _stack(upper: Matrix, lower: Matrix) -> Matrix:
