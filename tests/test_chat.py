@@ -476,7 +476,7 @@ def test_a_conversation_that_is_too_long_is_cut_and_says_so(folder_of: Callable[
     whole = encode(folder, CHATS[1])
     cut = encode(folder, CHATS[1], max_length=len(whole.ids) - 1)
     exact = encode(folder, CHATS[1], max_length=len(whole.ids))
-    assert (whole.cut, exact.cut, cut.cut) == (False, False, True)
+    assert (whole.truncated, exact.truncated, cut.truncated) == (False, False, True)
     assert exact.ids.tolist() == whole.ids.tolist() and cut.ids.tolist() == whole.ids[:-1].tolist()
     for mask in ("content", "prompt"):
         assert getattr(cut, mask).tolist() == getattr(whole, mask)[:-1].tolist()

@@ -22,7 +22,7 @@ from harness.cli import execute
 from harness.data.image_limits import Broken
 from harness.data.images import count_threads, read_images
 from harness.data.task import MOST_FAULTS, TaskData, load_task
-from harness.features.prefetch import Ahead
+from harness.features.prefetch import ImagePrefetcher
 from harness.leaderboard import check_published, publish
 from harness.runs.folder import RunFolder
 
@@ -357,7 +357,7 @@ def test_threads_are_as_many_as_the_cores_that_the_process_may_use(monkeypatch: 
         assert count_threads() == threads
         images = [one for one in read_images([png(row) for row in range(40)]) if not isinstance(one, Broken)]
         Pixels(size=2).transform(images)
-        with Ahead(object(), [], []):  # type: ignore[arg-type]
+        with ImagePrefetcher(object(), [], []):  # type: ignore[arg-type]
             pass
         assert set(asked[-2:]) == {threads}
     assert asked[0] == 3

@@ -25,7 +25,7 @@ from harness.api.errors import UnavailableError, UsageError
 from harness.cli import execute
 from harness.config.task_file import read_task
 from harness.data.task import load_task
-from harness.features.prefetch import Ahead
+from harness.features.prefetch import ImagePrefetcher
 from harness.runs.folder import RunFolder
 
 PLUGIN = '''
@@ -528,7 +528,7 @@ def tokens_of(n: int) -> list[Tokens]:
 
 def test_images_come_in_the_order_asked_for_also_after_a_batch_was_halved() -> None:
     model = Slow(0.0)
-    with Ahead(model, tokens_of(9), [[8, 7, 6], [5, 4, 3], [2, 1, 0]], threads=3) as ahead:
+    with ImagePrefetcher(model, tokens_of(9), [[8, 7, 6], [5, 4, 3], [2, 1, 0]], threads=3) as ahead:
         for rows in ([8, 7, 6], [8, 7], [6], [5, 4, 3], [2, 1, 0]):
             taken = ahead.take(rows)
             assert taken is not None
@@ -538,7 +538,7 @@ def test_images_come_in_the_order_asked_for_also_after_a_batch_was_halved() -> N
 def test_decoding_overlaps_what_the_model_does() -> None:
     """Ten batches of 20 ms of work, whose images take 10 ms: one after the other that waits for a third of the time."""
     model, n = Slow(0.01), 10
-    with Ahead(model, tokens_of(n), [[row] for row in range(n)], threads=1) as ahead:
+    with ImagePrefetcher(model, tokens_of(n), [[row] for row in range(n)], threads=1) as ahead:
         started = time.perf_counter()
         for row in range(n):
             ahead.take([row])
@@ -550,7 +550,9 @@ def test_decoding_overlaps_what_the_model_does() -> None:
 
 def test_no_more_is_made_ready_than_two_batches() -> None:
     model = Slow(0.0)
-    with Ahead(model, tokens_of(100), [list(range(at, at + 5)) for at in range(0, 100, 5)], threads=2):
+    with ImagePrefetcher(
+        model, tokens_of(100), [list(range(at, at + 5)) for at in range(0, 100, 5)], threads=2
+    ):
         time.sleep(0.1)
         assert model.prepared == 10
 
@@ -560,7 +562,7 @@ def test_texts_are_not_made_ready() -> None:
         def forward(self, batch: Sequence[Tokens]) -> Mapping[Site, torch.Tensor]:
             return {}
 
-    with Ahead(Plain(), tokens_of(2), [[0, 1]]) as ahead:
+    with ImagePrefetcher(Plain(), tokens_of(2), [[0, 1]]) as ahead:
         assert ahead.take([0, 1]) is None
 
 
@@ -570,7 +572,7 @@ def test_an_image_that_vanished_since_is_an_error_and_not_a_wait() -> None:
             raise UnavailableError("gone")
 
     with (
-        Ahead(Failing(0.0), tokens_of(3), [[0, 1, 2]]) as ahead,
+        ImagePrefetcher(Failing(0.0), tokens_of(3), [[0, 1, 2]]) as ahead,
         pytest.raises(UnavailableError, match="gone"),
     ):
         ahead.take([0, 1, 2])

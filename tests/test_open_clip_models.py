@@ -325,7 +325,7 @@ def test_patches_are_content_and_the_class_token_is_the_summary(family: str, fol
         assert tokens.summary.tolist() == [True] + [False] * (len(tokens.ids) - 1)
     else:
         assert tokens.summary is None
-    assert tokens.image is IMAGES[0] and not tokens.cut and tokens.prompt is None
+    assert tokens.image is IMAGES[0] and not tokens.truncated and tokens.prompt is None
 
 
 @pytest.mark.parametrize("family", ["clip", "timm"])

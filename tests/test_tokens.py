@@ -51,7 +51,7 @@ def test_all_content_of_a_plain_text_is_prompt() -> None:
 def test_a_set_changes_content_and_nothing_else(content: list[bool], reference: Any) -> None:
     before = tokens([int(one) for one in content])
     after = TokenSet.parse(reference).select(before)
-    assert after.ids is before.ids and after.cut == before.cut and after.prompt is before.prompt
+    assert after.ids is before.ids and after.truncated == before.truncated and after.prompt is before.prompt
     assert before.content.tolist() == content
     assert after.content.dtype == np.bool_ and len(after.content) == len(content)
     if reference != "all":

@@ -110,7 +110,7 @@ class Planted:
             Tokens(
                 ids=np.array([0, *map(ord, text[:64])], dtype=np.int64),
                 content=np.array([False] + [True] * len(text[:64])),
-                cut=len(text) > 64,
+                truncated=len(text) > 64,
             )
             for text in inputs
         ]
@@ -180,7 +180,7 @@ def test_long_texts_are_read_to_their_end() -> None:
     texts = [*salad(5, 0, length=1000), "short"]
     encoded = list(tokenize_all(Planted(), texts))
     assert sum(int(tokens.content.sum()) for tokens in encoded) == 5005
-    assert not any(tokens.cut for tokens in encoded)
+    assert not any(tokens.truncated for tokens in encoded)
     assert "".join(chr(number) for number in encoded[0].ids[1:]) == "short"
     assert halve("one two three four") == ("one two ", "three four")
     assert halve("ab") == ("a", "b")

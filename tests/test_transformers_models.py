@@ -425,7 +425,7 @@ def test_only_the_tokenizers_own_special_tokens_are_no_content(llama: Path) -> N
 
 def test_a_text_that_is_too_long_is_cut_and_says_so(llama: Path, caplog: pytest.LogCaptureFixture) -> None:
     exact, long = open_model(llama, max_length=5).tokenize(["abcd", "abcdefgh"])
-    assert (exact.cut, long.cut) == (False, True)
+    assert (exact.truncated, long.truncated) == (False, True)
     assert exact.ids.tolist() == long.ids.tolist()
     assert not caplog.records
 
@@ -448,14 +448,14 @@ def test_a_very_long_text_has_the_tokens_it_has_when_it_is_encoded_whole(text: s
     for length in (256, 30):  # positions that the model has, and fewer
         (tokens,) = open_model(folder, max_length=length).tokenize([VERY_LONG[text]])
         assert tokens.ids.tolist() == whole[:length]
-        assert tokens.cut == (len(whole) > length)
+        assert tokens.truncated == (len(whole) > length)
 
 
 def test_no_text_is_longer_than_the_model_has_positions(tmp_path: Path) -> None:
     write_checkpoint(tmp_path, FAMILIES["gpt2"])
     model = open_model(tmp_path, max_length=1000)
     (tokens,) = model.tokenize(["x" * 500])
-    assert tokens.cut and len(tokens.ids) == model.identity(site("resid_post.0"))["max_length"] == 256
+    assert tokens.truncated and len(tokens.ids) == model.identity(site("resid_post.0"))["max_length"] == 256
     assert model.load([site("resid_post.0")], "cpu").forward([tokens])[site("resid_post.0")].shape == (
         255,
         24,

@@ -564,7 +564,7 @@ def test_tokens_are_those_of_the_processor_and_the_content_is_the_image_tokens(
         np.testing.assert_array_equal(tokens.ids, wanted)
         np.testing.assert_array_equal(tokens.content, wanted == IMAGE)
         assert tokens.ids.dtype == np.int64 and tokens.content.sum() == np.prod(model.grid)
-        assert tokens.image is image and not tokens.cut
+        assert tokens.image is image and not tokens.truncated
         assert tokens.prompt is None and tokens.summary is None and tokens.own is None
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -141,24 +143,43 @@ class Partition:
 
 @dataclass(frozen=True, kw_only=True)
 class Tokens:
-    """One encoded input: token ids `[tokens]`, and which of them are content (not BOS, not template).
+    """One encoded input: token ids `[tokens]`, and a mask of those that are content (not BOS, not template).
 
-    `prompt` marks the content that is not the assistant's; None when all of it is prompt. `own` is what the model
-    itself called content, where a token set has chosen other positions since. `image` is what is looked at, where the
-    input is an image: its tokens or patches are the content, row by row of the model's grid; `summary` then marks the
-    positions that stand for all of it (CLS).
+    All masks have the shape `[tokens]`. `prompt` marks the content outside the assistant's messages; None means all of
+    it. `own` is the model's own content mask where a token set has replaced it. Of an input that is an `image`, the
+    content are its tokens or patches, row by row of the model's grid, and `summary` marks the positions that summarise
+    the whole image (CLS). `truncated` says that the input was longer than the model's maximum length and lacks its end.
     """
 
     ids: np.ndarray[Any, np.dtype[np.int64]]
     content: np.ndarray[Any, np.dtype[np.bool_]]
     prompt: np.ndarray[Any, np.dtype[np.bool_]] | None = None
     own: np.ndarray[Any, np.dtype[np.bool_]] | None = None
-    cut: bool = False
-    """Whether the input was longer than the model's maximum length, so that its end is missing."""
+    truncated: bool = False
     image: Image | None = None
     summary: np.ndarray[Any, np.dtype[np.bool_]] | None = None
 
     @property
     def key(self) -> str:
-        """Names what the model reads."""
+        """The identity of everything that the model reads: equal inputs have equal keys."""
         return self.ids.tobytes().hex() + (self.image.id if self.image else "")
+
+    @property
+    def cut(self) -> bool:
+        """Former name of `truncated`, which is kept for one version."""
+        warnings.warn("Tokens.cut is now Tokens.truncated", DeprecationWarning, stacklevel=2)
+        return self.truncated
+
+
+_make_tokens = Tokens.__init__
+
+
+@wraps(_make_tokens)
+def _make_tokens_of_former_names(self: Tokens, **values: Any) -> None:
+    if "cut" in values:
+        warnings.warn("Tokens(cut=…) is now Tokens(truncated=…)", DeprecationWarning, stacklevel=2)
+        values["truncated"] = values.pop("cut")
+    _make_tokens(self, **values)
+
+
+Tokens.__init__ = _make_tokens_of_former_names  # type: ignore[method-assign]

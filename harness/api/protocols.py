@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from harness.api.data import Examples, Image, Partition, Site, Tokens
+from harness.api.errors import UsageError
 from harness.api.tasks import TaskSpec
 
 if TYPE_CHECKING:
@@ -161,19 +162,23 @@ class Autoencoder(Encoder, Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class PlacedRepresentation:
-    """A representation at one site of one model: all that a plan must know before it is loaded.
+    """Representation bound to one site of one model, described before it is loaded.
 
-    `identity` is JSON of all that may change a feature; `sparse` says whether pooled rows are worth keeping
-    sparse. Either `load(device)` gives the Encoder, or `fit(activations)` makes one, a Dictionary, of a sample
-    `[tokens, d_in]` (float32, on the device) of the task's training tokens; what was fitted is kept in the cache.
-    `load_whole(device)` gives the same Dictionary with its decoder, where it has one: only the fidelity gate and
-    reports need that. `reference` is the exact name of a dictionary that a shorter reference led to; `flags` is what
-    every result of it must say about it; `link` is where one of its features is shown, a URL with `{feature}` in place
-    of its number. All three are shown, not hashed.
+    `identity` is JSON of everything that may change a feature. `sparse` asks for pooled rows to be stored sparse. The
+    Encoder comes from exactly one of three functions:
 
-    `site` is where it reads, where that is another place of the model than the one asked about. `for_task(spec,
-    classes)` in place of `load` and `fit` gives the PlacedRepresentation of one task, with its classes in order; a
-    width that differs from task to task is then 0 here.
+    - `load(device)` returns it;
+    - `fit(activations)` fits it, as a `harness.Dictionary`, on a sample `[tokens, d_in]` (float32, on the device) of
+      the task's training tokens; the harness keeps it in the cache;
+    - `for_task(spec, classes)` returns the PlacedRepresentation of one task, with its classes in order. `width` is 0
+      here where it differs between tasks.
+
+    `load_whole(device)` returns the same dictionary with its decoder, where it has one; only the fidelity gate and
+    reports need it. `site` is the site that it reads, where that is not the one asked for.
+
+    Three fields are displayed, and not hashed: `reference`, the exact name of a dictionary that a shorter reference
+    means; `flags`, added to the flags of every result; `link`, a URL that shows one feature, with `{feature}` in place
+    of its number.
     """
 
     identity: Mapping[str, Any]
@@ -192,7 +197,18 @@ class PlacedRepresentation:
 
     def __post_init__(self) -> None:
         if sum(way is not None for way in (self.load, self.fit, self.for_task)) != 1:
-            raise TypeError("a located representation needs one of load, fit and for_task, and no other")
+            raise TypeError("a placed representation needs one of load, fit and for_task, and no other")
+
+    def load_or_fit(self, device: str, sample: Callable[[], torch.Tensor]) -> Encoder:
+        """Return the encoder, fitted on activations `sample()` of shape `[tokens, d_in]` where it is not loaded.
+
+        Raise UsageError where it depends on a task.
+        """
+        if self.load is not None:
+            return self.load(device)
+        if self.fit is not None:
+            return self.fit(sample())
+        raise UsageError("a representation that needs the classes of a task has no encoder without one")
 
 
 @runtime_checkable

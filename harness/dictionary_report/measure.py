@@ -263,12 +263,9 @@ def _candidates(
 def _encoder(
     reference: str, registry: Registry, model: OpenModel, site: Site, x: Tensor, device: str
 ) -> Encoder:
-    """What the reference gives at the site, fitted on `x [tokens, d]` where it must be."""
-    located = locate(registry.choose("representations", reference), model, site, registry)
-    if located.load is not None:
-        return located.load(device)
-    assert located.fit is not None
-    return located.fit(x)
+    """Return the encoder of a reference at the site, fitted on `x [tokens, d]` if it is not loaded."""
+    placed = locate(registry.choose("representations", reference), model, site, registry)
+    return placed.load_or_fit(device, lambda: x)
 
 
 @torch.inference_mode()

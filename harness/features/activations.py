@@ -11,7 +11,7 @@ import torch
 from harness.api.data import Site, Tokens
 from harness.api.protocols import LoadedModel
 from harness.features.featurize import check_finite, plan_batches, run_batches
-from harness.features.prefetch import Ahead, run_forward
+from harness.features.prefetch import ImagePrefetcher, run_forward
 from harness.features.sampling import SAMPLE_TOKENS
 
 
@@ -23,9 +23,7 @@ def read_sample(
     batch_size: int | None,
     device: str,
 ) -> Mapping[Site, torch.Tensor]:
-    """Activations `[at most SAMPLE_TOKENS, width]` of the content tokens at each site, float32, on the device,
-    in the order of `tokens`.
-    """
+    """Return the activations of `read_all`, but of the first SAMPLE_TOKENS content tokens only."""
     found = read_all(model, tokens, sites, batch_size=batch_size, device=device)
     return {site: activations[:SAMPLE_TOKENS] for site, activations in found.items()}
 
@@ -38,16 +36,16 @@ def read_all(
     batch_size: int | None,
     device: str,
 ) -> Mapping[Site, torch.Tensor]:
-    """Activations `[content tokens, width]` of all tokens at each site, float32, on the device, in their order."""
+    """Return activations `[content tokens, width]` at each site, float32, on the device, in the order of `tokens`."""
     batches = plan_batches([len(one.ids) for one in tokens], batch_size=batch_size, device=device)
 
-    with Ahead(model, tokens, batches) as ahead:
+    with ImagePrefetcher(model, tokens, batches) as images:
 
         @torch.inference_mode()
         def work(rows: Sequence[int]) -> list[tuple[int, Mapping[Site, torch.Tensor]]]:
             batch = [tokens[row] for row in rows]
             counts = [int(one.content.sum()) for one in batch]
-            activations = run_forward(model, batch, ahead.take(rows))
+            activations = run_forward(model, batch, images.take(rows))
             parts = {site: torch.split(activations[site].float(), counts) for site in sites}
             return [(row, {site: parts[site][place] for site in sites}) for place, row in enumerate(rows)]
 
@@ -59,6 +57,6 @@ def read_all(
 
 
 def is_model_content(one: Tokens) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Of each position that is pooled, whether the model itself calls it content."""
+    """Return a mask over the pooled positions, `[content tokens]`: those that the model itself calls content."""
     inside: np.ndarray[Any, np.dtype[np.bool_]] = (one.content if one.own is None else one.own)[one.content]
     return inside

@@ -1,4 +1,4 @@
-"""A model whose activations are kept on disk: what went through it once is read, not forwarded, the next time."""
+"""Model whose activations are kept on disk, so that a batch runs through it only once."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import torch
 from harness.api.data import Site, Tokens
 from harness.api.protocols import LoadedModel
 from harness.features.artifacts import read_activations, write_activations
-from harness.features.prefetch import Ahead, run_forward
+from harness.features.prefetch import ImagePrefetcher, run_forward
 from harness.models.opened import OpenModel, activation_identity
 from harness.storage.feature_store import FeatureStore
 from harness.storage.hashing import hash_json, hash_lines
 
 
 class KeptActivations:
-    """A LoadedModel over a store. The model itself is loaded when a batch is not there; `read_tokens` counts the
-    content tokens that came from disk.
+    """LoadedModel that reads activations from a store, and loads the model itself for the first batch not in it.
+
+    `read_tokens` counts the content tokens that were read.
     """
 
     def __init__(self, store: FeatureStore, model: OpenModel, sites: Sequence[Site], device: str) -> None:
@@ -30,7 +31,7 @@ class KeptActivations:
         self._identities = {site: hash_json(activation_identity(model, site)) for site in sites}
 
     def forward(self, batch: Sequence[Tokens]) -> Mapping[Site, torch.Tensor]:
-        """As the model's own, which is asked only for batches of which a site is not on disk."""
+        """Return the activations of a batch as the model does, which runs only when a site is not in the store."""
         keys = {site: self._key(site, batch) for site in self.sites}
         found = {site: read_activations(self.store, key, self.device) for site, key in keys.items()}
         kept = {site: one for site, one in found.items() if one is not None}
@@ -40,14 +41,15 @@ class KeptActivations:
         if self._loaded is None:
             self._loaded = self.model.model.load(self.sites, self.device)
         rows = range(len(batch))
-        with Ahead(self._loaded, batch, [rows]) as ahead:  # only now is known that its images are needed
-            activations = run_forward(self._loaded, batch, ahead.take(rows))
+        # A prefetcher of its own: only now is known that the images of this batch are needed.
+        with ImagePrefetcher(self._loaded, batch, [rows]) as images:
+            activations = run_forward(self._loaded, batch, images.take(rows))
         for site, key in keys.items():
             if site not in kept:
                 write_activations(self.store, key, activations[site])
         return activations
 
     def _key(self, site: Site, batch: Sequence[Tokens]) -> str:
-        """Names the batch, not its rows alone: padding changes the last bits."""
+        """Return the key of a whole batch, not of single rows, because padding changes the last bits."""
         parts = [part for one in batch for part in (one.key, one.content.tobytes().hex())]
         return hash_lines([self._identities[site], *parts])

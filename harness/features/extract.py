@@ -1,4 +1,4 @@
-"""Texts, conversations or images in, one matrix of pooled features out; no task, no store."""
+"""Pooled features of given texts, conversations or images, without task and store."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.api.data import Conversation, Image, Site, Tokens
 from harness.api.errors import EmptyInputWarning, UsageError
-from harness.api.protocols import Encoder, LoadedModel, PlacedRepresentation
+from harness.api.protocols import LoadedModel
 from harness.config.suite import ModelChoice
 from harness.features.activations import read_sample
 from harness.features.featurize import Reading, featurize, plan_batches, stack
@@ -20,6 +20,8 @@ from harness.models.opened import locate, open_model
 from harness.registry.catalog import Registry
 
 if TYPE_CHECKING:
+    import torch
+
     from harness.api.data import Matrix
 
 
@@ -34,58 +36,48 @@ def extract(
     device: str,
     batch_size: int | None,
 ) -> Matrix:
-    """Pooled features of `inputs` at the one site of `model`, rows in their order. What is fitted on activations is
-    fitted on those of the inputs.
+    """Return the pooled features `[inputs, features]` at the one site of `model`.
+
+    A representation that is fitted on activations is fitted on those of the inputs. Raise UsageError for several sites,
+    and for a representation that depends on a task. Warn of inputs without content tokens; their rows are zero.
     """
+    # 1. Resolve names.
     token_set = TokenSet.parse(tokens)
     choice = registry.choose("representations", representation)
     opened = open_model(model, registry)
     if len(opened.sites) != 1:
         raise UsageError(f"features are made at one site, not at {len(opened.sites)}")
-    (site,) = opened.sites
-    located = locate(choice, opened, site, registry)
-    if located.for_task:
+    placed = locate(choice, opened, opened.sites[0], registry)
+    if placed.for_task:
         raise UsageError(f"representation '{choice.label}' needs the classes of a task, and here is none")
-    site = located.site or site
+    site = placed.site or opened.sites[0]
     pool = registry.choose("poolings", pooling).make()
+    # 2. Encode the inputs.
     encoded = [token_set.select(one) for one in opened.model.tokenize(inputs)]
-    bare = sum(not one.content.any() for one in encoded)
-    if bare:
+    if empty := sum(not one.content.any() for one in encoded):
         warnings.warn(
-            f"{bare} of {len(inputs)} inputs have no content tokens; their rows are zero",
+            f"{empty} of {len(inputs)} inputs have no content tokens; their rows are zero",
             EmptyInputWarning,
             stacklevel=2,
         )
+    # 3. Run the model and pool.
     loaded = opened.model.load([site], device)
-    encoder = (
-        located.load(device) if located.load else _fit(located, loaded, site, encoded, batch_size, device)
-    )
-    reading = Reading(site=site, encoder=encoder, sparse=located.sparse, poolings={"": pool})
-    pooled = list(
-        featurize(
-            model=loaded,
-            tokens=encoded,
-            readings=[reading],
-            batches=plan_batches([len(one.ids) for one in encoded], batch_size=batch_size, device=device),
-        )
-    )
+    encoder = placed.load_or_fit(device, lambda: _sample(loaded, site, encoded, batch_size, device))
+    reading = Reading(site=site, encoder=encoder, sparse=placed.sparse, poolings={"": pool})
+    batches = plan_batches([len(one.ids) for one in encoded], batch_size=batch_size, device=device)
+    pooled = list(featurize(model=loaded, tokens=encoded, readings=[reading], batches=batches))
+    # Batches hold the longest inputs first: restore the order.
     order = np.argsort([row for batch in pooled for row in batch.rows])
     return stack([batch.features[""] for batch in pooled])[order]
 
 
-def _fit(
-    located: PlacedRepresentation,
-    model: LoadedModel,
-    site: Site,
-    tokens: Sequence[Tokens],
-    batch_size: int | None,
-    device: str,
-) -> Encoder:
-    """What a representation fits on the texts themselves: here is no training split."""
-    assert located.fit is not None
+def _sample(
+    model: LoadedModel, site: Site, tokens: Sequence[Tokens], batch_size: int | None, device: str
+) -> torch.Tensor:
+    """Return activations of the inputs themselves to fit on: there is no training split."""
     sample = [tokens[row] for row in sample_all(tokens)]
     if not sample:
         raise UsageError(
             "no input has content tokens, so there is nothing that a representation could be fitted on"
         )
-    return located.fit(read_sample(model, sample, [site], batch_size=batch_size, device=device)[site])
+    return read_sample(model, sample, [site], batch_size=batch_size, device=device)[site]

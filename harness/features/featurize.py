@@ -1,7 +1,7 @@
 """The one forward pass: batches → ragged activations → dictionaries → poolings.
 
-A batch runs through the model once, whatever the number of sites, dictionaries and poolings. Only pooled rows
-leave the device. An example's features do not depend on its batch, beyond rounding.
+A batch runs through the model once, however many sites, dictionaries and poolings there are. Only pooled rows leave the
+device. The features of an example do not depend on its batch, beyond rounding.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -21,21 +21,21 @@ from harness.api.data import Site, Tokens
 from harness.api.errors import UsageError
 from harness.api.protocols import Encoder, LoadedModel, Pooling, RankedPooling
 from harness.dictionaries.dictionary import RunningTop, slices_of
-from harness.features.prefetch import Ahead, run_forward
+from harness.features.prefetch import ImagePrefetcher, run_forward
 
 if TYPE_CHECKING:
     from harness.api.data import Matrix
 
 SLICE_VALUES = 1 << 25
-"""At most so many features × tokens are on the device at once for one slice (128 MiB in float32)."""
+"""Most values, features × tokens, of one slice on the device (128 MiB in float32)."""
 
 AUTO_TOKENS = {"cpu": 2048, "cuda": 32768}
-"""Padded tokens in a batch when its size is not given, by kind of device."""
+"""Padded tokens in a batch whose size is not given, by kind of device."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """One representation at one site, and every pooling wanted of it: feature key → pooling."""
+    """One representation at one site, with its poolings by feature key."""
 
     site: Site
     encoder: Encoder
@@ -45,9 +45,10 @@ class Reading:
 
 @dataclass(frozen=True, kw_only=True)
 class Pooled:
-    """What one batch left: its rows, for each feature key `[rows, features]`, and what it took: tokens pooled,
-    positions the model ran on (without padding), those with padding, seconds, and of these the ones in which the model
-    waited for images; no images of texts.
+    """Pooled features of one batch, `[rows, features]` for each feature key, and its cost.
+
+    `tokens` were pooled; the model ran on `positions`, without padding, or `padded_tokens`, with it. It waited for
+    images for `waited` of the `seconds`. Both numbers of images are 0 for texts.
     """
 
     rows: Sequence[int]
@@ -56,17 +57,17 @@ class Pooled:
     positions: int
     padded_tokens: int
     seconds: float
-    images: int = 0
-    waited: float = 0.0
+    images: int
+    waited: float
 
 
 _Done = TypeVar("_Done")
 
 
 def plan_batches(lengths: Sequence[int], *, batch_size: int | None, device: str) -> list[list[int]]:
-    """Rows grouped into batches, longest first, so that little is padded and memory runs out early if at all.
+    """Return row numbers grouped into batches of `batch_size` examples, or of as many as fit the device's token budget.
 
-    `batch_size` examples each, or as many as fit the device's token budget when it is None.
+    The longest come first, so that little is padded and memory runs out early if at all.
     """
     budget = AUTO_TOKENS.get(device.split(":")[0], AUTO_TOKENS["cpu"])
     order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
@@ -87,14 +88,11 @@ def featurize(
     batches: Sequence[Sequence[int]],
     on_halved: Callable[[Sequence[int]], None] = lambda rows: None,
 ) -> Iterator[Pooled]:
-    """Pooled features batch by batch, halved where memory does not suffice (`run_batches`); images are decoded ahead of
-    their batch.
-    """
-    with Ahead(model, tokens, batches) as ahead:
+    """Yield pooled features batch by batch; batches that do not fit into memory are halved (`run_batches`)."""
+    with ImagePrefetcher(model, tokens, batches) as images:
 
         def work(rows: Sequence[int]) -> Pooled:
-            batch = [tokens[row] for row in rows]
-            return Pooled(rows=rows, **_featurize_batch(model, batch, readings, rows, ahead))
+            return _featurize_batch(model, [tokens[row] for row in rows], readings, rows, images)
 
         yield from run_batches(batches, work, on_halved=on_halved)
 
@@ -105,8 +103,10 @@ def run_batches(
     *,
     on_halved: Callable[[Sequence[int]], None] = lambda rows: None,
 ) -> Iterator[_Done]:
-    """What `work` makes of the rows of each batch. A batch that does not fit into memory is halved and tried
-    again; `on_halved` is told its rows first. A single example that does not fit raises the memory error.
+    """Yield what `work` returns for the rows of each batch.
+
+    A batch that does not fit into memory is halved and tried again, after `on_halved` was called with its rows. Raise
+    the memory error where a single example does not fit.
     """
     waiting = [list(batch) for batch in reversed(batches)]
     while waiting:
@@ -121,7 +121,7 @@ def run_batches(
         if done is not None:
             yield done
             continue
-        # Only here, where the error and with it the frames that hold the batch's tensors are gone.
+        # Outside the except block, because the error's frames hold the tensors of the batch.
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         on_halved(rows)
@@ -147,7 +147,7 @@ def typed_memory_errors() -> Iterator[None]:
 
 
 def halve(rows: Sequence[int]) -> list[list[int]]:
-    """A batch as two."""
+    """Return a batch as two."""
     middle = (len(rows) + 1) // 2
     return [list(rows[:middle]), list(rows[middle:])]
 
@@ -158,28 +158,30 @@ def _featurize_batch(
     batch: Sequence[Tokens],
     readings: Sequence[Reading],
     rows: Sequence[int],
-    ahead: Ahead,
-) -> dict[str, Any]:
-    started, waited = time.perf_counter(), ahead.waited
+    images: ImagePrefetcher,
+) -> Pooled:
+    started, waited = time.perf_counter(), images.waited
     counts = [int(tokens.content.sum()) for tokens in batch]
-    activations = run_forward(model, batch, ahead.take(rows))
+    activations = run_forward(model, batch, images.take(rows))
     features: dict[str, Matrix] = {}
     for reading in readings:
         check_finite(activations[reading.site], reading.site)
         features |= pool_reading(reading, activations[reading.site], counts)
-    return {
-        "features": features,
-        "tokens": sum(counts),
-        "positions": sum(len(tokens.ids) for tokens in batch),
-        "padded_tokens": len(batch) * max(len(tokens.ids) for tokens in batch),
-        "seconds": time.perf_counter() - started,
-        "images": sum(tokens.image is not None for tokens in batch),
-        "waited": ahead.waited - waited,
-    }
+    lengths = [len(tokens.ids) for tokens in batch]
+    return Pooled(
+        rows=rows,
+        features=features,
+        tokens=sum(counts),
+        positions=sum(lengths),
+        padded_tokens=len(batch) * max(lengths),
+        seconds=time.perf_counter() - started,
+        images=sum(tokens.image is not None for tokens in batch),
+        waited=images.waited - waited,
+    )
 
 
 def check_finite(activations: Tensor, site: Site) -> None:
-    """UsageError where a value is not finite: a threshold would turn NaN into an ordinary zero."""
+    """Raise UsageError where a value is not finite: a threshold would turn NaN into an ordinary zero."""
     if activations.numel() and not bool(torch.isfinite(torch.stack(activations.aminmax())).all()):
         raise UsageError(
             f"activations at '{site}' are not finite in {str(activations.dtype).removeprefix('torch.')}: use "
@@ -188,11 +190,11 @@ def check_finite(activations: Tensor, site: Site) -> None:
 
 
 def pool_reading(reading: Reading, activations: Tensor, counts: Sequence[int]) -> dict[str, Matrix]:
-    """Every pooling of one reading: `activations [tokens, d]` of examples with `counts` tokens each.
+    """Return every pooling of one reading, by feature key, from `activations [tokens, d]` of examples with `counts`
+    tokens each. An example without content tokens becomes a row of zeros.
 
-    Features are encoded slice by slice, each slice pooled in every way before the next is made; a pooling that
-    ranks features takes its turn when each token's largest are known. An example without content tokens becomes a
-    row of zeros.
+    Features are encoded slice by slice, and each slice is pooled in every way before the next is encoded. Poolings that
+    rank features come after the last slice, when the largest features of each token are known.
     """
     filled = [row for row, count in enumerate(counts) if count]
     offsets = torch.tensor(
@@ -217,7 +219,7 @@ def pool_reading(reading: Reading, activations: Tensor, counts: Sequence[int]) -
 
 
 def _to_host(pooled: Tensor, *, as_sparse: bool) -> Matrix:
-    """A pooled slice off the device, sparse where sparse, so that zeros do not travel."""
+    """Return a pooled slice on the CPU; a sparse one is compressed first, so that zeros are not transferred."""
     if not as_sparse:
         return pooled.float().cpu().numpy()
     if pooled.device.type == "cpu":
@@ -232,26 +234,21 @@ def _to_host(pooled: Tensor, *, as_sparse: bool) -> Matrix:
 def _join(
     slices: Sequence[Matrix], filled: Sequence[int], n_rows: int, width: int, as_sparse: bool
 ) -> Matrix:
-    """Slices side by side, with rows of zeros where an example had no token."""
-    if as_sparse:
-        joined = (
-            sparse.csr_array(sparse.hstack(slices)) if slices else sparse.csr_array((0, width), dtype="f4")
-        )
-        if len(filled) == n_rows:
-            return joined.astype(np.float32)
-        place = sparse.csr_array(
-            (np.ones(len(filled), dtype=np.float32), (filled, range(len(filled)))),
-            shape=(n_rows, len(filled)),
-        )
-        return sparse.csr_array(place @ joined)
+    """Return slices side by side, with rows of zeros where an example had no token."""
+    if as_sparse and slices:
+        joined = sparse.csr_array(sparse.hstack(slices)).astype(np.float32)
+        lengths = np.zeros(n_rows, dtype=np.int64)
+        lengths[filled] = np.diff(joined.indptr)
+        parts = (joined.data, joined.indices, np.concatenate([[0], np.cumsum(lengths)]))
+        return sparse.csr_array(parts, shape=(n_rows, width))
     dense = np.zeros((n_rows, width), dtype=np.float32)
     if slices:
         dense[filled] = np.concatenate(slices, axis=1)
-    return dense
+    return sparse.csr_array(dense) if as_sparse else dense
 
 
 def stack(parts: Sequence[Matrix]) -> Matrix:
-    """Matrices below one another, CSR when they are."""
+    """Return matrices below one another, as CSR if they are sparse."""
     if sparse.issparse(parts[0]):
         return sparse.csr_array(sparse.vstack(parts))
     return np.concatenate(parts)

@@ -1,8 +1,7 @@
-"""Some training tokens in, what is learnt from their activations out: principal components, chosen neurons, and how
-well dictionaries fit.
+"""Fitting of representations, and measuring of dictionaries, on sampled activations.
 
-One pass of the model over a sample of training rows serves every representation of a bundle that is fitted; another,
-over fewer rows and one layer deeper, all that the fidelity gate asks.
+One pass of the model over a sample of training rows serves every fitted representation of a bundle. Another, over fewer
+rows and one layer deeper, serves the fidelity gate.
 """
 
 from __future__ import annotations
@@ -33,9 +32,8 @@ def fit_all(
             with typed_memory_errors():
                 made = fit(sample[site])
             if not isinstance(made, Dictionary):  # nothing else can be stored for the next shards and runs
-                raise UsageError(
-                    f"what was fitted at '{site}' is a {type(made).__name__}, not a harness.Dictionary"
-                )
+                wrong = type(made).__name__
+                raise UsageError(f"what was fitted at '{site}' is a {wrong}, not a harness.Dictionary")
             fitted[key] = made
         except Exception as error:  # a representation of any plugin may fail in any way
             broken[key] = error
@@ -43,21 +41,22 @@ def fit_all(
 
 
 def measure_all(
-    located: Mapping[str, tuple[Site, PlacedRepresentation]],
+    placed: Mapping[str, tuple[Site, PlacedRepresentation]],
     sample: Mapping[Site, torch.Tensor],
     tokens: Sequence[Tokens],
     device: str,
 ) -> tuple[dict[str, Fidelity], dict[str, str]]:
-    """How each dictionary fits the sample at its site, and why where that cannot be measured; both by key. `tokens`
-    are those of the sample.
+    """Measure how well each dictionary reconstructs the sample of its site, given the tokens of that sample.
+
+    Return the measurements and, where there are none, the reasons; both by key.
     """
-    seen: dict[str, Fidelity] = {}
+    measured: dict[str, Fidelity] = {}
     broken: dict[str, str] = {}
     content = torch.cat([torch.from_numpy(is_model_content(one)) for one in tokens]).to(device)
-    for key, (site, one) in located.items():
-        assert one.load_whole is not None
+    for key, (site, one) in placed.items():
+        assert one.load_whole is not None  # only such have a key of the gate
         try:
-            seen[key] = measure(
+            measured[key] = measure(
                 one.load_whole(device),
                 sample,
                 site,
@@ -66,4 +65,4 @@ def measure_all(
             )
         except Exception as error:  # a loader of any plugin may fail in any way
             broken[key] = str(error) if isinstance(error, HarnessError) else describe(error)
-    return seen, broken
+    return measured, broken

@@ -1,4 +1,4 @@
-"""Rows in, those on whose activations something is fitted out: at most so many tokens, whatever the rows' order."""
+"""Samples of rows on whose activations representations are fitted; they do not depend on the order of rows."""
 
 from __future__ import annotations
 
@@ -8,27 +8,29 @@ from collections.abc import Sequence
 from harness.api.data import Examples, Tokens
 
 SAMPLE_TOKENS = 32768
-"""Content tokens in a sample, at most."""
+"""Most content tokens in a sample."""
 
 GATE_TOKENS = 4096
-"""Content tokens that the fidelity gate looks at: its rows are the first of the sample's, as many as hold so many."""
+"""Content tokens for the fidelity gate; its rows are the first ones of the sample that hold so many."""
 
 
 def sample_rows(examples: Examples, tokens: Sequence[Tokens], *, limit: int | None = None) -> tuple[int, ...]:
-    """Training rows (validation is carved out of them later) whose content tokens fill a sample of `limit`
-    (SAMPLE_TOKENS), in an order that depends on each row's id alone; the last may be used in part.
+    """Return training rows whose content tokens fill a sample of `limit` (SAMPLE_TOKENS); the last may not fit whole.
+
+    Their order depends on the ids of rows alone. Rows that are held out for validation later are among them.
     """
     train = [row for row, split in enumerate(examples.splits) if split == "train"]
     return _fill(sorted(train, key=lambda row: _place(examples.ids[row])), tokens, limit or SAMPLE_TOKENS)
 
 
 def sample_all(tokens: Sequence[Tokens]) -> tuple[int, ...]:
-    """The same of inputs that belong to no task, in an order that depends on their tokens alone."""
+    """Return rows of inputs without a task that fill a sample, in an order that depends on their tokens alone."""
     order = sorted(range(len(tokens)), key=lambda row: _place(tokens[row].key))
     return _fill(order, tokens, SAMPLE_TOKENS)
 
 
 def _place(name: str) -> bytes:
+    # The prefix is part of fitted keys' samples: another one would choose other rows.
     return hashlib.sha256(f"calibration/{name}".encode()).digest()
 
 

@@ -1,8 +1,8 @@
-"""Encoded inputs in, the same with other positions to pool out.
+"""Token sets: selections of the positions of an encoded input that are pooled.
 
 content   the input itself: no BOS, padding or template    last(k)   the last k content tokens
 prompt    content that is not the assistant's              all       every real position, BOS and template too
-cls       what stands for a whole image, where a tower has such a position
+cls       the position that summarises a whole image, where a vision tower has one
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ _SETS: Mapping[str, tuple[str, ...]] = {"content": (), "all": (), "prompt": (), 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenSet:
-    """Which positions of an encoded input are pooled; `k` belongs to `last`."""
+    """Selection of positions by name; `k` belongs to `last`."""
 
     name: str
     k: int | None = None
 
     @property
     def label(self) -> str:
-        """How it is written in keys, records and tables: `content`, `last(k=5)`."""
+        """The name in keys, records and tables: `content`, `last(k=5)`."""
         return self.name if self.k is None else f"{self.name}(k={self.k})"
 
     @classmethod
     def parse(cls, reference: str | Mapping[str, Any]) -> TokenSet:
-        """`all`, `last(k=5)` or `{name: last, k: 5}` as a token set; UsageError when there is no such set."""
+        """Return the token set of `all`, `last(k=5)` or `{name: last, k: 5}`. Raise UsageError when there is none."""
         name, given = parse_reference(reference)
         if name not in _SETS:
             raise UsageError(f"there is no token set '{name}'{did_you_mean(name, _SETS)}")
@@ -46,7 +46,7 @@ class TokenSet:
         return cls(name=name, k=k)
 
     def select(self, tokens: Tokens) -> Tokens:
-        """`tokens` with this set as its content; ids, and so the activations, stay what they are."""
+        """Return `tokens` with this set as content. Ids, and so activations, stay the same."""
         content = tokens.content.copy()
         if self.name == "all":
             content[:] = True

@@ -165,7 +165,7 @@ def score_choices(
     """
     owners = [(number, choice) for number, item in enumerate(items) for choice in item.choices]
     encoded = [model.encode(items[number].prompt, choice) for number, choice in owners]
-    too_long = {number for (number, _), tokens in zip(owners, encoded, strict=True) if tokens.cut}
+    too_long = {number for (number, _), tokens in zip(owners, encoded, strict=True) if tokens.truncated}
     kept = [row for row, (number, _) in enumerate(owners) if number not in too_long]
     starts: dict[int, int] = {}
     for row in kept:
@@ -217,7 +217,7 @@ def write_answers(
     padded.
     """
     encoded = [model.encode(prompt) for prompt in prompts]
-    fits = [not tokens.cut and 0 < len(tokens.ids) <= model.max_length - most for tokens in encoded]
+    fits = [not tokens.truncated and 0 < len(tokens.ids) <= model.max_length - most for tokens in encoded]
     said: dict[int, str] = {}
 
     def write(rows: Sequence[int]) -> Mapping[int, str]:

@@ -120,9 +120,9 @@ class Bundle:
         return sum(len(tokens.ids) for tokens in self.tokens)
 
     @cached_property
-    def n_cut(self) -> int:
+    def n_truncated(self) -> int:
         """The number of inputs longer than the model's maximum length."""
-        return sum(tokens.cut for tokens in self.tokens)
+        return sum(tokens.truncated for tokens in self.tokens)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 
 from harness.api.events import BatchFinished, BundleFinished
-from harness.api.protocols import Encoder, LoadedModel, PlacedRepresentation
+from harness.api.protocols import Encoder, LoadedModel
 from harness.dictionaries.dictionary import Dictionary
 from harness.features.cached_model import KeptActivations
 from harness.features.featurize import Pooled, Reading, stack
@@ -36,9 +36,8 @@ def make_readings(
         first = group[0]
         poolings = {one.key: one.pooling.make() for one in group}
         try:
-            encoder: Encoder = (
-                fitted[first.fitted_key].to(device) if first.fitted_key else _load(first.placed, device)
-            )
+            load = first.placed.load
+            encoder: Encoder = load(device) if load else fitted[str(first.fitted_key)].to(device)
         except Exception as error:  # a loader of any plugin may fail in any way
             broken |= dict.fromkeys(poolings, error)
             continue
@@ -46,11 +45,6 @@ def make_readings(
             Reading(site=first.site, encoder=encoder, sparse=first.placed.sparse, poolings=poolings)
         )
     return readings, broken
-
-
-def _load(located: PlacedRepresentation, device: str) -> Encoder:
-    assert located.load is not None
-    return located.load(device)
 
 
 def read_tokens_of(model: LoadedModel) -> int:

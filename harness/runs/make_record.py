@@ -74,7 +74,7 @@ def _describe_task(bundle: Bundle) -> dict[str, Any]:
         "task_version": spec.version,
         "trained_on": spec.trained_on,
         "modality": spec.modality,
-        "hygiene": replace(bundle.data.hygiene, cut=bundle.n_cut),
+        "hygiene": replace(bundle.data.hygiene, cut=bundle.n_truncated),
     }
 
 

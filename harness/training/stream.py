@@ -16,7 +16,7 @@ from harness.api.data import Image, Site, Tokens
 from harness.api.errors import UnavailableError
 from harness.api.protocols import LoadedModel, Model
 from harness.features.featurize import check_finite, plan_batches, run_batches
-from harness.features.prefetch import Ahead, run_forward
+from harness.features.prefetch import ImagePrefetcher, run_forward
 from harness.training.recipe import Recipe
 
 HELDOUT_TOKENS = 32_768
@@ -60,7 +60,7 @@ def tokenize_all(model: Model, inputs: Iterable[str | Image]) -> Iterator[Tokens
         while batch:
             long = []
             for given, one in zip(batch, model.tokenize(batch), strict=True):
-                if one.cut and isinstance(given, str) and len(given) >= 2:
+                if one.truncated and isinstance(given, str) and len(given) >= 2:
                     long.append(given)
                 elif one.content.any():
                     yield one
@@ -89,11 +89,11 @@ def read_activations(
 
     def read(group: Sequence[Tokens]) -> Iterator[Mapping[Site, Tensor]]:
         batches = plan_batches([len(one.ids) for one in group], batch_size=batch_size, device=device)
-        with Ahead(model, group, batches) as ahead:
+        with ImagePrefetcher(model, group, batches) as images:
 
             @torch.inference_mode()
             def work(rows: Sequence[int]) -> Mapping[Site, Tensor]:
-                activations = run_forward(model, [group[row] for row in rows], ahead.take(rows))
+                activations = run_forward(model, [group[row] for row in rows], images.take(rows))
                 for site in sites:
                     check_finite(activations[site], site)
                 return {site: activations[site].float() for site in sites}

@@ -82,7 +82,7 @@ class AnsweringTransformer:
         if continuation is None:
             return alone
         beyond = np.arange(len(whole.ids)) >= _common_prefix(alone.ids, whole.ids)
-        return Tokens(ids=whole.ids, content=whole.content & beyond, cut=whole.cut)
+        return Tokens(ids=whole.ids, content=whole.content & beyond, truncated=whole.truncated)
 
     def losses(self, batch: Sequence[Tokens]) -> torch.Tensor:
         """Return losses in nats, float32, of the content tokens except one at the first position."""
@@ -121,7 +121,7 @@ class AnsweringTransformer:
         held = alone.content.nonzero()[0]
         # Some tokenizers append an end-of-text token, after which nothing can be continued.
         kept = slice(held[-1] + 1 if len(held) else len(alone.ids))
-        return Tokens(ids=alone.ids[kept], content=alone.content[kept], cut=alone.cut), whole
+        return Tokens(ids=alone.ids[kept], content=alone.content[kept], truncated=alone.truncated), whole
 
     def _encode_chat(
         self, template: ChatTemplate, prompt: str | Conversation, continuation: str
@@ -139,7 +139,7 @@ class AnsweringTransformer:
             )
         alone, whole = encode_chat(self._tokenizer, template, [prompt, answered], max_length=self.max_length)
         own = whole.content if whole.prompt is None else whole.content & ~whole.prompt
-        return alone, Tokens(ids=whole.ids, content=own, cut=whole.cut)
+        return alone, Tokens(ids=whole.ids, content=own, truncated=whole.truncated)
 
 
 class _FirstLine(transformers.StoppingCriteria):  # type: ignore[misc]

@@ -59,7 +59,7 @@ def _plain_tokens(encoding: Any, one: str | Conversation) -> Tokens:
     if isinstance(one, Conversation):
         inside, prompt = _masks(_arrays(encoding)[1], join_messages(one).spans)
         content, prompt = content & inside, content & prompt
-    return Tokens(ids=ids, content=content, prompt=prompt, cut=bool(encoding.overflowing))
+    return Tokens(ids=ids, content=content, prompt=prompt, truncated=bool(encoding.overflowing))
 
 
 def encode_chat(
@@ -94,7 +94,7 @@ def _chat_tokens(
         ids=ids[kept],
         content=content[kept],
         prompt=prompt[kept] if any(not span.is_prompt for span in rendering.spans) else None,
-        cut=len(ids) > max_length,
+        truncated=len(ids) > max_length,
     )
 
 
