@@ -1,4 +1,4 @@
-"""Opened models: a reference resolved, its sites parsed, representations placed at them; no weights read."""
+"""Opened models: references resolved, sites parsed, representations placed at them. No weights are read."""
 
 from __future__ import annotations
 
@@ -18,39 +18,43 @@ from harness.data.partitions import Draw
 from harness.registry.catalog import Choice, Registry
 
 PRECISION = {"tf32": False, "encode": "float32"}
+"""Part of the identity of activations, so its words never change."""
+
+MOST_REFERENCES = 9
+"""Representations that may refer to one another in a row, before that counts as a circle."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OpenModel:
-    """A model of the suite, opened: its reference resolved, no weights read. `ref` is how the suite has it."""
+    """Opened model of a suite, without weights. `ref` is its reference as the suite writes it."""
 
     choice: Choice
     model: Model
     sites: tuple[Site, ...]
     ref: str = ""
     representations: tuple[Choice, ...] = ()
-    """Those of this model alone, beside the suite's."""
+    """Representations of this model alone, beside the suite's."""
 
     @property
     def label(self) -> str:
-        """How it is written in tables."""
+        """The name of the model in tables."""
         return self.choice.label
 
     @property
     def modality(self) -> Modality:
-        """What it reads."""
+        """The modality of its inputs."""
         return "image" if isinstance(self.model, ImageModel) else "text"
 
 
 def count_layers(model: Model, tower: str) -> int:
-    """How many blocks the sites of a tower are counted over; of the model's own sites those of the model."""
+    """Return the number of blocks of a tower; of the model itself if the tower has no name of its own."""
     towers = model.towers if isinstance(model, ImageModel) else {}
     return towers.get(tower, model.n_layers)
 
 
 @contextmanager
 def skip_if_unavailable(name: str, left_out: dict[str, str]) -> Iterator[None]:
-    """What the block finds missing is noted under `name`, and ends nothing."""
+    """Note an UnavailableError of the block in `left_out` under `name`, and go on."""
     try:
         yield
     except UnavailableError as error:
@@ -58,16 +62,18 @@ def skip_if_unavailable(name: str, left_out: dict[str, str]) -> Iterator[None]:
 
 
 def nothing_available(left_out: Mapping[str, str]) -> UnavailableError:
+    """Return the error for a plan of which everything is left out."""
     first, *more = left_out.values()
     return UnavailableError(f"{first} (and {len(more)} more cannot be had)" if more else first)
 
 
 def choose_all(registry: Registry, kind: str, references: Iterable[Any]) -> tuple[Choice, ...]:
+    """Resolve every reference. Raise UsageError for an unknown one."""
     return tuple(registry.choose(kind, reference) for reference in references)
 
 
 def check_unique(what: str, names: Sequence[str]) -> None:
-    """UsageError for a name given twice: which of the two was meant cannot be known."""
+    """Raise UsageError for a name given twice."""
     for name in names:
         if names.count(name) > 1:
             raise UsageError(f"{what} '{name}' is given twice")
@@ -76,13 +82,13 @@ def check_unique(what: str, names: Sequence[str]) -> None:
 def open_available(
     choices: Sequence[ModelChoice], registry: Registry, left_out: dict[str, str]
 ) -> tuple[OpenModel, ...]:
-    """Open every model that is there; UsageError for one that stands twice, UnavailableError when none is there."""
+    """Open every available model. Raise UsageError for one given twice, UnavailableError if none is there."""
     models: list[OpenModel] = []
     for choice in choices:
         with skip_if_unavailable(choice.ref, left_out):
             opened = open_model(choice, registry)
             for site in opened.sites:
-                opened.model.identity(site)  # needs every file that the model will be read from
+                opened.model.identity(site)  # raises where a file of the model is absent
             models.append(opened)
     check_unique("model", [model.label for model in models])
     if not models:
@@ -91,7 +97,7 @@ def open_available(
 
 
 def open_model(wanted: ModelChoice, registry: Registry) -> OpenModel:
-    """Open one model; UsageError for a parameter or site it does not have."""
+    """Open one model. Raise UsageError for a parameter or site that it does not have."""
     choice = registry.choose("models", {"name": wanted.ref, **wanted.parameters})
     model: Model = choice.make()
     sites = [site for text in wanted.sites for site in parse_sites(text, partial(count_layers, model))]
@@ -107,6 +113,7 @@ def open_model(wanted: ModelChoice, registry: Registry) -> OpenModel:
 
 
 def _width(model: Model, site: Site, choice: Choice) -> int:
+    """Return the size of the activations at a site. Raise UsageError when the model has no such site."""
     n_layers = count_layers(model, site.tower)
     if site.layer >= n_layers:
         raise UsageError(f"model '{choice.label}' has no site '{site}': its layers are 0 to {n_layers - 1}")
@@ -114,10 +121,10 @@ def _width(model: Model, site: Site, choice: Choice) -> int:
 
 
 def parse_sites(text: str, count: Callable[[str], int]) -> list[Site]:
-    """`resid_post.12`, `resid_post.[5,12]` or `resid_post.50%` as sites, `vision.resid_post.50%` as one of a vision
-    tower; `count` gives the number of blocks of a tower by its name, "" for the model itself.
+    """Return the sites of `resid_post.12`, `resid_post.[5,12]`, `resid_post.50%` or `vision.resid_post.50%`.
 
-    P % means the block after which at least P % of all blocks have run.
+    `count` returns the number of blocks of a tower by its name, "" for the model itself. P % means the first block
+    after which at least P % of all blocks have run. Raise UsageError for another form.
     """
     match = re.fullmatch(r"(?P<kind>[a-z_.]+)\.(?:\[(?P<several>[^\]]+)\]|(?P<one>[^\[\]]+))", text.strip())
     if match is None:
@@ -138,26 +145,26 @@ def _layer(text: str, n_layers: int, site: str) -> int:
 
 
 def locate(representation: Choice, model: OpenModel, site: Site, registry: Registry) -> PlacedRepresentation:
-    """`representation` at one site of one model; UsageError when it does not fit there. The revision of the
-    spec that serves there becomes part of the identity; those that only point to it change no number.
+    """Place a representation at one site of one model. Raise UsageError when it does not fit there.
+
+    The revision of the spec that serves there is part of the identity; specs that only refer to it change no number.
     """
     serving = representation
-    found = _at(serving, model, site)
-    for _ in range(8):
+    for _ in range(MOST_REFERENCES):
+        found = _at(serving, model, site)
         if isinstance(found, PlacedRepresentation):
             break
         serving = registry.choose("representations", found)
-        found = _at(serving, model, site)
-    if not isinstance(found, PlacedRepresentation):
+    else:
         raise UsageError(
             f"{representation.owner} stands for another reference, and that for another, without end"
         )
-    place = found.site or site
-    width = _width(model.model, place, model.choice)
+    read = found.site or site
+    width = _width(model.model, read, model.choice)
     if found.d_in != width:
         raise UsageError(
             f"representation '{representation.label}' reads activations of size {found.d_in}, but site "
-            f"'{place}' of model '{model.label}' has size {width}"
+            f"'{read}' of model '{model.label}' has size {width}"
         )
     return replace(found, identity={**found.identity, "revision": serving.spec.revision})
 
@@ -175,7 +182,7 @@ def _at(choice: Choice, model: OpenModel, site: Site) -> PlacedRepresentation | 
 
 
 def find_seen(model: OpenModel | None, draw: Draw) -> dict[str, float] | None:
-    """Megabytes of a model's training text in each language of a draw; None where it does not say."""
+    """Return the megabytes of a model's training text in each language of a draw; None where the model has no list."""
     if model is None or not isinstance(model.model, Multilingual):
         return None
     known = model.model.languages
@@ -184,8 +191,9 @@ def find_seen(model: OpenModel | None, draw: Draw) -> dict[str, float] | None:
 
 
 def _look_up(tag: str, known: Mapping[str, float]) -> float:
-    """The number of a tag, else of the same language and script wherever it is spoken (`pt-MZ`: `pt`), else 0. Another
-    script is another thing to read.
+    """Return the number of a tag, else of its language and script without region (`pt` for `pt-MZ`), else 0.
+
+    The script stays: text in another script is no evidence that a model has seen this one.
     """
     if tag in known:
         return float(known[tag])
@@ -196,7 +204,7 @@ def _look_up(tag: str, known: Mapping[str, float]) -> float:
 
 
 def activation_identity(model: OpenModel, site: Site) -> dict[str, Any]:
-    """JSON of all that may change the activations of given tokens at a site."""
+    """Return JSON of everything that may change the activations of given tokens at a site."""
     return {
         "model": {**model.model.identity(site), "revision": model.choice.spec.revision},
         "site": str(site),
@@ -210,8 +218,7 @@ def at_served_site(model: OpenModel, representation: Choice, registry: Registry)
     Raise UsageError when there is none, or more than one.
     """
     sites, refusal = [], None
-    for layer in range(model.model.n_layers):
-        site = Site(kind="resid_post", layer=layer)
+    for site in (Site(kind="resid_post", layer=layer) for layer in range(model.model.n_layers)):
         try:
             locate(representation, model, site, registry)
             sites.append(site)

@@ -9,6 +9,7 @@ from typing import Literal
 from harness.api.errors import UsageError
 from harness.api.tasks import TaskSpec
 from harness.config.suite import Suite
+from harness.features.token_sets import TokenSet
 from harness.models.opened import OpenModel, choose_all
 from harness.registry.catalog import Choice, Registry
 
@@ -18,6 +19,8 @@ class Arms:
     """Choices of a suite, with aliases and defaults resolved."""
 
     registry: Registry
+    token_set: TokenSet
+    seeds: tuple[int, ...]
     representations: tuple[Choice, ...]
     poolings: tuple[Choice, ...]
     transforms: tuple[Choice, ...]
@@ -30,7 +33,8 @@ class Arms:
         """Resolve the choices of a suite. Raise HarnessError for an unknown name or a refused parameter."""
         kinds = ("representations", "poolings", "transforms", "classifiers", "regimes", "alignments")
         chosen = {kind: choose_all(registry, kind, getattr(suite, kind)) for kind in kinds}
-        arms = cls(registry=registry, **chosen)
+        tokens = TokenSet.parse(suite.tokens)
+        arms = cls(registry=registry, token_set=tokens, seeds=suite.seeds, **chosen)
         # A factory may refuse a value: call each now, before any work that the error would waste.
         choices = (*arms.poolings, *arms.transforms, *arms.on_inputs, *arms.classifiers, *arms.regimes)
         for choice in (*choices, *arms.alignments):

@@ -1,10 +1,11 @@
-"""Bundles of cells that share one forward pass, with the identities of their features and cells."""
+"""Bundles of cells that share one forward pass, with the keys of their features."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import product
 from typing import Any, NamedTuple
 
 from harness.api.data import Site, Tokens
@@ -18,14 +19,9 @@ from harness.features.sampling import GATE_TOKENS, SAMPLE_TOKENS, sample_rows
 from harness.features.token_sets import TokenSet
 from harness.models.opened import OpenModel, activation_identity, count_layers, skip_if_unavailable
 from harness.planning.arms import Arms, suits_task
-from harness.planning.cells import Bundle, Cell, Features, InputFeatures, ModelFeatures, TransferSource
+from harness.planning.cells import Bundle, Cell, InputFeatures, ModelFeatures
 from harness.registry.catalog import Choice
 from harness.storage.hashing import IDENTITY_VERSION, hash_json, hash_lines
-
-# These two sentences are hashed into every cell id; another word in them would rename all cells.
-PROTOCOL = "fit on train, choose on validation, or on folds of train, by macro_f1, score test once"
-DRAW = "every seed but 0 learns from its own part of training"
-"""Part of the identity of cells of other seeds."""
 
 
 class PlacedArm(NamedTuple):
@@ -39,20 +35,10 @@ class PlacedArm(NamedTuple):
 
     @property
     def is_measurable(self) -> bool:
-        """Whether the fidelity gate can measure it. The gate compares neighbouring layers, which only hold the same
-        kind of activations on the residual stream.
+        """Whether the fidelity gate can measure it: it needs a decoder, and neighbouring layers to compare with, which
+        hold the same kind of activations on the residual stream only.
         """
         return self.placed.load_whole is not None and self.site.kind == "resid_post"
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Hashes:
-    """Hashes of a bundle's inputs that enter the identities of its features."""
-
-    token_set: TokenSet
-    inputs: str
-    sample: str
-    gate_sample: str
 
 
 def make_bundles(
@@ -60,8 +46,6 @@ def make_bundles(
     models: Sequence[OpenModel],
     placed: Sequence[PlacedArm],
     arms: Arms,
-    token_set: TokenSet,
-    seeds: Sequence[int],
     left_out: dict[str, str],
 ) -> list[Bundle]:
     """Return the bundles of one task: one for arms that read inputs, and one for each model.
@@ -69,7 +53,7 @@ def make_bundles(
     A regime that the task's rows do not allow is noted in `left_out`.
     """
     models = [model for model in models if model.modality == data.spec.modality]
-    tokens = {model.label: _tokenize(data, model, token_set) for model in models}
+    tokens = {model.label: _tokenize(data, model, arms.token_set) for model in models}
     # A row in which some model finds no content is dropped for every arm: all are compared on the same rows.
     empty = {row for encoded in tokens.values() for row, one in enumerate(encoded) if not one.content.any()}
     data = without(data, empty)
@@ -77,7 +61,7 @@ def make_bundles(
     for regime in arms.regimes:
         name = data.spec.name if len(arms.regimes) == 1 else f"{data.spec.name} under {regime.label}"
         with skip_if_unavailable(name, left_out):
-            draws += [draw for seed in seeds for draw in make_draws(data.examples, regime, seed)]
+            draws += [draw for seed in arms.seeds for draw in make_draws(data.examples, regime, seed)]
     if not draws:
         return []
     on_inputs = [InputFeatures(representation=one) for one in arms.on_inputs if suits_task(one, data.spec)]
@@ -85,11 +69,18 @@ def make_bundles(
     for model in models:
         kept = tuple(one for row, one in enumerate(tokens[model.label]) if row not in empty)
         own = [_bind_to_task(arm, data) for arm in placed if arm.model is model]
-        bundles.append(_bundle_of_model(data, model, kept, own, arms, token_set, draws))
-    filled = [replace(one, cells=_make_cells(data, one.features, arms, draws)) for one in bundles]
-    # Without cells is a bundle whose dictionaries are all left out, or for which only other models have
-    # representations.
+        bundles.append(_bundle_of_model(data, model, kept, own, arms, draws))
+    filled = [replace(one, cells=tuple(_make_cells(one, arms, draws))) for one in bundles]
+    # A bundle has no cells where all its dictionaries are left out, or only other models have representations.
     return [one for one in filled if one.cells]
+
+
+def _make_cells(bundle: Bundle, arms: Arms, draws: Sequence[Draw]) -> Iterator[Cell]:
+    for each in bundle.features:
+        transforms = arms.combined_with(each.representation, "transforms")
+        classifiers = arms.combined_with(each.representation, "classifiers")
+        for transform, classifier, draw in product(transforms, classifiers, draws):
+            yield Cell(data=bundle.data, features=each, transform=transform, classifier=classifier, draw=draw)
 
 
 def _bundle_of_model(
@@ -98,34 +89,17 @@ def _bundle_of_model(
     tokens: tuple[Tokens, ...],
     placed: Sequence[PlacedArm],
     arms: Arms,
-    token_set: TokenSet,
     draws: Sequence[Draw],
 ) -> Bundle:
-    """Return a bundle without cells."""
-    ids = data.examples.ids
-    is_fitted = any(arm.placed.fit for arm in placed)
-    sample = sample_rows(data.examples, tokens) if is_fitted else ()
+    """Return the bundle of one model, without cells."""
+    sample = sample_rows(data.examples, tokens) if any(arm.placed.fit for arm in placed) else ()
     _check_fitted_rows(sample, placed, draws)
     is_gated = any(arm.is_measurable for arm in placed)
     gate_sample = sample_rows(data.examples, tokens, limit=GATE_TOKENS) if is_gated else ()
-    hashes = _Hashes(
-        token_set=token_set,
-        inputs=hash_lines(ids),
-        sample=hash_lines(ids[row] for row in sample),
-        gate_sample=hash_lines(ids[row] for row in gate_sample),
+    bundle = Bundle(
+        data=data, model=model, tokens=tokens, sample=sample, gate_sample=gate_sample, features=()
     )
-    return Bundle(
-        data=data,
-        model=model,
-        tokens=tokens,
-        sample=sample,
-        gate_sample=gate_sample,
-        features=tuple(
-            features
-            for arm in placed
-            for features in _pooled_features(arm, arms.combined_with(arm.representation, "poolings"), hashes)
-        ),
-    )
+    return replace(bundle, features=tuple(_make_features(bundle, placed, arms)))
 
 
 def _bind_to_task(arm: PlacedArm, data: TaskData) -> PlacedArm:
@@ -167,42 +141,43 @@ def _tokenize(data: TaskData, model: OpenModel, token_set: TokenSet) -> list[Tok
     return [token_set.select(one) for one in tokens]
 
 
-def _pooled_features(arm: PlacedArm, poolings: Sequence[Choice], hashes: _Hashes) -> Iterator[ModelFeatures]:
-    """Yield the features of an arm for each pooling."""
-    # All words of `common`, `identity` and `key` are hashed into names in the cache, so they keep their spelling.
-    common = {
-        "identity_version": IDENTITY_VERSION,
-        **activation_identity(arm.model, arm.site),
-        "mask": hashes.token_set.label,
-    }
-    identity = dict(arm.placed.identity)
-    fitted_key = None
-    if arm.placed.fit is not None:
-        identity["fitted_on"] = {"sample": hashes.sample, "tokens": SAMPLE_TOKENS}
-        fitted_key = hash_json({**common, "representation": identity})
-    gate_key, gate_sites = _gate(arm, hashes)
-    for pooling in poolings:
-        key = {
-            **common,
-            "inputs": hashes.inputs,
-            "representation": identity,
-            "pooling": pooling.identity,
+def _make_features(bundle: Bundle, placed: Sequence[PlacedArm], arms: Arms) -> Iterator[ModelFeatures]:
+    """Yield the features of every arm and pooling, with their keys."""
+    # All words of the dictionaries below are hashed into names in the cache, so they keep their spelling.
+    ids, mask = bundle.data.examples.ids, arms.token_set.label
+    sample, gate_sample = (
+        hash_lines(ids[row] for row in rows) for rows in (bundle.sample, bundle.gate_sample)
+    )
+    inputs = hash_lines(ids)
+    for arm in placed:
+        identity = dict(arm.placed.identity)
+        read = {
+            "identity_version": IDENTITY_VERSION,
+            **activation_identity(arm.model, arm.site),
+            "mask": mask,
         }
-        yield ModelFeatures(
-            representation=arm.representation,
-            site=arm.site,
-            placed=arm.placed,
-            general=arm.general,
-            tokens=hashes.token_set,
-            pooling=pooling,
-            key=hash_json(key),
-            fitted_key=fitted_key,
-            gate_key=gate_key,
-            gate_sites=gate_sites,
-        )
+        fitted_key = None
+        if arm.placed.fit is not None:
+            identity["fitted_on"] = {"sample": sample, "tokens": SAMPLE_TOKENS}
+            fitted_key = hash_json({**read, "representation": identity})
+        gate_key, gate_sites = _gate(arm, mask, gate_sample)
+        for pooling in arms.combined_with(arm.representation, "poolings"):
+            key = {"inputs": inputs, "representation": identity, "pooling": pooling.identity}
+            yield ModelFeatures(
+                representation=arm.representation,
+                site=arm.site,
+                placed=arm.placed,
+                general=arm.general,
+                tokens=arms.token_set,
+                pooling=pooling,
+                key=hash_json({**read, **key}),
+                fitted_key=fitted_key,
+                gate_key=gate_key,
+                gate_sites=gate_sites,
+            )
 
 
-def _gate(arm: PlacedArm, hashes: _Hashes) -> tuple[str | None, tuple[Site, ...]]:
+def _gate(arm: PlacedArm, mask: str, sample: str) -> tuple[str | None, tuple[Site, ...]]:
     """Return the key of the fidelity gate's measurement of an arm, and the sites that it reads."""
     if not arm.is_measurable:
         return None, ()
@@ -214,61 +189,8 @@ def _gate(arm: PlacedArm, hashes: _Hashes) -> tuple[str | None, tuple[Site, ...]
         "gate": GATE_REVISION,
         "site": str(arm.site),
         "activations": list(identities.values()),
-        "mask": hashes.token_set.label,
-        "sample": hashes.gate_sample,
+        "mask": mask,
+        "sample": sample,
         "representation": dict(arm.placed.identity),
     }
     return hash_json(key), tuple(identities)
-
-
-def _make_cells(
-    data: TaskData, features: Sequence[Features], arms: Arms, draws: Sequence[Draw]
-) -> tuple[Cell, ...]:
-    return tuple(
-        make_cell(data, each, transform, classifier, draw)
-        for each in features
-        for transform in arms.combined_with(each.representation, "transforms")
-        for classifier in arms.combined_with(each.representation, "classifiers")
-        for draw in draws
-    )
-
-
-def make_cell(
-    data: TaskData,
-    features: Features,
-    transform: Choice,
-    classifier: Choice,
-    draw: Draw,
-    source: TransferSource | None = None,
-) -> Cell:
-    """Return one cell with its id."""
-    grid = {key: list(values) for key, values in classifier.spec.grid.items() if key not in classifier.given}
-    protocol = {
-        "transform": transform.identity,
-        "classifier": {**classifier.identity, "grid": grid},
-        "protocol": PROTOCOL,
-    }
-    identity: dict[str, Any] = {
-        "identity_version": IDENTITY_VERSION,
-        "task": {"name": data.spec.name, "version": data.spec.version, "data": data.fingerprint},
-        "features": features.key if isinstance(features, ModelFeatures) else features.representation.identity,
-        "regime": draw.regime.identity,
-        **protocol,
-        "seed": draw.seed,
-        **({"draw": DRAW} if draw.seed else {}),
-    }
-    if draw.regime.spec.by_language:
-        identity["languages"] = [draw.train_language, draw.test_language]
-    if source:
-        # `learnt_on` is hashed into the ids of published cells, so it keeps that spelling.
-        identity |= {"learnt_on": source.features.key, "alignment": source.alignment.identity}
-    pooling = features.pooling.identity if isinstance(features, ModelFeatures) else None
-    return Cell(
-        cell_id=hash_json(identity),
-        features=features,
-        transform=transform,
-        classifier=classifier,
-        draw=draw,
-        source=source,
-        protocol_hash=hash_json({"pooling": pooling, **protocol}),
-    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from harness.api.data import Site, Tokens
 from harness.api.protocols import PlacedRepresentation
@@ -14,7 +15,12 @@ from harness.data.task import TaskData
 from harness.features.token_sets import TokenSet
 from harness.models.opened import OpenModel
 from harness.registry.catalog import Choice
-from harness.storage.hashing import hash_lines
+from harness.storage.hashing import IDENTITY_VERSION, hash_json, hash_lines
+
+# These two sentences are hashed into cell ids; another word in them would rename all cells.
+PROTOCOL = "fit on train, choose on validation, or on folds of train, by macro_f1, score test once"
+DRAW = "every seed but 0 learns from its own part of training"
+"""Part of the identity of cells of other seeds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,18 +70,55 @@ class TransferSource:
 class Cell:
     """One fully specified evaluation.
 
-    `cell_id` hashes everything that may change its numbers; `protocol_hash` only pooling, transform, classifier, grid
-    and selection. `draw` holds the training and test rows. A cell with a `source` trains on the source's features, and
-    is tested on `features` mapped to them.
+    `draw` holds the training and test rows. A cell with a `source` trains on the source's features, and is tested on
+    `features` mapped to them.
     """
 
-    cell_id: str
+    data: TaskData
     features: Features
     transform: Choice
     classifier: Choice
     draw: Draw
-    protocol_hash: str
     source: TransferSource | None = None
+
+    @cached_property
+    def cell_id(self) -> str:
+        """The hash of everything that may change the cell's numbers."""
+        # Every word below names published cells: another spelling would rename them all.
+        spec, features = self.data.spec, self.features
+        read = features.key if isinstance(features, ModelFeatures) else features.representation.identity
+        identity: dict[str, Any] = {
+            "identity_version": IDENTITY_VERSION,
+            "task": {"name": spec.name, "version": spec.version, "data": self.data.fingerprint},
+            "features": read,
+            "regime": self.draw.regime.identity,
+            **self._protocol,
+            "seed": self.draw.seed,
+        }
+        if self.draw.seed:
+            identity["draw"] = DRAW
+        if self.draw.regime.spec.by_language:
+            identity["languages"] = [self.draw.train_language, self.draw.test_language]
+        if self.source:
+            identity["learnt_on"] = self.source.features.key
+            identity["alignment"] = self.source.alignment.identity
+        return hash_json(identity)
+
+    @cached_property
+    def protocol_hash(self) -> str:
+        """The hash of pooling, transform, classifier, grid and selection alone."""
+        pooling = self.features.pooling.identity if isinstance(self.features, ModelFeatures) else None
+        return hash_json({"pooling": pooling, **self._protocol})
+
+    @property
+    def _protocol(self) -> dict[str, Any]:
+        grid, given = self.classifier.spec.grid, self.classifier.given
+        searched = {name: list(values) for name, values in grid.items() if name not in given}
+        return {
+            "transform": self.transform.identity,
+            "classifier": {**self.classifier.identity, "grid": searched},
+            "protocol": PROTOCOL,
+        }
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
-"""A bundle in; out what it is expected to take: tokens, bytes on disk and in memory, seconds. Meant to be right within
-a factor of two on two CPU cores: the constants are fitted to the published runs of the embedded models
-(`leaderboards/`). For a GPU nothing was fitted.
+"""Expected cost of a bundle: tokens, bytes on disk and in memory, seconds.
+
+The aim is a factor of two on two CPU cores: the constants are fitted to the published runs of the embedded models
+(`leaderboards/`). Those of a GPU are not fitted.
 """
 
 from __future__ import annotations
@@ -15,32 +16,30 @@ from harness.models.opened import count_layers
 from harness.planning.cells import Bundle, Cell, Features, ModelFeatures
 
 FORWARD_RATES = {"cpu": 1e11, "cuda": 1e14}
-"""Floating-point operations a second in models and encoders, by kind of device."""
+"""Floating-point operations per second in models and encoders, by kind of device."""
 
 TOKEN_SECONDS = {"cpu": 7e-6, "cuda": 1e-7}
-"""What every token costs beside that: norms, activation functions, dispatch."""
+"""Further seconds per token: norms, activation functions, dispatch."""
 
 POOLED_RATES = {"cpu": 4e9, "cuda": 1e12}
-"""Values a second that are pooled, one for each token, feature and pooling."""
+"""Values pooled per second, one for each token, feature and pooling."""
 
 CELL_SECONDS = 0.05
-"""Scoring a cell, with its resamples, and writing it."""
+"""Seconds to score a cell, with its resamples, and to write it."""
 
 TWO_CLASSES, MANY_CLASSES = (3.3e-6, 2.7e-8), (2.0e-7, 1.4e-8)
-"""Seconds of fitting one point of a grid, for each training row (and, of many, each class): by itself, and for each
-feature.
-"""
+"""Seconds to fit one point of a grid, per training row (and, with many classes, per class): (constant, per feature)."""
 
 FIT_SECONDS = 0.004
-"""What a fit takes however few its rows."""
+"""Seconds of a fit however few its rows."""
 
 TEXT_WIDTH, OTHER_WIDTH = 800, 2
-"""Features that an arm without a model counts as: fitted on texts, or not."""
+"""Assumed number of features of an arm without a model: fitted on texts, or not."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """What a bundle is expected to take: tokens to pool, bytes on disk, bytes in memory, seconds."""
+    """Expected cost of a bundle: tokens to pool, bytes on disk, bytes in memory, seconds."""
 
     tokens: int
     disk: int
@@ -49,7 +48,7 @@ class Estimate:
 
 
 def estimate(bundle: Bundle, *, device: str, cached: Callable[[str], bool]) -> Estimate:
-    """Expectations for one bundle; `cached` tells which feature keys need no forward pass."""
+    """Return the expected cost of one bundle; `cached` says whether a feature key needs no forward pass."""
     missing = [features for features in bundle.model_features if not cached(features.key)]
     rows = len(bundle.data.examples)
     parameters = _parameters(bundle, missing)
@@ -66,12 +65,12 @@ def estimate(bundle: Bundle, *, device: str, cached: Callable[[str], bool]) -> E
         tokens=bundle.n_tokens if missing else 0,
         disk=sum(4 * rows * _stored_width(features.placed, bundle) for features in missing),
         memory=int(4 * (parameters + encoded)) + (1 << 28) if missing else 0,
-        seconds=seconds + CELL_SECONDS * len(bundle.cells) + _learning_seconds(bundle),
+        seconds=seconds + CELL_SECONDS * len(bundle.cells) + _training_seconds(bundle),
     )
 
 
 def _parameters(bundle: Bundle, missing: list[ModelFeatures]) -> float:
-    """Of the blocks that must run."""
+    """Return the parameters of the blocks that must run."""
     if bundle.model is None or not missing:
         return 0.0
     model = bundle.model.model
@@ -81,14 +80,14 @@ def _parameters(bundle: Bundle, missing: list[ModelFeatures]) -> float:
 
 
 def _encoder_size(missing: list[ModelFeatures]) -> int:
-    """Weights of all encoders together, each counted once whatever its poolings."""
+    """Return the weights of all sparse encoders together, each counted once whatever its poolings."""
     encoders = {(one.site, one.representation.label): one.placed for one in missing}
     return sum(placed.d_in * placed.width for placed in encoders.values() if placed.sparse)
 
 
-def _learning_seconds(bundle: Bundle) -> float:
-    """Of all that is learnt for a bundle; cells that learn from the same rows learn once."""
-    learnt = {
+def _training_seconds(bundle: Bundle) -> float:
+    """Return the seconds to train all probes of a bundle; cells with the same training rows share one."""
+    trained = {
         (
             id(cell.features),
             cell.transform.label,
@@ -99,20 +98,17 @@ def _learning_seconds(bundle: Bundle) -> float:
         ): cell
         for cell in bundle.cells
     }
-    return sum(_fit_seconds(cell, bundle) for cell in learnt.values())
+    return sum(_fit_seconds(cell, bundle) for cell in trained.values())
 
 
 def _fit_seconds(cell: Cell, bundle: Bundle) -> float:
-    """Over the whole grid of a cell, on every fold where the choice is made on folds."""
-    grid = {
-        key: values for key, values in cell.classifier.spec.grid.items() if key not in cell.classifier.given
-    }
+    """Return the seconds to fit the whole grid of a cell, on every fold where there are no validation rows."""
+    grid, given = cell.classifier.spec.grid, cell.classifier.given
+    points = math.prod(len(values) for name, values in grid.items() if name not in given)
     classes = len(bundle.data.classes)
     row, value = TWO_CLASSES if classes == 2 else MANY_CLASSES
-    rows = len(cell.draw.partition.train)
-    fitted = rows * (1 if classes == 2 else classes)
-    point = fitted * (row + value * _width(cell.features))
-    points = math.prod(map(len, grid.values()))
+    fits = len(cell.draw.partition.train) * (1 if classes == 2 else classes)
+    point = fits * (row + value * _width(cell.features))
     if cell.draw.partition.validation:
         return points * point
     return FOLDS * REPEATS * points * (FIT_SECONDS + point * (1 - 1 / FOLDS)) + point

@@ -16,7 +16,6 @@ from harness.api.tasks import TaskSpec
 from harness.config.suite import Suite, TaskChoice
 from harness.data.partitions import find_untested
 from harness.data.task import load_task
-from harness.features.token_sets import TokenSet
 from harness.models.opened import (
     OpenModel,
     check_unique,
@@ -49,7 +48,6 @@ def make_plan(
     left_out: dict[str, str] = {}
     # 1. Resolve names and parameters; no file is read yet.
     arms = Arms.choose(suite, registry)
-    token_set = TokenSet.parse(suite.tokens)
     specs = _choose_tasks(suite, registry, included)
     # 2. Open the models that are available, without weights.
     models = _open_models(suite, arms, registry, left_out)
@@ -67,7 +65,7 @@ def make_plan(
         with skip_if_unavailable(spec.name, left_out):
             other = trained_on[spec.name]
             data = load_task(spec, data_dir=data_dir, limit=limit, trained_on=other, strict=strict_data)
-            made = make_bundles(data, models, placed, arms, token_set, suite.seeds, left_out)
+            made = make_bundles(data, models, placed, arms, left_out)
             bundles += made
             transfers += make_transfers(made, pairs, arms.alignments)
             if any(regime.spec.by_language for regime in arms.regimes):
@@ -76,11 +74,7 @@ def make_plan(
     if not bundles:
         raise nothing_available(left_out)
     plan = Plan(
-        suite=suite,
-        bundles=tuple(bundles),
-        transfers=tuple(transfers),
-        left_out=left_out,
-        notes=tuple(notes),
+        suite=suite, bundles=tuple(bundles), transfers=tuple(transfers), left_out=left_out, notes=tuple(notes)
     )
     _check_unique_cells(plan)
     return plan
@@ -90,9 +84,13 @@ def choose_task(
     task: TaskChoice, suite: Suite, registry: Registry, included: Sequence[TaskSpec]
 ) -> tuple[TaskSpec, int | None]:
     """Return the task that a suite names, and the limit of its rows, if any."""
-    by_name = {spec.name: spec for spec in included}
-    spec = by_name.get(task.name) or registry.get("tasks", task.name).spec
-    return spec, min((limit for limit in (task.limit, suite.limit) if limit), default=None)
+    limit = min((limit for limit in (task.limit, suite.limit) if limit), default=None)
+    return _find_task(task.name, registry, included), limit
+
+
+def _find_task(name: str, registry: Registry, included: Sequence[TaskSpec]) -> TaskSpec:
+    found: TaskSpec | None = next((spec for spec in included if spec.name == name), None)
+    return found or registry.get("tasks", name).spec
 
 
 def _choose_tasks(
@@ -108,11 +106,11 @@ def find_trained_on(spec: TaskSpec, registry: Registry, included: Sequence[TaskS
     """Return the task on whose training rows `spec` trains, if another. Raise UsageError when there is no such task."""
     if spec.trained_on is None:
         return None
-    by_name = {one.name: one for one in included}
-    if spec.trained_on not in by_name and spec.trained_on not in registry.names("tasks"):
-        hint = did_you_mean(spec.trained_on, [*by_name, *registry.names("tasks")])
+    known = [*(one.name for one in included), *registry.names("tasks")]
+    if spec.trained_on not in known:
+        hint = did_you_mean(spec.trained_on, known)
         raise UsageError(f"task '{spec.name}' learns from '{spec.trained_on}', which is no task{hint}")
-    other: TaskSpec = by_name.get(spec.trained_on) or registry.get("tasks", spec.trained_on).spec
+    other = _find_task(spec.trained_on, registry, included)
     if other.trained_on is not None:
         raise UsageError(
             f"task '{spec.name}' learns from '{other.name}', which learns from '{other.trained_on}' and has no "

@@ -1,4 +1,4 @@
-"""Test rows of a suite, and the smallest difference that they can show."""
+"""Test rows of a suite, from which the smallest detectable difference follows."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ from harness.stats.power import effective_rows, pooled_rows
 
 @dataclass(frozen=True, kw_only=True)
 class TestRows:
-    """What a task is tested on under a regime, learnt in some languages and tested in others (joined with `+`; a regime
-    that does not go by language has all on both sides): rows, classes, groups (a row without one is its own), and the
-    number of independent rows that tell as much.
+    """Numbers of test rows, classes and groups of a task under a regime, for one pair of languages.
+
+    Languages are joined with `+`; a regime without languages has all of them on both sides. A row without group is a
+    group of its own. `effective` is the number of independent rows that hold as much information.
     """
 
-    __test__ = False  # no test of pytest's
+    __test__ = False  # pytest would take it for a class of tests
 
     task: str
     regime: str
@@ -46,9 +47,9 @@ def count_test_rows(
     included: Sequence[TaskSpec] = (),
     icc: float = 1.0,
 ) -> tuple[tuple[TestRows, ...], dict[str, str]]:
-    """The test rows of every task under every regime, for each pair of languages where that goes by language, from
-    data alone (rows that a model cannot read are among them); and by name what cannot be had, and why.
-    UnavailableError where that is everything.
+    """Return the test rows of every task, regime and pair of languages, and the reasons of what is unavailable by name.
+
+    No model is read, so rows that a model cannot read are counted. Raise UnavailableError where nothing is available.
     """
     regimes = [registry.choose("regimes", reference) for reference in suite.regimes]
     counted: list[TestRows] = []
@@ -82,7 +83,7 @@ def _count(data: TaskData, draw: Draw, *, icc: float) -> TestRows:
 
 
 def means_over_tasks(counted: Sequence[TestRows]) -> dict[str, float]:
-    """By regime, how many rows the mean over its tasks is worth; none for one task."""
+    """Return, by regime, the effective rows of the mean over its tasks; regimes of one task are left out."""
     by_regime: dict[str, dict[str, float]] = defaultdict(dict)
     for each in counted:
         least = by_regime[each.regime].get(each.task, math.inf)

@@ -9,7 +9,6 @@ from harness.api.data import Site
 from harness.api.errors import UsageError, did_you_mean
 from harness.config.suite import Suite
 from harness.models.opened import OpenModel, check_unique
-from harness.planning.bundles import make_cell
 from harness.planning.cells import Bundle, ModelFeatures, Transfer, TransferSource
 from harness.registry.catalog import Choice
 
@@ -60,13 +59,9 @@ def make_transfers(
         sites = dict(zip(target_model.sites, source_model.sites, strict=True))
         known = {_place(features, features.site): features for features in source.model_features}
         cells = tuple(
-            make_cell(
-                target.data,
-                cell.features,
-                cell.transform,
-                cell.classifier,
-                cell.draw,
-                TransferSource(model=source_model.label, features=known[place], alignment=alignment),
+            replace(
+                cell,
+                source=TransferSource(model=source_model.label, features=known[place], alignment=alignment),
             )
             for cell in target.cells
             if isinstance(cell.features, ModelFeatures)
