@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -81,3 +82,18 @@ def test_what_is_no_token_set_is_refused_in_one_sentence(reference: str, said: s
     with pytest.raises(UsageError) as error:
         TokenSet.parse(reference)
     assert said in str(error.value)
+
+
+def test_the_former_name_of_truncated_is_read_and_taken_with_a_warning() -> None:
+    given = {"ids": np.arange(2), "content": np.array([False, True])}
+    with pytest.warns(DeprecationWarning, match=r"Tokens\(cut=…\) is now Tokens\(truncated=…\)"):
+        former = Tokens(**given, cut=True)
+    assert former.truncated and not Tokens(**given).truncated
+    with pytest.warns(DeprecationWarning, match=r"Tokens\.cut is now Tokens\.truncated"):
+        assert former.cut is True
+
+
+def test_tokens_can_be_replaced_without_a_warning(recwarn: pytest.WarningsRecorder) -> None:
+    changed = replace(tokens([0, 1]), truncated=True)
+    assert changed.truncated and replace(changed, content=changed.content).truncated
+    assert not recwarn.list
