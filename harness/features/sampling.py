@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from itertools import accumulate
 
 from harness.api.data import Examples, Tokens
 
@@ -35,13 +36,7 @@ def _place(name: str) -> bytes:
 
 
 def _fill(rows: Sequence[int], tokens: Sequence[Tokens], limit: int) -> tuple[int, ...]:
-    taken: list[int] = []
-    total = 0
-    for row in rows:
-        if total >= limit:
-            break
-        count = int(tokens[row].content.sum())
-        if count:
-            taken.append(row)
-            total += count
-    return tuple(taken)
+    """Return the first rows with content tokens that together hold `limit` of them, or all."""
+    counts = [int(tokens[row].content.sum()) for row in rows]
+    counted = zip(rows, counts, accumulate(counts), strict=True)
+    return tuple(row for row, count, total in counted if count and total - count < limit)

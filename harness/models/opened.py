@@ -61,6 +61,17 @@ def skip_if_unavailable(name: str, left_out: dict[str, str]) -> Iterator[None]:
         left_out[name] = str(error)
 
 
+@contextmanager
+def plugin_errors(sentence: str) -> Iterator[None]:
+    """Raise UsageError with `sentence` for an error of a plugin's code; HarnessErrors pass unchanged."""
+    try:
+        yield
+    except HarnessError:
+        raise
+    except Exception as error:  # a stranger's code may raise anything
+        raise UsageError(f"{sentence}: {describe(error)}") from error
+
+
 def nothing_available(left_out: Mapping[str, str]) -> UnavailableError:
     """Return the error for a plan of which everything is left out."""
     first, *more = left_out.values()
@@ -173,12 +184,8 @@ def _at(choice: Choice, model: OpenModel, site: Site) -> PlacedRepresentation | 
     if choice.spec.needs != "tokens":
         raise UsageError(f"{choice.owner} reads no activations, so it has no place at '{site}'")
     made: TokenRepresentation = choice.make()
-    try:
+    with plugin_errors(f"{choice.owner} cannot be placed at '{site}'"):
         return made.at(model.model, site)
-    except HarnessError:
-        raise
-    except Exception as error:  # a stranger's representation may raise anything
-        raise UsageError(f"{choice.owner} cannot be placed at '{site}': {describe(error)}") from error
 
 
 def find_seen(model: OpenModel | None, draw: Draw) -> dict[str, float] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from harness.api.errors import UsageError
 from harness.api.tasks import TaskSpec
@@ -65,8 +65,7 @@ def try_to_make(choice: Choice) -> None:
     choice.make(**({"seed": 0} if choice.kind == "classifiers" and choice.takes_seed else {}))
 
 
-@dataclass(frozen=True, kw_only=True)
-class MatchedSuite:
+class MatchedSuite(NamedTuple):
     """Suite without tasks that nothing in it reads, and without models and arms that suit none of its tasks. `notes`
     name what was dropped.
     """
@@ -75,7 +74,7 @@ class MatchedSuite:
     specs: list[tuple[TaskSpec, int | None]]
     models: tuple[OpenModel, ...]
     arms: Arms
-    notes: tuple[str, ...]
+    notes: list[str]
 
 
 def match_suite(
@@ -118,13 +117,10 @@ def match_suite(
         "models": tuple(one for one in suite.models if one.ref not in {model.ref for model in strange}),
         "representations": tuple(reference for reference, choice in pairs if choice not in unsuited),
     }
-    return MatchedSuite(
-        suite=suite.model_copy(update=update) if notes else suite,
-        specs=kept,
-        models=tuple(model for model in models if model not in strange),
-        arms=replace(arms, representations=tuple(one for one in arms.representations if one not in unsuited)),
-        notes=tuple(notes),
-    )
+    suited = tuple(choice for choice in arms.representations if choice not in unsuited)
+    models = tuple(model for model in models if model not in strange)
+    suite = suite.model_copy(update=update) if notes else suite
+    return MatchedSuite(suite, kept, models, replace(arms, representations=suited), notes)
 
 
 def suits_task(arm: Choice, spec: TaskSpec) -> bool:

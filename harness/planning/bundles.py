@@ -17,7 +17,13 @@ from harness.dictionaries.gate import REVISION as GATE_REVISION
 from harness.dictionaries.gate import neighbours
 from harness.features.sampling import GATE_TOKENS, SAMPLE_TOKENS, sample_rows
 from harness.features.token_sets import TokenSet
-from harness.models.opened import OpenModel, activation_identity, count_layers, skip_if_unavailable
+from harness.models.opened import (
+    OpenModel,
+    activation_identity,
+    count_layers,
+    plugin_errors,
+    skip_if_unavailable,
+)
 from harness.planning.arms import Arms, suits_task
 from harness.planning.cells import Bundle, Cell, InputFeatures, ModelFeatures
 from harness.registry.catalog import Choice
@@ -106,14 +112,8 @@ def _bind_to_task(arm: PlacedArm, data: TaskData) -> PlacedArm:
     """Return an arm as it is for one task, where it depends on the task's classes."""
     if arm.placed.for_task is None:
         return arm
-    try:
+    with plugin_errors(f"{arm.representation.owner} cannot be made for task '{data.spec.name}'"):
         bound = arm.placed.for_task(data.spec, data.classes)
-    except HarnessError:
-        raise
-    except Exception as error:  # a stranger's representation may raise anything
-        raise UsageError(
-            f"{arm.representation.owner} cannot be made for task '{data.spec.name}': {describe(error)}"
-        ) from error
     return arm._replace(placed=replace(bound, identity={**arm.placed.identity, **bound.identity}))
 
 

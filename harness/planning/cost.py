@@ -87,17 +87,11 @@ def _encoder_size(missing: list[ModelFeatures]) -> int:
 
 def _training_seconds(bundle: Bundle) -> float:
     """Return the seconds to train all probes of a bundle; cells with the same training rows share one."""
-    trained = {
-        (
-            id(cell.features),
-            cell.transform.label,
-            cell.classifier.label,
-            cell.draw.seed,
-            cell.draw.partition.train,
-            id(cell.draw.partition.labels),
-        ): cell
-        for cell in bundle.cells
-    }
+    trained: dict[tuple[object, ...], Cell] = {}
+    for cell in bundle.cells:
+        draw, rows = cell.draw, cell.draw.partition
+        probe = (id(cell.features), cell.transform.label, cell.classifier.label)
+        trained[*probe, draw.seed, rows.train, id(rows.labels)] = cell
     return sum(_fit_seconds(cell, bundle) for cell in trained.values())
 
 

@@ -46,22 +46,21 @@ def make_plan(
     image that cannot be decoded; without, such images are left out and counted.
     """
     left_out: dict[str, str] = {}
-    # 1. Resolve names and parameters; no file is read yet.
+    # 1. Resolve names and parameters.
     arms = Arms.choose(suite, registry)
     specs = _choose_tasks(suite, registry, included)
     # 2. Open the models that are available, without weights.
     models = _open_models(suite, arms, registry, left_out)
-    # 3. Drop what matches nothing else in the suite. After this, nothing unknown is left in it.
-    matched = match_suite(suite, specs, models, arms, complete=not left_out)
-    suite, models, arms, notes = matched.suite, matched.models, matched.arms, [*matched.notes]
+    # 3. Drop what matches nothing else in the suite.
+    suite, specs, models, arms, notes = match_suite(suite, specs, models, arms, complete=not left_out)
     # 4. Place the representations at their sites, and pair the models of transfers.
     placed = _place_all(models, arms, registry, left_out)
-    trained_on = {spec.name: find_trained_on(spec, registry, included) for spec, _ in matched.specs}
+    trained_on = {spec.name: find_trained_on(spec, registry, included) for spec, _ in specs}
     pairs = pair_models(suite, models)
     # 5. Load each task, one at a time, and make its bundles and transfers.
     bundles: list[Bundle] = []
     transfers: list[Transfer] = []
-    for spec, limit in matched.specs:
+    for spec, limit in specs:
         with skip_if_unavailable(spec.name, left_out):
             other = trained_on[spec.name]
             data = load_task(spec, data_dir=data_dir, limit=limit, trained_on=other, strict=strict_data)
@@ -70,7 +69,7 @@ def make_plan(
             transfers += make_transfers(made, pairs, arms.alignments)
             if any(regime.spec.by_language for regime in arms.regimes):
                 notes += [f"task '{spec.name}' has {one}" for one in find_untested(data.examples)]
-    # 6. Check the whole.
+    # 6. Check that something is left, and that no two cells are the same.
     if not bundles:
         raise nothing_available(left_out)
     plan = Plan(
