@@ -66,7 +66,10 @@ from harness.storage.hashing import hash_file, hash_json
 if TYPE_CHECKING:
     from harness.data.images import decode_image, read_image
     from harness.dictionaries.dictionary import Dictionary as Dictionary
+    from harness.features.featurize import plan_batches, run_batches
+    from harness.models.opened import OpenModel
     from harness.session import Session, open
+    from harness.storage.atomic import whole_file
 
 __all__ = [
     "API_VERSION",
@@ -101,6 +104,7 @@ __all__ = [
     "ModelSpec",
     "Multilingual",
     "NothingSelectedError",
+    "OpenModel",
     "Partition",
     "PlacedRepresentation",
     "Pooling",
@@ -130,7 +134,10 @@ __all__ = [
     "hash_json",
     "hookimpl",
     "open",
+    "plan_batches",
     "read_image",
+    "run_batches",
+    "whole_file",
 ]
 
 # Loaded on first use: these need torch, pydantic or pillow, which a plugin that only lists its offers must not pay for.
@@ -138,8 +145,12 @@ _LAZY = {
     "Dictionary": "harness.dictionaries.dictionary",
     "Session": "harness.session",
     "decode_image": "harness.data.images",
+    "OpenModel": "harness.models.opened",
     "open": "harness.session",
+    "plan_batches": "harness.features.featurize",
     "read_image": "harness.data.images",
+    "run_batches": "harness.features.featurize",
+    "whole_file": "harness.storage.atomic",
 }
 
 _RENAMED = {

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from harness.api.data import Matrix
     from harness.dictionary_report.measure import Report
+    from harness.models.opened import OpenModel
     from harness.planning.cells import Plan
     from harness.runs.context import Rerun
     from harness.storage.feature_store import FeatureStore
@@ -170,6 +171,13 @@ class Session:
             report=self.registry.report,
         )
         return Run(folder=folder.path, summary=pipeline.run(plan, context))
+
+    def open_model(self, model: str | Mapping[str, Any]) -> OpenModel:
+        """Open a model by its reference, or by a mapping of `ref` and parameters; no weights are read."""
+        from harness.models.opened import open_model
+
+        given = {"ref": model} if isinstance(model, str) else dict(model)
+        return open_model(ModelChoice(**given, sites=("resid_post.[0]",)), self.registry)
 
     def features(
         self,

@@ -15,9 +15,7 @@ import pandas as pd
 import pytest
 import torch
 import transformers
-
-from harness import Conversation, Message, Tokens, UnavailableError, UsageError
-from harness.labelling.answers import (
+from harness_labelling.answers import (
     Answering,
     Item,
     answer,
@@ -27,6 +25,8 @@ from harness.labelling.answers import (
     score_choices,
     write_answers,
 )
+
+from harness import Conversation, Message, Tokens, UnavailableError, UsageError
 from harness.session import open_registry
 
 ITEMS = [

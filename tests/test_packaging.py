@@ -54,6 +54,7 @@ PUBLIC = [
     "ModelSpec",
     "Multilingual",
     "NothingSelectedError",
+    "OpenModel",
     "Partition",
     "PlacedRepresentation",
     "Pooling",
@@ -83,7 +84,10 @@ PUBLIC = [
     "hash_json",
     "hookimpl",
     "open",
+    "plan_batches",
     "read_image",
+    "run_batches",
+    "whole_file",
 ]
 
 

@@ -10,7 +10,6 @@ COMMANDS: Mapping[str, str] = {
     "compare": "Compare two runs arm by arm, paired.",
     "doctor": "Report versions, device, plugins, and what was left out and why.",
     "features": "Write pooled features of texts to a file.",
-    "label": "Label items by whether a model answers them correctly.",
     "leaderboard": "Build, publish, make and check leaderboards.",
     "ls": "List tasks, models, plugins and everything else that has a name.",
     "plan": "Show what a run would do, before anything is loaded.",

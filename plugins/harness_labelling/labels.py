@@ -1,42 +1,52 @@
-"""A file of items in, rows out; answers in, a file of labels with its card out: what behaviour tasks are made of."""
+"""Files of behaviour tasks: reader of items, writer of labels with their card."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.api.data import Conversation
-from harness.api.errors import NothingSelectedError, UnavailableError, UsageError
-from harness.labelling.answers import CHOOSING, Item
-from harness.storage.atomic import whole_file, write_json
-from harness.storage.hashing import hash_file, hash_json
+from harness import (
+    Conversation,
+    NothingSelectedError,
+    UnavailableError,
+    UsageError,
+    hash_file,
+    hash_json,
+    whole_file,
+)
+from harness_labelling.answers import CHOOSING, Item
 
 if TYPE_CHECKING:
-    from harness.labelling.answers import Answer, Score
+    from harness_labelling.answers import Answer, Score
 
 OWN = ("text", "label", "said", "answer", "margin", "sum", "per_token", "per_byte")
-"""Columns that are written here; all others of the items are kept, but for prompt, choices and answers."""
+"""Columns written here; all other columns of the items are kept, except those of READ."""
 
 READ = ("prompt", "choices", "answer", "answers")
+"""Columns of items that are read here."""
+
 VERSIONS = ("sae-harness", "torch", "transformers", "tokenizers")
+"""Packages whose versions a card states, if installed."""
+
 CARD = 1
+"""Version of the form of a card."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """An item, and what else its row holds."""
+    """Item, with the other columns of its row."""
 
     item: Item
     kept: Mapping[str, Any]
 
 
 def find_items(path: Path, data_dir: Path | None) -> Path:
-    """The items as named, or below the data folder; UsageError for a suffix that is not read."""
+    """Return the path of the items, as given or below the data folder. UsageError for an unknown suffix."""
     if path.suffix not in {".parquet", ".jsonl"}:
         raise UsageError(f"'{path}' must end in .parquet or .jsonl")
     places = [path, *([data_dir / path] if data_dir else [])]
@@ -48,7 +58,7 @@ def find_items(path: Path, data_dir: Path | None) -> Path:
 
 
 def read_items(path: Path, score: Score) -> list[Row]:
-    """The items of a file; UsageError with the number of the first row that is not as the score needs it."""
+    """Return the items of a file; UsageError with the number of the first row that does not fit the score."""
     records = _read_records(path)
     if not records:
         raise NothingSelectedError(f"'{path}' holds no items")
@@ -56,19 +66,13 @@ def read_items(path: Path, score: Score) -> list[Row]:
 
 
 def as_record(row: Row, answer: Answer) -> dict[str, Any]:
-    """What is written of one item; scores to 5 decimals, which is as far as float32 goes."""
+    """Return the record of one item, with scores to 5 decimals, the precision of float32."""
     item = row.item
-    record = {
-        "text": item.prompt
-        if isinstance(item.prompt, str)
-        else [{"role": message.role, "content": message.content} for message in item.prompt.messages],
-        "label": answer.label,
-        **row.kept,
-        "said": answer.said,
-    }
+    text = item.prompt if isinstance(item.prompt, str) else [asdict(one) for one in item.prompt.messages]
+    record = {"text": text, "label": answer.label, **row.kept, "said": answer.said}
     if answer.scores is None or answer.margin is None:
         return {**record, **({"answer": item.accepted[0]} if item.accepted else {})}
-    scores = {name: getattr(answer.scores, name) for name in ("sum", "per_token", "per_byte")}
+    scores = asdict(answer.scores)
     return {
         **record,
         "answer": item.choices[item.right],
@@ -87,8 +91,8 @@ def make_card(
     left_out: int,
     details: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What is to be known of a file of labels: which model, of which weights, answered which items, scored how; counts,
-    and versions. `details` are the number of ties, or how answers were written, where they were.
+    """Return the card of a file of labels: model, weights, items, score, counts and versions. `details` are the number
+    of ties among choices, or the options of written answers.
     """
     return {
         "schema": CARD,
@@ -100,24 +104,26 @@ def make_card(
         "rows": len(records),
         "left_out": left_out,
         "labels": dict(sorted(Counter(record["label"] for record in records).items())),
-        "versions": _versions(),
+        "versions": {name: version(name) for name in VERSIONS if _is_installed(name)},
     }
 
 
 def write_labels(records: Sequence[Mapping[str, Any]], card: Mapping[str, Any], path: Path) -> None:
-    """Records and their card beside them, each whole or not at all; the card is gone while it does not fit."""
+    """Write records and their card beside them, each atomically."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     beside = card_path(path)
-    beside.unlink(missing_ok=True)
+    beside.unlink(missing_ok=True)  # no card may describe other records
     with whole_file(path) as temporary:
         pq.write_table(pa.Table.from_pylist(list(records)), temporary, compression="zstd")
-    write_json(beside, card)
+    with whole_file(beside) as temporary:
+        text = json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False)
+        temporary.write_text(f"{text}\n", "utf-8")
 
 
 def card_path(path: Path) -> Path:
-    """Where the card of a file of labels stands."""
+    """Return the path of the card of a file of labels."""
     return path.with_name(f"{path.name}.card.json")
 
 
@@ -171,7 +177,7 @@ def _as_texts(value: Any, name: str, where: str) -> tuple[str, ...]:
 
 
 def _as_place(value: Any, choices: Sequence[str], where: str) -> int:
-    """The number of the right choice, which is given as that or as its text."""
+    """Return the number of the right choice, which is given as a number or as its text."""
     if isinstance(value, str) and value in choices:
         return choices.index(value)
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(choices):
@@ -179,11 +185,9 @@ def _as_place(value: Any, choices: Sequence[str], where: str) -> int:
     raise UsageError(f"{where}: its answer {value!r} is none of its choices, nor the number of one")
 
 
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in VERSIONS:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+def _is_installed(package: str) -> bool:
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True

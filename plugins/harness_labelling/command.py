@@ -3,36 +3,42 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.api.errors import NothingSelectedError, UsageError
-from harness.cli.options import (
-    PATH,
-    batch_option,
-    dtype_option,
-    earlier_option,
-    json_option,
-    machine_options,
-    model_fields,
-    model_option,
-    open_session,
-    read_batch_size,
-)
+import harness
+from harness import NothingSelectedError, UsageError
 
 if TYPE_CHECKING:
-    from harness.labelling.answers import Score
+    from harness_labelling.answers import Score
+
+PATH = click.Path(path_type=Path)
 
 SCORES = ("per-byte", "per-token", "sum", "exact", "refusal")
 
 
+NEW_NAMES = {"most": "--max-new-tokens", "lines": "--multiline"}
+"""Earlier option → its present name."""
+
+
+def _warn_of_rename(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """Print a line of warning where an option is given by its earlier name."""
+    if value:
+        click.echo(
+            f"harness: the option '--{parameter.name}' is now called '{NEW_NAMES[str(parameter.name)]}'",
+            err=True,
+        )
+    return value
+
+
 @click.command("label")
 @click.argument("items", type=PATH)
-@model_option
-@dtype_option
+@click.option("-m", "--model", required=True, metavar="REF", help="Use this model.")
+@click.option("--dtype", help="Open the model with this dtype.")
 @click.option(
     "--score",
     type=click.Choice(SCORES),
@@ -48,14 +54,20 @@ SCORES = ("per-byte", "per-token", "sum", "exact", "refusal")
     help="Generate at most this many tokens of a written answer.",
 )
 @click.option("--multiline", is_flag=True, help="Allow a written answer to continue after its first line.")
-@earlier_option("--most", "--max-new-tokens", type=click.IntRange(min=1))
-@earlier_option("--lines", "--multiline", is_flag=True)
+@click.option("--most", hidden=True, callback=_warn_of_rename, type=click.IntRange(min=1))
+@click.option("--lines", hidden=True, callback=_warn_of_rename, is_flag=True)
 @click.option("-o", "--output", required=True, type=PATH, help="Write to this FILE.parquet.")
 @click.option("--replace", is_flag=True, help="Overwrite an existing file.")
 @click.option("--data-dir", type=PATH, help="Look for ITEMS in this folder too [HARNESS_DATA_DIR].")
-@machine_options
-@batch_option
-@json_option
+@click.option("--cache-dir", type=PATH, help="Use the feature cache in this folder [HARNESS_CACHE_DIR].")
+@click.option("--offline", is_flag=True, help="Send no request to a hub.")
+@click.option(
+    "-d", "--device", default="auto", show_default=True, help="Compute on auto, cpu, cuda or cuda:N."
+)
+@click.option(
+    "-b", "--batch-size", default="auto", show_default=True, help="Set the examples in a batch, or auto."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def command(
     context: click.Context,
@@ -73,7 +85,9 @@ def command(
     batch_size: str,
     as_json: bool,
     data_dir: Path | None,
-    **machine: Any,
+    cache_dir: Path | None,
+    offline: bool,
+    device: str,
 ) -> None:
     """Let MODEL answer ITEMS and write each prompt with a label: correct or incorrect, or refused or answered.
 
@@ -85,19 +99,18 @@ def command(
         raise UsageError(f"'{output}' must end in .parquet")
     if output.exists() and not replace:
         raise UsageError(f"'{output}' is there already: write over it with --replace, or name another")
-    examples = read_batch_size(batch_size)
+    examples = _read_batch_size(batch_size)
     limit, all_lines = most or max_new_tokens, lines or multiline
-    session = open_session(context, data_dir=data_dir, **machine)
+    if offline:  # read by the hub's clients when they are imported
+        os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
+    session = harness.open(plugins=context.obj or (), data_dir=data_dir, cache_dir=cache_dir, device=device)
 
-    from harness.config.suite import ModelChoice
-    from harness.labelling.answers import CHOOSING, answer, check_answering
-    from harness.labelling.labels import as_record, find_items, make_card, read_items, write_labels
-    from harness.models.opened import open_model
+    from harness_labelling.answers import CHOOSING, answer, check_answering
+    from harness_labelling.labels import as_record, find_items, make_card, read_items, write_labels
 
     source = find_items(items, session.data_dir)
     rows = read_items(source, score)
-    choice = ModelChoice(**model_fields(model, dtype), sites=("resid_post.0",))
-    opened = open_model(choice, session.registry)
+    opened = session.open_model({"ref": model, **({"dtype": dtype} if dtype else {})})
     able = check_answering(opened.model)
     answers = answer(
         [row.item for row in rows],
@@ -146,3 +159,12 @@ def _describe(card: Mapping[str, Any], records: Sequence[Mapping[str, Any]], pat
         "citation: that of the items",
     ]
     return "\n".join(lines)
+
+
+def _read_batch_size(text: str) -> int | None:
+    """Return None for `auto`, else the positive number; raise click.BadParameter for anything else."""
+    if text == "auto":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise click.BadParameter(f"'{text}' is neither auto nor a positive number", param_hint="--batch-size")
+    return int(text)
