@@ -40,24 +40,20 @@ class Hygiene:
 
 
 def by_text(examples: Examples) -> Examples:
-    """With ids that leave the language out: a text is the same in whatever language it is filed."""
+    """Return the examples with ids that ignore the language: a text is the same in whatever language it is filed."""
     return replace(examples, ids=tuple(hash_lines(contents_of(one)) for one in examples.inputs))
 
 
 def normalise_text(one: str | Conversation) -> str | Conversation:
-    """The same in Unicode's normal form C, in which a letter and its marks are one character where there is one."""
+    """Return the input in Unicode's normal form C: a letter and its marks are one character if that exists."""
     if isinstance(one, str):
         return unicodedata.normalize("NFC", one)
-    return Conversation(
-        messages=tuple(
-            replace(message, content=unicodedata.normalize("NFC", message.content))
-            for message in one.messages
-        )
-    )
+    normalised = (replace(each, content=unicodedata.normalize("NFC", each.content)) for each in one.messages)
+    return Conversation(messages=tuple(normalised))
 
 
 def contents_of(one: str | Conversation | Image) -> Sequence[str]:
-    """All that tells an input from others: a text, or who said what, or the pixels of an image."""
+    """Return the parts that identify an input: its text, the roles and texts of its messages, or its pixels' hash."""
     if isinstance(one, Image):
         return [one.id]
     if isinstance(one, str):
@@ -66,8 +62,9 @@ def contents_of(one: str | Conversation | Image) -> Sequence[str]:
 
 
 def clean(examples: Examples, *, keep_leaks: bool = False) -> tuple[Examples, Hygiene]:
-    """Examples without empty inputs, conflicting labels, duplicates and leaks, and how many of each went; with
-    `keep_leaks` those are only counted.
+    """Return the examples without empty inputs, conflicting labels, duplicates and leaks, and the counts of each.
+
+    With `keep_leaks`, leaks are counted but not removed.
     """
     counts: dict[str, Any] = {}
     labels_of: dict[str, set[str]] = defaultdict(set)
@@ -100,12 +97,12 @@ def clean(examples: Examples, *, keep_leaks: bool = False) -> tuple[Examples, Hy
 
 
 def _is_visible(text: str) -> bool:
-    """Whether anything in a text can be seen: blanks, controls and zero-width characters cannot."""
+    """Return True if a text has any character but blanks, controls and zero-width characters."""
     return any(not one.isspace() and unicodedata.category(one) not in ("Cc", "Cf") for one in text)
 
 
 def leak_finder(examples: Examples, rows: Sequence[int]) -> Callable[[int], bool]:
-    """Whether a row also stands in an earlier split (train, then validation), by text or by group."""
+    """Return a test of whether a row is also in an earlier split (train, then validation), by text or by group."""
     order: Mapping[Split, int] = {"train": 0, "validation": 1, "test": 2}
     first_split: dict[tuple[str, str], int] = {}
     for row in rows:

@@ -1,8 +1,8 @@
-"""Files of plain texts in, texts out: what a dictionary is trained on, and what is held out of it.
+"""Reader of plain texts for training a dictionary, and of those held out of the training.
 
-A text is held out when its row says so (`split`), else by its content, so that neither the order of rows nor that of
-files can move it. One that stands on both sides is held out, and not learnt from. Texts come in the order of their
-hashes, which mixes files, languages and sources.
+A text is held out if its row says so (`split`), otherwise by its content, so that neither the order of rows nor that
+of files can change it. A text on both sides is held out and not used for training. Texts are returned in the order of
+their hashes, which mixes files, languages and sources.
 """
 
 from __future__ import annotations
@@ -11,32 +11,25 @@ import hashlib
 import heapq
 import io
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 from harness.api.errors import DataError, UnavailableError, describe
 from harness.data.sources import silent_datasets
+from harness.data.splits import SPLITS
 
 Part = Literal["train", "heldout"]
 
 HELDOUT_SHARE = 0.05
-"""Of the texts whose rows name no split."""
+"""Share of the texts without a split in their rows that is held out."""
 
 CHARACTERS = 400_000_000
-"""At most so many characters are kept in memory: those of the texts whose hashes come first."""
+"""Limit on the characters kept in memory: those of the texts whose hashes come first."""
 
 SPELLED: Mapping[Part, str] = {"train": "training", "heldout": "held-out"}
+"""Part → its name in messages."""
 
-_PARTS: Mapping[str, Part] = {
-    "train": "train",
-    "training": "train",
-    "validation": "heldout",
-    "valid": "heldout",
-    "val": "heldout",
-    "dev": "heldout",
-    "test": "heldout",
-}
 _READERS: Mapping[str, str] = {".parquet": "parquet", ".csv": "csv", ".json": "json", ".txt": "text"}
 _OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "csv": {"keep_default_na": False},  # "NA" is a text like others
@@ -47,12 +40,12 @@ _SUFFIXES = (*_LINES, *_READERS)
 
 
 def read_corpus(sources: Sequence[Path], split: Part, *, characters: int = CHARACTERS) -> Iterator[str]:
-    """The texts of one split, each once, in the order of their SHA-256. Of more than `characters` in all, those with
-    the lowest hashes. A training text that is also held out is left out, wherever its rows stand.
+    """Yield the texts of one part, each once, in the order of their SHA-256.
 
-    A source is a file (.jsonl, .jsonl.zst, .json, .parquet, .csv with a column `text`; .txt of texts with empty lines
-    between) or a folder of such files, in which files without that column are passed over. DataError where one is
-    not there or cannot be read, and where no text is left.
+    A source is a file (.jsonl, .jsonl.zst, .json, .parquet, .csv with a column `text`; .txt of texts separated by
+    empty lines) or a folder of such files, in which files without that column are ignored. Of more than `characters`
+    in all, the texts with the lowest hashes are kept. Raises DataError if a source is missing or unreadable, or if no
+    text remains.
     """
     kept = Kept[str](characters)
     heldout: set[int] = set()
@@ -74,20 +67,21 @@ _Item = TypeVar("_Item")
 
 
 class Kept(Generic[_Item]):
-    """Items by hash, each once: those whose hashes come first, as long as their sizes together are at most `room`."""
+    """Unique items with the lowest hashes, as many as fit in `room`, the limit on the sum of their sizes."""
 
     def __init__(self, room: int) -> None:
         self.room = room
         self.known: set[int] = set()
-        """The hashes of all that were added."""
+        """Hashes of all items ever added."""
         self._total = 0
-        # The highest hash, as a negative number, is the first to go.
+        # heapq removes the smallest: negative numbers make that the item with the highest hash.
         self._heap: list[tuple[int, _Item, int]] = []
 
     def __len__(self) -> int:
         return len(self._heap)
 
     def add(self, place: int, item: _Item, size: int) -> None:
+        """Add an item with its hash and size, unless it is known; remove the highest hashes above the limit."""
         if place in self.known:
             return
         self.known.add(place)
@@ -97,27 +91,46 @@ class Kept(Generic[_Item]):
             self._total -= heapq.heappop(self._heap)[2]
 
     def drop(self, places: Collection[int]) -> None:
-        """Let go of the items with these hashes."""
+        """Remove the items with these hashes."""
         self._heap = [one for one in self._heap if -one[0] not in places]
 
     def take(self) -> Iterator[_Item]:
-        """The items in the order of their hashes; each is let go when it is given."""
+        """Yield the items in the order of their hashes, and release the memory of each."""
         self._heap.sort()
         while self._heap:
             yield self._heap.pop()[1]
 
 
 def part_of(place: int) -> Part:
-    """Where an item belongs by the fraction that its hash, a number of 256 bits, is of all."""
+    """Return the part of an item by its hash, a number of 256 bits: the lowest share is held out."""
     return "heldout" if place / 2**256 < HELDOUT_SHARE else "train"
 
 
+def find_files(
+    source: Path, suffixes: tuple[str, ...], pattern: str = "*", fold: Callable[[str], str] = str
+) -> list[Path]:
+    """Return the source itself or, for a folder, its files that match `pattern` and end in one of `suffixes`, sorted.
+
+    `fold` is applied to a name before it is compared, for example `str.lower`. Raises DataError if no file fits.
+    """
+    if source.is_dir():
+        paths = [path for path in source.glob(pattern) if fold(path.name).endswith(suffixes)]
+        if files := sorted(path for path in paths if path.is_file()):
+            return files
+        raise DataError(f"the folder '{source}' has no file that ends in {', '.join(suffixes)}")
+    if not source.is_file():
+        raise DataError(f"there is no file or folder '{source}'")
+    if not fold(source.name).endswith(suffixes):
+        raise DataError(f"'{source}' is none of {', '.join(suffixes)}")
+    return [source]
+
+
 def _read_all(sources: Sequence[Path]) -> Iterator[tuple[str, Part | None]]:
-    """Each text that is not empty, with the part its row names, if it names one."""
+    """Yield each text that is not empty, with the part that its row names, or None."""
     for source in sources:
         found = False
-        for path in _files(source):
-            for row in _rows(path):
+        for path in find_files(source, _SUFFIXES):
+            for row in _read_rows(path):
                 if "text" not in row:
                     break  # a file of something else
                 found = True
@@ -127,58 +140,43 @@ def _read_all(sources: Sequence[Path]) -> Iterator[tuple[str, Part | None]]:
             raise DataError(f"'{source}' has no column 'text'")
 
 
-def _files(source: Path) -> list[Path]:
-    if source.is_dir():
-        files = sorted(path for path in source.iterdir() if path.name.endswith(_SUFFIXES) and path.is_file())
-        if not files:
-            raise DataError(f"the folder '{source}' has no file that ends in {', '.join(_SUFFIXES)}")
-        return files
-    if not source.is_file():
-        raise DataError(f"there is no file or folder '{source}'")
-    if not source.name.endswith(_SUFFIXES):
-        raise DataError(f"'{source}' is none of {', '.join(_SUFFIXES)}")
-    return [source]
-
-
-def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
+def _read_rows(path: Path) -> Iterator[Mapping[str, Any]]:
     try:
-        yield from _lines(path) if path.name.endswith(_LINES) else _parsed(path)
+        yield from _read_lines(path) if path.name.endswith(_LINES) else _read_table(path)
     except UnavailableError:
         raise
-    except Exception as error:  # parsers of five formats raise what they like
+    except Exception as error:  # parsers of five formats raise any type
         said = describe(error.__cause__ or error)
         raise DataError(f"'{path}' cannot be read: {said}") from error
 
 
-def _lines(path: Path) -> Iterator[Mapping[str, Any]]:
-    """JSON lines, read directly: a stream of compressed ones takes `datasets` several times as long."""
+def _read_lines(path: Path) -> Iterator[Mapping[str, Any]]:
+    """Yield the rows of JSON lines. `datasets` takes several times as long for a compressed file."""
     with path.open("rb") as file:
-        raw: Any = _decompressed(file, path) if path.suffix == ".zst" else file
+        raw: Any = _decompress(file, path) if path.suffix == ".zst" else file
         for number, line in enumerate(io.TextIOWrapper(raw, "utf-8"), start=1):
-            if not line.strip():
-                continue
-            row = json.loads(line)
-            if not isinstance(row, dict):
-                raise DataError(f"'{path}' line {number} is no JSON object")
-            yield row
+            if line.strip():
+                row = json.loads(line)
+                if not isinstance(row, dict):
+                    raise DataError(f"'{path}' line {number} is no JSON object")
+                yield row
 
 
-def _decompressed(file: Any, path: Path) -> Any:
+def _decompress(file: Any, path: Path) -> Any:
     try:
         import zstandard
     except ImportError as error:
-        raise UnavailableError(
-            f"'{path}' is compressed with zstandard: pip install 'sae-harness[train]'"
-        ) from error
+        hint = "pip install 'sae-harness[train]'"
+        raise UnavailableError(f"'{path}' is compressed with zstandard: {hint}") from error
     return zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
 
 
-def _parsed(path: Path) -> Iterator[Mapping[str, Any]]:
+def _read_table(path: Path) -> Iterator[Mapping[str, Any]]:
     reader = _READERS[path.suffix]
     options = _OPTIONS.get(reader, {})
     with silent_datasets() as datasets:
-        stream = datasets.load_dataset(reader, data_files=str(path), split="train", streaming=True, **options)
-        for batch in stream.iter(1000):
+        rows = datasets.load_dataset(reader, data_files=str(path), split="train", streaming=True, **options)
+        for batch in rows.iter(1000):
             names = [name for name in ("text", "split") if name in batch]
             if not names:
                 yield {}
@@ -186,16 +184,15 @@ def _parsed(path: Path) -> Iterator[Mapping[str, Any]]:
                 yield dict(zip(names, values, strict=True))
 
 
-def _clean(text: Any) -> str:
-    """A text as UTF-8 can hold it, without half characters; empty where it is none."""
-    return text.strip().encode("utf-8", "ignore").decode("utf-8") if isinstance(text, str) else ""
+def _clean(value: Any) -> str:
+    """Return a text without blanks around it and without lone surrogates; return "" for a value of another type."""
+    return value.strip().encode("utf-8", "ignore").decode("utf-8") if isinstance(value, str) else ""
 
 
 def read_part(path: Path, split: Any) -> Part | None:
-    """Where a row of a file belongs by its own word; None where it has none, DataError for an unknown one."""
+    """Return the part that a row of a file names, None if it names none; raise DataError for an unknown name."""
     if split is None or split == "":
         return None
-    try:
-        return _PARTS[str(split)]
-    except KeyError:
-        raise DataError(f"'{path}' has a split '{split}', which is none of {', '.join(_PARTS)}") from None
+    if str(split) not in SPLITS:
+        raise DataError(f"'{path}' has a split '{split}', which is none of {', '.join(SPLITS)}")
+    return "train" if SPLITS[str(split)] == "train" else "heldout"

@@ -1,6 +1,6 @@
-"""Tasks in, out what one is trained on and another is tested on: a score across the two would be too good.
+"""Search for leaks between tasks: inputs and groups of which one task is trained and another is tested on.
 
-Each task by itself is clean (`harness.data` sees to that); nobody else compares different tasks.
+A score across two such tasks would be too good. `harness.data.task` removes the leaks inside each task.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from harness.data.task import TaskData
 
 @dataclass(frozen=True, kw_only=True)
 class Leak:
-    """How much of what `tested` is tested on stands in the training or validation rows of `trained`: distinct
-    inputs, in whatever language they are filed, and distinct groups.
+    """Counts of distinct test inputs and groups of `tested` that are also in training or validation of `trained`.
+
+    Languages are ignored: a text is the same in whatever language it is filed.
     """
 
     trained: str
@@ -32,28 +33,23 @@ class Leak:
 
 
 def leaks_between(tasks: Sequence[TaskData]) -> tuple[Leak, ...]:
-    """Every ordered pair of different tasks that share something, the largest first.
+    """Return the leak of every ordered pair of different tasks that share something, the largest first.
 
-    Rows that a task learns from are those of the task it is trained on, and go by that name. A group is the same
-    thing in two tasks where the same column of their sources names it (`templ_id`).
+    Training rows count for the task that they come from (`trained_on`). A group means the same in two tasks only if
+    the same column of their sources names it (`templ_id`).
     """
-    learnt_from: dict[_Key, set[str]] = defaultdict(set)
+    trained_on: dict[_Key, set[str]] = defaultdict(set)
     for data in tasks:
         for key in _keys(data, "train", "validation"):
-            learnt_from[key].add(data.spec.trained_on or data.spec.name)
-    found: Counter[tuple[str, str, str]] = Counter()
+            trained_on[key].add(data.spec.trained_on or data.spec.name)
+    found: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for data in tasks:
         for key in _keys(data, "test"):
-            for trained in learnt_from.get(key, set()) - {data.spec.name}:
-                found[trained, data.spec.name, key[0]] += 1
+            for trained in trained_on.get(key, set()) - {data.spec.name}:
+                found[trained, data.spec.name][key[0]] += 1
     leaks = [
-        Leak(
-            trained=trained,
-            tested=tested,
-            inputs=found[trained, tested, "input"],
-            groups=found[trained, tested, "group"],
-        )
-        for trained, tested in sorted({(trained, tested) for trained, tested, _ in found})
+        Leak(trained=trained, tested=tested, inputs=counts["input"], groups=counts["group"])
+        for (trained, tested), counts in sorted(found.items(), key=lambda each: each[0])
     ]
     return tuple(sorted(leaks, key=lambda leak: (-leak.inputs, -leak.groups)))
 
@@ -62,7 +58,7 @@ _Key = tuple[str, Hashable]
 
 
 def _keys(data: TaskData, *splits: Split) -> set[_Key]:
-    """What would be recognised: each input, and each group by the column that names it."""
+    """Return a key for each input of these splits, and for each group together with the column that names it."""
     examples = data.examples
     rows = [row for row, split in enumerate(examples.splits) if split in splits]
     inputs = {("input", examples.inputs[row]) for row in rows}

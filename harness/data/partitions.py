@@ -1,15 +1,15 @@
-"""A task's examples, a regime and a seed in, out which rows are learnt from, chosen on and tested on.
+"""Partitions of a task's rows for one regime and seed: training, validation and test.
 
-Official validation rows choose, where there are any; then seed 0 learns from every training row, and each other seed
-from its own 85 % of them. Else each seed holds out its own 15 % to choose on. Where validation rows are few they would
-choose by luck, and repeated stratified folds of what is learnt from do it (Krstajic et al. 2014, "Cross-validation
-pitfalls when selecting and assessing regression and classification models").
+Official validation rows are used for model selection where they exist; then seed 0 trains on every training row, and
+each other seed on its own 85 % of them. Without them each seed holds out its own 15 % of training for selection. Few
+validation rows would select by chance, and repeated stratified folds of the training rows take their place (Krstajic
+et al. 2014, "Cross-validation pitfalls when selecting and assessing regression and classification models").
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from harness.api.data import Examples, Partition
@@ -18,16 +18,18 @@ from harness.data.splits import split_rows
 from harness.registry.catalog import Choice
 
 FOLDS, REPEATS = 5, 2
-"""Where there are no validation rows: so many folds of the training rows, drawn so many times."""
+"""Number of folds of the training rows, and how often they are drawn, where no validation rows are left."""
 
 LEAST_VALIDATION = 75
-"""Validation rows below which folds choose: a share of right answers among so many has a standard error of .06."""
+"""Number of validation rows below which folds are used: an accuracy over so many has a standard error up to .06."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Draw:
-    """A partition, what it was made by, and the languages that are learnt from and tested on, joined with `+`; of a
-    regime that does not go by languages both are all those of the task.
+    """Partition of a task's rows, with the regime, seed and languages that it was made for.
+
+    Languages of training and of test are joined with `+`; a regime that is not `by_language` has all of the task's in
+    both.
     """
 
     regime: Choice
@@ -38,29 +40,30 @@ class Draw:
 
     @property
     def key(self) -> tuple[str, int, str, str]:
-        """What tells it from the other draws of a task."""
+        """Key that is unique among the draws of a task."""
         return self.regime.label, self.seed, self.train_language, self.test_language
 
 
 def make_draws(examples: Examples, regime: Choice, seed: int) -> tuple[Draw, ...]:
-    """The rows of one seed under a regime, for each pair of languages that it makes; UnavailableError where the
-    examples are too few for it, UsageError where the regime gives rows that cannot be. Seed 0 decides for all whether
-    folds choose. A pair of languages of which the one has a label that the other does not teach is left away; and
-    where more rows were held out of a language, by group, than are left, they are given back, and folds choose.
+    """Return the draws of one seed under a regime, one for each pair of languages that the regime makes.
+
+    A pair is left out if the training language lacks a label of the test language. Raises UnavailableError if the
+    examples are too few for the regime, and UsageError if the regime returns impossible rows.
     """
     made = _draw(examples, regime, seed)
+    # Seed 0 decides for all seeds whether folds are used, so that they differ in nothing but their rows.
     first = made if seed == 0 else _draw(examples, regime, 0)
-    chosen_on = {pair: len(partition.validation) >= LEAST_VALIDATION for pair, partition in first.items()}
+    selecting = {pair for pair, rows in first.items() if len(rows.validation) >= LEAST_VALIDATION}
     draws = tuple(
         Draw(
             regime=regime,
             seed=seed,
             train_language=train,
             test_language=test,
-            partition=partition if chosen_on.get((train, test), False) else replace(partition, validation=()),
+            partition=partition if (train, test) in selecting else replace(partition, validation=()),
         )
         for (train, test), partition in made.items()
-        if not regime.spec.by_language or _is_taught(partition)
+        if not regime.spec.by_language or _covers_test_labels(partition)
     )
     if not draws:
         raise UnavailableError(f"{regime.owner} finds no two languages with the same labels")
@@ -68,7 +71,7 @@ def make_draws(examples: Examples, regime: Choice, seed: int) -> tuple[Draw, ...
 
 
 def find_untested(examples: Examples) -> tuple[str, ...]:
-    """What of several languages cannot be had: those without training or test rows, and labels that not all have."""
+    """Return sentences about languages without training or test rows, and about labels that not every language has."""
     labels: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for language, split, label in zip(examples.languages, examples.splits, examples.labels, strict=True):
         labels[split][language].add(label)
@@ -88,35 +91,29 @@ def find_untested(examples: Examples) -> tuple[str, ...]:
 
 
 def _draw(examples: Examples, regime: Choice, seed: int) -> dict[tuple[str, str], Partition]:
-    """What a regime makes of the task's own partition, by the languages it learns from and is tested on."""
+    """Return the regime's partitions by their languages (training, test), after checks of each."""
     splits = split_rows(examples, seed)
-    own = Partition(
-        train=tuple(splits["train"]),
-        validation=tuple(splits["validation"]),
-        test=tuple(splits["test"]),
-        labels=examples.labels,
-    )
+    own = Partition(labels=examples.labels, **{split: tuple(rows) for split, rows in splits.items()})
     given = regime.make()(examples, own, seed)
-    if not regime.spec.by_language:
-        _check(given, own, examples, regime)
-        every = _join_languages(examples, range(len(examples)))
-        return {(every, every): given}
+    by_language = regime.spec.by_language
     made: dict[tuple[str, str], Partition] = {}
-    for partition in given:
-        _check(partition, own, examples, regime)
-        _check_apart(partition, own, examples, regime)
+    for partition in given if by_language else (given,):
+        for fault in _find_faults(partition, own, examples, regime):
+            raise UsageError(f"{regime.owner} {fault}")
+        every = range(len(examples))
+        trained = (*partition.train, *partition.validation) if by_language else every
         pair = (
-            _join_languages(examples, (*partition.train, *partition.validation)),
-            _join_languages(examples, partition.test),
+            _join_languages(examples, trained),
+            _join_languages(examples, partition.test if by_language else every),
         )
         if pair in made:
             raise UsageError(f"{regime.owner} goes from {pair[0]} to {pair[1]} twice")
-        made[pair] = _give_back(partition, examples)
+        made[pair] = _return_validation(partition, examples) if by_language else partition
     return made
 
 
-def _give_back(rows: Partition, examples: Examples) -> Partition:
-    """Rows held out for validation back to training where they are more than what is left there."""
+def _return_validation(rows: Partition, examples: Examples) -> Partition:
+    """Return validation rows to training if more rows of a language were held out, by group, than are left."""
     if "validation" in examples.splits or len(rows.validation) <= len(rows.train):
         return rows
     return replace(rows, train=tuple(sorted((*rows.train, *rows.validation))), validation=())
@@ -126,44 +123,38 @@ def _join_languages(examples: Examples, rows: Iterable[int]) -> str:
     return "+".join(sorted({examples.languages[row] for row in rows}))
 
 
-def _is_taught(rows: Partition) -> bool:
-    """Whether every label that is tested on is learnt from."""
+def _covers_test_labels(rows: Partition) -> bool:
     return {rows.labels[row] for row in rows.test} <= {rows.labels[row] for row in rows.train}
 
 
 def count_shared_groups(examples: Examples, rows: Partition) -> int:
-    """Test rows whose group is also learnt from: only a regime that tests on other rows can bring that about."""
-    learnt = {examples.groups[row] for row in (*rows.train, *rows.validation)} - {None}
-    return sum(examples.groups[row] in learnt for row in rows.test)
+    """Return the number of test rows whose group is also in training or validation.
+
+    It is 0 unless a regime moves test rows.
+    """
+    trained = {examples.groups[row] for row in (*rows.train, *rows.validation)} - {None}
+    return sum(examples.groups[row] in trained for row in rows.test)
 
 
-def _check(made: Partition, own: Partition, examples: Examples, regime: Choice) -> None:
-    """UsageError for what no plugin may do: test on what is learnt from, move test rows unsaid, or relabel them."""
-    parts = (made.train, made.validation, made.test)
-    rows = [row for part in parts for row in part]
+def _find_faults(made: Partition, own: Partition, examples: Examples, regime: Choice) -> Iterator[str]:
+    """Yield what a regime did that no plugin may do; each check relies on the ones before it."""
+    rows = [row for part in (made.train, made.validation, made.test) for row in part]
     if len(set(rows)) < len(rows) or not all(0 <= row < len(examples) for row in rows):
-        raise UsageError(f"{regime.owner} uses a row twice, or one that is not there")
+        yield "uses a row twice, or one that is not there"
     if not made.train or not made.test:
-        raise UsageError(f"{regime.owner} leaves no row to {'test on' if made.train else 'learn from'}")
+        yield f"leaves no row to {'test on' if made.train else 'learn from'}"
     if made.test != own.test and not regime.spec.moves_test:
-        raise UsageError(f"{regime.owner} changes the test rows without saying `moves_test`")
+        yield "changes the test rows without saying `moves_test`"
     if len(made.labels) != len(examples) or any(
         made.labels[row] != examples.labels[row] for row in made.test
     ):
-        raise UsageError(f"{regime.owner} changes labels of test rows")
+        yield "changes labels of test rows"
     if strange := {made.labels[row] for row in rows} - set(examples.labels):
-        raise UsageError(f"{regime.owner} makes up the label '{min(strange)}'")
-
-
-def _check_apart(made: Partition, own: Partition, examples: Examples, regime: Choice) -> None:
-    """UsageError for a test on what is no test row, on several languages, or on what has a translation or sibling among
-    the rows learnt from.
-    """
-    if len(tested := {examples.languages[row] for row in made.test}) > 1:
-        raise UsageError(f"{regime.owner} tests on several languages at once: {', '.join(sorted(tested))}")
-    if not set(made.test) <= set(own.test):
-        raise UsageError(f"{regime.owner} tests on rows that are no test rows of the task")
-    if shared := count_shared_groups(examples, made):
-        raise UsageError(
-            f"{regime.owner} learns from translations or siblings of {shared} rows that it tests on"
-        )
+        yield f"makes up the label '{min(strange)}'"
+    if regime.spec.by_language:
+        if len(tested := {examples.languages[row] for row in made.test}) > 1:
+            yield f"tests on several languages at once: {', '.join(sorted(tested))}"
+        if not set(made.test) <= set(own.test):
+            yield "tests on rows that are no test rows of the task"
+        if shared := count_shared_groups(examples, made):
+            yield f"learns from translations or siblings of {shared} rows that it tests on"

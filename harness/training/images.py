@@ -12,7 +12,7 @@ from typing import Any
 
 from harness.api.data import Image
 from harness.api.errors import DataError, describe
-from harness.data.corpus import SPELLED, Kept, Part, part_of, read_part
+from harness.data.corpus import SPELLED, Kept, Part, find_files, part_of, read_part
 from harness.data.image_limits import Broken
 from harness.data.images import read_images
 
@@ -65,7 +65,7 @@ _Row = tuple[Any, Part | None]
 
 def _read_all(source: Path) -> Iterator[_Row]:
     found = False
-    for path in _files(source):
+    for path in find_files(source, (".parquet", *SUFFIXES), "**/*", str.lower):
         by_folder = _read_folders(source, path)
         if path.suffix.lower() != ".parquet":
             found = True
@@ -84,20 +84,6 @@ def _read_folders(source: Path, path: Path) -> Part | None:
         with suppress(DataError):  # any other name, a class perhaps
             return read_part(path, folder)
     return None
-
-
-def _files(source: Path) -> list[Path]:
-    read = (".parquet", *SUFFIXES)
-    if source.is_dir():
-        files = sorted(path for path in source.rglob("*") if path.suffix.lower() in read and path.is_file())
-        if not files:
-            raise DataError(f"the folder '{source}' has no file that ends in {', '.join(read)}")
-        return files
-    if not source.is_file():
-        raise DataError(f"there is no file or folder '{source}'")
-    if source.suffix.lower() not in read:
-        raise DataError(f"'{source}' is none of {', '.join(read)}, as what holds images must be")
-    return [source]
 
 
 def _rows(path: Path) -> Iterator[_Row]:
