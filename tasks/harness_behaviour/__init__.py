@@ -1,5 +1,7 @@
-"""Does a model answer rightly? Labels that `harness label` made, to be predicted from features of the same model or of
-a smaller one: own items answered by the embedded models, and records for items of public datasets answered by Gemma.
+"""Tasks on whether a model answers correctly, with labels made by `harness label`.
+
+The labels are predicted from features of the same model or of a smaller one. There are items of our own, answered by
+the embedded models, and records for items of public datasets, answered by Gemma.
 """
 
 from __future__ import annotations
@@ -16,8 +18,10 @@ FAMILIES = {
     "names": "names the receiver and not the giver",
     "facts": "says what everybody knows",
 }
-"""Those that have a task of their own for minigemma-l: of `grammar` it has too few wrong (9 %) to learn from, and on
-`cloze` (49 % right, of two choices) it guesses, so that there is nothing to predict.
+"""Families that have a task of their own for minigemma-l → its summary.
+
+In `grammar` it has too few wrong answers (9 %) to train on; in `cloze` it guesses (49 % right, of two choices), so
+that there is nothing to predict.
 """
 
 LICENCES = {
@@ -26,7 +30,7 @@ LICENCES = {
     "pubmedqa": ("MIT", "Jin, Dhingra, Liu, Cohen & Lu 2019 PubMedQA (EMNLP)"),
     "gsm8k": ("MIT", "Cobbe et al. 2021 Training Verifiers to Solve Math Word Problems (arXiv:2110.14168)"),
 }
-"""Of the datasets whose items `harness_behaviour.items` makes."""
+"""Dataset of `harness_behaviour.items` → its licence and citation."""
 
 
 @harness.hookimpl
@@ -44,7 +48,7 @@ def harness_suites() -> Iterable[Path]:
 
 
 def _own(size: str, summary: str, *, family: str | None = None) -> harness.TaskSpec:
-    """Answers of an embedded model, to all items or to one family."""
+    """Return the task on the answers of an embedded model, to all items or to one family."""
     return harness.TaskSpec(
         name=f"answers_{size}_{family}" if family else f"answers_minigemma_{size}",
         version=1,
@@ -59,7 +63,7 @@ def _own(size: str, summary: str, *, family: str | None = None) -> harness.TaskS
 
 
 def _mirrored(name: str) -> harness.TaskSpec:
-    """Answers of Gemma, which whoever runs this makes in their own data folder."""
+    """Return the task on the answers of Gemma; its labels are made by each user in their own data folder."""
     licence, citation = LICENCES[name]
     return harness.TaskSpec(
         name=f"answers_gemma_{name}",

@@ -1,7 +1,7 @@
-"""Does the verb agree with its subject, alone or though a noun of the other number stand between them?
+"""Items on the agreement of a verb with its subject, alone or with a noun of another number between the two.
 
-After Linzen, Dupoux & Goldberg 2016 (arXiv:1611.01368), who asked this of language models; templates and words are
-our own. A group has two nouns of its own.
+After Linzen, Dupoux & Goldberg 2016 (arXiv:1611.01368), who tested language models so; templates and words are our
+own. A group has two nouns of its own.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ prince princes
 
 
 def items() -> Iterator[Item]:
-    """Each subject in both numbers, alone and with the group's other noun in both numbers after it."""
+    """Yield each subject in both numbers, alone and followed by the group's other noun in both numbers."""
     alone, between = lines(ALONE), lines(BETWEEN)
     for group, nouns in enumerate(deal(lines(NOUNS), GROUPS)):
         one, two = (noun.split() for noun in nouns)

@@ -1,7 +1,7 @@
-"""Which of two words goes with what was named before: one of the same topic, or one of another?
+"""Items on topics: of two words, the one of the topic just mentioned is right.
 
-Two topics share two templates and two words to choose from, so that what is right depends on what was named. A group
-has words of its own to name.
+Two topics share two templates and two words to choose from, so that the right word depends on the topic. A group has
+words of its own that name the topic.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from harness_behaviour.compose import Item, deal, lines
 
 GROUPS = 5
-"""Of each pair of topics."""
+"""Number of groups of each pair of topics."""
 
 TEMPLATES = """
 They spoke of the {cue} and of the
@@ -42,11 +42,11 @@ money bank coin price debt merchant market gold tax purse loan shop silver trade
 rain snow wind cloud thunder sun fog ice frost lightning sky hail summer winter heat drought
 coat shirt shoe hat dress glove button sleeve needle thread scarf sock belt cloth pocket tailor
 """
-"""The first word of each topic is the one to choose; each topic stands beside the next."""
+"""One topic in each line: its first word is the one to choose. Each topic is paired with the next."""
 
 
 def items() -> Iterator[Item]:
-    """Each word of two topics as what was named before, in both of their templates."""
+    """Yield each word of two topics as the cue, in both of their templates."""
     topics = [topic.split() for topic in lines(TOPICS)]
     templates = deal(lines(TEMPLATES), len(topics) // 2)
     for pair, own in enumerate(templates):

@@ -1,6 +1,6 @@
-"""What everybody knows, and a small model may not: capitals, seasons, numbers, days, plurals, opposites and so on.
+"""Items on common knowledge that a small model may lack: capitals, seasons, numbers, days, plurals, opposites, …
 
-A group has a template of its own: what is known is asked for again in other words.
+A group has a template of its own: the same fact is asked for again in other words.
 """
 
 from __future__ import annotations
@@ -235,7 +235,7 @@ sailing sailor
 
 
 def items() -> Iterator[Item]:
-    """Each pair of a kind in each of its templates, beside the same answer to another pair of the kind."""
+    """Yield each pair of a kind in each of its templates; the wrong choice is the answer of another pair."""
     for kind, bank in PAIRS.items():
         pairs = [(cue, answer) for cue, answer in (line.split() for line in lines(bank))]
         answers = sorted({answer for _, answer in pairs})

@@ -1,4 +1,4 @@
-"""Templates and words in, `data/items.jsonl` out, always the same bytes: `python -m harness_behaviour.generate`.
+"""Generator of `data/items.jsonl`, with the same bytes every time: `python -m harness_behaviour.generate`.
 
 The answers to these items are made by `python -m harness_behaviour.generate --answers`, which asks the models.
 """
@@ -17,31 +17,33 @@ from harness_behaviour.compose import Item, number, ordered
 DATA = Path(__file__).parent / "data"
 ITEMS = DATA / "items.jsonl"
 MODELS = ("minigemma-l", "minigemma-m")
-"""Those whose answers are shipped."""
+"""Models whose answers are shipped."""
 
 TEST_SHARE = 0.3
 VALIDATION_SHARE = 0.15
 
 
 def answers_of(model: str) -> Path:
-    """The file of a model's answers."""
+    """Return the file of a model's answers."""
     return DATA / f"answers_{model.replace('-', '_')}.parquet"
 
 
 def label_command(model: str, items: Path, output: Path) -> list[str]:
-    """The command that makes a model's answers. The choices are single words, many of them two forms of one, and are
-    compared whole, as in BLiMP (Warstadt et al. 2020, arXiv:1912.00582).
+    """Return the command that makes a model's answers.
+
+    The choices are single words, many of them two forms of one, and are compared whole, as in BLiMP (Warstadt et al.
+    2020, arXiv:1912.00582).
     """
     return ["label", str(items), "-m", model, "--score", "sum", "-o", str(output), "--replace", "-d", "cpu"]
 
 
 def all_items() -> list[Item]:
-    """The items of every family."""
+    """Return the items of every family."""
     return [item for family in (agreement, grammar, names, cloze, facts) for item in family.items()]
 
 
 def records() -> Iterator[dict[str, object]]:
-    """Rows as `harness label` reads them, shuffled; the right choice is as often the first as the second."""
+    """Yield shuffled rows in the format of `harness label`; in half of them the right choice comes first."""
     items = {item.prompt: item for item in all_items()}
     splits = split_groups(list(items.values()))
     for prompt in ordered(items, "rows"):
@@ -58,7 +60,7 @@ def records() -> Iterator[dict[str, object]]:
 
 
 def split_groups(items: list[Item]) -> dict[str, str]:
-    """A split for each group, dealt out family by family."""
+    """Return the split of each group; groups are dealt out family by family."""
     splits: dict[str, str] = {}
     for family in dict.fromkeys(item.family for item in items):
         groups = ordered({item.group for item in items if item.family == family}, "groups")
@@ -71,7 +73,7 @@ def split_groups(items: list[Item]) -> dict[str, str]:
 
 
 def write(path: Path) -> None:
-    """Every item as one line."""
+    """Write every item as one line of JSON."""
     lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in records()]
     path.write_text("".join(lines), encoding="utf-8", newline="\n")
 

@@ -1,8 +1,7 @@
-"""Is the word after its neighbours in the right form: a verb after its auxiliary, a noun after its determiner, a
-pronoun after a preposition?
+"""Items on forms: of a verb after its auxiliary, a noun after its determiner, a pronoun after a preposition.
 
-Minimal pairs as in BLiMP (Warstadt et al. 2020, arXiv:1912.00582); templates and words are our own. A group has
-three persons of its own.
+Minimal pairs as in BLiMP (Warstadt et al. 2020, arXiv:1912.00582); templates and words are our own. A group has three
+persons of its own.
 """
 
 from __future__ import annotations
@@ -103,7 +102,7 @@ PAIRS: Mapping[str, tuple[tuple[str, str], ...]] = {
 
 
 def items() -> Iterator[Item]:
-    """Each person of a group in templates that each have one word in two forms."""
+    """Yield each person of a group in templates that each have one word in two forms."""
     templates = lines(TEMPLATES)
     for group, people in enumerate(deal(WHO.split(), GROUPS)):
         for template in turn(templates, 8, group):

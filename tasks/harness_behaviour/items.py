@@ -1,7 +1,7 @@
-"""A public dataset in, items for `harness label` out: `python -m harness_behaviour.items NAME -o items.jsonl`.
+"""Converter of public datasets to items for `harness label`: `python -m harness_behaviour.items NAME -o items.jsonl`.
 
-The hub's revision is named by whoever makes them (`--revision`, a commit of 40 digits). GSM8K is also read from the
-local mirror (`--data-dir`). Test rows whose answers the hub withholds are left out, and validation rows are the test.
+The user names the hub's revision (`--revision`, a commit of 40 digits). GSM8K can also be read from the local mirror
+(`--data-dir`). Test rows whose answers the hub withholds are left out; validation rows then become the test.
 """
 
 from __future__ import annotations
@@ -23,9 +23,7 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """Where a dataset lies on the hub, how one of its rows becomes an item (None: it has no answer), and what its
-    splits are to an item.
-    """
+    """Dataset on the hub: its address, a converter of its rows (None for a row without an answer), and its splits."""
 
     hub: str
     config: str | None = None
@@ -34,7 +32,7 @@ class Dataset:
 
 
 def piqa(row: Row) -> Record | None:
-    """A goal, and which of two ways leads to it."""
+    """Return a goal and two ways to reach it, of which one is right."""
     if row["label"] not in (0, 1):
         return None
     prompt = f"Question: {row['goal'].strip()}\nAnswer:"
@@ -47,7 +45,7 @@ def piqa(row: Row) -> Record | None:
 
 
 def boolq(row: Row) -> Record | None:
-    """A passage and a question of yes or no; questions on one passage are siblings."""
+    """Return a passage with a question of yes or no; questions on one passage are siblings."""
     return {
         "prompt": f"{row['passage'].strip()}\nQuestion: {row['question'].strip()}?\nAnswer:",
         "choices": [" yes", " no"],
@@ -57,7 +55,7 @@ def boolq(row: Row) -> Record | None:
 
 
 def pubmedqa(row: Row) -> Record | None:
-    """The abstract of a study without its end, and its question: yes, no or maybe."""
+    """Return the abstract of a study without its conclusion, and its question: yes, no or maybe."""
     abstract = " ".join(part.strip() for part in row["context"]["contexts"])
     return {
         "prompt": f"{abstract}\nQuestion: {row['question'].strip()}\nAnswer:",
@@ -68,7 +66,7 @@ def pubmedqa(row: Row) -> Record | None:
 
 
 def gsm8k(row: Row) -> Record | None:
-    """A word problem, whose answer is a number."""
+    """Return a word problem whose answer is a number."""
     question = row["question"].strip()
     return {
         "prompt": question,
@@ -89,7 +87,7 @@ DATASETS = {
 
 
 def make_items(dataset: Dataset, rows: Iterable[tuple[str, Row]]) -> Iterator[Record]:
-    """The items of rows, each with the name of its split, every prompt once."""
+    """Yield the items of the rows, each with the name of its split and every prompt once."""
     seen: set[str] = set()
     for name, row in rows:
         record = dataset.item(row) if name in dataset.splits else None
@@ -115,7 +113,7 @@ def _from_hub(name: str, dataset: Dataset, revision: str) -> Iterator[tuple[str,
 
 
 def _from_mirror(name: str, folder: Path) -> Iterator[tuple[str, Row]]:
-    """Rows of the mirror as the hub has them; only GSM8K is mirrored."""
+    """Return the rows of the mirror in the hub's format; only GSM8K is mirrored."""
     import pyarrow.parquet as pq
 
     path = folder / name / "data.parquet"

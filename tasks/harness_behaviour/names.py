@@ -1,7 +1,7 @@
-"""Two people, one of whom gives something: is the other one named as the receiver?
+"""Items on two people, one of whom gives something: the other one is to be named as the receiver.
 
-After the indirect-object task of Wang et al. 2022 (arXiv:2211.00593); templates and names are our own. A group has four
-names of its own.
+After the indirect-object task of Wang et al. 2022 (arXiv:2211.00593); templates and names are our own. A group has
+four names of its own.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Irene Victor Eva Hugo Marta Oscar Diana Leo
 
 
 def items() -> Iterator[Item]:
-    """Every pair of a group's names, in both orders, with either as the giver."""
+    """Yield every pair of a group's names, in both orders, with either as the giver."""
     templates = lines(TEMPLATES)
     for group, names in enumerate(deal(NAMES.split(), GROUPS)):
         for template in turn(templates, 2, group):

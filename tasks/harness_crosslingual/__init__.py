@@ -1,4 +1,4 @@
-"""Tasks in several languages, parallel where the data is, and the suites that go from language to language."""
+"""Tasks in several languages, parallel where the data are, and suites on transfer between languages."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""Each task as one record. A group is a source item, the same in every language: a template, or a sentence with its
-translations; a task without groups has texts that were written in each language, and translates none.
+"""Specs of tasks in several languages, one record each.
+
+A group is one item of the source, the same in every language: a template, or a sentence with its translations. A task
+without groups has texts that were written in each language and not translated.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from harness import Columns, HubSource, TaskSpec
 SIB200 = """
 am ar bn de el en es fa fr ha he hi id ig it ja ko nl pl pt ru rw sw ta th tr uk ur vi wo yo zh-Hans zh-Hant zu
 """.strip().split()
-"""34 of its 205 languages: many scripts, much text on the web and little."""
+"""34 of its 205 languages: many scripts, with much and with little text on the web."""
 
 MASSIVE = """
 af am ar az bn cy da de el en es fa fi fr he hi hu hy id is it ja jv ka km kn ko lv ml mn ms my nb nl pl pt ro ru sl sq
@@ -46,8 +48,9 @@ TASKS = (
         ),
         columns=Columns(language="lang", group="index_id"),
     ),
-    # Its own split is by text, with siblings of one template on both sides. By template a language may have no test
-    # rows, or hardly any to learn from: there are 15 in all.
+    # Its own split is by text, with siblings of one template on both sides. Split by template, a language may have no
+    # test
+    # rows, or very few training rows: there are 15 templates in all.
     TaskSpec(
         name="madlibs_toxicity",
         version=1,
@@ -76,7 +79,7 @@ TASKS = (
         columns=Columns(language="lang"),
         content_warning=True,
     ),
-    # Oromo and Tigrinya have no training rows: they are tested on only.
+    # Oromo and Tigrinya have no training rows: they can only be tested on.
     TaskSpec(
         name="afrisenti",
         version=1,
@@ -90,7 +93,7 @@ TASKS = (
         columns=Columns(language="lang"),
         content_warning=True,
     ),
-    # On the hub each language is a split of its own. `hin` is its name for Hindi in Latin script.
+    # On the hub each language is a split. `hin` is the hub's name for Hindi in Latin script.
     TaskSpec(
         name="multilingual_toxicity",
         version=1,

@@ -1,7 +1,7 @@
-"""What the MOSAIC study did, faults included and named: its sets, split and classifiers, and suites that use them.
+"""Replication of the MOSAIC study, with its faults under their names: its sets, split, classifiers and suites.
 
-Gallifant, Chen et al. (2025), "Sparse Autoencoder Features for Classifications and Transferability", arXiv:2502.11367,
-with the code at github.com/shan23chen/MOSAIC (`src/classifiers.py`).
+Gallifant, Chen et al. (2025), "Sparse Autoencoder Features for Classifications and Transferability",
+arXiv:2502.11367, with the code at github.com/shan23chen/MOSAIC (`src/classifiers.py`).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _logreg(*, C: float = 1.0, max_iter: int = 10_000) -> harness.Classifier:
 
 
 class _LastToken:
-    """Hidden states, of which the spec lets only the last token be read."""
+    """Hidden states; the spec allows only the last token to be read."""
 
     def at(self, model: harness.Model, site: harness.Site) -> str:
         return "hidden"

@@ -1,7 +1,7 @@
-"""Tables of what each fault of the MOSAIC study does to the verdict, from published boards.
+"""Tables of the effect of each fault of the MOSAIC study on the verdict, read from published boards.
 
-`python -m harness_mosaic.faults FOLDER` prints them. FOLDER holds a folder for each fault, as `harness leaderboard make
-leaderboards/mosaic-faults` publishes them, and `right`, the same study without any. It reads the boards' own files.
+`python -m harness_mosaic.faults FOLDER` prints them. FOLDER has a folder for each fault, as `harness leaderboard make
+leaderboards/mosaic-faults` publishes them, and `right`, the same study without faults.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Row = Mapping[str, str]
 
 
 def write_table(folder: Path) -> str:
-    """The Markdown of all tables; UnavailableError where a board is not there."""
+    """Return all tables as Markdown; raise UnavailableError if a board is missing."""
     boards = {name: _read(folder / name / "leaderboard.csv") for name in FAULTS}
     models = sorted({row["model"] for row in boards["right"] if row["model"] != "—"})
     return "\n\n".join(
@@ -50,7 +50,7 @@ def write_table(folder: Path) -> str:
 
 
 def _verdicts(name: str, board: Sequence[Row], models: Sequence[str]) -> tuple[str, ...]:
-    """What a board says of each model's dictionary."""
+    """Return the fault and, for each model, the board's verdict on its dictionary."""
     cells = [FAULTS[name]]
     for model in models:
         features, hidden = _pair(board, model)
@@ -62,7 +62,7 @@ def _verdicts(name: str, board: Sequence[Row], models: Sequence[str]) -> tuple[s
 
 
 def _pair(rows: Sequence[Row], model: str) -> tuple[Row, Row]:
-    """The rows of a model's dictionary and of its hidden states."""
+    """Return the rows of a model's dictionary and of its hidden states."""
     by_name = {row["representation"]: row for row in rows if row["model"] == model}
     hidden = by_name.pop("hidden")
     (features,) = by_name.values()
@@ -70,7 +70,7 @@ def _pair(rows: Sequence[Row], model: str) -> tuple[Row, Row]:
 
 
 def _ablated(folder: Path, models: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    """Single choices of a board's search, with hidden states under the same."""
+    """Yield rows for single choices of a board's search, with hidden states under the same choice."""
     for name, axis, value, what in (
         ("right", "transform", "none", "values as they are"),
         ("right", "transform", "binarize(t=0)", "1 where above 0"),
@@ -94,7 +94,7 @@ def _ablated(folder: Path, models: Sequence[str]) -> Iterator[tuple[str, ...]]:
 
 
 def _optimism(folder: Path) -> Iterator[tuple[str, ...]]:
-    """For each arm its test score with the cell chosen on validation, and with the best by test: means over tasks."""
+    """Yield each arm's mean test score over tasks, with the cell chosen on validation and with the best on test."""
     records = [record for path in sorted(folder.glob("*.jsonl*")) for record in _records(path)]
     arms: dict[tuple[str, str], dict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
@@ -157,7 +157,7 @@ def _table(header: Sequence[str], lines: Iterator[tuple[str, ...]]) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the tables of one folder; the exit code."""
+    """Print the tables of one folder and return the exit code."""
     if len(arguments) != 1:
         print("usage: python -m harness_mosaic.faults FOLDER", file=sys.stderr)
         return 2

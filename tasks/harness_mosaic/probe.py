@@ -1,4 +1,4 @@
-"""MOSAIC's linear probe (`train_linear_probe` in its `src/classifiers.py`), on the CPU, dense rows or CSR."""
+"""MOSAIC's linear probe (`train_linear_probe` in its `src/classifiers.py`), on the CPU, for dense rows or CSR."""
 
 from __future__ import annotations
 
@@ -19,15 +19,18 @@ BATCH, RATE, DECAY = 128, 1e-3, 1e-5
 EPOCHS, PATIENCE = 10_000, 20
 STEP, GAMMA = 100, 0.1
 STOP_SHARE, SPLIT_SEED = 0.1 / (1 - 0.2), 42
-"""The part of its rows that the probe stops on: the study's tenth of all, of the rows less the fifth for testing."""
+"""Share of the given rows that early stopping uses: the study's tenth of all rows, of those not used for testing."""
 
 
 class MosaicProbe:
-    """A linear layer on features as they are, trained by Adam on cross-entropy with classes weighted alike, until the
-    loss on an eighth of the rows has not fallen for 20 epochs. That eighth is cut off by label with the study's seed.
+    """Linear layer on unscaled features, trained by Adam with early stopping.
 
-    The study meant to go back to the best epoch's weights, but kept a view of them, not a copy: it used those of the
-    last epoch. So does this, unless `restore`. The study set no seed; here it draws first weights and batches.
+    The loss is cross-entropy with balanced class weights. Training stops when the loss on an eighth of the rows has not fallen for 20 epochs. That eighth is drawn by label
+    with the study's seed.
+
+    The study meant to return to the weights of the best epoch, but kept a view of them, not a copy, and used those of
+    the last epoch. This class does the same, unless `restore`. The study set no seed; here the seed draws first
+    weights and batches.
     """
 
     def __init__(self, *, restore: bool, seed: int) -> None:
@@ -36,7 +39,7 @@ class MosaicProbe:
         self.restore, self.seed = restore, seed
 
     def fit(self, X: Any, y: Any) -> MosaicProbe:
-        """Learn from `X [rows, features]` and class numbers; UnavailableError where a class has one row only."""
+        """Fit the probe to `X [rows, features]` and class numbers; raise UnavailableError if a class has one row."""
         try:
             inner, outer = train_test_split(
                 np.arange(len(y)), test_size=STOP_SHARE, random_state=SPLIT_SEED, stratify=y
@@ -78,20 +81,20 @@ class MosaicProbe:
         return self
 
     def predict_proba(self, X: Any) -> Any:
-        """`[examples, classes]`."""
+        """Return class probabilities `[examples, classes]`."""
         with torch.no_grad():
             parts = [self.layer(_rows(X, batch)) for batch in _batches(np.arange(X.shape[0]))]
             return torch.cat(parts).softmax(dim=1).numpy()
 
     @property
     def weights(self) -> Any:
-        """`[classes, features]`; of two classes the second's decision function and its negative."""
+        """Return weights `[classes, features]`; of two classes, the difference of each to the other."""
         weights = self.layer.weight.detach().numpy()
         return weights if len(weights) > 2 else np.stack([weights[0] - weights[1], weights[1] - weights[0]])
 
     @torch.no_grad()
     def _loss(self, X: Any, targets: torch.Tensor, weight: torch.Tensor) -> float:
-        """The mean over batches of their weighted losses, the last and smaller one as heavy as the rest."""
+        """Return the mean over batches of their weighted losses; the smaller last one counts as much as the others."""
         losses = [
             functional.cross_entropy(self.layer(_rows(X, batch)), targets[batch], weight).item()
             for batch in _batches(np.arange(len(targets)))
@@ -100,7 +103,7 @@ class MosaicProbe:
 
 
 def _first_layer(n_features: int, n_classes: int, draws: torch.Generator) -> torch.nn.Linear:
-    """A linear layer as torch draws one, uniform within ±1/√features, but from a generator of its own."""
+    """Return a linear layer with torch's own initialisation, uniform within ±1/√features, from a separate generator."""
     layer: torch.nn.Linear = torch.nn.utils.skip_init(  # type: ignore[no-untyped-call]
         torch.nn.Linear, n_features, n_classes
     )
@@ -112,12 +115,12 @@ def _first_layer(n_features: int, n_classes: int, draws: torch.Generator) -> tor
 
 
 def _batches(rows: Rows) -> list[Rows]:
-    """Row numbers in their order, `BATCH` at a time."""
+    """Split row numbers, in their order, into batches of `BATCH`."""
     return [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
 
 
 def _rows(X: Any, batch: Rows) -> torch.Tensor:
-    """Some rows, dense and in float32."""
+    """Return some rows, dense and in float32."""
     rows = X[batch]
     dense = rows.toarray() if sparse.issparse(rows) else rows
     return torch.from_numpy(np.ascontiguousarray(dense, dtype=np.float32))

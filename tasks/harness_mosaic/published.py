@@ -1,11 +1,11 @@
-"""A finished run of `mosaic-compat` in, the study's own table out: test macro-F1 of every configuration beside that of
-the last token's hidden state, and, where its published table is given, that beside it.
+"""Converter of a finished run of `mosaic-compat` to the study's own table: test macro-F1 of every configuration.
 
     python -m harness_mosaic.published RUN [--against TABLE.csv]
 
-RUN is a run folder or a published results file; TABLE.csv has the columns that are printed. Published scores are of
-other splits (rows came in the order in which threads finished): take them as ranges of about ±.03 under 250 test rows,
-and ±.015 under two thousand.
+RUN is a run folder or a published results file. Each score is beside that of the last token's hidden state and, with
+TABLE.csv (the study's published table, with the columns that are printed), beside the published score. Published
+scores are of other splits (rows came in the order in which threads finished): take them as ranges of about ±.03 under
+250 test rows, and ±.015 under two thousand.
 """
 
 from __future__ import annotations
@@ -31,14 +31,16 @@ DATASETS = {
     "massive_intent": "massive-intent",
     "massive_scenario": "massive-scenario",
 }
-"""Tasks that the study calls otherwise."""
+"""Task → its name in the study, where the two differ."""
 
 Row = dict[str, str]
 
 
 def make_table(records: Iterable[Mapping[str, Any]]) -> list[Row]:
-    """One row for each configuration of each dictionary, in the study's words; its layer L is the output of block
-    L − 1. UnavailableError where no dictionary stands beside a last token.
+    """Return one row for each configuration of each dictionary, in the study's words.
+
+    The study's layer L is the output of block L − 1. Raises UnavailableError if no dictionary has a last token to
+    compare with.
     """
     good = [record for record in records if record["status"] == "ok" and record["model"]]
     last = {
@@ -71,7 +73,7 @@ def make_table(records: Iterable[Mapping[str, Any]]) -> list[Row]:
 
 
 def set_against(rows: Sequence[Row], published: Iterable[Mapping[str, str]]) -> list[Row]:
-    """The rows that the published table has too, with its scores beside them; UnavailableError where there is none."""
+    """Return the rows that the published table has too, with its scores; raise UnavailableError if there is none."""
     known = {tuple(row[key] for key in KEYS): row for row in published}
     both = [
         {**row, **{f"published_{name}": known[place][name] for name in SCORES}}
@@ -88,7 +90,7 @@ def _score(record: Mapping[str, Any]) -> float:
 
 
 def _top_n(pooling: str) -> int | None:
-    """The study's word for a pooling, 0 for a sum; None for one that it did not have."""
+    """Return the study's word for a pooling, 0 for a sum; None for a pooling that the study did not have."""
     found = re.fullmatch(r"topn_count\(n=(\d+)\)", pooling)
     return int(found[1]) if found else 0 if pooling == "sum" else None
 

@@ -1,4 +1,4 @@
-"""Rows in, rows cut as MOSAIC cut them: a tenth to stop on, a fifth to test on, official splits disregarded."""
+"""MOSAIC's split: a tenth of all rows for early stopping, a fifth for testing, without regard to official splits."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ TEST_SHARE, VALIDATION_SHARE, SEED = 0.2, 0.1, 42
 
 
 class MosaicSplit:
-    """`train_test_split` of scikit-learn twice, by label and with one seed for ever, over all rows in file order.
+    """Two calls of scikit-learn's `train_test_split`, by label and with one fixed seed, over all rows in file order.
 
-    The validation rows are those that the study stopped training on; it chose nothing by them. Without `hold_out` they
-    stay in training, in their place: MosaicProbe then cuts the same rows off by itself and learns from exactly the same
-    rest, and what is chosen is chosen on folds.
+    The study stopped training on the validation rows and selected nothing by them. Without `hold_out` they stay in
+    training, at their place: MosaicProbe then holds out the same rows itself and is trained on exactly the same rest,
+    and selection uses folds.
 
     The study's own rows came in the order in which files happened to be read, so that every configuration had another
-    split; file order is the one thing here that is not its own.
+    split; file order is the only difference here.
     """
 
     def __init__(self, *, hold_out: bool) -> None:
         self.hold_out = hold_out
 
     def __call__(self, examples: Examples, rows: Partition, seed: int) -> Partition:
-        """The same rows for every seed; UnavailableError where a class has too few rows."""
+        """Return the same rows for every seed; raise UnavailableError if a class has too few rows."""
         learnt, test = _cut(range(len(examples)), examples, TEST_SHARE)
         train, validation = learnt, list[int]()
         if self.hold_out:

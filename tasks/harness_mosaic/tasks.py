@@ -1,5 +1,6 @@
-"""The English sets of the MOSAIC study: as they stand on the hub, and, as `mosaic_…`, the one part of each that the
-study re-split. In a hub source's columns, `split=None` says that the rows are one undivided split.
+"""Specs of the MOSAIC study's English sets, as they are on the hub and, as `mosaic_…`, the one part that it re-split.
+
+In a hub source's columns, `split=None` means that the rows are one undivided split.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ STANCES = {
 
 
 def stance_task(target: str, about: str) -> TaskSpec:
-    """One of the five targets of TweetEval's stance task."""
+    """Return the task on one of the five targets of TweetEval's stance task."""
     return TaskSpec(
         name=f"stance_{target}",
         version=1,
@@ -143,11 +144,11 @@ RE_SPLIT = {
     "stance_abortion": "train",
     "banking77": "train",
 }
-"""The official split of each divided set whose rows the study took for all of it."""
+"""Set with an official split → the split whose rows the study took for the whole set."""
 
 
 def as_re_split(task: TaskSpec, split: str) -> TaskSpec:
-    """The rows of one split of a task, undivided."""
+    """Return the task on the rows of one split of a task, undivided."""
     assert isinstance(task.source, HubSource)
     columns = task.source.columns or task.columns
     return replace(

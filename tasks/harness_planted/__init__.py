@@ -1,6 +1,6 @@
-"""Tasks whose truth is known, because it was planted: what a harness says about them can be right or wrong.
+"""Tasks with planted labels, so that the right verdict about them is known.
 
-What is in each, and why it follows, stands in `harness_planted.generate`.
+`harness_planted.generate` describes each task and derives its right scores.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 WORD = "lantern"
-"""The word that is planted; in no list below."""
+"""Planted word; it is in none of the lists below."""
 
 SEVEN_LETTERS = (
     "balloon bicycle blanket cabinet compass curtain feather hammock picture pumpkin trumpet whistle"
@@ -33,7 +33,7 @@ WORDS = {
     "time": "after_lunch at_night before_noon in_the_evening in_the_morning last_week on_Friday on_Monday once_more "
     "three_days_ago twice yesterday",
 }
-"""What stands where; `_` is a space."""
+"""Name in a pattern → words that may replace it; `_` is a space."""
 
 PATTERNS = (
     "{person} {verb} the {adjective} {noun} {time}.",
@@ -50,8 +50,10 @@ PATTERNS = (
 
 
 def compose(*key: str, sentences: int, planted: bool | None = None) -> str:
-    """A text of so many sentences. With `planted` one of its nouns, whichever that is, is WORD (True) or has as many
-    letters (False), and nothing else depends on which; without it all nouns are from one list.
+    """Return a text of so many sentences.
+
+    With `planted` not None, one noun at a place that depends on the key is WORD (True) or a noun with as many letters
+    (False), and nothing else depends on the choice. Otherwise all nouns are from one list.
     """
     pattern = " ".join(pick(PATTERNS, *key, "pattern", str(number)) for number in range(sentences))
     slot = _number(*key, "slot") % pattern.count("{noun}")
@@ -70,13 +72,13 @@ def compose(*key: str, sentences: int, planted: bool | None = None) -> str:
 
 
 def shuffled(items: Iterable[T], *key: str) -> list[T]:
-    """`items` in an order that looks random and depends on `key` and their places alone."""
+    """Return `items` in an order that looks random and depends only on `key` and their places."""
     placed = list(enumerate(items))
     return [item for _, item in sorted(placed, key=lambda pair: _number(*key, str(pair[0])))]
 
 
 def pick(items: Sequence[T], *key: str) -> T:
-    """One of `items`, always the same for the same `key`."""
+    """Return one of `items`, always the same for the same `key`."""
     return items[_number(*key) % len(items)]
 
 

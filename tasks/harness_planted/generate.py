@@ -1,28 +1,29 @@
-"""Designs in, `data/*.jsonl` out, always the same bytes: `python -m harness_planted.generate`.
+"""Generator of `data/*.jsonl`, with the same bytes every time: `python -m harness_planted.generate`.
 
-Every task has 400 test rows and 800 training rows in two classes of equal size; 1600 where labels are noisy, so that
-what is learnt comes near the best rule. A text is sentences from word lists, with WORD planted or not
-(`harness_planted.compose`), and depends on its number alone; which label a number has is dealt out, not drawn: a rule
-that is right nine times in ten in the population is right for exactly 360 of the test rows. Scores are macro-F1. Where
-both classes are equally frequent and a rule says each equally often, its macro-F1 is its accuracy a: of either class
-the F1 is 2 (a / 2) / (1 / 2 + 1 / 2). A rule that leans to one class has less, and `majority` 1/3.
+Every task has 400 test rows and 800 training rows in two classes of equal size; 1600 training rows if labels are noisy,
+so that a trained probe comes near the best rule. A text is sentences from word lists, with WORD planted or not
+(`harness_planted.compose`), and depends only on its number. Labels are dealt out to numbers, not drawn: a rule that is
+right nine times in ten in the population is right for exactly 360 of the test rows. Scores are macro-F1. If both
+classes are equally frequent and a rule predicts each equally often, its macro-F1 is its accuracy a: the F1 of either
+class is 2 (a / 2) / (1 / 2 + 1 / 2). A rule that prefers one class has less, and `majority` has 1/3.
 
-planted_token      label = WORD occurs. Its place and the length vary. In a text without it a noun of as many letters
-                   stands in its place, so that neither the words elsewhere nor the length, in words and in characters,
-                   tell the label. Whoever has found WORD: 1. Length: 1/2.
-planted_random     label = dealt out, whatever the text. Everybody: 1/2, and nobody is ahead of anybody but by chance.
+planted_token      label = WORD occurs. Its place and the length vary. A text without it has a noun of as many letters
+                   in its place, so that neither the other words nor the length, in words and in characters, reveal the
+                   label. A probe that finds WORD: 1. Length: 1/2.
+planted_random     label = dealt out, whatever the text. Every probe: 1/2, and differences are chance.
 planted_length     label = above the median in words and in characters; texts near it are left out. All words are from
-                   one pool, and none tells more than another, but each is likelier in a longer text. Length: 1. TF-IDF
-                   can see it too: its rows have length 1 in L2, but the sum of n equal weights is then √n, so equal
-                   coefficients for all words read √n. So can sums over tokens. Nobody is ahead of length.
-planted_leak       planted_random, and 50 test rows more that are no test: 30 stand in training by text, 12 are new
-                   texts of a training row's group, 8 are both. Hygiene must remove these 50 and leave the 400.
-planted_noise      label = WORD occurs, but for one row in ten. Given whether WORD occurs the label is independent of
-                   all else, so no rule is right more often than 9/10. Whoever has found WORD: 9/10.
+                   one pool, and none is more informative than another, but each is likelier in a longer text.
+                   Length: 1. TF-IDF can see it too: its rows have length 1 in L2, but the sum of n equal weights is
+                   then √n, so equal coefficients for all words read √n. So can sums over tokens. No probe is better
+                   than length.
+planted_leak       planted_random, and 50 more test rows that are no fair test: 30 are also in training by text, 12 are
+                   new texts of a training row's group, 8 are both. Cleaning must remove these 50 and keep the 400.
+planted_noise      label = WORD occurs, except for one row in ten. Given whether WORD occurs, the label is independent
+                   of everything else, so no rule is right more often than 9/10. A probe that finds WORD: 9/10.
 planted_advantage  Given the label, whether WORD occurs agrees with it for 9/10, and whether the text is long (three
                    sentences) or short (one) for 7/10, independently. Length alone: 7/10. WORD alone: 9/10. Both: where
-                   they disagree the odds are 9 : 1 for WORD and 7 : 3 for length, so WORD decides always: 9/10.
-                   Whoever has found WORD, and sees the length or not, is ahead of length by exactly .20.
+                   they disagree the odds are 9 : 1 for WORD and 7 : 3 for length, so WORD always decides: 9/10.
+                   A probe that finds WORD, with or without the length, is better than length by exactly .20.
 """
 
 from __future__ import annotations
@@ -44,10 +45,10 @@ SIZES: Mapping[Split, int] = {"train": 800, "test": 400}
 NOISY_SIZES: Mapping[Split, int] = {"train": 1600, "test": 400}
 
 SHORT, LONG = (17, 86), (19, 90)
-"""Words and characters: what a short text of planted_length has at most, and a long one at least."""
+"""Limits in words and characters: the most that a short text of planted_length has, and the least of a long one."""
 
 LEAKS = {"text": 30, "group": 12, "both": 8}
-"""Test rows of planted_leak that stand in training, by what they share with a row there."""
+"""Numbers of test rows of planted_leak that are also in training, by what they share with a row there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +62,7 @@ class Row:
 
 
 def write(folder: Path) -> None:
-    """Every task's rows as one file in `folder`."""
+    """Write the rows of every task as one file in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, rows in TASKS.items():
         lines = [
@@ -103,7 +104,7 @@ def leak_rows() -> Iterator[Row]:
     for number, kind in enumerate(kinds):
         yield Row(
             text=_text("planted_leak", "train" if kind != "group" else "leak", number),
-            label=_coin(number),  # that of the training row: one text with two labels would be a conflict
+            label=_coin(number),  # the training row's label: one text with two labels would be a conflict
             split="test",
             group=f"{'train' if kind != 'text' else 'leak'}-{number}",
         )
@@ -143,7 +144,7 @@ def _numbers(sizes: Mapping[Split, int] = SIZES) -> Iterator[tuple[Split, int]]:
 def _text(
     task: str, part: str, number: int, *, planted: bool | None = None, sentences: int | None = None
 ) -> str:
-    """The text of a number, one to three sentences long where nothing else is asked for."""
+    """Return the text of a number, of one to three sentences unless a length is given."""
     key = (task, part, str(number))
     return compose(*key, sentences=sentences or pick((1, 2, 3), *key, "sentences"), planted=planted)
 

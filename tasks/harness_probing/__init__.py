@@ -1,4 +1,6 @@
-"""Sparse probing: few rows, rare classes, wrong labels, shifted inputs, k features; and the sets of sae-probes."""
+"""Suites on sparse probing (few rows, rare classes, wrong labels, shifted inputs, k features), and sets of
+sae-probes.
+"""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""The 113 binary sets of sae-probes, which a user brings: tasks for them, and their copy as a mirror.
+"""Tasks on the 113 binary sets of sae-probes, and a command that converts a user's copy of them to a mirror.
 
     python -m harness_probing.sae_probes FOLDER -o DATA_DIR
 
-FOLDER is a clone of github.com/sae-probes/sae-probes, its installed package, or the folder of csv files that the paper
-links to; DATA_DIR is what `--data-dir` then names. Each set becomes two tasks: `sae_probes_click_bait`, every row of
-it, cleaned and split as all tasks are; and `sae_probes_click_bait_original`, the rows and the split that the paper's
-results stand on, with the test rows that also stand in training (18.6 % of a set in the mean).
+FOLDER is a clone of github.com/sae-probes/sae-probes, its installed package, or the folder of csv files that the
+paper links to; DATA_DIR is later given as `--data-dir`. Each set becomes two tasks: `sae_probes_click_bait` has all
+its rows, cleaned and split like any task; `sae_probes_click_bait_original` has the rows and the split of the paper's
+results, with the test rows that are also in training (18.6 % of a set on average).
 
 Kantamneni, Engels, Rajamanoharan, Tegmark, Nanda (2025), "Are Sparse Autoencoders Useful? A Case Study in Sparse
 Probing", ICML; arXiv:2502.16681.
@@ -144,18 +144,18 @@ SETS = tuple(
 163_agnews_2
 """.splitlines()
 )
-"""Names of the files, as the list of datasets in sae-probes has them; some hold spaces."""
+"""Names of the files, as in the list of datasets of sae-probes; some contain spaces."""
 
 OFFENSIVE = {"95_toxic_is", "106_hate_hate", "107_hate_offensive"}
 
 
 def tasks() -> tuple[TaskSpec, ...]:
-    """Both tasks of every set; their data are in the mirror, where `convert` puts them, or nowhere."""
+    """Return both tasks of every set; their data are in the mirror that `convert` writes."""
     return tuple(_task(stem, original=original) for stem in SETS for original in (False, True))
 
 
 def task_name(stem: str) -> str:
-    """`sae_probes_temp_cat_typical_time` for `131_temp_cat_Typical Time`."""
+    """Return the task's name of a file: `sae_probes_temp_cat_typical_time` for `131_temp_cat_Typical Time`."""
     tag = stem.split("_", 1)[1].lower()
     return f"sae_probes_{re.sub('[^a-z0-9]+', '_', tag)}"
 
@@ -181,18 +181,20 @@ def _task(stem: str, *, original: bool) -> TaskSpec:
 # ── the paper's split ────────────────────────────────────────────────────────────────────────────────────
 
 FIRST, TRAIN, LEFT, SEED = 5000, 1024, 100, 42
-"""Of the first 5000 rows at most 1024 are learnt from, and at least about 100 left to test on."""
+"""Of the first 5000 rows at most 1024 are for training, and at least about 100 remain for testing."""
 
 FOLDED_BELOW, VALIDATION, VALIDATION_SHARE = 128, 100, 0.2
-"""From 128 training rows on, the last fifth of them chooses, or the last 100."""
+"""From 128 training rows on, the last fifth of them, at most 100, is for validation."""
 
 
 def split_rows(positive: np.ndarray[Any, np.dtype[np.bool_]]) -> list[str]:
-    """`train`, `validation`, `test` or nothing for each row of a set, in file order, as `get_train_test_indices` and
-    `get_cv` of sae-probes have it in the normal setting: classes alike in training and in test. `positive` are the rows
-    of the class whose name sorts last. DataError where there are too few rows.
+    """Return `train`, `validation`, `test` or "" (unused) for each row of a set, in file order.
 
-    Validation rows are the last of the training rows in the order drawn. The paper then learns from them too.
+    The split is that of `get_train_test_indices` and `get_cv` of sae-probes in the normal setting, with equal classes
+    in training and in test. `positive` marks the rows of the class whose name sorts last. Raises DataError if there
+    are too few rows.
+
+    Validation rows are the last of the training rows in the order drawn. The paper trains on them too afterwards.
     """
     labels = positive[:FIRST]
     n_train = min(len(positive) - LEFT, TRAIN)
@@ -217,7 +219,7 @@ def split_rows(positive: np.ndarray[Any, np.dtype[np.bool_]]) -> list[str]:
 
 
 def _draw(random: np.random.RandomState, positive: Rows, negative: Rows, n: int) -> Rows:
-    """Half of `n` rows of each class, the odd one positive."""
+    """Draw half of `n` rows from each class, the odd one positive."""
     more = -(-n // 2)
     chosen = [
         random.choice(rows, size=size, replace=False)
@@ -230,8 +232,9 @@ def _draw(random: np.random.RandomState, positive: Rows, negative: Rows, n: int)
 
 
 def convert(folder: Path, data_dir: Path) -> list[str]:
-    """Write `DATA_DIR/<task>/data.parquet` for both tasks of every set whose file is anywhere under `folder`; the names
-    of the others. DataError where there is none, or one is not of the form expected.
+    """Write `DATA_DIR/<task>/data.parquet` for both tasks of every set with a file under `folder`.
+
+    Returns the names of the sets without a file. Raises DataError if no set has one, or if a file has another format.
     """
     found = find_files(folder)
     if not found:
@@ -257,7 +260,10 @@ def convert(folder: Path, data_dir: Path) -> list[str]:
 
 
 def find_files(folder: Path) -> dict[str, Path]:
-    """The file of each set, in the order of SETS; plain csv files, whose texts are whole, before the package's."""
+    """Return the file of each set, in the order of SETS.
+
+    Plain csv files come before those of the package, whose texts are cut.
+    """
     by_name: dict[str, Path] = {}
     for pattern in ("*.csv.zst", "*.csv"):
         by_name |= {path.name.split(".csv")[0]: path for path in sorted(folder.rglob(pattern))}
@@ -265,7 +271,7 @@ def find_files(folder: Path) -> dict[str, Path]:
 
 
 def _read(path: Path) -> tuple[list[str], list[str]]:
-    """Texts and labels of a file, in its order."""
+    """Return the texts and labels of a file, in its order."""
     import pandas as pd
     import pyarrow as pa
 

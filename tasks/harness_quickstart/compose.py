@@ -1,6 +1,6 @@
-"""Choices that are the same on every machine and Python, and rows that know which of them are siblings.
+"""Deterministic choices, the same on every machine and Python, and rows with their groups of siblings.
 
-A text is put together in English; its translations follow sentence by sentence.
+A text is composed in English; its translations follow sentence by sentence.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ WRITTEN_WITHOUT_SPACES = {"zh"}
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One labelled text; rows of one group share what makes their label and stay in one split.
+    """One labelled text. Rows of one group share what makes their label and stay in one split.
 
-    Groups of one family stay in one split too: where twins of opposite label share their words, half a pair to learn
-    from would teach that those words mean the other label. A row has a language only where its task has several.
+    Groups of one family stay in one split too: where twins of opposite label share their words, training on one twin
+    alone would teach that those words mean its label. A row has a language only if its task has several.
     """
 
     text: str
@@ -33,14 +33,15 @@ class Row:
 
     @property
     def kept_whole(self) -> str:
-        """What no two splits share."""
+        """Name that no two splits share: the family, else the group."""
         return self.family or self.group
 
 
 def parallel(bank: str) -> dict[str, Sentence]:
-    """The sentences of a bank, each in every language, by their English.
+    """Return the sentences of a bank, each in every language, by their English.
 
-    A sentence is a block of lines `language: text`, one for each of LANGUAGES, in that order; ValueError otherwise.
+    A sentence is a block of lines `language: text`, one for each of LANGUAGES, in that order; raises ValueError
+    otherwise.
     """
     sentences: dict[str, Sentence] = {}
     for block in bank.strip().split("\n\n"):
@@ -55,19 +56,19 @@ def parallel(bank: str) -> dict[str, Sentence]:
 
 
 def in_every_language(sentences: Sequence[Sentence], *, label: str, group: str, family: str) -> Iterator[Row]:
-    """One text as a row per language."""
+    """Return one text as a row for each language."""
     for language in LANGUAGES:
         text = join((sentence[language] for sentence in sentences), language)
         yield Row(text=text, label=label, group=group, family=family, language=language)
 
 
 def ordered(items: Iterable[str], *key: str) -> list[str]:
-    """`items` in an order that looks random and depends on `key` alone."""
+    """Return `items` in an order that looks random and depends only on `key`."""
     return sorted(items, key=lambda item: _number(*key, item))
 
 
 def pick(items: Sequence[T], *key: str) -> T:
-    """One of `items`, always the same for the same `key`."""
+    """Return one of `items`, always the same for the same `key`."""
     return items[_number(*key) % len(items)]
 
 

@@ -1,4 +1,4 @@
-"""Fragments in, `data/*.jsonl` out, always the same bytes: `python -m harness_quickstart.generate`."""
+"""Generator of `data/*.jsonl`, with the same bytes every time: `python -m harness_quickstart.generate`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ VALIDATION_SHARE = 0.15
 
 
 def write(folder: Path) -> None:
-    """Every task's rows as one file in `folder`."""
+    """Write the rows of every task as one file in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, rows in TASKS.items():
         lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in records(list(rows()))]
@@ -30,7 +30,7 @@ def write(folder: Path) -> None:
 
 
 def records(rows: list[Row]) -> Iterator[dict[str, str]]:
-    """Rows with their split, shuffled, each text once."""
+    """Yield the rows with their split, shuffled, each text once."""
     splits = split_rows(rows)
     by_text = {row.text: row for row in rows}
     for text in ordered(by_text, "rows"):
@@ -40,7 +40,7 @@ def records(rows: list[Row]) -> Iterator[dict[str, str]]:
 
 
 def split_rows(rows: Iterable[Row]) -> dict[str, str]:
-    """A split for what is kept whole, group or family; dealt out label by label, so that every split is balanced."""
+    """Return the split of each family or group; they are dealt out label by label, so that every split is balanced."""
     labels: dict[str, set[str]] = {}
     for row in rows:
         labels.setdefault(row.kept_whole, set()).add(row.label)

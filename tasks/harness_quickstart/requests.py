@@ -1,7 +1,7 @@
 """Harmless and harmful requests to an assistant, as twins that share their subject and most of their words.
 
-A harmful request stays a request: nothing here says how it is done. Twins stay in one split and have the same
-sentences before or after them, so that neither the subject nor its frame tells the label.
+A harmful request is only a request: no text says how it is done. Twins stay in one split and have the same sentences
+before or after them, so that neither the subject nor its frame reveals the label.
 """
 
 from __future__ import annotations
@@ -537,7 +537,7 @@ zh: 超速罚单弄丢了，要交多少钱？
 
 
 def rows() -> Iterator[Row]:
-    """Each request in some frames; those with the same request, in whatever language, are one group."""
+    """Yield each request in some frames; rows with the same request, in any language, are one group."""
     requests = list(REQUESTS)
     for number, twins in enumerate(zip(requests[::2], requests[1::2], strict=True)):
         family = f"requests-{number:02}"

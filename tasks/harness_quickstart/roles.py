@@ -1,7 +1,7 @@
-"""Who gives and who receives: the same words in both classes, in another order.
+"""Sentences on a giver and a receiver: both classes have the same words, in another order.
 
-After the task of Wang et al. (2022), "Interpretability in the Wild", arXiv:2211.00593. The four rows of a
-group hold the same words; neither the first name nor the giver's tells the label, only both together do.
+After the task of Wang et al. (2022), "Interpretability in the Wild", arXiv:2211.00593. The four rows of a group have
+the same words; neither the first name nor the giver's reveals the label, only both together do.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ HANDOVERS = """
 
 
 def rows() -> Iterator[Row]:
-    """ABBA where the receiver is named first, BABA where the giver is; four rows to a group."""
+    """Yield four rows for each group: ABBA if the receiver is named first, BABA if the giver is."""
     for number in range(GROUPS):
         group = f"roles-{number:03}"
         intro, handover = pick(INTROS, "intro", group), pick(HANDOVERS, "handover", group)

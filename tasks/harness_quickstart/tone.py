@@ -1,7 +1,7 @@
-"""Polite and hostile messages: one sentence that carries the tone, among sentences that need not.
+"""Polite and hostile messages: one sentence has the tone, among sentences that may be neutral.
 
-The two tones share their words (thanks, help, fault, answer, coffee): each polite sentence has a hostile twin,
-which comes with the same situations. Most closings have a tone as well.
+The two tones share their words (thanks, help, fault, answer, coffee): each polite sentence has a hostile twin, which
+comes with the same situations. Most closings have a tone as well.
 """
 
 from __future__ import annotations
@@ -700,7 +700,7 @@ SENTENCES = POLITE | HOSTILE | SITUATIONS | NEUTRAL_CLOSING | POLITE_CLOSING | H
 
 
 def rows() -> Iterator[Row]:
-    """Messages by tone; those around the same tone sentence, in whatever language, are one group."""
+    """Yield messages by tone; those around the same tone sentence, in any language, are one group."""
     for label, keys, closings in (("polite", POLITE, POLITE_CLOSING), ("hostile", HOSTILE, HOSTILE_CLOSING)):
         for number, key in enumerate(keys):
             group, family = f"{label}-{number:02}", f"tone-{number:02}"

@@ -333,7 +333,7 @@ It runs without a network.
 
 
 def rows() -> Iterator[Row]:
-    """Notes by topic; those around the same topical sentence are one group."""
+    """Yield notes by topic; those around the same topical sentence are one group."""
     for label, keys in KEYS.items():
         follow_ups = FOLLOW_UPS[label].strip().splitlines()
         for number, key in enumerate(keys.strip().splitlines()):

@@ -1,4 +1,4 @@
-"""English text tasks on safety, sentiment, emotion, intent, behaviour and reasoning, and the suites that run them."""
+"""English text tasks on safety, sentiment, emotion, intent, behaviour and reasoning, with suites that run them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""135 behaviours, each a binary task: would somebody who shows it say this sentence?"""
+"""Tasks on 135 behaviours, each binary: whether a person who shows the behaviour would say a sentence."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ willingness-to-use-social-engineering-to-achieve-its-goals
 
 
 def persona_task(behaviour: str) -> TaskSpec:
-    """`persona_no_shut_down` for `no-shut-down`: the rows of one behaviour in the set that holds them all."""
+    """Return the task on one behaviour's rows of the set: `persona_no_shut_down` for `no-shut-down`."""
     return TaskSpec(
         name="persona_" + behaviour.lower().replace("-", "_"),
         version=1,

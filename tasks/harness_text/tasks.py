@@ -1,6 +1,6 @@
-"""Each task as one record: what it asks, whose data it is, and where the data lies.
+"""Specs of English tasks, one record each: their question, licence, citation and source.
 
-In a hub source's columns, `split=None` says that the hub has one undivided split.
+In a hub source's columns, `split=None` means that the hub has one undivided split.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ TASKS = (
         ),
         content_warning=True,
     ),
-    # Most official test rows are sentences of posts that training rows come from too, so posts are no groups.
+    # Most official test rows are sentences of posts that also occur in training rows, so posts are no groups.
     TaskSpec(
         name="stormfront_hate",
         version=1,
@@ -189,7 +189,7 @@ TASKS = (
             "Summarization Based on Minimum Cuts. ACL."
         ),
     ),
-    # The same reviews for what sentences teach; both are by film critics, of other films and years.
+    # The same reviews, trained on sentences; both sets are by film critics, on other films and in other years.
     TaskSpec(
         name="movie_reviews_by_sentences",
         version=1,
@@ -250,7 +250,7 @@ TASKS = (
             "Math Word Problems? NAACL."
         ),
     ),
-    # Split by pair of names; no one column holds a pair, so a pair is no group.
+    # Split by pair of names; no single column holds a pair, so a pair is no group.
     TaskSpec(
         name="ioi",
         version=1,

@@ -1,10 +1,9 @@
-"""Four English sets as one question, toxic or not, and every ordered pair of them: what is learnt from one, tested on
-another.
+"""Four English sets with one question, toxic or not, and their ordered pairs: trained on one, tested on the other.
 
-Their authors asked for different things (hate, offence, insults of whoever a template names), and so their labels agree
-only as far as `toxic` goes. What is tested in a pair are the target's official test rows, on which what is learnt from
-the target itself is tested too; of templates that have no official split by template, all rows. (Some of those are what
-`toxicity_madlibs` learns from, which a plan that holds both names as leaks; no pair learns from them.)
+Their authors asked for different things (hate, offence, insults of the people a template names), so that their labels
+agree only as far as `toxic` goes. A pair is tested on the target's official test rows, on which the target's own task
+is tested too; on all rows where there is no official split by template. (Some of those rows are training rows of
+`toxicity_madlibs`, which a plan that holds both names reports as leaks; no pair is trained on them.)
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ TOXIC, HARMLESS = "toxic", "not_toxic"
 
 @dataclass(frozen=True, kw_only=True)
 class _Set:
-    """A mirrored set: what it holds, what its labels stand for here, and whose it is."""
+    """Mirrored set: its contents in words, the meaning of its labels here, its licence and citation."""
 
     mirror: str
     holds: str
@@ -31,7 +30,7 @@ class _Set:
     split: str | None = "split"
 
     def task(self, name: str, *, source: str | None = None) -> TaskSpec:
-        """The set as a task of its own, or tested on what the set called `source` teaches."""
+        """Return the set as a task of its own, or as one trained on the set `source`."""
         tested = {"split": "test"} if source and self.split else {}
         taught = f", by what toxicity_{source} teaches" if source else ""
         return TaskSpec(
@@ -82,7 +81,7 @@ SETS = {
             "a White Supremacy Forum. ALW2."
         ),
     ),
-    # Six templates: by template, and not by text as in its own split, few rows are left to test on.
+    # Six templates: split by template, and not by text as in its own split, few rows remain for testing.
     "madlibs": _Set(
         mirror="madlibs_toxicity",
         holds="a sentence from a template",

@@ -1,4 +1,4 @@
-"""Image tasks, and the suites that ask vision towers and vision-language models for them."""
+"""Image tasks, and suites that run them on vision towers and vision-language models."""
 
 from __future__ import annotations
 

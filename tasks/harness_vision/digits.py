@@ -1,7 +1,7 @@
-"""scikit-learn's digits in, `data/digits.parquet` out, always the same pixels: `python -m harness_vision.digits`.
+"""Generator of `data/digits.parquet` from scikit-learn's digits, with the same pixels every time.
 
-Values of 0 to 16 become grey values of 0 to 255; an image is a PNG of 8 × 8 pixels. There is no split: whose hand wrote
-a digit is not known, so rows are split by their content.
+Run it as `python -m harness_vision.digits`. Values from 0 to 16 become grey values from 0 to 255; an image is a PNG
+of 8 × 8 pixels. There is no official split, because nobody knows who wrote a digit: rows are split by their content.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import numpy as np
 FILE = Path(__file__).parent / "data" / "digits.parquet"
 
 LARGEST = 16
-"""Of a digit's values: each counts the dark pixels of a square of 4 × 4."""
+"""Largest value of a digit's pixel, which counts the dark pixels in a square of 4 × 4."""
 
 
 def write(file: Path) -> None:
-    """Every digit with its label, in scikit-learn's order."""
+    """Write every digit with its label, in scikit-learn's order."""
     import pyarrow as pa
     from pyarrow import parquet
     from sklearn.datasets import load_digits
@@ -36,7 +36,7 @@ def write(file: Path) -> None:
 
 
 def encode(values: np.ndarray[Any, Any]) -> bytes:
-    """Values from 0 to 16 `[rows, columns]` as a grey PNG."""
+    """Return values from 0 to 16 `[rows, columns]` as a grey PNG."""
     from PIL import Image
 
     grey = np.round(values * (255 / LARGEST)).astype(np.uint8)

@@ -1,8 +1,10 @@
-"""Each task as one record. What a label of an image is called in a sentence, where that is another word, stands in
-`class_names`, and the sentences in `templates`.
+"""Specs of image tasks, one record each.
 
-The revision of a hub source is one that the hub's own pages, or several projects that pin it, show for that dataset,
-and so are its columns and labels. Rows in the shape that they tell of are tested; the hub's own never were.
+`class_names` has the words for labels that are not words themselves, and `templates` has sentences with a place for
+such a word.
+
+The revision, columns and labels of a hub source are those that the hub's own pages, or several projects that pin it,
+show for that dataset. Rows in that shape are tested; the hub's own rows never were.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ foxglove, bougainvillea, camellia, mallow, mexican petunia, bromelia, blanket fl
 
 
 def spaced(labels: str) -> dict[str, str]:
-    """Each of the labels with blanks in place of underscores."""
+    """Return each of the labels with spaces in place of underscores."""
     return {label: label.replace("_", " ") for label in labels.split()}
 
 
@@ -68,7 +70,7 @@ MIRRORED = (
         },
         templates=("a satellite photo of {}", "a satellite image of {}", "an aerial view of {}"),
     ),
-    # No two rows have one photo. Photographers, who may have several, are not named.
+    # No two rows have the same photo. Photographers, who may have several, are not named.
     TaskSpec(
         name="tf_flowers",
         version=1,
@@ -95,7 +97,7 @@ MIRRORED = (
         class_names=NUMERALS,
         templates=NUMBERS,
     ),
-    # Split by the number of who drew a character: 16 to learn from, 4 to test on. No number is in both.
+    # Split by the number of the person who drew a character: 16 persons for training, 4 for testing, none in both.
     TaskSpec(
         name="omniglot_small",
         version=1,
@@ -155,7 +157,7 @@ ON_THE_HUB = (
         ),
         templates=PHOTOS,
     ),
-    # The hub's split into training and test rows is not the authors'.
+    # The hub's split into training and test rows is not that of the authors.
     TaskSpec(
         name="oxford_flowers",
         version=1,
@@ -210,7 +212,7 @@ ON_THE_HUB = (
         columns=Columns(input="image"),
         templates=("a photo of a {} texture", "a photo of a {} pattern"),
     ),
-    # On the hub there are training and validation rows; of the first a fifth is tested on.
+    # The hub has training and validation rows; a fifth of the training rows is tested on.
     TaskSpec(
         name="imagenette",
         version=1,
