@@ -37,6 +37,7 @@ _Seed = Annotated[Whole, Field(ge=0, lt=1 << 32)]
 """Random generators take seeds of 32 bits."""
 
 MOST_SEEDS = 1000
+"""Limit on the seeds of a suite; an expanded range has one more, so that validation reports it."""
 
 
 class TaskChoice(Strict):
@@ -127,9 +128,8 @@ def read_suite(
 
 def _drop_transfers(tree: dict[str, Any], models: Sequence[str]) -> None:
     """Keep only transfers between the given models; drop alignments if no transfer remains."""
-    kept = [
-        each for each in _mappings(tree.get("transfers")) if {each.get("from"), each.get("to")} <= {*models}
-    ]
+    transfers = _mappings(tree.get("transfers"))
+    kept = [each for each in transfers if {each.get("from"), each.get("to")} <= {*models}]
     if tree.get("transfers") and not kept:
         del tree["transfers"]
         tree.pop("alignments", None)
@@ -161,10 +161,8 @@ def _mappings(value: Any) -> Iterable[dict[str, Any]]:
 def _override_model(models: Any, ref: str) -> dict[str, Any]:
     """Return the suite's entry for `ref`, else `ref` with the settings of the suite's first model."""
     entries = list(_mappings(models))
-    for entry in entries:
-        if entry.get("ref") == ref:
-            return entry
-    return {**(entries[0] if entries else {}), "ref": ref}
+    other = {**(entries[0] if entries else {}), "ref": ref}
+    return next((entry for entry in entries if entry.get("ref") == ref), other)
 
 
 def _apply_settings(tree: dict[str, Any], settings: Sequence[str]) -> None:

@@ -145,10 +145,8 @@ class _Reader(yaml.SafeLoader):
             value = self.construct_object(node)
             hash_json({"": value})  # no result can be identified by NaN, dates, bytes or integers beyond 2^53
         except ValueError as error:  # also of a date such as 2020-13-45
-            sentence = (
-                f"'{node.value}' is neither text, a finite number, yes, no nor nothing; text needs quotes"
-            )
-            raise self._refuse(node, sentence, UnsupportedValueError) from error
+            said = f"'{node.value}' is neither text, a finite number, yes, no nor nothing; text needs quotes"
+            raise self._refuse(node, said, UnsupportedValueError) from error
         return value
 
     def _refuse(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -71,26 +71,21 @@ def clean(examples: Examples, *, keep_leaks: bool = False) -> tuple[Examples, Hy
     for example_id, label in zip(examples.ids, examples.labels, strict=True):
         labels_of[example_id].add(label)
 
-    def keep(rows: Iterable[int], reason: str, bad: Callable[[int], bool]) -> list[int]:
-        rows = list(rows)
+    def keep(rows: Sequence[int], reason: str, bad: Callable[[int], bool]) -> Sequence[int]:
         kept = [row for row in rows if not bad(row)]
         counts[reason] = len(rows) - len(kept)
         return kept
 
-    rows = keep(range(len(examples)), "empty", lambda row: not _is_visible(str(examples.inputs[row])))
+    rows: Sequence[int] = range(len(examples))
+    rows = keep(rows, "empty", lambda row: not _is_visible(str(examples.inputs[row])))
     rows = keep(rows, "conflicts", lambda row: len(labels_of[examples.ids[row]]) > 1)
     # The languages of one set hold the same names, numbers and quotations.
     several = len(set(examples.languages)) > 1
     leaks = leak_finder(by_text(examples) if several else examples, rows)
-    seen: set[tuple[str, Split]] = set()
-
-    def repeated(row: int) -> bool:
-        key = (examples.ids[row], examples.splits[row])
-        known = key in seen
-        seen.add(key)
-        return known
-
-    rows = keep(rows, "duplicates", repeated)
+    first: dict[tuple[str, Split], int] = {}
+    for row in rows:
+        first.setdefault((examples.ids[row], examples.splits[row]), row)
+    rows = keep(rows, "duplicates", lambda row: first[examples.ids[row], examples.splits[row]] < row)
     without_leaks = keep(rows, "leaks", leaks)
     rows = rows if keep_leaks else without_leaks
     return examples.take(rows), Hygiene(**counts)

@@ -166,9 +166,8 @@ def _open_jpeg(data: bytes) -> Opened:
         else:
             kept.append(data[start:end])
     check_metadata(metadata)
-    if (
-        data.find(b"\xff\xd9", end) < 0
-    ):  # Pillow decodes some files that lack a byte or two of their last scan
+    if data.find(b"\xff\xd9", end) < 0:
+        # Pillow decodes some files that lack a byte or two of their last scan.
         raise Fault("truncated", "the JPEG has no end (EOI marker)")
     if (scans := 1 + data.count(b"\xff\xda", end)) > MAX_SCANS:  # Pillow has no limit
         raise Fault("too_large", f"the JPEG has {scans} scans, more than {MAX_SCANS}")

@@ -78,17 +78,13 @@ def read_images(sources: Sequence[Any], *, workers: int | None = None) -> list[I
     A source is bytes, a path, a mapping of `bytes` and `path` as `datasets` gives it, or a PIL image, which is kept as
     a PNG. Every other source and every fault is returned as Broken; nothing is raised.
     """
-    sources = list(sources)
-    workers = count_threads() if workers is None else workers
-    if workers <= 1:
-        return [_attempt(source) for source in sources]
     # A thread takes a few at a time: small images decode faster than a thread is woken.
     shares = [sources[start : start + 16] for start in range(0, len(sources), 16)]
-    pool = ThreadPoolExecutor(workers)
+    pool = ThreadPoolExecutor(max(1, count_threads() if workers is None else workers))
     try:
         return [image for share in pool.map(lambda some: [*map(_attempt, some)], shares) for image in share]
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(cancel_futures=True)  # an interrupted call does not decode the rest
 
 
 def _missing(source: bytes | Path, broken: Broken) -> DataError:

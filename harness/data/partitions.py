@@ -84,9 +84,8 @@ def find_untested(examples: Examples) -> tuple[str, ...]:
         taught = labels["train"][language]
         unknown = ", ".join(f"'{label}'" for label in sorted(set(examples.labels) - taught))
         if taught and unknown:
-            sentences.append(
-                f"no training rows of {unknown} in {language}, which is not learnt from where these are tested on"
-            )
+            use = "which is not learnt from where these are tested on"
+            sentences.append(f"no training rows of {unknown} in {language}, {use}")
     return tuple(sentences)
 
 
@@ -101,11 +100,8 @@ def _draw(examples: Examples, regime: Choice, seed: int) -> dict[tuple[str, str]
         for fault in _find_faults(partition, own, examples, regime):
             raise UsageError(f"{regime.owner} {fault}")
         every = range(len(examples))
-        trained = (*partition.train, *partition.validation) if by_language else every
-        pair = (
-            _join_languages(examples, trained),
-            _join_languages(examples, partition.test if by_language else every),
-        )
+        rows = ((*partition.train, *partition.validation), partition.test) if by_language else (every, every)
+        pair = (_join_languages(examples, rows[0]), _join_languages(examples, rows[1]))
         if pair in made:
             raise UsageError(f"{regime.owner} goes from {pair[0]} to {pair[1]} twice")
         made[pair] = _return_validation(partition, examples) if by_language else partition

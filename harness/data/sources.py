@@ -117,10 +117,8 @@ def _read_folder(spec: TaskSpec, folder: Path) -> Table:
             said = describe(error.__cause__ or error)
             raise data_error(spec, f": '{folder}' cannot be read as a folder of images: {said}") from error
     files = [Path(file) for files in builder.config.data_files.values() for file in files]
-    faults = tuple(
-        f"{quote_path(file, folder)}: format: no image that is read has the ending of its name"
-        for file in _find_ignored(files)
-    )
+    said = "format: no image that is read has the ending of its name"
+    faults = tuple(f"{quote_path(file, folder)}: {said}" for file in _find_ignored(files))
     if faults and spec.columns.label not in rows:
         raise data_error(spec, f" has too few images that can be read in '{folder}': {faults[0]}")
     return Table(rows=rows, columns=spec.columns, classes=spec.labels, folder=folder, faults=faults)
@@ -128,8 +126,7 @@ def _read_folder(spec: TaskSpec, folder: Path) -> Table:
 
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 _NO_IMAGES = re.compile(
-    r"(readme|licen[cs]e|copying)[^.]*(\.(md|txt|rst|html|pdf))?|thumbs\.db|desktop\.ini|.*\.zip",
-    re.IGNORECASE,
+    r"(?i)(readme|licen[cs]e|copying)[^.]*(\.(md|txt|rst|html|pdf))?|thumbs\.db|desktop\.ini|.*\.zip"
 )
 """Names of files in folders of images that are not meant as images; files in an archive have their own rows."""
 
@@ -177,11 +174,8 @@ def _read_hub(spec: TaskSpec, source: HubSource) -> Rows:
         try:
             splits = datasets.load_dataset(source.hub, source.config, revision=source.revision)
         except Exception as error:  # network, cache and parser errors of many kinds
-            raise data_error(
-                spec,
-                f": the dataset '{source.hub}' cannot be loaded from the hub or its local cache; use --data-dir "
-                f"for a local mirror",
-            ) from error
+            hint = "the hub or its local cache; use --data-dir for a local mirror"
+            raise data_error(spec, f": the dataset '{source.hub}' cannot be loaded from {hint}") from error
         return _join_splits(splits, (source.columns or spec.columns).label, datasets)
 
 
@@ -191,10 +185,8 @@ def _join_splits(splits: Any, label: str, datasets: Any) -> Rows:
     parts = {name: part for name, part in parts.items() if any(part.values())}
     names = [name for name, part in parts.items() for _ in next(iter(part.values()))]
     shared = set.intersection(*map(set, parts.values())) if parts else set[str]()
-    return {
-        **{key: [value for part in parts.values() for value in part[key]] for key in shared},
-        "split": names,
-    }
+    joined = {key: [value for part in parts.values() for value in part[key]] for key in shared}
+    return {**joined, "split": names}
 
 
 def _read_columns(rows: Any, label: str, datasets: Any) -> dict[str, list[Any]]:

@@ -44,10 +44,8 @@ class TaskData:
     @cached_property
     def fingerprint(self) -> str:
         """Hex SHA-256 over every id, label, split, group and language, in order."""
-        columns = self.examples
-        rows = zip(
-            columns.ids, columns.labels, columns.splits, columns.groups, columns.languages, strict=True
-        )
+        table = self.examples
+        rows = zip(table.ids, table.labels, table.splits, table.groups, table.languages, strict=True)
         return hash_lines("\x1f".join("" if part is None else part for part in row) for row in rows)
 
 
@@ -148,20 +146,14 @@ def read_examples(spec: TaskSpec, data_dir: Path | None) -> tuple[Examples, Hygi
         lost = {parse_split(spec, every[row]) for row in rows} - set(splits)
         # Otherwise some training rows would become test rows, and nobody would miss the official ones.
         if "test" in lost and "train" in splits:
-            raise data_error(
-                spec,
-                f" has no test rows left; removed were {found.broken} broken; the first broken one is "
-                f"{found.faults[0]}",
-            )
+            removed = f"removed were {found.broken} broken; the first broken one is {found.faults[0]}"
+            raise data_error(spec, f" has no test rows left; {removed}")
     languages = [spec.languages[0]] * len(inputs)
     if columns.language:
         languages = [_parse_language(spec, *pair) for pair in values(columns.language)]
     elif len(spec.languages) > 1:
-        raise data_error(
-            spec,
-            f" is in {len(spec.languages)} languages, but no column says which row is in which: name it as "
-            f"columns.language",
-        )
+        hint = "but no column says which row is in which: name it as columns.language"
+        raise data_error(spec, f" is in {len(spec.languages)} languages, {hint}")
     groups = [value for value, _ in values(columns.group)] if columns.group else [None] * len(inputs)
     pairs = zip(inputs, languages, strict=True)
     examples = Examples(

@@ -7,6 +7,7 @@ in, and the label used in tables.
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -28,7 +29,7 @@ RESOLVED = {"models": "harness_resolve_model", "representations": "harness_resol
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One offer of a plugin, with the plugin and its distribution (with version)."""
+    """Offer of a plugin, with the plugin and its distribution (with version)."""
 
     name: str
     spec: Any
@@ -37,14 +38,10 @@ class Entry:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
-    """A resolved reference: an offer with all its parameters."""
+class Choice(Entry):
+    """Resolved reference: an offer with all its parameters."""
 
     kind: str
-    name: str
-    spec: Any
-    plugin: str
-    distribution: str
     parameters: Mapping[str, Any]
     given: Mapping[str, Any]
     implied: Mapping[str, Any] = field(default_factory=dict)
@@ -52,7 +49,7 @@ class Choice:
 
     @property
     def label(self) -> str:
-        """The name in tables, with the parameters that were given with it."""
+        """Name in tables, with the parameters that were given with it."""
         shown = {key: value for key, value in self.given.items() if key not in self.implied}
         if not shown:
             return self.name
@@ -79,16 +76,15 @@ class Choice:
         except (HarnessError, MemoryError):
             raise
         except ImportError as error:
-            raise UnavailableError(
-                f"{self.owner} needs a package that cannot be imported: {error}"
-            ) from error
+            said = f"needs a package that cannot be imported: {error}"
+            raise UnavailableError(f"{self.owner} {said}") from error
         except Exception as error:  # a plugin's factory may raise anything
             raise UsageError(f"{self.owner} cannot be made: {describe(error)}") from error
 
     @property
     def owner(self) -> str:
-        """The description used in messages: `pooling 'max' (sae-harness 0.1.0)`."""
-        return f"{_singular(self.kind)} '{self.name}' ({self.distribution})"
+        """Description in messages: `pooling 'max' (sae-harness 0.1.0)`."""
+        return _name_offer(self.kind, self.name, self.distribution)
 
     @property
     def takes_seed(self) -> bool:
@@ -98,7 +94,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Registry:
-    """All offers of the loaded plugins; `report` receives each fault that appears after loading."""
+    """Offers of all loaded plugins; `report` receives each fault that appears after loading."""
 
     plugins: Plugins
     report: Callable[[Fault], None] = field(default=lambda fault: None)
@@ -144,9 +140,8 @@ class Registry:
             hint = did_you_mean(name, self.names(kind))
             raise UsageError(f"there is no {_singular(kind)} '{name}'{hint}")
         if len(entries) > 1:
-            raise UsageError(
-                f"{_singular(kind)} '{name}' is offered by {_owners(entries)}: disable one with -p no:NAME"
-            )
+            offered = f"is offered by {_owners(entries)}: disable one with -p no:NAME"
+            raise UsageError(f"{_singular(kind)} '{name}' {offered}")
         return entries[0]
 
     def choose(self, kind: str, reference: str | Mapping[str, Any]) -> Choice:
@@ -155,7 +150,7 @@ class Registry:
         entry = self._find(kind, name)
         target, implied = self._follow(kind, entry)
         implied = {key: value for key, value in implied.items() if key not in given}
-        given = {**implied, **given}
+        given = {**implied, **given}  # in this order, which labels show
         parameters = _bind(kind, target, name, given)
         return Choice(
             kind=kind,
@@ -173,9 +168,8 @@ class Registry:
         alias = getattr(entry.spec, "alias_of", None)
         if alias is None:
             return entry, {}
-        if isinstance(alias, str):
-            return self._find(kind, alias), {}
-        name, implied = parse_reference(alias)
+        # A text is a name without parameters: it may be a path, and a path may hold brackets.
+        name, implied = (alias, {}) if isinstance(alias, str) else parse_reference(alias)
         return self._find(kind, name), implied
 
     def _find(self, kind: str, name: str) -> Entry:
@@ -186,23 +180,20 @@ class Registry:
 
     def _ask(self, kind: str, ref: str) -> Entry | None:
         """Ask each plugin in turn to resolve an unlisted reference; return None if none does."""
-        distributions = {plugin.name: plugin.distribution for plugin in self.plugins.loaded}
-        for implementation in reversed(getattr(self.plugins.manager.hook, RESOLVED[kind]).get_hookimpls()):
-            owner = implementation.plugin_name
-            problem = None
+        hook = RESOLVED[kind]
+        for implementation in reversed(getattr(self.plugins.manager.hook, hook).get_hookimpls()):
+            plugin = self.plugins.find(implementation.plugin_name)
             try:
                 spec = implementation.function(*(ref for _ in implementation.argnames))
             except HarnessError:
                 raise
             except (Exception, SystemExit) as error:  # a plugin's resolver may raise anything
-                problem = f"failed in its hook '{RESOLVED[kind]}': {describe(error)}"
-            else:
-                if isinstance(spec, OFFERED[kind]):
-                    return Entry(name=ref, spec=spec, plugin=owner, distribution=distributions[owner])
-                if spec is not None:
-                    problem = f"returned {type(spec).__name__} from its hook '{RESOLVED[kind]}'"
-            if problem:
-                self.report(Fault(plugin=owner, distribution=distributions[owner], problem=problem))
+                self.report(plugin.fault(f"failed in its hook '{hook}': {describe(error)}"))
+                continue
+            if isinstance(spec, OFFERED[kind]):
+                return Entry(name=ref, spec=spec, plugin=plugin.name, distribution=plugin.distribution)
+            if spec is not None:
+                self.report(plugin.fault(f"returned {type(spec).__name__} from its hook '{hook}'"))
         return None
 
 
@@ -217,10 +208,7 @@ def parse_reference(reference: str | Mapping[str, Any]) -> tuple[str, dict[str, 
             name, inside = parse_reference(name)
             given |= inside
         return name, given
-    match = re.fullmatch(
-        r"(?P<name>[^\[\]()]+?)\s*(?:\[(?P<square>[^\]]*)\]|\((?P<round>[^)]*)\))?", reference
-    )
-    if match is None:
+    if (match := _REFERENCE.fullmatch(reference)) is None:
         raise UsageError(f"'{reference}' is not of the form NAME or NAME[key=value,…]")
     parameters: dict[str, Any] = {}
     for pair in (match["square"] or match["round"] or "").split(","):
@@ -230,6 +218,9 @@ def parse_reference(reference: str | Mapping[str, Any]) -> tuple[str, dict[str, 
                 raise UsageError(f"'{key}' stands twice in '{reference}'")
             parameters[key] = value
     return match["name"], parameters
+
+
+_REFERENCE = re.compile(r"(?P<name>[^\[\]()]+?)\s*(?:\[(?P<square>[^\]]*)\]|\((?P<round>[^)]*)\))?")
 
 
 def _parse_pair(pair: str, reference: str) -> tuple[str, Any]:
@@ -257,7 +248,7 @@ def parameters_of(spec: Spec) -> dict[str, Any]:
 
 def _bind(kind: str, entry: Entry, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Fill in the defaults of one offer; raise UsageError for unknown and missing parameters."""
-    owner = f"{_singular(kind)} '{name}' ({entry.distribution})"
+    owner = _name_offer(kind, name, entry.distribution)
     known = parameters_of(entry.spec)
     for key in given:
         if key not in known:
@@ -282,7 +273,10 @@ def _singular(kind: str) -> str:
     return kind.removesuffix("s")
 
 
+def _name_offer(kind: str, name: str, distribution: str) -> str:
+    return f"{_singular(kind)} '{name}' ({distribution})"
+
+
 def _write(value: Any) -> str:
-    if value is None:
-        return "null"
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    """Return a parameter as it is written in a reference."""
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)

@@ -7,54 +7,47 @@ of its own, and with the real one only after everything it offers was checked.
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 import pluggy
 
-from harness.api import hookspecs
+from harness.api import hookspecs, specs
 from harness.api.errors import UnavailableError, UsageError, describe, did_you_mean
-from harness.api.specs import (
-    AlignmentSpec,
-    ClassifierSpec,
-    CommandSpec,
-    ModelSpec,
-    PoolingSpec,
-    RegimeSpec,
-    RepresentationSpec,
-    TransformSpec,
-)
 from harness.api.tasks import TaskSpec
 from harness.registry.commands import COMMANDS, RENAMED
 from harness.storage.hashing import hash_file
 
 GROUP = "harness"
+"""Entry point group of plugins."""
 
 OFFERED: Mapping[str, type] = {
-    "models": ModelSpec,
-    "representations": RepresentationSpec,
-    "poolings": PoolingSpec,
-    "transforms": TransformSpec,
-    "classifiers": ClassifierSpec,
-    "regimes": RegimeSpec,
-    "alignments": AlignmentSpec,
+    "models": specs.ModelSpec,
+    "representations": specs.RepresentationSpec,
+    "poolings": specs.PoolingSpec,
+    "transforms": specs.TransformSpec,
+    "classifiers": specs.ClassifierSpec,
+    "regimes": specs.RegimeSpec,
+    "alignments": specs.AlignmentSpec,
     "tasks": TaskSpec,
     "suites": Path,
-    "commands": CommandSpec,
+    "commands": specs.CommandSpec,
 }
 """Kind → type that its hook `harness_<kind>` must yield."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A plugin before its import: its name, its distribution with version, and a function that imports it."""
+    """Plugin before its import, with its distribution (with version) and a function that imports it."""
 
     name: str
     distribution: str
@@ -62,18 +55,8 @@ class Candidate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plugin:
-    """A loaded plugin with its offers: kind → specs."""
-
-    name: str
-    distribution: str
-    offers: Mapping[str, tuple[Any, ...]]
-    hooks: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Fault:
-    """The reason why a plugin, or something it offers, is left out."""
+    """Reason why a plugin, or something it offers, is left out."""
 
     plugin: str
     distribution: str
@@ -84,12 +67,30 @@ class Fault:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Plugin:
+    """Loaded plugin with its offers: kind → specs."""
+
+    name: str
+    distribution: str
+    offers: Mapping[str, tuple[Any, ...]]
+    hooks: tuple[str, ...]
+
+    def fault(self, problem: str) -> Fault:
+        """Return a fault of this plugin; `problem` completes the sentence `plugin 'x' …`."""
+        return Fault(plugin=self.name, distribution=self.distribution, problem=problem)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plugins:
-    """The loaded plugins, the faults of those left out, and the manager that calls the loaded ones."""
+    """Loaded plugins, the faults of those left out, and the manager that calls the loaded ones."""
 
     manager: pluggy.PluginManager
     loaded: tuple[Plugin, ...]
     faults: tuple[Fault, ...]
+
+    def find(self, name: str) -> Plugin:
+        """Return a loaded plugin by its name."""
+        return next(plugin for plugin in self.loaded if plugin.name == name)
 
 
 class _Broken(Exception):
@@ -120,8 +121,8 @@ def find_candidates(
         if not _is_there(module):
             raise UnavailableError(f"there is no module '{module}' to load as a plugin")
     named = [
-        Candidate(name=module, distribution=f"{module}@{_source_hash(module)}", load=_importer(module))
-        for module in modules
+        Candidate(name=name, distribution=f"{name}@{_hash_source(name)}", load=partial(import_module, name))
+        for name in modules
     ]
     return sorted(installed, key=lambda candidate: (candidate.name, candidate.distribution)) + named
 
@@ -136,7 +137,7 @@ def _is_there(module: str) -> bool:
         return not module.startswith(".")
 
 
-def _source_hash(module: str) -> str:
+def _hash_source(module: str) -> str:
     """Return a hash of the source file, which serves as the version of a plain module.
 
     Without it, results of another module, or of the same file before an edit, would count as results of this one.
@@ -149,34 +150,29 @@ def _source_hash(module: str) -> str:
     return hash_file(path)[:12] if path and path.is_file() else "unknown"
 
 
-def _importer(module: str) -> Callable[[], Any]:
-    return lambda: importlib.import_module(module)
-
-
 def load_plugins(candidates: Iterable[Candidate]) -> Plugins:
     """Import and check every candidate; a broken one becomes a fault and is not registered."""
     manager = _new_manager()
     loaded: dict[str, Plugin] = {}
     faults: list[Fault] = []
-    for candidate in candidates:
+    for each in candidates:
         try:
-            if candidate.name in loaded:
-                raise _Broken(f"has the name of another plugin, of {loaded[candidate.name].distribution}")
-            module = _import(candidate)
+            if each.name in loaded:
+                raise _Broken(f"has the name of another plugin, of {loaded[each.name].distribution}")
+            with _blaming("cannot be imported"):
+                module = each.load()
             if (other := manager.get_name(module)) is not None:
                 raise _Broken(f"is the same module as plugin '{other}' ({loaded[other].distribution})")
             hooks = _check_hooks(module)
             if not hooks:
                 raise _Broken("implements no hook of the harness")
-            offers = _collect_offers(module)
-            manager.register(module, name=candidate.name)
+            offers = {kind: _collect(module, kind, wanted) for kind, wanted in OFFERED.items()}
+            manager.register(module, name=each.name)
         except _Broken as broken:
-            faults.append(
-                Fault(plugin=candidate.name, distribution=candidate.distribution, problem=str(broken))
-            )
+            faults.append(Fault(plugin=each.name, distribution=each.distribution, problem=str(broken)))
         else:
-            loaded[candidate.name] = Plugin(
-                name=candidate.name, distribution=candidate.distribution, offers=offers, hooks=hooks
+            loaded[each.name] = Plugin(
+                name=each.name, distribution=each.distribution, offers=offers, hooks=hooks
             )
     return Plugins(manager=manager, loaded=tuple(loaded.values()), faults=tuple(faults))
 
@@ -187,23 +183,23 @@ def _new_manager() -> pluggy.PluginManager:
     return manager
 
 
-def _import(candidate: Candidate) -> Any:
+@contextmanager
+def _blaming(problem: str) -> Iterator[None]:
+    """Raise every exception of a plugin's code as _Broken, except that of a user who interrupts."""
     try:
-        return candidate.load()
+        yield
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # a plugin's module may raise anything, SystemExit too
-        raise _Broken(f"cannot be imported: {describe(error)}") from error
+    except BaseException as error:  # a plugin may raise anything, SystemExit too
+        raise _Broken(f"{problem}: {describe(error)}") from error
 
 
 def _check_hooks(module: Any) -> tuple[str, ...]:
     """Return the names of the hooks that `module` implements; refuse misspelt and wrongly declared ones."""
     trial = _new_manager()
     known = {name for name in vars(hookspecs) if name.startswith("harness_")}
-    try:
+    with _blaming("cannot be inspected"):  # a plugin may be any object with any attributes
         functions = inspect.getmembers(module, inspect.isroutine)
-    except Exception as error:  # a plugin may be any object, and its attributes may raise anything
-        raise _Broken(f"cannot be inspected: {describe(error)}") from error
     for name, function in functions:
         marked = hasattr(function, f"{hookspecs.PROJECT}_impl")
         if name.startswith("harness_") and name in known and not marked:
@@ -218,46 +214,28 @@ def _check_hooks(module: Any) -> tuple[str, ...]:
     return tuple(sorted(caller.name for caller in trial.get_hookcallers(module) or ()))
 
 
-def _collect_offers(module: Any) -> dict[str, tuple[Any, ...]]:
-    return {kind: _collect(module, kind, wanted) for kind, wanted in OFFERED.items()}
-
-
 def _collect(module: Any, kind: str, wanted: type) -> tuple[Any, ...]:
-    hook = getattr(module, f"harness_{kind}", None)
-    if hook is None:
+    """Return the offers of one kind; raise _Broken for one of another type, repeated, or without parameters."""
+    if (function := getattr(module, f"harness_{kind}", None)) is None:
         return ()
-    try:
-        specs = tuple(hook())
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # a plugin's hook may raise anything
-        raise _Broken(f"failed in its hook 'harness_{kind}': {describe(error)}") from error
-    for spec in specs:
-        if not isinstance(spec, wanted):
-            raise _Broken(
-                f"returned {type(spec).__name__} from its hook 'harness_{kind}', which must yield "
-                f"{wanted.__name__}"
-            )
-        _check_factory(spec, kind)
-    names = [offer_name(spec) for spec in specs]
+    hook = f"its hook 'harness_{kind}'"
+    with _blaming(f"failed in {hook}"):
+        offers = tuple(function())
+    for offer in offers:
+        if not isinstance(offer, wanted):
+            raise _Broken(f"returned {type(offer).__name__} from {hook}, which must yield {wanted.__name__}")
+        try:
+            if (make := getattr(offer, "make", None)) is not None:
+                inspect.signature(make)  # the parameter schema, which builtin types often lack
+        except (TypeError, ValueError) as error:
+            raise _Broken(f"offers '{offer.name}' in {hook} with a factory that has no signature") from error
+    names = [offer_name(offer) for offer in offers]
     for name in names:
         if names.count(name) > 1:
-            raise _Broken(f"offers '{name}' twice in its hook 'harness_{kind}'")
+            raise _Broken(f"offers '{name}' twice in {hook}")
         if kind == "commands" and (own := RENAMED.get(name, name)) in COMMANDS:
             raise _Broken(f"offers the command '{name}', which the harness itself has ({COMMANDS[own]})")
-    return specs
-
-
-def _check_factory(spec: Any, kind: str) -> None:
-    """Check that a factory has a signature, which is its parameter schema; builtin types often have none."""
-    make = getattr(spec, "make", None)
-    try:
-        if make is not None:
-            inspect.signature(make)
-    except (TypeError, ValueError) as error:
-        raise _Broken(
-            f"offers '{spec.name}' in its hook 'harness_{kind}' with a factory that has no signature"
-        ) from error
+    return offers
 
 
 def notify(plugins: Plugins, hook: str, report: Callable[[Fault], None], **arguments: Any) -> None:
@@ -265,10 +243,9 @@ def notify(plugins: Plugins, hook: str, report: Callable[[Fault], None], **argum
     for implementation in getattr(plugins.manager.hook, hook).get_hookimpls():
         try:
             implementation.function(*(arguments[name] for name in implementation.argnames))
-        except (Exception, SystemExit) as error:  # a stranger's observer may raise anything
-            owner = next(plugin for plugin in plugins.loaded if plugin.name == implementation.plugin_name)
-            problem = f"failed in its hook '{hook}': {describe(error)}"
-            report(Fault(plugin=owner.name, distribution=owner.distribution, problem=problem))
+        except (Exception, SystemExit) as error:  # a plugin's observer may raise anything
+            plugin = plugins.find(implementation.plugin_name)
+            report(plugin.fault(f"failed in its hook '{hook}': {describe(error)}"))
 
 
 def offer_name(spec: Any) -> str:

@@ -25,8 +25,8 @@ STOP_SHARE, SPLIT_SEED = 0.1 / (1 - 0.2), 42
 class MosaicProbe:
     """Linear layer on unscaled features, trained by Adam with early stopping.
 
-    The loss is cross-entropy with balanced class weights. Training stops when the loss on an eighth of the rows has not fallen for 20 epochs. That eighth is drawn by label
-    with the study's seed.
+    The loss is cross-entropy with balanced class weights. Training stops when the loss on an eighth of the rows has
+    not fallen for 20 epochs. That eighth is drawn by label with the study's seed.
 
     The study meant to return to the weights of the best epoch, but kept a view of them, not a copy, and used those of
     the last epoch. This class does the same, unless `restore`. The study set no seed; here the seed draws first
