@@ -57,11 +57,10 @@ def read_task(path: Path) -> TaskSpec:
 
 
 def _find_source(source: _Source, path: Path, where: str) -> HubSource | FileSource:
-    if (source.file is None) == (source.hub is None):
-        raise UsageError(f"{where}: source needs either 'hub' or 'file'")
-    if source.file is not None:
+    if source.hub is None and source.file is not None:
         return FileSource(file=path.parent / source.file)
-    assert source.hub is not None
+    if source.hub is None or source.file is not None:
+        raise UsageError(f"{where}: source needs either 'hub' or 'file'")
     if source.revision is None:
         raise UsageError(f"{where}: source.hub '{source.hub}' needs source.revision, a commit")
     return HubSource(hub=source.hub, revision=source.revision, config=source.config)

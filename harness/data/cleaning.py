@@ -99,13 +99,12 @@ def _is_visible(text: str) -> bool:
 def leak_finder(examples: Examples, rows: Sequence[int]) -> Callable[[int], bool]:
     """Return a test of whether a row is also in an earlier split (train, then validation), by text or by group."""
     order: Mapping[Split, int] = {"train": 0, "validation": 1, "test": 2}
+    splits = [order[split] for split in examples.splits]
     first_split: dict[tuple[str, str], int] = {}
     for row in rows:
         for key in _leak_keys(examples, row):
-            first_split[key] = min(first_split.get(key, 2), order[examples.splits[row]])
-    return lambda row: any(
-        first_split[key] < order[examples.splits[row]] for key in _leak_keys(examples, row)
-    )
+            first_split[key] = min(first_split.get(key, 2), splits[row])
+    return lambda row: any(first_split[key] < splits[row] for key in _leak_keys(examples, row))
 
 
 def _leak_keys(examples: Examples, row: int) -> Iterator[tuple[str, str]]:

@@ -15,8 +15,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
-from harness.api.errors import DataError, UnavailableError, describe
-from harness.data.sources import silent_datasets
+from harness.api.errors import DataError, UnavailableError
+from harness.data.sources import naming_errors, silent_datasets
 from harness.data.splits import SPLITS
 
 Part = Literal["train", "heldout"]
@@ -141,13 +141,8 @@ def _read_all(sources: Sequence[Path]) -> Iterator[tuple[str, Part | None]]:
 
 
 def _read_rows(path: Path) -> Iterator[Mapping[str, Any]]:
-    try:
+    with naming_errors(f"'{path}' cannot be read"):
         yield from _read_lines(path) if path.name.endswith(_LINES) else _read_table(path)
-    except UnavailableError:
-        raise
-    except Exception as error:  # parsers of five formats raise any type
-        said = describe(error.__cause__ or error)
-        raise DataError(f"'{path}' cannot be read: {said}") from error
 
 
 def _read_lines(path: Path) -> Iterator[Mapping[str, Any]]:

@@ -49,8 +49,7 @@ def decode_image(image: Image) -> PIL.Image.Image:
     match the image's id.
     """
     try:
-        encoded = image.encoded
-        pixels = _decode(encoded if isinstance(encoded, bytes) else _read_file(encoded))
+        pixels = _load(image.encoded)
     except Fault as fault:
         raise _missing(image.encoded, fault.broken) from fault
     if isinstance(image.encoded, Path) and _identity(pixels) != image.id:
@@ -120,14 +119,15 @@ def _read(source: Any) -> Image:
     if isinstance(source, PIL.Image.Image):
         return _keep(source)
     if isinstance(source, bytes | bytearray | memoryview):
-        return _decoded(bytes(source), bytes(source))
+        return _make_image(bytes(source))
     if isinstance(source, str | Path):
-        return _decoded(Path(source), _read_file(Path(source)))
+        return _make_image(Path(source))
     raise Fault("type", f"it is of type {type(source).__name__}, not bytes, a path or a PIL image")
 
 
-def _decoded(encoded: bytes | Path, data: bytes) -> Image:
-    pixels = _decode(data)
+def _make_image(encoded: bytes | Path, pixels: PIL.Image.Image | None = None) -> Image:
+    """Return the Image of encoded pixels, which are decoded if they are not given. Raises Fault."""
+    pixels = _load(encoded) if pixels is None else pixels
     return Image(encoded=encoded, id=_identity(pixels), size=pixels.size)
 
 
@@ -163,7 +163,7 @@ def _keep(image: PIL.Image.Image) -> Image:
         pixels = _turned(_as_rgb(image), read_orientation(image.info.get("exif")))
     encoded = BytesIO()
     pixels.save(encoded, "PNG", compress_level=1)
-    return Image(encoded=encoded.getvalue(), id=_identity(pixels), size=pixels.size)
+    return _make_image(encoded.getvalue(), pixels)
 
 
 def _identity(pixels: PIL.Image.Image) -> str:
@@ -179,8 +179,9 @@ def _identity(pixels: PIL.Image.Image) -> str:
 # ── pixels ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _decode(data: bytes) -> PIL.Image.Image:
-    """Decode the bytes of a file to upright RGB pixels. Raises Fault."""
+def _load(encoded: bytes | Path) -> PIL.Image.Image:
+    """Decode a file, or the bytes of one, to upright RGB pixels. Raises Fault."""
+    data = encoded if isinstance(encoded, bytes) else _read_file(encoded)
     if not data:
         raise Fault("empty", "it has no bytes")
     name, open_image = find_format(data)
@@ -194,8 +195,8 @@ def _decode(data: bytes) -> PIL.Image.Image:
 
 
 _filling = threading.Lock()
-_decoding = 0
-_filled_up = False
+_settings: list[bool] = []
+"""Pillow's setting as each thread that decodes found it, the first at the bottom."""
 
 
 @contextmanager
@@ -204,19 +205,18 @@ def _no_filling_up() -> Iterator[None]:
 
     When it is on, Pillow fills what a cut file lacks with grey or black.
     """
-    global _decoding, _filled_up
     with _filling:
-        if _decoding == 0:
-            _filled_up = ImageFile.LOAD_TRUNCATED_IMAGES
+        _settings.append(ImageFile.LOAD_TRUNCATED_IMAGES)
         ImageFile.LOAD_TRUNCATED_IMAGES = False
-        _decoding += 1
     try:
         yield
     finally:
         with _filling:
-            _decoding -= 1
-            if _decoding == 0:
-                ImageFile.LOAD_TRUNCATED_IMAGES = _filled_up
+            found = _settings.pop()
+            if (
+                not _settings
+            ):  # the last thread, in whatever order they end, restores what the first one found
+                ImageFile.LOAD_TRUNCATED_IMAGES = found
 
 
 def _as_rgb(image: PIL.Image.Image) -> PIL.Image.Image:

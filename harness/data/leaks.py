@@ -38,7 +38,7 @@ def leaks_between(tasks: Sequence[TaskData]) -> tuple[Leak, ...]:
     Training rows count for the task that they come from (`trained_on`). A group means the same in two tasks only if
     the same column of their sources names it (`templ_id`).
     """
-    trained_on: dict[_Key, set[str]] = defaultdict(set)
+    trained_on: dict[tuple[str, Hashable], set[str]] = defaultdict(set)
     for data in tasks:
         for key in _keys(data, "train", "validation"):
             trained_on[key].add(data.spec.trained_on or data.spec.name)
@@ -54,10 +54,7 @@ def leaks_between(tasks: Sequence[TaskData]) -> tuple[Leak, ...]:
     return tuple(sorted(leaks, key=lambda leak: (-leak.inputs, -leak.groups)))
 
 
-_Key = tuple[str, Hashable]
-
-
-def _keys(data: TaskData, *splits: Split) -> set[_Key]:
+def _keys(data: TaskData, *splits: Split) -> set[tuple[str, Hashable]]:
     """Return a key for each input of these splits, and for each group together with the column that names it."""
     examples = data.examples
     rows = [row for row, split in enumerate(examples.splits) if split in splits]

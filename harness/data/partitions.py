@@ -141,11 +141,10 @@ def _find_faults(made: Partition, own: Partition, examples: Examples, regime: Ch
         yield f"leaves no row to {'test on' if made.train else 'learn from'}"
     if made.test != own.test and not regime.spec.moves_test:
         yield "changes the test rows without saying `moves_test`"
-    if len(made.labels) != len(examples) or any(
-        made.labels[row] != examples.labels[row] for row in made.test
-    ):
+    labels = made.labels
+    if len(labels) != len(examples) or any(labels[row] != examples.labels[row] for row in made.test):
         yield "changes labels of test rows"
-    if strange := {made.labels[row] for row in rows} - set(examples.labels):
+    if strange := {labels[row] for row in rows} - set(examples.labels):
         yield f"makes up the label '{min(strange)}'"
     if regime.spec.by_language:
         if len(tested := {examples.languages[row] for row in made.test}) > 1:

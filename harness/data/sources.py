@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from harness.api.errors import DataError, UsageError, describe
+from harness.api.errors import DataError, UnavailableError, UsageError, describe
 from harness.api.tasks import Columns, FileSource, HubSource, TaskSpec
 
 _READERS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "json", ".json": "json"}
@@ -41,6 +41,17 @@ class Table:
 def data_error(spec: TaskSpec, said: str) -> DataError:
     """Return the error whose message is `task 'NAME'` followed by `said`."""
     return DataError(f"task '{spec.name}'{said}")
+
+
+@contextmanager
+def naming_errors(said: str) -> Iterator[None]:
+    """Raise every exception of the block as a DataError whose message begins with `said`; pass errors of data on."""
+    try:
+        yield
+    except UnavailableError:
+        raise
+    except Exception as error:  # readers of five formats raise any type
+        raise DataError(f"{said}: {describe(error.__cause__ or error)}") from error
 
 
 def read_source(spec: TaskSpec, data_dir: Path | None) -> Table:
@@ -76,11 +87,8 @@ def _read_file(spec: TaskSpec, path: Path) -> Table:
         _check_header(spec, path, named)
     status = path.stat()
     state = (status.st_size, status.st_mtime_ns, status.st_ino)
-    try:
+    with naming_errors(f"task '{spec.name}': '{path}' cannot be read as {reader}"):
         rows = _parse(str(path), reader, named, spec.columns.label, state)
-    except Exception as error:  # parsers of four formats raise any type
-        said = describe(error.__cause__ or error)
-        raise data_error(spec, f": '{path}' cannot be read as {reader}: {said}") from error
     return Table(rows=rows, columns=spec.columns, classes=spec.labels, folder=path.parent.resolve())
 
 
@@ -109,13 +117,10 @@ def _parse(path: str, reader: str, named: tuple[str, ...], label: str, state: tu
 def _read_folder(spec: TaskSpec, folder: Path) -> Table:
     """Read a folder of images in a layout of `datasets`: [SPLIT/]CLASS/FILE, or files beside a metadata.csv."""
     folder = folder.resolve()
-    with silent_datasets() as datasets:
-        try:
-            builder = datasets.load_dataset_builder("imagefolder", data_dir=str(folder))
-            rows = _join_splits(builder.as_streaming_dataset(), spec.columns.label, datasets)
-        except Exception as error:  # the builder raises any type
-            said = describe(error.__cause__ or error)
-            raise data_error(spec, f": '{folder}' cannot be read as a folder of images: {said}") from error
+    said = f"task '{spec.name}': '{folder}' cannot be read as a folder of images"
+    with silent_datasets() as datasets, naming_errors(said):
+        builder = datasets.load_dataset_builder("imagefolder", data_dir=str(folder))
+        rows = _join_splits(builder.as_streaming_dataset(), spec.columns.label, datasets)
     files = [Path(file) for files in builder.config.data_files.values() for file in files]
     said = "format: no image that is read has the ending of its name"
     faults = tuple(f"{quote_path(file, folder)}: {said}" for file in _find_ignored(files))

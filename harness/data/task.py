@@ -168,7 +168,7 @@ def read_examples(spec: TaskSpec, data_dir: Path | None) -> tuple[Examples, Hygi
 
 
 _Inputs = tuple[list[Any], dict[int, str], Hygiene]
-"""The readable inputs; the row number of each in the source → its name in messages; counts."""
+"""Readable inputs; the row number of each in the source → its name in messages; counts."""
 
 
 def _read_inputs(spec: TaskSpec, table: Table, rows: Sequence[int]) -> _Inputs:

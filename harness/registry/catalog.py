@@ -114,17 +114,13 @@ class Registry:
     @cached_property
     def faults(self) -> tuple[Fault, ...]:
         """Faults found while loading, and a fault for each name offered by several plugins."""
-        clashes = (
-            Fault(
-                plugin=entries[-1].plugin,
-                distribution=entries[-1].distribution,
-                problem=f"offers the {_singular(kind)} '{name}', which {_owners(entries[:-1])} offers too; "
-                f"neither can be used: disable one with -p no:NAME",
-            )
-            for kind, names in self.catalogs.items()
-            for name, entries in names.items()
-            if len(entries) > 1
-        )
+        clashes = []
+        for kind, names in self.catalogs.items():
+            for name, (*others, last) in names.items():
+                if others:
+                    clash = f"offers the {_singular(kind)} '{name}', which {_owners(others)} offers too"
+                    hint = "neither can be used: disable one with -p no:NAME"
+                    clashes.append(self.plugins.find(last.plugin).fault(f"{clash}; {hint}"))
         return (*self.plugins.faults, *clashes)
 
     def names(self, kind: str) -> list[str]:
@@ -147,8 +143,12 @@ class Registry:
     def choose(self, kind: str, reference: str | Mapping[str, Any]) -> Choice:
         """Resolve a reference (`NAME`, `NAME[k=v]`, `NAME(k=v)`, or a mapping with `name`) of one kind."""
         name, given = parse_reference(reference)
-        entry = self._find(kind, name)
-        target, implied = self._follow(kind, entry)
+        target = entry = self._find(kind, name)
+        implied: dict[str, Any] = {}
+        if (alias := getattr(entry.spec, "alias_of", None)) is not None:
+            # A text is a name without parameters: it may be a path, and a path may hold brackets.
+            other, implied = (alias, {}) if isinstance(alias, str) else parse_reference(alias)
+            target = self._find(kind, other)
         implied = {key: value for key, value in implied.items() if key not in given}
         given = {**implied, **given}  # in this order, which labels show
         parameters = _bind(kind, target, name, given)
@@ -159,24 +159,14 @@ class Registry:
             plugin=entry.plugin,
             distribution=entry.distribution,
             parameters=parameters,
-            given={key: value for key, value in given.items() if key in parameters},
+            given=given,
             implied=implied,
         )
 
-    def _follow(self, kind: str, entry: Entry) -> tuple[Entry, Mapping[str, Any]]:
-        """Return the target of an alias with the parameters it implies; return any other entry itself."""
-        alias = getattr(entry.spec, "alias_of", None)
-        if alias is None:
-            return entry, {}
-        # A text is a name without parameters: it may be a path, and a path may hold brackets.
-        name, implied = (alias, {}) if isinstance(alias, str) else parse_reference(alias)
-        return self._find(kind, name), implied
-
     def _find(self, kind: str, name: str) -> Entry:
-        if kind not in RESOLVED or name in self.catalogs[kind]:
-            return self.get(kind, name)
-        resolved = self._ask(kind, name)
-        return resolved if resolved is not None else self.get(kind, name)
+        unlisted = kind in RESOLVED and name not in self.catalogs[kind]
+        resolved = self._ask(kind, name) if unlisted else None
+        return resolved or self.get(kind, name)
 
     def _ask(self, kind: str, ref: str) -> Entry | None:
         """Ask each plugin in turn to resolve an unlisted reference; return None if none does."""

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from harness.api.data import Image
-from harness.api.errors import DataError, describe
+from harness.api.errors import DataError
 from harness.data.corpus import SPELLED, Kept, Part, find_files, part_of, read_part
 from harness.data.image_limits import Broken
 from harness.data.images import read_images
+from harness.data.sources import naming_errors
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm")
 """Files that are taken for images."""
@@ -90,7 +91,7 @@ def _rows(path: Path) -> Iterator[_Row]:
     """The rows of a table; none where it has no column `image`."""
     import pyarrow.parquet as pq
 
-    try:
+    with naming_errors(f"'{path}' cannot be read"):
         table = pq.ParquetFile(path)
         names = [name for name in ("image", "split") if name in table.schema_arrow.names]
         if "image" not in names:
@@ -98,7 +99,3 @@ def _rows(path: Path) -> Iterator[_Row]:
         for batch in table.iter_batches(batch_size=_TOGETHER, columns=names):
             for row in batch.to_pylist():
                 yield row["image"], read_part(path, row.get("split"))
-    except DataError:
-        raise
-    except Exception as error:  # pyarrow raises what it likes
-        raise DataError(f"'{path}' cannot be read: {describe(error)}") from error
