@@ -14,9 +14,9 @@ import harness
 HERE = Path(__file__).parent
 
 FAMILIES = {
-    "agreement": "agrees the verb with its subject",
-    "names": "names the receiver and not the giver",
-    "facts": "says what everybody knows",
+    "agreement": "make the verb agree with its subject",
+    "names": "name the receiver and not the giver",
+    "facts": "complete a sentence of common knowledge",
 }
 """Families that have a task of their own for minigemma-l → its summary.
 
@@ -36,8 +36,8 @@ LICENCES = {
 @harness.hookimpl
 def harness_tasks() -> Iterable[harness.TaskSpec]:
     return [
-        *(_own(model, f"Does minigemma-{model} continue a sentence rightly?") for model in ("l", "m")),
-        *(_own("l", f"Is it so that minigemma-l {does}?", family=name) for name, does in FAMILIES.items()),
+        *(_own(model, f"Does minigemma-{model} continue a sentence correctly?") for model in ("l", "m")),
+        *(_own("l", f"Does minigemma-l {does}?", family=name) for name, does in FAMILIES.items()),
         *(_mirrored(name) for name in LICENCES),
     ]
 
@@ -68,7 +68,7 @@ def _mirrored(name: str) -> harness.TaskSpec:
     return harness.TaskSpec(
         name=f"answers_gemma_{name}",
         version=1,
-        summary=f"Does Gemma 2 9B answer an item of {name} rightly? Its labels are made with harness label.",
+        summary=f"Does Gemma 2 9B answer an item of {name} correctly? Its labels are made with harness label.",
         languages=("en",),
         licence=licence,
         citation=citation,

@@ -120,7 +120,7 @@ TASKS = (
     TaskSpec(
         name="xstest",
         version=1,
-        summary="Can a request that sounds unsafe be told from one that is, by what harmful_requests teaches?",
+        summary="Is a request unsafe or does it only sound so, by probes trained on harmful_requests?",
         languages=("en",),
         licence="CC BY 4.0",
         citation=(
@@ -193,7 +193,7 @@ TASKS = (
     TaskSpec(
         name="movie_reviews_by_sentences",
         version=1,
-        summary="Is a whole film review positive or negative, by what rotten_tomatoes teaches of sentences?",
+        summary="Is a whole film review positive or negative, by probes trained on the sentences of rotten_tomatoes?",
         languages=("en",),
         licence="CC BY 4.0",
         citation=(
@@ -206,7 +206,7 @@ TASKS = (
     TaskSpec(
         name="hatecheck_by_stormfront",
         version=1,
-        summary="Does a sentence written as a test express hate, by what stormfront_hate teaches?",
+        summary="Does a sentence written as a test express hate, by probes trained on stormfront_hate?",
         languages=("en",),
         licence="CC BY 4.0",
         citation=(

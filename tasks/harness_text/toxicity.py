@@ -32,7 +32,7 @@ class _Set:
     def task(self, name: str, *, source: str | None = None) -> TaskSpec:
         """Return the set as a task of its own, or as one trained on the set `source`."""
         tested = {"split": "test"} if source and self.split else {}
-        taught = f", by what toxicity_{source} teaches" if source else ""
+        taught = f", by probes trained on toxicity_{source}" if source else ""
         return TaskSpec(
             name=f"toxicity_{name}_by_{source}" if source else f"toxicity_{name}",
             version=1,

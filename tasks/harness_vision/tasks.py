@@ -101,7 +101,7 @@ MIRRORED = (
     TaskSpec(
         name="omniglot_small",
         version=1,
-        summary="Which of eight alphabets is a character from, drawn by hands that were not learnt from?",
+        summary="Which of eight alphabets is a character from, drawn by people who are not in training?",
         modality="image",
         languages=NO_LANGUAGE,
         licence="MIT",
@@ -216,7 +216,7 @@ ON_THE_HUB = (
     TaskSpec(
         name="imagenette",
         version=1,
-        summary="Which of ten easily told kinds of things of ImageNet does a photo show?",
+        summary="Which of ten easily distinguished classes of ImageNet does a photo show?",
         source=HubSource(
             hub="frgfm/imagenette", revision="4b23ffb92a8029db9958bdfdbd6978427d09b1a0", config="160px"
         ),
