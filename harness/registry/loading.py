@@ -228,7 +228,8 @@ def _collect(module: Any, kind: str, wanted: type) -> tuple[Any, ...]:
             if (make := getattr(offer, "make", None)) is not None:
                 inspect.signature(make)  # the parameter schema, which builtin types often lack
         except (TypeError, ValueError) as error:
-            raise _Broken(f"offers '{offer.name}' in {hook} with a factory that has no signature") from error
+            made = f"offers '{offer_name(offer)}' in {hook} with a factory"
+            raise _Broken(f"{made} that has no signature") from error
     names = [offer_name(offer) for offer in offers]
     for name in names:
         if names.count(name) > 1:
