@@ -243,7 +243,7 @@ def test_broken_images_are_left_out_and_counted_in_one_line(tmp_path: Path) -> N
     train, heldout = read_image_corpus([path], tell=said.append)
     assert len(train) + len(heldout) == len(PICTURES)
     assert len(said) == 1 and said[0].startswith(
-        "4 of 204 images are broken and left out; of the first, the PNG ends"
+        "4 of 204 images are broken and left out; of the first, its header as PNG cannot be read: the file ends early"
     )
     said.clear()
     read_image_corpus([write_images(tmp_path / "b.parquet", PICTURES)], tell=said.append)
