@@ -21,10 +21,10 @@ import harness
 from harness.api.data import Site, Tokens
 from harness.api.errors import UsageError
 from harness.models.opened import OpenModel, locate
-from harness.training import ARCHITECTURES, Recipe, train
+from harness.training import ARCHITECTURES, TrainingConfig, train
+from harness.training.config import read_width
 from harness.training.files import name_width
 from harness.training.images import read_image_corpus
-from harness.training.recipe import read_width
 from harness.training.stream import halve, read_heldout, tokenize_all
 
 HAS_SAE_LENS = importlib.util.find_spec("sae_lens") is not None
@@ -136,9 +136,9 @@ def salad(count: int, seed: int, length: int = 60) -> list[str]:
     return ["".join(draw.choices("abcdefghij klmnop", k=length)) for _ in range(count)]
 
 
-def recovered(model: Planted, recipe: Recipe) -> float:
+def recovered(model: Planted, config: TrainingConfig) -> float:
     """Mean over the planted directions of the largest cosine with a row of the decoder."""
-    (one,) = train(model, {SITE: recipe}, inputs=salad(3000, 0), heldout=salad(100, 1))
+    (one,) = train(model, {SITE: config}, inputs=salad(3000, 0), heldout=salad(100, 1))
     assert one.dictionary.W_dec is not None
     assert one.fit.explained_variance > 0.7
     return float((model.directions @ one.dictionary.W_dec.T).max(1).values.mean())
@@ -147,28 +147,32 @@ def recovered(model: Planted, recipe: Recipe) -> float:
 @needs_sae_lens
 def test_planted_directions_are_found_by_batchtopk() -> None:
     assert (
-        recovered(Planted(), Recipe(width=64, l0=3, tokens=100_000, batch_tokens=256, learning_rate=3e-3))
+        recovered(
+            Planted(), TrainingConfig(width=64, l0=3, tokens=100_000, batch_tokens=256, learning_rate=3e-3)
+        )
         > 0.9
     )
 
 
 def test_planted_directions_are_found_by_the_tied_dictionary() -> None:
-    recipe = Recipe(
+    config = TrainingConfig(
         architecture="tied", width=64, l1=1.0, tokens=150_000, batch_tokens=256, learning_rate=1e-2
     )
-    assert recovered(Planted(offset=0.0), recipe) > 0.9
+    assert recovered(Planted(offset=0.0), config) > 0.9
 
 
 def test_other_seeds_learn_otherwise_and_other_sites_do_not_matter() -> None:
-    recipe = Recipe(architecture="tied", width=40, l1=0.5, tokens=5000, batch_tokens=100, learning_rate=3e-3)
-    other = Recipe(
+    config = TrainingConfig(
+        architecture="tied", width=40, l1=0.5, tokens=5000, batch_tokens=100, learning_rate=3e-3
+    )
+    other = TrainingConfig(
         architecture="tied", width=40, l1=0.5, tokens=5000, batch_tokens=100, learning_rate=3e-3, seed=1
     )
     texts, heldout = salad(50, 0), salad(20, 1)
     site = Site(kind="resid_post", layer=0)
-    (alone,) = train(Planted(), {SITE: recipe}, inputs=texts, heldout=heldout)
+    (alone,) = train(Planted(), {SITE: config}, inputs=texts, heldout=heldout)
     (seeded,) = train(Planted(), {SITE: other}, inputs=texts, heldout=heldout)
-    _, beside = train(Planted(), {site: recipe, SITE: recipe}, inputs=texts, heldout=heldout)
+    _, beside = train(Planted(), {site: config, SITE: config}, inputs=texts, heldout=heldout)
     assert alone.dictionary.W_enc is not None and beside.dictionary.W_enc is not None
     assert torch.equal(alone.dictionary.W_enc, beside.dictionary.W_enc)
     assert seeded.dictionary.W_enc is not None

@@ -30,17 +30,23 @@ class Fit:
     tokens: int
 
 
+def explained_variance(lost: Tensor, total: Tensor) -> tuple[float, float]:
+    """Return explained variance and its median over dimensions, from residual and total variances `[d]`."""
+    moving = total > 0  # a constant dimension has no ratio
+    median = (1 - lost[moving] / total[moving]).median() if bool(moving.any()) else torch.zeros(())
+    return float(1 - lost.sum() / total.sum().clamp(min=1e-30)), float(median)
+
+
 @torch.inference_mode()
 def measure_fit(dictionary: Autoencoder, x: Tensor) -> Fit:
     """The fit on `x [tokens, d]`, float32. UnavailableError without a decoder."""
     rebuilt, active = dictionary.rebuild(x, SLICE)
     lost = (x - rebuilt).double().square().sum(0)
     total = (x - x.mean(0)).double().square().sum(0)
-    moving = total > 0  # of a dimension that never varies a ratio says nothing
-    median = (1 - lost[moving] / total[moving]).median() if bool(moving.any()) else torch.zeros(())
+    variance, median = explained_variance(lost, total)
     return Fit(
-        explained_variance=float(1 - lost.sum() / total.sum().clamp(min=1e-30)),
-        median_explained_variance=float(median),
+        explained_variance=variance,
+        median_explained_variance=median,
         l0=active / len(x),
         tokens=len(x),
     )

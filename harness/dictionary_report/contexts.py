@@ -1,8 +1,8 @@
-"""Features of tokens in two halves of a text in; what simple context each answers to, and whether that holds, out.
+"""Simple contexts of features, chosen on one half of a text and validated on the other.
 
 A feature is read as "fires on this token", "fires after this token" or "fires at this place in the text", whichever is
-true of most of its strongest activations in the first half. It is validated where the same reading is about as true
-of its activations of that strength in the second half, which had no part in choosing it.
+true of most of its strongest activations in the first half. The reading is validated if it is about as true of
+activations of that strength in the second half, which has no part in the choice.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
+from scipy import sparse, stats
 
 from harness.api.data import Tokens
 
 LEAST_ACTIVATIONS = 20
-"""A feature has enough activations where it fires so often in each half."""
+"""Minimum number of activations of a feature in each half."""
 
 STRONGEST, FEWEST_STRONG = 0.25, 5
-"""The strongest share of a feature's activations, and how many of that strength the second half must show."""
+"""Share of a feature's activations that count as strongest, and the minimum of that strength in the second half."""
 
 LEAST_PRECISION, TOLERANCE = 0.5, 0.1
-"""A reading is one where it is true of half of the strongest activations, and holds where at most so much is lost."""
+"""Minimum precision of a reading in the first half, and its maximum loss in the second."""
 
 Contexts = Mapping[str, NDArray[np.int64]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Validation:
-    """Of `features` with enough activations: the share that has a reading, that of those whose reading holds in other
-    text, both together (`validated`), and the mean precision in either half of those that have one.
+    """Consistency of the `features` with enough activations: the share with a reading, the share of these whose reading
+    holds in the other half, both together (`validated`), and the mean precision of readings in either half.
     """
 
     features: int
@@ -45,7 +45,7 @@ class Validation:
 
 
 def contexts_of(tokens: Sequence[Tokens]) -> Contexts:
-    """Of every content token its id, the id before it (−1 for none) and its place, `[content tokens]` each."""
+    """Return each content token's id, the id before it (−1 for none) and its place, `[content tokens]` each."""
     parts: dict[str, list[NDArray[Any]]] = {"token": [], "after": [], "place": []}
     for one in tokens:
         before = np.concatenate([[-1], one.ids[:-1]])
@@ -58,9 +58,8 @@ def contexts_of(tokens: Sequence[Tokens]) -> Contexts:
 def validate(
     first: sparse.csc_array, second: sparse.csc_array, contexts: Contexts, other_contexts: Contexts
 ) -> Validation:
-    """`first` and `second` are features `[tokens, width]` of the two halves, with their tokens' contexts."""
-    readings = []
-    enough = 0
+    """Validate features `[tokens, width]` of two halves, given the contexts of their tokens."""
+    enough, readings = 0, []
     for feature in range(first.shape[1]):
         rows, values = _column(first, feature)
         other_rows, other_values = _column(second, feature)
@@ -74,15 +73,16 @@ def validate(
         kind, value, precision = _read(contexts, rows[values >= strength])
         if precision >= LEAST_PRECISION:
             readings.append((kind, precision, float((other_contexts[kind][unseen] == value).mean())))
-    held = [unseen >= precision - TOLERANCE for _, precision, unseen in readings]
+    kinds, seen, unseen_in = zip(*readings, strict=True) if readings else ((), (), ())
+    held = sum(other >= own - TOLERANCE for own, other in zip(seen, unseen_in, strict=True))
     return Validation(
         features=enough,
         with_reading=_share(len(readings), enough),
-        holding=_share(sum(held), len(readings)),
-        validated=_share(sum(held), enough),
-        precision=_share(sum(precision for _, precision, _ in readings), len(readings)),
-        unseen_precision=_share(sum(unseen for *_, unseen in readings), len(readings)),
-        kinds={kind: sum(found == kind for found, *_ in readings) for kind in contexts},
+        holding=_share(held, len(readings)),
+        validated=_share(held, enough),
+        precision=_share(sum(seen), len(readings)),
+        unseen_precision=_share(sum(unseen_in), len(readings)),
+        kinds={kind: kinds.count(kind) for kind in contexts},
     )
 
 
@@ -92,13 +92,10 @@ def _column(features: sparse.csc_array, feature: int) -> tuple[NDArray[Any], NDA
 
 
 def _read(contexts: Contexts, rows: NDArray[Any]) -> tuple[str, int, float]:
-    """The kind of context and its value that most of the rows share, and how many do."""
-    found = []
-    for kind, column in contexts.items():
-        values, counts = np.unique(column[rows], return_counts=True)
-        most = int(counts.argmax())
-        found.append((kind, int(values[most]), float(counts[most] / len(rows))))
-    return max(found, key=lambda reading: reading[2])
+    """Return the kind and value of context that most of the rows share, and their share."""
+    modes = {kind: stats.mode(column[rows]) for kind, column in contexts.items()}  # of ties the lowest value
+    kind = max(modes, key=lambda kind: modes[kind].count)
+    return kind, int(modes[kind].mode), float(modes[kind].count / len(rows))
 
 
 def _share(part: float, whole: int) -> float:

@@ -1,13 +1,14 @@
-"""A dictionary, a model and held-out text in; how well the dictionary says what the model's activations say, out.
+"""Measurements of a dictionary on held-out text: fit, sparsity, next-token loss with it spliced in.
 
-The text is read in two halves. What must be fitted (principal components, decoders of arms that have none, what a
-feature answers to) is fitted on the first; every number is of the second, or of both where it only counts.
+The text is read in two halves. Whatever is fitted (principal components, decoders of arms without one, readings of
+features) is fitted on the first; every number is of the second, or of both if it only counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -20,38 +21,42 @@ from harness.api.data import Site, Tokens
 from harness.api.errors import HarnessError, UnavailableError, UsageError
 from harness.api.protocols import Encoder, LanguageModel
 from harness.dictionaries.dictionary import slices_of
-from harness.dictionaries.fidelity import SLICE
+from harness.dictionaries.fidelity import SLICE, explained_variance
 from harness.dictionary_report.contexts import Contexts, Validation, contexts_of, validate
-from harness.features.activations import read_all
+from harness.features.activations import read_all, take_content
 from harness.features.featurize import plan_batches, run_batches
-from harness.models.opened import OpenModel, locate
+from harness.models.opened import OpenModel, PlacedRepresentation, locate
 from harness.registry.catalog import Registry
 
 AGAINST = ("pca[n={l0}]", "top_neurons[k={l0}]", "random_sae[width={width},k={l0}]")
-"""What a dictionary is compared with, at its own L0; names that no plugin offers are left out."""
+"""References of the arms that a dictionary is compared with, at its own L0; unavailable ones are left out."""
 
 OWN = "dictionary"
-"""What the dictionary itself is called among the arms."""
+"""Name of the dictionary's own arm."""
 
 DENSE = 0.1
-"""A feature is dense where it fires on more than this share of tokens."""
+"""Share of tokens above which a feature counts as dense."""
 
 MOST_FITTED = 8192
-"""Features of which a decoder is fitted: the normal equations are this large squared."""
+"""Maximum number of features for a fitted decoder: the normal equations have its square of entries."""
 
 LOSS_TOKENS = 16384
-"""Content tokens whose next-token losses are taken, at most: each arm is a pass of the whole model."""
+"""Maximum number of content tokens for next-token losses: each arm needs a pass of the whole model."""
 
 CHUNK = 8192
+"""Number of tokens encoded at once."""
+
+TOGETHER = 64
+"""Number of texts tokenized at once."""
 
 Rebuild = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """What is left of the activations when one representation has rebuilt them: explained variance and its median over
-    dimensions, the features that fire per token, next-token loss in nats with the rebuilt activations in place, and
-    `recovered`, the share of what ablating to the mean costs that they win back. None is not measurable.
+    """Reconstruction quality of one representation: explained variance and its median over dimensions, active features
+    per token, next-token loss in nats with rebuilt activations spliced in, and `recovered`, the share of the loss of
+    mean ablation that they recover. None where not measurable.
     """
 
     name: str
@@ -65,7 +70,7 @@ class Arm:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """All that was measured of a dictionary; `frequencies [width]` are the shares of tokens on which features fire."""
+    """Measurements of a dictionary; `frequencies [width]` are the shares of tokens on which features fire."""
 
     dictionary: str
     model: str
@@ -84,13 +89,13 @@ class Report:
 
     @property
     def own(self) -> Arm:
-        """The dictionary itself."""
+        """Arm of the dictionary itself."""
         return self.arms[0]
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Text:
-    """One half of the text: its tokens and their activations `[content tokens, d]`, float32, on the device."""
+    """One half of the text: tokens and their activations `[content tokens, d]`, float32, on the device."""
 
     tokens: tuple[Tokens, ...]
     activations: Tensor
@@ -102,7 +107,7 @@ class _Text:
 
 @dataclass(frozen=True, kw_only=True)
 class _Candidate:
-    """One way to say the activations: its features of either half `[tokens, width]`, and how they are rebuilt."""
+    """Representation under comparison: its features of either half `[tokens, width]`, and its reconstruction."""
 
     features: tuple[sparse.csc_array, ...]
     rebuild: Rebuild
@@ -113,18 +118,40 @@ class _Candidate:
 
     @property
     def l0(self) -> float:
-        """Features that fire on a token of the second half."""
+        """Mean number of features that fire on a token of the second half."""
         return float(self.features[1].nnz / self.features[1].shape[0])
 
     @property
     def frequencies(self) -> NDArray[np.float64]:
-        """The share of all tokens on which each feature fires, `[width]`."""
+        """Share of all tokens on which each feature fires, `[width]`."""
         counts: NDArray[np.float64] = sum(np.diff(half.indptr).astype(np.float64) for half in self.features)
         shares: NDArray[np.float64] = counts / sum(half.shape[0] for half in self.features)
         return shares
 
 
 _Halves = tuple[_Text, _Text]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Setup:
+    """Model, site and machine of a report."""
+
+    registry: Registry
+    model: OpenModel
+    site: Site
+    device: str
+    batch_size: int | None
+
+    @property
+    def batching(self) -> dict[str, Any]:
+        """Keyword arguments that plan batches."""
+        return {"batch_size": self.batch_size, "device": self.device}
+
+    def locate(self, reference: str) -> PlacedRepresentation:
+        """Return the representation at the site; UnavailableError or UsageError if there is none."""
+        return locate(
+            self.registry.choose("representations", reference), self.model, self.site, self.registry
+        )
 
 
 def report(
@@ -140,37 +167,31 @@ def report(
     against: Sequence[str] = AGAINST,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Report:
-    """The report on at most `tokens` content tokens of `texts`. UnavailableError where the dictionary has no decoder
-    or the texts no content; UsageError where it does not belong at `site`.
+    """Measure a dictionary on at most `tokens` content tokens of `texts`. UnavailableError if the dictionary has no
+    decoder or the texts have no content; UsageError if it does not belong at `site`.
     """
-    choice = registry.choose("representations", representation)
-    located = locate(choice, model, site, registry)
+    setup = _Setup(registry=registry, model=model, site=site, device=device, batch_size=batch_size)
+    label, located = registry.choose("representations", representation).label, setup.locate(representation)
     if located.load_whole is None:
-        raise UnavailableError(
-            f"representation '{choice.label}' has no decoder, so there is nothing to report on"
-        )
+        raise UnavailableError(f"representation '{label}' has no decoder, so there is nothing to report on")
     tell("reading")
-    halves = _read(texts, model, site, tokens=tokens, device=device, batch_size=batch_size)
+    halves = _read(setup, texts, tokens)
     tell("measuring")
     dictionary = located.load_whole(device)
     own = _Candidate(
         features=tuple(_features(dictionary, half.activations) for half in halves),
         rebuild=lambda x: dictionary.rebuild(x, SLICE)[0],
     )
-    others, refused = _candidates(
-        [reference.format(l0=max(1, round(own.l0)), width=dictionary.width) for reference in against],
-        lambda reference: _encoder(reference, registry, model, site, halves[0].activations, device),
-        halves,
-    )
+    size = {"l0": max(1, round(own.l0)), "width": dictionary.width}
+    others, refused = _candidates(setup, [reference.format(**size) for reference in against], halves)
     candidates = {OWN: own, **others}
     tell("splicing")
-    rebuilds = {name: one.rebuild for name, one in candidates.items()}
-    losses, loss_tokens = _losses(model, site, rebuilds, halves, device=device, batch_size=batch_size)
+    losses, loss_tokens = _losses(setup, {name: one.rebuild for name, one in candidates.items()}, halves)
     tell("validating")
     frequencies = own.frequencies
     random = next((one for one in others.values() if one.width == dictionary.width), None)
     return Report(
-        dictionary=located.reference or choice.label,
+        dictionary=located.reference or label,
         model=model.label,
         site=str(site),
         width=dictionary.width,
@@ -183,8 +204,9 @@ def report(
         arms=(
             *(_arm(name, one, halves[1], losses) for name, one in candidates.items()),
             *(Arm(name=name, note=note) for name, note in refused.items()),
-            _bound("identity", 1.0, losses),
-            _bound("mean", 0.0, losses),
+            # Reference bounds: nothing can be better than the first, or should be worse than the second.
+            _scored("identity", losses, explained_variance=1.0, median_explained_variance=1.0),
+            _scored("mean", losses, explained_variance=0.0, median_explained_variance=0.0),
         ),
         validation=_validate(own, halves),
         control=_validate(random, halves) if random else None,
@@ -195,63 +217,38 @@ def report(
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _read(
-    texts: Iterable[str],
-    model: OpenModel,
-    site: Site,
-    *,
-    tokens: int,
-    device: str,
-    batch_size: int | None,
-) -> _Halves:
-    """Every other text to each half, until both together hold `tokens` content tokens."""
-    taken = list(_take(texts, model, tokens))
+def _read(setup: _Setup, texts: Iterable[str], tokens: int) -> _Halves:
+    """Return two halves with `tokens` content tokens together; texts alternate between them."""
+    model = setup.model.model
+    source = iter(texts)
+    batches = iter(lambda: list(islice(source, TOGETHER)), [])
+    found = (one for batch in batches for one in model.tokenize(batch) if one.content.any())
+    taken = list(take_content(found, tokens))
     if len(taken) < 2:
         raise UnavailableError(
             "the texts hold less than two with content tokens, so there is nothing to measure on"
         )
-    loaded = model.model.load([site], device)
-    halves = []
-    for part in (tuple(taken[0::2]), tuple(taken[1::2])):
-        activations = read_all(loaded, part, [site], batch_size=batch_size, device=device)[site]
-        halves.append(_Text(tokens=part, activations=activations))
-    return halves[0], halves[1]
-
-
-def _take(texts: Iterable[str], model: OpenModel, tokens: int) -> Iterator[Tokens]:
-    total = 0
-    for batch in _batched(texts, 64):
-        for one in model.model.tokenize(batch):
-            if total >= tokens:
-                return
-            if one.content.any():
-                total += int(one.content.sum())
-                yield one
-
-
-def _batched(texts: Iterable[str], size: int) -> Iterator[list[str]]:
-    batch: list[str] = []
-    for text in texts:
-        batch.append(text)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+    loaded, site = model.load([setup.site], setup.device), setup.site
+    parts = (tuple(taken[0::2]), tuple(taken[1::2]))
+    first, second = (
+        _Text(tokens=part, activations=read_all(loaded, part, [site], **setup.batching)[site])
+        for part in parts
+    )
+    return first, second
 
 
 # ── arms ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _candidates(
-    references: Iterable[str], encoder_of: Callable[[str], Encoder], halves: _Halves
+    setup: _Setup, references: Iterable[str], halves: _Halves
 ) -> tuple[dict[str, _Candidate], dict[str, str]]:
-    """Each reference's features with the best decoder of the first half; and why where there are none."""
+    """Return the arms by reference, with the best decoder for the first half, and why others are unavailable."""
     found: dict[str, _Candidate] = {}
     refused: dict[str, str] = {}
     for reference in references:
         try:
-            encoder = encoder_of(reference)
+            encoder = setup.locate(reference).load_or_fit(setup.device, lambda: halves[0].activations)
             features = tuple(_features(encoder, half.activations) for half in halves)
             rebuild = _fit_decoder(encoder, features[0], halves[0].activations)
             found[reference] = _Candidate(features=features, rebuild=rebuild)
@@ -260,24 +257,15 @@ def _candidates(
     return found, refused
 
 
-def _encoder(
-    reference: str, registry: Registry, model: OpenModel, site: Site, x: Tensor, device: str
-) -> Encoder:
-    """Return the encoder of a reference at the site, fitted on `x [tokens, d]` if it is not loaded."""
-    placed = locate(registry.choose("representations", reference), model, site, registry)
-    return placed.load_or_fit(device, lambda: x)
-
-
 @torch.inference_mode()
 def _features(encoder: Encoder, x: Tensor) -> sparse.csc_array:
-    """Features `[tokens, width]` of `x [tokens, d]`, sparse, on the host."""
-    rows = []
-    for start in range(0, len(x), CHUNK):
-        slices = [
-            sparse.csr_array(values.cpu().numpy())
-            for _, values in slices_of(encoder, x[start : start + CHUNK], SLICE)
-        ]
-        rows.append(sparse.hstack(slices))
+    """Return features `[tokens, width]` of `x [tokens, d]`, sparse, on the host."""
+    rows = [
+        sparse.hstack(
+            [sparse.csr_array(values.cpu().numpy()) for _, values in slices_of(encoder, part, SLICE)]
+        )
+        for part in torch.split(x, CHUNK)
+    ]
     return sparse.csc_array(sparse.vstack(rows))
 
 
@@ -287,8 +275,8 @@ def _validate(candidate: _Candidate, halves: _Halves) -> Validation:
 
 
 def _fit_decoder(encoder: Encoder, features: sparse.csc_array, x: Tensor) -> Rebuild:
-    """The affine map from features `[tokens, width]` back to `x [tokens, d]` with the least squared error, a ridge of a
-    millionth of the mean variance keeping it finite: the best that any decoder could do with these features.
+    """Return the affine map from features `[tokens, width]` to `x [tokens, d]` with the least squared error: the best
+    decoder of these features. UsageError for more than MOST_FITTED features.
     """
     if features.shape[1] > MOST_FITTED:
         raise UsageError(f"a decoder of more than {MOST_FITTED:,} features is not fitted")
@@ -296,6 +284,7 @@ def _fit_decoder(encoder: Encoder, features: sparse.csc_array, x: Tensor) -> Reb
     target = x.double().cpu().numpy()
     centre, mean = np.asarray(features.mean(axis=0)).ravel(), target.mean(axis=0)
     gram = (features.T @ features).toarray().astype(np.float64) - n * np.outer(centre, centre)
+    # A ridge of a millionth of the mean variance keeps the solution finite.
     gram[np.diag_indices_from(gram)] += max(1e-6 * np.trace(gram) / len(gram), 1e-12)
     product = features.T @ target - n * np.outer(centre, mean)
     W_dec = linalg.solve(gram, product, assume_a="pos", overwrite_a=True, overwrite_b=True)
@@ -319,61 +308,35 @@ def _arm(name: str, candidate: _Candidate, text: _Text, losses: Mapping[str, flo
         for part in torch.split(x, CHUNK):
             lost += (part - candidate.rebuild(part)).double().square().sum(0)
         total = (x - x.mean(0)).double().square().sum(0)
-    moving = total > 0
-    return Arm(
-        name=name,
-        explained_variance=float(1 - lost.sum() / total.sum()),
-        median_explained_variance=float((1 - lost[moving] / total[moving]).median()),
-        l0=candidate.l0,
-        loss=losses.get(name),
-        recovered=_recovered(losses, name),
+    variance, median = explained_variance(lost, total)
+    return _scored(
+        name, losses, explained_variance=variance, median_explained_variance=median, l0=candidate.l0
     )
 
 
-def _bound(name: str, variance: float, losses: Mapping[str, float]) -> Arm:
-    """What nothing can be better, or should be worse, than."""
-    return Arm(
-        name=name,
-        explained_variance=variance,
-        median_explained_variance=variance,
-        loss=losses.get(name),
-        recovered=_recovered(losses, name),
-    )
-
-
-def _recovered(losses: Mapping[str, float], name: str) -> float | None:
-    if name not in losses:
-        return None
-    span = losses["mean"] - losses["identity"]
-    return (losses["mean"] - losses[name]) / span if span else None
+def _scored(name: str, losses: Mapping[str, float], **measured: float) -> Arm:
+    """Return an arm with its loss, and the share recovered of the loss of mean ablation, where losses exist."""
+    span = losses["mean"] - losses["identity"] if name in losses else 0.0
+    recovered = (losses["mean"] - losses[name]) / span if span else None
+    return Arm(name=name, loss=losses.get(name), recovered=recovered, **measured)
 
 
 # ── losses ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _losses(
-    model: OpenModel,
-    site: Site,
-    rebuilds: Mapping[str, Rebuild],
-    halves: _Halves,
-    *,
-    device: str,
-    batch_size: int | None,
-) -> tuple[dict[str, float], int]:
-    """Mean next-token loss with each arm's rebuilt activations in place, with the model's own (`identity`) and with
-    their mean over the first half (`mean`); and on how many tokens. Nothing for a model that has no losses.
+def _losses(setup: _Setup, rebuilds: Mapping[str, Rebuild], halves: _Halves) -> tuple[dict[str, float], int]:
+    """Return the mean next-token loss in nats with each arm's rebuilt activations spliced in, with the model's own
+    (`identity`) and with their mean over the first half (`mean`), and the number of tokens. Empty for a model without
+    next-token losses.
     """
-    if not isinstance(model.model, LanguageModel):
+    model = setup.model.model
+    if not isinstance(model, LanguageModel):
         return {}, 0
-    whole = model.model.load_whole(site, device)
+    whole = model.load_whole(setup.site, setup.device)
     mean = halves[0].activations.mean(0)
-    splices: dict[str, Rebuild | None] = {
-        "identity": None,
-        **rebuilds,
-        "mean": lambda x: mean.expand_as(x),
-    }
-    tokens = list(_up_to(halves[1].tokens, LOSS_TOKENS))
-    batches = plan_batches([len(one.ids) for one in tokens], batch_size=batch_size, device=device)
+    splices: dict[str, Rebuild | None] = {"identity": None, **rebuilds, "mean": lambda x: mean.expand_as(x)}
+    tokens = list(take_content(halves[1].tokens, LOSS_TOKENS))
+    batches = plan_batches([len(one.ids) for one in tokens], **setup.batching)
 
     def work(rows: Sequence[int]) -> dict[str, Tensor]:
         batch = [tokens[row] for row in rows]
@@ -384,20 +347,8 @@ def _losses(
     return {name: float(losses.double().mean()) for name, losses in found.items()}, len(found["mean"])
 
 
-def _up_to(tokens: Iterable[Tokens], limit: int) -> Iterator[Tokens]:
-    total = 0
-    for one in tokens:
-        if total >= limit:
-            return
-        total += int(one.content.sum())
-        yield one
-
-
 def facts(report: Report) -> dict[str, Any]:
-    """The report as JSON, without the frequencies of single features."""
-    from dataclasses import asdict
-
-    told = asdict(report)
-    told.pop("frequencies")
-    told["l0_share"] = (report.own.l0 or 0.0) / report.width
-    return told
+    """Return the report as JSON, without the frequencies of single features."""
+    found = asdict(report)
+    del found["frequencies"]
+    return {**found, "l0_share": (report.own.l0 or 0.0) / report.width}

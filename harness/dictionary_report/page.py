@@ -1,4 +1,4 @@
-"""A Report in; its Markdown, its numbers as JSON and CSV, and a picture of how often features fire, out."""
+"""Pages of a report: Markdown, numbers as JSON and CSV, and a histogram of activation frequencies."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from harness.dictionary_report.contexts import LEAST_ACTIVATIONS, LEAST_PRECISION, TOLERANCE, Validation
 from harness.dictionary_report.measure import DENSE, Arm, Report, facts
 from harness.storage.atomic import whole_file
 
 NONE = "—"
+"""Text of a value that is not measurable."""
 
 
 def write(report: Report, folder: Path) -> tuple[Path, ...]:
-    """`report.json`, `report.md`, `frequencies.csv` and `frequencies.png` in `folder`, each whole; UnavailableError
-    when the disk refuses.
+    """Write `report.json`, `report.md`, `frequencies.csv` and `frequencies.png` into `folder`, each atomically, and
+    return their paths. WriteError if the disk refuses.
     """
     texts = {
         "report.md": to_markdown(report),
@@ -33,8 +35,8 @@ def write(report: Report, folder: Path) -> tuple[Path, ...]:
 
 
 def to_markdown(report: Report) -> str:
-    """What was measured, for people."""
-    own = report.own
+    """Return the report as Markdown."""
+    own, validations = report.own, {"dictionary": report.validation, "random directions": report.control}
     return "\n\n".join(
         [
             f"# {report.dictionary} on {report.model}, {report.site}",
@@ -66,27 +68,20 @@ def to_markdown(report: Report) -> str:
             f" {TOLERANCE:.2f} less.",
             _table(
                 ("", "features", "with a reading", "of these holding", "validated", "precision", "unseen"),
-                [
-                    _validation_line("dictionary", report.validation),
-                    *(
-                        [_validation_line("random directions", report.control)]
-                        if report.control is not None
-                        else []
-                    ),
-                ],
+                [_validation_line(name, one) for name, one in validations.items() if one is not None],
             ),
         ]
     ) + "\n"  # fmt: skip
 
 
 def to_csv(report: Report) -> str:
-    """One line a feature: its number and the share of tokens on which it fires."""
-    lines = (f"{number},{share:.6g}\n" for number, share in enumerate(report.frequencies))
-    return "feature,frequency\n" + "".join(lines)
+    """Return CSV with one line for each feature: its number and the share of tokens on which it fires."""
+    frequencies = pd.Series(report.frequencies, name="frequency")
+    return frequencies.to_csv(index_label="feature", float_format="%.6g", lineterminator="\n")
 
 
 def draw(report: Report, path: Path) -> None:
-    """A histogram of log10 of the shares of tokens on which features fire; dead ones stand in the title."""
+    """Draw a histogram of log10 of the shares of tokens on which features fire; the title counts dead features."""
     from matplotlib.figure import Figure
 
     alive = report.frequencies[report.frequencies > 0]
@@ -100,15 +95,10 @@ def draw(report: Report, path: Path) -> None:
 
 
 def _arm_line(arm: Arm) -> tuple[str, ...]:
-    return (
-        arm.name,
-        _number(arm.explained_variance, 3),
-        _number(arm.median_explained_variance, 3),
-        _number(arm.l0, 1),
-        _number(arm.loss, 3),
-        _number(arm.recovered, 3),
-        arm.note,
-    )
+    values = (arm.explained_variance, arm.median_explained_variance, arm.l0, arm.loss, arm.recovered)
+    digits = (3, 3, 1, 3, 3)
+    numbers = (NONE if one is None else f"{one:.{n}f}" for one, n in zip(values, digits, strict=True))
+    return (arm.name, *numbers, arm.note)
 
 
 def _validation_line(name: str, one: Validation) -> tuple[str, ...]:
@@ -119,10 +109,6 @@ def _validation_line(name: str, one: Validation) -> tuple[str, ...]:
 def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     rows = [header, ["---"] * len(header), *lines]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
-def _number(value: float | None, digits: int) -> str:
-    return NONE if value is None else f"{value:.{digits}f}"
 
 
 def _percent(value: float) -> str:

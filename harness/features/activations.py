@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,6 +54,16 @@ def read_all(
     for site, activations in sample.items():
         check_finite(activations, site)
     return sample
+
+
+def take_content(tokens: Iterable[Tokens], limit: int) -> Iterator[Tokens]:
+    """Yield inputs until they hold `limit` content tokens together."""
+    total = 0
+    for one in tokens:
+        yield one
+        total += int(one.content.sum())
+        if total >= limit:
+            return
 
 
 def is_model_content(one: Tokens) -> np.ndarray[Any, np.dtype[np.bool_]]:

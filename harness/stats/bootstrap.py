@@ -1,6 +1,6 @@
-"""Numbers in, numbers out: bootstrap weights, intervals, p-values, ranks, what a comparison could have seen at all.
+"""Bootstrap weights, intervals, p-values, ranks and detectable differences.
 
-Samples `[resamples]` that came from the same weights are paired: their differences are taken one by one.
+Samples `[resamples]` drawn with the same weights are paired: their differences are taken one by one.
 """
 
 from __future__ import annotations
@@ -18,26 +18,22 @@ Floats = NDArray[np.floating[Any]]
 
 _DRAWS_AT_ONCE = 2_000_000
 _ROUNDING = 1e-12
-"""Differences below this are rounding: no metric of test rows has steps so small."""
+"""Differences below this are rounding errors: no metric of test rows has steps so small."""
 
 
 def number_groups(groups: Sequence[str | None]) -> NDArray[np.int64]:
-    """Group names `[rows]` as numbers in order of appearance; a row without one is a group of its own."""
+    """Return group names `[rows]` as numbers in order of appearance; a row without a name is a group of its own."""
     numbers: dict[str | int, int] = {}
-    return np.array(
-        [
-            numbers.setdefault(row if group is None else group, len(numbers))
-            for row, group in enumerate(groups)
-        ]
-    )
+    named = (row if group is None else group for row, group in enumerate(groups))
+    return np.array([numbers.setdefault(name, len(numbers)) for name in named])
 
 
 def cluster_weights(
     strata: NDArray[np.integer[Any]], groups: NDArray[np.int64], *, resamples: int, seed: int
 ) -> NDArray[np.float32]:
-    """`bootstrap_weights` of rows that come in groups (templates, translations): whole groups are drawn, so
-    that siblings are not counted as independent (Davison & Hinkley 1997, §3.8). `groups [rows]` are numbers
-    from 0; a group lies in the stratum of most of its rows. Where each row is its own group, nothing differs.
+    """Return `bootstrap_weights` of rows in groups (templates, translations): whole groups are drawn, so that related
+    rows are not counted as independent (Davison & Hinkley 1997, §3.8). `groups [rows]` are numbers from 0; a group
+    belongs to the stratum of most of its rows. If each row is its own group, the result is `bootstrap_weights`.
     """
     members = np.zeros((groups.max() + 1, strata.max() + 1), np.int64)
     np.add.at(members, (groups, strata), 1)
@@ -47,14 +43,14 @@ def cluster_weights(
 
 
 def bootstrap_weights(strata: NDArray[np.integer[Any]], *, resamples: int, seed: int) -> NDArray[np.float32]:
-    """How often each row is drawn: `strata [rows]` to counts `[resamples, rows]`, in float32.
+    """Return how often each row is drawn, `[resamples, rows]` in float32, for `strata [rows]`.
 
     Each stratum of m rows is drawn m times with replacement, so every resample has the class counts of the
     test set (Davison & Hinkley 1997, §3.2). The result depends on `strata` and `seed` alone: arms tested on
-    the same rows share it. A stratum of one row is always drawn once: intervals do not show its uncertainty.
+    the same rows share it. The row of a one-row stratum is always drawn once: intervals do not show its uncertainty.
     """
     generator = np.random.default_rng(seed)
-    counts = np.empty((len(strata), resamples), np.float32)  # transposed: so products with it are quick
+    counts = np.empty((len(strata), resamples), np.float32)  # transposed, which makes products fast
     for stratum in np.unique(strata):
         rows = np.flatnonzero(strata == stratum)
         step = max(1, _DRAWS_AT_ONCE // len(rows))
@@ -69,24 +65,24 @@ def bootstrap_weights(strata: NDArray[np.integer[Any]], *, resamples: int, seed:
 
 
 def percentile_interval(samples: Floats, level: float = 0.95) -> tuple[float, float]:
-    """Percentile interval of `samples [resamples]` (Efron & Tibshirani 1993, §13.3)."""
+    """Return the percentile interval of `samples [resamples]` (Efron & Tibshirani 1993, §13.3)."""
     low, high = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
 def paired_differences(samples: Floats, reference: Floats) -> NDArray[np.float64]:
-    """`samples − reference`, of any equal or broadcast shapes; what is only rounding is exactly 0."""
+    """Return `samples − reference`, of equal or broadcast shapes; differences of rounding alone are exactly 0."""
     differences = np.subtract(samples, reference, dtype=np.float64)
     return np.where(np.abs(differences) < _ROUNDING, 0.0, differences)
 
 
 def paired_interval(samples: Floats, reference: Floats, level: float = 0.95) -> tuple[float, float]:
-    """Percentile interval of the paired difference `samples − reference`, both `[resamples]`."""
+    """Return the percentile interval of the paired difference `samples − reference`, both `[resamples]`."""
     return percentile_interval(paired_differences(samples, reference), level)
 
 
 def bootstrap_p_value(differences: Floats) -> float:
-    """Two-sided p-value of "no difference" from bootstrap differences `[resamples]`: twice the smaller tail
+    """Return the two-sided p-value of "no difference" from bootstrap differences `[resamples]`: twice the smaller tail
     at 0, the percentile interval inverted (Efron & Tibshirani 1993, §15.4), with one resample added to each
     tail so that it is never 0 (Davison & Hinkley 1997, eq. 4.11). Its smallest value is 2 / (resamples + 1).
     """
@@ -113,7 +109,7 @@ def exact_mcnemar(only_first: int, only_second: int) -> float:
 
 
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:
-    """p-values `[tests]` adjusted for their number (Holm 1979, step-down), in the given order."""
+    """Return p-values `[tests]` adjusted for their number (Holm 1979, step-down), in the given order."""
     values = np.asarray(p_values, np.float64)
     order = np.argsort(values, kind="stable")
     factors = np.arange(len(values), 0, -1)
@@ -123,7 +119,7 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
 
 
 def minimum_detectable_difference(differences: Floats, *, power: float = 0.8, alpha: float = 0.05) -> float:
-    """The true difference that a two-sided test at `alpha` would find with probability `power`, from
+    """Return the true difference that a two-sided test at `alpha` would find with probability `power`, from
     bootstrap differences `[resamples]`: (z_{1−alpha/2} + z_power) · sd (Bloom 1995, "Minimum detectable
     effects").
     """
@@ -134,18 +130,19 @@ def minimum_detectable_difference(differences: Floats, *, power: float = 0.8, al
 def rank_intervals(
     samples: Floats, *, seed: int, level: float = 0.95
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The lowest and the highest rank `[arms]` of each arm's mean over tasks, 1 being the largest, when tasks
-    and test rows are drawn anew: from `samples [tasks, arms, resamples]`, paired over arms.
+    """Return the lowest and the highest rank `[arms]` of each arm's mean over tasks (1 is the largest mean) when tasks
+    and test rows are resampled, from `samples [tasks, arms, resamples]`, paired over arms.
 
-    Each resample draws as many tasks as there are, with replacement, and for each of them one of its own
-    resamples of rows, the same for all arms; percentiles of the ranks are taken, a tie counting as either
-    order (two-stage bootstrap: Davison & Hinkley 1997, §3.8; of ranks: Goldstein & Spiegelhalter 1996). They
-    speak of other tasks like these, not of these tasks: an arm that leads by far on half of them and trails
-    by far on the rest has a wide interval whatever the number of rows. The noise of rows counts in both
-    stages, so intervals are rather too wide. With few tasks they say little: of two or three, a single one
-    makes up more than 2.5 % of the draws, so that no arm's 95 % interval leaves out a rank that it has on
-    any one of them beyond noise; with one, only rows are drawn. Each interval is by itself at `level`, not all
-    together.
+    Each resample draws as many tasks as there are, with replacement, and for each of them one of its own resamples of
+    rows, the same for all arms; percentiles of the ranks are taken, a tie counting as either order (two-stage
+    bootstrap: Davison & Hinkley 1997, §3.8; of ranks: Goldstein & Spiegelhalter 1996). The intervals generalise to
+    similar tasks: an arm that leads by far on half of the tasks and trails by far on the rest has a wide interval for
+    any number of rows. The noise of rows counts in both stages, so intervals are rather too wide. Each interval is at
+    `level` by itself, not all together.
+
+    Few tasks carry little information. With two or three, a single task makes up more than 2.5 % of the draws, so that
+    an arm's 95 % interval contains every rank that it has on any one of them beyond noise. With one task, only rows are
+    resampled.
     """
     n_tasks, n_arms, n_resamples = samples.shape
     generator = np.random.default_rng(seed)
@@ -165,17 +162,18 @@ def rank_intervals(
 
 
 MOST_GROUPS = 200
+"""Maximum number of groups of arms that a board can show legibly."""
 
 
 def tie_groups(apart: NDArray[np.bool_]) -> tuple[tuple[int, ...], ...]:
-    """The groups of each arm, numbered from 0, from which pairs are told apart: `apart [arms, arms]`, symmetric, the
-    best arm first; its diagonal is not read. Two arms share a group exactly when they are not told apart.
+    """Return the groups of each arm, numbered from 0. `apart [arms, arms]` marks pairs that differ significantly; it is
+    symmetric, the best arm first, and its diagonal is not read. Two arms share a group exactly if they do not differ.
 
-    A compact letter display by insert-and-absorb (Piepho 2004, "An algorithm for a letter-based representation of
-    all-pairwise comparisons"): "not told apart" does not carry over from neighbour to neighbour, so an arm may stand
-    in several groups. Groups are the largest sets of arms of which no two are told apart, in the order of their best
-    arms, then of their second best and so on. To share a group does not show that arms are equal. Where there would be
-    more than MOST_GROUPS, which nobody could read, there are none.
+    This is a compact letter display by insert-and-absorb (Piepho 2004, "An algorithm for a letter-based representation
+    of all-pairwise comparisons"). "No difference" is not transitive, so an arm may be in several groups. Groups are the
+    largest sets of arms without a significant difference, in the order of their best arms, then of their second best,
+    and so on. Sharing a group does not show that arms are equal. All groups are empty if there would be more than
+    MOST_GROUPS.
     """
     arms = range(len(apart))
     groups = [frozenset(arms)]
@@ -190,5 +188,5 @@ def tie_groups(apart: NDArray[np.bool_]) -> tuple[tuple[int, ...], ...]:
 
 
 def bootstrap_seed(task: str) -> int:
-    """The seed of a task's resamples: the same for every arm, run and machine."""
+    """Return the seed of a task's resamples, equal for every arm, run and machine."""
     return int.from_bytes(hashlib.sha256(task.encode()).digest()[:8], "big")

@@ -1,8 +1,8 @@
-"""Predictions in, scores with intervals out. One value, or one for each resample by matrix products.
+"""Metrics of predictions with bootstrap intervals: one value, or one for each resample by matrix products.
 
 Throughout: `y [rows]` and `predicted [rows]` are class numbers 0 … K−1, `scores [rows, K]` are higher where a
-class is likelier, `weights [resamples, rows]` says how often a resample holds a row. Values are those of
-scikit-learn with `sample_weight`. Products are quickest when `weights.T` is contiguous, as bootstrap_weights
+class is likelier, `weights [resamples, rows]` counts how often a resample holds a row. Values equal those of
+scikit-learn with `sample_weight`. Products are fastest when `weights.T` is contiguous, as bootstrap_weights
 returns it.
 """
 
@@ -24,54 +24,56 @@ Floats = NDArray[np.floating[Any]]
 def score(
     y: Classes, predicted: Classes, scores: Floats, *, weights: Floats | None, grouped: bool = True
 ) -> dict[str, Score]:
-    """Macro-F1, accuracy, balanced accuracy and AUROC of one cell. AUROC is left out where it is undefined: no
-    metric is NaN. Intervals are the bootstrap's; where rows are not `grouped`, that of accuracy, a share of independent
-    rows, is Wilson's, which is not empty for an arm that names one class only. ValueError when a score is not finite.
+    """Return macro-F1, accuracy, balanced accuracy and AUROC of one cell. AUROC is left out where it is undefined: no
+    metric is NaN. Intervals are bootstrap percentiles. Unless rows are `grouped`, accuracy is a share of independent
+    rows and has Wilson's interval, which is not empty for an arm that predicts one class only. ValueError for a score
+    that is not finite.
     """
     if not np.isfinite(scores).all():
         raise ValueError("the classifier's scores hold NaN or infinity")
-    n_classes = scores.shape[1]
-    values: dict[str, float | None] = {
-        "macro_f1": macro_f1(y, predicted, n_classes=n_classes),
-        "accuracy": accuracy(y, predicted),
-        "balanced_accuracy": balanced_accuracy(y, predicted),
-        "auroc": auroc(y, scores),
-    }
+    once = _resample(y, predicted, scores, _once(y))
+    values = {name: float(one[0]) for name, one in once.items() if not np.isnan(one[0])}
     if weights is None:
-        return {name: Score(value=value) for name, value in values.items() if value is not None}
-    samples = {
-        "macro_f1": resampled_macro_f1(y, predicted, n_classes=n_classes, weights=weights),
+        return {name: Score(value=value) for name, value in values.items()}
+    samples = _resample(y, predicted, scores, weights)
+    found = {name: _score(value, samples[name]) for name, value in values.items()}
+    if not grouped:
+        low, high = wilson_interval(int(np.count_nonzero(y == predicted)), len(y))
+        found["accuracy"] = Score(value=values["accuracy"], low=low, high=high, method="Wilson")
+    return found
+
+
+def _resample(
+    y: Classes, predicted: Classes, scores: Floats, weights: Floats
+) -> dict[str, NDArray[np.float64]]:
+    return {
+        "macro_f1": resampled_macro_f1(y, predicted, n_classes=scores.shape[1], weights=weights),
         "accuracy": resampled_accuracy(y, predicted, weights=weights),
         "balanced_accuracy": resampled_balanced_accuracy(y, predicted, weights=weights),
         "auroc": resampled_auroc(y, scores, weights=weights),
     }
-    found = {name: _score(value, samples[name]) for name, value in values.items() if value is not None}
-    if not grouped:
-        low, high = wilson_interval(int(np.count_nonzero(y == predicted)), len(y))
-        found["accuracy"] = Score(value=accuracy(y, predicted), low=low, high=high, method="Wilson")
-    return found
 
 
 def macro_f1(y: Classes, predicted: Classes, *, n_classes: int) -> float:
-    """Unweighted mean over all K classes of F1 = 2·tp / (true + predicted); a class in neither counts 0."""
+    """Return the unweighted mean over all K classes of F1 = 2·tp / (true + predicted); a class in neither counts 0."""
     return float(resampled_macro_f1(y, predicted, n_classes=n_classes, weights=_once(y))[0])
 
 
 def accuracy(y: Classes, predicted: Classes) -> float:
-    """Share of rows whose class is predicted."""
+    """Return the share of rows whose class is predicted."""
     return float(np.mean(y == predicted))
 
 
 def balanced_accuracy(y: Classes, predicted: Classes) -> float:
-    """Unweighted mean over the classes that have a test row of recall, the share of a class's rows that are
-    predicted as it (Brodersen et al. 2010). Guessing scores 1 / classes, whatever the predicted class rates.
+    """Return the unweighted mean of recall, the share of a class's rows that are predicted as it, over the classes with
+    a test row (Brodersen et al. 2010). Guessing scores 1 / classes for any rates of predicted classes.
     """
     return float(resampled_balanced_accuracy(y, predicted, weights=_once(y))[0])
 
 
 def auroc(y: Classes, scores: Floats) -> float | None:
-    """Area under the ROC curve: of class 1 when K = 2, else the mean over classes of one against the rest.
-    A class that no row, or every row, belongs to is left out; None when that leaves no class.
+    """Return the area under the ROC curve: of class 1 if K = 2, else the mean over classes of one against the rest.
+    A class that no row, or every row, belongs to is left out; None if no class is left.
     """
     area = resampled_auroc(y, scores, weights=_once(y))[0]
     return None if np.isnan(area) else float(area)
@@ -80,7 +82,7 @@ def auroc(y: Classes, scores: Floats) -> float | None:
 def resampled_macro_f1(
     y: Classes, predicted: Classes, *, n_classes: int, weights: Floats
 ) -> NDArray[np.float64]:
-    """Macro-F1 of each resample, `[resamples]`."""
+    """Return macro-F1 of each resample, `[resamples]`."""
     rows, hit = np.arange(len(y)), y == predicted
     places = np.concatenate([y[hit], y[~hit] + n_classes, predicted[~hit] + 2 * n_classes])
     count = _indicator(
@@ -94,14 +96,14 @@ def resampled_macro_f1(
 
 
 def resampled_accuracy(y: Classes, predicted: Classes, *, weights: Floats) -> NDArray[np.float64]:
-    """Accuracy of each resample, `[resamples]`; NaN for one that holds no row."""
+    """Return accuracy of each resample, `[resamples]`; NaN for one that holds no row."""
     hits = weights @ (y == predicted).astype(weights.dtype)
     rows = weights @ np.ones(len(y), weights.dtype)  # takes a third of the time of weights.sum
     return _divide(np.asarray(hits, np.float64), rows)
 
 
 def resampled_balanced_accuracy(y: Classes, predicted: Classes, *, weights: Floats) -> NDArray[np.float64]:
-    """Balanced accuracy of each resample, `[resamples]`: over the classes of which it holds a row."""
+    """Return balanced accuracy of each resample, `[resamples]`, over the classes with a row in it."""
     n_classes = int(y.max()) + 1
     places = np.where(y == predicted, y, y + n_classes)
     count = _indicator(places, np.arange(len(y)), shape=(2 * n_classes, len(y)))
@@ -112,7 +114,7 @@ def resampled_balanced_accuracy(y: Classes, predicted: Classes, *, weights: Floa
 
 
 def resampled_auroc(y: Classes, scores: Floats, *, weights: Floats) -> NDArray[np.float64]:
-    """AUROC of each resample, `[resamples]`, as `auroc`; NaN for a resample in which it is undefined."""
+    """Return AUROC of each resample, `[resamples]`, as `auroc` does; NaN where it is undefined."""
     by_row = _by_row(weights)
     classes = [1] if scores.shape[1] == 2 else range(scores.shape[1])
     total = np.zeros(len(weights))
@@ -127,11 +129,11 @@ def resampled_auroc(y: Classes, scores: Floats, *, weights: Floats) -> NDArray[n
 
 
 def _area(positive: NDArray[np.bool_], score: Floats, by_row: Floats) -> NDArray[np.float64]:
-    """Share of (positive, negative) pairs in the right order, a tie counting half (Mann & Whitney 1947).
+    """Return the share of (positive, negative) pairs in the right order, a tie counting half (Mann & Whitney 1947).
 
-    Only the m distinct scores of positives matter. A negative is below all of them from place `right` on
-    and equal to the one at `left` when `left < right`; half its weight enters at each place, so what has
-    entered is what stands below a positive, ties halved.
+    Only the m distinct scores of positives matter. A negative is below all of them from place `right` on and equal to
+    the one at `left` if `left < right`. Half its weight enters at each of the two places, so that the weight entered so
+    far is the weight below a positive, ties halved.
     """
     levels, place = np.unique(score[positive], return_inverse=True)
     negatives = np.flatnonzero(~positive)
@@ -155,7 +157,7 @@ def _divide(share: NDArray[Any], of: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _indicator(places: Classes, rows: Classes, *, shape: tuple[int, int]) -> sparse.csr_array[Any, Any]:
-    """Sparse `[places, rows]` with 1 at each given pair; a pair given twice counts 2."""
+    """Return a sparse matrix `[places, rows]` with 1 at each given pair; a pair given twice counts 2."""
     ones = np.ones(len(rows), np.float32)
     matrix = sparse.csr_array((ones, (places, rows)), shape=shape)
     matrix.sum_duplicates()

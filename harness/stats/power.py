@@ -9,14 +9,15 @@ from collections.abc import Iterable, Sequence
 from scipy.special import ndtri
 
 POWER, ALPHA = 0.8, 0.05
+"""Default probability to find a true difference, and default level of the test."""
 
 
 def detectable_difference(
     rows: float, disagreement: float, *, alpha: float = ALPHA, power: float = POWER
 ) -> float | None:
-    """The smallest true difference in accuracy that a two-sided McNemar test at `alpha` finds with probability `power`,
-    of two arms of which exactly one is right on a share `disagreement` of `rows` independent rows. None where no
-    difference is large enough: it cannot be larger than the share.
+    """Return the smallest true difference in accuracy that a two-sided McNemar test at `alpha` finds with probability
+    `power`, for two arms where exactly one is right on a share `disagreement` of `rows` independent rows. None if no
+    difference is large enough: it cannot exceed the share.
 
     n = (z_{1−alpha/2} √d + z_power √(d − δ²))² / δ² (Connor 1987, "Sample size for testing differences in proportions
     for the paired-sample design", Biometrics 43), solved for δ. ValueError for a share outside (0, 1] or no rows.
@@ -33,7 +34,9 @@ def detectable_difference(
 
 
 def effective_rows(groups: Iterable[str | None], *, icc: float = 1.0) -> float:
-    """How many independent rows tell as much as these, whose groups are given (None: a group of its own)."""
+    """Return the number of independent rows with as much information as rows of these groups (None: a group of its
+    own), for an intraclass correlation `icc`.
+    """
     sizes = Counter(groups)
     alone = sizes.pop(None, 0)
     n = alone + sum(sizes.values())
@@ -41,5 +44,7 @@ def effective_rows(groups: Iterable[str | None], *, icc: float = 1.0) -> float:
 
 
 def pooled_rows(effective: Sequence[float]) -> float:
-    """How many rows of one task tell as much as the unweighted mean over tasks with so many."""
+    """Return the number of rows of one task with as much information as the unweighted mean over tasks with these
+    numbers of rows.
+    """
     return len(effective) ** 2 / sum(1 / rows for rows in effective)

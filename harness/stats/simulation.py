@@ -1,9 +1,9 @@
-"""Arms with a known truth in, how often the verdicts find it out.
+"""Simulations of arms with known truth: how often intervals and tests are right.
 
-Test rows, predictions and scores are simulated, so that what an interval should hold and a test should say is known.
-They go through the functions that records and boards use (`metrics`, `stats`), over and over: every rate is of
-independent replicates. All replicates of a design have the same class counts, as the resamples have: the population
-that a score is of is that of the test set's class counts.
+Test rows, predictions and scores are simulated, so that the right interval and the right verdict are known. They go
+through the functions that records and boards use (`metrics`, `bootstrap`), over and over: every rate is of independent
+replicates. All replicates of a design have the same class counts, as the resamples have: the population of a score is
+that of the test set's class counts.
 """
 
 from __future__ import annotations
@@ -43,41 +43,44 @@ SURE = 0.99
 """Level of the interval of a measured rate."""
 
 TOLERATED = (0.925, 0.975)
-"""Where the coverage of a 95 % interval has to lie: it misses half to one and a half times as often as it says (Bradley
+"""Range of acceptable coverage of a 95 % interval: it misses half to one and a half times as often as stated (Bradley
 1978, "Robustness?", the liberal criterion). Percentile intervals are known to be a little narrow for small classes.
 """
 
 _SHARED = 20
-"""Replicates that share one drawing of weights. Their rows are new, so their resamples are as good as independent.
+"""Replicates that share one drawing of weights. Their rows are new, so their resamples are practically independent.
 """
 
 _LUCK = 0.8
 """Correlation of two arms' luck on a row."""
 
 Array = NDArray[Any]
+Range = tuple[float, float]
+Line = tuple[str, str, Range | None]
+"""Name of a line, what it measures, and the range that the true value has to lie in."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Truth:
-    """What is known of simulated arms, and what was measured.
+    """Known property of simulated arms, with its measurement.
 
-    `measured` is a share of the replicates (of one line their mean) and `interval` the 99 % interval of it; `wanted`
-    the range that the true value has to lie in. `ok` says whether the interval meets that range; both are None
-    where the value is only stated.
+    `measured` is a share of the replicates (for one line their mean) and `interval` its 99 % interval; `wanted` is the
+    range that the true value has to lie in. `ok` reports whether the interval meets that range; both are None where the
+    value is only stated.
     """
 
     name: str
     what: str
-    wanted: tuple[float, float] | None
+    wanted: Range | None
     measured: float
-    interval: tuple[float, float]
+    interval: Range
     replicates: int
     ok: bool | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Design:
-    """Test rows of each class, and by how much (in standard deviations) an arm scores a row's own class higher."""
+    """Test rows of each class, and by how many standard deviations an arm scores a row's own class higher."""
 
     name: str
     counts: tuple[int, ...]
@@ -90,10 +93,16 @@ DESIGNS = (
     Design(name="5 classes, 10 to 40 %", counts=(160, 80, 60, 60, 40), shift=1.8),
 )
 
+_BALANCED = np.repeat([0, 1], 200)
+
+_GUESSES = (((200, 200), (0.5, 0.2)), ((360, 40), (0.5, 0.2)), ((360, 40), (0.1, 0.1)))
+"""Test rows of each of two classes, and the shares of rows in which two guessing arms predict class 1."""
+
 
 def measure(replicates: int = 2000, seed: int = 0) -> tuple[Truth, ...]:
-    """Every line, from that many replicates; the same numbers for the same arguments."""
+    """Return every line, measured on that many replicates; equal arguments give equal numbers."""
     lines = (_null, _coverage, _clusters, _advantage, _family, _detectable)
+    # Each family of lines has a generator of its own, so that a new line changes no other.
     return tuple(
         truth
         for number, line in enumerate(lines)
@@ -102,71 +111,74 @@ def measure(replicates: int = 2000, seed: int = 0) -> tuple[Truth, ...]:
 
 
 def _null(replicates: int, generator: np.random.Generator) -> Iterator[Truth]:
-    """Labels that nothing predicts, and two arms that guess on their own."""
-    for counts, rates in (((200, 200), (0.5, 0.2)), ((360, 40), (0.5, 0.2)), ((360, 40), (0.1, 0.1))):
+    """Yield the error rates of tests on random labels and two arms that guess independently."""
+    for counts, rates in _GUESSES:
         y = _labels(counts)
-        rejected = dict.fromkeys(("balanced accuracy", "AUROC", "macro-F1"), 0)
+        where = f"{counts[1] / ROWS:.0%} in class 1, predicted {rates[0]:.0%} and {rates[1]:.0%}"
+        what = "labels are random; a paired test finds a difference"
+        lines = {
+            metric: (f"null, {metric}: {where}", what, None if metric == "macro-F1" else (LEVEL, LEVEL))
+            for metric in ("balanced accuracy", "AUROC", "macro-F1")
+        }
+        outcomes = []
         for weights in _weights(y, replicates, generator):
             first, second = (_resample(y, _guess(rate, generator), weights) for rate in rates)
-            for metric in rejected:
-                rejected[metric] += _p_value(first[metric], second[metric]) < LEVEL
-        where = f"{counts[1] / ROWS:.0%} in class 1, predicted {rates[0]:.0%} and {rates[1]:.0%}"
-        for metric, count in rejected.items():
-            yield _rate(
-                f"null, {metric}: {where}",
-                "labels are random; a paired test finds a difference",
-                count,
-                replicates,
-                wanted=None if metric == "macro-F1" else (LEVEL, LEVEL),
-            )
+            outcomes.append({metric: _p_value(first[metric], second[metric]) < LEVEL for metric in lines})
+        yield from _rates(lines, outcomes)
 
 
 def _coverage(replicates: int, generator: np.random.Generator) -> Iterator[Truth]:
-    """Scores of known arms in their intervals."""
+    """Yield how often the intervals of arms with known scores hold the population's value."""
     for design in DESIGNS:
         y, truth = _labels(design.counts), _population(design)
-        covered = dict.fromkeys(truth, 0)
+        outcomes = []
         for weights in _weights(y, replicates, generator):
             scores = generator.normal(size=(len(y), len(design.counts)))
             scores[np.arange(len(y)), y] += design.shift
             found = score(y, scores.argmax(axis=1), scores, weights=weights, grouped=False)
-            for metric, value in truth.items():
-                low, high = found[metric].low, found[metric].high
-                assert low is not None and high is not None
-                covered[metric] += low <= value <= high
-        for metric, count in covered.items():
-            yield _rate(
-                f"coverage, {metric}: {design.name}",
-                f"the 95 % interval holds the population's {truth[metric]:.3f}",
-                count,
-                replicates,
-                wanted=TOLERATED,
+            outcomes.append(
+                {
+                    metric: _lies_in(value, (found[metric].low, found[metric].high))
+                    for metric, value in truth.items()
+                }
             )
+        what = "the 95 % interval holds the population's"
+        lines = {
+            metric: (f"coverage, {metric}: {design.name}", f"{what} {value:.3f}", TOLERATED)
+            for metric, value in truth.items()
+        }
+        yield from _rates(lines, outcomes)
 
 
 def _clusters(replicates: int, generator: np.random.Generator) -> Iterator[Truth]:
-    """Rows in groups of 5 of one class, whose luck correlates by ½; an arm is right on 75 % of rows."""
+    """Yield coverage for groups of 5 rows of one class, whose luck correlates by ½; an arm is right on 75 % of rows."""
     chance, size = 0.75, 5
     groups = np.arange(ROWS) // size
     y = groups % 2
-    covered = {"groups": 0, "rows": 0}
+    what = "groups of 5 rows share half their luck; the interval of accuracy holds the population's"
+    lines: dict[str, Line] = {
+        "groups": ("coverage, groups drawn whole", what, TOLERATED),
+        "rows": ("coverage, groups ignored (the wrong way)", what, None),
+    }
     drawings = (_weights(y, replicates, generator, groups), _weights(y, replicates, generator))
-    for by_group, by_row in zip(*drawings, strict=True):
+    outcomes = []
+    for drawn in zip(*drawings, strict=True):
         shared = np.repeat(generator.normal(size=ROWS // size), size)
         right = (shared + generator.normal(size=ROWS)) / np.sqrt(2) < ndtri(chance)
-        for name, weights in (("groups", by_group), ("rows", by_row)):
-            low, high = percentile_interval(resampled_accuracy(y, np.where(right, y, 1 - y), weights=weights))
-            covered[name] += low <= chance <= high
-    what = "groups of 5 rows share half their luck; the interval of accuracy holds the population's"
-    yield _rate("coverage, groups drawn whole", what, covered["groups"], replicates, wanted=TOLERATED)
-    yield _rate("coverage, groups ignored (the wrong way)", what, covered["rows"], replicates)
+        samples = (resampled_accuracy(y, np.where(right, y, 1 - y), weights=weights) for weights in drawn)
+        outcomes.append(
+            {
+                name: _lies_in(chance, percentile_interval(one))
+                for name, one in zip(lines, samples, strict=True)
+            }
+        )
+    yield from _rates(lines, outcomes)
 
 
 def _advantage(replicates: int, generator: np.random.Generator) -> Iterator[Truth]:
-    """Two arms that differ by .06 and are right on much the same rows."""
-    lead, y = 0.06, _labels((200, 200))
-    count = dict.fromkeys(("found", "reversed", "covered", "unpaired"), 0)
-    ratios = []
+    """Yield what tests and intervals find of two arms that differ by .06 and are right on much the same rows."""
+    lead, y = 0.06, _BALANCED
+    outcomes, ratios = [], []
     drawings = (_weights(y, replicates, generator), _weights(y, replicates, generator))
     for weights, others in zip(*drawings, strict=True):
         better, worse = _pair(y, lead, generator)
@@ -175,92 +187,78 @@ def _advantage(replicates: int, generator: np.random.Generator) -> Iterator[Trut
             for predicted, own in ((better, weights), (worse, weights), (worse, others))
         )
         significant, positive = _p_value(samples, reference) < LEVEL, np.median(samples - reference) > 0
-        low, high = paired_interval(samples, reference)
-        unpaired = paired_interval(samples, apart)
-        count["found"] += bool(significant and positive)
-        count["reversed"] += bool(significant and not positive)
-        count["covered"] += low <= lead <= high
-        count["unpaired"] += unpaired[0] > 0
-        ratios.append((unpaired[1] - unpaired[0]) / (high - low))
+        paired, unpaired = paired_interval(samples, reference), paired_interval(samples, apart)
+        outcomes.append(
+            {
+                "found": significant and positive,
+                "reversed": significant and not positive,
+                "covered": _lies_in(lead, paired),
+                "unpaired": unpaired[0] > 0,
+            }
+        )
+        ratios.append(float(np.ptp(unpaired) / np.ptp(paired)))
     what = f"an arm leads by {lead:.2f} in macro-F1; "
-    yield _rate("advantage found", what + "the paired test finds it", count["found"], replicates)
-    yield _rate(
-        "advantage reversed",
-        what + "the paired test finds the other arm better",
-        count["reversed"],
-        replicates,
-        wanted=(0.0, LEVEL / 2),
-    )
-    yield _rate(
-        "advantage covered",
-        what + "the paired interval holds it",
-        count["covered"],
-        replicates,
-        wanted=TOLERATED,
-    )
-    yield _rate(
-        "advantage found, unpaired",
-        what + "the unpaired interval lies above 0",
-        count["unpaired"],
-        replicates,
-    )
+    lines: dict[str, Line] = {
+        "found": ("advantage found", what + "the paired test finds it", None),
+        "reversed": (
+            "advantage reversed",
+            what + "the paired test finds the other arm better",
+            (0.0, LEVEL / 2),
+        ),
+        "covered": ("advantage covered", what + "the paired interval holds it", TOLERATED),
+        "unpaired": ("advantage found, unpaired", what + "the unpaired interval lies above 0", None),
+    }
+    yield from _rates(lines, outcomes)
     reach = float(ndtri((1 + SURE) / 2) * np.std(ratios) / np.sqrt(replicates))
     mean = float(np.mean(ratios))
-    yield Truth(
-        name="width, unpaired over paired",
-        what=what + "mean ratio of the two intervals' widths",
-        wanted=None,
-        measured=mean,
-        interval=(mean - reach, mean + reach),
-        replicates=replicates,
-        ok=None,
-    )
+    line = ("width, unpaired over paired", what + "mean ratio of the two intervals' widths", None)
+    yield _truth(line, mean, (mean - reach, mean + reach), replicates)
 
 
 def _family(replicates: int, generator: np.random.Generator) -> Iterator[Truth]:
-    """Ten tasks on which two arms are equally good."""
-    n_tasks, y = 10, _labels((200, 200))
-    found = {"holm": 0, "none": 0}
+    """Yield how often ten tasks on which two arms are equally good show a difference."""
+    n_tasks, y = 10, _BALANCED
+    outcomes = []
     for weights in _weights(y, replicates, generator):
+        pairs = (_pair(y, 0.0, generator) for _ in range(n_tasks))
         p_values = [
-            _p_value(
-                *(resampled_balanced_accuracy(y, arm, weights=weights) for arm in _pair(y, 0.0, generator))
-            )
-            for _ in range(n_tasks)
+            _p_value(*(resampled_balanced_accuracy(y, arm, weights=weights) for arm in pair))
+            for pair in pairs
         ]
-        found["holm"] += bool(holm(p_values).min() < LEVEL)
-        found["none"] += min(p_values) < LEVEL
+        outcomes.append({"holm": holm(p_values).min() < LEVEL, "none": min(p_values) < LEVEL})
     what = f"of {n_tasks} tasks without a difference at least one shows one"
-    yield _rate("family, Holm", what, found["holm"], replicates, wanted=(0.0, LEVEL))
-    yield _rate("family, not adjusted (the wrong way)", what, found["none"], replicates)
+    lines: dict[str, Line] = {
+        "holm": ("family, Holm", what, (0.0, LEVEL)),
+        "none": ("family, not adjusted (the wrong way)", what, None),
+    }
+    yield from _rates(lines, outcomes)
 
 
 def _detectable(replicates: int, generator: np.random.Generator) -> Iterator[Truth]:
-    """Two arms that differ by what the harness calls detectable."""
-    y, lead = _labels((200, 200)), 0.05
+    """Yield the power at the difference that the harness calls detectable."""
+    y, lead = _BALANCED, 0.05
     for _ in range(4):  # how much is detectable depends, a little, on how much there is
         pilot = [_lead(y, lead, weights, generator) for weights in _weights(y, 100, generator)]
         lead = float(np.mean([minimum_detectable_difference(differences) for differences in pilot]))
-    found = sum(
-        bootstrap_p_value(_lead(y, lead, weights, generator)) < LEVEL
-        for weights in _weights(y, replicates, generator)
-    )
+    leads = (_lead(y, lead, weights, generator) for weights in _weights(y, replicates, generator))
     what = f"the arms differ by the minimum detectable difference, {lead:.3f}; the paired test finds one"
-    yield _rate("power at the detectable difference", what, found, replicates, wanted=(0.8, 0.8))
+    line = ("power at the detectable difference", what, (0.8, 0.8))
+    yield from _rates({"found": line}, [{"found": bootstrap_p_value(one) < LEVEL} for one in leads])
+
+
+# ── simulated rows ───────────────────────────────────────────────────────────────────────────────────────
 
 
 def _lead(y: Array, lead: float, weights: Array, generator: np.random.Generator) -> Array:
-    """Bootstrap differences in macro-F1 of a new pair of arms."""
-    better, worse = (
-        resampled_macro_f1(y, predicted, n_classes=2, weights=weights)
-        for predicted in _pair(y, lead, generator)
-    )
+    """Return bootstrap differences in macro-F1 of a new pair of arms, `[resamples]`."""
+    pair = _pair(y, lead, generator)
+    better, worse = (resampled_macro_f1(y, arm, n_classes=2, weights=weights) for arm in pair)
     return paired_differences(better, worse)
 
 
 def _pair(y: Array, lead: float, generator: np.random.Generator) -> list[Array]:
-    """Predictions of two arms, right on .74 + lead and .74 of the rows of either class, and often on the same: with as
-    many rows in both classes these are also their population's macro-F1.
+    """Return predictions of two arms, right on .74 + lead and .74 of the rows of either class, and often on the same
+    rows. With as many rows in both classes these shares are also their population's macro-F1.
     """
     luck = generator.normal(size=len(y))
     arms = []
@@ -271,7 +269,7 @@ def _pair(y: Array, lead: float, generator: np.random.Generator) -> list[Array]:
 
 
 def _guess(rate: float, generator: np.random.Generator) -> Array:
-    """Scores `[rows, 2]` that know nothing, the second the higher one in that share of rows."""
+    """Return random scores `[rows, 2]`, the second the higher one in that share of rows."""
     second = generator.normal(size=ROWS) + ndtri(rate)
     return np.stack([np.zeros(ROWS), second], axis=1)
 
@@ -286,7 +284,7 @@ def _resample(y: Array, scores: Array, weights: Array) -> dict[str, Array]:
 
 
 def _population(design: Design) -> Mapping[str, float]:
-    """The scores of infinitely many rows: normal scores, of a row's own class shifted, the highest predicted."""
+    """Return the scores over infinitely many rows: normal scores, a row's own class shifted, the highest predicted."""
     counts, rest = np.array(design.counts), len(design.counts) - 1
     z = np.linspace(-9, 9 + design.shift, 20_001)
     density = np.exp(-((z - design.shift) ** 2) / 2) / np.sqrt(2 * np.pi)
@@ -307,7 +305,7 @@ def _labels(counts: Sequence[int]) -> Array:
 def _weights(
     y: Array, replicates: int, generator: np.random.Generator, groups: Array | None = None
 ) -> Iterator[Array]:
-    """Weights for each replicate."""
+    """Yield bootstrap weights `[resamples, rows]` for each replicate."""
     groups = np.arange(len(y)) if groups is None else groups
     for replicate in range(replicates):
         if replicate % _SHARED == 0:
@@ -316,21 +314,34 @@ def _weights(
         yield weights
 
 
+# ── rates ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
 def _p_value(samples: Array, reference: Array) -> float:
     return bootstrap_p_value(paired_differences(samples, reference))
 
 
-def _rate(
-    name: str, what: str, count: int, replicates: int, *, wanted: tuple[float, float] | None = None
-) -> Truth:
-    """Return a line of `count` in `replicates`, with the exact binomial interval (Clopper & Pearson 1934)."""
-    low, high = map(float, binomtest(count, replicates).proportion_ci(SURE, method="exact"))
+def _lies_in(value: float, interval: tuple[Any, Any]) -> bool:
+    return bool(interval[0] <= value <= interval[1])
+
+
+def _rates(lines: Mapping[str, Line], outcomes: Sequence[Mapping[str, Any]]) -> Iterator[Truth]:
+    """Yield for each line its share of the outcomes, with the exact binomial interval (Clopper & Pearson 1934)."""
+    for key, line in lines.items():
+        count = sum(bool(outcome[key]) for outcome in outcomes)
+        low, high = map(float, binomtest(count, len(outcomes)).proportion_ci(SURE, method="exact"))
+        yield _truth(line, count / len(outcomes), (low, high), len(outcomes))
+
+
+def _truth(line: Line, measured: float, interval: Range, replicates: int) -> Truth:
+    name, what, wanted = line
+    ok = None if wanted is None else interval[0] <= wanted[1] and wanted[0] <= interval[1]
     return Truth(
         name=name,
         what=what,
         wanted=wanted,
-        measured=count / replicates,
-        interval=(low, high),
+        measured=measured,
+        interval=interval,
         replicates=replicates,
-        ok=None if wanted is None else low <= wanted[1] and wanted[0] <= high,
+        ok=ok,
     )

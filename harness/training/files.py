@@ -1,4 +1,4 @@
-"""Dictionaries in, a folder of them in Gemma Scope's layout out, each beside a record of how it was made."""
+"""Files of trained dictionaries in Gemma Scope's layout, each beside a record of its training."""
 
 from __future__ import annotations
 
@@ -20,48 +20,46 @@ from harness.dictionaries.dictionary import Dictionary
 from harness.models.opened import OpenModel
 from harness.storage.atomic import whole_file
 from harness.storage.hashing import hash_json, hash_lines
+from harness.training.config import TrainingConfig
 from harness.training.outcome import Trained
-from harness.training.recipe import Recipe
 
 
-def check_output(output: Path, recipes: Mapping[Site, Recipe], *, replace: bool) -> None:
-    """Raise UsageError where two sites would share a folder, or a dictionary is there and is not to be replaced;
-    WriteError where nothing can be written.
+def check_output(output: Path, configs: Mapping[Site, TrainingConfig], *, replace: bool) -> None:
+    """Raise UsageError if two sites would share a folder, or if a dictionary exists and `replace` is not set;
+    WriteError if the folder is not writable.
     """
     by_layer: dict[int, Site] = {}
-    for site, recipe in recipes.items():
+    for site, config in configs.items():
         other = by_layer.setdefault(site.layer, site)
         if other != site:
             raise UsageError(f"'{other}' and '{site}' are of one layer: give each a folder of its own")
-        there = find_dictionaries(output, site.layer, recipe.width)
+        there = find_dictionaries(output, site.layer, config.width)
         if there and not replace:
             raise UsageError(f"there is '{there[0]}' already: give another folder, or --replace")
-    place = output
-    while not place.exists() and place != place.parent:
-        place = place.parent
+    place = next(folder for folder in (output.absolute(), *output.absolute().parents) if folder.exists())
     if not place.is_dir() or not os.access(place, os.W_OK):
         raise WriteError(f"nothing can be written into '{output}'")
 
 
 def find_dictionaries(output: Path, layer: int, width: int) -> list[Path]:
-    """The files of a layer's dictionaries of that width."""
+    """Return the files of a layer's dictionaries of that width."""
     return sorted(output.glob(f"layer_{layer}/width_{name_width(width)}/average_l0_*/params.npz"))
 
 
 def name_width(width: int) -> str:
-    """As Gemma Scope spells it, 512, 1k, 16k, 1m; in full where that would not be a power of two."""
+    """Return a width in Gemma Scope's spelling: 512, 1k, 16k, 1m; digits if it is not a power of two."""
     if width & (width - 1) or width < 1 << 10:
         return str(width)
     return f"{width >> 20}m" if width >= 1 << 20 else f"{width >> 10}k"
 
 
 def save(dictionary: Dictionary, folder: Path, layer: int, l0: float) -> Path:
-    """Write `layer_L/width_W/average_l0_N/params.npz` in place of what stood there at that width; its path. Matrices
-    are float16, vectors float32: those are small, and large means would round away in them. UnavailableError when a
-    value is too large for that.
+    """Write `layer_L/width_W/average_l0_N/params.npz` in place of older files of that layer and width, and return its
+    path. UnavailableError for a value too large for its type.
     """
     before = find_dictionaries(folder, layer, dictionary.width)
     place = folder / f"layer_{layer}" / f"width_{name_width(dictionary.width)}" / f"average_l0_{round(l0)}"
+    # Matrices are float16; vectors are small, and large means would lose digits in it.
     arrays = {
         name: value.cpu().numpy().astype(np.float16 if value.ndim == 2 else np.float32)
         for name, value in sorted(dictionary.tensors.items())
@@ -77,28 +75,26 @@ def save(dictionary: Dictionary, folder: Path, layer: int, l0: float) -> Path:
 def describe_training(
     trained: Trained, model: OpenModel, inputs: Sequence[str | Image], device: str
 ) -> dict[str, Any]:
-    """JSON of all that made a dictionary, and of what it is worth; no paths."""
+    """Return the training record as JSON: model, data, configuration, versions and held-out fit; no paths."""
     names = [one.id if isinstance(one, Image) else one for one in inputs]
-    uses_lens = trained.recipe.architecture != "tied"
+    packages = ["torch", *(["sae-lens"] if trained.config.architecture != "tied" else []), "sae-harness"]
     return {
         "model": model.label,
         "activations": hash_json(model.model.identity(trained.site)),
         "site": str(trained.site),
-        "recipe": asdict(trained.recipe),
+        "recipe": asdict(trained.config),  # this key is in records that exist
         f"{model.modality}s": {"count": len(names), "sha256": hash_lines(names), "passes": trained.passes},
         "tokens": trained.tokens,
         "seconds": round(trained.seconds, 1),
         "heldout": {**asdict(trained.fit), "dead": trained.dead},
-        "versions": {
-            name: _version(name) for name in ("torch", *(["sae-lens"] if uses_lens else []), "sae-harness")
-        },
+        "versions": {name: _version(name) for name in packages},
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "hardware": name_hardware(device),
     }
 
 
 def name_hardware(device: str) -> str:
-    """The GPU's name, or `2 CPU cores`."""
+    """Return the GPU's name, or `2 CPU cores`."""
     if device.startswith("cuda"):
         return str(torch.cuda.get_device_name(device))
     threads = torch.get_num_threads()

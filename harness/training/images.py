@@ -1,5 +1,5 @@
-"""Files of images in, images out: what a dictionary is trained on, and what is held out of it, by the rules of
-harness.texts: by the row's own word, else by that of a folder, else by content.
+"""Training and held-out images from files. The split comes from the row, else from a folder's name, else from a hash
+of the content, as for texts (`harness.data.corpus`).
 """
 
 from __future__ import annotations
@@ -18,25 +18,24 @@ from harness.data.images import read_images
 from harness.data.sources import naming_errors
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm")
-"""Files that are taken for images."""
+"""Suffixes of image files."""
 
 IMAGE_BYTES = 4_000_000_000
-"""At most so many bytes of images from .parquet are kept in memory, of either part. Of image files only paths are."""
+"""Maximum bytes of images from .parquet in memory, for each split. Image files are kept as paths."""
 
 _TOGETHER = 256
-"""Images that are decoded at once."""
+"""Number of images decoded at once."""
 
 
 def read_image_corpus(
     sources: Sequence[Path], *, tell: Callable[[str], None] = lambda line: None
 ) -> tuple[list[Image], list[Image]]:
-    """The images to learn from and those held out, each once, in the order of their ids. One that is held out is not
-    learnt from, wherever its rows stand. Broken ones are left out, and `tell` is told in one line how many.
+    """Return training and held-out images, each once, sorted by id. An image that is held out anywhere is not trained
+    on. Broken images are left out, and `tell` receives one line with their number.
 
-    A source is a .parquet file with a column `image`, an image file, or a folder with such files in it or below it, in
-    which tables without that column are passed over. Folders inside it that are called as a split, as in
-    `test/CLASS/1.png`, say where their images belong. DataError where one is not there or cannot be read, and where
-    no image is left.
+    A source is a .parquet file with a column `image`, an image file, or a folder that is searched for such files
+    recursively; tables without that column are skipped. Folders named like a split, as in `test/CLASS/1.png`, assign
+    their images to it. DataError for a source that is missing or unreadable, and if no image is left.
     """
     kept: dict[Part, Kept[Image]] = {"train": Kept(IMAGE_BYTES), "heldout": Kept(IMAGE_BYTES)}
     broken: list[Broken] = []
@@ -61,7 +60,7 @@ def read_image_corpus(
 
 
 _Row = tuple[Any, Part | None]
-"""An image as its file has it, and the part that its row or its folder names, if one does."""
+"""Encoded image or its path, and the split that its row or folder names, if any."""
 
 
 def _read_all(source: Path) -> Iterator[_Row]:
@@ -80,7 +79,7 @@ def _read_all(source: Path) -> Iterator[_Row]:
 
 
 def _read_folders(source: Path, path: Path) -> Part | None:
-    """What the first folder below the source that is called as a split says of the files in it."""
+    """Return the split of the first folder below the source that is named like one."""
     for folder in path.relative_to(source).parts[:-1]:
         with suppress(DataError):  # any other name, a class perhaps
             return read_part(path, folder)
@@ -88,7 +87,7 @@ def _read_folders(source: Path, path: Path) -> Part | None:
 
 
 def _rows(path: Path) -> Iterator[_Row]:
-    """The rows of a table; none where it has no column `image`."""
+    """Yield the rows of a table; none if it has no column `image`."""
     import pyarrow.parquet as pq
 
     with naming_errors(f"'{path}' cannot be read"):

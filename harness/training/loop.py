@@ -1,4 +1,4 @@
-"""A model, texts or images, and recipes in, trained dictionaries out. Nothing here touches a file."""
+"""Training loop: one pass over the inputs trains a dictionary for each site. No file is touched here."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from torch import Tensor
 from harness.api.data import Image, Site
 from harness.api.protocols import Model
 from harness.dictionaries.fidelity import measure_fit
+from harness.training.config import TrainingConfig
 from harness.training.learners import Started, start_learner
 from harness.training.outcome import Trained, finish, measure_dead
-from harness.training.recipe import Recipe
 from harness.training.stream import TokenStream, cut_batches, fill_buffers, read_activations, read_heldout
 
 SAMPLE_TOKENS = 32_768
-"""Training activations on which the scale is measured, and in the end the threshold is set."""
+"""Number of training activations that set the scale and, at the end, the threshold."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far training has come: tokens learnt from, their number a second, the part of the variance not yet rebuilt at
-    each site in the latest batch, and how often the data has been begun.
+    """Progress of training: tokens seen, tokens per second, the unexplained share of variance at each site in the
+    latest batch, and passes over the data begun.
     """
 
     tokens: int
@@ -35,7 +35,7 @@ class Progress:
 
 def train(
     model: Model,
-    recipes: Mapping[Site, Recipe],
+    configs: Mapping[Site, TrainingConfig],
     *,
     inputs: Sequence[str | Image],
     heldout: Sequence[str | Image],
@@ -43,61 +43,54 @@ def train(
     batch_size: int | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> tuple[Trained, ...]:
-    """A dictionary for each site, by recipes that agree on tokens, batches and seed. The same inputs and recipe give
-    the same dictionary on the same machine, whatever other sites are trained beside it.
+    """Train a dictionary for each site; the configurations agree on tokens, batches and seed. Equal inputs and
+    configuration give an equal dictionary on one machine, independent of the other sites.
     """
     started = time.perf_counter()
-    sites, recipe = list(recipes), next(iter(recipes.values()))
+    sites, config = list(configs), next(iter(configs.values()))
     loaded = model.load(sites, device)
     stream = TokenStream(model, inputs)
     parts = read_activations(loaded, stream, sites, batch_size=batch_size, device=device)
     learners: Mapping[Site, Started] = {}
     step = 0
-    for buffer in fill_buffers(parts, recipe):
-        learners = learners or start_learners(recipes, buffer)
-        for batch in cut_batches(buffer, recipe.batch_tokens):
+    for buffer in fill_buffers(parts, config):
+        # Units are those of the first activations; a copy of them keeps no buffer in memory.
+        learners = learners or {
+            site: start_learner(configs[site], buffer[site][:SAMPLE_TOKENS].clone()) for site in sites
+        }
+        for batch in cut_batches(buffer, config.batch_tokens):
             lost = {site: learner.step(batch[site]) for site, learner in learners.items()}
             step += 1
-            if is_hundredth(step, recipe.steps):
-                report(tell_progress(recipe, step, lost, stream, time.perf_counter() - started))
-    seconds = time.perf_counter() - started
+            if step * 100 // config.steps > (step - 1) * 100 // config.steps:
+                report(_progress(config, step, lost, stream, time.perf_counter() - started))
+    seconds, tokens = time.perf_counter() - started, step * config.batch_tokens
     unseen = read_heldout(model, loaded, heldout, sites, batch_size=batch_size, device=device)
     trained = []
     for site, learner in learners.items():
-        dictionary = finish(str(site), learner, recipes[site].l0)
+        dictionary = finish(str(site), learner, configs[site].l0)
         trained.append(
             Trained(
                 site=site,
-                recipe=recipes[site],
+                config=configs[site],
                 dictionary=dictionary,
                 fit=measure_fit(dictionary, unseen[site]),
                 dead=measure_dead(dictionary, unseen[site]),
-                tokens=step * recipe.batch_tokens,
-                passes=stream.passes(step * recipe.batch_tokens),
+                tokens=tokens,
+                passes=stream.passes(tokens),
                 seconds=seconds,
             )
         )
     return tuple(trained)
 
 
-def start_learners(recipes: Mapping[Site, Recipe], buffer: Mapping[Site, Tensor]) -> Mapping[Site, Started]:
-    """Each site's learner, in units of the first activations; their copy keeps no buffer alive."""
-    return {site: start_learner(recipes[site], buffer[site][:SAMPLE_TOKENS].clone()) for site in recipes}
-
-
-def is_hundredth(step: int, steps: int) -> bool:
-    """Whether this step completes another hundredth of all."""
-    return step * 100 // steps > (step - 1) * 100 // steps
-
-
-def tell_progress(
-    recipe: Recipe, step: int, lost: Mapping[Site, Tensor], stream: TokenStream, seconds: float
+def _progress(
+    config: TrainingConfig, step: int, lost: Mapping[Site, Tensor], stream: TokenStream, seconds: float
 ) -> Progress:
-    """What is told after so many steps and seconds; `lost` is each site's squared error in the latest batch."""
-    tokens = step * recipe.batch_tokens
+    """Return the progress after `step` steps; `lost` is each site's mean squared error in the latest batch."""
+    tokens = step * config.batch_tokens
     return Progress(
         tokens=tokens,
-        tokens_total=recipe.steps * recipe.batch_tokens,
+        tokens_total=config.steps * config.batch_tokens,
         tokens_per_s=tokens / seconds,
         unexplained={site: float(value) for site, value in lost.items()},
         passes=stream.passes(tokens),

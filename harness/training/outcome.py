@@ -1,4 +1,4 @@
-"""What was learnt in, a dictionary and what it is worth out."""
+"""Convert trained parameters to a Dictionary and evaluate it on held-out activations."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from torch import Tensor
 from harness.api.data import Site
 from harness.dictionaries.dictionary import Dictionary
 from harness.dictionaries.fidelity import SLICE, Fit
+from harness.training.config import TrainingConfig
 from harness.training.learners import Started
-from harness.training.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """A dictionary, its fit on held-out data, the share of features that never fire there, and what training took."""
+    """Trained dictionary with its fit and the share of dead features on held-out data, and the cost of training."""
 
     site: Site
-    recipe: Recipe
+    config: TrainingConfig
     dictionary: Dictionary
     fit: Fit
     dead: float
@@ -29,14 +29,14 @@ class Trained:
 
 
 @torch.no_grad()
-def finish(name: str, learnt: Started, l0: int | None) -> Dictionary:
-    """The dictionary on raw activations, with values as they are stored (`storable`).
+def finish(name: str, trained: Started, l0: int | None) -> Dictionary:
+    """Return the dictionary on raw activations, with values as they are stored (`storable`).
 
-    A threshold that was learnt is kept. Of batchtopk and topk, which learn none, it is one number for all features,
-    above which `l0` of them fire per token of the learner's sample, as in BatchTopK's inference (Bussmann et al. 2024,
-    §3): the layout has no k, so topk loses its fixed number per token.
+    A trained threshold is kept. batchtopk and topk train none; theirs is one number for all features, above which `l0`
+    features fire per token of the learner's sample, as in BatchTopK's inference (Bussmann et al. 2024, §3). The layout
+    has no k, so topk loses its fixed number per token.
     """
-    parts, unit = learnt.learner.parts(), learnt.unit
+    parts = trained.learner.parts()
     norm = parts.W_dec.norm(dim=1).clamp(min=1e-8)
     W_enc = storable(parts.W_enc * norm)
     dictionary = Dictionary(
@@ -44,25 +44,27 @@ def finish(name: str, learnt: Started, l0: int | None) -> Dictionary:
         width=len(norm),
         activation="jumprelu",
         W_enc=W_enc,
-        # The mean goes through the rounded encoder, so that what is rounded off meets only what differs from it.
-        b_enc=parts.b_enc * norm / unit.scale - unit.mean @ W_enc,
+        # The mean passes the rounded encoder, so that rounding affects only deviations from the mean.
+        b_enc=parts.b_enc * norm / trained.scale - trained.mean @ W_enc,
         W_dec=storable(parts.W_dec / norm[:, None]),
-        b_dec=parts.b_dec / unit.scale + unit.mean,
-        threshold=parts.threshold * norm / unit.scale,
+        b_dec=parts.b_dec / trained.scale + trained.mean,
+        threshold=parts.threshold * norm / trained.scale,
     )
     if l0 is None or bool(parts.threshold.any()):
         return dictionary
-    cut = find_threshold(dictionary, learnt.sample, l0)
+    cut = find_threshold(dictionary, trained.sample, l0)
     return replace(dictionary, threshold=torch.full_like(dictionary.b_enc, cut))  # type: ignore[arg-type]
 
 
 def storable(matrix: Tensor) -> Tensor:
-    """A matrix rounded to what float16 holds."""
+    """Return a matrix rounded to float16 precision, in float32."""
     return matrix.half().float().contiguous()
 
 
 def find_threshold(dictionary: Dictionary, sample: Tensor, l0: int) -> float:
-    """The number above which `l0` features fire on a token of `sample` in the mean; zero when fewer ever do."""
+    """Return the threshold above which `l0` features fire per token of `sample [tokens, d]` on average; 0 if fewer
+    ever fire.
+    """
     count = l0 * len(sample)
     largest = sample.new_empty(0)
     cut = sample.new_zeros(())
@@ -70,12 +72,12 @@ def find_threshold(dictionary: Dictionary, sample: Tensor, l0: int) -> float:
         largest = torch.cat([largest, features[features > cut]])
         if len(largest) >= count:
             largest = largest.topk(count, sorted=False).values
-            cut = torch.nextafter(largest.min(), cut.new_zeros(()))  # the last of them is to fire too
+            cut = torch.nextafter(largest.min(), cut.new_zeros(()))  # so that the smallest fires too
     return float(cut)
 
 
 @torch.inference_mode()
 def measure_dead(dictionary: Dictionary, x: Tensor) -> float:
-    """The share of features that fire on none of `x [tokens, d]`."""
+    """Return the share of features that fire on none of `x [tokens, d]`."""
     fired = sum(int((features > 0).any(0).sum()) for _, features in dictionary.slices(x, SLICE))
     return 1 - fired / dictionary.width

@@ -1,6 +1,4 @@
-"""Texts or images in, activations out: tokens again and again, what a model makes of them, and in which order they are
-learnt.
-"""
+"""Stream of activations for training: tokens of the inputs, repeated, their activations, in random order."""
 
 from __future__ import annotations
 
@@ -15,20 +13,21 @@ from torch import Tensor
 from harness.api.data import Image, Site, Tokens
 from harness.api.errors import UnavailableError
 from harness.api.protocols import LoadedModel, Model
+from harness.features.activations import take_content
 from harness.features.featurize import check_finite, plan_batches, run_batches
 from harness.features.prefetch import ImagePrefetcher, run_forward
-from harness.training.recipe import Recipe
+from harness.training.config import TrainingConfig
 
 HELDOUT_TOKENS = 32_768
-"""Held-out activations on which the fit is measured, at most."""
+"""Maximum number of held-out activations on which the fit is measured."""
 
 _GROUP = 256
-"""Inputs that are tokenized at once."""
+"""Number of inputs tokenized at once."""
 
 
 class TokenStream:
-    """The tokens of inputs, again and again. `content` counts those of one time through, once that is known.
-    UnavailableError when there are none.
+    """Endless iterator over the tokens of the inputs. `content` is the number of content tokens of one pass, once
+    known. UnavailableError if there are none.
     """
 
     def __init__(self, model: Model, inputs: Sequence[str | Image]) -> None:
@@ -42,17 +41,17 @@ class TokenStream:
                 content += int(tokens.content.sum())
                 yield tokens
             if not content:
-                raise UnavailableError("what is to be learnt from has no content tokens")
+                raise UnavailableError("the training data has no content tokens")
             self.content = content
 
     def passes(self, tokens: int) -> int:
-        """How often the inputs were begun for so many tokens; what is read ahead does not count."""
+        """Return the passes over the inputs begun for so many tokens; tokens read ahead do not count."""
         return math.ceil(tokens / self.content) if self.content else 1
 
 
 def tokenize_all(model: Model, inputs: Iterable[str | Image]) -> Iterator[Tokens]:
-    """Every input that has content, once. A text longer than the model's maximum is halved until its beginning fits;
-    what is left of it comes after all others, so that neighbours in the stream are of different texts.
+    """Yield the tokens of every input with content, once. A text longer than the model's maximum is halved until its
+    beginning fits; the rest comes after all other texts, so that neighbours in the stream are of different texts.
     """
     waiting = deque(inputs)
     while waiting:
@@ -70,7 +69,7 @@ def tokenize_all(model: Model, inputs: Iterable[str | Image]) -> Iterator[Tokens
 
 
 def halve(text: str) -> tuple[str, str]:
-    """A text of at least two characters as two, cut after a space of its second quarter if there is one."""
+    """Return a text of at least two characters in two parts, split after a space of its second quarter if any."""
     middle = len(text) // 2
     space = max(text.rfind(mark, len(text) // 4, middle) for mark in " \n")
     middle = space + 1 if space > 0 else middle
@@ -85,7 +84,7 @@ def read_activations(
     batch_size: int | None,
     device: str,
 ) -> Iterator[Mapping[Site, Tensor]]:
-    """Activations `[content tokens, width]` of one batch after the other at each site, float32, on the device."""
+    """Yield the activations `[content tokens, width]` of each batch by site, float32, on the device."""
 
     def read(group: Sequence[Tokens]) -> Iterator[Mapping[Site, Tensor]]:
         batches = plan_batches([len(one.ids) for one in group], batch_size=batch_size, device=device)
@@ -105,15 +104,17 @@ def read_activations(
         yield from read(group)
 
 
-def fill_buffers(parts: Iterator[Mapping[Site, Tensor]], recipe: Recipe) -> Iterator[Mapping[Site, Tensor]]:
-    """Activations of many inputs `[buffer, width]` in random order, the same at all sites, until there are as many as
-    the recipe's steps take; each buffer holds whole batches.
+def fill_buffers(
+    parts: Iterator[Mapping[Site, Tensor]], config: TrainingConfig
+) -> Iterator[Mapping[Site, Tensor]]:
+    """Yield activations of many inputs `[buffer, width]` in one random order for all sites, as many as the steps of the
+    configuration take; each buffer holds whole batches.
     """
-    generator = torch.Generator().manual_seed(recipe.seed)
-    room = max(1, recipe.buffer_tokens // recipe.batch_tokens)
+    generator = torch.Generator().manual_seed(config.seed)
+    room = max(1, config.buffer_tokens // config.batch_tokens)
     waiting: dict[Site, list[Tensor]] = {}
-    for first in range(0, recipe.steps, room):
-        size = min(room, recipe.steps - first) * recipe.batch_tokens
+    for first in range(0, config.steps, room):
+        size = min(room, config.steps - first) * config.batch_tokens
         while not waiting or sum(map(len, next(iter(waiting.values())))) < size:
             for site, part in next(parts).items():
                 waiting.setdefault(site, []).append(part)
@@ -127,7 +128,7 @@ def fill_buffers(parts: Iterator[Mapping[Site, Tensor]], recipe: Recipe) -> Iter
 
 
 def cut_batches(buffer: Mapping[Site, Tensor], batch_tokens: int) -> Iterator[Mapping[Site, Tensor]]:
-    """The batches `[batch_tokens, width]` of a buffer, at each site."""
+    """Yield the batches `[batch_tokens, width]` of a buffer by site."""
     for start in range(0, len(next(iter(buffer.values()))), batch_tokens):
         yield {site: x[start : start + batch_tokens] for site, x in buffer.items()}
 
@@ -141,17 +142,11 @@ def read_heldout(
     batch_size: int | None,
     device: str,
 ) -> Mapping[Site, Tensor]:
-    """At most HELDOUT_TOKENS activations of held-out inputs at each site. UnavailableError when they have no
+    """Return at most HELDOUT_TOKENS activations of held-out inputs at each site. UnavailableError if they have no
     content.
     """
-    taken: list[Tokens] = []
-    total = 0
-    for tokens in tokenize_all(model, inputs):
-        taken.append(tokens)
-        total += int(tokens.content.sum())
-        if total >= HELDOUT_TOKENS:
-            break
+    taken = list(take_content(tokenize_all(model, inputs), HELDOUT_TOKENS))
     if not taken:
-        raise UnavailableError("what is held out has no content tokens")
+        raise UnavailableError("the held-out data has no content tokens")
     parts = list(read_activations(loaded, taken, sites, batch_size=batch_size, device=device))
     return {site: torch.cat([part[site] for part in parts])[:HELDOUT_TOKENS] for site in sites}
