@@ -30,6 +30,7 @@ from harness.dictionaries.dictionary import Dictionary
 from harness.features import featurize
 from harness.features.token_sets import TokenSet
 from harness.figures import (
+    CellFeatures,
     Drawn,
     Tile,
     cell,
@@ -426,7 +427,7 @@ class Scene:
             "pooling": "max",
             "used": used,
         }
-        return draw_sheets(self.folder, "cell", **{**given, **other})
+        return draw_sheets(self.folder, "cell", CellFeatures(**{**given, **other}))
 
 
 Sheets = list[tuple[Sequence[Tile], Sequence[str]]]

@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import shutil
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +45,12 @@ def _facts() -> dict[str, Any]:
 
     cache = default_cache_dir()
     data = os.environ.get("HARNESS_DATA_DIR")
+    from harness.registry.loading import installed_version
+
     return {
-        "harness": version("sae-harness"),
+        "harness": installed_version("sae-harness"),
         "python": platform.python_version(),
-        **{package: _version(package) for package in PACKAGES},
+        **{package: installed_version(package) or "not installed" for package in PACKAGES},
         "device": _device(),
         "cores": os.cpu_count(),
         "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
@@ -58,13 +59,6 @@ def _facts() -> dict[str, Any]:
         if data
         else "HARNESS_DATA_DIR is not set",
     }
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def _device() -> str:

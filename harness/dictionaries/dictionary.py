@@ -1,7 +1,7 @@
-"""The canonical sparse autoencoder: parameters and an activation rule. Every checkpoint format becomes one, and so
-does what is fitted on activations (principal components, chosen neurons): a linear map is the rule `identity`.
+"""Canonical sparse autoencoder: parameters and an activation rule. Every checkpoint format is converted to it, and so
+are encoders fitted on activations (principal components, chosen neurons): a linear map is the rule `identity`.
 
-Encoding exists once, here, in float32, and is done by slices of features, so that a dictionary a million wide
+Encoding is implemented once, here, in float32, by slices of features, so that a dictionary with a million features
 never makes a `[tokens, d_sae]` tensor of its own.
 """
 
@@ -26,31 +26,31 @@ _NEEDED: Mapping[str, tuple[str, ...]] = {
     "batchtopk": ("threshold",),
     "gated": ("r_mag", "b_mag"),
 }
-"""Parameters without which a rule cannot be applied."""
+"""Parameters that a rule requires."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dictionary:
     """Encoder parameters in float32 on one device.
 
-    Each token is first normalised by itself, in the way `input_norm` names, as sae-lens and ViT-Prisma do:
+    Each token is first normalised by itself according to `input_norm`, as in sae-lens and ViT-Prisma:
 
     - `layer_norm`: (x − mean) / (std + 1e-5), std with d_in − 1 degrees of freedom, no affine part
     - `constant_norm_rescale`: x √d_in / ‖x‖
 
-    With `x` the result less `subtract [d_in]` (some formats subtract `b_dec`, Gemma Scope does not) and
+    With `x` the result minus `subtract [d_in]` (some formats subtract `b_dec`, Gemma Scope does not) and
     `pre = x W_enc + b_enc`, for `W_enc [d_in, d_sae]` and `b_enc [d_sae]`, the rules are
 
-    - `relu`, `jumprelu`: relu(pre), of the latter only where pre > `threshold [d_sae]` (Rajamanoharan et al. 2024b)
-    - `topk`: relu of each token's `k` largest, ties to the lowest feature (Gao et al. 2024); with `signed` they are
-      kept as they are, below zero too
-    - `batchtopk`: relu(pre) above the one `threshold` that stands for the batch at inference, a number or
-      `[d_sae]` (Bussmann et al. 2024)
+    - `relu`, `jumprelu`: relu(pre), the latter only where pre > `threshold [d_sae]` (Rajamanoharan et al. 2024b)
+    - `topk`: relu of each token's `k` largest, ties to the lowest feature (Gao et al. 2024); with `signed` values
+      below zero are kept
+    - `batchtopk`: relu(pre) above `threshold`, which replaces the batch at inference, a number or `[d_sae]`
+      (Bussmann et al. 2024)
     - `gated`: relu(exp(`r_mag`) · x W_enc + `b_mag`) where pre > 0, both `[d_sae]` (Rajamanoharan et al. 2024a)
     - `identity`: pre as it is; without `W_enc` the hidden state itself, which has no parameter but `width`
 
-    `W_dec [d_sae, d_in]` and `b_dec [d_in]` may be left out. UnavailableError when shapes disagree or a value is not
-    finite; `name` is who is blamed.
+    `W_dec [d_sae, d_in]` and `b_dec [d_in]` may be left out. UnavailableError, with `name`, if shapes disagree or a
+    value is not finite.
     """
 
     name: str
@@ -77,19 +77,16 @@ class Dictionary:
             object.__setattr__(self, "threshold", self.threshold.expand(self.width))
         d_in = self.W_enc.shape[0]
         wanted: dict[str, tuple[int, ...]] = {
-            "W_enc": (d_in, self.width),
-            "b_enc": (self.width,),
-            "threshold": (self.width,),
-            "r_mag": (self.width,),
-            "b_mag": (self.width,),
-            "subtract": (d_in,),
-            "W_dec": (self.width, d_in),
-            "b_dec": (d_in,),
+            **{
+                "W_enc": (d_in, self.width),
+                "W_dec": (self.width, d_in),
+                "subtract": (d_in,),
+                "b_dec": (d_in,),
+            },
+            **dict.fromkeys(("b_enc", "threshold", "r_mag", "b_mag"), (self.width,)),
         }
-        for field, shape in wanted.items():
-            tensor: Tensor | None = getattr(self, field)
-            if tensor is None:
-                continue
+        for field, tensor in self.tensors.items():
+            shape = wanted[field]
             if tuple(tensor.shape) != shape:
                 raise UnavailableError(
                     f"dictionary '{self.name}': {field} is {list(tensor.shape)}, not {list(shape)}"
@@ -105,12 +102,11 @@ class Dictionary:
             raise UnavailableError(f"dictionary '{self.name}': k={self.k} is not between 1 and {self.width}")
 
     def encode(self, activations: Tensor) -> Tensor:
-        """Features `[tokens, d_sae]` of `activations [tokens, d_in]`, both float32."""
-        parts = [values for _, values in self.slices(activations, self.width)]
-        return torch.cat(parts, dim=1)
+        """Return features `[tokens, d_sae]` of `activations [tokens, d_in]`, both float32."""
+        return torch.cat([values for _, values in self.slices(activations, self.width)], dim=1)
 
     def slices(self, activations: Tensor, size: int) -> Iterator[tuple[int, Tensor]]:
-        """`(first feature, features [tokens, ≤ size])` for `activations [tokens, d_in]`, in order."""
+        """Yield `(first feature, features [tokens, ≤ size])` for `activations [tokens, d_in]`, in order."""
         x, _ = normalise(activations.float(), self.input_norm)
         if self.subtract is not None:
             x = x - self.subtract
@@ -121,8 +117,8 @@ class Dictionary:
             yield start, self._activate(x, start, min(start + size, self.width))
 
     def rebuild(self, activations: Tensor, size: int) -> tuple[Tensor, int]:
-        """`features W_dec + b_dec` in the units of `activations`, `[tokens, d_in]` in float32, by `size` features at
-        once; and how many features of all tokens together are not zero. UnavailableError without a decoder.
+        """Return `features W_dec + b_dec` in the units of `activations`, `[tokens, d_in]` in float32, computed by `size`
+        features at once, and the number of active features of all tokens. UnavailableError without a decoder.
         """
         if self.W_dec is None:
             raise UnavailableError(
@@ -174,21 +170,19 @@ class Dictionary:
         return top
 
     def to(self, device: str) -> Dictionary:
-        """The same dictionary with its tensors on `device`."""
+        """Return the dictionary with its tensors on `device`."""
         moved: dict[str, Any] = {name: tensor.to(device) for name, tensor in self.tensors.items()}
         return replace(self, **moved)
 
     @property
     def tensors(self) -> dict[str, Tensor]:
-        """Its parameters by name, without those it does not have."""
+        """Parameters by name, without absent ones."""
         named = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in named.items() if isinstance(value, Tensor)}
 
 
 def normalise(x: Tensor, how: InputNorm) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-    """Tokens `[tokens, d_in]` as a dictionary reads them, and the way back for what it rebuilds of them. A token that
-    is zero throughout stays so.
-    """
+    """Return normalised tokens `[tokens, d_in]`, and the inverse for rebuilt ones. An all-zero token stays zero."""
     if how == "layer_norm":
         mean = x.mean(1, keepdim=True)
         centred = x - mean
@@ -201,8 +195,8 @@ def normalise(x: Tensor, how: InputNorm) -> tuple[Tensor, Callable[[Tensor], Ten
 
 
 class RunningTop:
-    """The k largest features of each token, merged slice by slice: `values` and, rising, `features`
-    `[tokens, ≤ k]`. Of equal values the lowest feature counts as the larger.
+    """Running selection of the k largest features of each token, slice by slice: `values` and ascending `features`,
+    `[tokens, ≤ k]`. Of equal values the lowest feature wins.
     """
 
     def __init__(self, k: int) -> None:
@@ -211,7 +205,7 @@ class RunningTop:
         self.features: Tensor | None = None
 
     def add(self, start: int, values: Tensor) -> None:
-        """Take in a slice `[tokens, features]` whose first feature is `start`."""
+        """Merge a slice `[tokens, features]` whose first feature is `start`."""
         features = torch.arange(start, start + values.shape[1], device=values.device).expand(len(values), -1)
         if self.values is not None and self.features is not None:
             values = torch.cat([self.values, values], 1)
@@ -220,7 +214,7 @@ class RunningTop:
         self.values, self.features = values.gather(1, kept), features.gather(1, kept)
 
     def slices(self, width: int, size: int) -> Iterator[tuple[int, Tensor]]:
-        """`(first feature, features [tokens, ≤ size])` with zeros where a feature is not among the largest."""
+        """Yield `(first feature, features [tokens, ≤ size])`, zero for features outside the selection."""
         assert self.values is not None and self.features is not None
         for start in range(0, width, size):
             stop = min(start + size, width)
@@ -231,10 +225,8 @@ class RunningTop:
 
 
 def _largest(values: Tensor, k: int) -> Tensor:
-    """Columns of the k largest values of each row, rising, `[rows, k]`; ties go to the lowest column.
-
-    torch.topk alone leaves open which of two equal values it takes, and CPU and GPU differ in it.
-    """
+    """Return the columns of the k largest values of each row, ascending, `[rows, k]`; ties go to the lowest column."""
+    # torch.topk does not define which of equal values it takes, and CPU and GPU differ.
     smallest = values.topk(k, dim=1).values[:, -1:]
     kept = values >= smallest
     if bool((kept.sum(1) > k).any()):
@@ -245,7 +237,7 @@ def _largest(values: Tensor, k: int) -> Tensor:
 
 
 def slices_of(encoder: Encoder, activations: Tensor, size: int) -> Iterator[tuple[int, Tensor]]:
-    """Features of any encoder by slices: a Dictionary's own way, else one slice of everything."""
+    """Yield features of any encoder by slices: those of a Dictionary, else one slice of all."""
     if isinstance(encoder, Dictionary):
         yield from encoder.slices(activations, size)
     else:

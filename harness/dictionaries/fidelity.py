@@ -1,13 +1,13 @@
-"""A dictionary with its decoder and activations in, how well it fits them out.
+"""Fit of a dictionary with a decoder to activations.
 
-Explained variance is 1 − residual variance / variance about the mean, over all dimensions; beside it stands the median
-over dimensions, which a few loud ones cannot carry.
+Explained variance is 1 − residual variance / variance about the mean, over all dimensions. The median over dimensions
+is robust to a few dimensions of large variance.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import Tensor
@@ -17,12 +17,12 @@ from harness.api.protocols import Autoencoder
 from harness.dictionaries.gate import Fidelity
 
 SLICE = 4096
-"""Features that are encoded and decoded at once."""
+"""Number of features encoded and decoded at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """How a dictionary does on `tokens` activations; L0 is the mean number of features that fire on one."""
+    """Fit of a dictionary on `tokens` activations; L0 is the mean number of features that fire on one."""
 
     explained_variance: float
     median_explained_variance: float
@@ -39,17 +39,13 @@ def explained_variance(lost: Tensor, total: Tensor) -> tuple[float, float]:
 
 @torch.inference_mode()
 def measure_fit(dictionary: Autoencoder, x: Tensor) -> Fit:
-    """The fit on `x [tokens, d]`, float32. UnavailableError without a decoder."""
+    """Return the fit on `x [tokens, d]`, float32. UnavailableError without a decoder."""
     rebuilt, active = dictionary.rebuild(x, SLICE)
     lost = (x - rebuilt).double().square().sum(0)
     total = (x - x.mean(0)).double().square().sum(0)
     variance, median = explained_variance(lost, total)
-    return Fit(
-        explained_variance=variance,
-        median_explained_variance=median,
-        l0=active / len(x),
-        tokens=len(x),
-    )
+    l0 = active / len(x)
+    return Fit(explained_variance=variance, median_explained_variance=median, l0=l0, tokens=len(x))
 
 
 @torch.inference_mode()
@@ -61,9 +57,9 @@ def measure(
     content: Tensor,
     published_l0: float | None,
 ) -> Fidelity:
-    """What the gate must know of `dictionary` at `site`, from the activations `[tokens, d]` there and, as far as they
-    are given, one layer down and up. `content [tokens]` says which of the tokens are content; all else that is pooled
-    (BOS, template) is looked at apart, if there is content at all.
+    """Measure a dictionary at `site` for the gate, on the activations `[tokens, d]` there and, if given, one layer down
+    and up. `content [tokens]` is a mask; other pooled positions (BOS, template) are measured separately if there is
+    content at all.
     """
     inside = content if bool(content.any()) else torch.ones_like(content)
     x = sample[site][inside]
@@ -74,16 +70,13 @@ def measure(
         return None if other is None else measure_fit(dictionary, other[inside]).explained_variance
 
     return Fidelity(
-        explained_variance=own.explained_variance,
-        median_explained_variance=own.median_explained_variance,
-        l0=own.l0,
+        **asdict(own),
         published_l0=published_l0,
         below=variance(site.layer - 1),
         above=variance(site.layer + 1),
         halved=measure_fit(dictionary, x / 2).explained_variance,
         doubled=measure_fit(dictionary, x * 2).explained_variance,
         outside=_variance_outside(dictionary, sample[site][~inside], x.mean(0)),
-        tokens=own.tokens,
     )
 
 

@@ -1,8 +1,8 @@
 """Gate of fidelity: does a dictionary at a site read the activations that it was trained on?
 
 Every rule compares: with the same dictionary one layer off, on scaled activations, on positions outside content, with
-the L0 it was published with; only the last resort, the least explained variance, is a bare threshold. The margins were
-set on the embedded family, where right pairings lie far from all of them (`tests/test_gate.py` holds them to it).
+the published L0. Only the last resort, the least explained variance, is an absolute threshold. The margins were set on
+the embedded family, where right pairings are far from all of them (checked by `tests/test_gate.py`).
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from typing import Literal
 from harness.api.data import Site
 
 REVISION = "1"
-"""Changes when what is measured, or how it is judged, does."""
+"""Revision of the measurements and rules; part of keys of measured things."""
 
 LEAST_VARIANCE = 0.5
-"""Explained variance below which a dictionary is taken not to know the activations: a good one explains .4 of those of
-a model with random weights."""
+"""Explained variance below which a dictionary does not fit the activations: a good one explains .4 for a model with
+random weights."""
 
 MARGIN = 0.02
-"""By so much explained variance must be higher elsewhere before that is held against the site."""
+"""Margin by which explained variance must be higher elsewhere to flag the site."""
 
 OUTSIDE_MARGIN = 0.05
-"""By so much explained variance may be lower on BOS and template than on content."""
+"""Margin by which explained variance may be lower on BOS and template than on content."""
 
 L0_RATIO = 2.5
-"""L0 may differ from the published one by this factor: texts differ in how much there is to say about a token."""
+"""Maximum factor between L0 and the published one: texts differ in the features they activate."""
 
 Verdict = Literal["ok", "flagged", "not measurable", "not measured"]
 
@@ -78,7 +78,7 @@ def _reasons(seen: Fidelity) -> Iterator[tuple[str, str]]:
     own = seen.explained_variance
     if own is None:
         return
-    least = max(own + MARGIN, LEAST_VARIANCE)  # where it fits nowhere, nowhere is its place
+    least = max(own + MARGIN, LEAST_VARIANCE)  # a dictionary that fits nowhere fits no better elsewhere
     if own < LEAST_VARIANCE:
         yield "variance", f"explains {own:.2f} of the variance, less than {LEAST_VARIANCE:.2f}"
     for where, other in (("down", seen.below), ("up", seen.above)):
@@ -87,11 +87,8 @@ def _reasons(seen: Fidelity) -> Iterator[tuple[str, str]]:
     for how, other in (("halved", seen.halved), ("doubled", seen.doubled)):
         if other is not None and other > least:
             yield "scale", f"explains {other:.2f} of these activations {how} and {own:.2f} as they are"
-    if (
-        seen.l0 is not None
-        and seen.published_l0
-        and not 1 / L0_RATIO <= seen.l0 / seen.published_l0 <= L0_RATIO
-    ):
-        yield "l0", f"{seen.l0:.1f} features fire on a token, {seen.published_l0:g} were published"
+    l0, published = seen.l0, seen.published_l0
+    if l0 is not None and published and not 1 / L0_RATIO <= l0 / published <= L0_RATIO:
+        yield "l0", f"{l0:.1f} features fire on a token, {published:g} were published"
     if seen.outside is not None and seen.outside < own - OUTSIDE_MARGIN:
         yield "outside", f"explains {seen.outside:.2f} on BOS or template and {own:.2f} on content"

@@ -19,13 +19,13 @@ from torch import Tensor
 
 from harness.api.data import Site, Tokens
 from harness.api.errors import HarnessError, UnavailableError, UsageError
-from harness.api.protocols import Encoder, LanguageModel
+from harness.api.protocols import Encoder, LanguageModel, PlacedRepresentation
 from harness.dictionaries.dictionary import slices_of
 from harness.dictionaries.fidelity import SLICE, explained_variance
 from harness.dictionary_report.contexts import Contexts, Validation, contexts_of, validate
 from harness.features.activations import read_all, take_content
 from harness.features.featurize import plan_batches, run_batches
-from harness.models.opened import OpenModel, PlacedRepresentation, locate
+from harness.models.opened import OpenModel, locate
 from harness.registry.catalog import Registry
 
 AGAINST = ("pca[n={l0}]", "top_neurons[k={l0}]", "random_sae[width={width},k={l0}]")
@@ -314,7 +314,7 @@ def _arm(name: str, candidate: _Candidate, text: _Text, losses: Mapping[str, flo
     )
 
 
-def _scored(name: str, losses: Mapping[str, float], **measured: float) -> Arm:
+def _scored(name: str, losses: Mapping[str, float], **measured: Any) -> Arm:
     """Return an arm with its loss, and the share recovered of the loss of mean ablation, where losses exist."""
     span = losses["mean"] - losses["identity"] if name in losses else 0.0
     recovered = (losses["mean"] - losses[name]) / span if span else None

@@ -1,20 +1,21 @@
-"""What a cell of an image task looks like: contact sheets of its classifier's features, and its confusion matrix.
+"""Pictures of cells of image tasks: contact sheets of a classifier's features, and confusion matrices.
 
-`sheet` and `confusion` draw, and `lettering` writes on what they draw; `cell` chooses what to show of a cell and leaves
-it in the run folder, where `places` says:
+`sheet` and `confusion` draw on the pages of `lettering`; `cell` selects the content of a cell's pictures and writes
+them into the run folder, at the paths of `harness.runs.layout`:
 
 pictures/<cell_id>/feature-<n>.png   training images in which feature n is highest, with its activation patch by patch
 pictures/<cell_id>/confusion.png     test rows by label and prediction
 
-Images are of the data, which is not ours to publish: they stay in the run folder.
+Images may not be free to publish, so they stay in the run folder.
 """
 
-from harness.figures.cell import Drawn, draw_confusion, draw_sheets
+from harness.figures.cell import CellFeatures, Drawn, draw_confusion, draw_sheets
 from harness.figures.confusion import confusion_matrix, count_confusions
 from harness.figures.sheet import Tile, contact_sheet
 from harness.runs.layout import place_confusion, place_sheet
 
 __all__ = [
+    "CellFeatures",
     "Drawn",
     "Tile",
     "confusion_matrix",

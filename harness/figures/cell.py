@@ -1,5 +1,5 @@
-"""A probed cell of an image task in, its pictures in the run folder out. One that cannot be drawn ends nothing: why is
-said, and an earlier one goes.
+"""Pictures of a probed cell of an image task, written into the run folder. A picture that fails ends nothing: it is
+reported, and an earlier one is removed.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from scipy import sparse
@@ -24,40 +24,32 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
 
+    from harness.api.data import Image as DataImage
     from harness.api.data import Matrix, Site, Tokens
     from harness.api.protocols import Encoder, ImageModel, LoadedModel
+    from harness.probing.attribution import TopFeature
 
     Array = np.ndarray[Any, Any]
 
 FEATURES = 5
-"""So many features of a cell have a sheet, the ones with the largest effect."""
+"""Number of features with a sheet, those with the largest effect."""
 
 IMAGES = 12
-"""So many images stand on a sheet at most."""
-
-
-class Shown(Protocol):
-    """What of a feature that a classifier goes by is said: `harness.probing.attribution.TopFeature`."""
-
-    @property
-    def feature(self) -> int:
-        """Its number in the representation."""
-
-    @property
-    def label(self) -> str:
-        """The class that `weight` is for."""
-
-    @property
-    def weight(self) -> float:
-        """For that class; below zero it speaks against it."""
+"""Maximum number of images on a sheet."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Drawn:
-    """Pictures by their paths in the run folder, and a sentence for each that could not be drawn."""
+    """Pictures by their paths in the run folder, and a sentence for each that failed."""
 
     paths: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+
+def join(drawn: Sequence[Drawn]) -> Drawn:
+    """Return several results as one."""
+    paths = tuple(path for one in drawn for path in one.paths)
+    return Drawn(paths=paths, notes=tuple(note for one in drawn for note in one.notes))
 
 
 def draw_confusion(
@@ -69,86 +61,85 @@ def draw_confusion(
     predictions: Sequence[str],
     classes: Sequence[str],
 ) -> Drawn:
-    """The confusion matrix of a cell's test rows. UnavailableError when the disk refuses."""
-    path = place_confusion(folder, cell_id)
-    return _draw(
-        folder,
-        path,
-        lambda: confusion_matrix(labels, predictions, classes, title=title),
-        name="the confusion matrix",
-    )
+    """Draw the confusion matrix of a cell's test rows. WriteError if the disk refuses."""
+    draw = partial(confusion_matrix, labels, predictions, classes, title=title)
+    return _draw(folder, place_confusion(folder, cell_id), draw, name="the confusion matrix")
 
 
-def draw_sheets(
-    folder: Path,
-    cell_id: str,
-    *,
-    title: str,
-    model: ImageModel,
-    loaded: Callable[[], LoadedModel],
-    encoder: Callable[[], Encoder],
-    site: Site,
-    tokens: Sequence[Tokens],
-    matrix: Matrix,
-    train: Sequence[int],
-    labels: Sequence[str],
-    pooling: str,
-    used: Sequence[Shown],
-    device: str = "cpu",
-    batch_size: int | None = None,
-) -> Drawn:
-    """A contact sheet for each of the first features that a cell's classifier goes by: the training rows where it is
-    highest, and how high on each patch. One that is above zero in no training row has none.
+@dataclass(frozen=True, kw_only=True)
+class CellFeatures:
+    """Inputs of a cell's contact sheets.
 
     `matrix [examples, features]` is pooled, by `pooling`, at `site` over the content of `tokens`; `labels` are those
-    that were learnt, of all examples. `loaded` and `encoder` are asked once at most, where all patches of the images
-    are pooled; the model reads each image on any sheet once. UnavailableError when the disk refuses.
+    trained on, of all examples, and `train` the numbers of training rows. `loaded` and `encoder` are called at most
+    once, and only if all patches of the images are pooled.
     """
-    shown = {one.feature: one for one in used[:FEATURES]}
+
+    title: str
+    model: ImageModel
+    loaded: Callable[[], LoadedModel]
+    encoder: Callable[[], Encoder]
+    site: Site
+    tokens: Sequence[Tokens]
+    matrix: Matrix
+    train: Sequence[int]
+    labels: Sequence[str]
+    pooling: str
+    used: Sequence[TopFeature]
+    device: str = "cpu"
+    batch_size: int | None = None
+
+
+def draw_sheets(folder: Path, cell_id: str, cell: CellFeatures) -> Drawn:
+    """Draw a contact sheet for each of the classifier's most influential features: the training rows where it is
+    highest, and its activation on each patch. A feature that is above zero in no training row has none. The model reads
+    each image on any sheet once. WriteError if the disk refuses.
+    """
+    shown = {one.feature: one for one in cell.used[:FEATURES]}
     try:
-        highest = find_highest(matrix, train, list(shown))
+        highest = find_highest(cell.matrix, cell.train, list(shown))
         rows = sorted({row for found in highest.values() for row, _ in found})
-        heats = _read_heats(
-            rows, list(shown), model.grid, loaded, encoder, site, tokens, device=device, batch_size=batch_size
-        )
+        heats = _read_heats(cell, rows, list(shown))
     except Exception as error:  # a model or encoder of any plugin may fail in any way
         _keep_sheets(folder, cell_id, ())
         return Drawn(notes=(f"the contact sheets cannot be drawn: {describe(error)}",))
-
-    def draw(place: int, one: Shown) -> Image.Image:
-        found = highest[one.feature]
-        maps = _maps_of([heats[row][place] for row, _ in found if row in heats])
-        tiles = [
-            Tile(
-                view=_view(model, tokens[row]),
-                heat=maps.heats[number] if maps.heats else None,
-                caption=(labels[row], f"{write_number(value)} · row {row}"),
-            )
-            for number, (row, value) in enumerate(found)
-        ]
-        return contact_sheet(
-            tiles, title=title, notes=[_introduce(one, found, len(train), pooling), maps.note]
-        )
-
     drawn = [
         _draw(
             folder,
             place_sheet(folder, cell_id, one.feature),
-            partial(draw, place, one),
+            partial(
+                _sheet, cell, one, highest[one.feature], {row: found[place] for row, found in heats.items()}
+            ),
             name=f"the contact sheet of feature {one.feature}",
         )
         for place, one in enumerate(shown.values())
         if highest[one.feature]
     ]
-    paths = tuple(path for one in drawn for path in one.paths)
-    _keep_sheets(folder, cell_id, paths)
-    return Drawn(paths=paths, notes=tuple(note for one in drawn for note in one.notes))
+    joined = join(drawn)
+    _keep_sheets(folder, cell_id, joined.paths)
+    return joined
+
+
+def _sheet(
+    cell: CellFeatures, one: TopFeature, found: Sequence[tuple[int, float]], heats: Mapping[int, Array]
+) -> Image.Image:
+    """Draw the sheet of a feature: rows with their values, and its activations on patches `[*grid]` by row."""
+    maps, note = _maps_of([heats[row] for row, _ in found if row in heats])
+    tiles = [
+        Tile(
+            view=cell.model.view(cast("DataImage", cell.tokens[row].image)),
+            heat=maps[number] if maps else None,
+            caption=(cell.labels[row], f"{write_number(value)} · row {row}"),
+        )
+        for number, (row, value) in enumerate(found)
+    ]
+    return contact_sheet(tiles, title=cell.title, notes=[_introduce(cell, one, found), note])
 
 
 def find_highest(
     matrix: Matrix, train: Sequence[int], features: Sequence[int]
 ) -> dict[int, list[tuple[int, float]]]:
-    """For each feature the training rows where it is highest and above zero, highest first, and its value there; of
+    """Return for each feature the training rows where it is highest and above zero, with its value, highest first; of
     equal ones the first in `train`.
     """
     taken = matrix[:, list(features)]
@@ -166,38 +157,24 @@ def find_highest(
 # ── on each patch ────────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Maps:
-    """Heat maps as they are shown, and what is said of them."""
-
-    heats: Sequence[Array]
-    note: str
-
-
-def _read_heats(
-    rows: Sequence[int],
-    features: Sequence[int],
-    grid: tuple[int, int],
-    loaded: Callable[[], LoadedModel],
-    encoder: Callable[[], Encoder],
-    site: Site,
-    tokens: Sequence[Tokens],
-    *,
-    device: str,
-    batch_size: int | None,
-) -> Mapping[int, Array]:
-    """The features on each patch of each row, `[features, *grid]`; {} where not all patches of all rows are pooled."""
+def _read_heats(cell: CellFeatures, rows: Sequence[int], features: Sequence[int]) -> Mapping[int, Array]:
+    """Return the features on each patch of each row, `[features, *grid]`; {} unless all patches of all rows are
+    pooled.
+    """
     import torch
 
     from harness.features.activations import read_all
 
-    patches = [_find_patches(tokens[row], grid) for row in rows]
+    grid = cell.model.grid
+    patches = [_find_patches(cell.tokens[row], grid) for row in rows]
     if not rows or any(found is None for found in patches):
         return {}
-    read = [tokens[row] for row in rows]
+    read = [cell.tokens[row] for row in rows]
     with torch.inference_mode():
-        activations = read_all(loaded(), read, [site], batch_size=batch_size, device=device)[site]
-        values = _encode(encoder(), activations, features).cpu().numpy()
+        activations = read_all(
+            cell.loaded(), read, [cell.site], batch_size=cell.batch_size, device=cell.device
+        )[cell.site]
+        values = _encode(cell.encoder(), activations, features).cpu().numpy()
     ends = np.cumsum([int(one.content.sum()) for one in read])
     return {
         row: own[found].T.reshape(len(features), *grid)
@@ -206,7 +183,7 @@ def _read_heats(
 
 
 def _find_patches(tokens: Tokens, grid: tuple[int, int]) -> Array | None:
-    """Which of the pooled positions are patches, `[pooled]`; None where they are not all pooled, or do not fill the
+    """Return a mask of the patches among the pooled positions, `[pooled]`; None unless all are pooled and fill the
     grid.
     """
     own = tokens.content if tokens.own is None else tokens.own
@@ -217,7 +194,7 @@ def _find_patches(tokens: Tokens, grid: tuple[int, int]) -> Array | None:
 
 
 def _encode(encoder: Encoder, activations: torch.Tensor, features: Sequence[int]) -> torch.Tensor:
-    """Some features `[tokens, features]` of `activations [tokens, d]`, float32."""
+    """Return some features `[tokens, features]` of `activations [tokens, d]`, float32."""
     from harness.dictionaries.dictionary import slices_of
     from harness.features.featurize import SLICE_VALUES
 
@@ -229,34 +206,26 @@ def _encode(encoder: Encoder, activations: torch.Tensor, features: Sequence[int]
     return kept
 
 
-def _view(model: ImageModel, tokens: Tokens) -> Image.Image:
-    assert tokens.image is not None
-    view: Image.Image = model.view(tokens.image)
-    return view
-
-
-def _maps_of(heats: Sequence[Array]) -> _Maps:
-    """What of a feature's activations can be shown: nothing below zero, and nothing where all patches are alike."""
+def _maps_of(heats: Sequence[Array]) -> tuple[Sequence[Array], str]:
+    """Return the displayed maps and a note: nothing below zero, and no map if all patches are alike."""
     if not heats:
-        return _Maps(heats=(), note="What is pooled is not every patch, so there is no map of patches.")
+        return (), "What is pooled is not every patch, so there is no map of patches."
     spread = max(float(np.ptp(heat)) for heat in heats)
     if spread <= 1e-5 * max(float(np.abs(heat).max()) for heat in heats):
-        return _Maps(
-            heats=(), note="It is the same on every patch of an image, so there is no map of patches."
-        )
+        return (), "It is the same on every patch of an image, so there is no map of patches."
     note = "Colours: its activation on each patch, on one scale for the sheet."
     if any(bool((heat < 0).any()) for heat in heats):
         note += " Where it is below zero, nothing is shown."
-    return _Maps(heats=[np.maximum(heat, 0.0) for heat in heats], note=note)
+    return [np.maximum(heat, 0.0) for heat in heats], note
 
 
-def _introduce(one: Shown, found: Sequence[tuple[int, float]], n_train: int, pooling: str) -> str:
+def _introduce(cell: CellFeatures, one: TopFeature, found: Sequence[tuple[int, float]]) -> str:
     where = "is highest" if len(found) == IMAGES else "is above zero"
     weight = f"{'+' if one.weight > 0 else ''}{write_number(one.weight)}"
-    rows = f"The {len(found)} of {n_train:,} training rows" if len(found) > 1 else "The training row"
+    rows = f"The {len(found)} of {len(cell.train):,} training rows" if len(found) > 1 else "The training row"
     return (
-        f"Feature {one.feature}, whose weight for “{one.label}” is {weight}. {rows} in which its {pooling} {where}:"
-        " label, value, number of the row."
+        f"Feature {one.feature}, whose weight for “{one.label}” is {weight}. {rows} in which its {cell.pooling}"
+        f" {where}: label, value, number of the row."
     )
 
 
@@ -276,7 +245,7 @@ def _draw(folder: Path, path: Path, draw: Callable[[], Image.Image], *, name: st
 
 
 def _keep_sheets(folder: Path, cell_id: str, paths: Sequence[str]) -> None:
-    """Remove the other sheets of a cell, and what a killed writer left."""
+    """Remove all other sheets of a cell, and temporary files of interrupted writers."""
     kept = {folder / path for path in paths}
     for pattern in ("feature-*.png", f"{TEMPORARY}*"):
         for path in place_pictures(folder, cell_id).glob(pattern):

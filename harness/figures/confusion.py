@@ -27,17 +27,17 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 MARGIN, GAP, NAMES, LEAST = 16, 6, 180, 640
-"""Pixels around the picture, between its parts, for a name at most, and of its width at least."""
+"""Pixels: around the picture, between its parts, maximum of a name, minimum of the width."""
 
 WORST = 5
-"""Number of pairs that are named where cells are too small for numbers."""
+"""Number of pairs named if cells are too small for numbers."""
 
 _SIDE = 1600
-"""Pixels of a matrix with more classes than can be named."""
+"""Pixels of a matrix with too many classes for names."""
 
 
 _LAYOUTS = ((12, (46, 12, 12)), (40, (26, 12, 10)), (200, (11, 9, 0)))
-"""Up to so many classes: pixels of a cell's side, of letters in names and in cells; 0 where there are none."""
+"""Layouts by maximum number of classes: pixels of a cell's side, of letters in names and in cells (0: none)."""
 
 _COUNTED = 12
 """Number of classes up to which a cell has room for its count below its share."""
@@ -123,5 +123,5 @@ def _name_worst(counts: Array, names: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def _share(value: float) -> str:
-    """Two digits, no zero before the point."""
+    """Return a share with two digits, without the zero before the point."""
     return f"{value:.2f}".removeprefix("0")

@@ -1,25 +1,35 @@
-"""A run whose tasks are images in, pictures of the cells that its board goes by out. None of them changes a number, and
-none that cannot be drawn ends anything.
-"""
+"""Pictures of a run's displayed cells of image tasks. They change no number, and a picture that fails ends nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Set
+from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from harness.api.errors import UnavailableError
 from harness.api.protocols import Encoder, ImageModel, LoadedModel
 from harness.features.artifacts import read_fitted
-from harness.figures import Drawn, draw_confusion, draw_sheets, place_confusion
-from harness.planning.cells import Bundle, ModelFeatures, Plan
+from harness.figures import CellFeatures, Drawn, draw_confusion, draw_sheets, place_confusion
+from harness.figures.cell import join
+from harness.planning.cells import Bundle, Cell, ModelFeatures, Plan
 from harness.runs.folder import RunFolder
 from harness.runs.record import Record
 from harness.storage.feature_store import FeatureStore
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """Finished run with what its pictures are drawn from."""
+
+    records: Mapping[str, Record]
+    folder: RunFolder
+    store: FeatureStore
+    device: str
+    batch_size: int | None
 
 
 def illustrate(
@@ -31,95 +41,87 @@ def illustrate(
     device: str,
     batch_size: int | None,
 ) -> Drawn:
-    """The confusion matrix of every cell of an image task whose id is `shown`, and contact sheets of the features
-    that its classifier goes by where they are of a dictionary. What is drawn already is not drawn again.
-    UnavailableError when the disk refuses.
+    """Draw the confusion matrix of every cell of an image task whose id is `shown`, and contact sheets of its most
+    influential features if they are a dictionary's. Existing pictures are not drawn again. WriteError if the disk
+    refuses.
     """
     records = {record.cell_id: record for record in folder.records() if record.status == "ok"}
-    drawn = Drawn()
-    for bundle in plan.bundles:
-        if bundle.data.spec.modality != "image":
-            continue
-        cells = [
-            cell
-            for cell in bundle.cells
-            if cell.cell_id in shown
-            and cell.cell_id in records
-            and not place_confusion(folder.path, cell.cell_id).is_file()
+    wanted = shown & records.keys()
+    run = _Run(records=records, folder=folder, store=store, device=device, batch_size=batch_size)
+    return join(
+        [
+            drawn
+            for bundle in plan.bundles
+            if bundle.data.spec.modality == "image"
+            for drawn in _illustrate_bundle(run, bundle, wanted)
         ]
-        for one in _illustrate_bundle(
-            replace(bundle, cells=tuple(cells)), records, folder, store, device, batch_size
-        ):
-            drawn = Drawn(paths=drawn.paths + one.paths, notes=drawn.notes + one.notes)
-    return drawn
+    )
 
 
-def _illustrate_bundle(
-    bundle: Bundle,
-    records: Mapping[str, Record],
-    folder: RunFolder,
-    store: FeatureStore,
-    device: str,
-    batch_size: int | None,
-) -> list[Drawn]:
+def _illustrate_bundle(run: _Run, bundle: Bundle, wanted: Set[str]) -> Iterator[Drawn]:
+    # The matrix of a cell is drawn last, so a cell that has one has all its pictures.
+    cells = [
+        cell
+        for cell in bundle.cells
+        if cell.cell_id in wanted and not place_confusion(run.folder.path, cell.cell_id).is_file()
+    ]
+
     @cache
     def load() -> LoadedModel:
         assert bundle.model
-        used = [cell.features for cell in bundle.cells if isinstance(cell.features, ModelFeatures)]
-        return bundle.model.model.load(sorted({features.site for features in used}), device)
+        sites = {cell.features.site for cell in cells if isinstance(cell.features, ModelFeatures)}
+        return bundle.model.model.load(sorted(sites), run.device)
 
-    drawn = []
-    for cell in bundle.cells:
-        record = records[cell.cell_id]
-        title = _title(record)
-        features = cell.features
-        model = bundle.model and bundle.model.model
-        if record.used and isinstance(features, ModelFeatures) and features.placed.sparse:
-            assert isinstance(model, ImageModel)
-            matrix = store.read(features.key, len(bundle.data.examples))
-            if matrix is not None:
-                drawn.append(
-                    draw_sheets(
-                        folder.path,
-                        cell.cell_id,
-                        title=title,
-                        model=model,
-                        loaded=load,
-                        encoder=partial(_encoder, features, store, device),
-                        site=features.site,
-                        tokens=bundle.tokens,
-                        matrix=matrix,
-                        train=cell.draw.partition.train,
-                        labels=cell.draw.partition.labels,
-                        pooling=features.pooling.label,
-                        used=record.used,
-                        device=device,
-                        batch_size=batch_size,
-                    )
-                )
-        predictions: pd.DataFrame = folder.predictions(cell.cell_id)
-        drawn.append(
-            draw_confusion(
-                folder.path,
-                cell.cell_id,
-                title=title,
-                labels=list(predictions["label"].astype(str)),
-                predictions=list(predictions["prediction"].astype(str)),
-                classes=bundle.data.classes,
-            )
+    for cell in cells:
+        if given := _cell_features(run, bundle, cell, load):
+            yield draw_sheets(run.folder.path, cell.cell_id, given)
+        predictions: pd.DataFrame = run.folder.predictions(cell.cell_id)
+        yield draw_confusion(
+            run.folder.path,
+            cell.cell_id,
+            title=_title(run.records[cell.cell_id]),
+            labels=list(predictions["label"].astype(str)),
+            predictions=list(predictions["prediction"].astype(str)),
+            classes=bundle.data.classes,
         )
-    return drawn
+
+
+def _cell_features(
+    run: _Run, bundle: Bundle, cell: Cell, load: Callable[[], LoadedModel]
+) -> CellFeatures | None:
+    """Return the inputs of a cell's contact sheets; None unless its features are a dictionary's and in the store."""
+    record, features = run.records[cell.cell_id], cell.features
+    if not (record.used and isinstance(features, ModelFeatures) and features.placed.sparse):
+        return None
+    matrix = run.store.read(features.key, len(bundle.data.examples))
+    if matrix is None:
+        return None
+    model = bundle.model and bundle.model.model
+    assert isinstance(model, ImageModel)
+    return CellFeatures(
+        title=_title(record),
+        model=model,
+        loaded=load,
+        encoder=partial(_encoder, features, run.store, run.device),
+        site=features.site,
+        tokens=bundle.tokens,
+        matrix=matrix,
+        train=cell.draw.partition.train,
+        labels=cell.draw.partition.labels,
+        pooling=features.pooling.label,
+        used=record.used,
+        device=run.device,
+        batch_size=run.batch_size,
+    )
 
 
 def _encoder(features: ModelFeatures, store: FeatureStore, device: str) -> Encoder:
-    encoder: Encoder | None = None
-    if features.fitted_key:
-        encoder = read_fitted(store, features.fitted_key, device)
-    elif features.placed.load:
-        encoder = features.placed.load(device)
-    if encoder is None:
-        raise UnavailableError("what was fitted is no longer in the cache")
-    return encoder
+    key, load = features.fitted_key, features.placed.load
+    if key and (encoder := read_fitted(store, key, device)):
+        return encoder
+    if not key and load:
+        return load(device)
+    raise UnavailableError("what was fitted is no longer in the cache")
 
 
 def _title(record: Record) -> str:

@@ -1,4 +1,4 @@
-"""Images and what a feature does on their patches in, one picture of them all out."""
+"""Contact sheets: images beside heat maps of a feature's activation on their patches."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 BOX, GAP, MARGIN = 160, 14, 16
-"""Pixels of an image's longer side at most; between images; around the sheet."""
+"""Pixels: maximum of an image's longer side, between images, around the sheet."""
 
 COLUMNS = 3
-"""Images in a row, each beside its heat map; twice as many without."""
+"""Number of images in a row, each beside its heat map; without maps twice as many."""
 
 OPACITY = 0.9
-"""Of the highest value; that of others falls with their root, to none where nothing fires."""
+"""Opacity of the highest value; that of other values falls with their square root, to 0."""
 
 _PAIR, _SCALE = 4, 76
-"""Pixels between an image and its heat map; of the scale with its numbers."""
+"""Pixels between an image and its heat map, and of the scale with its numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tile:
-    """An image, RGB; the lines below it, the first of which stands out; and `heat [rows, columns]`, at least 0, of the
-    grid that lies over it row by row; None where there is none.
+    """RGB image, the lines below it (the first is emphasised), and `heat [rows, columns]`, at least 0, on the grid over
+    the image; None without a map.
     """
 
     view: Image.Image
@@ -40,7 +40,7 @@ class Tile:
 
 
 def contact_sheet(tiles: Sequence[Tile], *, title: str, notes: Sequence[str] = ()) -> Image.Image:
-    """Draw the images in rows, beside each the same in grey under its heat map. These have one scale, from 0 to the
+    """Draw the images in rows, each beside its grey copy under its heat map. All maps share one scale, from 0 to the
     highest value on the sheet.
     """
     views = [scale_view(tile.view) for tile in tiles]
@@ -70,7 +70,7 @@ def contact_sheet(tiles: Sequence[Tile], *, title: str, notes: Sequence[str] = (
 
 
 def scale_view(view: Image.Image) -> Image.Image:
-    """An image with its longer side at most `BOX` pixels: a small one by a whole factor, each pixel as it is."""
+    """Return an image scaled to at most `BOX` pixels; a small one by a whole factor, without interpolation."""
     factor = BOX // max(view.size)
     if factor >= 2:
         return view.resize((view.width * factor, view.height * factor), Image.Resampling.NEAREST)
@@ -79,7 +79,7 @@ def scale_view(view: Image.Image) -> Image.Image:
 
 
 def overlay(view: Image.Image, heat: Array, *, highest: float) -> Image.Image:
-    """An image in grey under `heat [rows, columns]`: a pixel has the colour of the patch that its centre lies in."""
+    """Return a grey image under `heat [rows, columns]`; a pixel has the colour of the patch around its centre."""
     rows, columns = heat.shape
     y = ((np.arange(view.height) + 0.5) * rows / view.height).astype(int)
     x = ((np.arange(view.width) + 0.5) * columns / view.width).astype(int)
@@ -88,7 +88,7 @@ def overlay(view: Image.Image, heat: Array, *, highest: float) -> Image.Image:
 
 
 def _blend(grey: Image.Image, levels: Array) -> Image.Image:
-    """An image under the colours of `levels [height, width]`, from 0 to 1."""
+    """Return an image under the colours of `levels [height, width]`, from 0 to 1."""
     pixels = np.asarray(grey.convert("RGB"), dtype=np.float64)
     colours = paint(levels, "plasma")
     opacity = OPACITY * np.sqrt(levels)[..., None]
@@ -96,5 +96,5 @@ def _blend(grey: Image.Image, levels: Array) -> Image.Image:
 
 
 def write_number(value: float) -> str:
-    """Three digits that matter."""
+    """Return a number with three significant digits."""
     return f"{value:.3g}".replace("-", "−")

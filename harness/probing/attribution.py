@@ -1,4 +1,4 @@
-"""A fitted classifier's weights and its training rows in, the few features it goes by out."""
+"""Attribution: the most influential features of a linear classifier, from its weights and training rows."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 FEATURES = 5
+"""Number of features described."""
+
 ROWS = 3
+"""Number of training rows shown for each."""
 
 EVERY_CLASS = 4
-"""With more classes than these, means are of a feature's own class and of the rest."""
+"""Maximum number of classes with a mean each; of more, means are of a feature's own class and of the rest."""
 
 _JOINERS = "\u200c\u200d"
-"""Invisible, but part of how Persian, Indic scripts and emoji are written."""
+"""Invisible letters that belong to the spelling of Persian, Indic scripts and emoji."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +48,8 @@ class TopFeature:
 
 @dataclass(frozen=True, kw_only=True)
 class Effects:
-    """How much a linear classifier goes by each feature: `sizes [features]`, the size of its largest weight times its
-    standard deviation in training; 0 for a feature that a transform left away. `weights [classes, columns]` are of the
+    """Effect of each feature on a linear classifier: `sizes [features]` are the largest absolute weight times the
+    standard deviation in training, 0 for a feature that a transform dropped. `weights [classes, columns]` belong to the
     features `columns`.
     """
 
@@ -63,10 +66,10 @@ def find_effects(
     chosen: Array | None = None,
     n_classes: int,
 ) -> Effects | None:
-    """`weights [classes, columns]` belong to `transformed [rows, columns]`, the training rows that the classifier was
-    fitted on; `pooled [rows, features]` are the same rows before the transform, and `chosen` the features whose columns
-    it kept; None where it kept all. None where these do not fit together: then the columns are no features, or the
-    weights something else of that name.
+    """Return the effects of a classifier with `weights [classes, columns]`, fitted on `transformed [rows, columns]`.
+
+    `pooled [rows, features]` are the same training rows before the transform, and `chosen` the features whose columns
+    it kept (None: all). None if shapes disagree: then the columns are no features, or `weights` has another meaning.
     """
     n_columns = transformed.shape[1]
     columns = np.arange(pooled.shape[1]) if chosen is None else np.asarray(chosen)
@@ -103,10 +106,11 @@ def find_top_features(
 
 
 def snippet(text: str, limit: int = 80) -> str:
-    """The beginning of a text on one line of at most `limit` characters, cut after a word where that leaves half of
-    it, with an ellipsis. Control characters and other invisible ones are left out.
+    """Return the beginning of a text on one line of at most `limit` characters, cut after a word if that keeps half of
+    it, with an ellipsis. Invisible characters, such as control characters, are left out.
     """
-    line = " ".join(filter(None, map(_without_controls, text.split())))
+    words = ("".join(one for one in word if one.isprintable() or one in _JOINERS) for word in text.split())
+    line = " ".join(filter(None, words))
     if len(line) <= limit:
         return line
     whole = line[:limit].rpartition(" ")[0]
@@ -114,14 +118,14 @@ def snippet(text: str, limit: int = 80) -> str:
 
 
 def deviations(X: Matrix) -> Array:
-    """Standard deviation of each column, in float64; 0 where it is only what rounding makes of a constant."""
+    """Return the standard deviation of each column, in float64; 0 for a constant column with rounding errors."""
     mean, square = (total / X.shape[0] for total in _sums(X))
     variance = square - mean * mean
     return np.sqrt(np.where(variance > 1e-10 * square, variance, 0.0))
 
 
 def _sums(X: Matrix) -> tuple[Array, Array]:
-    """Of each column the sum of its values, and of their squares, in float64."""
+    """Return each column's sum of values and sum of squares, in float64."""
     if isinstance(X, np.ndarray):
         return X.sum(axis=0, dtype=np.float64), np.einsum("ij,ij->j", X, X, dtype=np.float64)
     wide, ones = X.astype(np.float64), np.ones(X.shape[0])
@@ -131,7 +135,7 @@ def _sums(X: Matrix) -> tuple[Array, Array]:
 
 
 def _columns(X: Matrix, columns: Array) -> Array:
-    """Some columns, dense, in float64."""
+    """Return some columns, dense, in float64."""
     taken = X[:, columns]
     return np.asarray(taken if isinstance(taken, np.ndarray) else taken.toarray(), dtype=np.float64)
 
@@ -161,9 +165,3 @@ def _describe(
         means=means,
         snippets=tuple(snippet(str(texts[row])) for row in highest if values[row] > 0),
     )
-
-
-def _without_controls(word: str) -> str:
-    if word.isprintable():
-        return word
-    return "".join(letter for letter in word if letter.isprintable() or letter in _JOINERS)

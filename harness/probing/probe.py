@@ -1,6 +1,6 @@
 """Probes: fit on training rows, chosen on validation, scored once on test.
 
-`train` and `apply` are two steps, since a probe trained in one language is tested in many.
+`train` and `apply` are two steps because a probe trained in one language is tested in many.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -30,17 +30,17 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 RESAMPLES = 1000
+"""Number of bootstrap resamples of the test rows."""
 
 SelectedOn = Literal["validation", "folds", "nothing"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """Class numbers of all examples as they are learnt, the row numbers of each split, the group of each example,
-    and bootstrap weights over test rows.
+    """Class numbers of all examples as trained on, row numbers of splits, groups, and bootstrap weights of test rows.
 
-    `test` is in the order of example ids, so that arms on the same rows share their resamples; a resample
-    takes groups whole, and so does a fold. `texts` are the inputs of all examples, none of images.
+    `test` is in the order of example ids, so that arms on the same rows share their resamples. Resamples and folds
+    take whole groups. `texts` are the inputs of all examples, none of images.
     """
 
     y: Array
@@ -54,30 +54,36 @@ class Rows:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """A scored cell: what was chosen, what it predicts for the test rows, and how good that is. `tried` counts the
-    points of the grid that were compared on `selected_on`.
+class Selection:
+    """Choice of a probe's parameters, with the fit's facts: `tried` points of the grid were compared on `selected_on`;
+    `validation` holds the best point's score there, `used` the most influential features.
     """
 
     parameters: Mapping[str, Any]
     selected_on: SelectedOn
     tried: int
-    predicted: Array
-    scores: Array
-    metrics: Mapping[str, Score]
     validation: Mapping[str, float]
     n_features: int
     flags: tuple[str, ...]
     used: tuple[TopFeature, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Outcome(Selection):
+    """Test result of a probe: predictions `[test rows]`, scores `[test rows, classes]` and metrics."""
+
+    predicted: Array
+    scores: Array
+    metrics: Mapping[str, Score]
+
+
 def order_test(examples: Examples, partition: Partition) -> tuple[int, ...]:
-    """The test rows in the order of their ids."""
+    """Return the test rows in the order of their ids."""
     return tuple(sorted(partition.test, key=lambda row: examples.ids[row]))
 
 
 def draw_weights(examples: Examples, test: Sequence[int], *, seed: int) -> Array:
-    """Bootstrap weights `[RESAMPLES, test rows]`, drawn by `seed`: stratified by label, groups taken whole."""
+    """Draw bootstrap weights `[RESAMPLES, test rows]`, stratified by label, of whole groups."""
     labels = np.unique([examples.labels[row] for row in test], return_inverse=True)[1]
     groups = stats.number_groups([examples.groups[row] for row in test])
     return stats.cluster_weights(labels, groups, resamples=RESAMPLES, seed=seed)
@@ -86,8 +92,8 @@ def draw_weights(examples: Examples, test: Sequence[int], *, seed: int) -> Array
 def make_rows(
     examples: Examples, classes: Sequence[str], partition: Partition, test: Sequence[int], weights: Array
 ) -> Rows:
-    """The rows that all arms of a task share under one partition; `test` and `weights` are of `order_test` and
-    `draw_weights`, which many partitions have in common.
+    """Return the rows that all arms of a task share under one partition. `test` comes from `order_test` and `weights`
+    from `draw_weights`: many partitions share them.
     """
     return Rows(
         y=_number_labels(partition.labels, tuple(classes)),
@@ -103,7 +109,7 @@ def make_rows(
 
 @lru_cache(maxsize=4)
 def _number_labels(labels: tuple[str, ...], classes: tuple[str, ...]) -> Array:
-    """Kept, as the many partitions of one task mostly have their labels in common."""
+    """Return labels as numbers into `classes`; cached, as many partitions of a task share their labels."""
     numbers = {name: number for number, name in enumerate(classes)}
     return np.array([numbers[label] for label in labels])
 
@@ -114,25 +120,18 @@ def _number_groups(groups: tuple[str | None, ...]) -> Array:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trained:
-    """What was learnt from training rows: a fit, how its point of the grid was chosen, and what it goes by: `effects
-    [features]` (`harness.evidence.find_effects`), None of a classifier that is not linear. It can be tested on many.
+class Trained(Selection):
+    """Trained probe, which can be tested on many rows: a fit and the sizes of its `effects [features]`
+    (`harness.probing.attribution.Effects`), None for a classifier that is not linear.
     """
 
-    parameters: Mapping[str, Any]
-    selected_on: SelectedOn
-    tried: int
-    validation: Mapping[str, float]
-    n_features: int
-    flags: tuple[str, ...]
-    used: tuple[TopFeature, ...]
     effects: Array | None
     fit: _Fit
 
 
 def train(matrix: Matrix, rows: Rows, *, transform: Choice, classifier: Choice, seed: int) -> Trained:
-    """Choose a point of the classifier's grid on validation rows, or on folds of the training rows where there are
-    none (the first of equals), and fit it on train. `matrix [examples, features]`; no test row is read.
+    """Choose a point of the classifier's grid on validation rows, or on folds of the training rows if there are none
+    (the first of equals), and fit it on the training rows of `matrix [examples, features]`. No test row is read.
     """
     matrix = narrow(matrix)
     task = _Task(rows=rows, transform=transform, classifier=classifier, seed=seed)
@@ -153,20 +152,14 @@ def train(matrix: Matrix, rows: Rows, *, transform: Choice, classifier: Choice, 
 
 
 def apply(trained: Trained, matrix: Matrix, rows: Rows) -> Outcome:
-    """Score a trained probe on the test rows of `matrix [examples, features]`, of which only test rows are read."""
-    scores, metrics = _score_test(trained.fit, narrow(matrix), rows)
-    return Outcome(
-        parameters=trained.parameters,
-        selected_on=trained.selected_on,
-        tried=trained.tried,
-        predicted=scores.argmax(axis=1),
-        scores=scores,
-        metrics=metrics,
-        validation=trained.validation,
-        n_features=trained.n_features,
-        flags=trained.flags,
-        used=trained.used,
-    )
+    """Score a trained probe on the test rows of `matrix [examples, features]`; no other row is read."""
+    # Test rows and their labels are read here and nowhere else, once.
+    scores = trained.fit.score(narrow(matrix)[rows.test])
+    y, grouped = rows.y[rows.test], len(np.unique(rows.groups[rows.test])) < len(rows.test)
+    predicted = scores.argmax(axis=1)
+    metrics = score(y, predicted, scores, weights=rows.weights, grouped=grouped)
+    chosen = {field.name: getattr(trained, field.name) for field in fields(Selection)}
+    return Outcome(**chosen, predicted=predicted, scores=scores, metrics=metrics)
 
 
 def probe(matrix: Matrix, rows: Rows, *, transform: Choice, classifier: Choice, seed: int) -> Outcome:
@@ -174,17 +167,8 @@ def probe(matrix: Matrix, rows: Rows, *, transform: Choice, classifier: Choice, 
     return apply(train(matrix, rows, transform=transform, classifier=classifier, seed=seed), matrix, rows)
 
 
-def _score_test(fit: _Fit, matrix: Matrix, rows: Rows) -> tuple[Array, Mapping[str, Score]]:
-    """Scores `[test rows, classes]` and metrics. Test rows and their labels are read here and nowhere else, once."""
-    scores = fit.score(matrix[rows.test])
-    y, grouped = rows.y[rows.test], len(np.unique(rows.groups[rows.test])) < len(rows.test)
-    return scores, score(y, scores.argmax(axis=1), scores, weights=rows.weights, grouped=grouped)
-
-
 def _explain(fit: _Fit, matrix: Matrix, rows: Rows) -> tuple[tuple[TopFeature, ...], Array | None]:
-    """The features that a linear classifier goes by, as they stand in training, and the effects of all features;
-    nothing for others.
-    """
+    """Return the most influential features of a linear classifier and the effects of all; nothing for others."""
     if not isinstance(fit.model, LinearClassifier):
         return (), None
     pooled = matrix[rows.train]
@@ -208,15 +192,11 @@ def _explain(fit: _Fit, matrix: Matrix, rows: Rows) -> tuple[tuple[TopFeature, .
 
 
 def narrow(matrix: Matrix) -> Matrix:
-    """The same, with 32-bit indices where they suffice: much of scikit-learn takes no others."""
+    """Return the matrix with 32-bit indices if they suffice: much of scikit-learn takes no others."""
     if isinstance(matrix, np.ndarray) or max(matrix.nnz, *matrix.shape) > np.iinfo(np.int32).max:
         return matrix
-    parts = (
-        matrix.data,
-        matrix.indices.astype(np.int32, copy=False),
-        matrix.indptr.astype(np.int32, copy=False),
-    )
-    return type(matrix)(parts, shape=matrix.shape)
+    places = (one.astype(np.int32, copy=False) for one in (matrix.indices, matrix.indptr))
+    return type(matrix)((matrix.data, *places), shape=matrix.shape)
 
 
 # ── choosing ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -224,7 +204,7 @@ def narrow(matrix: Matrix) -> Matrix:
 
 @dataclass(frozen=True, kw_only=True)
 class _Task:
-    """All that a fit depends on beside its rows and its point of the grid."""
+    """Inputs of a fit apart from its rows and its point of the grid."""
 
     rows: Rows
     transform: Choice
@@ -234,8 +214,8 @@ class _Task:
 
 @dataclass(frozen=True, kw_only=True)
 class _Chosen:
-    """The best of `tried` points of the grid, how good it was, and its fit on all training rows where there is one.
-    Where rows are too few to choose by, the classifier's defaults.
+    """Best of `tried` points of the grid, its score, and its fit on all training rows if one was made. With too few
+    rows to choose on, the classifier's defaults.
     """
 
     point: Mapping[str, Any]
@@ -271,10 +251,9 @@ def _choose_on_validation(matrix: Matrix, task: _Task, points: Sequence[Mapping[
 
 
 def _judge_on_folds(matrix: Matrix, task: _Task, points: Sequence[Mapping[str, Any]]) -> Array:
-    """For each point its macro-F1 over the training rows, each predicted by a fit that had not seen it, in the mean
-    over repeats. One F1 over all folds together, for that of a small fold is biased (Forman & Scholz 2010,
-    "Apples-to-apples in cross-validation studies").
-    """
+    """Return each point's macro-F1 over training rows, each predicted by a fit without it; the mean over repeats."""
+    # One F1 over all folds together: that of a small fold is biased (Forman & Scholz 2010, "Apples-to-apples in
+    # cross-validation studies").
     rows = task.rows
     values = np.zeros((REPEATS, len(points)))
     for repeat in range(REPEATS):
@@ -292,8 +271,8 @@ def _judge_on_folds(matrix: Matrix, task: _Task, points: Sequence[Mapping[str, A
 
 
 def draw_folds(rows: Rows, *, seed: int) -> Iterator[tuple[Array, Array]]:
-    """Stratified folds of the training rows, groups whole: the places in `rows.train` to fit on, and to judge. None
-    where there are too few rows, or groups of them, for two folds.
+    """Yield stratified folds of the training rows, of whole groups: the places in `rows.train` to fit on and to judge.
+    None if rows or groups are too few for two folds.
     """
     y, groups = rows.y[rows.train], rows.groups[rows.train]
     n = min(FOLDS, int(np.bincount(y).max()), len(np.unique(groups)))
@@ -301,14 +280,12 @@ def draw_folds(rows: Rows, *, seed: int) -> Iterator[tuple[Array, Array]]:
         return
     folds = StratifiedGroupKFold(n_splits=n, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # a class with fewer rows than folds is missing from some: as it must be
+        warnings.simplefilter("ignore")  # a class with fewer rows than folds is rightly missing from some
         yield from ((a, b) for a, b in folds.split(y[:, None], y, groups) if len(a) and len(b))
 
 
 def grid_points(classifier: Choice) -> Iterator[dict[str, Any]]:
-    """Every combination of the grid's values, of the parameters that the suite leaves open."""
+    """Yield every combination of the grid's values, for the parameters that the suite leaves open."""
     free = {key: values for key, values in classifier.spec.grid.items() if key not in classifier.given}
     for values in itertools.product(*free.values()):
         yield dict(zip(free, values, strict=True))
@@ -319,7 +296,7 @@ def grid_points(classifier: Choice) -> Iterator[dict[str, Any]]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Transformed:
-    """Training rows through a transform fitted on them; `known` are the numbers of the classes that they have."""
+    """Training rows, transformed by a transform fitted on them; `known` are the numbers of their classes."""
 
     transform: Transform
     matrix: Matrix
@@ -332,8 +309,8 @@ class _Transformed:
 
 @dataclass(frozen=True, kw_only=True)
 class _Fit:
-    """A fitted classifier (None where training has one class only) and its transform; `known` are the numbers of the
-    classes that it has seen, of `n_classes`.
+    """Fitted classifier (None if training has one class only) and its transform; `known` are the numbers of the classes
+    in training, out of `n_classes`.
     """
 
     transform: Transform
@@ -344,17 +321,18 @@ class _Fit:
     flags: tuple[str, ...]
 
     def score(self, matrix: Matrix) -> Array:
-        """`[rows, classes]`."""
+        """Return scores `[rows, classes]`."""
         return self.score_transformed(self.transform.transform(matrix))
 
     def score_transformed(self, matrix: Matrix) -> Array:
-        """`[rows, classes]`. A class of which training holds no row (carved out for validation) comes last."""
+        """Return scores `[rows, classes]` of transformed rows. ValueError if the classifier's have another shape."""
         wanted = (matrix.shape[0], len(self.known))
         scores = np.ones(wanted) if self.model is None else np.asarray(self.model.predict_proba(matrix))
         if scores.shape != wanted:
             raise ValueError(f"the classifier's scores have shape {scores.shape}, not {wanted}")
         if len(self.known) == self.n_classes:
             return scores
+        # A class without training rows (all went to validation) has the lowest score.
         every = np.full((len(scores), self.n_classes), min(0.0, scores.min(initial=0.0)), dtype=scores.dtype)
         every[:, self.known] = scores
         return every
@@ -372,7 +350,7 @@ def _fit(matrix: Matrix, train: Array, point: Mapping[str, Any], task: _Task) ->
 
 
 def _fit_transformed(transformed: _Transformed, point: Mapping[str, Any], task: _Task) -> _Fit:
-    """A fitted classifier; `unconverged` when it warned that it did not converge."""
+    """Fit a classifier, flagged `unconverged` if it warns of this."""
     classifier = task.classifier
     model: Classifier | None = None
     flags: tuple[str, ...] = ()
@@ -381,8 +359,8 @@ def _fit_transformed(transformed: _Transformed, point: Mapping[str, Any], task: 
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             model.fit(transformed.matrix, transformed.numbers)
-        told = [f"{entry.category.__name__} {entry.message}".lower() for entry in caught]
-        flags = ("unconverged",) if any("converge" in one for one in told) else ()
+        said = " ".join(f"{entry.category.__name__} {entry.message}" for entry in caught)
+        flags = ("unconverged",) if "converge" in said.lower() else ()
     return _Fit(
         transform=transformed.transform,
         model=model,

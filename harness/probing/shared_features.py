@@ -1,7 +1,7 @@
-"""Pooled features in two languages in; out, how much of what a classifier goes by fires in both.
+"""Features shared between languages, and their part in a classifier's effect.
 
-A dictionary that reads two languages alike has features that fire in both, and a classifier learnt in one can go by
-them in the other; what it puts on features of its own language alone is lost there.
+A dictionary that reads two languages alike has features that fire in both, and a classifier trained in one language can
+use them in the other. Its effect on features of the training language alone is lost there.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 FIRES_IN = 0.01
-"""A feature fires in a language where it is not zero in more than this share of its rows."""
+"""Share of a language's rows above which a feature that is not zero in them counts as firing there."""
 
 TOP = 20
-"""So many features tell the label best in a language."""
+"""Number of features that separate the labels best in a language."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,26 +48,27 @@ class Sharing:
 
 
 class Languages:
-    """Features `[examples, features]` of a task in several languages; what is asked of a language more than once is
-    found once. A language is known by its training rows, and where it has none by its test rows, without labels.
+    """Features `[examples, features]` of a task in several languages, with cached statistics of each language. These
+    are of its training rows, or without any of its test rows, without labels.
     """
 
     def __init__(self, pooled: Matrix, examples: Examples) -> None:
-        self._pooled, self._examples = pooled, examples
+        self._examples = examples
         self._own: dict[str, list[int]] = defaultdict(list)
         for row, split in enumerate(examples.splits):
             if split == "train":
                 self._own[examples.languages[row]].append(row)
-        self._rates: dict[tuple[int, ...], Array] = {}
-        self._tells: dict[tuple[int, ...], Array] = {}
+        # Each set of rows is asked for by many classifiers.
+        self._firing = cache(lambda rows: rates(pooled[list(rows)]))
+        self._telling = cache(lambda rows: tells(pooled[list(rows)], [examples.labels[row] for row in rows]))
 
     def compare(self, effects: Array, rows: Partition) -> Sharing | None:
-        """What a classifier with these effects `[features]` shares between the languages of its training and its test
-        rows; None where these are the same.
+        """Return what a classifier with these effects `[features]` shares between the languages of its training and
+        test rows; None if they are the same.
         """
-        learnt_in = {self._examples.languages[row] for row in rows.train}
+        trained_in = {self._examples.languages[row] for row in rows.train}
         (tested_in,) = {self._examples.languages[row] for row in rows.test}
-        if learnt_in == {tested_in}:
+        if trained_in == {tested_in}:
             return None
         own = tuple(self._own.get(tested_in, ()))
         overlap = None
@@ -76,21 +78,10 @@ class Languages:
             effects, train=self._firing(rows.train), test=self._firing(own or rows.test), overlap=overlap
         )
 
-    def _firing(self, rows: tuple[int, ...]) -> Array:
-        if rows not in self._rates:
-            self._rates[rows] = rates(self._pooled[list(rows)])
-        return self._rates[rows]
-
-    def _telling(self, rows: tuple[int, ...]) -> Array:
-        if rows not in self._tells:
-            labels = [self._examples.labels[row] for row in rows]
-            self._tells[rows] = tells(self._pooled[list(rows)], labels)
-        return self._tells[rows]
-
 
 def measure_sharing(effects: Array, *, train: Array, test: Array, overlap: float | None) -> Sharing:
-    """`effects [features]` are of the classifier (`harness.evidence.find_effects`), `train` and `test [features]` the
-    `rates` of the two languages. Where no feature has an effect, none of it is shared.
+    """Return the sharing of a classifier with `effects [features]` (`harness.probing.attribution.Effects.sizes`) for
+    `rates` `train` and `test [features]` of two languages. Without any effect, nothing is shared.
     """
     fires_train, fires_test = train > FIRES_IN, test > FIRES_IN
     both = fires_train & fires_test
@@ -108,13 +99,13 @@ def measure_sharing(effects: Array, *, train: Array, test: Array, overlap: float
 
 
 def rates(pooled: Matrix) -> Array:
-    """In which share of rows `[rows, features]` each feature fires: is not zero."""
+    """Return the share of rows `[rows, features]` in which each feature fires, that is, is not zero."""
     return np.asarray(np.asarray((pooled != 0).sum(axis=0)).ravel() / pooled.shape[0])
 
 
 def tells(pooled: Matrix, labels: Sequence[str]) -> Array:
-    """The `TOP` features whose mean differs most between a class and all other rows, in standard deviations of the
-    feature, over classes; fewer where fewer differ. Of equal ones the lowest.
+    """Return the `TOP` features whose mean differs most between any class and all other rows, in standard deviations
+    of the feature; fewer if fewer differ. Of equal ones the lowest comes first.
     """
     y = np.unique(np.asarray(labels, dtype=object), return_inverse=True)[1]
     if y.max(initial=0) == 0:
@@ -130,5 +121,5 @@ def tells(pooled: Matrix, labels: Sequence[str]) -> Array:
 
 
 def _jaccard(one: set[int], other: set[int]) -> float:
-    """The size of what two sets have in common over that of both together; 0 where both are empty."""
+    """Return the size of the intersection over that of the union; 0 for two empty sets."""
     return len(one & other) / max(1, len(one | other))

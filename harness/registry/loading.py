@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,15 @@ from harness.storage.hashing import hash_file
 
 GROUP = "harness"
 """Entry point group of plugins."""
+
+
+def installed_version(package: str) -> str | None:
+    """Return the version of a package, None if it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
 
 OFFERED: Mapping[str, type] = {
     "models": specs.ModelSpec,

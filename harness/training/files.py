@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from harness.api.data import Image, Site
 from harness.api.errors import UsageError, WriteError
 from harness.dictionaries.dictionary import Dictionary
 from harness.models.opened import OpenModel
+from harness.registry.loading import installed_version
 from harness.storage.atomic import whole_file
 from harness.storage.hashing import hash_json, hash_lines
 from harness.training.config import TrainingConfig
@@ -87,7 +87,7 @@ def describe_training(
         "tokens": trained.tokens,
         "seconds": round(trained.seconds, 1),
         "heldout": {**asdict(trained.fit), "dead": trained.dead},
-        "versions": {name: _version(name) for name in packages},
+        "versions": {name: installed_version(name) for name in packages},
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "hardware": name_hardware(device),
     }
@@ -99,10 +99,3 @@ def name_hardware(device: str) -> str:
         return str(torch.cuda.get_device_name(device))
     threads = torch.get_num_threads()
     return f"{threads} CPU core{'s' if threads != 1 else ''}"
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return None

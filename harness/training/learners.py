@@ -111,12 +111,13 @@ class SaeLens:
         warm_up = config.steps // 10
         # The quadratic penalty about a target L0 is that of Gemma Scope 2.
         jumprelu = {"jumprelu_sparsity_loss_mode": "quadratic", "jumprelu_ste_to_input": True}
-        name, own = {
+        settings: Mapping[str, tuple[str, Mapping[str, Any]]] = {
             "batchtopk": ("BatchTopK", {"k": config.l0}),
             "topk": ("TopK", {"k": config.l0}),
             "standard": ("Standard", {"l1_coefficient": config.l1, "l1_warm_up_steps": warm_up}),
             "jumprelu": ("JumpReLU", {"target_l0": config.l0, "l0_warm_up_steps": warm_up, **jumprelu}),
-        }[config.architecture]
+        }
+        name, own = settings[config.architecture]
         return getattr(lens, f"{name}TrainingSAE")(getattr(lens, f"{name}TrainingSAEConfig")(**own, **common))
 
     def step(self, x: Tensor) -> Tensor:
