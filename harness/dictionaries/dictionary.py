@@ -117,8 +117,8 @@ class Dictionary:
             yield start, self._activate(x, start, min(start + size, self.width))
 
     def rebuild(self, activations: Tensor, size: int) -> tuple[Tensor, int]:
-        """Return `features W_dec + b_dec` in the units of `activations`, `[tokens, d_in]` in float32, computed by `size`
-        features at once, and the number of active features of all tokens. UnavailableError without a decoder.
+        """Return `features W_dec + b_dec` in the units of `activations`, `[tokens, d_in]` in float32, by slices of
+        `size` features, and the number of active features of all tokens. UnavailableError without a decoder.
         """
         if self.W_dec is None:
             raise UnavailableError(

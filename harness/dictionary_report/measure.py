@@ -22,7 +22,7 @@ from harness.api.errors import HarnessError, UnavailableError, UsageError
 from harness.api.protocols import Encoder, LanguageModel, PlacedRepresentation
 from harness.dictionaries.dictionary import slices_of
 from harness.dictionaries.fidelity import SLICE, explained_variance
-from harness.dictionary_report.contexts import Contexts, Validation, contexts_of, validate
+from harness.dictionary_report.contexts import Validation, contexts_of, validate
 from harness.features.activations import read_all, take_content
 from harness.features.featurize import plan_batches, run_batches
 from harness.models.opened import OpenModel, locate
@@ -99,10 +99,6 @@ class _Text:
 
     tokens: tuple[Tokens, ...]
     activations: Tensor
-
-    @property
-    def contexts(self) -> Contexts:
-        return contexts_of(self.tokens)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -271,7 +267,7 @@ def _features(encoder: Encoder, x: Tensor) -> sparse.csc_array:
 
 def _validate(candidate: _Candidate, halves: _Halves) -> Validation:
     first, second = candidate.features
-    return validate(first, second, halves[0].contexts, halves[1].contexts)
+    return validate(first, second, *(contexts_of(half.tokens) for half in halves))
 
 
 def _fit_decoder(encoder: Encoder, features: sparse.csc_array, x: Tensor) -> Rebuild:

@@ -111,13 +111,9 @@ def _name_worst(counts: Array, names: Sequence[str]) -> list[tuple[str, ...]]:
     wrong = counts - np.diag(counts.diagonal())
     order = np.argsort(-wrong, axis=None, kind="stable")[:WORST]
     pairs = [divmod(int(place), len(names)) for place in order if wrong.flat[place]]
+    totals = counts.sum(axis=1)
     return [
-        (
-            names[label],
-            "predicted as",
-            names[one],
-            f"in {wrong[label, one]:,} of {counts[label].sum():,} rows",
-        )
+        (names[label], "predicted as", names[one], f"in {wrong[label, one]:,} of {totals[label]:,} rows")
         for label, one in pairs
     ]
 

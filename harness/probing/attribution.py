@@ -84,23 +84,15 @@ def find_top_features(
     effects: Effects, *, pooled: Matrix, y: Array, classes: Sequence[str], texts: Sequence[object] = ()
 ) -> tuple[TopFeature, ...]:
     """Return the features with the largest effect on any class, largest first; of equal ones the first in the
-    classifier's order. `pooled [rows, features]` are the training rows, `y [rows]` numbers into `classes`, all of which
-    occur, and `texts` the inputs of the rows; none of images.
+    classifier's order. `pooled [rows, features]` are the training rows, `y [rows]` numbers into `classes`, which all
+    occur, and `texts` the inputs of the rows; empty for images.
     """
     sizes = effects.sizes[effects.columns]
     top = np.argsort(-sizes, kind="stable")[:FEATURES]
     top = top[sizes[top] > 0]
     values = _columns(pooled, effects.columns[top])
     return tuple(
-        _describe(
-            feature=int(effects.columns[column]),
-            weights=effects.weights[:, column],
-            effect=float(sizes[column]),
-            values=values[:, place],
-            y=y,
-            classes=classes,
-            texts=texts,
-        )
+        _describe(effects, int(column), values[:, place], y, classes, texts)
         for place, column in enumerate(top)
     )
 
@@ -141,15 +133,10 @@ def _columns(X: Matrix, columns: Array) -> Array:
 
 
 def _describe(
-    *,
-    feature: int,
-    weights: Array,
-    effect: float,
-    values: Array,
-    y: Array,
-    classes: Sequence[str],
-    texts: Sequence[object],
+    effects: Effects, column: int, values: Array, y: Array, classes: Sequence[str], texts: Sequence[object]
 ) -> TopFeature:
+    """Return the description of the feature of a column, with its pooled `values [rows]` in training."""
+    weights, feature = effects.weights[:, column], int(effects.columns[column])
     own = max(range(len(classes)), key=lambda number: (abs(weights[number]), weights[number] > 0))
     if len(classes) <= EVERY_CLASS:
         means = {name: float(values[y == number].mean()) for number, name in enumerate(classes)}
@@ -161,7 +148,7 @@ def _describe(
         feature=feature,
         label=classes[own],
         weight=float(weights[own]),
-        effect=effect,
+        effect=float(effects.sizes[feature]),
         means=means,
         snippets=tuple(snippet(str(texts[row])) for row in highest if values[row] > 0),
     )

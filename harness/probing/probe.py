@@ -136,7 +136,7 @@ def train(matrix: Matrix, rows: Rows, *, transform: Choice, classifier: Choice, 
     matrix = narrow(matrix)
     task = _Task(rows=rows, transform=transform, classifier=classifier, seed=seed)
     chosen = _choose(matrix, task)
-    fit = chosen.fit or _fit(matrix, rows.train, chosen.point, task)
+    fit = chosen.fit or _fit_transformed(_transform(matrix, rows.train, task), chosen.point, task)
     used, effects = _explain(fit, matrix, rows)
     return Trained(
         parameters={**classifier.parameters, **chosen.point},
@@ -238,7 +238,7 @@ def _choose(matrix: Matrix, task: _Task) -> _Chosen:
 def _choose_on_validation(matrix: Matrix, task: _Task, points: Sequence[Mapping[str, Any]]) -> _Chosen:
     rows = task.rows
     transformed = _transform(matrix, rows.train, task)
-    judged = transformed.of(matrix[rows.validation])
+    judged = transformed.transform.transform(matrix[rows.validation])
     best: _Chosen | None = None
     for point in points:
         fit = _fit_transformed(transformed, point, task)
@@ -260,7 +260,7 @@ def _judge_on_folds(matrix: Matrix, task: _Task, points: Sequence[Mapping[str, A
         predicted = np.empty((len(points), len(rows.train)), np.int64)
         for inner, outer in draw_folds(rows, seed=task.seed * REPEATS + repeat):
             transformed = _transform(matrix, rows.train[inner], task)
-            judged = transformed.of(matrix[rows.train[outer]])
+            judged = transformed.transform.transform(matrix[rows.train[outer]])
             for number, point in enumerate(points):
                 fit = _fit_transformed(transformed, point, task)
                 predicted[number, outer] = fit.score_transformed(judged).argmax(axis=1)
@@ -303,9 +303,6 @@ class _Transformed:
     known: Array
     numbers: Array
 
-    def of(self, matrix: Matrix) -> Matrix:
-        return self.transform.transform(matrix)
-
 
 @dataclass(frozen=True, kw_only=True)
 class _Fit:
@@ -343,10 +340,6 @@ def _transform(matrix: Matrix, train: Array, task: _Task) -> _Transformed:
     rows = matrix[train]
     transform = task.transform.make().fit(rows, numbers)
     return _Transformed(transform=transform, matrix=transform.transform(rows), known=known, numbers=numbers)
-
-
-def _fit(matrix: Matrix, train: Array, point: Mapping[str, Any], task: _Task) -> _Fit:
-    return _fit_transformed(_transform(matrix, train, task), point, task)
 
 
 def _fit_transformed(transformed: _Transformed, point: Mapping[str, Any], task: _Task) -> _Fit:

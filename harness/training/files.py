@@ -60,10 +60,9 @@ def save(dictionary: Dictionary, folder: Path, layer: int, l0: float) -> Path:
     before = find_dictionaries(folder, layer, dictionary.width)
     place = folder / f"layer_{layer}" / f"width_{name_width(dictionary.width)}" / f"average_l0_{round(l0)}"
     # Matrices are float16; vectors are small, and large means would lose digits in it.
-    arrays = {
-        name: value.cpu().numpy().astype(np.float16 if value.ndim == 2 else np.float32)
-        for name, value in sorted(dictionary.tensors.items())
-    }
+    kinds = {2: np.float16, 1: np.float32}
+    tensors = sorted(dictionary.tensors.items())
+    arrays = {name: value.cpu().numpy().astype(kinds[value.ndim]) for name, value in tensors}
     with whole_file(place / "params.npz") as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
     for old in before:

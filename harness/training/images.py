@@ -67,11 +67,8 @@ def _read_all(source: Path) -> Iterator[_Row]:
     found = False
     for path in find_files(source, (".parquet", *SUFFIXES), "**/*", str.lower):
         by_folder = _read_folders(source, path)
-        if path.suffix.lower() != ".parquet":
-            found = True
-            yield path, by_folder
-            continue
-        for value, named in _rows(path):
+        rows = _rows(path) if path.suffix.lower() == ".parquet" else iter([(path, None)])
+        for value, named in rows:
             found = True
             yield value, named or by_folder
     if not found:
