@@ -508,3 +508,10 @@ def test_without_sae_lens_only_tied_is_trained(
 def test_widths_are_spelled_as_gemma_scope_does(text: str, d_in: int, width: int, name: str) -> None:
     assert read_width(text, d_in) == width
     assert name_width(width) == name
+
+
+def test_the_earlier_name_of_a_configuration_is_an_alias_with_a_warning() -> None:
+    with pytest.warns(DeprecationWarning, match="Recipe is called TrainingConfig"):
+        from harness.training import Recipe
+
+    assert Recipe is TrainingConfig
