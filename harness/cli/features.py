@@ -11,21 +11,11 @@ import click
 
 from harness.api.data import Conversation
 from harness.api.errors import EmptyInputWarning, UnavailableError, UsageError
-from harness.cli.options import (
-    PATH,
-    batch_option,
-    dtype_option,
-    json_option,
-    machine_options,
-    model_fields,
-    model_option,
-    open_session,
-    read_batch_size,
-)
+from harness.cli import options as shared
 
 
 @click.command("features")
-@model_option
+@shared.model_option
 @click.option("--site", required=True, help="Read at this site, for example resid_post.12.")
 @click.option(
     "--representation", default="hidden", show_default=True, metavar="REF", help="Pool this representation."
@@ -34,20 +24,20 @@ from harness.cli.options import (
     "--tokens", default="content", show_default=True, help="Pool over content, all, prompt or last(k=…)."
 )
 @click.option("--pooling", default="mean", show_default=True, help="Pool in this way.")
-@dtype_option
+@shared.dtype_option
 @click.option(
     "--input",
     "source",
     required=True,
-    type=PATH,
+    type=shared.PATH,
     help='Read JSON lines with "text" or "messages".',
 )
 @click.option(
-    "-o", "--output", required=True, type=PATH, help="Write to this file, .npz (CSR) or .npy (dense)."
+    "-o", "--output", required=True, type=shared.PATH, help="Write to this file, .npz (CSR) or .npy (dense)."
 )
-@machine_options
-@batch_option
-@json_option
+@shared.machine_options
+@shared.batch_option
+@shared.json_option
 @click.pass_context
 def command(
     context: click.Context,
@@ -68,17 +58,17 @@ def command(
     if output.suffix not in {".npz", ".npy"}:
         raise UsageError(f"'{output}' must end in .npz (CSR) or .npy (dense)")
     texts = read_texts(source)
-    session = open_session(context, **machine)
+    session = shared.open_session(context, **machine)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         matrix = session.features(
             texts,
-            model=model_fields(model, dtype),
+            model=shared.model_fields(model, dtype),
             site=site,
             representation=representation,
             tokens=tokens,
             pooling=pooling,
-            batch_size=read_batch_size(batch_size),
+            batch_size=shared.read_batch_size(batch_size),
         )
     for warning in caught:
         if issubclass(warning.category, EmptyInputWarning):

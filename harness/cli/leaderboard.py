@@ -8,15 +8,8 @@ from typing import Any
 import click
 
 from harness.api.errors import NothingSelectedError, UnavailableError
+from harness.cli import options as shared
 from harness.cli.meta import ARGUMENTS
-from harness.cli.options import (
-    PATH,
-    data_dir_option,
-    device_option,
-    include_option,
-    offline_option,
-    open_session,
-)
 
 FOUND = 4
 
@@ -27,8 +20,10 @@ def command() -> None:
 
 
 @command.command("build")
-@click.argument("runs", nargs=-1, required=True, type=PATH)
-@click.option("-o", "--output", type=PATH, help="Write to this folder [the run folder, if there is one].")
+@click.argument("runs", nargs=-1, required=True, type=shared.PATH)
+@click.option(
+    "-o", "--output", type=shared.PATH, help="Write to this folder [the run folder, if there is one]."
+)
 def build(runs: tuple[Path, ...], output: Path | None) -> None:
     """Write leaderboard.md and leaderboard.csv for RUNS: run folders, published runs, or folders of them."""
     from harness import leaderboard
@@ -46,9 +41,13 @@ def build(runs: tuple[Path, ...], output: Path | None) -> None:
 
 
 @command.command("publish")
-@click.argument("run", type=PATH)
+@click.argument("run", type=shared.PATH)
 @click.option(
-    "-o", "--output", required=True, type=PATH, help="Write to this folder of the suite, under leaderboards/."
+    "-o",
+    "--output",
+    required=True,
+    type=shared.PATH,
+    help="Write to this folder of the suite, under leaderboards/.",
 )
 @click.option("--name", help="Name the published run [its first day].")
 @click.option("--replace", is_flag=True, help="Replace all runs published there.")
@@ -62,18 +61,18 @@ def publish(run: Path, output: Path, name: str | None, replace: bool) -> None:
 
 
 @command.command("make")
-@click.argument("boards", nargs=-1, required=True, metavar="DIR...", type=PATH)
+@click.argument("boards", nargs=-1, required=True, metavar="DIR...", type=shared.PATH)
 @click.option(
     "--work",
-    type=PATH,
+    type=shared.PATH,
     default=Path("runs/boards"),
     show_default=True,
     help="Keep runs and caches here meanwhile.",
 )
-@data_dir_option
-@include_option
-@offline_option
-@device_option
+@shared.data_dir_option
+@shared.include_option
+@shared.offline_option
+@shared.device_option
 @click.pass_context
 def make(context: click.Context, /, boards: tuple[Path, ...], work: Path, **machine: Any) -> None:
     """Run the boards in DIR anew and replace what is published there.
@@ -83,7 +82,7 @@ def make(context: click.Context, /, boards: tuple[Path, ...], work: Path, **mach
     """
     from harness.boards import make_boards
 
-    session = open_session(context, **machine)
+    session = shared.open_session(context, **machine)
     try:
         make_boards(session, boards, work=work, argv=context.meta[ARGUMENTS], tell=click.echo)
     except KeyboardInterrupt as error:
@@ -91,7 +90,7 @@ def make(context: click.Context, /, boards: tuple[Path, ...], work: Path, **mach
 
 
 @command.command("check")
-@click.argument("folders", nargs=-1, metavar="[DIR]...", type=PATH)
+@click.argument("folders", nargs=-1, metavar="[DIR]...", type=shared.PATH)
 def check(folders: tuple[Path, ...]) -> int:
     """Check what is published in DIR [leaderboards], the folder of a suite or a folder of those.
 

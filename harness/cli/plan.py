@@ -10,14 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.api.errors import UnavailableError
-from harness.cli.options import (
-    json_option,
-    machine_options,
-    open_session,
-    print_left_out,
-    read_suite,
-    suite_options,
-)
+from harness.cli import options as shared
 from harness.cli.tables import print_table
 
 if TYPE_CHECKING:
@@ -27,9 +20,9 @@ SHOWN_LEAKS = 20
 
 
 @click.command("plan")
-@suite_options
-@machine_options
-@json_option
+@shared.suite_options
+@shared.machine_options
+@shared.json_option
 @click.pass_context
 def command(context: click.Context, /, as_json: bool, **options: Any) -> int:
     """Resolve SUITE and print what running it would take: bundles, cells, cache hits, tokens, disk, memory, minutes.
@@ -40,9 +33,9 @@ def command(context: click.Context, /, as_json: bool, **options: Any) -> int:
     from harness.data.leaks import leaks_between
 
     machine = {name: options[name] for name in ("device", "data_dir", "cache_dir", "include", "offline")}
-    session = open_session(context, **machine)
-    plan = session.plan(read_suite(session, options))
-    print_left_out(plan.left_out)
+    session = shared.open_session(context, **machine)
+    plan = session.plan(shared.read_suite(session, options))
+    shared.print_left_out(plan.left_out)
     for note in plan.notes:
         click.echo(f"note: {note}", err=True)
     rows = [_row(session, bundle) for bundle in plan.bundles]
@@ -53,8 +46,8 @@ def command(context: click.Context, /, as_json: bool, **options: Any) -> int:
     leaks = leaks_between(plan.tasks)
     if as_json:
         facts = {"suite": plan.suite.name, "bundles": rows, "total": total, "left_out": dict(plan.left_out)}
-        shared = [dataclasses.asdict(leak) for leak in leaks]
-        click.echo(json.dumps({**facts, "dictionaries": dictionaries, "leaks": shared}))
+        pairs = [dataclasses.asdict(leak) for leak in leaks]
+        click.echo(json.dumps({**facts, "dictionaries": dictionaries, "leaks": pairs}))
     else:
         _print(rows, total)
         _print_dictionaries(dictionaries)

@@ -13,15 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.api.errors import UnavailableError, UsageError
-from harness.cli.options import (
-    PATH,
-    json_option,
-    offline_option,
-    open_session,
-    print_left_out,
-    read_suite,
-    suite_options,
-)
+from harness.cli import options as shared
 from harness.cli.tables import print_table
 
 if TYPE_CHECKING:
@@ -35,8 +27,8 @@ IN_TEXT = 12
 
 
 @click.command("power")
-@suite_options
-@offline_option
+@shared.suite_options
+@shared.offline_option
 @click.option(
     "--icc",
     type=click.FloatRange(0, 1),
@@ -44,11 +36,11 @@ IN_TEXT = 12
     show_default=True,
     help="Assume this correlation within a group: 0 for independent rows, 1 for identical rows.",
 )
-@click.option("--run", type=PATH, help="Add what this finished or published run observed.")
+@click.option("--run", type=shared.PATH, help="Add what this finished or published run observed.")
 @click.option(
     "--baseline", default="hidden", show_default=True, help="Compare arms of the run with this one."
 )
-@json_option
+@shared.json_option
 @click.pass_context
 def command(
     context: click.Context,
@@ -70,12 +62,14 @@ def command(
     """
     from harness.planning.power import count_test_rows, means_over_tasks
 
-    session = open_session(context, data_dir=options["data_dir"], include=options["include"], offline=offline)
-    suite = read_suite(session, options)
+    session = shared.open_session(
+        context, data_dir=options["data_dir"], include=options["include"], offline=offline
+    )
+    suite = shared.read_suite(session, options)
     counted, left_out = count_test_rows(
         suite, session.registry, data_dir=session.data_dir, included=session.included, icc=icc
     )
-    print_left_out(left_out)
+    shared.print_left_out(left_out)
     tasks = [
         {**dataclasses.asdict(each), **_by_share(each.effective, tests=len(counted))} for each in counted
     ]

@@ -8,29 +8,19 @@ from typing import Any
 
 import click
 
-from harness.cli.options import (
-    PATH,
-    batch_option,
-    dtype_option,
-    json_option,
-    machine_options,
-    model_fields,
-    model_option,
-    open_session,
-    read_batch_size,
-)
+from harness.cli import options as shared
 
 
 @click.command("report-dictionary")
 @click.argument("representation", metavar="REF")
-@model_option
+@shared.model_option
 @click.option("--site", help="Read at this site [the only one that suits the dictionary].")
-@dtype_option
+@shared.dtype_option
 @click.option(
     "--data",
     "sources",
     multiple=True,
-    type=PATH,
+    type=shared.PATH,
     help="Read the held-out part of these files or folders [test rows of tasks shipped with plugins].",
 )
 @click.option(
@@ -43,14 +33,14 @@ from harness.cli.options import (
 @click.option(
     "-o",
     "--output",
-    type=PATH,
+    type=shared.PATH,
     default=Path("report"),
     show_default=True,
     help="Write report.md, report.json, frequencies.csv and frequencies.png to this folder.",
 )
-@machine_options
-@batch_option
-@json_option
+@shared.machine_options
+@shared.batch_option
+@shared.json_option
 @click.pass_context
 def command(
     context: click.Context,
@@ -71,11 +61,11 @@ def command(
     Measures explained variance, L0, dead and dense features, the increase in next-token loss with the reconstruction
     spliced in, and whether features keep their meaning in unseen text. The others are measured at the same L0.
     """
-    examples = read_batch_size(batch_size)
-    session = open_session(context, **machine)
+    examples = shared.read_batch_size(batch_size)
+    session = shared.open_session(context, **machine)
     found = session.report(
         representation,
-        model=model_fields(model, dtype),
+        model=shared.model_fields(model, dtype),
         site=site,
         sources=sources,
         tokens=tokens,

@@ -10,18 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.api.errors import GateError
+from harness.cli import options as shared
 from harness.cli.meta import ARGUMENTS
-from harness.cli.options import (
-    PATH,
-    batch_option,
-    json_option,
-    machine_options,
-    open_session,
-    print_left_out,
-    read_batch_size,
-    read_suite,
-    suite_options,
-)
 from harness.cli.tables import print_table
 
 if TYPE_CHECKING:
@@ -32,10 +22,10 @@ MOST_ERRORS = 10
 
 
 @click.command("run")
-@suite_options
-@machine_options
-@batch_option
-@click.option("-o", "--output", type=PATH, help="Write to this run folder [runs/<suite>].")
+@shared.suite_options
+@shared.machine_options
+@shared.batch_option
+@click.option("-o", "--output", type=shared.PATH, help="Write to this run folder [runs/<suite>].")
 @click.option(
     "--keep-activations",
     is_flag=True,
@@ -57,7 +47,7 @@ MOST_ERRORS = 10
     help="End with exit code 4 if a dictionary reads activations unlike those it was trained on.",
 )
 @click.option("--strict-data", is_flag=True, help="Stop at an image that cannot be decoded.")
-@json_option
+@shared.json_option
 @click.pass_context
 def command(
     context: click.Context,
@@ -78,12 +68,12 @@ def command(
     cell failed or anything was left out. Images that cannot be decoded are left out and named in the records. A
     dictionary that does not fit its activations is flagged in its records and on the leaderboard.
     """
-    examples = read_batch_size(batch_size)
+    examples = shared.read_batch_size(batch_size)
     machine = {name: options[name] for name in ("device", "data_dir", "cache_dir", "include", "offline")}
-    session = open_session(context, **machine)
-    plan = session.plan(read_suite(session, options), strict_data=strict_data)
+    session = shared.open_session(context, **machine)
+    plan = session.plan(shared.read_suite(session, options), strict_data=strict_data)
     if not fail_fast:  # the run itself raises the first of these as its error
-        print_left_out(plan.left_out)
+        shared.print_left_out(plan.left_out)
         for note in plan.notes:
             click.echo(f"note: {note}", err=True)
     argv = context.meta[ARGUMENTS]

@@ -9,17 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.options import (
-    PATH,
-    batch_option,
-    dtype_option,
-    json_option,
-    machine_options,
-    model_fields,
-    model_option,
-    open_session,
-    read_batch_size,
-)
+from harness.cli import options as shared
 
 if TYPE_CHECKING:
     from harness.training import Progress, Trained
@@ -32,7 +22,7 @@ LINES = 20
 
 
 @click.command("train-dictionary")
-@model_option
+@shared.model_option
 @click.option(
     "--site",
     "sites",
@@ -48,11 +38,11 @@ LINES = 20
     "--data",
     required=True,
     multiple=True,
-    type=PATH,
+    type=shared.PATH,
     help="Read texts: .jsonl, .jsonl.zst, .json, .parquet, .csv, .txt, or a folder of such files. For a model of "
     "images: .parquet with a column 'image', or a folder of image files.",
 )
-@click.option("-o", "--output", required=True, type=PATH, help="Write dictionaries to this folder.")
+@click.option("-o", "--output", required=True, type=shared.PATH, help="Write dictionaries to this folder.")
 @click.option(
     "--architecture",
     type=click.Choice(ARCHITECTURES),
@@ -77,11 +67,11 @@ LINES = 20
     help="Set the tokens per step.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Set the random seed.")
-@dtype_option
+@shared.dtype_option
 @click.option("--replace", is_flag=True, help="Replace a dictionary of the same layer and width.")
-@machine_options
-@batch_option
-@json_option
+@shared.machine_options
+@shared.batch_option
+@shared.json_option
 @click.pass_context
 def command(
     context: click.Context,
@@ -98,15 +88,15 @@ def command(
     **settings: Any,
 ) -> None:
     """Train one dictionary per site and evaluate it on held-out data. An interrupted training starts again."""
-    batch = read_batch_size(batch_size)
-    session = open_session(context, device=device, cache_dir=cache_dir, offline=offline)
+    batch = shared.read_batch_size(batch_size)
+    session = shared.open_session(context, device=device, cache_dir=cache_dir, offline=offline)
 
     from harness.config.suite import ModelChoice
     from harness.training import train_dictionaries
 
     written = train_dictionaries(
         session.registry,
-        model=ModelChoice(**model_fields(model, dtype), sites=sites),
+        model=ModelChoice(**shared.model_fields(model, dtype), sites=sites),
         data=data,
         device=session.device,
         batch_size=batch,
