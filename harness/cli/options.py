@@ -70,17 +70,6 @@ batch_option = click.option(
 )
 
 
-def earlier_option(earlier: str, present: str, **settings: Any) -> Decorator:
-    """Return a hidden option under its earlier name, which prints a line of warning where it is used."""
-
-    def warn(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
-        if value:
-            click.echo(f"harness: the option '{earlier}' is now called '{present}'", err=True)
-        return value
-
-    return click.option(earlier, hidden=True, callback=warn, **settings)
-
-
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
