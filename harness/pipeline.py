@@ -36,7 +36,7 @@ def _draw_figures(plan: Plan, board: leaderboard.Board, context: RunContext) -> 
     """Draw the figures of the cells that a board displays; what cannot be drawn is an event of the run."""
     drawn = illustrate(
         plan,
-        leaderboard.find_shown(board),
+        leaderboard.displayed_cell_ids(board),
         folder=context.folder,
         store=context.store,
         device=context.device,

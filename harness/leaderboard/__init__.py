@@ -1,18 +1,15 @@
-"""Records in, a ranked table out. Nothing here runs a model.
+"""Leaderboards: a ranked table of (model, representation, width) rows. No model is run here.
 
-A row is (model, representation, width). `choice` finds the cell each row goes by, on validation alone;
-`estimate` scores those cells on test with shared resamples; `board` compares and ranks; `ablation`, `quiver`, `noise`,
-`regimes` and `controls` ask one more question each, and `features` what classifiers go by; `matrix` shows what carries
-over to other languages, and `heatmap` draws it; `frames` and `render` write;
-`published` keeps what a board needs small enough to commit; `check` looks whether all of that still holds; `comparison`
-sets two runs side by side.
+Records and predictions of runs enter; a board, its pages and published files leave. `selection` chooses each row's
+cells on validation, `scoring` scores them on test with shared resamples, `build` compares and ranks. `analyses/` answer
+one further question each, `pages/` write a board, `published/` stores and checks what is needed to build one again.
 """
 
-from harness.leaderboard.analyses.comparison import Arm, Comparison, Difference, compare
-from harness.leaderboard.board import Board, Row, TaskResult, TaskSummary
+from harness.leaderboard.analyses.comparison import Comparison, Difference, compare
+from harness.leaderboard.board import Board, Row
 from harness.leaderboard.build import build
 from harness.leaderboard.pages.board_page import remove, to_markdown, write
-from harness.leaderboard.pages.features_page import find_shown
+from harness.leaderboard.pages.features_page import displayed_cell_ids
 from harness.leaderboard.pages.frames import to_csv, to_frame
 from harness.leaderboard.published.check import check_published
 from harness.leaderboard.published.store import (
@@ -22,29 +19,21 @@ from harness.leaderboard.published.store import (
     publish,
     replace_published,
 )
-from harness.leaderboard.scoring import Estimate
-from harness.leaderboard.selection import Cell, Unit
 from harness.stats.bootstrap import bootstrap_seed
 
 __all__ = [
-    "Arm",
     "Board",
-    "Cell",
     "Comparison",
     "Difference",
-    "Estimate",
     "PublishedRun",
     "Row",
-    "TaskResult",
-    "TaskSummary",
-    "Unit",
     "bootstrap_seed",
     "build",
     "check_published",
     "compare",
+    "displayed_cell_ids",
     "find_published",
     "find_results",
-    "find_shown",
     "publish",
     "remove",
     "replace_published",

@@ -1,26 +1,26 @@
-"""Runs in, a Board out: rows compared with hidden states, task by task, and ranked.
+"""Board: rows compared with their model's baseline, task by task, and ranked.
 
-**Score.** On each task and for each seed a row goes by its cell with the best validation macro-F1; the test
-macro-F1 of these cells is averaged over seeds, then over tasks, unweighted. Intervals are of the test rows:
-stratified bootstrap, independent from task to task, shared by all rows; where a task is tested in several languages,
-of its source items, so that translations of one are drawn together. Seeds are not resampled: `seed_sd`.
-**Comparison.** `delta` is the row minus the selected `hidden` cells of its model (over all sites and
-poolings), `matched` the row minus `hidden` at the row's own choice; both are paired, over the seeds and tasks
-both have. A flag `hidden:n/m` or `matched:n/m` says where that is fewer than the row's tasks. Rows of hidden
-states and of arms without a model are compared with nothing.
-**Task by task.** won or lost where the Holm-adjusted p-value over the row's tasks is below .05, else tied.
-**Rank.** 1 + the number of rows that are better beyond noise: the paired interval of the difference in mean
-lies above 0. `last_rank` is the lowest place that noise leaves: all but the rows that are worse beyond noise
-may be above. `ties` are the groups of rows of which no two are told apart by that interval. Only rows with every
-task of the board are ranked; the others stand below, unranked, flagged `incomplete`. `rank_interval` is of tasks
-drawn anew as well (`harness.stats.rank_intervals`), each with all its languages and regimes.
-**Regimes.** Where some tasks were learnt as they are, under `full`, all of this is over those alone, and what was
-learnt under other regimes stands in `others`: a mean over regimes would be one of how they were chosen. Where none
-was, it is over the languages that were learnt by themselves (`native`), and what was learnt across languages or from
-another model's features stands in `others`. Where there is nothing of the kind, it is a mean over regimes, and the
-page says so. What is tested in another language than it was learnt in takes no more than the plain number of resamples.
-**Chosen on.** A flag `folds:n/m` says that n of the m cells a row goes by were chosen on folds of the training rows,
-as rows for validation were too few.
+1. **Choice.** On each task and for each seed a row takes its cell with the best validation macro-F1.
+2. **Score.** The test macro-F1 of these cells is averaged over seeds, then over tasks, unweighted. Intervals are of
+   test rows: a stratified bootstrap, independent from task to task and shared by all rows. Where a task is tested in
+   several languages, source items are drawn, so that translations of one item are drawn together. Seeds are not
+   resampled; `seed_sd` reports their variation.
+3. **Comparison.** `delta` is the row minus the selected baseline cells of its model (over all sites and poolings),
+   `matched` the row minus the baseline at the row's own choice. Both are paired, over the seeds and tasks that both
+   have; a flag `hidden:n/m` or `matched:n/m` reports fewer tasks than the row has. Baselines and arms without a model
+   are not compared.
+4. **Verdict.** A task is won or lost if the p-value, adjusted by Holm over the row's tasks, is below .05, else tied.
+5. **Rank.** 1 + the number of rows that are better beyond noise: the paired interval of the difference in mean lies
+   above 0. `last_rank` is the lowest place: all rows may be above but those that are worse beyond noise. `ties` are the
+   groups of rows of which no two differ by that interval. Rows without every task of the board are last, unranked and
+   flagged `incomplete`. `rank_interval` resamples tasks as well (`harness.stats.rank_intervals`), each with all its
+   languages and regimes.
+6. **Regimes.** If tasks were trained as they are, steps 2 to 5 use those alone, and results under other regimes are in
+   `others`: a mean over regimes would depend on how they were chosen. Otherwise they use the languages trained by
+   themselves; if there are none either, they are means over regimes, and the page says so. Pairs of different languages
+   take the plain number of resamples.
+7. **Folds.** A flag `folds:n/m` reports that n of the row's m cells were chosen on folds of the training rows, since
+   rows for validation were too few.
 """
 
 from __future__ import annotations
@@ -28,25 +28,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import stdev
-from typing import Literal
+from typing import Literal, get_args
 
 from harness.data.cleaning import Hygiene
-from harness.leaderboard.scoring import Estimate, mean
-from harness.leaderboard.selection import (
-    Cell,
-    RowKey,
-    Unit,
-)
+from harness.leaderboard.scoring import Estimate, mean_all
+from harness.leaderboard.selection import Cell, RowKey, Unit
 
 Verdict = Literal["won", "tied", "lost"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskResult:
-    """A row on one task: its score, and beside it that of the model's selected hidden cells.
+    """Result of a row on one task: its score, compared with the model's selected baseline cells.
 
-    `p_value` is Holm-adjusted over the row's tasks; `detectable` is the true difference from hidden that this
-    test set would show with probability .8. `target` names what it was tested on alone, whatever it learnt from.
+    `p_value` is Holm-adjusted over the row's tasks; `detectable` is the true difference from the baseline that this
+    test set would show with probability .8. `target` names the test rows, whatever was trained on.
     """
 
     task: str
@@ -63,28 +60,28 @@ class TaskResult:
 
     @property
     def unit(self) -> Unit:
-        """What was learnt and tested."""
+        """Task, languages and regime of the result."""
         return self.cells[0].unit
 
     @property
     def regime(self) -> str:
-        """What it was learnt under."""
+        """Training regime, and source model of a transfer."""
         return self.unit.regime
 
 
 BOTH = "text and image"
-"""What a row reads that has tasks of either kind."""
+"""Modality of a row that has tasks of text and of images."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A row of the board; what is None does not exist for it: a rank, a score, a comparison, a cost.
+    """Row of the board. A rank, score, comparison or cost that does not exist is None.
 
     `others` are results under regimes that the row is not ranked by. `seed_means` are macro-F1 by seed, of the seeds
-    that every task has. `tried` is of how many configurations (cells × points of the classifier's grid) the row's
-    choice was made, the least and the most over tasks and seeds. `ties` are the groups of rows, numbered from 0 at the
-    best, of which no two are told apart. `reads` is what its tasks hold: `text`, `image`, or BOTH, and rows are ranked
-    among those that read the same.
+    that every task has. `tried` is the number of configurations (cells × points of the classifier's grid) that
+    the row's choice was made from, the least and the most over tasks and seeds. `ties` are the groups of rows, numbered
+    from 0 at the best, of which no two differ. `reads` is the modality of its tasks: `text`, `image`, or BOTH; rows are
+    ranked among those of the same modality.
     """
 
     model: str | None
@@ -112,7 +109,7 @@ class Row:
 
     @property
     def cells(self) -> tuple[Cell, ...]:
-        """The cells the row goes by."""
+        """Chosen cells of the ranked results."""
         return tuple(cell for result in self.results for cell in result.cells)
 
     @property
@@ -122,7 +119,7 @@ class Row:
 
     @property
     def all_results(self) -> tuple[TaskResult, ...]:
-        """Those the row is ranked by, and those under other regimes."""
+        """Ranked results, and those under other regimes."""
         return self.results + self.others
 
     @property
@@ -132,19 +129,19 @@ class Row:
 
     @property
     def seed_range(self) -> float | None:
-        """From the lowest to the highest of these means."""
+        """Highest minus lowest of these means; None with fewer than two."""
         return max(self.seed_means) - min(self.seed_means) if len(self.seed_means) > 1 else None
 
     def count(self, verdict: Verdict) -> int | None:
-        """On how many tasks the row won, tied or lost; None when it was compared on none."""
+        """Return the number of tasks won, tied or lost; None when none was compared."""
         verdicts = [result.verdict for result in self.results if result.verdict is not None]
         return verdicts.count(verdict) if verdicts else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskSummary:
-    """A task of the board: test rows, macro-F1 of guessing every class equally often, and what was removed
-    (the most over the task's cells: inputs cut depend on the model).
+    """Summary of a task: test rows, macro-F1 of guessing every class equally often, and removed examples (the most over
+    the task's cells: inputs cut depend on the model).
     """
 
     name: str
@@ -156,8 +153,8 @@ class TaskSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class Board:
-    """Rows by falling macro-F1, the unranked ones last; the tasks they are ranked by, by name. `left_out` are rows that
-    the ablation lacks.
+    """Leaderboard: rows by falling macro-F1, the unranked ones last, and the ranked tasks. `left_out` are rows that the
+    ablation lacks.
     """
 
     suites: tuple[str, ...]
@@ -170,7 +167,7 @@ class Board:
 
     @property
     def is_mixed(self) -> bool:
-        """Whether it holds tasks of text and of images."""
+        """Whether there are tasks of text and of images."""
         return len({row.reads for row in self.rows}) > 1
 
     @property
@@ -185,12 +182,12 @@ class Board:
 
     @property
     def is_over_regimes(self) -> bool:
-        """Whether what rows are ranked by is a mean over several regimes."""
+        """Whether ranked scores are means over several regimes."""
         return len(self._regimes) > 1
 
     @property
     def is_by_language(self) -> bool:
-        """Whether rows are ranked by languages that were learnt by themselves, as nothing was learnt as it is."""
+        """Whether rows are ranked by languages trained by themselves, as no task was trained as it is."""
         natural = {result.unit.natural for row in self.rows for result in row.results}
         return self.has_others and "task" not in natural
 
@@ -199,27 +196,15 @@ class Board:
         return {result.regime for row in self.rows for result in row.results}
 
 
-def mean_of(estimates: Sequence[Estimate | None]) -> Estimate | None:
-    """The mean of those that are there; None where none is."""
-    known = [estimate for estimate in estimates if estimate is not None]
-    return mean(known) if known else None
-
-
 def mean_metric(results: Sequence[TaskResult], name: str) -> float | None:
-    """A metric's mean over seeds, then tasks, from the records; None where a cell lacks it."""
-    means = []
-    for result in results:
-        found = [cell.record.metrics[name].value for cell in result.cells if name in cell.record.metrics]
-        if len(found) < len(result.cells):
-            return None
-        means.append(sum(found) / len(found))
-    return sum(means) / len(means) if means else None
+    """Return a metric's mean over seeds, then tasks, from the records; None where a cell lacks it."""
+    return mean_all(mean_all(cell.metric(name) for cell in result.cells) for result in results)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ablated:
-    """A row at one value of an axis: means over seeds, then tasks. `overall`: its model's hidden states have no such
-    value, so `delta` is against those chosen over all values.
+    """Row at one value of an axis: means over seeds, then tasks. `overall`: its model's baseline has no such value, so
+    `delta` is against the baseline chosen over all values.
     """
 
     axis: str
@@ -235,9 +220,9 @@ class Ablated:
 
 @dataclass(frozen=True, kw_only=True)
 class Quiver:
-    """Over the arms of a model and those without one; `model` None: over all arms. `choices` counts tasks × seeds, and
-    `taken` those of them in which a dictionary was best on validation. `unknown` are representations left out, of whose
-    records none says whether they are dictionaries.
+    """Best arm on validation without and with dictionaries, among the arms of a model and those without one; `model`
+    None: among all arms. `choices` counts tasks × seeds, `taken` those in which a dictionary was best on validation.
+    `unknown` are representations left out, whose records do not say whether they are dictionaries.
     """
 
     model: str | None
@@ -252,9 +237,9 @@ class Quiver:
 
 @dataclass(frozen=True, kw_only=True)
 class Repeats:
-    """The cells of a row that several runs hold: how many, the median and the largest absolute difference in macro-F1
-    between two runs of one, and the share of test predictions that differ between them; None where no two runs kept
-    their predictions.
+    """Repeats of a row's cells in several runs: their number, the median and the largest absolute difference in
+    macro-F1 between two runs of one, and the share of test predictions that differ between them; None where no two runs
+    kept their predictions.
     """
 
     cells: int

@@ -1,15 +1,14 @@
-"""Stored predictions in, a metric with its resamples out; the same resamples for every arm of a task.
+"""Metrics of stored predictions, with bootstrap resamples that all arms of a task share.
 
-Where a task is tested in several languages, what is drawn are its source items (the groups of its rows), once for all
-of them: a resample holds an item in every language as often as in any other, so that translations do not count as
-independent, and what is learnt from one language is paired with what is learnt from another. Where rows of a language
-are few, such a resample may lack one of their classes, or all of them: there the value itself stands in.
+Where a task is tested in several languages, source items (the groups of its rows) are drawn once for all of them: a
+resample holds an item equally often in every language, so that translations do not count as independent, and scores of
+different training languages are paired. With few rows in a language, such a resample may lack a class, or all rows: its
+sample is then the value itself.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,23 +19,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from harness.api.errors import UnavailableError
-from harness.leaderboard.selection import Cell, Unit
-from harness.stats import metrics
-from harness.stats.bootstrap import (
-    bootstrap_seed,
-    bootstrap_weights,
-    cluster_weights,
-    number_groups,
-    paired_differences,
-    percentile_interval,
-)
+from harness.leaderboard.selection import BySeed, Cell, Unit, group_by
+from harness.stats import bootstrap, metrics
 
 Metric = Literal["macro_f1", "accuracy", "balanced_accuracy", "auroc"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Estimate:
-    """A number and its bootstrap samples `[resamples]`, paired with those of other estimates of the board."""
+    """Number with its bootstrap samples `[resamples]`, paired with those of other estimates of the board."""
 
     value: float
     samples: NDArray[np.float64]
@@ -44,13 +35,14 @@ class Estimate:
     @cached_property
     def interval(self) -> tuple[float, float]:
         """The 95 % percentile interval."""
-        return percentile_interval(self.samples)
+        return bootstrap.percentile_interval(self.samples)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TaskScores:
-    """The arms of one task on their common test rows, in the order of `ids`: `labels [rows]` are class numbers
-    0 … n_classes − 1, `groups [rows]` are numbers. By cell: the metric, and which rows are right (`hits [rows]`).
+    """Scores of the arms of one task on their common test rows, in the order of `ids`: `labels [rows]` are class
+    numbers 0 … n_classes − 1, `groups [rows]` are numbers. By cell: the metric, and whether each row is right (`hits
+    [rows]`).
     """
 
     ids: NDArray[np.object_]
@@ -59,6 +51,15 @@ class TaskScores:
     n_classes: int
     by_cell: Mapping[str, Estimate]
     hits: Mapping[str, NDArray[np.bool_]]
+
+    def of(self, cell: Cell) -> Estimate:
+        """Return the metric of a cell."""
+        return self.by_cell[cell.cell_id]
+
+    def compare(self, own: BySeed, other: BySeed) -> Estimate | None:
+        """Return the mean paired difference over the seeds that both have; None where there is none."""
+        seeds = sorted(own.keys() & other.keys())
+        return mean_of([difference(self.of(own[seed]), self.of(other[seed])) for seed in seeds])
 
     @property
     def is_grouped(self) -> bool:
@@ -75,8 +76,8 @@ class TaskScores:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Predictions:
-    """A cell's test rows by example id; labels and predictions `[rows]` are class numbers, sources `[rows]` say which
-    group they are of, by `number_name` in digits, None where a row has none.
+    """Predictions of a cell on its test rows, sorted by example id: labels and predictions `[rows]` are class numbers;
+    sources `[rows]` are groups by `number_name`, in digits, None for a row without one.
     """
 
     cell: Cell
@@ -89,11 +90,11 @@ class Predictions:
     @cached_property
     def groups(self) -> NDArray[np.int64]:
         """Groups `[rows]` as numbers."""
-        return number_groups(self.sources.tolist())
+        return bootstrap.number_groups(self.sources.tolist())
 
     @cached_property
     def scores(self) -> NDArray[np.float64]:
-        """Scores `[rows, classes]`. UnavailableError where the run keeps none."""
+        """Scores `[rows, classes]`. Raise UnavailableError where the run keeps none."""
         frame = self.cell.run.predictions(self.cell.record.cell_id)
         names = [f"score_{name}" for name in self.classes]
         if not set(names) <= set(frame.columns):
@@ -106,7 +107,7 @@ class Predictions:
 
 
 def number_name(group: str) -> int:
-    """What stands for a group in published runs: 48 bits of the name's hash."""
+    """Return the number of a group in published runs: 48 bits of the name's hash."""
     return int.from_bytes(hashlib.sha256(group.encode()).digest()[:6], "big")
 
 
@@ -116,15 +117,12 @@ def score_units(
     metric: Metric = "macro_f1",
     resamples: Callable[[Unit], int],
 ) -> Iterator[tuple[Unit, TaskScores]]:
-    """Score the cells of every unit, in order, the rows sorted by example id. The resamples follow from the task's
-    name, the labels and, where it is tested in several languages, which of them there are, so that all arms, also of
-    a later run, share them; of a unit that takes fewer they are the first. UnavailableError when the cells of one
-    were not tested on the same rows, or for what `metric` needs and does not find.
+    """Score the cells of every unit, in order, the rows sorted by example id. Resamples depend on the task's name, the
+    labels and, where it is tested in several languages, on these languages, so that all arms, also of a later run,
+    share them; a unit that takes fewer takes the first. Raise UnavailableError when the cells of a unit were not tested
+    on the same rows, or lack scores that `metric` needs.
     """
-    by_task: dict[tuple[str, int], list[Unit]] = defaultdict(list)
-    for unit in sorted(cells):
-        by_task[unit.task, unit.version].append(unit)
-    for units in by_task.values():
+    for units in group_by(sorted(cells), lambda unit: (unit.task, unit.version)).values():
         first = {unit: read_predictions(cells[unit][0]) for unit in units}
         draws = _draw_items(first, resamples=max(resamples(unit) for unit in units))
         are_joint = _is_in_several(units)
@@ -136,12 +134,12 @@ def score_units(
 
 
 def _is_in_several(units: Iterable[Unit]) -> bool:
-    """Whether a task is tested in several languages."""
+    """Return whether a task is tested in several languages."""
     return len({unit.test_language for unit in units}) > 1
 
 
 def _lack_a_class(arm: Predictions, weights: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which resamples `[resamples]` hold no row of a class that the rows have."""
+    """Return whether each resample `[resamples]` lacks a class that the rows have."""
     held = [weights @ (arm.labels == label).astype(weights.dtype) > 0 for label in np.unique(arm.labels)]
     return np.asarray(~np.all(held, axis=0))
 
@@ -154,17 +152,13 @@ def _score_cells(
     weights: NDArray[Any],
     lacking: NDArray[np.bool_],
 ) -> TaskScores:
-    """The value of each cell stands in for its samples of resamples that are `lacking`."""
+    """Score cells on common rows, with weights `[resamples, rows]`; `lacking [resamples]` is as in `_estimate`."""
     estimates: dict[str, Estimate] = {}
     hits: dict[str, NDArray[np.bool_]] = {}
     for cell in cells:
         arm = first if cell is first.cell else read_predictions(cell, like=first)
-        estimate = _estimate(arm, metric, weights)
-        if lacking.any():
-            samples = np.where(lacking, estimate.value, estimate.samples)
-            estimate = Estimate(value=estimate.value, samples=samples)
-        estimates[cell.record.cell_id] = estimate
-        hits[cell.record.cell_id] = arm.labels == arm.predicted
+        estimates[cell.cell_id] = _estimate(arm, metric, weights, lacking)
+        hits[cell.cell_id] = arm.labels == arm.predicted
     return TaskScores(
         ids=first.ids,
         labels=first.labels,
@@ -176,19 +170,18 @@ def _score_cells(
 
 
 _Draws = Callable[[Predictions, int], NDArray[np.float32]]
-"""The weights `[resamples, rows]` of an arm's rows: of so many resamples."""
+"""Function from an arm and a number of resamples to the weights `[resamples, rows]` of its rows."""
 
 
 def _draw_items(arms: Mapping[Unit, Predictions], *, resamples: int) -> _Draws:
-    """Draws of the items of one task: of each set of rows by itself where all are in one language, else of the items of
-    all languages together. An item is the rows of one group, in the stratum of most of them; a row without a group is
-    one by itself.
+    """Draw the items of one task: of each set of rows by itself if all are in one language, else of all languages
+    together. An item is the rows of one group, in the stratum of most of them; a row without a group is its own item.
     """
-    seed = bootstrap_seed(next(iter(arms)).task)
+    seed = bootstrap.bootstrap_seed(next(iter(arms)).task)
     if not _is_in_several(arms):
 
         def draw_apart(arm: Predictions, size: int) -> NDArray[np.float32]:
-            return cluster_weights(arm.labels, arm.groups, resamples=resamples, seed=seed)[:size]
+            return bootstrap.cluster_weights(arm.labels, arm.groups, resamples=resamples, seed=seed)[:size]
 
         return draw_apart
     items: dict[tuple[bool, str], int] = {}
@@ -203,7 +196,7 @@ def _draw_items(arms: Mapping[Unit, Predictions], *, resamples: int) -> _Draws:
                 rows[row, item] = items.setdefault(item, len(items)), labels[arm.classes[label]]
     members = np.zeros((len(items), len(labels)), np.int64)
     np.add.at(members, tuple(np.array(list(rows.values())).T), 1)
-    drawn = bootstrap_weights(members.argmax(axis=1), resamples=resamples, seed=seed)
+    drawn = bootstrap.bootstrap_weights(members.argmax(axis=1), resamples=resamples, seed=seed)
 
     def draw_together(arm: Predictions, size: int) -> NDArray[np.float32]:
         weights: NDArray[np.float32] = drawn[:size].T[[items[item] for item in _items(arm)]].T
@@ -213,7 +206,7 @@ def _draw_items(arms: Mapping[Unit, Predictions], *, resamples: int) -> _Draws:
 
 
 def _items(arm: Predictions) -> list[tuple[bool, str]]:
-    """What names the item of each row: its group, or itself."""
+    """Return the item of each row: its group, or itself."""
     return [
         (False, str(row)) if source is None else (True, str(source))
         for row, source in zip(arm.ids.tolist(), arm.sources.tolist(), strict=True)
@@ -232,9 +225,11 @@ _RESAMPLED: Mapping[Metric, Callable[[Predictions, NDArray[Any]], NDArray[np.flo
 }
 
 
-def _estimate(arm: Predictions, metric: Metric, weights: NDArray[Any]) -> Estimate:
-    """Return a metric's value, which each row gives once, and its samples. A resample of groups may lack a class or all
-    rows, so that the metric is undefined: the value stands in for it.
+def _estimate(
+    arm: Predictions, metric: Metric, weights: NDArray[Any], lacking: NDArray[np.bool_]
+) -> Estimate:
+    """Return a metric's value on the rows as they are, and its samples. The value replaces samples of resamples that
+    are `lacking` a class, or on which the metric is undefined.
     """
     value = float(_RESAMPLED[metric](arm, np.ones((1, len(arm.ids))))[0])
     if np.isnan(value):
@@ -242,28 +237,46 @@ def _estimate(arm: Predictions, metric: Metric, weights: NDArray[Any]) -> Estima
             f"task '{arm.cell.record.task}' has test rows of one class only, so {metric} is not defined there"
         )
     samples = _RESAMPLED[metric](arm, weights)
-    return Estimate(value=value, samples=np.where(np.isnan(samples), value, samples))
+    return Estimate(value=value, samples=np.where(lacking | np.isnan(samples), value, samples))
+
+
+def mean_of(estimates: Iterable[Estimate | None]) -> Estimate | None:
+    """Return the mean of the estimates that exist; None where none does."""
+    known = [estimate for estimate in estimates if estimate is not None]
+    return mean(known) if known else None
+
+
+def mean_known(values: Iterable[float | None]) -> float | None:
+    """Return the mean of the numbers that exist; None where none does."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def mean_all(values: Iterable[float | None]) -> float | None:
+    """Return the mean of numbers; None where one is missing, or there is none."""
+    known = list(values)
+    return None if None in known else mean_known(known)
 
 
 def mean(estimates: Sequence[Estimate]) -> Estimate:
-    """The unweighted mean, sample by sample, of the samples that all have."""
+    """Return the unweighted mean, sample by sample, of the samples that all have."""
     size = min(len(estimate.samples) for estimate in estimates)
     samples = np.mean(np.stack([estimate.samples[:size] for estimate in estimates]), axis=0)
     return Estimate(value=float(np.mean([estimate.value for estimate in estimates])), samples=samples)
 
 
 def difference(estimate: Estimate, reference: Estimate) -> Estimate:
-    """`estimate − reference`, sample by sample, of the samples that both have."""
+    """Return `estimate − reference`, sample by sample, of the samples that both have."""
     size = min(len(estimate.samples), len(reference.samples))
     return Estimate(
-        value=float(paired_differences(np.array(estimate.value), np.array(reference.value))),
-        samples=paired_differences(estimate.samples[:size], reference.samples[:size]),
+        value=float(bootstrap.paired_differences(np.array(estimate.value), np.array(reference.value))),
+        samples=bootstrap.paired_differences(estimate.samples[:size], reference.samples[:size]),
     )
 
 
 def read_predictions(cell: Cell, like: Predictions | None = None) -> Predictions:
-    """The predictions of a cell. UnavailableError when they are not there, lack something, or (with `like`) are of
-    other rows than those of another cell.
+    """Read the predictions of a cell. Raise UnavailableError when they are missing or incomplete, or (with `like`) are
+    of other rows than those of another cell.
     """
     frame = cell.run.predictions(cell.record.cell_id)
     classes = classes_of(frame)
@@ -290,7 +303,7 @@ def read_predictions(cell: Cell, like: Predictions | None = None) -> Predictions
 
 
 def classes_of(frame: pd.DataFrame) -> list[str]:
-    """The classes a cell chose from, also those without a test row."""
+    """Return the classes a cell chose from, also those without a test row."""
     scored = [str(name).removeprefix("score_") for name in frame.columns if str(name).startswith("score_")]
     if scored or "label" not in frame or not isinstance(frame["label"].dtype, pd.CategoricalDtype):
         return scored
@@ -298,7 +311,7 @@ def classes_of(frame: pd.DataFrame) -> list[str]:
 
 
 def _groups(frame: pd.DataFrame) -> NDArray[np.object_]:
-    """The group of each row in digits, None where it has none. Published runs have numbers in place of names."""
+    """Return the group of each row in digits, None without one. Published runs have numbers in place of names."""
     groups = frame["group"] if "group" in frame else pd.Series([None] * len(frame), dtype=object)
     numbers = {
         group: str(number_name(group) if isinstance(group, str) else group)

@@ -1,27 +1,39 @@
-"""Cells in, the one each row goes by out: chosen by validation macro-F1. Test results are not read here."""
+"""Choice of each row's cells by validation macro-F1. Test results are not read here."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from operator import attrgetter
+from typing import NamedTuple, TypeVar
 
 from harness.api.errors import NothingSelectedError, UnavailableError
 from harness.api.specs import Natural
 from harness.runs.record import Record, Results
 
 BySeed = Mapping[int, "Cell"]
+"""Cells of one row on one task, by seed."""
+
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
+
+
+def group_by(values: Iterable[Value], key: Callable[[Value], Key]) -> dict[Key, list[Value]]:
+    """Return the values by key, in the order in which keys and values first occur."""
+    groups: dict[Key, list[Value]] = defaultdict(list)
+    for value in values:
+        groups[key(value)].append(value)
+    return dict(groups)
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Unit:
-    """What counts as one task on a board: a task's version, trained in one language, tested in one; the other task
-    whose rows it was trained on, if it was; and the regime that it was learnt under, with the model on whose features
-    it was learnt where that is another.
+    """Unit that counts as one task on a board: a task's version, its training and test languages, the other task that
+    it was trained on, if any, and the training regime, with the source model of a transfer.
     """
 
     task: str
@@ -34,13 +46,13 @@ class Unit:
 
     @property
     def is_across(self) -> bool:
-        """Whether it is tested in another language than it was learnt in, or learnt in more than it is tested in."""
+        """Whether the training languages differ from the tested ones."""
         return self.train_language != self.test_language
 
 
 @dataclass(frozen=True, kw_only=True)
 class RowKey:
-    """What makes a row; the width of an arm without a model may differ between tasks and is left out."""
+    """Key of a row. The width of an arm without a model may differ between tasks and is left out."""
 
     model: str | None
     representation: str
@@ -48,7 +60,7 @@ class RowKey:
 
 
 class Choice(NamedTuple):
-    """What is chosen on validation; empty where there is none."""
+    """Values chosen on validation, one for each axis of the search; "" where there is none."""
 
     site: str
     pooling: str
@@ -59,14 +71,28 @@ class Choice(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """A record and the run its predictions lie in."""
+    """Record of a cell, with the run that holds its predictions."""
 
     record: Record
     run: Results
 
+    @property
+    def cell_id(self) -> str:
+        """Id of the record."""
+        return self.record.cell_id
+
+    @property
+    def validation(self) -> float:
+        """Macro-F1 on validation rows, by which cells are chosen; −∞ where it is missing."""
+        return self.record.validation_metrics.get("macro_f1", -math.inf)
+
+    def metric(self, name: str) -> float | None:
+        """Return a metric's value on test rows; None where the record lacks it."""
+        return self.record.metrics[name].value if name in self.record.metrics else None
+
     @cached_property
     def unit(self) -> Unit:
-        """The task the cell belongs to."""
+        """Task that the cell belongs to."""
         record = self.record
         return Unit(
             task=record.task,
@@ -80,14 +106,14 @@ class Cell:
 
     @cached_property
     def row(self) -> RowKey:
-        """The row the cell belongs to."""
+        """Row that the cell belongs to."""
         record = self.record
         width = None if record.model is None else record.width
         return RowKey(model=record.model, representation=record.representation, width=width)
 
     @cached_property
     def choice(self) -> Choice:
-        """Where the cell stands in what was searched."""
+        """Values of the cell on the axes of the search."""
         record = self.record
         return Choice(
             site=record.site or "",
@@ -100,7 +126,7 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Choices:
-    """The cells that a board goes by: of each row, and of each model's hidden states over all its sites."""
+    """Chosen cells of a board: those of each row, and those of each model's baseline over all its sites."""
 
     selected: Mapping[RowKey, Mapping[Unit, BySeed]]
     hidden: Mapping[str, Mapping[Unit, BySeed]]
@@ -108,43 +134,43 @@ class Choices:
     _hidden_cells: Mapping[tuple[object, ...], Cell]
 
     def hidden_for(self, row: RowKey, unit: Unit) -> BySeed:
-        """The selected hidden cells of the row's model; none for a row that is hidden or has no model."""
-        if row.model is None or row in self.baselines:
-            return {}
-        return self.hidden.get(row.model, {}).get(unit, {})
+        """Return the selected baseline cells of the row's model; none for a baseline or a row without a model."""
+        is_compared = row.model is not None and row not in self.baselines
+        return self.hidden.get(row.model or "", {}).get(unit, {}) if is_compared else {}
 
     def matched_for(self, row: RowKey, unit: Unit) -> BySeed:
-        """The hidden cells at the row's own choice, where there are any."""
+        """Return the baseline cells at the row's own choice, where there are any."""
         if row.model is None or row in self.baselines:
             return {}
-        own = self.selected[row][unit]
-        matched = {seed: self._hidden_cells.get(_place(cell)) for seed, cell in own.items()}
-        return {seed: cell for seed, cell in matched.items() if cell is not None}
+        places = {seed: _place(cell) for seed, cell in self.selected[row][unit].items()}
+        return {seed: self._hidden_cells[at] for seed, at in places.items() if at in self._hidden_cells}
 
     def budget(self, row: RowKey) -> set[tuple[Unit, Choice, int]]:
-        """Task, choice and seed of every hidden cell of the row's model; none for an arm without a model."""
+        """Return task, choice and seed of every baseline cell of the row's model; none for an arm without a model."""
         hidden = self._hidden_cells.values()
         return {
             (cell.unit, cell.choice, cell.record.seed) for cell in hidden if cell.record.model == row.model
         }
 
     def cells(self, unit: Unit) -> list[Cell]:
-        """Every cell of a task that the board needs, each once."""
-        needed: dict[str, Cell] = {}
-        for row, units in self.selected.items():
-            if unit in units:
-                arms = (units[unit], self.hidden_for(row, unit), self.matched_for(row, unit))
-                needed |= {cell.record.cell_id: cell for arm in arms for cell in arm.values()}
-        return list(needed.values())
+        """Return every cell of a task that the board needs, each once."""
+        rows = [row for row, units in self.selected.items() if unit in units]
+        return once(
+            cell
+            for row in rows
+            for arm in (self.selected[row][unit], self.hidden_for(row, unit), self.matched_for(row, unit))
+            for cell in arm.values()
+        )
 
     def units(self) -> list[Unit]:
-        """The tasks of the board, in order."""
+        """Return the tasks of the board, in order."""
         return sorted({unit for tasks in self.selected.values() for unit in tasks})
 
     @cached_property
     def main_units(self) -> Sequence[Unit]:
-        """Those that rows are ranked by: learnt under the regime `full`; where none is, every language by itself
-        (`native`, else whatever was learnt and tested in the same); all where there is no such thing either.
+        """Units that rows are ranked by: tasks trained as they are; if there are none, each language by itself (first
+        by a regime for this, else any unit trained and tested in the same languages); if there are none either, all
+        units.
         """
         units = self.units()
         return (
@@ -155,9 +181,14 @@ class Choices:
         )
 
 
+def once(cells: Iterable[Cell]) -> list[Cell]:
+    """Return each cell once, by its id."""
+    return list({cell.cell_id: cell for cell in cells}.values())
+
+
 def read_cells(runs: Sequence[Results]) -> list[Cell]:
-    """Each cell of the runs once: the last that ended well and has its predictions (of a published run not all do),
-    else the last that ended well, else the last. NothingSelectedError when none ended well.
+    """Return each cell of the runs once: the last that ended well and has its predictions (a published run may lack
+    some), else the last that ended well, else the last. Raise NothingSelectedError when none ended well.
     """
     cells: dict[str, Cell] = {}
     for run in runs:
@@ -173,9 +204,8 @@ def read_cells(runs: Sequence[Results]) -> list[Cell]:
 
 
 def check_consistent(cells: Iterable[Cell]) -> None:
-    """UnavailableError when one name stands for two things: a task for other rows, a model or a dictionary for
-    other weights, a pooling, transform or classifier for another revision or grid. Comparing them would compare
-    what is not the same.
+    """Raise UnavailableError when one name means two things: a task with other rows, a model or a dictionary with other
+    weights, a pooling, transform or classifier of another revision or grid. Such cells cannot be compared.
     """
     known: dict[tuple[object, ...], tuple[str | None, Cell]] = {}
     for cell in cells:
@@ -206,23 +236,21 @@ def check_consistent(cells: Iterable[Cell]) -> None:
 
 
 def choose(cells: Iterable[Cell]) -> Choices:
-    """For each row, task and seed the cell with the best validation macro-F1 over sites × poolings ×
-    transforms × classifiers × token sets. A tie goes to the first by site, pooling, transform, classifier,
-    tokens, in natural order.
+    """Choose for each row, task and seed the cell with the best validation macro-F1 over sites × poolings × transforms
+    × classifiers × token sets. A tie goes to the first by site, pooling, transform, classifier, tokens, in natural
+    order.
     """
     return _take_first(_by_preference(cells))
 
 
 def choose_by_value(cells: Iterable[Cell]) -> dict[tuple[str, str], Choices]:
-    """The same choices among the cells that have one value on one axis of what is searched, by axis and value: of
-    every axis that has more than one.
+    """Make the same choices among the cells with one value on one axis of the search, by axis and value, for every axis
+    with more than one value.
     """
     ordered = _by_preference(cells)
     found: dict[tuple[str, str], Choices] = {}
     for axis in Choice._fields:
-        by_value: dict[str, list[Cell]] = defaultdict(list)
-        for cell in ordered:
-            by_value[getattr(cell.choice, axis)].append(cell)
+        by_value = group_by(ordered, attrgetter(f"choice.{axis}"))
         by_value.pop("", None)
         if len(by_value) > 1:
             for value in sorted(by_value, key=in_natural_order):
@@ -231,7 +259,7 @@ def choose_by_value(cells: Iterable[Cell]) -> dict[tuple[str, str], Choices]:
 
 
 def _by_preference(cells: Iterable[Cell]) -> list[Cell]:
-    """Those that ended well, the best on validation first."""
+    """Return the cells that ended well, the best on validation first."""
     return sorted((cell for cell in cells if cell.record.status == "ok"), key=_preference)
 
 
@@ -251,13 +279,13 @@ def _take_first(ordered: Iterable[Cell]) -> Choices:
 
 
 def in_natural_order(text: str) -> list[tuple[str, float]]:
-    """A sort key by which `resid_post.5` comes before `resid_post.12`, and `rate=0.05` before `rate=0.2`."""
+    """Return a sort key by which `resid_post.5` comes before `resid_post.12`, and `rate=0.05` before `rate=0.2`."""
     parts = [*re.split(r"([0-9]+(?:\.[0-9]+)?)", text), ""]
     return [(word, float(number or -1)) for word, number in zip(parts[::2], parts[1::2], strict=True)]
 
 
 def _name_regime(record: Record) -> str:
-    """The regime's label, and the model whose features were learnt from instead of the record's own."""
+    """Return the regime's label, and the model whose features were trained on instead of the record's own."""
     if record.learnt_on is None:
         return record.regime
     learnt = f"from {record.learnt_on} by {record.alignment}"
@@ -265,8 +293,7 @@ def _name_regime(record: Record) -> str:
 
 
 def _preference(cell: Cell) -> tuple[float, list[list[tuple[str, float]]], str]:
-    validation = cell.record.validation_metrics.get("macro_f1", -math.inf)
-    return -validation, [in_natural_order(part) for part in cell.choice], cell.record.cell_id
+    return -cell.validation, [in_natural_order(part) for part in cell.choice], cell.cell_id
 
 
 def _replaces(cell: Cell, before: Cell) -> bool:

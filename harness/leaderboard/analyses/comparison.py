@@ -1,16 +1,15 @@
-"""Two runs in, what lies between them out: the same arms on the same test rows, each as its run chose it on validation.
+"""Comparison of two runs: the same arms on the same test rows, each as its run chose it on validation.
 
 The difference is the second run minus the first, averaged over the seeds both have; its interval is from the paired
-bootstrap of a board. With a baseline, what is compared is each arm's lead over the baseline of its own run. The choice
-on validation goes by macro-F1, whatever is compared on test.
+bootstrap of a board. With a baseline, each arm's lead over the baseline of its own run is compared. Choices on
+validation use macro-F1, whatever metric is compared on test.
 """
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter, itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +24,7 @@ from harness.leaderboard.selection import (
     RowKey,
     Unit,
     choose,
+    group_by,
     in_natural_order,
     read_cells,
 )
@@ -34,7 +34,7 @@ from harness.stats.bootstrap import bootstrap_p_value, exact_mcnemar, holm
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """A row of a board on one of its tasks, or on all of them, by name."""
+    """Row of a board on one of its tasks, or on all of them, by name."""
 
     task: str
     model: str | None
@@ -48,7 +48,7 @@ class Arm:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """An arm in two runs: the metric (or its lead over the baseline) in each, and second − first.
+    """Difference of an arm between two runs: the metric (or its lead over the baseline) in each, and second − first.
 
     `p_value` is the bootstrap's. `mcnemar` is the exact test of equal accuracy, of several seeds the largest: only of
     accuracy itself, and where no rows form a group. Adjusted is what Holm makes of it over all differences on single
@@ -69,9 +69,9 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """All arms that two runs share, task by task, and those that only one of them has. `means` are over the tasks of an
-    arm that has several, unweighted; `overall` are these, and the only task of every other arm. Tasks under one regime
-    are never averaged with tasks under another.
+    """Comparison of all arms that two runs share, task by task, with the arms that only one of them has. `means` are
+    over the tasks of an arm that has several, unweighted; `overall` are these, and the only task of every other arm.
+    Tasks under one regime are never averaged with tasks under another.
     """
 
     metric: Metric
@@ -82,9 +82,9 @@ class Comparison:
     only_second: tuple[Arm, ...]
 
     def worse(self, delta: float) -> tuple[Difference, ...]:
-        """Of `overall`, the worst first, what is credibly worse by more than `delta`: the whole 95 % interval of the
-        difference lies below −delta. Each arm is judged by itself: one that did not change at all is found so with
-        a probability of at most about .025.
+        """Return the arms of `overall` that are credibly worse by more than `delta`, the worst first: the whole 95 %
+        interval of the difference lies below −delta. Each arm is judged by itself: one that did not change is found
+        with a probability of at most about .025.
         """
         found = [each for each in self.overall if each.change.interval[1] < -delta]
         return tuple(sorted(found, key=lambda each: each.change.value))
@@ -98,12 +98,14 @@ def compare(
     metric: Metric = "macro_f1",
     resamples: int = 1000,
 ) -> Comparison:
-    """UsageError when a task has other rows in one run than in the other, or no arm has the baseline in both;
-    NothingSelectedError when the runs share no arm; UnavailableError for a metric that needs scores where none were
-    kept. Arms without a baseline are not compared with one.
+    """Compare two runs, each arm of `second` with the same arm of `first`.
 
-    More than ten differences take 100 resamples for each, so that the adjusted p-value of one clear difference can fall
-    below .05; what is tested in other languages than it was learnt in does not.
+    Raise UsageError when a task has other rows in one run than in the other, or no arm has the baseline in both;
+    NothingSelectedError when the runs share no arm; UnavailableError for a metric that needs scores where none were
+    kept. With a baseline, arms without it are left out.
+
+    With more than ten differences each takes 100 resamples, so that the adjusted p-value of one clear difference can
+    fall below .05. Pairs of languages (`Unit.is_across`) are not counted for this.
     """
     runs = (first, second)
     chosen = [by_place(choose(read_cells([run]))) for run in runs]
@@ -125,9 +127,7 @@ def compare(
     ]
     for (unit, one_scored), (_, two_scored) in zip(*scores, strict=True):
         scored = (one_scored, two_scored)
-        if not all(
-            np.array_equal(getattr(scored[0], one), getattr(scored[1], one)) for one in ("ids", "labels")
-        ):
+        if any(not np.array_equal(*map(attrgetter(one), scored)) for one in ("ids", "labels")):
             raise _other_rows(unit, runs)
         for row in (row for row, other in shared if other == unit):
             one, two = (
@@ -136,18 +136,17 @@ def compare(
             )
             if seeds := sorted(one.seeds & two.seeds):
                 places.append((row, unit.regime))
-                exact = metric == "accuracy" and baseline is None and not scored[0].is_grouped
-                found.append(_difference(_arm(row, names[unit]), one, two, seeds=seeds, exact=exact))
+                exact = metric == "accuracy" and baseline is None and not one_scored.is_grouped
+                arm = Arm(task=names[unit], **vars(row))
+                found.append(_difference(arm, one, two, seeds=seeds, exact=exact))
     if not found:
         raise UsageError(f"no arm of both runs has '{baseline}' beside it, on a task and seed of both")
     differences = _adjust(found)
-    by_arm: dict[tuple[RowKey, str], list[Difference]] = defaultdict(list)
-    for place, each in zip(places, differences, strict=True):
-        by_arm[place].append(each)
+    by_arm = group_by(zip(places, differences, strict=True), itemgetter(0))
     whole = {unit.regime for unit in units if unit.natural == "task"}
     overall = [
-        _overall(row, "" if {regime} == whole else f" {regime}", tasks)
-        for (row, regime), tasks in by_arm.items()
+        _overall(row, "" if {regime} == whole else f" {regime}", [task for _, task in each])
+        for (row, regime), each in by_arm.items()
     ]
     return Comparison(
         metric=metric,
@@ -160,27 +159,24 @@ def compare(
 
 
 Places = Mapping[tuple[RowKey, Unit], BySeed]
-"""The cells that each row goes by on each task."""
+"""Chosen cells of each row on each task."""
 
 
 def by_place(choices: Choices) -> Places:
-    """The choices of all rows, whatever their rank."""
+    """Return the choices of all rows, whatever their rank."""
     return {
         (row, unit): by_seed for row, units in choices.selected.items() for unit, by_seed in units.items()
     }
 
 
 def cells_by_unit(places: Places, units: Container[Unit]) -> dict[Unit, list[Cell]]:
-    """The cells of all rows on each of these tasks."""
-    found: dict[Unit, list[Cell]] = defaultdict(list)
-    for (_, unit), by_seed in places.items():
-        if unit in units:
-            found[unit] += by_seed.values()
-    return found
+    """Return the cells of all rows on each of these tasks."""
+    cells = (cell for (_, unit), by_seed in places.items() if unit in units for cell in by_seed.values())
+    return group_by(cells, lambda cell: cell.unit)
 
 
 def _check_same_rows(chosen: Sequence[Places], runs: Sequence[Results]) -> None:
-    """UsageError where the examples, labels or splits of a task differ."""
+    """Raise UsageError where the examples, labels or splits of a task differ."""
     first, second = (
         {(unit, cell.record.data) for (_, unit), by_seed in places.items() for cell in by_seed.values()}
         for places in chosen
@@ -203,7 +199,7 @@ def _other_rows(unit: Unit, runs: Sequence[Results]) -> UsageError:
 
 @dataclass(frozen=True, kw_only=True)
 class _Side:
-    """An arm in one of the runs, with its baseline where there is to be one."""
+    """An arm in one of the two runs, with its baseline if there is to be one."""
 
     own: BySeed
     base: BySeed | None
@@ -211,32 +207,32 @@ class _Side:
 
     @property
     def seeds(self) -> set[int]:
-        """Those for which there is something to compare."""
+        """Seeds on which the arm, and the baseline if any, have cells."""
         return set(self.own) if self.base is None else set(self.own) & set(self.base)
 
     def estimate(self, seeds: Sequence[int]) -> Estimate:
-        """The metric, or the lead over the baseline, over these seeds."""
-        estimates = [self.scored.by_cell[self.own[seed].record.cell_id] for seed in seeds]
-        if self.base is not None:
-            bases = [self.scored.by_cell[self.base[seed].record.cell_id] for seed in seeds]
-            estimates = [difference(one, base) for one, base in zip(estimates, bases, strict=True)]
-        return mean(estimates)
+        """Return the mean over seeds of the metric, or of the lead over the baseline."""
+        of, base = self.scored.of, self.base
+        own = ((seed, of(self.own[seed])) for seed in seeds)
+        return mean([one if base is None else difference(one, of(base[seed])) for seed, one in own])
 
     def hits(self, seed: int) -> NDArray[np.bool_]:
-        return self.scored.hits[self.own[seed].record.cell_id]
+        return self.scored.hits[self.own[seed].cell_id]
 
 
 def _difference(arm: Arm, one: _Side, two: _Side, *, seeds: Sequence[int], exact: bool) -> Difference:
-    first, second = one.estimate(seeds), two.estimate(seeds)
+    mcnemar = max(_mcnemar(one.hits(seed), two.hits(seed)) for seed in seeds) if exact else None
+    estimates = one.estimate(seeds), two.estimate(seeds)
+    return replace(_make_difference(arm, *estimates, seeds=len(seeds)), mcnemar=mcnemar)
+
+
+def _make_difference(
+    arm: Arm, first: Estimate, second: Estimate, *, seeds: int, tasks: int = 1
+) -> Difference:
     change = difference(second, first)
+    p_value = bootstrap_p_value(change.samples)
     return Difference(
-        arm=arm,
-        seeds=len(seeds),
-        first=first,
-        second=second,
-        change=change,
-        p_value=bootstrap_p_value(change.samples),
-        mcnemar=max(_mcnemar(one.hits(seed), two.hits(seed)) for seed in seeds) if exact else None,
+        arm=arm, tasks=tasks, seeds=seeds, first=first, second=second, change=change, p_value=p_value
     )
 
 
@@ -245,7 +241,7 @@ def _mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
 
 
 def _adjust(found: Sequence[Difference]) -> list[Difference]:
-    """The same with what Holm makes of their p-values; of McNemar's, over those that have one."""
+    """Return the same with p-values adjusted by Holm; McNemar's are adjusted over the differences that have one."""
     adjusted = holm([each.p_value for each in found])
     tested = [index for index, each in enumerate(found) if each.mcnemar is not None]
     exact = dict(zip(tested, holm([found[index].mcnemar or 0.0 for index in tested]), strict=True))
@@ -260,25 +256,17 @@ def _adjust(found: Sequence[Difference]) -> list[Difference]:
 
 
 def _overall(row: RowKey, regime: str, tasks: Sequence[Difference]) -> Difference:
-    """The mean over the tasks, sample by sample; of one, that one."""
+    """Return the mean over tasks, sample by sample; a single task as it is."""
     if len(tasks) == 1:
         return tasks[0]
-    first, second = mean([each.first for each in tasks]), mean([each.second for each in tasks])
-    change = difference(second, first)
-    return Difference(
-        arm=_arm(row, f"all tasks{regime}"),
-        tasks=len(tasks),
-        seeds=min(each.seeds for each in tasks),
-        first=first,
-        second=second,
-        change=change,
-        p_value=bootstrap_p_value(change.samples),
-    )
+    means = mean([each.first for each in tasks]), mean([each.second for each in tasks])
+    arm = Arm(task=f"all tasks{regime}", **vars(row))
+    return _make_difference(arm, *means, seeds=min(each.seeds for each in tasks), tasks=len(tasks))
 
 
 def find_baseline(places: Places, row: RowKey, unit: Unit, baseline: str | None) -> BySeed | None:
-    """The arm that leads are over, None when there is to be none: that of the row's model, over all widths the
-    best on validation, or else the one without a model.
+    """Return the baseline's cells: those of the row's model, over all widths the best on validation, or else those of
+    the arm without a model. None when no baseline is given.
     """
     if baseline is None:
         return None
@@ -286,24 +274,16 @@ def find_baseline(places: Places, row: RowKey, unit: Unit, baseline: str | None)
     for model in (row.model, None):
         for (other, task), by_seed in places.items():
             if task == unit and other.representation == baseline and other.model == model and other != row:
-                own |= {
-                    seed: max(own.get(seed, cell), cell, key=_validation) for seed, cell in by_seed.items()
-                }
+                for seed, cell in by_seed.items():
+                    own[seed] = max(own.get(seed, cell), cell, key=lambda one: one.validation)
         if own:
             break
     return own
 
 
-def _validation(cell: Cell) -> float:
-    return cell.record.validation_metrics.get("macro_f1", -math.inf)
-
-
 def _only(these: Places, others: Places, names: Mapping[Unit, str]) -> tuple[Arm, ...]:
-    return tuple(sorted((_arm(row, names[unit]) for row, unit in these.keys() - others.keys()), key=_order))
-
-
-def _arm(row: RowKey, task: str) -> Arm:
-    return Arm(task=task, model=row.model, representation=row.representation, width=row.width)
+    only = these.keys() - others.keys()
+    return tuple(sorted((Arm(task=names[unit], **vars(row)) for row, unit in only), key=_order))
 
 
 def _in_order(differences: Iterable[Difference]) -> tuple[Difference, ...]:
@@ -311,9 +291,5 @@ def _in_order(differences: Iterable[Difference]) -> tuple[Difference, ...]:
 
 
 def _order(arm: Arm) -> tuple[str, Iterable[tuple[str, float]], Iterable[tuple[str, float]], int]:
-    return (
-        arm.task,
-        in_natural_order(arm.model or ""),
-        in_natural_order(arm.representation),
-        arm.width or 0,
-    )
+    names = in_natural_order(arm.model or ""), in_natural_order(arm.representation)
+    return arm.task, *names, arm.width or 0

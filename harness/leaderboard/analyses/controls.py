@@ -1,9 +1,9 @@
-"""A Board in; each model's hidden states against what should know less, out.
+"""Controls of a board: each model's baseline against arms that should know less.
 
 Those are the arms without a model (the most frequent class, the text's length, its words) and the same model under
-other parameters, such as random weights: rows whose model is called `NAME[…]` beside a model `NAME`. Where hidden
-states are no better than these, nothing that is computed from them means much. A control that scores below the task's
-chance (one class for all rows, say) is beaten by whoever guesses, so chance takes its place there.
+other parameters, such as random weights: rows whose model is called `NAME[…]` beside a model `NAME`. Where a baseline
+is no better than these, features computed from it mean little. Where a control scores below chance (one class for
+all rows, say), chance is used instead.
 """
 
 from __future__ import annotations
@@ -19,9 +19,7 @@ from harness.leaderboard.scoring import Estimate, difference, mean
 
 @dataclass(frozen=True, kw_only=True)
 class Control:
-    """Hidden states of `model` minus `control`, or chance where that is higher, task by task, paired; `differences` are
-    by task.
-    """
+    """Comparison of a model's baseline with a control, or chance where that is higher: paired differences by task."""
 
     model: str
     control: str
@@ -29,21 +27,21 @@ class Control:
 
     @property
     def mean(self) -> Estimate:
-        """Over tasks, unweighted."""
+        """Unweighted mean over tasks."""
         return mean([one for _, one in self.differences])
 
     @property
     def least(self) -> tuple[str, Estimate]:
-        """The task on which hidden states are least ahead, and by how much."""
+        """Task on which the baseline is least ahead, and the difference there."""
         return min(self.differences, key=lambda pair: pair[1].value)
 
     def count(self, sign: int) -> int:
-        """On how many tasks the 95 % interval lies above (1), around (0) or below (−1) zero."""
+        """Return the number of tasks whose 95 % interval lies above (1), around (0) or below (−1) zero."""
         return sum(_sign(one) == sign for _, one in self.differences)
 
 
 def controls(board: Board) -> Iterator[Control]:
-    """Every model of the board against each of its controls, in the board's order."""
+    """Yield the comparison of every model of the board with each of its controls, in the board's order."""
     chances = {task.name: task.chance for task in board.tasks}
     for row in board.rows:
         if row.is_baseline and row.model and "[" not in row.model:
@@ -53,7 +51,7 @@ def controls(board: Board) -> Iterator[Control]:
 
 
 def _name(other: Row, model: str) -> str | None:
-    """What a row that is a control of the model is called; None for other rows."""
+    """Return the name of a row that is a control of the model; None for other rows."""
     if other.model is None:
         return other.representation
     return other.model if other.is_baseline and other.model.startswith(f"{model}[") else None
@@ -69,7 +67,7 @@ def _differences(row: Row, other: Row, chances: Mapping[str, float]) -> tuple[tu
 
 
 def _at_least(chance: float, estimate: Estimate) -> Estimate:
-    """The estimate, or chance where it is lower; chance is known, and the same in every resample."""
+    """Return the estimate, or chance where it is lower; chance is the same in every resample."""
     if estimate.value >= chance:
         return estimate
     return Estimate(value=chance, samples=np.full_like(estimate.samples, chance))

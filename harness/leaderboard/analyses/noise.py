@@ -1,7 +1,7 @@
-"""Runs in; how far scores lie apart that nothing should tell apart, out: cells that were run more than once.
+"""Noise floor: differences between repeated runs of one cell.
 
-Two runs of one cell differ in what its identity leaves out: the batch size, the machine, the number of threads. What
-they differ by is a floor below which no difference of a board means anything, whatever its interval.
+Two runs of one cell differ in settings outside its identity: the batch size, the machine, the number of threads. A
+difference on a board below this floor means nothing, whatever its interval.
 """
 
 from __future__ import annotations
@@ -9,55 +9,42 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import combinations
+from operator import attrgetter
 from statistics import median
 
+import numpy as np
 import pandas as pd
 
 from harness.api.errors import UnavailableError
 from harness.leaderboard.board import Repeats
-from harness.leaderboard.selection import Cell, RowKey
-from harness.runs.record import Record, Results
+from harness.leaderboard.selection import Cell, RowKey, group_by
+from harness.runs.record import Results
 
 
 def find_repeats(runs: Sequence[Results]) -> dict[RowKey, Repeats]:
-    """By row. A record that two runs share to the last digit, costs included, is one run published or copied."""
+    """Return the repeats of each row. A record that two runs share to the last digit, costs included, is a copy."""
     by_cell: dict[str, list[Cell]] = defaultdict(list)
     for run in {run.path.resolve(): run for run in runs}.values():
         for record in run.records():
             known = by_cell[record.cell_id]
-            if _is_scored(record) and not any(_is_copy(record, other.record) for other in known):
+            is_scored = record.status == "ok" and "macro_f1" in record.metrics
+            if is_scored and not any(_MEASURED(record) == _MEASURED(other.record) for other in known):
                 known.append(Cell(record=record, run=run))
-    by_row: dict[RowKey, list[list[Cell]]] = defaultdict(list)
-    for cells in by_cell.values():
-        if len(cells) > 1:
-            by_row[cells[0].row].append(cells)
-    return {row: _measure(repeated) for row, repeated in by_row.items()}
+    repeated = [cells for cells in by_cell.values() if len(cells) > 1]
+    by_row = group_by(repeated, lambda cells: cells[0].row)
+    return {row: _measure(every) for row, every in by_row.items()}
 
 
-def _is_scored(record: Record) -> bool:
-    return record.status == "ok" and "macro_f1" in record.metrics
-
-
-def _is_copy(one: Record, other: Record) -> bool:
-    return (one.metrics, one.cost, one.classifier_params) == (
-        other.metrics,
-        other.cost,
-        other.classifier_params,
-    )
+_MEASURED = attrgetter("metrics", "cost", "classifier_params")
+"""Fields of a record that differ between two runs of a cell, and not between copies of one."""
 
 
 def _measure(repeated: Sequence[Sequence[Cell]]) -> Repeats:
     pairs = [pair for cells in repeated for pair in combinations(cells, 2)]
     apart = [abs(_score(one) - _score(other)) for one, other in pairs]
-    known = [counts for one, other in pairs if (counts := _count_differing(one, other)) is not None]
-    return Repeats(
-        cells=len(repeated),
-        median=median(apart),
-        largest=max(apart),
-        differing=sum(differing for differing, _ in known) / sum(rows for _, rows in known)
-        if known
-        else None,
-    )
+    known = np.array([counts for one, other in pairs if (counts := _count_differing(one, other))])
+    differing = float(np.divide(*known.sum(axis=0))) if len(known) else None
+    return Repeats(cells=len(repeated), median=median(apart), largest=max(apart), differing=differing)
 
 
 def _score(cell: Cell) -> float:
@@ -65,7 +52,7 @@ def _score(cell: Cell) -> float:
 
 
 def _count_differing(one: Cell, other: Cell) -> tuple[int, int] | None:
-    """How many of how many test rows are predicted differently; None where that is not known."""
+    """Return the number of test rows predicted differently, and of all; None where that is unknown."""
     known, rows = one.record.predictions_hash, one.record.n_test
     if rows and known is not None and known == other.record.predictions_hash:
         return 0, rows

@@ -1,18 +1,18 @@
-"""Test rows in, the smallest true difference of two arms that they can show out: before a run from counts alone, after
-it beside what its own bootstrap says.
+"""Power analysis: the smallest true difference of two arms that test rows can show. Before a run it is computed from
+counts alone; after a run it is compared with the run's own bootstrap.
 
-**Computed.** The test is McNemar's, of two arms on the same rows: what counts is on how many rows exactly one of them
-is right. Whoever plans does not know that share, so it is a parameter.
-**Groups.** Rows of one group (a template, a translation) are no independent witnesses. With a correlation `icc` of
+**Computed.** The test is McNemar's, of two arms on the same rows: it depends on the number of rows on which exactly one
+of them is right. That share is unknown before a run, so it is a parameter.
+**Groups.** Rows of one group (a template, a translation) are not independent. With a correlation `icc` of
 their differences, n rows in groups of sizes m tell as much as n / (1 + icc · (Σm²/n − 1)) rows (the design effect for
 groups of unlike sizes: Donner, Birkett, Buck 1981, "Randomization by cluster"). With `icc` 1, the worst case, groups of
 one size count once each.
 **Mean over tasks.** Tasks are independent: the mean over T tasks tells as much as T² / Σ(1/n) rows of one. Pairs of
 languages are not, as their rows may be translations: a task that has several counts as the one that tells least.
-**Observed.** Of a finished run, each arm against its baseline: on which share of rows exactly one of the two is right,
-what the formula makes of that share, and the minimum detectable difference of the paired bootstrap. That is smaller
-than computed where there are several seeds, whose mean is steadier, and where two arms are right on unlike classes,
-whose counts every resample keeps.
+**Observed.** Of a finished run, each arm against its baseline: the share of rows on which exactly one of the two is
+right, the formula's result for that share, and the minimum detectable difference of the paired bootstrap. The latter is
+smaller with several seeds, whose mean varies less, and when two arms are right on different classes, whose counts every
+resample keeps.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy as np
 
 from harness.api.errors import UsageError
 from harness.leaderboard.analyses.comparison import Arm, by_place, cells_by_unit, find_baseline
-from harness.leaderboard.scoring import difference, mean, score_units
+from harness.leaderboard.scoring import score_units
 from harness.leaderboard.selection import choose, read_cells
 from harness.runs.record import Results
 from harness.stats.bootstrap import minimum_detectable_difference
@@ -32,8 +32,8 @@ from harness.stats.power import ALPHA, POWER, detectable_difference, effective_r
 
 @dataclass(frozen=True, kw_only=True)
 class Observed:
-    """An arm against its baseline in a finished run: the share of rows on which exactly one of them is right (mean over
-    seeds), and the smallest difference in accuracy to be found at `ALPHA` by the formula and by the bootstrap.
+    """Observed power of an arm against its baseline: the share of rows on which exactly one of them is right (mean over
+    seeds), and the smallest difference in accuracy found at `ALPHA` by the formula and by the bootstrap.
     """
 
     arm: Arm
@@ -49,8 +49,8 @@ class Observed:
 def observe(
     run: Results, *, baseline: str = "hidden", icc: float = 1.0, resamples: int = 1000
 ) -> tuple[Observed, ...]:
-    """Every arm of a run against its baseline, task by task, each by the cell chosen on validation. UsageError when no
-    arm has that baseline beside it.
+    """Return the observed power of every arm of a run against its baseline, task by task, each by the cell chosen on
+    validation. Raise UsageError when no arm has that baseline beside it.
     """
     places = by_place(choose(read_cells([run])))
     observed = []
@@ -59,19 +59,17 @@ def observe(
         worth = effective_rows(map(str, scored.groups.tolist()), icc=icc)
         for row in (row for row, other in places if other == unit):
             own, base = places[row, unit], find_baseline(places, row, unit, baseline) or {}
-            pairs = [
-                (own[seed].record.cell_id, base[seed].record.cell_id)
+            change = scored.compare(own, base)
+            if change is None:
+                continue
+            hits = [
+                [scored.hits[one[seed].cell_id] for one in (own, base)]
                 for seed in sorted(own.keys() & base.keys())
             ]
-            if not pairs:
-                continue
-            share = float(np.mean([np.mean(scored.hits[one] != scored.hits[two]) for one, two in pairs]))
-            change = mean([difference(scored.by_cell[one], scored.by_cell[two]) for one, two in pairs])
+            share = float(np.mean([np.mean(mine != other) for mine, other in hits]))
             observed.append(
                 Observed(
-                    arm=Arm(
-                        task=unit.task, model=row.model, representation=row.representation, width=row.width
-                    ),
+                    arm=Arm(task=unit.task, **vars(row)),
                     regime=unit.regime,
                     train_language=unit.train_language,
                     test_language=unit.test_language,

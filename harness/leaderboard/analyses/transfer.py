@@ -1,46 +1,46 @@
-"""A Board in, what carries over out: every row by what was learnt in and what was tested in, in numbers and on a page.
+"""Transfer between languages and data sets: every row by its training and its test languages.
 
-**Pair.** A row of the board on one task, learnt in some languages and tested in others. *Native*: in one language by
-itself. A language is **seen** where it is in the training text of the model; of several languages that are learnt from
-together, where one of them is. Of arms without a model, and of models that do not say, nothing of the kind is known.
-**Mean.** Over the languages that are tested, of each the mean over what was learnt from; intervals are those of the
-board (`harness.leaderboard.estimate`), which draw the translations of an item together. Means of what the model saw on
-both sides stand apart from the rest.
+**Pair.** A row of the board on one task, trained in some languages and tested in others. *Native*: in one language by
+itself. A language is **seen** if it is in the training text of the model; several languages trained on together are
+seen if one of them is. This is unknown for arms without a model, and for models that do not say.
+**Mean.** Over the tested languages, of each the mean over training languages; intervals are those of the board
+(`harness.leaderboard.scoring`), which draw the translations of an item together. Means over pairs seen on both sides
+are separate.
 **Gap.** Native minus the mean, over the languages that have both, paired.
 **Resource level.** Spearman's correlation of the mean by tested language with the megabytes of it that the model saw.
-**Data sets.** Where at least two tasks each were learnt from at least two others, these stand in the same file.
+**Data sets.** If at least two tasks each were trained on at least two others, these are in the same file.
 """
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import attrgetter, itemgetter
 from typing import Literal
 
 from harness.leaderboard.analyses.scripts import script_of
-from harness.leaderboard.board import Board, Row, TaskResult, mean_of
+from harness.leaderboard.board import Board, Row, TaskResult
 from harness.leaderboard.pages import markdown
-from harness.leaderboard.pages.markdown import NONE
-from harness.leaderboard.scoring import Estimate, difference, mean
-from harness.leaderboard.selection import Unit, in_natural_order
+from harness.leaderboard.scoring import Estimate, difference, mean, mean_all, mean_of
+from harness.leaderboard.selection import Unit, group_by, in_natural_order
 from harness.runs.record import Record
 
 Languages = Literal["seen", "unseen", "all"]
-"""Which pairs a mean is of: seen on both sides, not on one or both, or all, where nothing is known of that."""
+"""Pairs of a mean: seen on both sides, not on one or both, or all, where it is unknown."""
 
 IN_TEXT = 14
-"""Matrices of more languages are not written as text."""
+"""Most languages of a matrix that is written as text."""
 
 ENGLISH = "en"
-"""What is learnt from this language alone has a column beside the mean over all that were learnt from."""
+"""Training language with a column of its own beside the mean over all training languages."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """A row of the board on one pair. `task` is its name without languages."""
+    """Result of a row on one pair of languages. `task` is its name without languages."""
 
     task: str
     row: Row
@@ -48,22 +48,22 @@ class Pair:
 
     @property
     def train(self) -> str:
-        """The languages that were learnt from, joined with `+`."""
+        """Training languages, joined with `+`."""
         return self.result.unit.train_language
 
     @property
     def test(self) -> str:
-        """The languages that were tested, joined with `+`."""
+        """Tested languages, joined with `+`."""
         return self.result.unit.test_language
 
     @property
     def records(self) -> tuple[Record, ...]:
-        """Of every seed."""
+        """Records of every seed."""
         return tuple(cell.record for cell in self.result.cells)
 
     @property
     def is_native(self) -> bool:
-        """Whether one language was learnt and tested as it is."""
+        """Whether one language was trained and tested by itself."""
         return self.train == self.test and "+" not in self.test and self.result.unit.natural is not None
 
     @property
@@ -77,7 +77,7 @@ class Pair:
 
     @cached_property
     def seen(self) -> tuple[float, float] | None:
-        """Megabytes of the model's training text in what was learnt from and in what was tested."""
+        """Megabytes of the model's training text in the training and in the tested languages; None if unknown."""
         known = next((record.seen for record in self.records if record.seen is not None), None)
         if known is None:
             return None
@@ -88,32 +88,27 @@ class Pair:
 
     @property
     def languages(self) -> Languages:
-        """Which means it belongs to."""
+        """Kind of means that the pair belongs to."""
         if self.seen is None:
             return "all"
         return "seen" if min(self.seen) > 0 else "unseen"
 
     def share(self, name: str) -> float | None:
-        """A number of the record's `sharing`, its mean over seeds; None where a seed has none."""
-        values = [getattr(record.sharing, name) for record in self.records if record.sharing is not None]
-        known = [float(value) for value in values if value is not None]
-        return sum(known) / len(known) if len(known) == len(self.records) else None
+        """Return a number of the records' `sharing`, its mean over seeds; None where a seed has none."""
+        return mean_all(getattr(record.sharing, name, None) for record in self.records)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Matrix:
-    """Everything of a task that is learnt in some languages and tested in others; a row's pairs stand together."""
+    """Pairs of a task that is trained in some languages and tested in others; those of a row are adjacent."""
 
     task: str
     pairs: tuple[Pair, ...]
 
     @cached_property
-    def rows(self) -> Mapping[str, tuple[Pair, ...]]:
-        """The pairs of each row, by what the row is called."""
-        found: dict[str, list[Pair]] = defaultdict(list)
-        for pair in self.pairs:
-            found[name_row(pair.row)].append(pair)
-        return {name: tuple(pairs) for name, pairs in found.items()}
+    def rows(self) -> Mapping[str, Sequence[Pair]]:
+        """Pairs of each row, by the row's name."""
+        return group_by(self.pairs, lambda pair: markdown.name_arm(pair.row.key))
 
     @cached_property
     def seen(self) -> Mapping[str, Mapping[str, float]]:
@@ -127,7 +122,7 @@ class Matrix:
 
     @cached_property
     def order(self) -> Sequence[str]:
-        """The languages: what models saw most of first, then by name."""
+        """Languages by falling amount of training text, then by name."""
         most = {
             language: max(known.get(language, 0.0) for known in self.seen.values())
             for language in {one for known in self.seen.values() for one in known}
@@ -136,13 +131,13 @@ class Matrix:
         return sorted(every, key=lambda language: (-most.get(language, 0.0), in_natural_order(language)))
 
     def mark(self, language: str, row: Row) -> str:
-        """The language, with a `*` where the row's model never saw it."""
+        """Return the language, with a `*` where the row's model never saw it."""
         return f"{language}*" if self.seen.get(row.model or "", {}).get(language) == 0 else language
 
 
 @dataclass(frozen=True, kw_only=True)
 class Matrices:
-    """What carries over on a board: across languages, and across data sets."""
+    """Transfer on a board: between languages, and between data sets."""
 
     tasks: tuple[Matrix, ...]
     datasets: tuple[Pair, ...]
@@ -153,7 +148,7 @@ class Matrices:
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """Means of a row on a task over its pairs of one kind: `learnt` names the regime, and the language where it is one
+    """Means of a row on a task over its pairs of one kind: `trained` names the regime, and the language where it is one
     of several. `n_delta` and `n_gap` are the languages that have a difference from hidden states and a native score.
     `worst` is the tested language with the lowest mean; `resource` Spearman's correlation and the number of languages,
     None of fewer than three or where either side is constant.
@@ -162,7 +157,7 @@ class Summary:
     task: str
     row: Row
     languages: Languages
-    learnt: str
+    trained: str
     n_pairs: int
     n_languages: int
     macro_f1: Estimate
@@ -174,43 +169,29 @@ class Summary:
     resource: tuple[float, int] | None
 
 
-def name_row(row: Row) -> str:
-    """Model, representation and width, as far as there are such."""
-    return " ".join(filter(None, (row.model, row.representation, str(row.width or ""))))
-
-
 def find_matrices(board: Board) -> Matrices:
-    """Of tasks that have a pair of unlike languages, by name."""
-    found: dict[tuple[str, int, str], list[tuple[Row, TaskResult]]] = defaultdict(list)
-    versions: dict[str, set[int]] = defaultdict(set)
-    for row in board.rows:
-        for result in row.all_results:
-            unit = result.unit
-            found[unit.task, unit.version, unit.trained_on].append((row, result))
-            versions[unit.task].add(unit.version)
+    """Return matrices of the tasks that have a pair of different languages, by name."""
+    every = [(row, result) for row in board.rows for result in row.all_results]
+    found = group_by(every, lambda one: attrgetter("task", "version", "trained_on")(one[1].unit))
+    versions = Counter(task for task, _ in {(task, version) for task, version, _ in found})
     tasks = []
-    for (task, version, other), results in sorted(found.items(), key=lambda item: item[0]):
+    for (task, version, other), results in sorted(found.items(), key=itemgetter(0)):
         if any(result.unit.is_across for _, result in results):
-            name = f"{task}{f'@{version}' * (len(versions[task]) > 1)}{f' ← {other}' * bool(other)}"
+            name = f"{task}{f'@{version}' * (versions[task] > 1)}{f' ← {other}' * bool(other)}"
             pairs = tuple(Pair(task=name, row=row, result=result) for row, result in results)
             tasks.append(Matrix(task=name, pairs=pairs))
     return Matrices(tasks=tuple(tasks), datasets=_find_datasets(board))
 
 
 def _find_datasets(board: Board) -> tuple[Pair, ...]:
-    """Tasks that learn from others, where of two others at least two each learn, and these others by themselves."""
-    learnt: dict[str, set[str]] = defaultdict(set)
-    for row in board.rows:
-        for result in row.results:
-            learnt[result.unit.trained_on].add(result.unit.task)
-    sources = {source for source, tasks in learnt.items() if source and len(tasks) > 1}
-    if len(sources) < 2:
-        return ()
+    """Return tasks trained on others, if at least two others each train two tasks, and these others by themselves."""
+    pairs = [
+        Pair(task=result.unit.task, row=row, result=result) for row in board.rows for result in row.results
+    ]
+    learners = Counter(source for source, _ in {(pair.result.unit.trained_on, pair.task) for pair in pairs})
+    sources = {source for source, count in learners.items() if source and count > 1}
     return tuple(
-        Pair(task=result.unit.task, row=row, result=result)
-        for row in board.rows
-        for result in row.results
-        if (result.unit.trained_on or result.unit.task) in sources
+        pair for pair in pairs if len(sources) > 1 and (pair.result.unit.trained_on or pair.task) in sources
     )
 
 
@@ -218,25 +199,23 @@ def _find_datasets(board: Board) -> tuple[Pair, ...]:
 
 
 def summarize(matrix: Matrix) -> Iterator[Summary]:
-    """By row, seen and unseen, native first and then the other regimes in natural order."""
+    """Yield summaries by row, seen and unseen, natural regimes first, then the others in natural order."""
     for pairs in matrix.rows.values():
         single = [pair for pair in pairs if "+" not in pair.test]
         native = {pair.test: pair.result.macro_f1 for pair in single if pair.is_native}
         for languages in HEADINGS:
             kinds = _by_kind([pair for pair in single if pair.languages == languages])
-            for learnt, kind in kinds.items():
-                yield _summarize(learnt, kind, native=native)
+            for trained, kind in kinds.items():
+                yield _summarize(trained, kind, native=native)
 
 
 def _by_kind(pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
-    """By regime; and where a regime learns from several languages one by one, beside it from English alone, within one
-    script, and from one script to another.
+    """Return pairs by regime; and for a regime with several single training languages also those from English, within
+    one script, and between scripts.
     """
-    found: dict[str, list[Pair]] = defaultdict(list)
-    for pair in sorted(pairs, key=lambda pair: _order(pair.result.unit)):
-        found[pair.result.regime].append(pair)
+    found = sorted(pairs, key=lambda pair: _order(pair.result.unit))
     kinds = {}
-    for regime, same in found.items():
+    for regime, same in group_by(found, lambda pair: pair.result.regime).items():
         kinds[regime] = same
         english = [pair for pair in same if pair.train == ENGLISH != pair.test]
         if english and any(pair.is_direct and pair.train not in (ENGLISH, pair.test) for pair in same):
@@ -248,13 +227,10 @@ def _by_kind(pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
 
 
 def _by_script(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:
-    """Those of one script and those of two, of languages whose script is known."""
-    within: list[Pair] = []
-    across: list[Pair] = []
-    for pair in pairs:
-        train, test = script_of(pair.train), script_of(pair.test)
-        if train and test:
-            (within if train == test else across).append(pair)
+    """Return the pairs of one script and those of two, of languages whose script is known."""
+    scripts = [(script_of(pair.train), script_of(pair.test), pair) for pair in pairs]
+    known = [(train == test, pair) for train, test, pair in scripts if train and test]
+    within, across = ([pair for same, pair in known if same is wanted] for wanted in (True, False))
     return within, across
 
 
@@ -263,7 +239,7 @@ def _order(unit: Unit) -> tuple[int, list[tuple[str, float]]]:
     return ("task", "language", None).index(unit.natural), in_natural_order(unit.regime)
 
 
-def _summarize(learnt: str, pairs: Sequence[Pair], *, native: Mapping[str, Estimate]) -> Summary:
+def _summarize(trained: str, pairs: Sequence[Pair], *, native: Mapping[str, Estimate]) -> Summary:
     scores = _by_test((pair, pair.result.macro_f1) for pair in pairs)
     deltas = _by_test((pair, pair.result.delta) for pair in pairs)
     gaps = {}
@@ -275,7 +251,7 @@ def _summarize(learnt: str, pairs: Sequence[Pair], *, native: Mapping[str, Estim
         task=pairs[0].task,
         row=pairs[0].row,
         languages=pairs[0].languages,
-        learnt=learnt,
+        trained=trained,
         n_pairs=len(pairs),
         n_languages=len(scores),
         macro_f1=mean(list(scores.values())),
@@ -289,28 +265,25 @@ def _summarize(learnt: str, pairs: Sequence[Pair], *, native: Mapping[str, Estim
 
 
 def _by_test(estimates: Iterable[tuple[Pair, Estimate | None]]) -> dict[str, Estimate]:
-    """By tested language, the mean over what was learnt from, as far as there is an estimate."""
-    found: dict[str, list[Estimate]] = defaultdict(list)
-    for pair, estimate in estimates:
-        if estimate is not None:
-            found[pair.test].append(estimate)
-    return {test: mean(each) for test, each in found.items()}
+    """Return the mean over training languages by tested language, without missing estimates."""
+    known = [(pair.test, estimate) for pair, estimate in estimates if estimate is not None]
+    return {test: mean([one for _, one in same]) for test, same in group_by(known, itemgetter(0)).items()}
 
 
 def _correlate(seen: Mapping[str, float], scores: Mapping[str, Estimate]) -> tuple[float, int] | None:
+    levels = [math.log(megabytes) for megabytes in seen.values()]
+    found = rank_correlation(levels, [scores[test].value for test in seen])
+    return None if found is None else (found, len(levels))
+
+
+def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float | None:
+    """Return Spearman's correlation; None of fewer than three pairs, or where either side is constant."""
     from scipy.stats import spearmanr
 
-    levels = [math.log(megabytes) for megabytes in seen.values()]
-    values = [scores[test].value for test in seen]
-    if len(set(levels)) < 2 or len(set(values)) < 2 or len(levels) < 3:
+    if len(set(one)) < 2 or len(set(other)) < 2 or len(one) < 3:
         return None
-    return float(spearmanr(levels, values).statistic), len(levels)
+    return float(spearmanr(one, other).statistic)
 
-
-# ── files ────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-# ── the page ─────────────────────────────────────────────────────────────────────────────────────────────
 
 HEADINGS: Mapping[Languages, tuple[str, str]] = {
     "seen": ("Languages that the model saw", ""),
@@ -323,29 +296,15 @@ HEADINGS: Mapping[Languages, tuple[str, str]] = {
         "Arms without a model, and models that do not say what they saw: over all pairs, whatever other models saw.",
     ),
 }
-
-
-def mean_share(pairs: Sequence[Pair], name: str, form: str) -> str:
-    values = [value for pair in pairs if (value := pair.share(name)) is not None]
-    return format(sum(values) / len(values), form).removeprefix("0" if form == ".3f" else "")
-
-
-def rank_correlation(pairs: Sequence[Pair]) -> str:
-    from scipy.stats import spearmanr
-
-    shares = [pair.share("even") for pair in pairs]
-    scores = [pair.result.macro_f1.value for pair in pairs]
-    if len(pairs) < 3 or len(set(shares)) < 2 or len(set(scores)) < 2:
-        return NONE
-    return markdown.signed(float(spearmanr(shares, scores).statistic))
+"""Headings of the page, each with a sentence, by the pairs of the means below them."""
 
 
 Grid = Mapping[tuple[str, str], Pair]
-"""By the language that was learnt and the one that was tested."""
+"""Pairs by training and tested language."""
 
 
 def find_grid(pairs: Iterable[Pair]) -> Grid:
-    """The places of a row's matrix; {} where no two languages differ. What several regimes give, the first gives."""
+    """Return a row's matrix; {} where no two languages differ. Of several regimes, the first counts."""
     grid: dict[tuple[str, str], Pair] = {}
     for pair in sorted(pairs, key=lambda pair: _order(pair.result.unit)):
         if pair.is_direct:
@@ -354,6 +313,6 @@ def find_grid(pairs: Iterable[Pair]) -> Grid:
 
 
 def axes(matrix: Matrix, grid: Grid) -> tuple[list[str], list[str]]:
-    """The languages that are learnt, and those that are tested, in the task's order."""
+    """Return training languages and tested languages, in the task's order."""
     trained, tested = ({place[side] for place in grid} for side in (0, 1))
     return [one for one in matrix.order if one in trained], [one for one in matrix.order if one in tested]

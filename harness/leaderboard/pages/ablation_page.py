@@ -6,12 +6,11 @@ from collections.abc import Iterable, Sequence
 
 from harness.leaderboard.board import Ablated
 from harness.leaderboard.pages import markdown
-from harness.leaderboard.pages.markdown import NONE
 from harness.leaderboard.selection import RowKey
 
 
 def page(lines: Sequence[Ablated], left_out: Iterable[RowKey], *, title: str) -> str:
-    """leaderboard-ablation.md: what it is, then a table for each axis; "" where there is none."""
+    """Return leaderboard-ablation.md: an introduction, then a table for each axis; "" where there is none."""
     if not lines:
         return ""
     missing = ", ".join(sorted(" ".join(filter(None, (row.model, row.representation))) for row in left_out))
@@ -24,7 +23,7 @@ def page(lines: Sequence[Ablated], left_out: Iterable[RowKey], *, title: str) ->
         " hidden states of the same model chosen under the same value"
         + (
             ", or, where † stands, over all values: they have no cell with this one."
-            if _any_overall(lines)
+            if any(line.overall and line.delta for line in lines)
             else "."
         ),
         f"Left out, as not all predictions they need are there: {markdown.escape(missing)}."
@@ -33,30 +32,14 @@ def page(lines: Sequence[Ablated], left_out: Iterable[RowKey], *, title: str) ->
     ]
     for axis in dict.fromkeys(line.axis for line in lines):
         parts.append(f"## {axis.capitalize()}")
-        header = [
-            "model",
-            "representation",
-            "width",
-            axis,
-            "macro-F1",
-            "AUROC",
-            "validation",
-            "Δ hidden",
-            "tasks",
-        ]
+        header = [*markdown.ARM, axis, "macro-F1", "AUROC", "validation", "Δ hidden", "tasks"]
         parts.append(markdown.table(header, [_line(line) for line in lines if line.axis == axis]))
-    return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _any_overall(lines: Iterable[Ablated]) -> bool:
-    return any(line.overall and line.delta for line in lines)
+    return markdown.join(*parts)
 
 
 def _line(line: Ablated) -> list[str]:
     return [
-        line.row.model or NONE,
-        line.row.representation,
-        markdown.integer(line.row.width),
+        *markdown.arm(line.row),
         line.value,
         markdown.score(line.macro_f1),
         markdown.optional(line.auroc),

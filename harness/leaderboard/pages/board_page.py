@@ -1,80 +1,48 @@
-"""A Board in, its pages and files out. Ties read as ties; names from outside are escaped."""
+"""Pages and files of a board. Names from outside are escaped."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 
 from harness.dictionaries.gate import Fidelity
 from harness.leaderboard.analyses.controls import controls
 from harness.leaderboard.analyses.transfer import find_matrices
-from harness.leaderboard.board import Board, Row, TaskResult, TaskSummary, mean_metric
+from harness.leaderboard.board import VERDICTS, Board, Row, TaskResult, TaskSummary, mean_metric
 from harness.leaderboard.pages import (
     ablation_page,
     features_page,
+    markdown,
     quiver_section,
     regimes_section,
     transfer_page,
 )
-from harness.leaderboard.pages.frames import choice_of, to_ablation_csv, to_csv, to_regimes_csv, to_task_csv
+from harness.leaderboard.pages.frames import choice_on, to_ablation_csv, to_csv, to_regimes_csv, to_task_csv
 from harness.leaderboard.pages.heatmap import draw, name_pictures
-from harness.leaderboard.pages.markdown import (
-    NONE,
-    difference,
-    escape,
-    integer,
-    optional,
-    point,
-    score,
-    signed,
-    table,
-)
+from harness.leaderboard.pages.markdown import ARM, NONE
 from harness.leaderboard.selection import in_natural_order
 from harness.storage.atomic import whole_file
 
-_COLUMNS = {
-    "reads": "reads",
-    "rank": "rank",
-    "model": "model",
-    "representation": "representation",
-    "width": "width",
-    "macro_f1": "macro-F1",
-    "auroc": "AUROC",
-    "delta": "Δ hidden",
-    "matched": "Δ matched",
-    "outcome": "won / tied / lost",
-    "site": "site",
-    "tokens": "tokens",
-    "pooling": "pooling",
-    "transform": "transform",
-    "classifier": "classifier",
-    "tried": "tried",
-    "n_tasks": "tasks",
-    "tokens_per_s": "tokens/s",
-    "images_per_s": "images/s (waiting)",
-    "flags": "flags",
-}
-
-
 MANY_TASKS = 20
-"""Above this the page shows each task in one line a model; leaderboard-tasks.csv has all numbers."""
-
+"""Number of tasks above which the page shows each in one line a model; leaderboard-tasks.csv has all numbers."""
 
 FILES = (
     "leaderboard.md", "leaderboard.csv", "leaderboard-tasks.csv", "leaderboard-regimes.csv",
     "leaderboard-ablation.md", "leaderboard-ablation.csv", "leaderboard-features.md",
     "leaderboard-matrix.md", "matrix.csv", "matrix-summary.csv",
 )  # fmt: skip
-"""All texts that a board may be written as; of a board to which one does not apply, it is not."""
+"""Names of all texts of a board; one that does not apply to a board is not written."""
 
 PICTURES = "matrix"
-"""The folder beside them of a board's heat maps."""
+"""Folder of a board's heat maps, beside the texts."""
 
 
 def render(board: Board, folder: Path | None = None) -> dict[str, str]:
-    """The board's texts by name; with links to its runs' pictures, as they lie from `folder`, where one is given."""
-    title = escape(", ".join(board.suites))
+    """Return the board's texts by name, with links to its runs' pictures, relative to `folder`, if that is given."""
+    title = markdown.escape(", ".join(board.suites))
     matrices = find_matrices(board)
     places = {place: f"{PICTURES}/{name}" for place, name in name_pictures(matrices).items()}
     texts = (
@@ -92,127 +60,96 @@ def render(board: Board, folder: Path | None = None) -> dict[str, str]:
     return {name: text for name, text in zip(FILES, texts, strict=True) if text}
 
 
-def remove(folder: Path) -> None:
-    """Take an earlier board away."""
-    for name in FILES:
-        (folder / name).unlink(missing_ok=True)
-    _keep_pictures(folder / PICTURES, [])
+def remove(folder: Path, *, kept: Container[str] = ()) -> None:
+    """Remove the files of an earlier board except those `kept`, and the folder of pictures when it is empty."""
+    pictures = folder / PICTURES
+    for path in (*(folder / name for name in FILES), *pictures.glob("*.png")):
+        if path.name not in kept:
+            path.unlink(missing_ok=True)
+    if pictures.is_dir() and not any(pictures.iterdir()):
+        pictures.rmdir()
 
 
 def write(board: Board, folder: Path) -> None:
-    """Write the board's files, each whole, and remove those of an earlier board that this one does not have;
+    """Write the board's files, each whole, and remove those of an earlier board that this one lacks. Raise
     UnavailableError when the disk refuses.
     """
     texts, pictures = render(board, folder), dict(draw(find_matrices(board)))
     for name, text in texts.items():
         with whole_file(folder / name) as temporary:
             temporary.write_text(text, "utf-8")
-    for name in FILES:
-        if name not in texts:
-            (folder / name).unlink(missing_ok=True)
     for name, picture in pictures.items():
         with whole_file(folder / PICTURES / name) as temporary:
             temporary.write_bytes(picture)
-    _keep_pictures(folder / PICTURES, pictures)
-
-
-def _keep_pictures(folder: Path, names: Iterable[str]) -> None:
-    """Remove the other pictures, and the folder when none is left in it."""
-    kept = set(names)
-    for path in folder.glob("*.png"):
-        if path.name not in kept:
-            path.unlink()
-    if folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
+    remove(folder, kept={*texts, *pictures})
 
 
 def to_markdown(board: Board, folder: Path | None = None) -> str:
-    """leaderboard.md: how to read it, the rows, regimes, task by task, what is behind the scores."""
-    parts = [
-        f"# Leaderboard: {escape(', '.join(board.suites))}",
-        _how_to_read(board),
-        _main_table(board),
+    """Return leaderboard.md: how to read it, the rows, regimes, task by task, details behind the scores."""
+    columns = _main_columns(board)
+    return markdown.join(
+        f"# Leaderboard: {markdown.escape(', '.join(board.suites))}",
+        _how_to_read(board, columns),
+        markdown.table(list(columns), list(zip(*columns.values(), strict=True))),
         _other_pages(board, folder),
         *regimes_section.section(board),
         *quiver_section.section(board.quivers),
         "## Task by task",
-        _how_to_read_tasks(board),
+        _how_to_read_tasks(board, columns),
         *_task_tables(board),
         *_controls(board),
         *_noise(board),
         *_dictionaries(board),
         "## Removed examples",
         _removed_examples(board),
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    )
 
 
-def _how_to_read(board: Board) -> str:
-    columns = _columns(board)
-    over = " learnt under the regime full (below, the others)" if board.has_others else ""
+def _how_to_read(board: Board, columns: Container[str]) -> str:
+    regimes = ", ".join(sorted({result.regime for row in board.rows for result in row.results}))
+    over = (
+        f" learnt under the regime {markdown.escape(regimes)} (below, the others)" if board.has_others else ""
+    )
     if board.is_by_language:
         over = ", each language learnt and tested by itself (below, what was learnt otherwise)"
     if board.is_over_regimes:
         over = " and over regimes, as no task was learnt as it is: each counts once a regime (below, regimes apart)"
-    said = [
+    flags = {flag.partition(":")[0] for row in board.rows for flag in row.flags}
+    said = {
         f"Each row's site,{' token set,' * ('tokens' in columns)} pooling, transform and classifier were chosen on"
         f" validation; macro-F1 is on test, its mean over tasks{over}, with 95 % intervals ({board.resamples} paired"
-        " bootstrap resamples).",
+        " bootstrap resamples).": True,
         "Δ hidden compares with the selected hidden states of the same model, Δ matched with hidden states at the"
         " row's own choice. A rank is the range of places that noise leaves. Rows that share a number under *ties*"
-        " in leaderboard.csv are not told apart: their order says nothing.",
-    ]
-    if any(flag.startswith("folds:") for row in board.rows for flag in row.flags):
-        said.append(
-            "Where a flag says folds:n/m, n of the row's m cells were chosen on folds of the training rows, as rows"
-            " for validation were too few."
-        )
-    if any(row.rank_interval for row in board.rows):
-        said.append(
-            "That is for these tasks; rank_low and rank_high in leaderboard.csv are for tasks like these: tasks are"
-            " drawn anew too."
-        )
-    said.append("A task is tied unless its Holm-adjusted p is below .05.")
-    if "tried" in columns:
-        said.append(
-            "*Tried* counts the configurations, points of the classifier's grid included, that the choice was made"
-            " from for each task and seed."
-        )
-    said.append(
+        " in leaderboard.csv are not told apart: their order says nothing.": True,
+        "Where a flag says folds:n/m, n of the row's m cells were chosen on folds of the training rows, as rows for"
+        " validation were too few.": "folds" in flags,
+        "That is for these tasks; rank_low and rank_high in leaderboard.csv are for tasks like these: tasks are drawn"
+        " anew too.": any(row.rank_interval for row in board.rows),
+        "A task is tied unless its Holm-adjusted p is below .05.": True,
+        "*Tried* counts the configurations, points of the classifier's grid included, that the choice was made from for"
+        " each task and seed.": "tried" in columns,
         "tokens/s is that of the forward pass that made the row's features, together with all others it made: it tells"
-        " runs apart, not rows."
-    )
-    if "reads" in columns:
-        said.append("Rows are ranked among those that read the same kind of task.")
-    if "images_per_s" in columns:
-        said.append(
-            "Beside images/s stands the share of that time in which the model waited for images to be decoded."
-        )
-    return " ".join(said)
-
-
-def _columns(board: Board) -> list[str]:
-    """Those of the main table that say something: of token sets where rows pool others than content."""
-    empty = {
-        "auroc": not any(mean_metric(row.results, "auroc") for row in board.rows),
-        "tokens": all(choice_of(row)["tokens"] in ("", "content") for row in board.rows),
-        "tried": not any(row.tried for row in board.rows),
-        "reads": not board.is_mixed,
-        "images_per_s": not any(map(_images, board.rows)),
+        " runs apart, not rows.": True,
+        "Rows are ranked among those that read the same kind of task.": "reads" in columns,
+        "Beside images/s stands the share of that time in which the model waited for images to be decoded.": (
+            "images/s (waiting)" in columns
+        ),
     }
-    return [name for name in _COLUMNS if not empty.get(name)]
+    return " ".join(sentence for sentence, applies in said.items() if applies)
 
 
-def _main_table(board: Board) -> str:
-    columns = _columns(board)
-    lines = [_main_line(row) for row in board.rows]
-    return table(
-        [_COLUMNS[name] for name in columns], [[line[name] or NONE for name in columns] for line in lines]
-    )
+def _main_columns(board: Board) -> dict[str, list[str]]:
+    """Return the columns of the main table, by head. Optional ones without information are left out."""
+    columns = {head: [write(row) or NONE for row in board.rows] for head, write in _COLUMNS.items()}
+    empty = {head for head in _OPTIONAL if set(columns[head]) <= {NONE, "content"}}
+    if not board.is_mixed:
+        empty.add("reads")
+    return {head: texts for head, texts in columns.items() if head not in empty}
 
 
 def _other_pages(board: Board, folder: Path | None) -> str:
-    """Links to what stands apart."""
+    """Return links to the other pages."""
     links = []
     if find_matrices(board):
         links.append(
@@ -231,50 +168,31 @@ def _other_pages(board: Board, folder: Path | None) -> str:
     return f"Apart from this page: {'; '.join(links)}." if links else ""
 
 
-def _how_to_read_tasks(board: Board) -> str:
-    beside = ": read AUROC beside it" if "auroc" in _columns(board) else ""
-    near_chance = (
-        " On tasks of which arms know little, a difference in macro-F1 may be one of how often classes are predicted"
-        f"{beside}."
-    )
-    if len(board.tasks) > MANY_TASKS:
-        return (
-            "Macro-F1 on test of the model's selected hidden states, then the difference of every other row from them;"
-            " won and lost where the Holm-adjusted p over the row's tasks is below .05, a bare number is"
-            " a tie. Intervals, p-values and detectable differences stand in leaderboard-tasks.csv."
-            + near_chance
-        )
-    return (
+def _how_to_read_tasks(board: Board, columns: Container[str]) -> str:
+    beside = ": read AUROC beside it" if "AUROC" in columns else ""
+    said = (
         "Macro-F1 on test beside the model's selected hidden states. p is Holm-adjusted over the row's tasks;"
         " *detectable* is the true difference that this test set would show with probability .8."
-        + near_chance
+    )
+    if len(board.tasks) > MANY_TASKS:
+        said = (
+            "Macro-F1 on test of the model's selected hidden states, then the difference of every other row from them;"
+            " won and lost where the Holm-adjusted p over the row's tasks is below .05, a bare number is a tie."
+            " Intervals, p-values and detectable differences stand in leaderboard-tasks.csv."
+        )
+    return (
+        f"{said} On tasks of which arms know little, a difference in macro-F1 may be one of how often classes are"
+        f" predicted{beside}."
     )
 
 
-def _main_line(row: Row) -> dict[str, str]:
-    compared = [row.count("won"), row.count("tied"), row.count("lost")]
-    return {
-        "reads": row.reads,
-        "rank": _rank(row),
-        "model": row.model or NONE,
-        "representation": row.representation,
-        "width": integer(row.width),
-        "macro_f1": score(row.macro_f1),
-        "auroc": optional(mean_metric(row.results, "auroc")),
-        "delta": difference(row.delta),
-        "matched": difference(row.matched),
-        "outcome": NONE if None in compared else " / ".join(str(count) for count in compared),
-        **choice_of(row),
-        "tried": _tried(row),
-        "n_tasks": str(len(row.results)),
-        "tokens_per_s": NONE if row.tokens_per_s is None else f"{row.tokens_per_s:,.0f}",
-        "images_per_s": _images(row),
-        "flags": ", ".join(row.flags),
-    }
+def _outcome(row: Row) -> str:
+    counts = [row.count(verdict) for verdict in VERDICTS]
+    return NONE if None in counts else " / ".join(map(str, counts))
 
 
 def _images(row: Row) -> str:
-    """Medians over the row's cells that read images; "" where none does."""
+    """Return medians over the row's cells that read images; "" where none does."""
     costs = [cell.record.cost for cell in row.cells if cell.record.cost.images_per_s]
     if not costs:
         return ""
@@ -283,81 +201,77 @@ def _images(row: Row) -> str:
 
 
 def _task_tables(board: Board) -> list[str]:
-    """A table of tasks and their arms without a model, then for each model one of its rows against hidden."""
+    """Return a table of tasks and arms without a model, then for each model one of its rows against the baseline."""
     inputs = [row for row in board.rows if row.model is None]
     header = ["task", "test rows", "classes", "chance", *(row.representation for row in inputs)]
     lines = [_task_line(task, inputs) for task in board.tasks]
-    tables = [table(header, lines)]
+    tables = [markdown.table(header, lines)]
     for model in sorted({row.model for row in board.rows if row.model is not None}, key=in_natural_order):
         rows = [row for row in board.rows if row.model == model]
         rows.sort(key=lambda row: not row.is_baseline)
         if len(board.tasks) > MANY_TASKS:
-            header = ["task", *(f"{row.representation} {integer(row.width)}" for row in rows)]
+            header = ["task", *(f"{row.representation} {markdown.integer(row.width)}" for row in rows)]
             lines = [[task.name, *(_short(_find(row, task)) for row in rows)] for task in board.tasks]
         else:
             header = ["task", "representation", "width", "macro-F1", "Δ hidden", "p", "detectable", "outcome"]
             lines = [line for task in board.tasks for line in _model_lines(task, rows)]
-        tables += [f"### {escape(model)}", table(header, lines)]
+        tables += [f"### {markdown.escape(model)}", markdown.table(header, lines)]
     return tables
 
 
 def _task_line(task: TaskSummary, inputs: Sequence[Row]) -> list[str]:
     found = [_find(row, task) for row in inputs]
-    arms = [score(result.macro_f1) if result else NONE for result in found]
-    return [task.name, str(task.n_test), str(task.n_classes), point(task.chance), *arms]
+    arms = [markdown.score(result.macro_f1 if result else None) for result in found]
+    return [task.name, str(task.n_test), str(task.n_classes), markdown.point(task.chance), *arms]
 
 
 def _model_lines(task: TaskSummary, rows: Sequence[Row]) -> list[list[str]]:
-    lines = []
-    for row in rows:
-        if result := _find(row, task):
-            numbers = [difference(result.delta), optional(result.p_value), optional(result.detectable)]
-            line = [task.name, row.representation, integer(row.width), score(result.macro_f1), *numbers]
-            lines.append([*line, result.verdict or NONE])
-    return lines
+    return [
+        [
+            task.name,
+            *markdown.arm(row.key)[1:],
+            markdown.score(result.macro_f1),
+            markdown.difference(result.delta),
+            *map(markdown.optional, (result.p_value, result.detectable)),
+            result.verdict or NONE,
+        ]
+        for row in rows
+        if (result := _find(row, task))
+    ]
 
 
 def _short(result: TaskResult | None) -> str:
-    """A score alone, or a difference with its outcome."""
+    """Return a score alone, or a difference with its outcome."""
     if result is None:
         return NONE
     if result.delta is None:
-        return point(result.macro_f1.value)
+        return markdown.point(result.macro_f1.value)
     outcome = f" {result.verdict}" if result.verdict in ("won", "lost") else ""
-    return signed(result.delta.value) + outcome
+    return markdown.signed(result.delta.value) + outcome
 
 
 def _removed_examples(board: Board) -> str:
-    kinds = {"duplicates": "duplicates", "leaks": "leaks", "conflicts": "conflicts", "empty": "empty"}
+    kinds = {kind: kind for kind in ("duplicates", "leaks", "conflicts", "empty")}
     kinds |= {"broken": "broken images"} if any(task.hygiene.broken for task in board.tasks) else {}
     kinds |= {"cut": "cut inputs"}
-    lines = []
-    for task in board.tasks:
-        numbers = [getattr(task.hygiene, kind) for kind in kinds]
-        if any(numbers):
-            lines.append([task.name, *map(str, numbers)])
+    counts = {task.name: [getattr(task.hygiene, kind) for kind in kinds] for task in board.tasks}
+    lines = [[name, *map(str, numbers)] for name, numbers in counts.items() if any(numbers)]
     if not lines:
         return "None."
     return (
         "The most over the task's cells; cut inputs depend on the model. Tasks without any are left out.\n\n"
-        + table(["task", *kinds.values()], lines)
+        + markdown.table(["task", *kinds.values()], lines)
     )
 
 
 def _controls(board: Board) -> list[str]:
-    """A table of hidden states against what should know less; [] where a board has neither."""
+    """Return a table of baselines against arms that should know less; [] where a board lacks one of them."""
     lines = []
     for one in controls(board):
         task, least = one.least
+        counts = " / ".join(str(one.count(sign)) for sign in (1, 0, -1))
         lines.append(
-            [
-                one.model,
-                one.control,
-                f"{one.count(1)} / {one.count(0)} / {one.count(-1)}",
-                difference(one.mean),
-                task,
-                difference(least),
-            ]
+            [one.model, one.control, counts, markdown.difference(one.mean), task, markdown.difference(least)]
         )
     if not lines:
         return []
@@ -366,18 +280,20 @@ def _controls(board: Board) -> list[str]:
         "Macro-F1 of a model's selected hidden states minus that of an arm without a model, or of the same model under"
         " other parameters (random weights); paired, with 95 % intervals that are not adjusted for the number of"
         " tasks. Where a control scores below guessing every class equally often (*chance*), chance takes its place.",
-        table(["model", "control", "above / tied / below", "mean", "least ahead on", "there"], lines),
+        markdown.table(
+            ["model", "control", "above / tied / below", "mean", "least ahead on", "there"], lines
+        ),
     ]
 
 
 def _noise(board: Board) -> list[str]:
-    """A table of what rows vary by over seeds and repeats; [] where there are neither."""
+    """Return a table of the variation of rows over seeds and repeats; [] where there are neither."""
     seeds = any(row.seed_sd is not None for row in board.rows)
     repeats = any(row.repeats for row in board.rows)
     if not seeds and not repeats:
         return []
     said = []
-    header = ["model", "representation", "width"]
+    header = [*ARM]
     if seeds:
         said.append(
             "Over seeds: standard deviation and range of the mean macro-F1 over tasks, choices made for each seed; the"
@@ -397,32 +313,28 @@ def _noise(board: Board) -> list[str]:
             numbers += [str(len(row.seed_means) or NONE), _small(row.seed_sd), _small(row.seed_range)]
         if repeats:
             found = row.repeats
-            numbers += (
-                [str(found.cells), *map(_small, (found.median, found.largest, found.differing))]
-                if found
-                else [NONE] * 4
-            )
+            apart = (found.median, found.largest, found.differing) if found else (None, None, None)
+            numbers += [markdown.integer(found.cells if found else None), *map(_small, apart)]
         if row.repeats or row.seed_sd is not None:
-            lines.append([row.model or NONE, row.representation, integer(row.width), *numbers])
-    return ["## Noise floor", " ".join(said), table(header, lines)]
+            lines.append([*markdown.arm(row.key), *numbers])
+    return ["## Noise floor", " ".join(said), markdown.table(header, lines)]
 
 
 def _small(value: float | None) -> str:
-    """Four digits: what is about the size of noise."""
+    """Return four digits, enough for differences of the size of noise."""
     return NONE if value is None else f"{value:.4f}".removeprefix("0")
 
 
 def _dictionaries(board: Board) -> list[str]:
-    """A table of the exact dictionaries at the sites that rows go by, and of how they fit there; [] without any."""
-    found: dict[tuple[str, ...], dict[str, Fidelity]] = {}
-    for row in board.rows:
-        for result in row.results:
-            for cell in result.cells:
-                record = cell.record
-                if record.dictionary or record.fidelity.verdict == "flagged":
-                    place = (row.model, row.representation, record.site, record.dictionary)
-                    of_place = found.setdefault(tuple(part or NONE for part in place), {})
-                    of_place[result.task] = record.fidelity
+    """Return a table of the exact dictionaries at the chosen sites, and their fidelity there; [] without any."""
+    found: dict[tuple[str, ...], dict[str, Fidelity]] = defaultdict(dict)
+    every = (
+        (result.task, cell.record) for row in board.rows for result in row.results for cell in result.cells
+    )
+    for task, record in every:
+        if record.dictionary or record.fidelity.verdict == "flagged":
+            place = (record.model, record.representation, record.site, record.dictionary)
+            found[tuple(part or NONE for part in place)][task] = record.fidelity
     if not found:
         return []
     places = sorted(found, key=lambda place: [in_natural_order(part) for part in place])
@@ -431,7 +343,7 @@ def _dictionaries(board: Board) -> list[str]:
         "Explained variance on each task's own training tokens, lowest and highest over tasks: at the site, and with"
         " the same dictionary one layer down and up, where it should be lower. L0 beside the published one. What is"
         " flagged reads something else than what it was trained on: its scores stand, and mean little.",
-        table(_FIDELITY_HEADS, [[*place, *_fidelity_line(found[place])] for place in places]),
+        markdown.table(_FIDELITY_HEADS, [[*place, *_fidelity_line(found[place])] for place in places]),
     ]
 
 
@@ -442,28 +354,23 @@ _FIDELITY_HEADS = (
 
 
 def _fidelity_line(by_task: Mapping[str, Fidelity]) -> list[str]:
-    seen = list(by_task.values())
-    return [
-        _range([one.explained_variance for one in seen], point),
-        _range([one.below for one in seen], point),
-        _range([one.above for one in seen], point),
-        _range([one.l0 for one in seen], lambda value: f"{value:.1f}"),
-        _range([one.published_l0 for one in seen], lambda value: f"{value:g}"),
-        _fidelity(by_task),
+    written = dict.fromkeys(("explained_variance", "below", "above"), markdown.point)
+    written |= {"l0": "{:.1f}".format, "published_l0": "{:g}".format}
+    numbers = [
+        _range([getattr(one, name) for one in by_task.values()], write) for name, write in written.items()
     ]
+    return [*numbers, _fidelity(by_task)]
 
 
 def _range(values: Iterable[float | None], write: Callable[[float], str]) -> str:
-    """The lowest and the highest of the values that are there, once where they are written alike."""
-    known = [value for value in values if value is not None]
-    if not known:
-        return NONE
-    low, high = write(min(known)), write(max(known))
-    return low if low == high else f"{low} … {high}"
+    """Return the lowest and the highest of the known values, once where they are written alike."""
+    known = sorted(value for value in values if value is not None)
+    ends = dict.fromkeys(write(value) for value in (*known[:1], *known[-1:]))
+    return " … ".join(ends) or NONE
 
 
 def _fidelity(by_task: Mapping[str, Fidelity]) -> str:
-    """`ok`, or what is wrong: the verdict, on how many tasks, and the reasons of the first of them."""
+    """Return `ok`, or the fault: the verdict, the number of tasks, and the reasons of the first of them."""
     for verdict in ("flagged", "not measurable"):
         found = [one for one in by_task.values() if one.verdict == verdict]
         if found:
@@ -476,16 +383,29 @@ def _find(row: Row, task: TaskSummary) -> TaskResult | None:
     return next((result for result in row.results if result.task == task.name), None)
 
 
-def _rank(row: Row) -> str:
-    """`2`, or `2–4` where noise leaves several places."""
-    if row.rank is None or row.last_rank is None:
-        return NONE
-    return str(row.rank) if row.rank == row.last_rank else f"{row.rank}–{row.last_rank}"
+def _span(first: int | None, last: int | None) -> str:
+    """Return `2`, or `2–4` where the two differ; a dash without any."""
+    return NONE if first is None or last is None else str(last) if first == last else f"{first}–{last}"
 
 
-def _tried(row: Row) -> str:
-    """`20`, or `10–20` where tasks or seeds differ."""
-    if row.tried is None:
-        return NONE
-    least, most = row.tried
-    return str(most) if least == most else f"{least}–{most}"
+_COLUMNS: Mapping[str, Callable[[Row], str]] = {
+    "reads": lambda row: row.reads,
+    "rank": lambda row: _span(row.rank, row.last_rank),
+    "model": lambda row: row.model or NONE,
+    "representation": lambda row: row.representation,
+    "width": lambda row: markdown.integer(row.width),
+    "macro-F1": lambda row: markdown.score(row.macro_f1),
+    "AUROC": lambda row: markdown.optional(mean_metric(row.results, "auroc")),
+    "Δ hidden": lambda row: markdown.difference(row.delta),
+    "Δ matched": lambda row: markdown.difference(row.matched),
+    "won / tied / lost": _outcome,
+    **{axis: partial(choice_on, axis) for axis in ("site", "tokens", "pooling", "transform", "classifier")},
+    "tried": lambda row: _span(*(row.tried or (None, None))),
+    "tasks": lambda row: str(len(row.results)),
+    "tokens/s": lambda row: NONE if row.tokens_per_s is None else f"{row.tokens_per_s:,.0f}",
+    "images/s (waiting)": _images,
+    "flags": lambda row: ", ".join(row.flags),
+}
+"""Columns of the main table: the text of a row's cell, by head."""
+
+_OPTIONAL = ("AUROC", "tokens", "tried", "images/s (waiting)")

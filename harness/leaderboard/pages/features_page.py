@@ -1,8 +1,8 @@
-"""A Board in, what the classifiers of its rows go by out: for each row and task the features that weigh most.
+"""Page of the most influential features of a board's classifiers, for each row and task.
 
-A weight says what a classifier does, not what a feature means: features that go together share a weight, and another
-seed may divide it otherwise. Beginnings of training texts are in a run's own page, and links to pictures of training
-images; what is published has none.
+A weight describes a classifier, not the meaning of a feature: correlated features share a weight, and another seed may
+divide it otherwise. The page of a run has beginnings of training texts and links to pictures; a published page has
+neither.
 """
 
 from __future__ import annotations
@@ -20,16 +20,15 @@ from harness.leaderboard.selection import Cell
 from harness.probing.attribution import TopFeature
 
 TASKS = 20
-"""Of more tasks a row's first are shown."""
+"""Most tasks shown for a row."""
 
 FEATURES = 3
-"""Of a cell, the ones with the largest effect."""
+"""Number of features shown for a cell: those with the largest effect."""
 
 
 def page(board: Board, *, title: str, folder: Path | None = None) -> str:
-    """leaderboard-features.md: a table for each row of whose cells it is known, with links to the pictures that the
-    cells' run folders hold; "" where there is neither. `folder` is where the page will stand: without one, or where
-    there are no pictures, there are no links to them.
+    """Return leaderboard-features.md: a table for each row whose cells name features, with links to the pictures in the
+    cells' run folders; "" where there is neither. `folder` is that of the page: without one there are no links.
     """
     shown = [(row, _cells(row), _pictured(row, folder)) for row in board.rows]
     known = [(row, cells, pictured) for row, cells, pictured in shown if cells or pictured]
@@ -50,8 +49,7 @@ def page(board: Board, *, title: str, folder: Path | None = None) -> str:
         " [leaderboard.md](leaderboard.md).",
     ]
     for row, cells, pictured in known:
-        name = " ".join(filter(None, (row.model, row.representation, str(row.width or ""))))
-        parts.append(f"## {markdown.escape(name)}")
+        parts.append(f"## {markdown.escape(markdown.name_arm(row.key))}")
         if pictured:
             parts.append(f"Labels and predictions: {', '.join(pictured)}.")
         header = ["task", "feature", "class", "weight", "mean by class"] + ["text"] * texts
@@ -64,32 +62,32 @@ def page(board: Board, *, title: str, folder: Path | None = None) -> str:
             parts.append(markdown.table_of_markdown(header, lines))
         if max(len(cells), len(pictured)) == TASKS < len(row.results):
             parts.append(f"The first {TASKS} of its {len(row.results)} tasks.")
-    return "\n\n".join(parts) + "\n"
+    return markdown.join(*parts)
 
 
 def is_pictured(board: Board, folder: Path | None) -> bool:
-    """Whether the page in `folder` has a link to a picture."""
+    """Return whether the page in `folder` has a link to a picture."""
     return any(_pictured(row, folder) or _has_sheets(_cells(row), folder) for row in board.rows)
 
 
-def find_shown(board: Board) -> frozenset[str]:
-    """Ids of the cells that the page is about."""
+def displayed_cell_ids(board: Board) -> frozenset[str]:
+    """Return the ids of the cells on the page."""
     return frozenset(cell.record.cell_id for row in board.rows for cell in _first_cells(row).values())
 
 
 def _first_cells(row: Row) -> dict[str, Cell]:
-    """By task, the row's cell with the lowest seed."""
+    """Return the row's cell with the lowest seed, by task."""
     return {result.task: min(result.cells, key=lambda cell: cell.record.seed) for result in row.results}
 
 
 def _cells(row: Row) -> dict[str, Cell]:
-    """Those that say what was used."""
+    """Return the first TASKS of these cells that name features."""
     known = [(task, cell) for task, cell in _first_cells(row).items() if cell.record.used]
     return dict(known[:TASKS])
 
 
 def _pictured(row: Row, folder: Path | None) -> list[str]:
-    """Links to the confusion matrices of the row's tasks."""
+    """Return links to the confusion matrices of the row's tasks."""
     cells = _first_cells(row).items()
     links = [_link(task, place_confusion(cell.run.path, cell.record.cell_id), folder) for task, cell in cells]
     return [link for link in links if link][:TASKS]
@@ -117,7 +115,7 @@ def _link_sheet(cell: Cell, used: TopFeature, folder: Path | None) -> str:
 
 
 def _link(text: str, picture: Path, folder: Path | None) -> str:
-    """A link from `folder` to a picture; "" where there is no such picture."""
+    """Return a link from `folder` to a picture; "" where there is no such picture."""
     if folder is None or not picture.is_file():
         return ""
     address = quote_address(Path(os.path.relpath(picture, folder)).as_posix())
@@ -125,7 +123,7 @@ def _link(text: str, picture: Path, folder: Path | None) -> str:
 
 
 def _means(means: Mapping[str, float]) -> str:
-    """The highest three, then an ellipsis."""
+    """Return the highest three, then an ellipsis."""
     highest = sorted(means.items(), key=lambda pair: -pair[1])[:3]
     said = [f"{markdown.escape(name)} {_number(value)}" for name, value in highest]
     return ", ".join(said + ["…"] * (len(means) > 3)) or NONE

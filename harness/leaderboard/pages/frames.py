@@ -1,141 +1,129 @@
-"""A Board in, data frames out, and the CSV files made of them."""
+"""Data frames of a board, and the CSV files made of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
 
 from harness.leaderboard.analyses.regimes import UnderRegime, under_regimes
-from harness.leaderboard.board import Ablated, Board, Row, TaskResult, mean_metric
+from harness.leaderboard.board import VERDICTS, Ablated, Board, Row, TaskResult, mean_metric
 from harness.leaderboard.pages.markdown import NONE
-from harness.leaderboard.scoring import Estimate
-from harness.leaderboard.selection import Choice, in_natural_order
+from harness.leaderboard.scoring import Estimate, mean_known
+from harness.leaderboard.selection import Choice, RowKey, in_natural_order
 
-# fmt: off
-_WHOLE = [
-    "rank", "width", "n_tasks", "won", "tied", "lost", "last_rank", "seeds", "peak_memory",
-    "tried", "tried_least", "rank_low", "rank_high", "repeats",
-]
-# fmt: on
+_WHOLE = (
+    *("rank", "width", "n_tasks", "won", "tied", "lost", "last_rank", "seeds", "peak_memory"),
+    *("tried", "tried_least", "rank_low", "rank_high", "repeats", "resource_languages"),
+)
+"""Columns of whole numbers, which may be empty."""
 
 
 def to_frame(board: Board) -> pd.DataFrame:
-    """One line a row, in the board's order; the columns of leaderboard.csv."""
-    frame = pd.DataFrame([_line(row) for row in board.rows])
+    """Return the columns of leaderboard.csv, one line a row, in the board's order."""
+    frame = make_frame(map(_row_line, board.rows))
     if board.is_mixed:
         frame["reads"] = [row.reads for row in board.rows]
-    return frame.astype(dict.fromkeys(_WHOLE, "Int64"))
+    return frame
 
 
 def to_csv(board: Board) -> str:
-    """leaderboard.csv: numbers to six digits after the point, empty where there is none."""
+    """Return leaderboard.csv."""
     return write_csv(to_frame(board))
 
 
 def to_task_csv(board: Board) -> str:
-    """leaderboard-tasks.csv: one line for each row and task; what was learnt in other languages, and is not what rows
-    are ranked by, stands in matrix.csv.
+    """Return leaderboard-tasks.csv: one line for each row and task. Unranked results of a language trained in another
+    are in matrix.csv.
     """
-    lines = [
-        _result_line(row, result)
-        for row in board.rows
-        for result in (*row.results, *(other for other in row.others if not other.unit.is_across))
-    ]
-    return write_csv(pd.DataFrame(lines).astype({"width": "Int64"}))
+    shown = {row.key: [one for one in row.others if not one.unit.is_across] for row in board.rows}
+    lines = (_result_line(row, one) for row in board.rows for one in (*row.results, *shown[row.key]))
+    return write_csv(make_frame(lines))
 
 
 def to_regimes_csv(board: Board) -> str:
-    """leaderboard-regimes.csv: one line for each row and regime; "" where there is one regime only."""
-    lines = [_regime_line(one) for one in under_regimes(board)]
-    return write_csv(pd.DataFrame(lines).astype({"width": "Int64"})) if lines else ""
+    """Return leaderboard-regimes.csv: one line for each row and regime; "" where there is one regime only."""
+    return write_csv(make_frame(map(_regime_line, under_regimes(board))))
 
 
 def to_ablation_csv(board: Board) -> str:
-    """leaderboard-ablation.csv: one line for each axis, value and row; "" where there is no ablation."""
-    lines = [_ablation_line(one) for one in board.ablation]
-    return write_csv(pd.DataFrame(lines).astype({"width": "Int64"})) if lines else ""
+    """Return leaderboard-ablation.csv: one line for each axis, value and row; "" where there is no ablation."""
+    return write_csv(make_frame(map(_ablation_line, board.ablation)))
+
+
+def make_frame(lines: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return a frame of lines, with whole numbers as such also where some are missing."""
+    frame = pd.DataFrame(list(lines))
+    return frame.astype({name: "Int64" for name in _WHOLE if name in frame})
 
 
 def write_csv(frame: pd.DataFrame) -> str:
-    """Numbers to six digits after the point, empty where there is none."""
-    return str(frame.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
+    """Return CSV text: numbers to six digits after the point, empty where there is none; "" without lines."""
+    return "" if frame.empty else str(frame.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
 
 
-def _line(row: Row) -> dict[str, Any]:
-    choice = choice_of(row)
+def _row_line(row: Row) -> dict[str, Any]:
+    choice, repeats = choice_of(row), row.repeats
     tokens = choice.pop("tokens")
+    dictionaries = {cell.record.dictionary for cell in row.cells if cell.record.dictionary}
+    least, most = row.tried or (None, None)
+    low, high = row.rank_interval or (None, None)
     return {
         "rank": row.rank,
-        "model": row.model or NONE,
-        "representation": row.representation,
-        "width": row.width,
+        **name_arm(row),
         **choice,
         "n_tasks": len(row.results),
         **write_numbers("macro_f1", row.macro_f1),
-        "delta_vs_hidden": row.delta.value if row.delta else None,
-        "delta_low": row.delta.interval[0] if row.delta else None,
-        "delta_high": row.delta.interval[1] if row.delta else None,
+        **write_numbers("delta_vs_hidden", row.delta, ends="delta_"),
         **write_numbers("delta_matched", row.matched),
-        "won": row.count("won"),
-        "tied": row.count("tied"),
-        "lost": row.count("lost"),
+        **{verdict: row.count(verdict) for verdict in VERDICTS},
         "tokens_per_s": row.tokens_per_s,
         "flags": ", ".join(row.flags),
         "suite": ", ".join(row.suites),
         "last_rank": row.last_rank,
         "seeds": len({cell.record.seed for cell in row.cells}),
         "seed_sd": row.seed_sd,
-        "accuracy": mean_metric(row.results, "accuracy"),
-        "auroc": mean_metric(row.results, "auroc"),
-        "dictionary": " ".join(
-            sorted(
-                {cell.record.dictionary for cell in row.cells if cell.record.dictionary}, key=in_natural_order
-            )
-        ),
+        **{name: mean_metric(row.results, name) for name in ("accuracy", "auroc")},
+        "dictionary": " ".join(sorted(dictionaries, key=in_natural_order)),
         "fidelity": join(cell.record.fidelity.verdict for cell in row.cells),
-        "explained_variance": _mean_fidelity(row, "explained_variance"),
-        "l0": _mean_fidelity(row, "l0"),
-        "published_l0": _mean_fidelity(row, "published_l0"),
-        "seconds": row.seconds,
-        "peak_memory": row.peak_memory,
+        **{
+            name: mean_known(getattr(cell.record.fidelity, name) for cell in row.cells)
+            for name in ("explained_variance", "l0", "published_l0")
+        },
+        **pick(row, "seconds", "peak_memory"),
         "tokens": tokens,
-        "tried": row.tried[1] if row.tried else None,
-        "tried_least": row.tried[0] if row.tried else None,
-        "rank_low": row.rank_interval[0] if row.rank_interval else None,
-        "rank_high": row.rank_interval[1] if row.rank_interval else None,
+        "tried": most,
+        "tried_least": least,
+        "rank_low": low,
+        "rank_high": high,
         "ties": " ".join(str(group + 1) for group in row.ties),
         "seed_range": row.seed_range,
-        "repeats": row.repeats.cells if row.repeats else None,
-        "repeat_median": row.repeats.median if row.repeats else None,
-        "repeat_largest": row.repeats.largest if row.repeats else None,
-        "repeat_differing": row.repeats.differing if row.repeats else None,
+        "repeats": repeats and repeats.cells,
+        **{
+            f"repeat_{name}": repeats and getattr(repeats, name)
+            for name in ("median", "largest", "differing")
+        },
     }
 
 
 def _result_line(row: Row, result: TaskResult) -> dict[str, Any]:
     return {
         "task": result.task,
-        "model": row.model or NONE,
-        "representation": row.representation,
-        "width": row.width,
+        **name_arm(row),
         **write_numbers("macro_f1", result.macro_f1),
         **write_numbers("delta_vs_hidden", result.delta),
         **write_numbers("delta_matched", result.matched),
-        "p_value": result.p_value,
-        "detectable": result.detectable,
+        **pick(result, "p_value", "detectable"),
         "outcome": result.verdict,
     }
 
 
 def _regime_line(one: UnderRegime) -> dict[str, Any]:
     return {
-        "model": one.row.model or NONE,
-        "representation": one.row.representation,
-        "width": one.row.width,
+        **name_arm(one.row),
         "regime": one.regime,
-        "n_tasks": one.n_tasks,
+        "n_tasks": len(one.tasks),
         **write_numbers("macro_f1", one.macro_f1),
         "auroc": one.auroc,
         **write_numbers("delta_vs_hidden", one.delta),
@@ -145,11 +133,8 @@ def _regime_line(one: UnderRegime) -> dict[str, Any]:
 def _ablation_line(one: Ablated) -> dict[str, Any]:
     compared = "hidden overall" if one.overall else "hidden at the value"
     return {
-        "axis": one.axis,
-        "value": one.value,
-        "model": one.row.model or NONE,
-        "representation": one.row.representation,
-        "width": one.row.width,
+        **pick(one, "axis", "value"),
+        **name_arm(one.row),
         "n_tasks": one.n_tasks,
         **write_numbers("macro_f1", one.macro_f1),
         "auroc": one.auroc,
@@ -159,30 +144,38 @@ def _ablation_line(one: Ablated) -> dict[str, Any]:
     }
 
 
+def pick(one: object, *names: str) -> dict[str, Any]:
+    """Return columns that have the names of their attributes."""
+    return {name: getattr(one, name) for name in names}
+
+
+def name_arm(row: Row | RowKey) -> dict[str, Any]:
+    """Return the columns that name a row."""
+    return {"model": row.model or NONE, "representation": row.representation, "width": row.width}
+
+
 def choice_of(row: Row) -> dict[str, str]:
-    """What the row goes by on each axis of what was searched; several values are joined."""
-    return {name: join(getattr(cell.choice, name) for cell in row.cells) for name in Choice._fields}
+    """Return the row's chosen value on each axis of the search."""
+    return {axis: choice_on(axis, row) for axis in Choice._fields}
 
 
-def _has_token_sets(board: Board) -> bool:
-    """Whether any row pools other tokens than content, which then is worth a column."""
-    return any(choice_of(row)["tokens"] not in ("", "content") for row in board.rows)
+def choice_on(axis: str, row: Row) -> str:
+    """Return the row's chosen value on one axis of the search; several values are joined."""
+    return join(getattr(cell.choice, axis) for cell in row.cells)
 
 
 def join(values: Iterable[str]) -> str:
-    """The distinct values, `max/mean`; at most three, then an ellipsis."""
+    """Return the distinct values, such as `max/mean`; at most three, then an ellipsis."""
     distinct = sorted({value for value in values if value}, key=in_natural_order)
     return "/".join(distinct[:3] + ["…"] * (len(distinct) > 3))
 
 
-def write_numbers(name: str, estimate: Estimate | None) -> dict[str, float | None]:
-    """The columns of an estimate: the value, and the ends of its interval."""
-    low, high = estimate.interval if estimate else (None, None)
-    return {name: estimate.value if estimate else None, f"{name}_low": low, f"{name}_high": high}
-
-
-def _mean_fidelity(row: Row, name: str) -> float | None:
-    """A fidelity number's mean over the row's cells that have it; None where none has."""
-    values = [getattr(cell.record.fidelity, name) for cell in row.cells]
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+def write_numbers(
+    name: str, estimate: Estimate | None, *, ends: str | None = None
+) -> dict[str, float | None]:
+    """Return the columns of an estimate: the value, and `low` and `high` of its interval after `ends`, by default the
+    name.
+    """
+    value, low, high = (estimate.value, *estimate.interval) if estimate else (None, None, None)
+    ends = f"{name}_" if ends is None else ends
+    return {name: value, f"{ends}low": low, f"{ends}high": high}

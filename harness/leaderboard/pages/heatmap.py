@@ -45,10 +45,10 @@ class _Map:
 
     title: str
     values: Mapping[tuple[str, str], float]
-    low: float
-    high: float
-    colours: str
-    write: Callable[[float], str]
+    low: float = 0.0
+    high: float = 1.0
+    colours: str = SEQUENTIAL
+    write: Callable[[float], str] = markdown.point
     chance: float | None = None
 
     def level(self, value: Array | float) -> Array:
@@ -129,10 +129,6 @@ def _maps(name: str, grid: Grid) -> Iterator[_Map]:
     yield _Map(
         title=f"{name}: macro-F1",
         values={place: pair.result.macro_f1.value for place, pair in grid.items()},
-        low=0.0,
-        high=1.0,
-        colours=SEQUENTIAL,
-        write=markdown.point,
         chance=first.result.chance,
     )
     if not first.row.is_baseline and is_dictionary(first.records[0]):
@@ -152,8 +148,4 @@ def _maps(name: str, grid: Grid) -> Iterator[_Map]:
         yield _Map(
             title=f"{name}: share of effect on features that fire as often in both",
             values=shares,
-            low=0.0,
-            high=1.0,
-            colours=SEQUENTIAL,
-            write=markdown.point,
         )

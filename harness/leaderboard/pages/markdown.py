@@ -1,29 +1,48 @@
-"""Numbers and names in, pieces of Markdown out. Whatever comes from outside is escaped here."""
+"""Markdown of numbers, names and tables. Text from outside is escaped here."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from harness.leaderboard.scoring import Estimate
+from harness.leaderboard.selection import RowKey
 
 NONE = "—"
+"""Text of a number or name that does not exist."""
+
+ARM = ("model", "representation", "width")
+"""Heads of the columns that `arm` fills."""
+
+
+def join(*parts: str) -> str:
+    """Return a page of paragraphs; empty ones are left out."""
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A table of plain text."""
+    """Return a table of plain text."""
     return table_of_markdown(header, [[escape(cell) for cell in line] for line in lines])
 
 
 def table_of_markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A table whose cells are Markdown already; only the header is escaped."""
+    """Return a table whose cells are Markdown already; only the header is escaped."""
     rows = [[escape(name) for name in header], ["---"] * len(header), *lines]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
+def wide_table(name: str, columns: Sequence[str], texts: Mapping[tuple[RowKey, str], str]) -> str:
+    """Return a table of rows × columns, of the rows that have a text; "" without any."""
+    lines = [
+        [*arm(row), *(texts.get((row, column), NONE) for column in columns)]
+        for row in dict.fromkeys(row for row, _ in texts)
+    ]
+    return table([f"{name}: model", *ARM[1:], *columns], lines) if lines else ""
+
+
 def escape(text: str) -> str:
-    """Text that can neither leave its table cell nor be read as HTML; control characters become spaces."""
+    """Return text that can neither leave its table cell nor be read as HTML; control characters become spaces."""
     clean = "".join(" " if unicodedata.category(letter)[0] == "C" else letter for letter in text)
     for letter in "\\|`":
         clean = clean.replace(letter, f"\\{letter}")
@@ -31,8 +50,8 @@ def escape(text: str) -> str:
 
 
 def quote(text: str, *, longest: int = 80) -> str:
-    """Running text of data, on one line and cut after `longest` letters, that is neither an image, a link (also none
-    without brackets) nor anything else but text.
+    """Return running text of data on one line, cut after `longest` letters. Images, links (also those without
+    brackets) and other markup in it are escaped.
     """
     words = " ".join(text.split())
     short = words if len(words) <= longest else f"{words[: longest - 1].rstrip()}…"
@@ -40,46 +59,53 @@ def quote(text: str, *, longest: int = 80) -> str:
 
 
 def link(text: str, address: str | None) -> str:
-    """A link to a web address; the text alone where there is none, or it is no plain http(s) address."""
+    """Return a link to a web address; the text alone without an address, or if it is no plain http(s) address."""
     if address is None or not re.fullmatch(r"https?://[\w.\-~/?#=&%+,;:@!$*]+", address, re.ASCII):
         return escape(text)
     return f"[{escape(text)}]({address.replace('&', '&amp;').replace('*', '%2A')})"
 
 
-def score(estimate: Estimate | None) -> str:
-    """`.744 [.686, .794]`."""
+def arm(row: RowKey) -> list[str]:
+    """Return the cells of a row's model, representation and width."""
+    return [row.model or NONE, row.representation, integer(row.width)]
+
+
+def name_arm(row: RowKey) -> str:
+    """Return model, representation and width in one text, without those that do not exist."""
+    return " ".join(filter(None, (row.model, row.representation, str(row.width or ""))))
+
+
+def score(estimate: Estimate | None, write: Callable[[float], str] | None = None) -> str:
+    """Return a value and its interval, such as `.744 [.686, .794]`; a dash without an estimate."""
     if estimate is None:
         return NONE
-    low, high = estimate.interval
-    return f"{point(estimate.value)} [{point(low)}, {point(high)}]"
+    value, low, high = map(write or point, (estimate.value, *estimate.interval))
+    return f"{value} [{low}, {high}]"
 
 
 def difference(estimate: Estimate | None) -> str:
-    """`+.057 [+.032, +.084]`."""
-    if estimate is None:
-        return NONE
-    low, high = estimate.interval
-    return f"{signed(estimate.value)} [{signed(low)}, {signed(high)}]"
+    """Return a difference and its interval, such as `+.057 [+.032, +.084]`; a dash without an estimate."""
+    return score(estimate, signed)
 
 
 def point(value: float) -> str:
-    """Three digits, no zero before the point."""
+    """Return three digits, without the zero before the point."""
     text = f"{abs(value):.3f}"
     sign = "−" if value < 0 and float(text) else ""
     return sign + text.removeprefix("0")
 
 
 def signed(value: float) -> str:
-    """As `point`, with a plus."""
+    """Return the number as `point` does, with its sign."""
     text = point(value)
     return text if text.startswith("−") or not float(text) else f"+{text}"
 
 
 def optional(value: float | None) -> str:
-    """As `point`, or a dash."""
+    """Return the number as `point` does, or a dash."""
     return NONE if value is None else point(value)
 
 
 def integer(value: int | None) -> str:
-    """The number, or a dash."""
+    """Return the number, or a dash."""
     return NONE if value is None else str(value)

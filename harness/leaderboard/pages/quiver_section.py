@@ -10,7 +10,7 @@ from harness.leaderboard.selection import in_natural_order
 
 
 def section(quivers: Sequence[Quiver]) -> list[str]:
-    """A table of the models of a board; [] where none has a dictionary beside something else."""
+    """Return a table of the models of a board; [] where none has a dictionary beside something else."""
     if not quivers:
         return []
     names = {name for quiver in quivers for name in quiver.unknown}

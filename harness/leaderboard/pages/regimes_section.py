@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from harness.leaderboard.analyses.regimes import Place, UnderRegime, place_of, regimes_of, under_regimes
+from harness.leaderboard.analyses.regimes import UnderRegime, regimes_of, under_regimes
 from harness.leaderboard.board import Board
 from harness.leaderboard.pages import markdown
-from harness.leaderboard.pages.markdown import NONE
-from harness.leaderboard.selection import in_natural_order
+from harness.leaderboard.selection import group_by, in_natural_order
 
 
 def section(board: Board) -> list[str]:
-    """Tables of rows × regimes, one a number; [] where there is one regime only."""
+    """Return tables of rows × regimes, one for each number; [] where there is one regime only."""
     found = under_regimes(board)
     if not found:
         return []
     common = _common(board)
-    scores = {place_of(one): markdown.score(one.macro_f1) + _beside(one.tasks, common) for one in found}
-    deltas = {
-        place_of(one): markdown.difference(one.delta) + _beside(one.compared, common)
-        for one in found
-        if one.delta
-    }
-    areas = {
-        place_of(one): markdown.point(one.auroc) + _beside(one.tasks, common)
-        for one in found
-        if one.auroc is not None
-    }
-    texts = (("macro-F1", scores), ("Δ hidden", deltas), ("AUROC", areas))
-    tables = [_table(name, found, text) for name, text in texts]
+    regimes = [name for name in regimes_of(board.all_results) if any(one.regime == name for one in found)]
+    tables = [
+        markdown.wide_table(
+            name,
+            regimes,
+            {
+                (one.row.key, one.regime): text + _beside(tasks, common)
+                for one in found
+                for text, tasks in [write(one)]
+                if text != markdown.NONE
+            },
+        )
+        for name, write in _TABLES.items()
+    ]
     return [
         "## Regimes",
         "What arms learn from was changed; choices were made under each regime for itself"
@@ -41,6 +40,13 @@ def section(board: Board) -> list[str]:
     ]
 
 
+_TABLES: Mapping[str, Callable[[UnderRegime], tuple[str, Sequence[str]]]] = {
+    "macro-F1": lambda one: (markdown.score(one.macro_f1), one.tasks),
+    "Δ hidden": lambda one: (markdown.difference(one.delta), one.compared),
+    "AUROC": lambda one: (markdown.optional(one.auroc), one.tasks),
+}
+"""Tables by name: the text of a cell, and the tasks that it is the mean of."""
+
 _CARRIED = (
     "Δ hidden of what was carried from another model is against hidden states carried by the same alignment; the scores"
     " above say which alignment serves hidden states best."
@@ -48,28 +54,26 @@ _CARRIED = (
 
 
 def _is_carried(one: UnderRegime) -> bool:
-    """Whether it has a difference, of what was learnt on the features of another model."""
+    """Return whether it has a difference, and was trained on the features of another model."""
     results = [result for result in one.row.all_results if result.regime == one.regime]
     return one.delta is not None and results[0].cells[0].record.learnt_on is not None
 
 
 def _common(board: Board) -> set[str]:
-    """The tasks that the board has under every one of its regimes."""
-    by_regime: dict[str, set[str]] = defaultdict(set)
-    for result in board.all_results:
-        by_regime[result.regime].add(result.target)
-    return set.intersection(*by_regime.values())
+    """Return the tasks that the board has under every one of its regimes."""
+    by_regime = group_by(board.all_results, lambda result: result.regime).values()
+    return set.intersection(*({result.target for result in same} for same in by_regime))
 
 
 def _beside(tasks: Sequence[str], common: set[str]) -> str:
-    """How many tasks a number is of, where they are not those that every regime has."""
+    """Return the number of tasks of a mean, where they are not those that every regime has."""
     if set(tasks) == common:
         return ""
     return f" ({len(tasks)} task{'s' * (len(tasks) > 1)})"
 
 
 def _over(board: Board, common: set[str], found: Sequence[UnderRegime]) -> str:
-    """Over which tasks the means are."""
+    """Return the tasks that the means are over, in words."""
     beside = "a number of other tasks has their number beside it"
     if not common:
         return f"Mean over tasks; none was learnt under every regime, so {beside}"
@@ -83,7 +87,7 @@ def _over(board: Board, common: set[str], found: Sequence[UnderRegime]) -> str:
 
 
 def _on_folds(board: Board) -> str:
-    """Which regimes have choices that were made on folds."""
+    """Return the regimes with choices made on folds, in words."""
     regimes = regimes_of(
         result
         for result in board.all_results
@@ -91,24 +95,3 @@ def _on_folds(board: Board) -> str:
     )
     names = ", ".join(markdown.escape(regime) for regime in regimes)
     return f", on folds of the training rows under {names}" if names else ""
-
-
-def _table(name: str, found: Sequence[UnderRegime], texts: Mapping[Place, str]) -> str:
-    """Rows × regimes, of the rows that have such a number; "" where none has."""
-    known = {one.regime for one in found}
-    regimes = [
-        regime
-        for regime in regimes_of(result for one in found for result in one.row.all_results)
-        if regime in known
-    ]
-    rows = dict.fromkeys(place[:3] for one in found if (place := place_of(one)) in texts)
-    lines = [
-        [
-            row[0] or NONE,
-            row[1],
-            markdown.integer(row[2]),
-            *(texts.get((*row, regime), NONE) for regime in regimes),
-        ]
-        for row in rows
-    ]
-    return markdown.table([f"{name}: model", "representation", "width", *regimes], lines) if lines else ""

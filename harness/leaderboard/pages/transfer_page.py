@@ -2,108 +2,77 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import pandas as pd
-
+from harness.leaderboard.analyses import transfer
 from harness.leaderboard.analyses.quiver import is_dictionary
-from harness.leaderboard.analyses.transfer import (
-    HEADINGS,
-    IN_TEXT,
-    Grid,
-    Matrices,
-    Matrix,
-    Pair,
-    Summary,
-    axes,
-    find_grid,
-    mean_share,
-    name_row,
-    rank_correlation,
-    summarize,
-)
 from harness.leaderboard.pages import markdown
-from harness.leaderboard.pages.frames import write_csv, write_numbers
+from harness.leaderboard.pages.frames import make_frame, name_arm, pick, write_csv, write_numbers
 from harness.leaderboard.pages.markdown import NONE
+from harness.leaderboard.scoring import mean_known
+from harness.leaderboard.selection import group_by
 
 
-def to_csv(matrices: Matrices) -> str:
-    """matrix.csv: one line for each row and pair; "" where nothing carries over."""
+def to_csv(matrices: transfer.Matrices) -> str:
+    """Return matrix.csv: one line for each row and pair; "" where nothing carries over."""
     pairs = [*(pair for matrix in matrices.tasks for pair in matrix.pairs), *matrices.datasets]
-    if not pairs:
-        return ""
-    return write_csv(pd.DataFrame([_line(pair) for pair in pairs]).astype({"width": "Int64"}))
+    return write_csv(make_frame(map(_line, pairs)))
 
 
-def _line(pair: Pair) -> dict[str, Any]:
+_SHARES = {
+    **{"weight_shared": "weight", "weight_even": "even"},
+    **{f"features_{name}": name for name in ("both", "only_train", "only_test")},
+    "top_overlap": "overlap",
+}
+"""Columns of matrix.csv that hold numbers of a record's `sharing`, by column."""
+
+
+def _line(pair: transfer.Pair) -> dict[str, Any]:
     result, seen = pair.result, pair.seen or (None, None)
-    low, high = result.macro_f1.interval
-    delta_low, delta_high = result.delta.interval if result.delta else (None, None)
     return {
         "task": pair.task,
-        "model": pair.row.model or NONE,
-        "representation": pair.row.representation,
-        "width": pair.row.width,
+        **name_arm(pair.row),
         "regime": result.regime,
         "train_language": pair.train,
         "test_language": pair.test,
-        "macro_f1": result.macro_f1.value,
-        "low": low,
-        "high": high,
-        "delta_vs_hidden": result.delta.value if result.delta else None,
-        "delta_low": delta_low,
-        "delta_high": delta_high,
-        "n_train": pair.records[0].n_train,
-        "n_validation": pair.records[0].n_validation,
-        "n_test": result.n_test,
-        "chance": result.chance,
-        "seen_train": seen[0],
-        "seen_test": seen[1],
-        "weight_shared": pair.share("weight"),
-        "weight_even": pair.share("even"),
-        "features_both": pair.share("both"),
-        "features_only_train": pair.share("only_train"),
-        "features_only_test": pair.share("only_test"),
-        "top_overlap": pair.share("overlap"),
+        **write_numbers("macro_f1", result.macro_f1, ends=""),
+        **write_numbers("delta_vs_hidden", result.delta, ends="delta_"),
+        **pick(pair.records[0], "n_train", "n_validation"),
+        **pick(result, "n_test", "chance"),
+        **dict(zip(("seen_train", "seen_test"), seen, strict=True)),
+        **{column: pair.share(name) for column, name in _SHARES.items()},
         "trained_on": result.unit.trained_on or result.unit.task,
     }
 
 
-def to_summary_csv(matrices: Matrices) -> str:
-    """matrix-summary.csv: one line for each row, seen or unseen, and regime; "" where no task crosses languages."""
-    lines = [_summary_line(one) for matrix in matrices.tasks for one in summarize(matrix)]
-    if not lines:
-        return ""
-    return write_csv(pd.DataFrame(lines).astype({"width": "Int64", "resource_languages": "Int64"}))
+def to_summary_csv(matrices: transfer.Matrices) -> str:
+    """Return matrix-summary.csv: one line for each row, seen or unseen, and regime; "" without languages."""
+    return write_csv(
+        make_frame(_summary_line(one) for matrix in matrices.tasks for one in transfer.summarize(matrix))
+    )
 
 
-def _summary_line(one: Summary) -> dict[str, Any]:
+def _summary_line(one: transfer.Summary) -> dict[str, Any]:
     return {
         "task": one.task,
-        "model": one.row.model or NONE,
-        "representation": one.row.representation,
-        "width": one.row.width,
+        **name_arm(one.row),
         "languages": one.languages,
-        "learnt": one.learnt,
-        "n_pairs": one.n_pairs,
-        "n_languages": one.n_languages,
+        "learnt": one.trained,
+        **pick(one, "n_pairs", "n_languages"),
         **write_numbers("macro_f1", one.macro_f1),
         **write_numbers("delta_vs_hidden", one.delta),
         "n_delta": one.n_delta,
         **write_numbers("gap", one.gap),
         "n_gap": one.n_gap,
-        "worst_language": one.worst[0],
-        "worst_macro_f1": one.worst[1],
-        "resource_spearman": one.resource[0] if one.resource else None,
-        "resource_languages": one.resource[1] if one.resource else None,
+        **dict(zip(("worst_language", "worst_macro_f1"), one.worst, strict=True)),
+        **dict(zip(("resource_spearman", "resource_languages"), one.resource or (None, None), strict=True)),
     }
 
 
-def page(matrices: Matrices, *, title: str, pictures: Mapping[tuple[str, str], str]) -> str:
-    """leaderboard-matrix.md: means, then a matrix for each model where there are few languages. `pictures` are the
-    places of the heat maps by task and row.
+def page(matrices: transfer.Matrices, *, title: str, pictures: Mapping[tuple[str, str], str]) -> str:
+    """Return leaderboard-matrix.md: means, then a matrix for each model where there are few languages. `pictures` are
+    the paths of the heat maps by task and row.
     """
     if not matrices:
         return ""
@@ -122,15 +91,15 @@ def page(matrices: Matrices, *, title: str, pictures: Mapping[tuple[str, str], s
     for matrix in matrices.tasks:
         parts += [f"## {markdown.escape(matrix.task)}", *_summary_tables(matrix)]
         parts += [*_sharing_table(matrix), *_grids(matrix, pictures)]
-    return "\n\n".join([*parts, *_dataset_table(matrices.datasets)]) + "\n"
+    return markdown.join(*parts, *_dataset_table(matrices.datasets))
 
 
-def _summary_tables(matrix: Matrix) -> Iterator[str]:
-    found = list(summarize(matrix))
+def _summary_tables(matrix: transfer.Matrix) -> Iterator[str]:
+    found = list(transfer.summarize(matrix))
     for model, known in sorted(matrix.seen.items()):
         if never := [language for language in matrix.order if known.get(language) == 0]:
             yield f"{markdown.escape(model)} never saw: {markdown.escape(', '.join(never))}."
-    for languages, (heading, said) in HEADINGS.items():
+    for languages, (heading, said) in transfer.HEADINGS.items():
         if same := [one for one in found if one.languages == languages]:
             yield f"### {heading}"
             if said:
@@ -140,25 +109,24 @@ def _summary_tables(matrix: Matrix) -> Iterator[str]:
                     yield table
 
 
-def _sharing_table(matrix: Matrix) -> Iterator[str]:
-    """What dictionaries share from one language to another, and how that goes with the score."""
+def _sharing_table(matrix: transfer.Matrix) -> Iterator[str]:
+    """Yield a table of what dictionaries share between languages, and its correlation with the score."""
     lines = []
     for pairs in matrix.rows.values():
         one_to_one = [pair for pair in pairs if pair.is_direct and pair.share("even") is not None]
         if not one_to_one:
             continue
-        row, overlaps = pairs[0].row, [pair.share("overlap") for pair in one_to_one]
-        known = [overlap for overlap in overlaps if overlap is not None]
+        scores = [pair.result.macro_f1.value for pair in one_to_one]
+        correlation = transfer.rank_correlation([pair.share("even") or 0.0 for pair in one_to_one], scores)
+        shares = {name: mean_known(pair.share(name) for pair in one_to_one) for name in _SHARES.values()}
         lines.append(
             [
-                row.model or NONE,
-                row.representation,
-                markdown.integer(row.width),
+                *markdown.arm(pairs[0].row.key),
                 str(len(one_to_one)),
-                *(mean_share(one_to_one, name, ".3f") for name in ("weight", "even")),
-                *(mean_share(one_to_one, name, ".0f") for name in ("both", "only_train", "only_test")),
-                markdown.point(sum(known) / len(known)) if known else NONE,
-                rank_correlation(one_to_one),
+                *(markdown.optional(shares[name]) for name in ("weight", "even")),
+                *(f"{shares[name]:.0f}" for name in ("both", "only_train", "only_test")),
+                markdown.optional(shares["overlap"]),
+                NONE if correlation is None else markdown.signed(correlation),
             ]
         )
     if lines:
@@ -171,64 +139,56 @@ def _sharing_table(matrix: Matrix) -> Iterator[str]:
         )
         yield markdown.table(
             [
-                *("model", "representation", "width", "pairs", "on shared", "evenly shared", "in both"),
+                *(*markdown.ARM, "pairs", "on shared", "evenly shared", "in both"),
                 *("only learnt", "only tested", "overlap of the top", "with macro-F1"),
             ],
             lines,
         )
 
 
-def _worst(one: Summary) -> str:
+def _worst(one: transfer.Summary) -> str:
     return f"{one.worst[0]} {markdown.point(one.worst[1])}"
 
 
-def _resource(one: Summary) -> str:
+def _resource(one: transfer.Summary) -> str:
     return NONE if one.resource is None else f"{markdown.signed(one.resource[0])} ({one.resource[1]})"
 
 
-_TABLES: Sequence[tuple[str, Callable[[Summary], str], Callable[[Summary], int]]] = (
+_TABLES: Sequence[tuple[str, Callable[[transfer.Summary], str], Callable[[transfer.Summary], int]]] = (
     ("macro-F1", lambda one: markdown.score(one.macro_f1), lambda one: one.n_languages),
     ("gap", lambda one: markdown.difference(one.gap), lambda one: one.n_gap),
     ("Δ hidden", lambda one: markdown.difference(one.delta), lambda one: one.n_delta),
     ("worst language", _worst, lambda one: one.n_languages),
     ("resource level", _resource, lambda _: 0),  # says of how many itself
 )
-"""Tables by name: what stands in a cell, and of how many languages it is."""
+"""Tables by name: the text of a cell, and the number of languages it is the mean of."""
 
 
 def _table(
-    name: str, found: Sequence[Summary], write: Callable[[Summary], str], count: Callable[[Summary], int]
+    name: str,
+    found: Sequence[transfer.Summary],
+    write: Callable[[transfer.Summary], str],
+    count: Callable[[transfer.Summary], int],
 ) -> str:
-    """Rows × what was learnt, without what no row has; "" where that leaves nothing."""
-    most: Counter[str] = Counter()
-    for one in found:
-        most[one.learnt] = max(most[one.learnt], count(one))
+    """Return a table of rows × training kinds, without kinds that no row has; "" without any."""
+    kinds = group_by(found, lambda one: one.trained)
+    most = {kind: max(map(count, same)) for kind, same in kinds.items()}
     texts = {
-        (one.row.key, one.learnt): text + _of(count(one), most[one.learnt])
+        (one.row.key, one.trained): text + _of(count(one), most[one.trained])
         for one in found
         if (text := write(one)) != NONE
     }
-    known = {learnt for _, learnt in texts}
-    kinds = [kind for kind in dict.fromkeys(one.learnt for one in found) if kind in known]
-    lines = [
-        [
-            row.model or NONE,
-            row.representation,
-            markdown.integer(row.width),
-            *(texts.get((row, kind), NONE) for kind in kinds),
-        ]
-        for row in dict.fromkeys(row for row, _ in texts)
-    ]
-    return markdown.table([f"{name}: model", "representation", "width", *kinds], lines) if lines else ""
+    known = {kind for _, kind in texts}
+    return markdown.wide_table(name, [kind for kind in kinds if kind in known], texts)
 
 
 def _of(count: int, most: int) -> str:
-    """Of how many languages a number is, where others in its column are of more."""
+    """Return the number of languages of a mean, where others in its column are of more."""
     return f" ({count}/{most})" if count < most else ""
 
 
-def _grids(matrix: Matrix, pictures: Mapping[tuple[str, str], str]) -> Iterator[str]:
-    """Of each model hidden states and the first of its dictionaries, and where to find the heat maps."""
+def _grids(matrix: transfer.Matrix, pictures: Mapping[tuple[str, str], str]) -> Iterator[str]:
+    """Yield links to the heat maps, then for each model the matrix of its baseline and of its first dictionary."""
     links = [
         f"[{markdown.escape(name)}]({pictures[matrix.task, name]})"
         for name in matrix.rows
@@ -236,7 +196,7 @@ def _grids(matrix: Matrix, pictures: Mapping[tuple[str, str], str]) -> Iterator[
     ]
     if links:
         yield f"Heat maps: {', '.join(links)}."
-    if len(matrix.order) > IN_TEXT:
+    if len(matrix.order) > transfer.IN_TEXT:
         return
     shown: set[tuple[str, bool]] = set()
     for name, pairs in matrix.rows.items():
@@ -244,21 +204,21 @@ def _grids(matrix: Matrix, pictures: Mapping[tuple[str, str], str]) -> Iterator[
         kind = (row.model or "", row.is_baseline)
         if row.model is None or kind in shown or not (row.is_baseline or is_dictionary(pairs[0].records[0])):
             continue
-        if grid := find_grid(pairs):
+        if grid := transfer.find_grid(pairs):
             shown.add(kind)
             yield f"### {markdown.escape(name)}"
             yield "Learnt in ↓, tested in →; * was not in the model's training text."
             yield _grid_table(matrix, grid)
 
 
-def _grid_table(matrix: Matrix, grid: Grid) -> str:
-    trained, tested = axes(matrix, grid)
+def _grid_table(matrix: transfer.Matrix, grid: transfer.Grid) -> str:
+    trained, tested = transfer.axes(matrix, grid)
     row = next(iter(grid.values())).row
     lines = [
         [
             matrix.mark(train, row),
             *(
-                markdown.point(grid[train, test].result.macro_f1.value) if (train, test) in grid else NONE
+                markdown.optional(pair.result.macro_f1.value if (pair := grid.get((train, test))) else None)
                 for test in tested
             ),
         ]
@@ -267,12 +227,15 @@ def _grid_table(matrix: Matrix, grid: Grid) -> str:
     return markdown.table(["", *(matrix.mark(test, row) for test in tested)], lines)
 
 
-def _dataset_table(pairs: Sequence[Pair]) -> list[str]:
-    """Tasks by the task they learnt from; where rows of the board had unlike numbers of rows, those of the first."""
+def _dataset_table(pairs: Sequence[transfer.Pair]) -> list[str]:
+    """Return a table of tasks by the task trained on. Numbers of examples are those of the first row that has them."""
     if not pairs:
         return []
-    rows = list(dict.fromkeys(name_row(pair.row) for pair in pairs))
-    scores = {(pair.result.task, name_row(pair.row)): markdown.score(pair.result.macro_f1) for pair in pairs}
+    rows = list(dict.fromkeys(markdown.name_arm(pair.row.key) for pair in pairs))
+    scores = {
+        (pair.result.task, markdown.name_arm(pair.row.key)): markdown.score(pair.result.macro_f1)
+        for pair in pairs
+    }
     counts: dict[tuple[str, str, str], list[str]] = {}
     for pair in pairs:
         place = pair.result.unit.trained_on or pair.task, pair.task, pair.result.task

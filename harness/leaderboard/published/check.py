@@ -1,6 +1,4 @@
-"""A folder of published runs in, findings out, one sentence each: what is wrong, and where. Records and cells are
-checked as those of any run are.
-"""
+"""Check of a folder of published runs: findings of one sentence each. Records and cells are checked as in any run."""
 
 from __future__ import annotations
 
@@ -19,7 +17,7 @@ from harness.validation.run import check_cell, check_records
 
 
 def check_published(folder: Path) -> tuple[str, ...]:
-    """All that is wrong with the runs published in `folder`, and with the pages when the runs are well."""
+    """Return all faults of the runs published in `folder`, and of the pages if the runs have none."""
     runs = find_published(folder)
     if not runs:
         return (f"'{folder}' holds no published run",)
@@ -37,7 +35,7 @@ def _check_run(run: PublishedRun) -> Iterator[str]:
         if any(used.snippets for record in run.records() for used in record.used):
             yield f"{where} holds texts of the data (`used.snippets`), which are not published"
         choices = choose(read_cells([run]))
-        needed = {cell.record.cell_id for unit in choices.units() for cell in choices.cells(unit)}
+        needed = {cell.cell_id for unit in choices.units() for cell in choices.cells(unit)}
         for record in run.records():
             if record.cell_id in needed or run.is_done(record):
                 frame = run.predictions(record.cell_id)
@@ -47,7 +45,7 @@ def _check_run(run: PublishedRun) -> Iterator[str]:
 
 
 def _check_pictures(folder: Path, board: Board) -> Iterator[str]:
-    """That they are there, and no others: what they look like to the last bit depends on who draws letters."""
+    """Check the names of the pictures only: their pixels depend on the font library."""
     wanted = set(name_pictures(find_matrices(board)).values())
     found = {path.name for path in folder.glob("*.png")}
     for name in sorted(wanted ^ found):

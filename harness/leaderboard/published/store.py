@@ -1,4 +1,4 @@
-"""A finished run in, a few small files out that a repository can hold, from which the same board is built.
+"""Store of published runs: a few small files, from which the same board is built.
 
 <name>.jsonl                 every Record, one a line, without snippets and the names of broken images;
                              <name>.jsonl.gz where plain text would break the limit
@@ -29,7 +29,7 @@ from harness.leaderboard.analyses.ablation import choose_ablation
 from harness.leaderboard.build import build
 from harness.leaderboard.pages.board_page import write
 from harness.leaderboard.scoring import read_predictions
-from harness.leaderboard.selection import Cell, Unit, choose, read_cells
+from harness.leaderboard.selection import Cell, Unit, choose, once, read_cells
 from harness.runs.folder import RunFolder
 from harness.runs.record import Record, Results, read_records
 from harness.storage.atomic import whole_file, write_json
@@ -38,22 +38,23 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LIMIT = 2_000_000
-"""Bytes of a published run: what a repository can take every time a board is made anew."""
+"""Most bytes of a published run, small enough for a repository even if boards are often rebuilt."""
 
 _RECORDS = (".jsonl", ".jsonl.gz")
+_UNIT = ("train_language", "test_language", "trained_on", "regime")
 _FACTS = ("python", "os", "cpu", "cores", "memory", "device", "gpu", "plugins")
 _DISTRIBUTIONS = ("sae-harness", "torch", "transformers", "scikit-learn", "scipy", "numpy", "pandas")
 
 
 class PublishedRun:
-    """What was published of one run, by the path of its records."""
+    """Published run, named by the path of its records."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     @property
     def name(self) -> str:
-        """The file name without endings."""
+        """File name without endings."""
         return self.path.name.removesuffix(".gz").removesuffix(".jsonl")
 
     @property
@@ -63,7 +64,7 @@ class PublishedRun:
 
     @property
     def size(self) -> int:
-        """Bytes of the files that are there."""
+        """Bytes of the files that exist."""
         return sum(path.stat().st_size for path in self.files if path.is_file())
 
     @property
@@ -72,7 +73,7 @@ class PublishedRun:
         return len(self.records()) >= int(self.about()["cells"])
 
     def about(self) -> dict[str, Any]:
-        """The contents of `<name>.env.json`; UnavailableError when it is not there or damaged."""
+        """Read `<name>.env.json`. Raise UnavailableError when it is missing or damaged."""
         path = self._beside(".env.json")
         try:
             about = dict(json.loads(path.read_text("utf-8")))
@@ -82,15 +83,15 @@ class PublishedRun:
         return about
 
     def records(self) -> list[Record]:
-        """The records as they stand; UnavailableError with the number of the first line that is not one."""
+        """Read the records. Raise UnavailableError with the number of the first line that is not one."""
         return list(self._records)
 
     def is_done(self, record: Record) -> bool:
-        """Whether a cell ended well and its predictions were published."""
+        """Return whether a cell ended well and its predictions were published."""
         return record.status == "ok" and record.cell_id in self._tasks
 
     def predictions(self, cell_id: str) -> pd.DataFrame:
-        """Test predictions of a cell that a board goes by: example_id, group (a number), label, prediction; the
+        """Return the test predictions of a published cell: example_id, group (a number), label, prediction; the
         categories of the last two are the classes.
         """
         import pandas as pd
@@ -103,21 +104,14 @@ class PublishedRun:
                 " publish the run anew, or one run with all rows"
             )
         try:
-            predicted = task["prediction"][task["cell_id"].index(cell_id)]
             columns: dict[str, Any] = {"example_id": task["example_id"]}
             if task["group"] is not None:
                 columns["group"] = pd.array(task["group"], "Int64")
-            columns |= {
-                "label": pd.Categorical(task["label"], task["classes"]),
-                "prediction": pd.Categorical(predicted, task["classes"]),
-            }
+            predicted = task["prediction"][task["cell_id"].index(cell_id)]
+            for name, values in (("label", task["label"]), ("prediction", predicted)):
+                columns[name] = pd.Categorical(values, task["classes"])
             return pd.DataFrame(columns)
-        except (
-            KeyError,
-            IndexError,
-            TypeError,
-            ValueError,
-        ) as error:  # lists of unlike lengths, missing columns
+        except (LookupError, TypeError, ValueError) as error:  # lists of unlike lengths, missing columns
             raise UnavailableError(f"the predictions '{path}' are damaged") from error
 
     @cached_property
@@ -126,7 +120,7 @@ class PublishedRun:
 
     @cached_property
     def _tasks(self) -> Mapping[str, Mapping[str, Any]]:
-        """By cell id, the task row that holds its predictions."""
+        """Row of the task that holds a cell's predictions, by cell id."""
         import pyarrow.parquet as pq
 
         path = self._beside(".predictions.parquet")
@@ -141,7 +135,7 @@ class PublishedRun:
 
 
 def find_published(folder: Path) -> list[PublishedRun]:
-    """The runs published in a folder, by name: where two hold the same cell, the last one's counts. A run folder
+    """Return the runs published in a folder, by name; where two hold the same cell, the last one counts. A run folder
     has none.
     """
     if RunFolder(folder).exists:
@@ -151,7 +145,7 @@ def find_published(folder: Path) -> list[PublishedRun]:
 
 
 def find_results(path: Path) -> list[Results]:
-    """The run folder `path`, or the published runs of that folder or file; UnavailableError when there is none."""
+    """Return the run folder `path`, or the published runs there. Raise UnavailableError when there is none."""
     if path.is_file() and path.name.endswith(_RECORDS):
         return [PublishedRun(path)]
     if published := find_published(path):
@@ -162,7 +156,7 @@ def find_results(path: Path) -> list[Results]:
 
 
 def unpublishable(run: Results) -> tuple[str, ...]:
-    """Why a run cannot stand on a published board: cells are missing, failed, or were run on some rows only."""
+    """Return the reasons against publishing a run: cells are missing, failed, or were run on some rows only."""
     records = run.records()
     limited = sum("limited" in record.flags for record in records)
     failed = sum(record.status != "ok" for record in records)
@@ -176,12 +170,12 @@ def unpublishable(run: Results) -> tuple[str, ...]:
 
 
 def publish(run: RunFolder, folder: Path, *, name: str | None = None, replace: bool = False) -> PublishedRun:
-    """Write what a board needs of `run` into `folder`, and the board of all runs published there. With
-    `replace`, the run takes the place of all others. Snippets are text of the data, which is not ours to publish:
-    the records are written without them, and without the names of broken images. Where the run would be too large, the
-    board has no ablation.
+    """Write the files of `run` that a board needs into `folder`, and the board of all runs published there. With
+    `replace`, the run takes the place of all others. Records are written without snippets, which are text of the data
+    and may not be published, and without the names of broken images. If the run would be too large, the board has no
+    ablation.
 
-    GateError when the run is not whole, failed somewhere, was limited or is too large; UsageError when another
+    Raise GateError when the run is not whole, failed somewhere, was limited or is too large; UsageError when another
     run is published under `name` (default: the day the run began). Nothing is changed then.
     """
     about = run.about()
@@ -237,7 +231,7 @@ def replace_published(staged: Path, folder: Path) -> Path:
 
 @contextmanager
 def _stage(folder: Path) -> Iterator[Path]:
-    """Give a folder inside `folder` that is removed when the block ends; WriteError when the disk refuses."""
+    """Yield a folder inside `folder` that is removed afterwards. Raise WriteError when the disk refuses."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".publishing-", dir=folder) as stage:
@@ -247,7 +241,7 @@ def _stage(folder: Path) -> Iterator[Path]:
 
 
 def _publishable(run: RunFolder) -> list[Record]:
-    """The run's records without text of the data, and without a word on which of its images are broken."""
+    """Return the run's records without text of the data and without names of broken images."""
     return [
         record.model_copy(
             update={
@@ -287,33 +281,19 @@ def _write_run(run: RunFolder, folder: Path, name: str) -> PublishedRun:
 
 
 def _write_predictions(cells: Mapping[Unit, Sequence[Cell]], path: Path) -> None:
-    """No scores and no names of groups: a board needs neither, and names of groups may be text of the data. The numbers
-    in their place are the same in every language and every run.
+    """Write predictions without scores, which a board does not need, and with numbers in place of the names of groups,
+    which may be text of the data. The numbers are the same in every language and every run.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     strings = pa.list_(pa.string())
     schema = pa.schema(
-        {
-            "task": pa.string(),
-            "task_version": pa.int32(),
-            "train_language": pa.string(),
-            "test_language": pa.string(),
-            "trained_on": pa.string(),
-            "regime": pa.string(),
-            "classes": strings,
-            "example_id": strings,
-            "group": pa.list_(pa.int64()),
-            "label": strings,
-            "cell_id": strings,
-            "prediction": pa.list_(strings),
-        }
+        {"task": pa.string(), "task_version": pa.int32(), **dict.fromkeys(_UNIT, pa.string())}
+        | {"classes": strings, "example_id": strings, "group": pa.list_(pa.int64())}
+        | {"label": strings, "cell_id": strings, "prediction": pa.list_(strings)}
     )
-    tasks = [
-        _task_row(unit, list({cell.record.cell_id: cell for cell in each}.values()))
-        for unit, each in cells.items()
-    ]
+    tasks = [_task_row(unit, once(each)) for unit, each in cells.items()]
     repeated = ["label.list.element", "prediction.list.element.list.element"]
     with whole_file(path) as temporary:
         pq.write_table(
@@ -334,21 +314,18 @@ def _task_row(unit: Unit, cells: Sequence[Cell]) -> dict[str, Any]:
     return {
         "task": unit.task,
         "task_version": unit.version,
-        "train_language": unit.train_language,
-        "test_language": unit.test_language,
-        "trained_on": unit.trained_on,
-        "regime": unit.regime,
+        **{name: getattr(unit, name) for name in _UNIT},
         "classes": first.classes,
         "example_id": first.ids,
         "group": numbers if any(number is not None for number in numbers) else None,
         "label": names[first.labels],
-        "cell_id": [arm.cell.record.cell_id for arm in arms],
+        "cell_id": [arm.cell.cell_id for arm in arms],
         "prediction": [names[arm.predicted] for arm in arms],
     }
 
 
 def _environment(run: RunFolder) -> dict[str, Any]:
-    """What ran, when, where and with what; neither arguments nor paths."""
+    """Return the suite, times, machine and software of a run, without arguments and paths."""
     about = run.about()
     path = run.path / "env.json"
     try:
