@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -204,17 +203,18 @@ def test_the_runs_of_topics_are_the_whole_suite_in_parts() -> None:
     assert {name for part in parts for name in part.representations} == set(whole.representations)
 
 
-@pytest.mark.data
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["right", "layer", "bos", "split", "last", "probe", "all"])
-def test_the_suites_of_faults_are_the_published_cells(name: str) -> None:
-    data = os.environ.get("HARNESS_DATA_DIR")
-    if not data:
-        pytest.skip("HARNESS_DATA_DIR is not set: cells need the mirrored datasets")
-    folder = LEADERBOARDS / "mosaic-faults"
-    opened = session.open(data_dir=data, device="cpu")
-    for run in read_board(folder):
-        if run.folder == name:
-            (published,) = (one for one in find_published(folder / name) if one.name == run.name)
-            planned = {cell.cell_id for cell in opened.plan(run.suite).cells}
-            assert planned == {record.cell_id for record in published.records()}
+@pytest.mark.parametrize("board", ["mosaic-faults", "mosaic-noise", "crosslingual-topics"])
+def test_what_a_board_lists_are_the_suites_that_it_was_made_of(board: str) -> None:
+    opened = session.open(device="cpu")
+    runs = read_board(LEADERBOARDS / board)
+    for run in runs:
+        suite = opened.suite(run.suite, **run.overrides).model_dump(mode="json")
+        folder = LEADERBOARDS / board / run.folder
+        (published,) = (one for one in find_published(folder) if one.name == run.name)
+        then = published.about()["suite"]
+        assert then.keys() >= {"tasks", "models", "representations", "poolings", "classifiers", "regimes"}
+        then.pop("name")  # of the suite that a command line changed
+        assert {field: suite[field] for field in then} == then, run.name
+    assert len(runs) == sum(
+        len(find_published(LEADERBOARDS / board / place)) for place in {r.folder for r in runs}
+    )
