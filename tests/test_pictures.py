@@ -29,27 +29,17 @@ from harness.api.protocols import ImageModel
 from harness.dictionaries.dictionary import Dictionary
 from harness.features import featurize
 from harness.features.token_sets import TokenSet
-from harness.figures import (
-    CellFeatures,
-    Drawn,
-    Tile,
-    cell,
-    confusion_matrix,
-    contact_sheet,
-    count_confusions,
-    draw_confusion,
-    draw_sheets,
-    lettering,
-    place_confusion,
-    place_sheet,
-    sheet,
-)
+from harness.figures import cell, lettering, sheet
+from harness.figures.cell import CellFeatures, Drawn, draw_confusion, draw_sheets
+from harness.figures.confusion import confusion_matrix, count_confusions
 from harness.figures.lettering import Page, measure, readable
+from harness.figures.sheet import Tile, contact_sheet
 from harness.leaderboard import build, check_published, publish, write
 from harness.leaderboard.pages import board_page as pages
 from harness.probing.attribution import TopFeature, find_effects, find_top_features
 from harness.registry.loading import load_plugins
 from harness.runs.folder import RunFolder
+from harness.runs.layout import place_confusion, place_sheet
 from harness.runs.record import Record, hash_predictions
 
 Array = np.ndarray[Any, Any]

@@ -55,7 +55,7 @@ class Message:
 
     @property
     def is_prompt(self) -> bool:
-        """Whether the message is not the assistant's."""
+        """True if the message is not the assistant's."""
         return self.role != "assistant"
 
 

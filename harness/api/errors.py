@@ -22,7 +22,7 @@ class HarnessError(Exception):
 
 
 class UsageError(HarnessError):
-    """What was asked for cannot be done as asked."""
+    """Request that cannot be done as asked."""
 
     exit_code = 2
 
@@ -72,6 +72,6 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def describe(error: BaseException) -> str:
-    """An error in one line: its type, and the first line of what it says."""
+    """Return an error in one line: its type, and the first line of its message."""
     text = str(error).strip().splitlines()
     return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__

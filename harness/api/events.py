@@ -127,7 +127,7 @@ class Summary:
 
     @property
     def is_whole(self) -> bool:
-        """Whether everything that was asked for ended well."""
+        """True if everything that was asked for ended well."""
         return not (self.failed or self.pending or self.left_out)
 
 

@@ -8,21 +8,3 @@ pictures/<cell_id>/confusion.png     test rows by label and prediction
 
 Images may not be free to publish, so they stay in the run folder.
 """
-
-from harness.figures.cell import CellFeatures, Drawn, draw_confusion, draw_sheets
-from harness.figures.confusion import confusion_matrix, count_confusions
-from harness.figures.sheet import Tile, contact_sheet
-from harness.runs.layout import place_confusion, place_sheet
-
-__all__ = [
-    "CellFeatures",
-    "Drawn",
-    "Tile",
-    "confusion_matrix",
-    "contact_sheet",
-    "count_confusions",
-    "draw_confusion",
-    "draw_sheets",
-    "place_confusion",
-    "place_sheet",
-]

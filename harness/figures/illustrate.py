@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from harness.api.errors import UnavailableError
 from harness.api.protocols import Encoder, ImageModel, LoadedModel
 from harness.features.artifacts import read_fitted
-from harness.figures import CellFeatures, Drawn, draw_confusion, draw_sheets, place_confusion
-from harness.figures.cell import join
+from harness.figures.cell import CellFeatures, Drawn, draw_confusion, draw_sheets, join
 from harness.planning.cells import Bundle, Cell, ModelFeatures, Plan
 from harness.runs.folder import RunFolder
+from harness.runs.layout import place_confusion
 from harness.runs.record import Record
 from harness.storage.feature_store import FeatureStore
 

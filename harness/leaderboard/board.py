@@ -167,7 +167,7 @@ class Board:
 
     @property
     def is_mixed(self) -> bool:
-        """Whether there are tasks of text and of images."""
+        """True if there are tasks of text and of images."""
         return len({row.reads for row in self.rows}) > 1
 
     @property
@@ -177,17 +177,17 @@ class Board:
 
     @property
     def has_others(self) -> bool:
-        """Whether there are results under regimes that rows are not ranked by."""
+        """True if there are results under regimes that rows are not ranked by."""
         return any(row.others for row in self.rows)
 
     @property
     def is_over_regimes(self) -> bool:
-        """Whether ranked scores are means over several regimes."""
+        """True if ranked scores are means over several regimes."""
         return len(self._regimes) > 1
 
     @property
     def is_by_language(self) -> bool:
-        """Whether rows are ranked by languages trained by themselves, as no task was trained as it is."""
+        """True if rows are ranked by languages trained by themselves, as no task was trained as it is."""
         natural = {result.unit.natural for row in self.rows for result in row.results}
         return self.has_others and "task" not in natural
 

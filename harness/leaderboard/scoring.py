@@ -63,7 +63,7 @@ class TaskScores:
 
     @property
     def is_grouped(self) -> bool:
-        """Whether any two rows form a group."""
+        """True if any two rows form a group."""
         return len(np.unique(self.groups)) < len(self.groups)
 
     @property

@@ -46,7 +46,7 @@ class Unit:
 
     @property
     def is_across(self) -> bool:
-        """Whether the training languages differ from the tested ones."""
+        """True if the training languages differ from the tested ones."""
         return self.train_language != self.test_language
 
 

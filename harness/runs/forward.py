@@ -24,8 +24,9 @@ FLUSH_SECONDS = 20.0
 def make_readings(
     features: Iterable[ModelFeatures], device: str, fitted: Mapping[str, Dictionary]
 ) -> tuple[list[Reading], dict[str, Exception]]:
-    """Each dictionary at each site once, with all its poolings; and the keys of those that cannot be loaded.
-    `fitted` are the dictionaries of features that have a fitted key.
+    """Load each dictionary once for each site, with all its poolings. `fitted` are the dictionaries by fitted key.
+
+    Return the readings, and the errors of dictionaries that cannot be loaded, by feature key.
     """
     grouped: dict[tuple[str, str], list[ModelFeatures]] = {}
     for one in features:

@@ -24,7 +24,7 @@ class RunReader:
 
     @property
     def exists(self) -> bool:
-        """Whether a run was started here."""
+        """True if a run was started here."""
         return (self.path / "run.json").is_file()
 
     def about(self) -> dict[str, Any]:
@@ -63,7 +63,7 @@ class RunReader:
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing was left out and every cell of the run has a record."""
+        """True if nothing was left out and every cell of the run has a record."""
         if not self.exists:
             return True
         about = self.about()
@@ -71,7 +71,7 @@ class RunReader:
 
     @property
     def is_at_work(self) -> bool | None:
-        """Whether a process works on this run; None, for unknown, when it was started on another machine."""
+        """True if a process works on this run; None, for unknown, when it was started on another machine."""
         about = self.about()
         if about.get("status") != "running":
             return False

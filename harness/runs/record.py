@@ -182,7 +182,7 @@ class Results(Protocol):
 
     @property
     def is_whole(self) -> bool:
-        """Whether every cell of the run has a record."""
+        """True if every cell of the run has a record."""
 
     def records(self) -> list[Record]:
         """Return the last record of every cell. Raise UnavailableError when they cannot be read."""

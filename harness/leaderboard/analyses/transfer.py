@@ -63,12 +63,12 @@ class Pair:
 
     @property
     def is_native(self) -> bool:
-        """Whether one language was trained and tested by itself."""
+        """True if one language was trained and tested by itself."""
         return self.train == self.test and "+" not in self.test and self.result.unit.natural is not None
 
     @property
     def is_direct(self) -> bool:
-        """Whether it has a place in a matrix: native, or from one language to another."""
+        """True if it has a place in a matrix: native, or from one language to another."""
         return self.is_native or (
             self.train != self.test
             and "+" not in self.train + self.test

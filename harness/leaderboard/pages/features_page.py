@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote as quote_address
 
-from harness.figures import place_confusion, place_sheet
 from harness.leaderboard.board import Board, Row
 from harness.leaderboard.pages import markdown
 from harness.leaderboard.pages.markdown import NONE
 from harness.leaderboard.selection import Cell
 from harness.probing.attribution import TopFeature
+from harness.runs.layout import place_confusion, place_sheet
 
 TASKS = 20
 """Most tasks shown for a row."""

@@ -77,7 +77,7 @@ def name_pictures(matrices: Matrices) -> dict[tuple[str, str], str]:
 
 
 def draw(matrices: Matrices) -> Iterator[tuple[str, bytes]]:
-    """Every picture, by file name."""
+    """Draw every picture; yield them by file name."""
     names = name_pictures(matrices)
     for matrix in matrices.tasks:
         for row, pairs in matrix.rows.items():

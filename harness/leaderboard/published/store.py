@@ -69,7 +69,7 @@ class PublishedRun:
 
     @property
     def is_whole(self) -> bool:
-        """Whether every cell of the run has a record."""
+        """True if every cell of the run has a record."""
         return len(self.records()) >= int(self.about()["cells"])
 
     def about(self) -> dict[str, Any]:
