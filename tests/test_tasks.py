@@ -186,8 +186,11 @@ def test_every_name_of_a_suite_resolves(registry: Registry, name: str) -> None:
         assert model.sites
 
 
-STUDIES = ("mosaic-compat", "mosaic-compat-small", "mosaic-selection", "mosaic-noise")
-"""Suites that stand beside another with all arms: as a study was published, or for one question only."""
+STUDIES = (
+    *("mosaic-compat", "mosaic-compat-small", "mosaic-selection", "mosaic-noise"),
+    *("mosaic-fault-last-features", "mosaic-fault-last-hidden", "mosaic-fault-layer"),
+)
+"""Suites beside another with all arms: as a study was published, with one of its faults, or for one question only."""
 
 
 @pytest.mark.parametrize("name", [name for name in SUITES if name not in STUDIES])
