@@ -13,11 +13,10 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, r
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from harness import leaderboard
 from harness.cli.compare import METRICS
 from harness.leaderboard.analyses.comparison import Metric
 from harness.runs.folder import RunFolder
-from harness.stats.bootstrap import bootstrap_weights
+from harness.stats.bootstrap import bootstrap_seed, bootstrap_weights
 from harness.stats.metrics import resampled_macro_f1
 
 
@@ -98,7 +97,7 @@ def test_a_difference_is_that_of_scikit_learn_and_its_interval_is_paired(run, co
     record = next(r for r in RunFolder(Path(a)).records() if r.task == "one")
     labels = RunFolder(Path(a)).predictions(record.cell_id).sort_values("example_id")["label"]
     strata = (labels == "b").to_numpy().astype(int)
-    weights = bootstrap_weights(strata, resamples=1000, seed=leaderboard.bootstrap_seed("one"))
+    weights = bootstrap_weights(strata, resamples=1000, seed=bootstrap_seed("one"))
     samples = score_of(b, "one", "tfidf", weights) - score_of(a, "one", "tfidf", weights)
     assert (each["low"], each["high"]) == pytest.approx(tuple(np.quantile(samples, [0.025, 0.975])), abs=1e-9)
     assert each["low"] > 0  # a classifier that hardly learns is worse beyond noise
@@ -301,7 +300,7 @@ def test_the_mean_over_tasks_is_paired_and_has_an_interval(run, compare, harness
         weights = bootstrap_weights(
             (frame["label"] == "b").to_numpy().astype(int),
             resamples=1000,
-            seed=leaderboard.bootstrap_seed(task),
+            seed=bootstrap_seed(task),
         )
         samples.append(resampled_score_of(b, task, weights) - resampled_score_of(a, task, weights))
     each = means["tfidf"]

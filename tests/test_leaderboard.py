@@ -13,14 +13,13 @@ import pandas as pd
 import pytest
 from sklearn.metrics import f1_score
 
-from harness import leaderboard
 from harness.api.errors import NothingSelectedError, UnavailableError
 from harness.api.events import Score
 from harness.data.cleaning import Hygiene
 from harness.leaderboard import Board, Row, build, to_csv, to_frame, to_markdown, write
 from harness.runs.folder import RunFolder
 from harness.runs.record import Cost, Record
-from harness.stats.bootstrap import bootstrap_weights, percentile_interval
+from harness.stats.bootstrap import bootstrap_seed, bootstrap_weights, percentile_interval
 
 # fmt: off
 COLUMNS = [
@@ -243,7 +242,7 @@ def test_scores_and_intervals_are_those_of_scikit_learn_on_shared_weights(run: R
         for name, cell in cells.items()
     }
     y = np.searchsorted(run.classes, frames["sae"]["label"].to_numpy(str))
-    weights = bootstrap_weights(y, resamples=1000, seed=leaderboard.bootstrap_seed("spam"))
+    weights = bootstrap_weights(y, resamples=1000, seed=bootstrap_seed("spam"))
     samples = {
         name: [
             f1_score(frame["label"], frame["prediction"], average="macro", sample_weight=weight)

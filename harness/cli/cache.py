@@ -18,12 +18,7 @@ from harness.cli.options import cache_dir_option, json_option
 if TYPE_CHECKING:
     from harness.storage.cache import Entry
 
-SIZES = {
-    "B": 1,
-    "kB": 10**3,
-    "MB": 10**6,
-    "GB": 10**9,
-    "TB": 10**12,
+SIZES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12} | {
     "KiB": 2**10,
     "MiB": 2**20,
     "GiB": 2**30,

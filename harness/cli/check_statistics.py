@@ -43,22 +43,12 @@ def command(replicates: int, as_json: bool) -> None:
 
 
 def _table(truths: tuple[Truth, ...]) -> str:
-    lines = [
-        "| line | what | wanted | measured | 99 % interval | replicates | holds |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    lines = ["| line | what | wanted | measured | 99 % interval | replicates | holds |", "|" + "---|" * 7]
     for truth in truths:
         low, high = truth.interval
-        cells = (
-            truth.name,
-            truth.what,
-            _wanted(truth.wanted),
-            f"{truth.measured:.4f}",
-            f"{low:.4f} to {high:.4f}",
-            str(truth.replicates),
-            {True: "yes", False: "no", None: "stated"}[truth.ok],
-        )
-        lines.append(f"| {' | '.join(cells)} |")
+        measured = (f"{truth.measured:.4f}", f"{low:.4f} to {high:.4f}", str(truth.replicates))
+        holds = {True: "yes", False: "no", None: "stated"}[truth.ok]
+        lines.append(f"| {' | '.join((truth.name, truth.what, _wanted(truth.wanted), *measured, holds))} |")
     return "\n".join(lines)
 
 

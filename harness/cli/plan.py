@@ -73,9 +73,7 @@ def _row(session: Any, bundle: Any) -> dict[str, Any]:
         "cells": len(bundle.cells),
         "features": len(bundle.model_features),
         "cached": sum(store.is_complete(features.key) for features in bundle.model_features),
-        "tokens": guess.tokens,
-        "disk": guess.disk,
-        "memory": guess.memory,
+        **{name: getattr(guess, name) for name in ("tokens", "disk", "memory")},
         "seconds": round(guess.seconds, 1),
     }
 
@@ -104,14 +102,8 @@ def _dictionaries(plan: Any) -> list[dict[str, Any]]:
         if features.placed.reference
     }
     return [
-        {
-            "model": model,
-            "site": site,
-            "representation": representation,
-            "dictionary": located.reference,
-            "width": located.width,
-            "flags": list(located.flags),
-        }
+        {"model": model, "site": site, "representation": representation}
+        | {"dictionary": located.reference, "width": located.width, "flags": list(located.flags)}
         for (model, site, representation), located in found.items()
     ]
 

@@ -33,12 +33,8 @@ def command(context: click.Context, name: str, as_json: bool) -> None:
     for fault in registry.faults:
         registry.report(fault)
     found = [
-        {
-            "kind": kind.removesuffix("s"),
-            "name": name,
-            "plugin": entry.plugin,
-            "distribution": entry.distribution,
-        }
+        {"kind": kind.removesuffix("s"), "name": name}
+        | {"plugin": entry.plugin, "distribution": entry.distribution}
         | _describe(entry.spec)
         for kind, catalog in registry.catalogs.items()
         for entry in catalog.get(name, ())

@@ -19,7 +19,6 @@ from harness.leaderboard.published.store import (
     publish,
     replace_published,
 )
-from harness.stats.bootstrap import bootstrap_seed
 
 __all__ = [
     "Board",
@@ -27,7 +26,6 @@ __all__ = [
     "Difference",
     "PublishedRun",
     "Row",
-    "bootstrap_seed",
     "build",
     "check_published",
     "compare",
