@@ -18,7 +18,6 @@ from harness.api.events import Score
 from harness.leaderboard import (
     Board,
     Row,
-    bootstrap_seed,
     build,
     check_published,
     publish,
@@ -35,7 +34,7 @@ from harness.probing.attribution import TopFeature
 from harness.registry.loading import load_plugins
 from harness.runs.folder import RunFolder
 from harness.runs.record import Cost, Record, hash_predictions
-from harness.stats.bootstrap import bootstrap_weights, percentile_interval, rank_intervals
+from harness.stats.bootstrap import bootstrap_seed, bootstrap_weights, percentile_interval, rank_intervals
 
 CLASSES = ("a", "b", "c")
 N = 200

@@ -24,7 +24,6 @@ from harness.figures.lettering import paint
 from harness.leaderboard import (
     Board,
     Row,
-    bootstrap_seed,
     build,
     check_published,
     compare,
@@ -41,7 +40,7 @@ from harness.probing.shared_features import Sharing
 from harness.registry.loading import load_plugins
 from harness.runs.folder import RunFolder
 from harness.runs.record import Record, hash_predictions
-from harness.stats.bootstrap import bootstrap_weights, percentile_interval
+from harness.stats.bootstrap import bootstrap_seed, bootstrap_weights, percentile_interval
 
 CLASSES = ("a", "b", "c")
 N = 120
