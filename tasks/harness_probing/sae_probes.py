@@ -181,10 +181,10 @@ def _task(stem: str, *, original: bool) -> TaskSpec:
 # ── the paper's split ────────────────────────────────────────────────────────────────────────────────────
 
 FIRST, TRAIN, LEFT, SEED = 5000, 1024, 100, 42
-"""Of the first 5000 rows at most 1024 are for training, and at least about 100 remain for testing."""
+"""Limits of the split: at most 1024 of the first 5000 rows for training, at least about 100 for testing."""
 
 FOLDED_BELOW, VALIDATION, VALIDATION_SHARE = 128, 100, 0.2
-"""From 128 training rows on, the last fifth of them, at most 100, is for validation."""
+"""Least training rows with a validation split: their last fifth, at most 100 rows."""
 
 
 def split_rows(positive: np.ndarray[Any, np.dtype[np.bool_]]) -> list[str]:

@@ -50,7 +50,7 @@ Seconds = Mapping[str, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What was asked for, and when it must end."""
+    """Options of the script, with its deadline."""
 
     out: Path
     device: str
@@ -314,7 +314,7 @@ def profile(setting: Setting) -> dict[str, Any]:
 
 
 def measure_ceilings(job: Job) -> dict[str, float]:
-    """What the device gives at best: FLOP/s of a large matrix product, bytes/s of a large copy (read and written)."""
+    """Measure the ceilings of the device: FLOP/s of a large product, bytes/s of a large copy (read and written)."""
     n = 256 if job.toy else 8192
     found = {}
     for dtype in (torch.bfloat16, torch.float32):
