@@ -10,6 +10,7 @@ from harness.api.events import RunFinished, Summary
 from harness.figures.illustrate import illustrate
 from harness.planning.cells import Plan
 from harness.runs.context import RunContext
+from harness.runs.messages import lose_unwritable
 from harness.runs.runner import run_plan
 
 
@@ -19,7 +20,7 @@ def run(plan: Plan, context: RunContext) -> Summary:
     Raise WriteError when results cannot be written, UnavailableError when another process works on the folder.
     """
     folder = context.folder
-    with folder.hold(), context.store.in_use():
+    with folder.hold(), context.store.in_use(), lose_unwritable():
         finished = run_plan(plan, context)
         leaderboard.remove(folder.path)  # whatever fails now, an old board must not pass for this run's
         with folder.marked_when_cut(), suppress(NothingSelectedError):  # raised where no cell ended well

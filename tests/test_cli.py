@@ -526,9 +526,9 @@ def test_a_run_that_is_stopped_says_so_in_one_sentence_and_resumes(
 
 
 def test_a_reader_that_goes_away_is_no_traceback():
-    piped = f"{sys.executable} -m harness ls tasks | true"
+    piped = f"({sys.executable} -m harness ls tasks; echo $? >&2) | true"
     ended = subprocess.run(piped, shell=True, capture_output=True, text=True, env={**os.environ})
-    assert ended.stderr == ""
+    assert ended.stderr == "130\n"
 
 
 def test_what_cannot_be_written_to_stdout_is_never_a_success():

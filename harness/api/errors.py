@@ -73,5 +73,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def describe(error: BaseException) -> str:
     """Return an error in one line: its type, and the first line of its message."""
-    text = str(error).strip().splitlines()
+    try:
+        text = str(error).strip().splitlines()
+    except Exception:  # an error of a plugin may fail to say what it is
+        text = []
     return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__

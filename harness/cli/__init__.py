@@ -11,13 +11,16 @@ import os
 import signal
 import sys
 import time
+from contextlib import redirect_stdout
 from typing import Any
 
 import click
 
-from harness.api.errors import HarnessError
+from harness.api.errors import HarnessError, WriteError
 from harness.cli.meta import ARGUMENTS, OWNER
+from harness.cli.streams import AnswerStream, StdoutLost, discard_stdout, open_closed_streams
 from harness.registry.commands import COMMANDS, RENAMED
+from harness.runs.messages import LossyStream
 
 BUG = 70
 INTERRUPTED = 130
@@ -93,6 +96,8 @@ def cli(context: click.Context, plugins: tuple[str, ...]) -> None:
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    open_closed_streams()
+    sys.stderr = LossyStream(sys.stderr)
     code = execute(sys.argv[1:])
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # all work is saved: a signal could only change the exit code
@@ -103,8 +108,9 @@ def execute(arguments: list[str]) -> int:
     """Run one command and return its exit code; an error is printed as one sentence on stderr."""
     before = _catch_signals()
     try:
-        code = cli.main(args=arguments, prog_name="harness", standalone_mode=False)
-        sys.stdout.flush()
+        with redirect_stdout(AnswerStream(sys.stdout)):
+            code = cli.main(args=arguments, prog_name="harness", standalone_mode=False)
+            sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except HarnessError as error:
         return _fail(str(error), error.exit_code)
@@ -116,8 +122,10 @@ def execute(arguments: list[str]) -> int:
         if isinstance(cause, Terminated):
             return _fail(f"terminated; {kept}", TERMINATED)
         return _fail(f"interrupted; {kept}", INTERRUPTED)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except StdoutLost as lost:
+        discard_stdout()
+        if isinstance(lost.__cause__, OSError) and not isinstance(lost.__cause__, BrokenPipeError):
+            return _fail(str(WriteError.from_os("standard output", lost.__cause__)), WriteError.exit_code)
         return INTERRUPTED
     except Exception as error:
         if os.environ.get("HARNESS_DEBUG"):

@@ -12,6 +12,7 @@ import click
 from harness.api.errors import GateError
 from harness.cli import options as shared
 from harness.cli.meta import ARGUMENTS
+from harness.cli.streams import stdout_as_message
 from harness.cli.tables import print_table
 
 if TYPE_CHECKING:
@@ -91,7 +92,9 @@ def command(
     if as_json:
         click.echo(json.dumps(_facts(run, again)))
     else:
-        _show(run, again)
+        with stdout_as_message():
+            _show(run)
+        _explain(run, again)
     if strict_gate and run.summary.flagged:
         return GateError.exit_code
     return 0 if run.summary.is_whole else SOME_FAILED
@@ -113,7 +116,8 @@ def _facts(run: Any, again: str) -> dict[str, Any]:
     }
 
 
-def _show(run: Any, again: str) -> None:
+def _show(run: Any) -> None:
+    """Print the leaderboard and the counts of cells."""
     summary = run.summary
     if summary.ok:
         _print(run.leaderboard())
@@ -128,6 +132,11 @@ def _show(run: Any, again: str) -> None:
         f"{summary.ok} cells{more}; {summary.tokens:,} tokens through models; {summary.seconds:.1f} s\n"
         f"{run.folder / 'leaderboard.md' if summary.ok else 'no cell ended well, so there is no leaderboard'}"
     )
+
+
+def _explain(run: Any, again: str) -> None:
+    """Print on stderr what failed and what is missing."""
+    summary = run.summary
     for error, count in list(summary.errors.items())[:MOST_ERRORS]:
         click.echo(f"failed ({count} {'cell' if count == 1 else 'cells'}): {error}", err=True)
     if (others := len(summary.errors) - MOST_ERRORS) > 0:

@@ -11,7 +11,7 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -249,13 +249,19 @@ def _collect(module: Any, kind: str, wanted: type) -> tuple[Any, ...]:
 
 
 def notify(plugins: Plugins, hook: str, report: Callable[[Fault], None], **arguments: Any) -> None:
-    """Call an observer hook of every plugin; report one that raises, and continue with the others."""
+    """Call an observer hook of every plugin; report one that raises, and continue with the others.
+
+    Nothing but a user's interruption leaves this function, a failure of `report` neither.
+    """
     for implementation in getattr(plugins.manager.hook, hook).get_hookimpls():
         try:
             implementation.function(*(arguments[name] for name in implementation.argnames))
-        except (Exception, SystemExit) as error:  # a plugin's observer may raise anything
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a plugin's observer may raise anything
             plugin = plugins.find(implementation.plugin_name)
-            report(plugin.fault(f"failed in its hook '{hook}': {describe(error)}"))
+            with suppress(Exception):  # a report that cannot be made is lost
+                report(plugin.fault(f"failed in its hook '{hook}': {describe(error)}"))
 
 
 def offer_name(spec: Any) -> str:

@@ -97,11 +97,15 @@ class BundleRun:
                 effects, sharing = trained[probe].effects, None
                 if languages and effects is not None and cell.draw.regime.spec.by_language:
                     sharing = languages.compare(effects, cell.draw.partition)
-                self.results.keep(cell, own, outcome, seconds=seconds, fidelity=fidelity, sharing=sharing)
+                record = self.results.keep(
+                    cell, own, outcome, seconds=seconds, fidelity=fidelity, sharing=sharing
+                )
             except WriteError:  # going on would only lose more
                 raise
             except Exception as error:  # a transform or classifier of any plugin may fail in any way
                 self.results.fail([cell], error)
+            else:
+                self.context.announce(record)
 
     def _languages(self, matrix: Matrix, features: Features) -> Languages | None:
         """Return what compares languages by the features of a dictionary; None for other representations, all of

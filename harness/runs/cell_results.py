@@ -16,7 +16,7 @@ from harness.probing.probe import Outcome, Rows, narrow
 from harness.probing.shared_features import Sharing
 from harness.runs.context import RunContext
 from harness.runs.make_record import make_record
-from harness.runs.record import Status
+from harness.runs.record import Record, Status
 
 if TYPE_CHECKING:
     from harness.api.data import Matrix
@@ -60,8 +60,11 @@ class CellResults:
         seconds: float,
         fidelity: Fidelity,
         sharing: Sharing | None = None,
-    ) -> None:
-        """Write the predictions of a cell, then its record: a record without predictions would count as damage."""
+    ) -> Record:
+        """Write the predictions of a cell, then its record: a record without predictions would count as damage.
+
+        Return the record, which is to be announced where no fault of an observer can be taken for one of the cell.
+        """
         examples = self.bundle.data.examples
         self.context.folder.write_predictions(
             cell.cell_id,
@@ -86,10 +89,13 @@ class CellResults:
             fidelity=fidelity,
             sharing=sharing,
         )
-        self.context.add(record)
+        self.context.folder.add(record)
+        return record
 
     def fail(self, cells: Iterable[Cell], error: Exception) -> None:
-        """Record cells as failed by an error, or by a lack of memory."""
+        """Record and announce cells as failed by an error, or by a lack of memory."""
         status: Status = "oom" if isinstance(error, MemoryError | torch.OutOfMemoryError) else "failed"
         for cell in cells:
-            self.context.add(make_record(cell, self.bundle, self.plan, status=status, error=describe(error)))
+            record = make_record(cell, self.bundle, self.plan, status=status, error=describe(error))
+            self.context.folder.add(record)
+            self.context.announce(record)

@@ -36,9 +36,8 @@ class RunContext:
     fail_fast: bool = False
     report: Callable[[Fault], None] = lambda fault: None
 
-    def add(self, record: Record) -> None:
-        """Write the record of a cell and notify observers. Raise Stopped after a failed one under `fail_fast`."""
-        self.folder.add(record)
+    def announce(self, record: Record) -> None:
+        """Notify observers of a record that is on disk. Raise Stopped after a failed one under `fail_fast`."""
         self.notify("cell_finished", event=cell_finished(record), record=record)
         if self.fail_fast and record.status != "ok":
             raise Stopped

@@ -122,8 +122,12 @@ class RunFolder(RunReader):
         append_line(self.path / "results.jsonl", record.model_dump_json())
 
     def add_event(self, event: str, **fields: Any) -> None:
-        """Append one line to events.jsonl."""
-        append_line(self.path / "events.jsonl", json.dumps({"time": now(), "event": event, **fields}))
+        """Append one line to events.jsonl. An event that cannot be written is lost with a warning, and ends nothing."""
+        try:
+            append_line(self.path / "events.jsonl", json.dumps({"time": now(), "event": event, **fields}))
+        except WriteError as error:
+            with suppress(UserWarning):  # also where warnings are errors
+                warnings.warn(f"events of the run are lost: {error}", stacklevel=2)
 
     def write_predictions(
         self,
@@ -159,8 +163,9 @@ class RunFolder(RunReader):
 
     def _tidy(self) -> None:
         """Remove unfinished lines and files of a killed writer."""
-        for name in ("results.jsonl", "events.jsonl"):
-            cut_unfinished_line(self.path / name)
+        cut_unfinished_line(self.path / "results.jsonl")
+        with suppress(WriteError):
+            cut_unfinished_line(self.path / "events.jsonl")
         for folder in (self.path, self.path / "predictions"):
             for leftover in folder.glob(f"{TEMPORARY}*"):
                 leftover.unlink(missing_ok=True)

@@ -104,12 +104,14 @@ class TransferRun:
                 if source.verdict == "flagged":
                     flags = tuple(f"source-fidelity:{rule}" for rule in source.reasons)
                     outcome = replace(outcome, flags=outcome.flags + flags)
-                self.results.keep(cell, own, outcome, seconds=seconds, fidelity=fidelity)
+                record = self.results.keep(cell, own, outcome, seconds=seconds, fidelity=fidelity)
             except WriteError:  # going on would only lose more
                 raise
             except Exception as error:  # what any plugin offers may fail in any way
                 aligned = None
                 self.results.fail([cell], error)
+            else:
+                self.context.announce(record)
 
     def _align(self, cell: Cell, rows: Rows) -> tuple[Matrix, Rows]:
         """Return the source features with the mapped test rows below them, and the rows for that matrix."""

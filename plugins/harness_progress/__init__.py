@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from typing import TYPE_CHECKING
 
 import harness
@@ -12,10 +13,21 @@ if TYPE_CHECKING:
 _show: list[Show] = []
 
 
+def _end() -> None:
+    """End the display; a run that is cut tells nobody, and would leave the terminal without a cursor."""
+    for show in _show:
+        show.end()
+    _show.clear()
+
+
+atexit.register(_end)
+
+
 @harness.hookimpl
 def harness_run_started(event: harness.RunStarted) -> None:
     from harness_progress.show import Show
 
+    _end()
     _show[:] = [Show(total=event.n_cells, done=event.done)]
 
 
@@ -39,6 +51,4 @@ def harness_cell_finished(event: harness.CellFinished) -> None:
 
 @harness.hookimpl
 def harness_run_finished(event: harness.RunFinished) -> None:
-    for show in _show:
-        show.end()
-    _show.clear()
+    _end()

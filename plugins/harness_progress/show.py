@@ -66,9 +66,11 @@ class Show:
             self.line(f"[{self.done}/{self.total}] {name}: {cell.status}: {cell.error}")
         elif not self.console.is_terminal:
             score = cell.metrics["macro_f1"]
+            known = score.low is not None and score.high is not None
+            interval = f" [{score.low:.3f}, {score.high:.3f}]" if known else ""
             self.line(
                 f"[{self.done}/{self.total}] {name} {cell.transform} {cell.classifier}: "
-                f"macro-F1 {score.value:.3f} [{score.low:.3f}, {score.high:.3f}]"
+                f"macro-F1 {score.value:.3f}{interval}"
             )
 
     def end(self) -> None:
