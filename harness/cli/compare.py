@@ -72,11 +72,11 @@ def _refuse_regressions(comparison: Comparison, allowed: float) -> None:
 
     worse = comparison.worse(allowed)
     if worse:
-        low, high = worse[0].change.interval
+        interval = ", ".join(f"{end:+.4f}" for end in worse[0].change.interval or ())
         others = f", and {len(worse) - 1} more arms" if len(worse) > 1 else ""
         raise GateError(
             f"'{worse[0].arm}' is worse by more than {allowed:g} {comparison.metric}: "
-            f"{worse[0].change.value:+.4f} [{low:+.4f}, {high:+.4f}]{others}"
+            f"{worse[0].change.value:+.4f} [{interval}]{others}"
         )
 
 
@@ -94,7 +94,7 @@ def _facts(comparison: Comparison, first: Path, second: Path, baseline: str | No
 
 
 def _fact(each: Difference) -> dict[str, Any]:
-    low, high = each.change.interval
+    low, high = each.change.interval or (None, None)
     counts = {"tasks": each.tasks, "seeds": each.seeds}
     numbers = {"a": each.first.value, "b": each.second.value, "difference": each.change.value}
     tests = {"p_value": each.p_value, "p_holm": each.adjusted}
@@ -114,13 +114,13 @@ def _print(comparison: Comparison, baseline: str | None) -> None:
 
 def _rows(differences: Iterable[Difference], exact: bool) -> Iterable[list[str]]:
     for each in differences:
-        low, high = each.change.interval
+        interval = ", ".join(f"{end:+.3f}" for end in each.change.interval or ()) or "—"
         arm, seeds = each.arm, str(each.seeds)
         task = arm.task if each.tasks == 1 else f"{arm.task} ({each.tasks})"
         yield [
             *(task, arm.model or "", arm.representation, str(arm.width or ""), seeds),
             *(f"{each.first.value:.3f}", f"{each.second.value:.3f}"),
-            f"{each.change.value:+.3f} [{low:+.3f}, {high:+.3f}]",
+            f"{each.change.value:+.3f} [{interval}]",
             _number(each.adjusted),
             *([_number(each.mcnemar_adjusted)] if exact else []),
         ]

@@ -174,7 +174,7 @@ def _print_observed(observed: Sequence[Observed], baseline: str) -> None:
         values = [
             [each.disagreement for each in arms],
             [each.computed for each in arms if each.computed is not None],
-            [each.bootstrap for each in arms],
+            [each.bootstrap for each in arms if each.bootstrap is not None],
         ]
         medians = (_number(median(some) if some else None) for some in values)
         rows.append([task, regime, str(len({each.arm for each in arms})), *medians])

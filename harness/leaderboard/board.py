@@ -19,7 +19,11 @@
    `others`: a mean over regimes would depend on how they were chosen. Otherwise they use the languages trained by
    themselves; if there are none either, they are means over regimes, and the page says so. Pairs of different languages
    take the plain number of resamples.
-7. **Folds.** A flag `folds:n/m` reports that n of the row's m cells were chosen on folds of the training rows, since
+7. **Few groups.** Tasks whose test rows have too few groups for an interval (`harness.stats.few_groups`) are in
+   `unsupported`, with their scores: they enter no mean, no rank and no adjustment of any row. A flag `groups:n` reports
+   that a class has n groups, too few for intervals that hold what they promise, `single:n/m` that n of m classes have
+   one group, whose luck no interval holds, `absent:n/m` that n of m classes have no test row: they count 0 in macro-F1.
+8. **Folds.** A flag `folds:n/m` reports that n of the row's m cells were chosen on folds of the training rows, since
    rows for validation were too few.
 """
 
@@ -33,6 +37,7 @@ from typing import Literal, get_args
 from harness.data.cleaning import Hygiene
 from harness.leaderboard.scoring import Estimate, mean_all
 from harness.leaderboard.selection import Cell, RowKey, Unit
+from harness.stats.few_groups import Support
 
 Verdict = Literal["won", "tied", "lost"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
@@ -42,7 +47,8 @@ VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 class TaskResult:
     """Result of a row on one task: its score, compared with the model's selected baseline cells.
 
-    `p_value` is Holm-adjusted over the row's tasks; `detectable` is the true difference from the baseline that this
+    `p_value` is Holm-adjusted over the row's tasks, 1 where the rows have too few groups to show anything, None where
+    tests on such rows raise false alarms; `detectable` is the true difference from the baseline that this
     test set would show with probability .8. `target` names the test rows, whatever was trained on.
     """
 
@@ -57,6 +63,13 @@ class TaskResult:
     detectable: float | None = None
     chance: float
     n_test: int
+    support: Support
+    absent: int
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Flags of the test rows: too few groups, classes without any row."""
+        return flag_rows(self.support, self.absent)
 
     @property
     def unit(self) -> Unit:
@@ -69,6 +82,12 @@ class TaskResult:
         return self.unit.regime
 
 
+def flag_rows(support: Support, absent: int) -> tuple[str, ...]:
+    """Return the flags of test rows of which `absent` classes have none."""
+    lacking = f"absent:{absent}/{absent + support.classes}"
+    return (*support.flags, *([lacking] if absent else []))
+
+
 BOTH = "text and image"
 """Modality of a row that has tasks of text and of images."""
 
@@ -77,7 +96,8 @@ BOTH = "text and image"
 class Row:
     """Row of the board. A rank, score, comparison or cost that does not exist is None.
 
-    `others` are results under regimes that the row is not ranked by. `seed_means` are macro-F1 by seed, of the seeds
+    `others` are results under regimes that the row is not ranked by, `unsupported` those of test rows with too few
+    groups for an interval. `seed_means` are macro-F1 by seed, of the seeds
     that every task has. `tried` is the number of configurations (cells × points of the classifier's grid) that
     the row's choice was made from, the least and the most over tasks and seeds. `ties` are the groups of rows, numbered
     from 0 at the best, of which no two differ. `reads` is the modality of its tasks: `text`, `image`, or BOTH; rows are
@@ -99,6 +119,7 @@ class Row:
     suites: tuple[str, ...]
     reads: str = "text"
     others: tuple[TaskResult, ...] = ()
+    unsupported: tuple[TaskResult, ...] = ()
     tried: tuple[int, int] | None = None
     repeats: Repeats | None = None
     is_baseline: bool = False
@@ -119,7 +140,7 @@ class Row:
 
     @property
     def all_results(self) -> tuple[TaskResult, ...]:
-        """Ranked results, and those under other regimes."""
+        """Ranked results, and those under other regimes; without the unsupported ones."""
         return self.results + self.others
 
     @property
@@ -141,7 +162,7 @@ class Row:
 @dataclass(frozen=True, kw_only=True)
 class TaskSummary:
     """Summary of a task: test rows, macro-F1 of guessing every class equally often, and removed examples (the most over
-    the task's cells: inputs cut depend on the model).
+    the task's cells: inputs cut depend on the model). `absent` classes have no test row.
     """
 
     name: str
@@ -149,6 +170,23 @@ class TaskSummary:
     n_classes: int
     chance: float
     hygiene: Hygiene
+    support: Support
+    absent: int
+
+    @property
+    def is_ranked_by(self) -> bool:
+        """True if the task enters means and ranks."""
+        return self.support.has_interval
+
+    @property
+    def ceiling(self) -> float:
+        """Macro-F1 of an arm that has every test row right."""
+        return 1 - self.absent / self.n_classes
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Flags of the task's test rows."""
+        return flag_rows(self.support, self.absent)
 
 
 @dataclass(frozen=True, kw_only=True)

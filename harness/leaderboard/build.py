@@ -32,7 +32,7 @@ from harness.leaderboard.selection import (
     read_cells,
 )
 from harness.runs.record import Results
-from harness.stats import bootstrap
+from harness.stats import bootstrap, few_groups
 
 RANKED_OVER = 5
 """Least number of tasks, languages and regimes of one counted once, that give rank intervals over tasks."""
@@ -55,13 +55,18 @@ class _Shared:
     held: Mapping[str, int]
     unfinished: Container[Path]
 
+    def is_supported(self, unit: Unit) -> bool:
+        """Return whether the task's test rows have groups enough for an interval."""
+        return self.scores[unit].support.has_interval
+
 
 def build(runs: Sequence[Results], *, resamples: int = 1000) -> Board:
     """Build the board of all cells of `runs`.
 
     1. Read every cell once, and check that equal names mean equal things.
-    2. Choose the cells of each row on validation; `choices.main_units` are the tasks that rows are ranked by.
-    3. Score the chosen cells on test, task by task, with resamples that all rows share.
+    2. Choose the cells of each row on validation; rows are ranked by the tasks in `choices.main_units`.
+    3. Score the chosen cells on test, task by task, with resamples that all rows share. Tasks whose test rows have too
+       few groups for an interval are left out of what follows, for all rows.
     4. Make the rows: compare with the baseline task by task, adjust p-values, average.
     5. Rank the rows that have every task of their modality.
     6. Put rows, ablation and quivers together.
@@ -99,7 +104,7 @@ def build(runs: Sequence[Results], *, resamples: int = 1000) -> Board:
         names=name_units(units),
         targets=name_targets(units),
         repeats=find_repeats(runs),
-        held=Counter(by_unit[unit][0].record.modality for unit in main),
+        held=Counter(by_unit[unit][0].record.modality for unit in main if scores[unit].support.has_interval),
         unfinished={run.path for run in runs if not run.is_whole},
     )
     # 5. Ranks.
@@ -118,13 +123,19 @@ def build(runs: Sequence[Results], *, resamples: int = 1000) -> Board:
             )
         ),
         left_out=tuple(sorted(ablation.left_out, key=lambda key: places[key])),
-        quivers=compare_quivers(choices, scores),
+        quivers=compare_quivers(
+            choices, {unit: scored for unit, scored in scores.items() if scored.support.has_interval}
+        ),
     )
 
 
 def _make_row(key: RowKey, cells: Sequence[Cell], shared: _Shared) -> Row:
     choices, main = shared.choices, frozenset(shared.choices.main_units)
-    units = sorted(choices.selected.get(key, {}))
+    every = sorted(choices.selected.get(key, {}))
+    units = [unit for unit in every if shared.is_supported(unit)]
+    unsupported = tuple(
+        _judge_alone(_result(key, unit, shared)) for unit in every if not shared.is_supported(unit)
+    )
     # P-values are adjusted within the ranked tasks, and within each other regime by itself.
     families = group_by(units, lambda unit: "" if unit in main else unit.regime)
     judged = {
@@ -149,11 +160,13 @@ def _make_row(key: RowKey, cells: Sequence[Cell], shared: _Shared) -> Row:
         peak_memory=max(record.cost.peak_memory for record in records) or None,
         flags=(
             *_flags(results, cells, n_tasks=_count_tasks(reads, shared.held)),
+            *_row_flags([*results, *(one for one in unsupported if one.unit in main)]),
             *_search_flags(key, cells, shared),
         ),
         suites=tuple(sorted({record.suite for record in records})),
         reads=reads,
         others=tuple(result for family in judged.values() for result in family),
+        unsupported=unsupported,
         tried=_count_tried([cell for cell in cells if cell.unit in main]),
         repeats=shared.repeats.get(key),
         is_baseline=key.model is not None and any(record.baseline for record in records),
@@ -172,29 +185,42 @@ def _result(key: RowKey, unit: Unit, shared: _Shared) -> TaskResult:
         matched=scores.compare(own, shared.choices.matched_for(key, unit)),
         chance=scores.chance,
         n_test=len(scores.labels),
+        support=scores.support,
+        absent=scores.absent,
     )
 
 
 def _judge(results: Sequence[TaskResult]) -> tuple[TaskResult, ...]:
     """Return the results with p-values adjusted over the compared ones (Holm), verdicts and detectable differences."""
-    deltas = {result.task: result.delta for result in results if result.delta is not None}
-    adjusted = bootstrap.holm([bootstrap.bootstrap_p_value(delta.samples) for delta in deltas.values()])
-    p_values = dict(zip(deltas, map(float, adjusted), strict=True))
-    alpha = 0.05 / max(1, len(deltas))
+    tested = {
+        result.task: result.delta.p_value
+        for result in results
+        if result.delta is not None and result.delta.p_value is not None
+    }
+    adjusted = bootstrap.holm(list(tested.values()))
+    p_values = dict(zip(tested, map(float, adjusted), strict=True))
+    alpha = 0.05 / max(1, len(tested))
     return tuple(
         result
         if result.delta is None
         else replace(
             result,
-            p_value=p_values[result.task],
-            verdict=_verdict(result.delta.value, p_values[result.task]),
+            p_value=p_values.get(result.task),
+            verdict=_verdict(result.delta.value, p_values.get(result.task)),
             detectable=bootstrap.minimum_detectable_difference(result.delta.samples, alpha=alpha),
         )
         for result in results
     )
 
 
-def _verdict(delta: float, p_value: float) -> Verdict:
+def _judge_alone(result: TaskResult) -> TaskResult:
+    """Return a result whose test rows have too few groups to show a difference."""
+    return replace(result, p_value=result.delta.p_value, verdict="tied") if result.delta else result
+
+
+def _verdict(delta: float, p_value: float | None) -> Verdict | None:
+    if p_value is None:
+        return None
     if p_value >= 0.05 or delta == 0:
         return "tied"
     return "won" if delta > 0 else "lost"
@@ -221,7 +247,14 @@ def _count_tried(cells: Sequence[Cell]) -> tuple[int, int] | None:
 def _flags(results: Sequence[TaskResult], cells: Sequence[Cell], *, n_tasks: int) -> tuple[str, ...]:
     """Return the flags of the row's chosen cells, then those for missing comparisons, cells and tasks."""
     records = [cell.record for result in results for cell in result.cells]
-    flags = sorted({flag for record in records for flag in record.flags})
+    flags = sorted(
+        {
+            flag
+            for record in records
+            for flag in record.flags
+            if flag.partition(":")[0] not in few_groups.FLAGS
+        }
+    )
     if folds := sum(record.selected_on == "folds" for record in records):
         flags.append(f"folds:{folds}/{len(records)}")
     for name, attribute in (
@@ -236,6 +269,18 @@ def _flags(results: Sequence[TaskResult], cells: Sequence[Cell], *, n_tasks: int
     if len(results) < n_tasks:
         flags.append("incomplete")
     return tuple(flags)
+
+
+def _row_flags(results: Sequence[TaskResult]) -> tuple[str, ...]:
+    """Return the flags of the test rows: their groups, and classes without any; classes of all tasks together."""
+    absent, classes = (
+        sum(one.absent for one in results),
+        sum(one.absent + one.support.classes for one in results),
+    )
+    return (
+        *few_groups.summarize([one.support for one in results]),
+        *([f"absent:{absent}/{classes}"] if absent else []),
+    )
 
 
 def _search_flags(key: RowKey, cells: Sequence[Cell], shared: _Shared) -> tuple[str, ...]:
@@ -265,8 +310,10 @@ def _rank(rows: Sequence[Row], *, held: Mapping[str, int]) -> tuple[Row, ...]:
     ranked: list[Row] = []
     for reads, same in group_by(rows, lambda row: row.reads).items():
         n_tasks = None if reads == BOTH else _count_tasks(reads, held)
-        ranked += _rank_complete([row for row in same if len(row.results) == n_tasks])
-        ranked += [row for row in same if len(row.results) != n_tasks]
+        by_count = group_by(same, lambda row: len(row.results))
+        complete = by_count.pop(n_tasks, []) if n_tasks else []
+        ranked += _rank_complete(complete)
+        ranked += (row for rest in by_count.values() for row in rest)
     return tuple(sorted(ranked, key=_order))
 
 
@@ -323,4 +370,6 @@ def _summarize(unit: Unit, cells: Sequence[Cell], shared: _Shared) -> TaskSummar
                 for key in [field.name for field in fields(Hygiene)]
             }
         ),
+        support=scores.support,
+        absent=scores.absent,
     )

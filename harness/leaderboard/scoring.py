@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -20,22 +20,45 @@ from numpy.typing import NDArray
 
 from harness.api.errors import UnavailableError
 from harness.leaderboard.selection import BySeed, Cell, Unit, group_by
-from harness.stats import bootstrap, metrics
+from harness.stats import bootstrap, few_groups, metrics
+from harness.stats.few_groups import Support
 
 Metric = Literal["macro_f1", "accuracy", "balanced_accuracy", "auroc"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Estimate:
-    """Number with its bootstrap samples `[resamples]`, paired with those of other estimates of the board."""
+    """Number with its bootstrap samples `[resamples]`, paired with those of other estimates of the board.
+
+    `drawn` replaces the samples for the interval where resamples of a perfect score show nothing. `least` is the lowest
+    possible value: 0 of a score, −1 of a difference. Test rows may have too few groups for an interval or a p-value.
+    """
 
     value: float
     samples: NDArray[np.float64]
+    drawn: NDArray[np.float64] | None = None
+    least: float = 0.0
+    has_interval: bool = True
+    has_p_value: bool = True
 
     @cached_property
-    def interval(self) -> tuple[float, float]:
-        """The 95 % percentile interval."""
-        return bootstrap.percentile_interval(self.samples)
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % percentile interval; None where the test rows have too few groups for one."""
+        if not self.has_interval:
+            return None
+        low, high = bootstrap.percentile_interval(self.samples if self.drawn is None else self.drawn)
+        if self.drawn is None:
+            return max(low, self.least), min(high, 1.0)
+        return max(min(low, self.value), self.least), max(high, self.value)
+
+    @cached_property
+    def p_value(self) -> float | None:
+        """The two-sided p-value of "no difference": 1 without an interval, as such rows show nothing; None where tests
+        on such rows raise too many false alarms.
+        """
+        if not self.has_interval:
+            return 1.0
+        return bootstrap.bootstrap_p_value(self.samples) if self.has_p_value else None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,6 +72,7 @@ class TaskScores:
     labels: NDArray[np.int64]
     groups: NDArray[np.int64]
     n_classes: int
+    support: Support
     by_cell: Mapping[str, Estimate]
     hits: Mapping[str, NDArray[np.bool_]]
 
@@ -65,6 +89,11 @@ class TaskScores:
     def is_grouped(self) -> bool:
         """True if any two rows form a group."""
         return len(np.unique(self.groups)) < len(self.groups)
+
+    @property
+    def absent(self) -> int:
+        """Number of classes without a test row: each counts 0 in macro-F1, whatever an arm predicts."""
+        return self.n_classes - len(np.unique(self.labels))
 
     @property
     def chance(self) -> float:
@@ -155,15 +184,17 @@ def _score_cells(
     """Score cells on common rows, with weights `[resamples, rows]`; `lacking [resamples]` is as in `_estimate`."""
     estimates: dict[str, Estimate] = {}
     hits: dict[str, NDArray[np.bool_]] = {}
+    support = few_groups.assess(few_groups.tabulate(first.labels, first.groups))
     for cell in cells:
         arm = first if cell is first.cell else read_predictions(cell, like=first)
-        estimates[cell.cell_id] = _estimate(arm, metric, weights, lacking)
+        estimates[cell.cell_id] = _estimate(arm, metric, weights, lacking, support)
         hits[cell.cell_id] = arm.labels == arm.predicted
     return TaskScores(
         ids=first.ids,
         labels=first.labels,
         groups=first.groups,
         n_classes=len(first.classes),
+        support=support,
         by_cell=estimates,
         hits=hits,
     )
@@ -226,10 +257,10 @@ _RESAMPLED: Mapping[Metric, Callable[[Predictions, NDArray[Any]], NDArray[np.flo
 
 
 def _estimate(
-    arm: Predictions, metric: Metric, weights: NDArray[Any], lacking: NDArray[np.bool_]
+    arm: Predictions, metric: Metric, weights: NDArray[Any], lacking: NDArray[np.bool_], support: Support
 ) -> Estimate:
-    """Return a metric's value on the rows as they are, and its samples. The value replaces samples of resamples that
-    are `lacking` a class, or on which the metric is undefined.
+    """Return a metric's value on the rows as they are, and its samples, stretched where classes have few groups. The
+    value replaces samples of resamples that are `lacking` a class, or on which the metric is undefined.
     """
     value = float(_RESAMPLED[metric](arm, np.ones((1, len(arm.ids))))[0])
     if np.isnan(value):
@@ -237,7 +268,17 @@ def _estimate(
             f"task '{arm.cell.record.task}' has test rows of one class only, so {metric} is not defined there"
         )
     samples = _RESAMPLED[metric](arm, weights)
-    return Estimate(value=value, samples=np.where(lacking | np.isnan(samples), value, samples))
+    samples = np.where(lacking | np.isnan(samples), value, samples)
+    seed = bootstrap.bootstrap_seed(arm.cell.record.task)
+    # Every resample of an arm that is never wrong is equal, below 1 where a class has no test row.
+    is_perfect = value == 1.0 if metric == "auroc" else np.array_equal(arm.labels, arm.predicted)
+    return Estimate(
+        value=value,
+        samples=support.stretch(samples, value, seed=seed),
+        drawn=value * support.draw_perfect(len(samples), seed=seed) if is_perfect else None,
+        has_interval=support.has_interval,
+        has_p_value=support.has_p_value,
+    )
 
 
 def mean_of(estimates: Iterable[Estimate | None]) -> Estimate | None:
@@ -261,8 +302,20 @@ def mean_all(values: Iterable[float | None]) -> float | None:
 def mean(estimates: Sequence[Estimate]) -> Estimate:
     """Return the unweighted mean, sample by sample, of the samples that all have."""
     size = min(len(estimate.samples) for estimate in estimates)
-    samples = np.mean(np.stack([estimate.samples[:size] for estimate in estimates]), axis=0)
-    return Estimate(value=float(np.mean([estimate.value for estimate in estimates])), samples=samples)
+
+    def average(samples: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:
+        return np.asarray(np.mean(np.stack([one[:size] for one in samples]), axis=0))
+
+    return replace(
+        estimates[0],
+        value=float(np.mean([estimate.value for estimate in estimates])),
+        samples=average(estimate.samples for estimate in estimates),
+        drawn=None
+        if all(estimate.drawn is None for estimate in estimates)
+        else average(one.samples if one.drawn is None else one.drawn for one in estimates),
+        has_interval=all(estimate.has_interval for estimate in estimates),
+        has_p_value=all(estimate.has_p_value for estimate in estimates),
+    )
 
 
 def difference(estimate: Estimate, reference: Estimate) -> Estimate:
@@ -271,6 +324,9 @@ def difference(estimate: Estimate, reference: Estimate) -> Estimate:
     return Estimate(
         value=float(bootstrap.paired_differences(np.array(estimate.value), np.array(reference.value))),
         samples=bootstrap.paired_differences(estimate.samples[:size], reference.samples[:size]),
+        least=-1.0,
+        has_interval=estimate.has_interval and reference.has_interval,
+        has_p_value=estimate.has_p_value and reference.has_p_value,
     )
 
 

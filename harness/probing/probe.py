@@ -22,6 +22,7 @@ from harness.data.partitions import FOLDS, REPEATS
 from harness.probing.attribution import TopFeature, find_effects, find_top_features
 from harness.registry.catalog import Choice
 from harness.stats import bootstrap as stats
+from harness.stats.few_groups import Support, assess, tabulate
 from harness.stats.metrics import macro_f1, score
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ SelectedOn = Literal["validation", "folds", "nothing"]
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """Class numbers of all examples as trained on, row numbers of splits, groups, and bootstrap weights of test rows.
+    """Class numbers of all examples as trained on, row numbers of splits, groups, bootstrap weights of test rows, and
+    what the groups of these allow to say.
 
     `test` is in the order of example ids, so that arms on the same rows share their resamples. Resamples and folds
     take whole groups. `texts` are the inputs of all examples, none of images.
@@ -50,6 +52,7 @@ class Rows:
     test: Array
     groups: Array
     weights: Array
+    support: Support | None = None
     texts: Sequence[object] = ()
 
 
@@ -82,19 +85,29 @@ def order_test(examples: Examples, partition: Partition) -> tuple[int, ...]:
     return tuple(sorted(partition.test, key=lambda row: examples.ids[row]))
 
 
-def draw_weights(examples: Examples, test: Sequence[int], *, seed: int) -> Array:
-    """Draw bootstrap weights `[RESAMPLES, test rows]`, stratified by label, of whole groups."""
+Resampling = tuple["Array", Support]
+"""Bootstrap weights of test rows, and what the groups of these rows allow to say."""
+
+
+def draw_weights(examples: Examples, test: Sequence[int], *, seed: int) -> Resampling:
+    """Draw bootstrap weights `[RESAMPLES, test rows]`, stratified by label, of whole groups; assess these groups."""
     labels = np.unique([examples.labels[row] for row in test], return_inverse=True)[1]
     groups = stats.number_groups([examples.groups[row] for row in test])
-    return stats.cluster_weights(labels, groups, resamples=RESAMPLES, seed=seed)
+    weights = stats.cluster_weights(labels, groups, resamples=RESAMPLES, seed=seed)
+    return weights, assess(tabulate(labels, groups))
 
 
 def make_rows(
-    examples: Examples, classes: Sequence[str], partition: Partition, test: Sequence[int], weights: Array
+    examples: Examples,
+    classes: Sequence[str],
+    partition: Partition,
+    test: Sequence[int],
+    resampling: Resampling,
 ) -> Rows:
-    """Return the rows that all arms of a task share under one partition. `test` comes from `order_test` and `weights`
-    from `draw_weights`: many partitions share them.
+    """Return the rows that all arms of a task share under one partition. `test` comes from `order_test` and
+    `resampling` from `draw_weights`: many partitions share them.
     """
+    weights, support = resampling
     return Rows(
         y=_number_labels(partition.labels, tuple(classes)),
         classes=tuple(classes),
@@ -103,6 +116,7 @@ def make_rows(
         test=np.array(test),
         groups=_number_groups(examples.groups),
         weights=weights,
+        support=support,
         texts=() if isinstance(examples.inputs[0], Image) else examples.inputs,
     )
 
@@ -157,7 +171,7 @@ def apply(trained: Trained, matrix: Matrix, rows: Rows) -> Outcome:
     scores = trained.fit.score(narrow(matrix)[rows.test])
     y, grouped = rows.y[rows.test], len(np.unique(rows.groups[rows.test])) < len(rows.test)
     predicted = scores.argmax(axis=1)
-    metrics = score(y, predicted, scores, weights=rows.weights, grouped=grouped)
+    metrics = score(y, predicted, scores, weights=rows.weights, grouped=grouped, support=rows.support)
     chosen = {field.name: getattr(trained, field.name) for field in fields(Selection)}
     return Outcome(**chosen, predicted=predicted, scores=scores, metrics=metrics)
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Set
-from typing import Any
 
 from harness.planning.cells import Bundle, Cell
-from harness.probing.probe import Rows, draw_weights, make_rows, order_test
+from harness.probing.probe import Resampling, Rows, draw_weights, make_rows, order_test
 from harness.stats.bootstrap import bootstrap_seed
 
 DrawKey = tuple[str, int, str, str]
@@ -30,17 +29,17 @@ def tested_rows(bundle: Bundle) -> Mapping[Training, Set[int]]:
 
 
 def rows_by_draw(bundle: Bundle) -> Mapping[DrawKey, Rows]:
-    """Return the rows of every draw of a bundle; draws with the same test rows share their bootstrap weights."""
+    """Return the rows of every draw of a bundle; draws with the same test rows share their resampling."""
     examples = bundle.data.examples
     seed = bootstrap_seed(bundle.data.spec.name)
-    weights: dict[tuple[int, ...], Any] = {}
+    drawn: dict[tuple[int, ...], Resampling] = {}
     rows: dict[DrawKey, Rows] = {}
     for cell in bundle.cells:
         draw = cell.draw
         if draw.key in rows:
             continue
         test = order_test(examples, draw.partition)
-        if test not in weights:
-            weights[test] = draw_weights(examples, test, seed=seed)
-        rows[draw.key] = make_rows(examples, bundle.data.classes, draw.partition, test, weights[test])
+        if test not in drawn:
+            drawn[test] = draw_weights(examples, test, seed=seed)
+        rows[draw.key] = make_rows(examples, bundle.data.classes, draw.partition, test, drawn[test])
     return rows

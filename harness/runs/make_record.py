@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from harness.api.protocols import ImageModel
 from harness.api.tasks import HubSource, TaskSpec
 from harness.data.partitions import count_shared_groups
@@ -61,7 +63,11 @@ def make_record(
         sharing=sharing,
         fidelity=fidelity,
         cost=Cost(**(cost or {})),
-        flags=(*_flags(cell, bundle, plan, fidelity), *(outcome.flags if outcome else ())),
+        flags=(
+            *_flags(cell, bundle, plan, fidelity),
+            *(_flag_rows(rows) if rows is not None else ()),
+            *(outcome.flags if outcome else ()),
+        ),
         origins=_origins(cell, bundle),
     )
 
@@ -143,6 +149,13 @@ def _flags(cell: Cell, bundle: Bundle, plan: Plan, fidelity: Fidelity) -> Iterat
         yield f"model-trained-on:{seen}"
     if fidelity.verdict == "flagged":
         yield from (f"fidelity:{rule}" for rule in fidelity.reasons)
+
+
+def _flag_rows(rows: Rows) -> Iterator[str]:
+    """Yield the flags of test rows: too few groups, and classes without any row."""
+    yield from rows.support.flags if rows.support else ()
+    if absent := len(rows.classes) - len(np.unique(rows.y[rows.test])):
+        yield f"absent:{absent}/{len(rows.classes)}"
 
 
 def _name_seen(spec: TaskSpec, model: ImageModel) -> str | None:

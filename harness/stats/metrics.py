@@ -16,27 +16,41 @@ from scipy import sparse
 
 from harness.api.events import Score
 from harness.stats.bootstrap import percentile_interval, wilson_interval
+from harness.stats.few_groups import Support
 
 Classes = NDArray[np.integer[Any]]
 Floats = NDArray[np.floating[Any]]
 
 
 def score(
-    y: Classes, predicted: Classes, scores: Floats, *, weights: Floats | None, grouped: bool = True
+    y: Classes,
+    predicted: Classes,
+    scores: Floats,
+    *,
+    weights: Floats | None,
+    grouped: bool = True,
+    support: Support | None = None,
 ) -> dict[str, Score]:
     """Return macro-F1, accuracy, balanced accuracy and AUROC of one cell. AUROC is left out where it is undefined: no
-    metric is NaN. Intervals are bootstrap percentiles. Unless rows are `grouped`, accuracy is a share of independent
-    rows and has Wilson's interval, which is not empty for an arm that predicts one class only. ValueError for a score
-    that is not finite.
+    metric is NaN. Intervals are bootstrap percentiles, corrected where the `support` of the test rows says that their
+    groups are few; there are none where it says that they are too few. Unless rows are `grouped`, accuracy is a share
+    of independent rows and has Wilson's interval, which is not empty for an arm that predicts one class only.
+    ValueError for a score that is not finite.
     """
     if not np.isfinite(scores).all():
         raise ValueError("the classifier's scores hold NaN or infinity")
     once = _resample(y, predicted, scores, _once(y))
     values = {name: float(one[0]) for name, one in once.items() if not np.isnan(one[0])}
-    if weights is None:
+    if weights is None or (support is not None and not support.has_interval):
         return {name: Score(value=value) for name, value in values.items()}
     samples = _resample(y, predicted, scores, weights)
-    found = {name: _score(value, samples[name]) for name, value in values.items()}
+    is_perfect = np.array_equal(y, predicted)
+    found = {
+        name: _score(
+            value, samples[name], support, is_perfect=value == 1.0 if name == "auroc" else is_perfect
+        )
+        for name, value in values.items()
+    }
     if not grouped:
         low, high = wilson_interval(int(np.count_nonzero(y == predicted)), len(y))
         found["accuracy"] = Score(value=values["accuracy"], low=low, high=high, method="Wilson")
@@ -172,7 +186,14 @@ def _once(y: Classes) -> NDArray[np.float64]:
     return np.ones((1, len(y)))
 
 
-def _score(value: float, samples: NDArray[np.float64]) -> Score:
-    low, high = percentile_interval(samples[~np.isnan(samples)])
+def _score(value: float, samples: NDArray[np.float64], support: Support | None, *, is_perfect: bool) -> Score:
+    samples = samples[~np.isnan(samples)]
     method = f"stratified bootstrap of groups, {len(samples)} resamples"
-    return Score(value=value, low=low, high=high, method=method)
+    if support is not None and is_perfect:
+        low, _ = percentile_interval(value * support.draw_perfect(len(samples), seed=0))
+        return Score(value=value, low=low, high=value, method="Clopper-Pearson by class")
+    if support is not None and np.isfinite(support.freedom):
+        samples = support.stretch(samples, value, seed=0)
+        method += f", Student's t of {support.freedom:.1f} degrees of freedom"
+    low, high = percentile_interval(samples)
+    return Score(value=value, low=max(low, 0.0), high=min(high, 1.0), method=method)

@@ -26,7 +26,9 @@ from harness.stats.bootstrap import (
     paired_interval,
     percentile_interval,
 )
+from harness.stats.few_groups import ALARMS, FLAGGED, assess, tabulate
 from harness.stats.metrics import (
+    macro_f1,
     resampled_accuracy,
     resampled_auroc,
     resampled_balanced_accuracy,
@@ -101,7 +103,7 @@ _GUESSES = (((200, 200), (0.5, 0.2)), ((360, 40), (0.5, 0.2)), ((360, 40), (0.1,
 
 def measure(replicates: int = 2000, seed: int = 0) -> tuple[Truth, ...]:
     """Return every line, measured on that many replicates; equal arguments give equal numbers."""
-    lines = (_null, _coverage, _clusters, _advantage, _family, _detectable)
+    lines = (_null, _coverage, _clusters, _advantage, _family, _detectable, _few_groups, _perfect)
     # Each family of lines has a generator of its own, so that a new line changes no other.
     return tuple(
         truth
@@ -246,6 +248,53 @@ def _detectable(replicates: int, generator: np.random.Generator) -> Iterator[Tru
     yield from _rates({"found": line}, [{"found": bootstrap_p_value(one) < LEVEL} for one in leads])
 
 
+def _few_groups(replicates: int, generator: np.random.Generator) -> Iterator[Truth]:
+    """Yield coverage and false alarms where each of two classes has few groups of 12 rows; arms are right on 75 %."""
+    chance, size = 0.75, 12
+    for n in (2, 3, 5, 10, 30):
+        groups = np.arange(2 * n * size) // size
+        y = groups % 2
+        support = assess(tabulate(y, groups))
+        outcomes = []
+        for weights in _weights(y, replicates, generator, groups):
+            arms = _grouped_pair(y, chance, size, generator)
+            found = score(y, arms[0], np.eye(2)[arms[0]], weights=weights, support=support)["macro_f1"]
+            drawn = [resampled_macro_f1(y, arm, n_classes=2, weights=weights) for arm in arms]
+            values = [macro_f1(y, arm, n_classes=2) for arm in arms]
+            stretched = support.stretch(drawn[0] - drawn[1], values[0] - values[1], seed=0)
+            outcomes.append(
+                {
+                    "corrected": _lies_in(chance, (found.low, found.high)),
+                    "plain": _lies_in(chance, percentile_interval(drawn[0])),
+                    "alarm": _p_value(stretched, np.zeros(1)) < LEVEL,
+                    "plain alarm": _p_value(*drawn) < LEVEL,
+                }
+            )
+        where = f"{n} groups a class"
+        covered = "the interval of macro-F1 holds the population's, groups of 12 rows"
+        alarmed = "a paired test finds a difference between two equal arms, groups of 12 rows"
+        lines: dict[str, Line] = {
+            "corrected": (f"coverage, {where}", covered, (FLAGGED, 1.0)),
+            "plain": (f"coverage, {where}, not corrected (the wrong way)", covered, None),
+            "alarm": (f"false alarms, {where}", alarmed, (0.0, ALARMS)),
+            "plain alarm": (f"false alarms, {where}, not corrected (the wrong way)", alarmed, None),
+        }
+        yield from _rates(lines, outcomes)
+
+
+def _perfect(replicates: int, generator: np.random.Generator) -> Iterator[Truth]:
+    """Yield coverage of arms that are seldom wrong, so that many have every row right."""
+    chance, y = 0.98, _labels((33, 33))
+    support = assess(tabulate(y, np.arange(len(y))))
+    outcomes = []
+    for weights in _weights(y, replicates, generator):
+        predicted = np.where(generator.random(len(y)) < chance, y, 1 - y)
+        found = score(y, predicted, np.eye(2)[predicted], weights=weights, support=support)["macro_f1"]
+        outcomes.append({"covered": _lies_in(chance, (found.low, found.high))})
+    what = f"arms right on {chance:.0%} of 66 rows; the interval of macro-F1 holds the population's"
+    yield from _rates({"covered": ("coverage, perfect scores among them", what, (FLAGGED, 1.0))}, outcomes)
+
+
 # ── simulated rows ───────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -264,6 +313,19 @@ def _pair(y: Array, lead: float, generator: np.random.Generator) -> list[Array]:
     arms = []
     for chance in (0.74 + lead, 0.74):
         own = np.sqrt(_LUCK) * luck + np.sqrt(1 - _LUCK) * generator.normal(size=len(y))
+        arms.append(np.where(own < ndtri(chance), y, 1 - y))
+    return arms
+
+
+def _grouped_pair(y: Array, chance: float, size: int, generator: np.random.Generator) -> list[Array]:
+    """Return predictions of two arms, right on equally many rows. Rows of a group share .3 of their luck, and the arms
+    share .6 of that.
+    """
+    common = generator.normal(size=len(y) // size)
+    arms = []
+    for _ in range(2):
+        shared = np.sqrt(0.6) * common + np.sqrt(0.4) * generator.normal(size=len(common))
+        own = np.sqrt(0.3) * np.repeat(shared, size) + np.sqrt(0.7) * generator.normal(size=len(y))
         arms.append(np.where(own < ndtri(chance), y, 1 - y))
     return arms
 

@@ -95,6 +95,8 @@ def ablate(choices: AblationChoices, scored: Iterable[tuple[Unit, TaskScores]]) 
     """
     sums: dict[tuple[Place, RowKey], _Sum] = defaultdict(_Sum)
     for unit, scores in scored:
+        if not scores.support.has_interval:
+            continue  # as in the ranks of the board
         for place, row in choices.places():
             if own := choices.own(place, row, unit):
                 sums[place, row].add(own, choices.hidden(place, row, unit), scores)
@@ -119,19 +121,30 @@ def ablate(choices: AblationChoices, scored: Iterable[tuple[Unit, TaskScores]]) 
 
 @dataclass
 class _Mean:
-    """Running mean of estimates. Only their sum is kept: an ablation has very many."""
+    """Running mean of estimates. Only their sums are kept: an ablation has very many."""
 
     n: int = 0
     value: float = 0.0
+    least: float = 0.0
     samples: NDArray[np.float64] = field(default_factory=lambda: np.zeros(1))
+    drawn: NDArray[np.float64] = field(default_factory=lambda: np.zeros(1))
+    is_drawn: bool = False
 
     def add(self, estimate: Estimate) -> None:
         self.n += 1
         self.value += estimate.value
+        self.least = estimate.least
         self.samples = self.samples + estimate.samples
+        self.is_drawn |= estimate.drawn is not None
+        self.drawn = self.drawn + (estimate.samples if estimate.drawn is None else estimate.drawn)
 
     def mean(self) -> Estimate:
-        return Estimate(value=self.value / self.n, samples=self.samples / self.n)
+        return Estimate(
+            value=self.value / self.n,
+            samples=self.samples / self.n,
+            drawn=self.drawn / self.n if self.is_drawn else None,
+            least=self.least,
+        )
 
 
 @dataclass

@@ -29,7 +29,7 @@ from harness.leaderboard.selection import (
     read_cells,
 )
 from harness.runs.record import Results
-from harness.stats.bootstrap import bootstrap_p_value, exact_mcnemar, holm
+from harness.stats.bootstrap import exact_mcnemar, holm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,8 @@ class Difference:
 
     `p_value` is the bootstrap's. `mcnemar` is the exact test of equal accuracy, of several seeds the largest: only of
     accuracy itself, and where no rows form a group. Adjusted is what Holm makes of it over all differences on single
-    tasks.
+    tasks. Where test rows have too few groups for an interval, the difference has none, and p 1; it enters no mean and
+    no adjustment. Where tests on such rows raise false alarms, p is None.
     """
 
     arm: Arm
@@ -61,7 +62,7 @@ class Difference:
     first: Estimate
     second: Estimate
     change: Estimate
-    p_value: float
+    p_value: float | None
     adjusted: float | None = None
     mcnemar: float | None = None
     mcnemar_adjusted: float | None = None
@@ -86,7 +87,7 @@ class Comparison:
         interval of the difference lies below −delta. Each arm is judged by itself: one that did not change is found
         with a probability of at most about .025.
         """
-        found = [each for each in self.overall if each.change.interval[1] < -delta]
+        found = [each for each in self.overall if each.change.interval and each.change.interval[1] < -delta]
         return tuple(sorted(found, key=lambda each: each.change.value))
 
 
@@ -145,8 +146,9 @@ def compare(
     by_arm = group_by(zip(places, differences, strict=True), itemgetter(0))
     whole = {unit.regime for unit in units if unit.natural == "task"}
     overall = [
-        _overall(row, "" if {regime} == whole else f" {regime}", [task for _, task in each])
+        _overall(row, "" if {regime} == whole else f" {regime}", supported)
         for (row, regime), each in by_arm.items()
+        if (supported := [task for _, task in each if task.change.has_interval])
     ]
     return Comparison(
         metric=metric,
@@ -230,9 +232,8 @@ def _make_difference(
     arm: Arm, first: Estimate, second: Estimate, *, seeds: int, tasks: int = 1
 ) -> Difference:
     change = difference(second, first)
-    p_value = bootstrap_p_value(change.samples)
     return Difference(
-        arm=arm, tasks=tasks, seeds=seeds, first=first, second=second, change=change, p_value=p_value
+        arm=arm, tasks=tasks, seeds=seeds, first=first, second=second, change=change, p_value=change.p_value
     )
 
 
@@ -241,17 +242,20 @@ def _mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
 
 
 def _adjust(found: Sequence[Difference]) -> list[Difference]:
-    """Return the same with p-values adjusted by Holm; McNemar's are adjusted over the differences that have one."""
-    adjusted = holm([each.p_value for each in found])
-    tested = [index for index, each in enumerate(found) if each.mcnemar is not None]
-    exact = dict(zip(tested, holm([found[index].mcnemar or 0.0 for index in tested]), strict=True))
+    """Return the same with p-values adjusted by Holm, McNemar's apart; each over the differences that have one and an
+    interval.
+    """
+    by_test = {}
+    for name in ("p_value", "mcnemar"):
+        values = {
+            place: value
+            for place, each in enumerate(found)
+            if each.change.has_interval and (value := getattr(each, name)) is not None
+        }
+        by_test[name] = dict(zip(values, map(float, holm(list(values.values()))), strict=True))
     return [
-        replace(
-            each,
-            adjusted=float(adjusted[index]),
-            mcnemar_adjusted=float(exact[index]) if index in exact else None,
-        )
-        for index, each in enumerate(found)
+        replace(each, adjusted=by_test["p_value"].get(place), mcnemar_adjusted=by_test["mcnemar"].get(place))
+        for place, each in enumerate(found)
     ]
 
 

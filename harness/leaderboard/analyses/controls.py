@@ -9,7 +9,7 @@ all rows, say), chance is used instead.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -70,9 +70,9 @@ def _at_least(chance: float, estimate: Estimate) -> Estimate:
     """Return the estimate, or chance where it is lower; chance is the same in every resample."""
     if estimate.value >= chance:
         return estimate
-    return Estimate(value=chance, samples=np.full_like(estimate.samples, chance))
+    return replace(estimate, value=chance, samples=np.full_like(estimate.samples, chance), drawn=None)
 
 
 def _sign(estimate: Estimate) -> int:
-    low, high = estimate.interval
+    low, high = estimate.interval or (0.0, 0.0)
     return int(low > 0) - int(high < 0)

@@ -33,7 +33,8 @@ from harness.stats.power import ALPHA, POWER, detectable_difference, effective_r
 @dataclass(frozen=True, kw_only=True)
 class Observed:
     """Observed power of an arm against its baseline: the share of rows on which exactly one of them is right (mean over
-    seeds), and the smallest difference in accuracy found at `ALPHA` by the formula and by the bootstrap.
+    seeds), and the smallest difference in accuracy found at `ALPHA` by the formula and by the bootstrap; by the latter
+    None where the rows have too few groups for an interval.
     """
 
     arm: Arm
@@ -43,7 +44,7 @@ class Observed:
     rows: int
     disagreement: float
     computed: float | None
-    bootstrap: float
+    bootstrap: float | None
 
 
 def observe(
@@ -76,7 +77,9 @@ def observe(
                     rows=len(scored.labels),
                     disagreement=share,
                     computed=detectable_difference(worth, share) if share else None,
-                    bootstrap=minimum_detectable_difference(change.samples, power=POWER, alpha=ALPHA),
+                    bootstrap=minimum_detectable_difference(change.samples, power=POWER, alpha=ALPHA)
+                    if change.has_interval
+                    else None,
                 )
             )
     if not observed:

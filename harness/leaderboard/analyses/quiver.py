@@ -26,7 +26,7 @@ def is_dictionary(record: Record) -> bool | None:
 
 def compare_quivers(choices: Choices, scores: Mapping[Unit, TaskScores]) -> tuple[Quiver, ...]:
     """Return one for each model that has a dictionary, by name, and one over all arms when the board has several
-    models; over the tasks that have both kinds of arms.
+    models; over the tasks with `scores` that have both kinds of arms.
     """
     models = sorted({row.model for row in choices.selected if row.model is not None}, key=in_natural_order)
     every = [_compare(model, choices, scores) for model in (*models, *([None] * (len(models) > 1)))]
@@ -38,7 +38,7 @@ def _compare(model: str | None, choices: Choices, scores: Mapping[Unit, TaskScor
     without, added, delta = [], [], []
     taken = total = 0
     unknown: set[str] = set()
-    for unit in choices.main_units:
+    for unit in (unit for unit in choices.main_units if unit in scores):
         by_seed = [_pick(_arms(rows, unit, seed, choices)) for seed in _seeds(rows, unit, choices)]
         unknown |= {name for _, names in by_seed for name in names}
         pairs = [pair for pair, _ in by_seed if pair is not None]

@@ -6,6 +6,7 @@ seen if one of them is. This is unknown for arms without a model, and for models
 **Mean.** Over the tested languages, of each the mean over training languages; intervals are those of the board
 (`harness.leaderboard.scoring`), which draw the translations of an item together. Means over pairs seen on both sides
 are separate.
+**Few groups.** Pairs whose test rows have too few groups for an interval have a score, and enter no mean.
 **Gap.** Native minus the mean, over the languages that have both, paired.
 **Resource level.** Spearman's correlation of the mean by tested language with the megabytes of it that the model saw.
 **Data sets.** If at least two tasks each were trained on at least two others, these are in the same file.
@@ -171,7 +172,7 @@ class Summary:
 
 def find_matrices(board: Board) -> Matrices:
     """Return matrices of the tasks that have a pair of different languages, by name."""
-    every = [(row, result) for row in board.rows for result in row.all_results]
+    every = [(row, result) for row in board.rows for result in (*row.all_results, *row.unsupported)]
     found = group_by(every, lambda one: attrgetter("task", "version", "trained_on")(one[1].unit))
     versions = Counter(task for task, _ in {(task, version) for task, version, _ in found})
     tasks = []
@@ -199,9 +200,11 @@ def _find_datasets(board: Board) -> tuple[Pair, ...]:
 
 
 def summarize(matrix: Matrix) -> Iterator[Summary]:
-    """Yield summaries by row, seen and unseen, natural regimes first, then the others in natural order."""
+    """Yield summaries by row, seen and unseen, natural regimes first, then the others in natural order; without pairs
+    whose test rows have too few groups for an interval.
+    """
     for pairs in matrix.rows.values():
-        single = [pair for pair in pairs if "+" not in pair.test]
+        single = [pair for pair in pairs if "+" not in pair.test and pair.result.support.has_interval]
         native = {pair.test: pair.result.macro_f1 for pair in single if pair.is_native}
         for languages in HEADINGS:
             kinds = _by_kind([pair for pair in single if pair.languages == languages])

@@ -38,7 +38,15 @@ def to_task_csv(board: Board) -> str:
     are in matrix.csv.
     """
     shown = {row.key: [one for one in row.others if not one.unit.is_across] for row in board.rows}
-    lines = (_result_line(row, one) for row in board.rows for one in (*row.results, *shown[row.key]))
+    lines = (
+        _result_line(row, one)
+        for row in board.rows
+        for one in (
+            *row.results,
+            *shown[row.key],
+            *(one for one in row.unsupported if not one.unit.is_across),
+        )
+    )
     return write_csv(make_frame(lines))
 
 
@@ -116,6 +124,7 @@ def _result_line(row: Row, result: TaskResult) -> dict[str, Any]:
         **write_numbers("delta_matched", result.matched),
         **pick(result, "p_value", "detectable"),
         "outcome": result.verdict,
+        "flags": ", ".join(result.flags),
     }
 
 
@@ -176,6 +185,7 @@ def write_numbers(
     """Return the columns of an estimate: the value, and `low` and `high` of its interval after `ends`, by default the
     name.
     """
-    value, low, high = (estimate.value, *estimate.interval) if estimate else (None, None, None)
+    value = estimate.value if estimate else None
+    low, high = (estimate and estimate.interval) or (None, None)
     ends = f"{name}_" if ends is None else ends
     return {name: value, f"{ends}low": low, f"{ends}high": high}

@@ -76,11 +76,13 @@ def name_arm(row: RowKey) -> str:
 
 
 def score(estimate: Estimate | None, write: Callable[[float], str] | None = None) -> str:
-    """Return a value and its interval, such as `.744 [.686, .794]`; a dash without an estimate."""
+    """Return a value and its interval, such as `.744 [.686, .794]`, a dash in place of an interval that there is not;
+    a dash without an estimate.
+    """
     if estimate is None:
         return NONE
-    value, low, high = map(write or point, (estimate.value, *estimate.interval))
-    return f"{value} [{low}, {high}]"
+    value, *ends = map(write or point, (estimate.value, *(estimate.interval or ())))
+    return f"{value} [{', '.join(ends) or NONE}]"
 
 
 def difference(estimate: Estimate | None) -> str:
