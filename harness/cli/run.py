@@ -164,6 +164,8 @@ def _print(board: Any) -> None:
         named = [*([row["reads"]] if mixed else []), str(rank), row["model"], row["representation"], width]
         rows.append([*named, score, difference, outcome, choice])
     print_table([*(["reads"] if mixed else []), *_HEADS], (), rows, width=150, fits_terminal=True)
+    if not board["n_tasks"].any():
+        click.echo("no task has groups of test rows enough for an interval; scores are in leaderboard.md")
 
 
 _HEADS = (

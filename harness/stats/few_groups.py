@@ -196,5 +196,6 @@ def _draw_right(rows: NDArray[np.int64], rate: float, generator: np.random.Gener
 def summarize(supports: Sequence[Support]) -> tuple[str, ...]:
     """Return the flags of several sets of test rows: the fewest groups of all, and the classes of all together."""
     few = [support.fewest for support in supports if not support.is_plain]
-    single, classes = (sum(getattr(one, name) for one in supports) for name in ("single", "classes"))
+    shown = [support for support in supports if support.has_interval]
+    single, classes = sum(one.single for one in shown), sum(one.classes for one in shown)
     return (*([f"groups:{min(few)}"] if few else []), *([f"single:{single}/{classes}"] if single else []))

@@ -42,7 +42,8 @@ def score(
     once = _resample(y, predicted, scores, _once(y))
     values = {name: float(one[0]) for name, one in once.items() if not np.isnan(one[0])}
     if weights is None or (support is not None and not support.has_interval):
-        return {name: Score(value=value) for name, value in values.items()}
+        method = "" if weights is None else "none: too few groups of test rows"
+        return {name: Score(value=value, method=method) for name, value in values.items()}
     samples = _resample(y, predicted, scores, weights)
     is_perfect = np.array_equal(y, predicted)
     found = {

@@ -95,9 +95,7 @@ def to_markdown(board: Board, folder: Path | None = None) -> str:
         _other_pages(board, folder),
         *regimes_section.section(board),
         *quiver_section.section(board.quivers),
-        "## Task by task",
-        _how_to_read_tasks(board, columns),
-        *_task_tables(board),
+        *_task_by_task(board, columns),
         *few_groups_section.section(board),
         *_controls(board),
         *_noise(board),
@@ -179,6 +177,13 @@ def _other_pages(board: Board, folder: Path | None) -> str:
     elif any(cell.record.used for row in board.rows for cell in row.cells):
         links.append("[what classifiers go by](leaderboard-features.md)")
     return f"Apart from this page: {'; '.join(links)}." if links else ""
+
+
+def _task_by_task(board: Board, columns: Container[str]) -> list[str]:
+    """Return the section of the tasks that rows are ranked by; [] without any."""
+    if not any(task.is_ranked_by for task in board.tasks):
+        return []
+    return ["## Task by task", _how_to_read_tasks(board, columns), *_task_tables(board)]
 
 
 def _how_to_read_tasks(board: Board, columns: Container[str]) -> str:
