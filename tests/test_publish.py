@@ -276,7 +276,7 @@ def test_runs_that_share_hidden_states_make_one_board(tmp_path: Path, names: tup
         publish(run, tmp_path / "board", name=name)
     assert check_published(tmp_path / "board") == ()
     published = find_published(tmp_path / "board")
-    kept = [{record.cell_id for record in run.records() if run.is_done(record)} for run in published]
+    kept = [{record.cell_id for record in run.records() if run.has_predictions(record)} for run in published]
     assert kept[0] - kept[1] and kept[1] - kept[0]
     assert to_csv(build(published)) == to_csv(build(runs))
 
@@ -290,7 +290,7 @@ def test_a_board_that_lacks_a_cell_of_another_published_run_is_refused_before_an
     monkeypatch.setattr(module, "LIMIT", publish(run, tmp_path / "compressed", name="first").size - 1)
     first = publish(run, tmp_path / "board", name="first")  # without its ablation
     monkeypatch.undo()
-    lost = next(record for record in first.records() if not first.is_done(record))
+    lost = next(record for record in first.records() if not first.has_predictions(record))
     assert lost.representation == "hidden" and lost.pooling
     more = make_run(tmp_path / "more", representations=("new",), tasks=(lost.task,), poolings=(lost.pooling,))
     before = {path.name: path.read_bytes() for path in first.path.parent.iterdir()}

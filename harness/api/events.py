@@ -110,7 +110,8 @@ class Summary:
     """Outcome of a run, in cells.
 
     `pending` cells have no record, `skipped` ones were not done anew, and `flagged` ones have a dictionary that failed
-    the fidelity gate. `errors` counts cells by their error; `left_out` holds what is unavailable, by name, with the
+    the fidelity gate. `redone` cells had ended well before, and their predictions were missing, damaged or not those
+    that were scored. `errors` counts cells by their error; `left_out` holds what is unavailable, by name, with the
     reason. `tokens` went through a model, in `seconds` of the whole run.
     """
 
@@ -122,6 +123,7 @@ class Summary:
     tokens: int
     pending: int = 0
     flagged: int = 0
+    redone: int = 0
     errors: Mapping[str, int] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
 

@@ -107,7 +107,7 @@ def _facts(run: Any, again: str) -> dict[str, Any]:
         "leaderboard": str(run.folder / "leaderboard.md") if summary.ok else None,
         **{
             name: getattr(summary, name)
-            for name in ("ok", "failed", "pending", "skipped", "flagged", "tokens")
+            for name in ("ok", "failed", "pending", "skipped", "redone", "flagged", "tokens")
         },
         "seconds": round(summary.seconds, 3),
         "errors": dict(summary.errors),
@@ -135,8 +135,14 @@ def _show(run: Any) -> None:
 
 
 def _explain(run: Any, again: str) -> None:
-    """Print on stderr what failed and what is missing."""
+    """Print on stderr what was run again, what failed and what is missing."""
     summary = run.summary
+    if summary.redone:
+        click.echo(
+            f"note: {summary.redone} finished cells were run again, for their predictions were missing, damaged or not "
+            f"those that were scored",
+            err=True,
+        )
     for error, count in list(summary.errors.items())[:MOST_ERRORS]:
         click.echo(f"failed ({count} {'cell' if count == 1 else 'cells'}): {error}", err=True)
     if (others := len(summary.errors) - MOST_ERRORS) > 0:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import TYPE_CHECKING
 
 from harness.api.errors import UnavailableError
 from harness.api.protocols import Encoder, ImageModel, LoadedModel
@@ -14,11 +13,8 @@ from harness.figures.cell import CellFeatures, Drawn, draw_confusion, draw_sheet
 from harness.planning.cells import Bundle, Cell, ModelFeatures, Plan
 from harness.runs.folder import RunFolder
 from harness.runs.layout import place_confusion
-from harness.runs.record import Record
+from harness.runs.record import Record, read_scored
 from harness.storage.feature_store import FeatureStore
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +71,7 @@ def _illustrate_bundle(run: _Run, bundle: Bundle, wanted: Set[str]) -> Iterator[
     for cell in cells:
         if given := _cell_features(run, bundle, cell, load):
             yield draw_sheets(run.folder.path, cell.cell_id, given)
-        predictions: pd.DataFrame = run.folder.predictions(cell.cell_id)
+        predictions = read_scored(run.folder, run.records[cell.cell_id])
         yield draw_confusion(
             run.folder.path,
             cell.cell_id,

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from harness.api.errors import UnavailableError
 from harness.leaderboard.selection import BySeed, Cell, Unit, group_by
+from harness.runs.record import read_scored
 from harness.stats import bootstrap, few_groups, metrics
 from harness.stats.few_groups import Support
 
@@ -124,7 +125,7 @@ class Predictions:
     @cached_property
     def scores(self) -> NDArray[np.float64]:
         """Scores `[rows, classes]`. Raise UnavailableError where the run keeps none."""
-        frame = self.cell.run.predictions(self.cell.record.cell_id)
+        frame = read_scored(self.cell.run, self.cell.record)
         names = [f"score_{name}" for name in self.classes]
         if not set(names) <= set(frame.columns):
             raise UnavailableError(
@@ -331,10 +332,10 @@ def difference(estimate: Estimate, reference: Estimate) -> Estimate:
 
 
 def read_predictions(cell: Cell, like: Predictions | None = None) -> Predictions:
-    """Read the predictions of a cell. Raise UnavailableError when they are missing or incomplete, or (with `like`) are
-    of other rows than those of another cell.
+    """Read the predictions of a cell. Raise UnavailableError when they are missing, incomplete or not those that were
+    scored, or (with `like`) are of other rows than those of another cell.
     """
-    frame = cell.run.predictions(cell.record.cell_id)
+    frame = read_scored(cell.run, cell.record)
     classes = classes_of(frame)
     if not {"example_id", "label", "prediction"} <= set(frame.columns) or not classes or frame.empty:
         raise UnavailableError(f"the predictions of {_name(cell)} lack rows or columns; run the cell again")

@@ -299,7 +299,7 @@ def _preference(cell: Cell) -> tuple[float, list[list[tuple[str, float]]], str]:
 def _replaces(cell: Cell, before: Cell) -> bool:
     if cell.record.status != "ok" or before.record.status != "ok":
         return before.record.status != "ok"
-    return cell.run.is_done(cell.record) or not before.run.is_done(before.record)
+    return cell.run.has_predictions(cell.record) or not before.run.has_predictions(before.record)
 
 
 def _place(cell: Cell) -> tuple[object, ...]:

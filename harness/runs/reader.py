@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.api.errors import UnavailableError
 from harness.runs.environment import is_alive, machine_id
-from harness.runs.record import Record, check_version, read_records
+from harness.runs.record import Record, are_scored, check_version, read_records
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,18 +95,33 @@ class RunReader:
                 if isinstance(event, dict):
                     yield event
 
+    @property
+    def remedy(self) -> str:
+        """Command that makes wrong predictions anew, for messages."""
+        return "the same `harness run` again makes them anew"
+
+    def has_predictions(self, record: Record) -> bool:
+        """Return whether a cell ended well and all its predictions are readable; their checksum is not read."""
+        return self._whole_predictions(record) is not None
+
     def is_done(self, record: Record) -> bool:
-        """Return whether a cell ended well and all its predictions are readable."""
+        """Return whether a cell ended well and its predictions are those that were scored."""
+        frame = self._whole_predictions(record)
+        return frame is not None and are_scored(record, frame)
+
+    def _whole_predictions(self, record: Record) -> pd.DataFrame | None:
+        """Return the predictions of a cell that ended well; None where rows or columns are missing."""
         if record.status != "ok":
-            return False
+            return None
         try:
             frame = self.predictions(record.cell_id)
         except UnavailableError:
-            return False
+            return None
         if len(frame) != record.n_test or not {"example_id", "label", "prediction"} <= set(frame.columns):
-            return False
+            return None
         # A parquet file's pages have checksums, and the names of its columns have none.
-        return {f"score_{name}" for name in {*frame["label"], *frame["prediction"]}} <= set(frame.columns)
+        wanted = {f"score_{name}" for name in {*frame["label"], *frame["prediction"]}}
+        return frame if wanted <= set(frame.columns) else None
 
     def predictions(self, cell_id: str) -> pd.DataFrame:
         """Return the test predictions of a cell: example_id, group (where rows have one), label, prediction,

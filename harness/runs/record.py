@@ -187,14 +187,42 @@ class Results(Protocol):
     def records(self) -> list[Record]:
         """Return the last record of every cell. Raise UnavailableError when they cannot be read."""
 
-    def is_done(self, record: Record) -> bool:
-        """Return whether a cell ended well and its predictions are readable."""
+    @property
+    def remedy(self) -> str:
+        """Command that makes wrong predictions anew, for messages."""
+
+    def has_predictions(self, record: Record) -> bool:
+        """Return whether a cell ended well and its predictions are readable; their checksum is not read."""
 
     def predictions(self, cell_id: str) -> pd.DataFrame:
         """Return the test predictions of a cell, one row for each example: example_id, group (where rows have one),
         label, prediction. The classes are those of the columns score_<class>, else the categories of `label`.
-        Raise UnavailableError when they are missing.
+        Their checksum is not read; `read_scored` does that. Raise UnavailableError when they are missing.
         """
+
+
+def read_scored(run: Results, record: Record) -> pd.DataFrame:
+    """Return the predictions of a cell if they are those that were scored, by the checksum in its record.
+
+    Raise UnavailableError when they are others, or are missing.
+    """
+    frame = run.predictions(record.cell_id)
+    if not are_scored(record, frame):
+        raise UnavailableError(
+            f"the predictions of cell '{record.cell_id}' in '{run.path}' are not those that were scored: their "
+            f"checksum differs from the record's; {run.remedy}"
+        )
+    return frame
+
+
+def are_scored(record: Record, frame: pd.DataFrame) -> bool:
+    """Return whether predictions have the checksum of a record; True for older records, which have none."""
+    if record.predictions_hash is None:
+        return True
+    names = ("example_id", "label", "prediction")
+    if not set(names) <= set(frame.columns):
+        return False
+    return hash_predictions(*(map(str, frame[name].tolist()) for name in names)) == record.predictions_hash
 
 
 def hash_predictions(ids: Iterable[str], labels: Iterable[str], predictions: Iterable[str]) -> str:

@@ -44,8 +44,13 @@ def run_plan(plan: Plan, context: RunContext) -> Finished:
         plugins=context.registry.plugins,
         device=context.device,
     )
-    # 2. Leave out the cells that are done.
-    done = {record.cell_id for record in context.folder.records() if _is_final(record, context)}
+    # 2. Leave out the cells that are done. Good records without their predictions are redone.
+    records = context.folder.records()
+    done = {record.cell_id for record in records if _is_final(record, context)}
+    lost = [record.cell_id for record in records if record.status == "ok" and record.cell_id not in done]
+    redone = lost if context.rerun != "all" else []
+    if redone:
+        context.folder.add_event("redone", cells=redone)
     event = run_started(plan, context.folder.path, done)
     context.notify("run_started", event=event, plan=plan, done=event.done)
     # 3. Run the bundles, then the transfers, which read features of two bundles.
@@ -61,7 +66,7 @@ def run_plan(plan: Plan, context: RunContext) -> Finished:
         except Stopped:
             status = "stopped"
     # 4. Count how the cells ended.
-    summary = _summarize(plan, context, skipped=len(done), tokens=tokens, started=started)
+    summary = _summarize(plan, context, skipped=len(done), redone=len(redone), tokens=tokens, started=started)
     return Finished(status=status, summary=summary)
 
 
@@ -85,7 +90,8 @@ def _cells_of(plan: Plan) -> Iterator[tuple[str, Cell]]:
 def _unavailable_now(plan: Plan, context: RunContext) -> list[Record]:
     """Return good records of earlier passes whose arm the plan lacks because something is unavailable now.
 
-    They stay the run's, unless their task has other rows now, or their model other weights.
+    They stay the run's, unless their task has other rows now, their model other weights, or their predictions are not
+    those that were scored.
     """
     if not plan.left_out:
         return []
@@ -119,6 +125,7 @@ def _unavailable_now(plan: Plan, context: RunContext) -> list[Record]:
         not in arms
         and rows.get(record.task, record.data) == record.data
         and weights.get((str(record.model), str(record.site)), record.model_hash) == record.model_hash
+        and context.folder.is_done(record)
     ]
 
 
@@ -127,7 +134,9 @@ def _place(features: Features) -> tuple[str | None, str]:
     return site, features.representation.label
 
 
-def _summarize(plan: Plan, context: RunContext, *, skipped: int, tokens: int, started: float) -> Summary:
+def _summarize(
+    plan: Plan, context: RunContext, *, skipped: int, redone: int, tokens: int, started: float
+) -> Summary:
     records = context.folder.records()
     failed = [record for record in records if record.status != "ok"]
     known = {record.cell_id for record in records}
@@ -140,6 +149,7 @@ def _summarize(plan: Plan, context: RunContext, *, skipped: int, tokens: int, st
         errors=dict(Counter(str(record.error) for record in failed).most_common()),
         left_out=plan.left_out,
         skipped=skipped,
+        redone=redone,
         seconds=time.perf_counter() - started,
         tokens=tokens,
     )

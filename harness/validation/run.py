@@ -24,7 +24,7 @@ from harness.data.task import TaskData, load_task
 from harness.planning.plan import find_trained_on
 from harness.registry.catalog import Registry
 from harness.runs.folder import RunFolder
-from harness.runs.record import Record, Results, hash_predictions
+from harness.runs.record import Record, Results, are_scored
 from harness.stats.metrics import score
 from harness.validation.finding import Finding
 
@@ -78,6 +78,7 @@ def check_run(
     return (
         *(Finding("fault", sentence) for sentence in sentences),
         *check_flags(records),
+        *_check_checksums(records),
         *(check_data(run, suite, registry, data_dir=data_dir, included=included) if registry else ()),
     )
 
@@ -203,6 +204,16 @@ def check_flags(records: Sequence[Record]) -> Iterator[Finding]:
         )
 
 
+def _check_checksums(records: Sequence[Record]) -> Iterator[Finding]:
+    """Yield a note if good cells are older than checksums of predictions."""
+    good = [record for record in records if record.status == "ok"]
+    if bare := sum(record.predictions_hash is None for record in good):
+        yield Finding(
+            "note",
+            f"{bare} of {len(good)} cells have no checksum of their predictions, so edits of them may not show",
+        )
+
+
 def check_data(
     run: Results,
     suite: Suite,
@@ -276,7 +287,7 @@ def _compare_with_data(
             f"{task} has no fingerprint in the run, so what it learns from was not compared with the data",
         )
     for regime in dict.fromkeys(record.regime for record in records):
-        done = (record for record in records if record.regime == regime and run.is_done(record))
+        done = (record for record in records if record.regime == regime and run.has_predictions(record))
         if (record := next(done, None)) is not None:
             yield from _compare_rows(record, run.predictions(record.cell_id), data, registry, unread)
 
@@ -379,12 +390,8 @@ def check_cell(record: Record, frame: pd.DataFrame) -> tuple[str, ...]:
     if not np.isfinite(scores).all():
         return (f"{what} hold scores that are not finite",)
     sentences = []
-    if record.predictions_hash is not None:
-        given = hash_predictions(*(map(str, frame[name]) for name in ("example_id", "label", "prediction")))
-        if given != record.predictions_hash:
-            sentences.append(
-                f"{what} are not those that were scored: their checksum differs from the record's"
-            )
+    if not are_scored(record, frame):
+        sentences.append(f"{what} are not those that were scored: their checksum differs from the record's")
     if wrong := int(np.count_nonzero(scores.argmax(axis=1) != predicted)):
         sentences.append(f"{what} do not name the class with the highest score in {wrong} rows")
     found = score(y, predicted, scores, weights=None)

@@ -78,7 +78,7 @@ def choose_ablation(cells: Iterable[Cell], main: Choices) -> AblationChoices:
         missing |= {
             cell.cell_id
             for cell in whole.cells(unit)
-            if cell.cell_id not in known and not cell.run.is_done(cell.record)
+            if cell.cell_id not in known and not cell.run.has_predictions(cell.record)
         }
     left_out = {
         row

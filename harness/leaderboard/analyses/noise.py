@@ -15,10 +15,9 @@ from statistics import median
 import numpy as np
 import pandas as pd
 
-from harness.api.errors import UnavailableError
 from harness.leaderboard.board import Repeats
 from harness.leaderboard.selection import Cell, RowKey, group_by
-from harness.runs.record import Results
+from harness.runs.record import Results, read_scored
 
 
 def find_repeats(runs: Sequence[Results]) -> dict[RowKey, Repeats]:
@@ -56,11 +55,9 @@ def _count_differing(one: Cell, other: Cell) -> tuple[int, int] | None:
     known, rows = one.record.predictions_hash, one.record.n_test
     if rows and known is not None and known == other.record.predictions_hash:
         return 0, rows
-    try:
-        frames = [cell.run.predictions(cell.record.cell_id) for cell in (one, other)]
-    except UnavailableError:
+    if not all(cell.run.has_predictions(cell.record) for cell in (one, other)):
         return None
-    first, second = (_by_example(frame) for frame in frames)
+    first, second = (_by_example(read_scored(cell.run, cell.record)) for cell in (one, other))
     if not first.index.equals(second.index) or first.empty:
         return None
     return int((first != second).sum()), len(first)

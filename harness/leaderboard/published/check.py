@@ -37,7 +37,7 @@ def _check_run(run: PublishedRun) -> Iterator[str]:
         choices = choose(read_cells([run]))
         needed = {cell.cell_id for unit in choices.units() for cell in choices.cells(unit)}
         for record in run.records():
-            if record.cell_id in needed or run.is_done(record):
+            if record.cell_id in needed or run.has_predictions(record):
                 frame = run.predictions(record.cell_id)
                 yield from (f"{where}: {finding}" for finding in check_cell(record, frame))
     except HarnessError as error:  # nothing more can be said of a run that cannot be read

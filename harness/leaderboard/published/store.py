@@ -86,8 +86,13 @@ class PublishedRun:
         """Read the records. Raise UnavailableError with the number of the first line that is not one."""
         return list(self._records)
 
-    def is_done(self, record: Record) -> bool:
-        """Return whether a cell ended well and its predictions were published."""
+    @property
+    def remedy(self) -> str:
+        """Command that makes wrong predictions anew, for messages."""
+        return "publish the run anew"
+
+    def has_predictions(self, record: Record) -> bool:
+        """Return whether a cell ended well and its predictions were published; their checksum is not read."""
         return record.status == "ok" and record.cell_id in self._tasks
 
     def predictions(self, cell_id: str) -> pd.DataFrame:
