@@ -22,8 +22,9 @@ class Spec:
     """Offer of a plugin: a name, one sentence, and a factory whose keyword parameters are the whole parameter schema.
 
     `revision` is part of the identity of every result: change it when results change for a reason that no
-    parameter shows. `alias_of`, given in place of `make`, is a reference to another offer (a name, or a mapping of
-    `name` and parameters) for which this name is a shorter one.
+    parameter shows. Results of a plugin that does not come with the harness are named by a hash of its files too.
+    `alias_of`, given in place of `make`, is a reference to another offer (a name, or a mapping of `name` and
+    parameters) for which this name is a shorter one.
     """
 
     name: str

@@ -158,7 +158,8 @@ def _layer(text: str, n_layers: int, site: str) -> int:
 def locate(representation: Choice, model: OpenModel, site: Site, registry: Registry) -> PlacedRepresentation:
     """Place a representation at one site of one model. Raise UsageError when it does not fit there.
 
-    The revision of the spec that serves there is part of the identity; specs that only refer to it change no number.
+    The revision of the spec that serves there, and the files of its plugin where these count, are part of the identity;
+    specs that only refer to it change no number.
     """
     serving = representation
     for _ in range(MOST_REFERENCES):
@@ -177,7 +178,7 @@ def locate(representation: Choice, model: OpenModel, site: Site, registry: Regis
             f"representation '{representation.label}' reads activations of size {found.d_in}, but site "
             f"'{read}' of model '{model.label}' has size {width}"
         )
-    return replace(found, identity={**found.identity, "revision": serving.spec.revision})
+    return replace(found, identity={**found.identity, "revision": serving.spec.revision, **serving.code})
 
 
 def _at(choice: Choice, model: OpenModel, site: Site) -> PlacedRepresentation | str | Mapping[str, Any]:
@@ -213,7 +214,7 @@ def _look_up(tag: str, known: Mapping[str, float]) -> float:
 def activation_identity(model: OpenModel, site: Site) -> dict[str, Any]:
     """Return JSON of everything that may change the activations of given tokens at a site."""
     return {
-        "model": {**model.model.identity(site), "revision": model.choice.spec.revision},
+        "model": {**model.model.identity(site), "revision": model.choice.spec.revision, **model.choice.code},
         "site": str(site),
         "precision": PRECISION,
     }

@@ -20,7 +20,8 @@ import yaml
 
 from harness.api.errors import HarnessError, UnavailableError, UsageError, describe, did_you_mean
 from harness.api.specs import ClassifierSpec, Spec
-from harness.registry.loading import OFFERED, Fault, Plugins, offer_name
+from harness.registry.loading import OFFERED, Fault, Plugin, Plugins, offer_name
+from harness.registry.source import Source
 from harness.storage.hashing import hash_json
 
 RESOLVED = {"models": "harness_resolve_model", "representations": "harness_resolve_representation"}
@@ -29,12 +30,15 @@ RESOLVED = {"models": "harness_resolve_model", "representations": "harness_resol
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """Offer of a plugin, with the plugin and its distribution (with version)."""
+    """Offer of a plugin, with the plugin, its distribution (with version), and its files where no revision tells of
+    a change.
+    """
 
     name: str
     spec: Any
     plugin: str
     distribution: str
+    source: Source | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,11 +64,26 @@ class Choice(Entry):
     def identity(self) -> dict[str, Any]:
         """JSON of everything that may change results: owner, name, revision, all parameters."""
         return {
-            "distribution": self.distribution.rsplit(" ", 1)[0],
+            "distribution": self.origin,
             "name": self.name,
             "revision": self.spec.revision,
             "parameters": dict(self.parameters),
         }
+
+    @property
+    def origin(self) -> str:
+        """Distribution without its version; with the hash of the plugin's files where no revision tells of a change."""
+        name = self.distribution.rsplit(" ", 1)[0]
+        if self.source is None or not self.source.files:
+            return name
+        return f"{name.partition('@')[0]}@{self.source.digest}"
+
+    @property
+    def code(self) -> dict[str, str]:
+        """JSON that adds the plugin's files to an identity which the plugin itself describes; empty where a revision
+        tells of a change.
+        """
+        return {} if self.source is None else {"source": self.origin}
 
     def make(self, **filled: Any) -> Any:
         """Call the factory with the parameters and `filled`.
@@ -107,7 +126,7 @@ class Registry:
             for kind, specs in plugin.offers.items():
                 for spec in specs:
                     name = offer_name(spec)
-                    entry = Entry(name=name, spec=spec, plugin=plugin.name, distribution=plugin.distribution)
+                    entry = _entry(name, spec, plugin)
                     catalogs[kind][name] = (*catalogs[kind].get(name, ()), entry)
         return catalogs
 
@@ -158,6 +177,7 @@ class Registry:
             spec=target.spec,
             plugin=entry.plugin,
             distribution=entry.distribution,
+            source=target.source,  # of the plugin whose code runs
             parameters=parameters,
             given=given,
             implied=implied,
@@ -181,10 +201,16 @@ class Registry:
                 self.report(plugin.fault(f"failed in its hook '{hook}': {describe(error)}"))
                 continue
             if isinstance(spec, OFFERED[kind]):
-                return Entry(name=ref, spec=spec, plugin=plugin.name, distribution=plugin.distribution)
+                return _entry(ref, spec, plugin)
             if spec is not None:
                 self.report(plugin.fault(f"returned {type(spec).__name__} from its hook '{hook}'"))
         return None
+
+
+def _entry(name: str, spec: Any, plugin: Plugin) -> Entry:
+    return Entry(
+        name=name, spec=spec, plugin=plugin.name, distribution=plugin.distribution, source=plugin.source
+    )
 
 
 def parse_reference(reference: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

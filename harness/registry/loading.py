@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, entry_points, version
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from harness.api import hookspecs, specs
 from harness.api.errors import UnavailableError, UsageError, describe, did_you_mean
 from harness.api.tasks import TaskSpec
 from harness.registry.commands import COMMANDS, RENAMED
-from harness.storage.hashing import hash_file
+from harness.registry.source import OWN, Source, check_unchanged, find_source
 
 GROUP = "harness"
 """Entry point group of plugins."""
@@ -56,11 +56,15 @@ OFFERED: Mapping[str, type] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """Plugin before its import, with its distribution (with version) and a function that imports it."""
+    """Plugin before its import, with its distribution (with version) and a function that imports it.
+
+    `source` holds its files; None where its specs declare by their revision when results change.
+    """
 
     name: str
     distribution: str
     load: Callable[[], Any]
+    source: Source | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +87,7 @@ class Plugin:
     distribution: str
     offers: Mapping[str, tuple[Any, ...]]
     hooks: tuple[str, ...]
+    source: Source | None = None
 
     def fault(self, problem: str) -> Fault:
         """Return a fault of this plugin; `problem` completes the sentence `plugin 'x' …`."""
@@ -118,21 +123,14 @@ def find_candidates(
     for name in sorted({*(only or ()), *without} - set(points.names)):
         raise UsageError(f"no installed plugin is called '{name}'{did_you_mean(name, points.names)}")
     installed = [
-        Candidate(
-            name=point.name,
-            distribution=f"{point.dist.name} {point.dist.version}" if point.dist else "unknown distribution",
-            load=point.load,
-        )
+        _installed(point)
         for point in points
         if (only is None or point.name in only) and point.name not in without
     ]
     for module in modules:
         if not _is_there(module):
             raise UnavailableError(f"there is no module '{module}' to load as a plugin")
-    named = [
-        Candidate(name=name, distribution=f"{name}@{_hash_source(name)}", load=partial(import_module, name))
-        for name in modules
-    ]
+    named = [_named(name) for name in modules]
     return sorted(installed, key=lambda candidate: (candidate.name, candidate.distribution)) + named
 
 
@@ -146,17 +144,25 @@ def _is_there(module: str) -> bool:
         return not module.startswith(".")
 
 
-def _hash_source(module: str) -> str:
-    """Return a hash of the source file, which serves as the version of a plain module.
+def _installed(point: EntryPoint) -> Candidate:
+    return Candidate(
+        name=point.name,
+        distribution=f"{point.dist.name} {point.dist.version}" if point.dist else "unknown distribution",
+        load=point.load,
+        source=None if point.dist and point.dist.name == OWN else find_source(point.module, point.dist),
+    )
 
-    Without it, results of another module, or of the same file before an edit, would count as results of this one.
-    """
-    try:
-        spec = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
-        spec = None
-    path = Path(spec.origin) if spec and spec.origin else None
-    return hash_file(path)[:12] if path and path.is_file() else "unknown"
+
+def _named(module: str) -> Candidate:
+    """Return the candidate of a module that is not installed; the hash of its files serves as its version."""
+    source = find_source(module)
+    version = source.digest if source.files else "unknown"
+    return Candidate(
+        name=module,
+        distribution=f"{module}@{version}",
+        load=partial(import_module, module),
+        source=source,
+    )
 
 
 def load_plugins(candidates: Iterable[Candidate]) -> Plugins:
@@ -170,6 +176,8 @@ def load_plugins(candidates: Iterable[Candidate]) -> Plugins:
                 raise _Broken(f"has the name of another plugin, of {loaded[each.name].distribution}")
             with _blaming("cannot be imported"):
                 module = each.load()
+            if each.source is not None:
+                _check_unchanged(module, each.source)
             if (other := manager.get_name(module)) is not None:
                 raise _Broken(f"is the same module as plugin '{other}' ({loaded[other].distribution})")
             hooks = _check_hooks(module)
@@ -181,9 +189,20 @@ def load_plugins(candidates: Iterable[Candidate]) -> Plugins:
             faults.append(Fault(plugin=each.name, distribution=each.distribution, problem=str(broken)))
         else:
             loaded[each.name] = Plugin(
-                name=each.name, distribution=each.distribution, offers=offers, hooks=hooks
+                name=each.name,
+                distribution=each.distribution,
+                offers=offers,
+                hooks=hooks,
+                source=each.source,
             )
     return Plugins(manager=manager, loaded=tuple(loaded.values()), faults=tuple(faults))
+
+
+def _check_unchanged(module: Any, source: Source) -> None:
+    try:
+        check_unchanged(module, source)
+    except UnavailableError as error:
+        raise _Broken(f"is not what lies on disk: {error}") from error
 
 
 def _new_manager() -> pluggy.PluginManager:
