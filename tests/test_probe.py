@@ -17,6 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 
 from harness.api.data import Examples, Partition
+from harness.api.errors import PluginResultError
 from harness.api.specs import ClassifierSpec, TransformSpec
 from harness.data.partitions import make_draws
 from harness.probing.probe import (
@@ -331,18 +332,74 @@ def test_scores_of_a_wrong_shape_are_refused() -> None:
             return super().predict_proba(X)[:, :2]
 
     X, rows = table()
-    with pytest.raises(ValueError, match=r"scores have shape \(48, 2\), not \(48, 3\)"):
+    said = r"^classifier 'toy' \(test 1\) returned values of shape \(48, 2\), not shape \(48, 3\): mend the plugin$"
+    with pytest.raises(PluginResultError, match=said):
         probe(X, rows, transform=UNCHANGED, classifier=choice(lambda: Narrow(0)), seed=0)
 
 
-def test_scores_that_are_not_finite_are_refused() -> None:
-    class NotANumber(Drawn):
-        def predict_proba(self, X: Any) -> Any:
-            return np.full((X.shape[0], self.n_classes), np.nan)
+class Nearest:
+    """A classifier of the nearest mean that gives NaN or infinity for the row whose first feature is `marked`."""
+
+    def __init__(self, marked: float, value: float) -> None:
+        self.marked, self.value = marked, value
+
+    def fit(self, X: Any, y: Any) -> Nearest:
+        self.means = np.stack([X[y == number].mean(0) for number in range(int(y.max()) + 1)])
+        return self
+
+    def predict_proba(self, X: Any) -> Any:
+        scores = -((X[:, None] - self.means[None]) ** 2).sum(2)
+        scores[X[:, 0] == self.marked, 0] = self.value
+        return scores
+
+
+class Spoilt(Unchanged):
+    """A transform that gives NaN or infinity for the row whose first feature is `marked`."""
+
+    def __init__(self, marked: float, value: float) -> None:
+        self.marked, self.value = marked, value
+
+    def transform(self, X: Any) -> Any:
+        changed = X.copy()
+        changed[X[:, 0] == self.marked, -1] = self.value
+        return changed
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(
+    ("kind", "part"),
+    [(kind, part) for kind in ("transform", "classifier") for part in ("folds", "validation", "test")]
+    + [("transform", "train")],
+)
+def test_one_row_that_is_not_finite_is_named_with_the_plugin_that_made_it(
+    kind: str, part: str, value: float
+) -> None:
+    X, rows = table()
+    if part == "folds":
+        rows = replace(rows, validation=rows.validation[:0])
+    rows = replace(rows, ids=[f"id-{row}" for row in range(len(X))])
+    row = int(getattr(rows, "train" if part == "folds" else part)[5])
+    marked = {"marked": float(X[row, 0]), "value": value}
+    transform, classifier = UNCHANGED, choice(lambda *, C: Nearest(np.inf, 0), {"C": (1, 2)})
+    if kind == "transform":
+        spec = TransformSpec(name="toy", summary="", make=lambda: Spoilt(**marked))
+        transform = replace(UNCHANGED, name="toy", spec=spec)
+    else:
+        classifier = choice(lambda *, C: Nearest(**marked), {"C": (1, 2)})
+    said = f"^{kind} 'toy' \\(test 1\\) returned a value that is NaN or infinite for example 'id-{row}': mend"
+    with pytest.raises(PluginResultError, match=said):
+        probe(X, rows, transform=transform, classifier=classifier, seed=0)
+
+
+def test_weights_that_are_not_finite_are_refused() -> None:
+    class Weighty(Nearest):
+        @property
+        def weights(self) -> Any:
+            return np.full_like(self.means, np.nan)
 
     X, rows = table()
-    with pytest.raises(ValueError, match="NaN or infinity"):
-        probe(X, rows, transform=UNCHANGED, classifier=choice(lambda: NotANumber(0)), seed=0)
+    with pytest.raises(PluginResultError, match=r"^classifier 'toy' \(test 1\) has weights that are NaN"):
+        probe(X, rows, transform=UNCHANGED, classifier=choice(lambda: Weighty(np.inf, 0)), seed=0)
 
 
 def _rows_of(examples: Examples, partition: Partition) -> Rows:

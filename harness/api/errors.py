@@ -4,6 +4,7 @@ HarnessError            70  never raised itself
 ├── UsageError           2  a name, parameter, suite or command line that cannot work
 ├── UnavailableError         3  data, weights, a plugin or a package that is not there or is broken
 │   ├── DataError        3  the data of a task or corpus is missing, broken or unreadable
+│   ├── PluginResultError 3  a plugin returned values that are no result: not finite, or not a row for each row
 │   └── WriteError       3  results, cache or output cannot be written
 ├── GateError            4  the run finished, but a gate that was asked for is not met
 └── NothingSelectedError 5  the selection is empty
@@ -35,6 +36,10 @@ class UnavailableError(HarnessError):
 
 class DataError(UnavailableError):
     """The data of a task or corpus is missing, broken or unreadable."""
+
+
+class PluginResultError(UnavailableError):
+    """A plugin returned values that cannot be a result; the sentence names the plugin and the row."""
 
 
 class WriteError(UnavailableError):

@@ -40,7 +40,7 @@ def write_measured(store: FeatureStore, key: str, measured: Fidelity) -> None:
     """Keep a measurement of the gate, so that a run whose features are all stored needs no forward pass."""
     # Without the verdict: a change of the rules judges the same numbers anew.
     numbers = {name: value for name, value in asdict(measured).items() if name not in ("verdict", "reasons")}
-    store.write_tensors("fidelity", key, {}, {"measured": json.dumps(numbers)})
+    store.write_tensors("fidelity", key, {}, {"measured": json.dumps(numbers, allow_nan=False)})
 
 
 def read_activations(store: FeatureStore, key: str, device: str) -> torch.Tensor | None:

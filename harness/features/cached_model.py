@@ -9,6 +9,7 @@ import torch
 from harness.api.data import Site, Tokens
 from harness.api.protocols import LoadedModel
 from harness.features.artifacts import read_activations, write_activations
+from harness.features.featurize import is_finite
 from harness.features.prefetch import ImagePrefetcher, run_forward
 from harness.models.opened import OpenModel, activation_identity
 from harness.storage.feature_store import FeatureStore
@@ -45,7 +46,7 @@ class KeptActivations:
         with ImagePrefetcher(self._loaded, batch, [rows]) as images:
             activations = run_forward(self._loaded, batch, images.take(rows))
         for site, key in keys.items():
-            if site not in kept:
+            if site not in kept and is_finite(activations[site]):  # else whoever reads them says so
                 write_activations(self.store, key, activations[site])
         return activations
 

@@ -51,7 +51,7 @@ def extract(
     if placed.for_task:
         raise UsageError(f"representation '{choice.label}' needs the classes of a task, and here is none")
     site = placed.site or opened.sites[0]
-    pool = registry.choose("poolings", pooling).make()
+    pool = registry.choose("poolings", pooling)
     # 2. Encode the inputs.
     encoded = [token_set.select(one) for one in opened.model.tokenize(inputs)]
     if empty := sum(not one.content.any() for one in encoded):
@@ -63,9 +63,18 @@ def extract(
     # 3. Run the model and pool.
     loaded = opened.model.load([site], device)
     encoder = placed.load_or_fit(device, lambda: _sample(loaded, site, encoded, batch_size, device))
-    reading = Reading(site=site, encoder=encoder, sparse=placed.sparse, poolings={"": pool})
+    reading = Reading(
+        site=site,
+        encoder=encoder,
+        sparse=placed.sparse,
+        poolings={"": pool.make()},
+        owner=choice.owner,
+        owners={"": pool.owner},
+    )
     batches = plan_batches([len(one.ids) for one in encoded], batch_size=batch_size, device=device)
-    pooled = list(featurize(model=loaded, tokens=encoded, readings=[reading], batches=batches))
+    pooled = list(
+        featurize(model=loaded, tokens=encoded, readings=[reading], batches=batches, name="input {}".format)
+    )
     # Batches hold the longest inputs first: restore the order.
     order = np.argsort([row for batch in pooled for row in batch.rows])
     return stack([batch.features[""] for batch in pooled])[order]

@@ -7,9 +7,9 @@ device. The features of an example do not depend on its batch, beyond rounding.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -18,10 +18,11 @@ from scipy import sparse
 from torch import Tensor
 
 from harness.api.data import Site, Tokens
-from harness.api.errors import UsageError
+from harness.api.errors import PluginResultError, UsageError
 from harness.api.protocols import Encoder, LoadedModel, Pooling, RankedPooling
 from harness.dictionaries.dictionary import RunningTop, slices_of
 from harness.features.prefetch import ImagePrefetcher, run_forward
+from harness.stats.finite import NameRow, check_rows, name_row, not_finite
 
 if TYPE_CHECKING:
     from harness.api.data import Matrix
@@ -35,12 +36,17 @@ AUTO_TOKENS = {"cpu": 2048, "cuda": 32768}
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """One representation at one site, with its poolings by feature key."""
+    """One representation at one site, with its poolings by feature key.
+
+    `owner` describes the representation in messages, `owners` the poolings by feature key.
+    """
 
     site: Site
     encoder: Encoder
     sparse: bool
     poolings: Mapping[str, Pooling]
+    owner: str = "the representation"
+    owners: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,12 +93,21 @@ def featurize(
     readings: Sequence[Reading],
     batches: Sequence[Sequence[int]],
     on_halved: Callable[[Sequence[int]], None] = lambda rows: None,
+    name: NameRow = name_row,
+    broken: dict[str, Exception] | None = None,
 ) -> Iterator[Pooled]:
-    """Yield pooled features batch by batch; batches that do not fit into memory are halved (`run_batches`)."""
+    """Yield pooled features batch by batch; batches that do not fit into memory are halved (`run_batches`).
+
+    An error of a representation or pooling, and values of theirs that are not finite, are put into `broken` under the
+    keys of its features, which are then missing from this batch on; without `broken` it is raised. `name` describes a
+    row in messages.
+    """
     with ImagePrefetcher(model, tokens, batches) as images:
 
         def work(rows: Sequence[int]) -> Pooled:
-            return _featurize_batch(model, [tokens[row] for row in rows], readings, rows, images)
+            return _featurize_batch(
+                model, [tokens[row] for row in rows], readings, rows, images, name, broken
+            )
 
         yield from run_batches(batches, work, on_halved=on_halved)
 
@@ -159,14 +174,25 @@ def _featurize_batch(
     readings: Sequence[Reading],
     rows: Sequence[int],
     images: ImagePrefetcher,
+    name: NameRow,
+    broken: dict[str, Exception] | None,
 ) -> Pooled:
     started, waited = time.perf_counter(), images.waited
     counts = [int(tokens.content.sum()) for tokens in batch]
     activations = run_forward(model, batch, images.take(rows))
     features: dict[str, Matrix] = {}
-    for reading in readings:
-        check_finite(activations[reading.site], reading.site)
-        features |= pool_reading(reading, activations[reading.site], counts)
+    for each in readings:
+        reading = replace(
+            each, poolings={k: one for k, one in each.poolings.items() if k not in (broken or {})}
+        )
+        if not reading.poolings:
+            continue
+        values = activations[reading.site]
+        with _collecting(broken, reading.poolings):
+            check_finite(values, reading.site, row=lambda token: name(rows[_find_row(token, counts)]))
+            features |= pool_reading(
+                reading, values, counts, name=lambda place: name(rows[place]), broken=broken
+            )
     lengths = [len(tokens.ids) for tokens in batch]
     return Pooled(
         rows=rows,
@@ -180,18 +206,59 @@ def _featurize_batch(
     )
 
 
-def check_finite(activations: Tensor, site: Site) -> None:
-    """Raise UsageError where a value is not finite: a threshold would turn NaN into an ordinary zero."""
-    if activations.numel() and not bool(torch.isfinite(torch.stack(activations.aminmax())).all()):
+@contextmanager
+def _collecting(broken: dict[str, Exception] | None, keys: Iterable[str]) -> Iterator[None]:
+    """Put an error of the block into `broken` under `keys`; raise it without `broken`, and always a lack of memory."""
+    try:
+        with typed_memory_errors():
+            yield
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # a representation or pooling of any plugin may fail in any way
+        if broken is None:
+            raise
+        broken.update(dict.fromkeys(keys, error))
+
+
+def is_finite(values: Tensor) -> bool:
+    """Return whether all values are finite numbers."""
+    return not values.numel() or bool(torch.isfinite(torch.stack(values.aminmax())).all())
+
+
+def check_finite(activations: Tensor, site: Site, row: NameRow | None = None) -> None:
+    """Raise UsageError where a value is not finite: a threshold would turn NaN into an ordinary zero.
+
+    `row` describes, in the message, the row that a token belongs to.
+    """
+    if not is_finite(activations):
+        first = f" (first: {row(_first_token(activations))})" if row else ""
         raise UsageError(
             f"activations at '{site}' are not finite in {str(activations.dtype).removeprefix('torch.')}: use "
-            f"another dtype for this model"
+            f"another dtype for this model{first}"
         )
 
 
-def pool_reading(reading: Reading, activations: Tensor, counts: Sequence[int]) -> dict[str, Matrix]:
+def _first_token(values: Tensor) -> int:
+    """Return the first row of `values [tokens, features]` that holds a value which is not finite; 0 where none does."""
+    return int((~torch.isfinite(values)).any(1).int().argmax())
+
+
+def _find_row(token: int, counts: Sequence[int]) -> int:
+    """Return the example of a token, by its place in the batch."""
+    return int(np.searchsorted(np.cumsum(counts), token, side="right"))
+
+
+def pool_reading(
+    reading: Reading,
+    activations: Tensor,
+    counts: Sequence[int],
+    *,
+    name: NameRow = name_row,
+    broken: dict[str, Exception] | None = None,
+) -> dict[str, Matrix]:
     """Return every pooling of one reading, by feature key, from `activations [tokens, d]` of examples with `counts`
-    tokens each. An example without content tokens becomes a row of zeros.
+    tokens each. An example without content tokens becomes a row of zeros. `name` and `broken` are as in `featurize`,
+    but errors of the representation, on which all poolings depend, are raised.
 
     Features are encoded slice by slice, and each slice is pooled in every way before the next is encoded. Poolings that
     rank features come after the last slice, when the largest features of each token are known.
@@ -205,17 +272,61 @@ def pool_reading(reading: Reading, activations: Tensor, counts: Sequence[int]) -
     ranked = {key: pool for key, pool in reading.poolings.items() if isinstance(pool, RankedPooling)}
     tops = {pool.top: RunningTop(pool.top) for pool in ranked.values()}
     width = reading.encoder.width
+    faults: dict[str, Exception] = {} if broken is None else broken
+
+    def pool(key: str, values: Tensor) -> None:
+        owner = reading.owners.get(key, "the pooling")
+        with _collecting(broken, [key]):
+            pooled = reading.poolings[key](values, offsets)
+            if tuple(pooled.shape) != (wanted := (len(filled), values.shape[1])):  # others would be broadcast
+                raise PluginResultError(
+                    f"{owner} returned values of shape {tuple(pooled.shape)}, not {wanted}: mend the plugin"
+                )
+            parts[key].append(_to_host(pooled, as_sparse=reading.sparse))
+
     if filled:
+        sums: list[Tensor] = []
         for start, values in slices_of(reading.encoder, activations, size):
+            sums.append(values.sum())
+            if tops:  # ranking fails by itself where a value is NaN
+                _check_encoded(reading, activations, sums, size, counts, name)
             for top in tops.values():
                 top.add(start, values)
-            for key in reading.poolings.keys() - ranked.keys():
-                pooled = reading.poolings[key](values, offsets)
-                parts[key].append(_to_host(pooled, as_sparse=reading.sparse))
-        for key, pool in ranked.items():
-            for _, values in tops[pool.top].slices(width, size):
-                parts[key].append(_to_host(pool(values, offsets), as_sparse=reading.sparse))
-    return {key: _join(slices, filled, len(counts), width, reading.sparse) for key, slices in parts.items()}
+            for key in reading.poolings.keys() - ranked.keys() - faults.keys():
+                pool(key, values)
+        _check_encoded(reading, activations, sums, size, counts, name)
+        for key, ranking in ranked.items():
+            for _, values in tops[ranking.top].slices(width, size):
+                if key not in faults:
+                    pool(key, values)
+    joined: dict[str, Matrix] = {}
+    for key in [key for key in parts if key not in faults]:
+        with _collecting(broken, [key]):
+            matrix = _join(parts[key], filled, len(counts), width, reading.sparse)
+            check_rows(
+                matrix, len(counts), owner=reading.owners.get(key, "the pooling"), name=name, columns=width
+            )
+            joined[key] = matrix
+    return joined
+
+
+def _check_encoded(
+    reading: Reading,
+    activations: Tensor,
+    sums: Sequence[Tensor],
+    size: int,
+    counts: Sequence[int],
+    name: NameRow,
+) -> None:
+    """Raise PluginResultError where an encoded value is not finite: a pooling may turn NaN into an ordinary zero.
+
+    `sums` are those of all values of each slice: one number for each waits on the device, and one transfer is enough.
+    """
+    if bool(torch.isfinite(torch.stack(list(sums))).all()):
+        return
+    for _, values in slices_of(reading.encoder, activations, size):  # once more, to name the row
+        if not bool(torch.isfinite(values).all()):
+            raise not_finite(reading.owner, name(_find_row(_first_token(values), counts)))
 
 
 def _to_host(pooled: Tensor, *, as_sparse: bool) -> Matrix:

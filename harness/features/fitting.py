@@ -6,6 +6,7 @@ rows and one layer deeper, serves the fidelity gate.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -56,13 +57,16 @@ def measure_all(
     for key, (site, one) in placed.items():
         assert one.load_whole is not None  # only such have a key of the gate
         try:
-            measured[key] = measure(
+            found = measure(
                 one.load_whole(device),
                 sample,
                 site,
                 content=content[: len(sample[site])],
                 published_l0=one.published_l0,
             )
+            if not all(math.isfinite(number) for number in vars(found).values() if isinstance(number, float)):
+                raise UsageError("what it reconstructs is not finite")
+            measured[key] = found
         except Exception as error:  # a loader of any plugin may fail in any way
             broken[key] = str(error) if isinstance(error, HarnessError) else describe(error)
     return measured, broken

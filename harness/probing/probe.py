@@ -16,6 +16,7 @@ import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
 from harness.api.data import Examples, Image, Partition
+from harness.api.errors import PluginResultError
 from harness.api.events import Score
 from harness.api.protocols import Classifier, LinearClassifier, Transform
 from harness.data.partitions import FOLDS, REPEATS
@@ -23,6 +24,7 @@ from harness.probing.attribution import TopFeature, find_effects, find_top_featu
 from harness.registry.catalog import Choice
 from harness.stats import bootstrap as stats
 from harness.stats.few_groups import Support, assess, tabulate
+from harness.stats.finite import check_rows, name_row
 from harness.stats.metrics import macro_f1, score
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ class Rows:
     what the groups of these allow to say.
 
     `test` is in the order of example ids, so that arms on the same rows share their resamples. Resamples and folds
-    take whole groups. `texts` are the inputs of all examples, none of images.
+    take whole groups. `texts` are the inputs of all examples, none of images, and `ids` name the examples in messages.
     """
 
     y: Array
@@ -54,6 +56,11 @@ class Rows:
     weights: Array
     support: Support | None = None
     texts: Sequence[object] = ()
+    ids: Sequence[str] = ()
+
+    def name(self, row: int) -> str:
+        """Describe an example in a message."""
+        return f"example '{self.ids[row]}'" if self.ids else name_row(row)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +125,7 @@ def make_rows(
         weights=weights,
         support=support,
         texts=() if isinstance(examples.inputs[0], Image) else examples.inputs,
+        ids=examples.ids,
     )
 
 
@@ -168,7 +176,7 @@ def train(matrix: Matrix, rows: Rows, *, transform: Choice, classifier: Choice, 
 def apply(trained: Trained, matrix: Matrix, rows: Rows) -> Outcome:
     """Score a trained probe on the test rows of `matrix [examples, features]`; no other row is read."""
     # Test rows and their labels are read here and nowhere else, once.
-    scores = trained.fit.score(narrow(matrix)[rows.test])
+    scores = trained.fit.score(narrow(matrix), rows.test, rows)
     y, grouped = rows.y[rows.test], len(np.unique(rows.groups[rows.test])) < len(rows.test)
     predicted = scores.argmax(axis=1)
     metrics = score(y, predicted, scores, weights=rows.weights, grouped=grouped, support=rows.support)
@@ -185,12 +193,14 @@ def _explain(fit: _Fit, matrix: Matrix, rows: Rows) -> tuple[tuple[TopFeature, .
     """Return the most influential features of a linear classifier and the effects of all; nothing for others."""
     if not isinstance(fit.model, LinearClassifier):
         return (), None
+    if not np.isfinite(fit.model.weights).all():
+        raise PluginResultError(f"{fit.owner} has weights that are NaN or infinite: mend the plugin")
     pooled = matrix[rows.train]
     effects = find_effects(
         fit.model.weights,
         pooled=pooled,
-        transformed=fit.transform.transform(pooled),
-        chosen=getattr(fit.transform, "chosen", None),
+        transformed=fit.transform.apply(matrix, rows.train, rows),
+        chosen=getattr(fit.transform.transform, "chosen", None),
         n_classes=len(fit.known),
     )
     if effects is None:
@@ -252,11 +262,11 @@ def _choose(matrix: Matrix, task: _Task) -> _Chosen:
 def _choose_on_validation(matrix: Matrix, task: _Task, points: Sequence[Mapping[str, Any]]) -> _Chosen:
     rows = task.rows
     transformed = _transform(matrix, rows.train, task)
-    judged = transformed.transform.transform(matrix[rows.validation])
+    judged = transformed.transform.apply(matrix, rows.validation, rows)
     best: _Chosen | None = None
     for point in points:
         fit = _fit_transformed(transformed, point, task)
-        predicted = fit.score_transformed(judged).argmax(axis=1)
+        predicted = fit.score_transformed(judged, rows.validation, rows).argmax(axis=1)
         value = float(macro_f1(rows.y[rows.validation], predicted, n_classes=len(rows.classes)))
         if best is None or best.macro_f1 is None or value > best.macro_f1:
             best = _Chosen(point=point, macro_f1=value, tried=len(points), fit=fit)
@@ -274,10 +284,11 @@ def _judge_on_folds(matrix: Matrix, task: _Task, points: Sequence[Mapping[str, A
         predicted = np.empty((len(points), len(rows.train)), np.int64)
         for inner, outer in draw_folds(rows, seed=task.seed * REPEATS + repeat):
             transformed = _transform(matrix, rows.train[inner], task)
-            judged = transformed.transform.transform(matrix[rows.train[outer]])
+            judged = transformed.transform.apply(matrix, rows.train[outer], rows)
             for number, point in enumerate(points):
                 fit = _fit_transformed(transformed, point, task)
-                predicted[number, outer] = fit.score_transformed(judged).argmax(axis=1)
+                scores = fit.score_transformed(judged, rows.train[outer], rows)
+                predicted[number, outer] = scores.argmax(axis=1)
         for number in range(len(points)):
             y = rows.y[rows.train]
             values[repeat, number] = macro_f1(y, predicted[number], n_classes=len(rows.classes))
@@ -309,10 +320,24 @@ def grid_points(classifier: Choice) -> Iterator[dict[str, Any]]:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _FittedTransform:
+    """Transform fitted on training rows, whose results are checked; `owner` describes it in messages."""
+
+    transform: Transform
+    owner: str
+
+    def apply(self, matrix: Matrix, numbers: Array, rows: Rows) -> Matrix:
+        """Return the rows `numbers` of `matrix`, changed. Raise PluginResultError where they are not finite."""
+        made = self.transform.transform(matrix[numbers])
+        check_rows(made, len(numbers), owner=self.owner, name=lambda place: rows.name(numbers[place]))
+        return made
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Transformed:
     """Training rows, transformed by a transform fitted on them; `known` are the numbers of their classes."""
 
-    transform: Transform
+    transform: _FittedTransform
     matrix: Matrix
     known: Array
     numbers: Array
@@ -321,26 +346,35 @@ class _Transformed:
 @dataclass(frozen=True, kw_only=True)
 class _Fit:
     """Fitted classifier (None if training has one class only) and its transform; `known` are the numbers of the classes
-    in training, out of `n_classes`.
+    in training, out of `n_classes`. `owner` describes the classifier in messages.
     """
 
-    transform: Transform
+    transform: _FittedTransform
     model: Classifier | None
+    owner: str
     known: Array
     n_classes: int
     n_features: int
     flags: tuple[str, ...]
 
-    def score(self, matrix: Matrix) -> Array:
-        """Return scores `[rows, classes]`."""
-        return self.score_transformed(self.transform.transform(matrix))
+    def score(self, matrix: Matrix, numbers: Array, rows: Rows) -> Array:
+        """Return scores `[numbers, classes]` of the rows `numbers` of a matrix."""
+        return self.score_transformed(self.transform.apply(matrix, numbers, rows), numbers, rows)
 
-    def score_transformed(self, matrix: Matrix) -> Array:
-        """Return scores `[rows, classes]` of transformed rows. ValueError if the classifier's have another shape."""
+    def score_transformed(self, matrix: Matrix, numbers: Array, rows: Rows) -> Array:
+        """Return scores `[numbers, classes]` of transformed rows, which have these numbers among all.
+
+        Raise PluginResultError where the classifier's have another shape or are not finite.
+        """
         wanted = (matrix.shape[0], len(self.known))
         scores = np.ones(wanted) if self.model is None else np.asarray(self.model.predict_proba(matrix))
-        if scores.shape != wanted:
-            raise ValueError(f"the classifier's scores have shape {scores.shape}, not {wanted}")
+        check_rows(
+            scores,
+            wanted[0],
+            columns=wanted[1],
+            owner=self.owner,
+            name=lambda place: rows.name(numbers[place]),
+        )
         if len(self.known) == self.n_classes:
             return scores
         # A class without training rows (all went to validation) has the lowest score.
@@ -351,9 +385,11 @@ class _Fit:
 
 def _transform(matrix: Matrix, train: Array, task: _Task) -> _Transformed:
     known, numbers = np.unique(task.rows.y[train], return_inverse=True)
-    rows = matrix[train]
-    transform = task.transform.make().fit(rows, numbers)
-    return _Transformed(transform=transform, matrix=transform.transform(rows), known=known, numbers=numbers)
+    fitted = task.transform.make().fit(matrix[train], numbers)
+    transform = _FittedTransform(transform=fitted, owner=task.transform.owner)
+    return _Transformed(
+        transform=transform, matrix=transform.apply(matrix, train, task.rows), known=known, numbers=numbers
+    )
 
 
 def _fit_transformed(transformed: _Transformed, point: Mapping[str, Any], task: _Task) -> _Fit:
@@ -371,6 +407,7 @@ def _fit_transformed(transformed: _Transformed, point: Mapping[str, Any], task: 
     return _Fit(
         transform=transformed.transform,
         model=model,
+        owner=classifier.owner,
         known=transformed.known,
         n_classes=len(task.rows.classes),
         n_features=int(transformed.matrix.shape[1]),

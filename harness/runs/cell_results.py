@@ -17,6 +17,7 @@ from harness.probing.shared_features import Sharing
 from harness.runs.context import RunContext
 from harness.runs.make_record import make_record
 from harness.runs.record import Record, Status
+from harness.stats.finite import check_rows
 
 if TYPE_CHECKING:
     from harness.api.data import Matrix
@@ -42,6 +43,7 @@ class CellResults:
                     inputs[row] = ""
             fitted = features.representation.make().fit([inputs[row] for row in rows.train])
             made: Matrix = fitted.transform(inputs)
+            check_rows(made, len(inputs), owner=features.representation.owner, name=rows.name)
             return made
         matrix = self.context.store.read(features.key, len(self.bundle.data.examples))
         if matrix is None:

@@ -48,7 +48,8 @@ class Featurizer:
             kept = [store.rows(one.key, n_rows) for one in missing]
             batches = self._batches()
             remaining = [batch for batch in batches if not set(batch) <= set.intersection(*kept)]
-            self._forward(model, readings, batches, remaining, meter)
+            broken |= self._forward(model, readings, batches, remaining, meter)
+            missing = [one for one in missing if one.key not in broken]
             cost = meter.cost(resumed=len(remaining) < len(batches)).model_dump()
             for one in missing:
                 store.complete(one.key, {"rows": n_rows, "of": _origin(one, self.bundle), "cost": cost})
@@ -166,8 +167,11 @@ class Featurizer:
         batches: list[list[int]],
         remaining: Sequence[list[int]],
         meter: Meter,
-    ) -> None:
-        """Run the remaining batches through the model and write their pooled rows as shards."""
+    ) -> Mapping[str, Exception]:
+        """Run the remaining batches through the model and write their pooled rows as shards.
+
+        Return the errors of representations and poolings, by the keys of the features that are not complete for them.
+        """
         tokens, folder, name = self.bundle.tokens, self.context.folder, self.bundle.name
         shards = Shards(self.context.store)
         read_before = read_tokens_of(model)
@@ -180,15 +184,25 @@ class Featurizer:
             self.context.store.write_batches(self._batches_key, batches)
             folder.add_event("halved", bundle=name, examples=len(rows))
 
+        ids, broken = self.bundle.data.examples.ids, dict[str, Exception]()
         for pooled in featurize(
-            model=model, tokens=tokens, readings=readings, batches=remaining, on_halved=keep_halved
+            model=model,
+            tokens=tokens,
+            readings=readings,
+            batches=remaining,
+            on_halved=keep_halved,
+            name=lambda row: f"example '{ids[row]}'",
+            broken=broken,
         ):
             meter.add(pooled)
             shards.add(pooled)
             event = meter.progress()
             self.context.notify("batch_finished", event=event, stats=event)
+            if len(broken) == sum(len(reading.poolings) for reading in readings):
+                break  # nothing is left to be filled
         shards.flush()
         meter.read_tokens = read_tokens_of(model) - read_before
+        return broken
 
 
 def wanted_features(bundle: Bundle) -> list[Features]:

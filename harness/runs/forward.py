@@ -43,7 +43,14 @@ def make_readings(
             broken |= dict.fromkeys(poolings, error)
             continue
         readings.append(
-            Reading(site=first.site, encoder=encoder, sparse=first.placed.sparse, poolings=poolings)
+            Reading(
+                site=first.site,
+                encoder=encoder,
+                sparse=first.placed.sparse,
+                poolings=poolings,
+                owner=first.representation.owner,
+                owners={one.key: one.pooling.owner for one in group},
+            )
         )
     return readings, broken
 
@@ -72,9 +79,10 @@ class Shards:
         """Write the batches that are waiting."""
         if not self.waiting:
             return
-        rows = [row for batch in self.waiting for row in batch.rows]
-        for key in self.waiting[0].features:
-            self.store.write(key, rows, stack([batch.features[key] for batch in self.waiting]))
+        for key in self.waiting[0].features:  # later batches have no more, and fewer where one broke
+            batches = [batch for batch in self.waiting if key in batch.features]
+            rows = [row for batch in batches for row in batch.rows]
+            self.store.write(key, rows, stack([batch.features[key] for batch in batches]))
         self.waiting = []
         self.since = time.perf_counter()
 

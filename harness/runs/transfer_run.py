@@ -20,6 +20,7 @@ from harness.runs.cell_results import CellResults
 from harness.runs.context import RunContext
 from harness.runs.draw_rows import DrawKey, rows_by_draw
 from harness.runs.featurizer import Featurizer, find_fidelity, wanted_features
+from harness.stats.finite import check_rows
 
 if TYPE_CHECKING:
     from harness.api.data import Matrix
@@ -121,10 +122,19 @@ class TransferRun:
         target = self.results.matrix(cell.features, rows, tested)
         alignment = source.alignment.make().fit(reference[rows.train], target[rows.train])
         mapped = alignment.transform(target[rows.test])
+        check_rows(
+            mapped,
+            len(rows.test),
+            columns=reference.shape[1],
+            owner=source.alignment.owner,
+            name=lambda number: rows.name(rows.test[number]),
+        )
         n = reference.shape[0]
         place = np.concatenate([np.arange(n), rows.test])
         test = np.arange(n, len(place))
-        return _stack(reference, mapped), replace(rows, test=test, y=rows.y[place], groups=rows.groups[place])
+        ids = [rows.ids[row] for row in place]
+        moved = replace(rows, test=test, y=rows.y[place], groups=rows.groups[place], ids=ids)
+        return _stack(reference, mapped), moved
 
 
 def _source(cell: Cell) -> TransferSource:

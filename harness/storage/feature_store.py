@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from harness.api.errors import WriteError
+from harness.api.errors import PluginResultError, WriteError
+from harness.stats.finite import find_row
 from harness.storage.atomic import hold_shared, whole_file, write_json
 
 if TYPE_CHECKING:
@@ -65,9 +66,16 @@ class FeatureStore:
         return found
 
     def write(self, key: str, rows: Sequence[int], matrix: Matrix) -> None:
-        """Write one shard: `rows` [n] and their values `[n, features]`, float32."""
+        """Write one shard: `rows` [n] and their values `[n, features]`, float32.
+
+        Raise PluginResultError for a value that is not finite in float32: it would be read for good.
+        """
         from safetensors.numpy import save
 
+        with np.errstate(over="ignore"):  # which the next line says
+            matrix = matrix.astype(np.float32, copy=False)
+        if find_row(matrix) is not None:
+            raise PluginResultError("features that are not finite in float32 are not kept in the cache")
         _write_named(self._folder(key), save(*_pack(np.asarray(rows, dtype=np.int64), matrix)))
 
     def discard(self, key: str) -> None:
@@ -134,9 +142,15 @@ class FeatureStore:
     def write_tensors(
         self, kind: str, key: str, tensors: Mapping[str, torch.Tensor], about: Mapping[str, str]
     ) -> None:
-        """Write tensors, in the dtypes they have, and a text by name, under a kind and key."""
+        """Write tensors, in the dtypes they have, and a text by name, under a kind and key.
+
+        Raise PluginResultError for a value that is not finite.
+        """
         from safetensors.torch import save
 
+        for name, tensor in tensors.items():
+            if not bool(tensor.isfinite().all()):
+                raise PluginResultError(f"{name} that are not finite are not kept in the cache")
         on_host = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         _write_named(self.root / kind / key, save(on_host, metadata=dict(about)))
 
@@ -229,6 +243,8 @@ def read_shard(path: Path) -> tuple[np.ndarray[Any, Any], Matrix]:
     aligned = values.ndim == 2 and rows.shape == values.shape[:1] and rows.dtype == np.int64
     if not aligned or rows.min(initial=0) < 0 or len(np.unique(rows)) < len(rows):
         raise ValueError("holds no rows of features")
+    if find_row(values) is not None:
+        raise ValueError("holds values that are not finite")
     return rows, values
 
 
