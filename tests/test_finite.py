@@ -77,6 +77,14 @@ def test_what_is_no_row_of_numbers_for_each_row_is_refused(values: Any, sentence
     assert str(refused.value) == sentence
 
 
+def test_rows_that_are_not_used_may_hold_anything() -> None:
+    values = np.array([[1.0], [NAN], [2.0], [NAN]])
+    for matrix in (values, sparse.csr_array(values)):
+        check_rows(matrix, 4, owner="x", used=[0, 2])
+        with pytest.raises(PluginResultError, match="for row 3"):
+            check_rows(matrix, 4, owner="x", used=[0, 3])
+
+
 # ── pooling ──────────────────────────────────────────────────────────────────────────────────────────────
 
 COUNTS = (2, 0, 3, 1)
@@ -228,9 +236,12 @@ class Fitted:
 class Length:
     def fit(self, inputs): return self
     def transform(self, inputs):
-        made = np.array([[float(len(text))] for text in inputs])
-        made[made[:, 0].argmax(), 0] = np.nan
-        return made
+        longest = max(map(len, inputs))
+        return np.array([[np.nan if len(text) == longest else float(len(text))] for text in inputs])
+
+class Reciprocal(Length):
+    def transform(self, inputs):  # rows that are not used are blank
+        return np.array([[1 / len(text) if text else np.nan] for text in inputs])
 
 class First:
     def fit(self, source, target): self.n = source.shape[1]; return self
@@ -251,7 +262,9 @@ def harness_poolings(): return offer(harness.PoolingSpec, toy_mean=Mean, toy_nan
 def harness_representations():
     tokens = [harness.RepresentationSpec(name=name, summary=name, make=make, needs="tokens", fitted=fitted)
               for name, make, fitted in (("toy_inf", Represented, False), ("toy_fitted", Fitted, True))]
-    return [*tokens, harness.RepresentationSpec(name="toy_length", summary="length", make=Length, needs="text")]
+    text = [harness.RepresentationSpec(name=name, summary=name, make=make, needs="text")
+            for name, make in (("toy_length", Length), ("toy_reciprocal", Reciprocal))]
+    return [*tokens, *text]
 @harness.hookimpl
 def harness_classifiers(): return offer(harness.ClassifierSpec, toy_tree=tree)
 @harness.hookimpl
@@ -263,7 +276,7 @@ tasks: [toy_task]
 models: [{ref: minigemma-s, sites: [resid_post.0]}, {ref: minigemma-m, sites: [resid_post.0]}]
 transfers: [{from: minigemma-s, to: minigemma-m}]
 alignments: [toy_first]
-representations: [hidden, toy_inf, toy_fitted, toy_length]
+representations: [hidden, toy_inf, toy_fitted, toy_length, toy_reciprocal]
 poolings: [toy_mean, toy_nan]
 transforms: [none]
 classifiers: [toy_tree]
@@ -275,6 +288,7 @@ WANTED = {
     ("toy_inf", "toy_mean", None): MADE.format("representation 'toy_inf'"),
     ("toy_fitted", "toy_mean", None): "UnavailableError: dictionary 'toy': W_enc holds values that are not finite",
     ("toy_length", None, None): MADE.format("representation 'toy_length'"),
+    ("toy_reciprocal", None, None): None,
     ("hidden", "toy_mean", "toy_first"): MADE.format("alignment 'toy_first'"),
 }  # fmt: skip
 
@@ -284,7 +298,7 @@ def test_a_run_with_values_that_are_not_finite_fails_their_cells_only(install, w
     session = harness.open(include=[toy_task], device="cpu", cache_dir=tmp_path / "cache")
     run = session.run(write("suite.yaml", SUITE), output=tmp_path / "out")
     found = {(one.representation, one.pooling, one.alignment): one for one in RunFolder(run.folder).records()}
-    assert run.summary.ok == 2
+    assert run.summary.ok == 3
     for arm, sentence in WANTED.items():
         record = found[arm]
         assert (record.status, sentence or "") == ("failed" if sentence else "ok", sentence or ""), (

@@ -103,6 +103,13 @@ def test_a_mixture_of_sparse_and_dense_shards_is_read_as_csr(store: FeatureStore
     np.testing.assert_array_equal(dense(read), [[1, 0, 0, 0], [1, 1, 1, 1]])
 
 
+def test_features_beyond_the_range_of_int32_keep_their_columns(store: FeatureStore) -> None:
+    wide = sparse.csr_array(([1.0, 2.0], [5, (1 << 31) + 7], [0, 2]), shape=(1, (1 << 31) + 8))
+    store.write("wide", [0], wide)
+    read = store.read("wide", 1)
+    assert sparse.issparse(read) and read.indices.tolist() == [5, (1 << 31) + 7]
+
+
 def test_dense_rows_are_read_as_an_array(store: FeatureStore) -> None:
     fill(store, EXAMPLE, as_sparse=False)
     assert isinstance(store.read(KEY, 8), np.ndarray)

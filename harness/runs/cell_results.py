@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -37,13 +37,15 @@ class CellResults:
         """
         if not isinstance(features, ModelFeatures):
             inputs = list(self.bundle.data.examples.inputs)
+            used: Sequence[int] = range(len(inputs))
             if features.representation.spec.needs == "text":
-                inputs = [str(one) for one in inputs]  # a conversation as plain text
-                for row in set(range(len(inputs))).difference(rows.train, rows.validation, tested):
-                    inputs[row] = ""
+                used = sorted({*tested, *rows.train.tolist(), *rows.validation.tolist()})
+                kept = set(used)
+                # A conversation as plain text.
+                inputs = [str(one) if row in kept else "" for row, one in enumerate(inputs)]
             fitted = features.representation.make().fit([inputs[row] for row in rows.train])
             made: Matrix = fitted.transform(inputs)
-            check_rows(made, len(inputs), owner=features.representation.owner, name=rows.name)
+            check_rows(made, len(inputs), owner=features.representation.owner, name=rows.name, used=used)
             return made
         matrix = self.context.store.read(features.key, len(self.bundle.data.examples))
         if matrix is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,11 +23,17 @@ def name_row(row: int) -> str:
 
 
 def check_rows(
-    matrix: Matrix, n_rows: int, *, owner: str, name: NameRow = name_row, columns: int | None = None
+    matrix: Matrix,
+    n_rows: int,
+    *,
+    owner: str,
+    name: NameRow = name_row,
+    columns: int | None = None,
+    used: Sequence[int] | None = None,
 ) -> None:
     """Raise PluginResultError unless `matrix` has `n_rows` rows, of `columns` features if given, all finite numbers.
 
-    `owner` describes the plugin's offer that made it.
+    `owner` describes the plugin's offer that made it. Rows that are not `used` may hold anything; by default all are.
     """
     shape = tuple(np.shape(matrix))
     if len(shape) != 2 or shape[0] != n_rows or columns not in (None, shape[1]):
@@ -37,6 +43,9 @@ def check_rows(
     if dtype.kind not in "biuf":
         raise PluginResultError(f"{owner} returned values of type {dtype}, not real numbers: mend the plugin")
     row = find_row(matrix)
+    if row is not None and used is not None:
+        place = find_row(matrix[list(used)])
+        row = None if place is None else used[place]
     if row is not None:
         raise not_finite(owner, name(row))
 

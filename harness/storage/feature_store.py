@@ -215,7 +215,7 @@ def _pack(
             return {
                 "rows": rows,
                 "indptr": matrix.indptr.astype(np.int64),
-                "indices": matrix.indices.astype(np.int32),
+                "indices": matrix.indices.astype(np.int32 if matrix.shape[1] <= 1 << 31 else np.int64),
                 "values": matrix.data.astype(np.float32),
             }, metadata
         matrix = matrix.toarray()
