@@ -18,6 +18,7 @@ from harness.api.data import Examples
 from harness.api.errors import HarnessError, UnavailableError, UsageError
 from harness.api.tasks import Columns, FileSource, HubSource, TaskSpec
 from harness.config.task_file import read_task
+from harness.data import sources
 from harness.data.cleaning import clean
 from harness.data.splits import split_rows, take_stratified
 from harness.data.task import TaskData, load_task
@@ -699,11 +700,9 @@ def test_rows_that_are_not_there_cannot_be_asked_for(tmp_path: Path) -> None:
 def test_a_family_of_tasks_reads_its_file_once_and_sees_when_it_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import datasets
-
     reads = []
-    load = datasets.load_dataset
-    monkeypatch.setattr(datasets, "load_dataset", lambda *a, **k: (reads.append(a), load(*a, **k))[1])
+    read = sources.read_columns
+    monkeypatch.setattr(sources, "read_columns", lambda *a, **k: (reads.append(a), read(*a, **k))[1])
     file = save(rows_of(60, kind=lambda i: f"k{i % 5}"), tmp_path / "data.parquet")
     family = [spec_of(FileSource(file=file), where={"kind": f"k{number}"}) for number in range(5)]
     assert {len(load_task(spec).examples) for spec in family} == {12}

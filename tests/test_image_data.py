@@ -232,7 +232,7 @@ def test_a_licence_plate_is_an_image(tmp_path: Path) -> None:
     assert named(data) == ["'train/a/license_plate.heic'"]
 
 
-def test_where_metadata_name_the_images_no_other_file_has_to_be_one(tmp_path: Path) -> None:
+def test_a_file_that_metadata_do_not_name_is_counted_and_named(tmp_path: Path) -> None:
     files = {f"{split}/{row}.png": png(row) for row in range(10) for split in ("train", "test")}
     files = {name: png(index) for index, name in enumerate(files)} | {"train/listed.heic": b"....ftypheic"}
     for split in ("train", "test"):
@@ -245,7 +245,10 @@ def test_where_metadata_name_the_images_no_other_file_has_to_be_one(tmp_path: Pa
     assert len(data.examples) == 20
     assert data.hygiene.faults == (
         "row 10 ('train/listed.heic'): format: it is HEIF, AVIF or a film, which is not read",
+        "'test/list.txt': unlisted: no row of the metadata names it",
+        "'train/other.heic': unlisted: no row of the metadata names it",
     )
+    assert data.hygiene.broken == 3
 
 
 def test_a_folder_of_what_is_not_read_says_so(tmp_path: Path) -> None:

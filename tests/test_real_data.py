@@ -17,6 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 
 import harness
+from harness.data import sources
 from harness.data.cleaning import Hygiene
 from harness.data.leaks import leaks_between
 from harness.data.splits import split_rows
@@ -98,11 +99,9 @@ def test_xstest_is_tested_on_what_harmful_requests_teaches() -> None:
 def test_every_behaviour_of_the_persona_set_is_a_task_and_one_read_serves_all(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    import datasets
-
     reads = []
-    load = datasets.load_dataset
-    monkeypatch.setattr(datasets, "load_dataset", lambda *a, **k: (reads.append(a), load(*a, **k))[1])
+    read = sources.read_columns
+    monkeypatch.setattr(sources, "read_columns", lambda *a, **k: (reads.append(a), read(*a, **k))[1])
     names = [name for name in open_registry().names("tasks") if name.startswith("persona_")]
     tables = [load_task(spec(name), data_dir=DATA) for name in names]
     info = json.loads((DATA / "anthropic_persona" / "info.json").read_text("utf-8"))

@@ -449,7 +449,7 @@ def write_pictures(folder: Path, numbers: range) -> None:
 
 
 def test_folders_called_as_a_split_say_what_is_held_out(tmp_path: Path) -> None:
-    parts = {"train/cats": range(6), "test/cats": range(6, 9), "dogs/val/train": range(9, 11)}
+    parts = {"cats/Train": range(6), "cats/Test": range(6, 9), "dogs/val/train": range(9, 11)}
     for name, numbers in parts.items():
         write_pictures(tmp_path / name, numbers)
     ids = {number: harness.read_image(picture(number)).id for number in range(11)}
@@ -459,7 +459,14 @@ def test_folders_called_as_a_split_say_what_is_held_out(tmp_path: Path) -> None:
     # What is above the source says nothing: these go by content.
     write_pictures(tmp_path / "test" / "many", range(100, 200))
     train, heldout = read_image_corpus([tmp_path / "test"])
-    assert len(train) > len(heldout) > 0 and len(train) + len(heldout) == 103
+    assert len(train) > len(heldout) > 0 and len(train) + len(heldout) == 100
+
+
+def test_a_class_called_as_a_split_holds_nothing_out(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "car", range(50))
+    write_pictures(tmp_path / "test", range(50, 100))
+    train, heldout = read_image_corpus([tmp_path])
+    assert 0 < len(heldout) < 15 and len(train) + len(heldout) == 100
 
 
 def test_a_rows_own_split_counts_for_more_than_that_of_its_folder(tmp_path: Path) -> None:

@@ -24,6 +24,17 @@ Modality = Literal["text", "image"]
 
 Split = Literal["train", "validation", "test"]
 
+SPLITS: Mapping[str, Split] = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+}
+"""Spelling of a split in a source → split."""
+
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Site:

@@ -15,9 +15,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
+from harness.api.data import SPLITS
 from harness.api.errors import DataError, UnavailableError
-from harness.data.sources import naming_errors, silent_datasets
-from harness.data.splits import SPLITS
+from harness.data.sources import naming_errors
+from harness.data.tables import read_blocks, refuse_repeated_keys
 
 Part = Literal["train", "heldout"]
 
@@ -30,13 +31,8 @@ CHARACTERS = 400_000_000
 SPELLED: Mapping[Part, str] = {"train": "training", "heldout": "held-out"}
 """Part → its name in messages."""
 
-_READERS: Mapping[str, str] = {".parquet": "parquet", ".csv": "csv", ".json": "json", ".txt": "text"}
-_OPTIONS: Mapping[str, Mapping[str, Any]] = {
-    "csv": {"keep_default_na": False},  # "NA" is a text like others
-    "text": {"sample_by": "paragraph"},
-}
 _LINES = (".jsonl", ".jsonl.zst")
-_SUFFIXES = (*_LINES, *_READERS)
+_SUFFIXES = (*_LINES, ".parquet", ".csv", ".json", ".txt")
 
 
 def read_corpus(sources: Sequence[Path], split: Part, *, characters: int = CHARACTERS) -> Iterator[str]:
@@ -132,7 +128,7 @@ def _read_all(sources: Sequence[Path]) -> Iterator[tuple[str, Part | None]]:
         for path in find_files(source, _SUFFIXES):
             for row in _read_rows(path):
                 if "text" not in row:
-                    break  # a file of something else
+                    continue
                 found = True
                 if text := _clean(row["text"]):
                     yield text, read_part(path, row.get("split"))
@@ -142,19 +138,41 @@ def _read_all(sources: Sequence[Path]) -> Iterator[tuple[str, Part | None]]:
 
 def _read_rows(path: Path) -> Iterator[Mapping[str, Any]]:
     with naming_errors(f"'{path}' cannot be read"):
-        yield from _read_lines(path) if path.name.endswith(_LINES) else _read_table(path)
+        if path.name.endswith(_LINES):
+            yield from _read_lines(path)
+        elif path.suffix == ".txt":
+            yield from _read_paragraphs(path)
+        else:
+            yield from _read_table(path)
 
 
 def _read_lines(path: Path) -> Iterator[Mapping[str, Any]]:
-    """Yield the rows of JSON lines. `datasets` takes several times as long for a compressed file."""
+    """Yield the rows of JSON lines, one by one: a file may be larger than the memory."""
     with path.open("rb") as file:
         raw: Any = _decompress(file, path) if path.suffix == ".zst" else file
-        for number, line in enumerate(io.TextIOWrapper(raw, "utf-8"), start=1):
+        # Other characters that end a line elsewhere may stand in a text of JSON.
+        for number, line in enumerate(io.TextIOWrapper(raw, "utf-8-sig", newline="\n"), start=1):
             if line.strip():
-                row = json.loads(line)
+                try:
+                    row = json.loads(line, object_pairs_hook=refuse_repeated_keys)
+                except ValueError as error:
+                    raise DataError(f"'{path}' cannot be read: line {number}: {error}") from error
                 if not isinstance(row, dict):
                     raise DataError(f"'{path}' line {number} is no JSON object")
                 yield row
+
+
+def _read_paragraphs(path: Path) -> Iterator[Mapping[str, Any]]:
+    """Yield the texts of a plain file, which empty lines separate."""
+    paragraph: list[str] = []
+    with path.open(encoding="utf-8-sig") as file:
+        for line in file:
+            if line == "\n":
+                yield {"text": "".join(paragraph)}
+                paragraph = []
+            else:
+                paragraph.append(line)
+    yield {"text": "".join(paragraph)}
 
 
 def _decompress(file: Any, path: Path) -> Any:
@@ -167,16 +185,12 @@ def _decompress(file: Any, path: Path) -> Any:
 
 
 def _read_table(path: Path) -> Iterator[Mapping[str, Any]]:
-    reader = _READERS[path.suffix]
-    options = _OPTIONS.get(reader, {})
-    with silent_datasets() as datasets:
-        rows = datasets.load_dataset(reader, data_files=str(path), split="train", streaming=True, **options)
-        for batch in rows.iter(1000):
-            names = [name for name in ("text", "split") if name in batch]
-            if not names:
-                yield {}
-            for values in zip(*(batch[name] for name in names), strict=True):
-                yield dict(zip(names, values, strict=True))
+    for block in read_blocks(path, needed=("text", "split")):
+        names = [name for name in ("text", "split") if name in block]
+        if not names:
+            yield {}
+        for values in zip(*(block[name] for name in names), strict=True):
+            yield dict(zip(names, values, strict=True))
 
 
 def _clean(value: Any) -> str:

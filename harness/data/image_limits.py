@@ -17,6 +17,8 @@ KINDS: Mapping[str, str] = {
     "missing": "no image was given",
     "type": "the value is of a type that holds no image",
     "no_file": "there is no file at the path",
+    "unlisted": "the metadata of the folder do not name the file",
+    "unlabelled": "the file lies in no folder of a class",
     "directory": "the path leads to a directory",
     "unreadable": "the system does not let the file be read, or it is no ordinary file",
     "empty": "the file has no bytes",

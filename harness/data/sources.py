@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 import os
-import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from harness.api.data import SPLITS
 from harness.api.errors import DataError, UnavailableError, UsageError, describe
 from harness.api.tasks import Columns, FileSource, HubSource, TaskSpec
-
-_READERS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "json", ".json": "json"}
-"""Suffix of a file → builder of `datasets` that reads it."""
+from harness.data.image_folder import holds_images, read_image_folder
+from harness.data.tables import FORMATS, TableError, name_classes, read_columns
 
 Rows = Mapping[str, Sequence[Any]]
 """Rows of a source, column by column."""
@@ -50,6 +48,8 @@ def naming_errors(said: str) -> Iterator[None]:
         yield
     except UnavailableError:
         raise
+    except TableError as error:
+        raise DataError(f"{said}: {error}") from error
     except Exception as error:  # readers of five formats raise any type
         raise DataError(f"{said}: {describe(error.__cause__ or error)}") from error
 
@@ -64,7 +64,7 @@ def read_source(spec: TaskSpec, data_dir: Path | None) -> Table:
     mirrored = data_dir / (spec.mirror or spec.name) / "data.parquet" if data_dir else None
     if mirrored is not None and mirrored.is_file():
         return _read_file(spec, mirrored)
-    if spec.modality == "image" and mirrored is not None and _holds_images(mirrored.parent):
+    if spec.modality == "image" and mirrored is not None and holds_images(mirrored.parent):
         return _read_folder(spec, mirrored.parent)
     if isinstance(spec.source, HubSource):
         hub = spec.source
@@ -77,94 +77,36 @@ def read_source(spec: TaskSpec, data_dir: Path | None) -> Table:
 def _read_file(spec: TaskSpec, path: Path) -> Table:
     if spec.modality == "image" and path.is_dir():
         return _read_folder(spec, path)
-    reader = _READERS.get(path.suffix)
-    if reader is None:
-        raise UsageError(f"task '{spec.name}': '{path}' is none of {', '.join(_READERS)}")
+    kind = FORMATS.get(path.suffix)
+    if kind is None:
+        raise UsageError(f"task '{spec.name}': '{path}' is none of {', '.join(FORMATS)}")
     if not path.is_file():
         raise data_error(spec, f": there is no file '{path}'")
-    named = (*(name for name in astuple(spec.columns) if name is not None), *spec.where)
-    if reader == "csv":
-        _check_header(spec, path, named)
+    needed = (*(name for name in astuple(spec.columns) if name is not None), *spec.where)
     status = path.stat()
     state = (status.st_size, status.st_mtime_ns, status.st_ino)
-    with naming_errors(f"task '{spec.name}': '{path}' cannot be read as {reader}"):
-        rows = _parse(str(path), reader, named, spec.columns.label, state)
+    with naming_errors(f"task '{spec.name}': '{path}' cannot be read as {kind}"):
+        rows = _parse(path, needed, spec.columns.label, state)
     return Table(rows=rows, columns=spec.columns, classes=spec.labels, folder=path.parent.resolve())
 
 
-def _check_header(spec: TaskSpec, path: Path, named: Iterable[str]) -> None:
-    """Raise DataError if a CSV has a needed column twice: pandas would rename the second without a word."""
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        head = next(csv.reader(file), [])
-    for name in named:
-        if head.count(name) > 1:
-            raise data_error(spec, f": '{path}' has the column '{name}' twice")
-
-
 @lru_cache(maxsize=2)
-def _parse(path: str, reader: str, named: tuple[str, ...], label: str, state: tuple[int, ...]) -> Rows:
+def _parse(path: Path, needed: tuple[str, ...], label: str, state: tuple[int, ...]) -> Rows:
     """Read the columns of a file. `state` (size, time, inode) is only a part of the cache's key.
 
-    The cache serves families of tasks, which read one file many times. CSV has no types: its named columns are read
-    as text, so that no value depends on another row, and `NA` and `007` stay unchanged.
+    The cache serves families of tasks, which read one file many times.
     """
-    as_text = {"keep_default_na": False, "converters": dict.fromkeys(named, str)} if reader == "csv" else {}
-    with silent_datasets() as datasets:
-        rows = datasets.load_dataset(reader, data_files=path, split="train", streaming=True, **as_text)
-        return _read_columns(rows, label, datasets)
+    return read_columns(path, needed=needed, label=label)
 
 
 def _read_folder(spec: TaskSpec, folder: Path) -> Table:
-    """Read a folder of images in a layout of `datasets`: [SPLIT/]CLASS/FILE, or files beside a metadata.csv."""
+    """Read a folder of images: [SPLIT/]CLASS/FILE, or files beside a metadata.csv."""
     folder = folder.resolve()
-    said = f"task '{spec.name}': '{folder}' cannot be read as a folder of images"
-    with silent_datasets() as datasets, naming_errors(said):
-        builder = datasets.load_dataset_builder("imagefolder", data_dir=str(folder))
-        rows = _join_splits(builder.as_streaming_dataset(), spec.columns.label, datasets)
-    files = [Path(file) for files in builder.config.data_files.values() for file in files]
-    said = "format: no image that is read has the ending of its name"
-    faults = tuple(f"{quote_path(file, folder)}: {said}" for file in _find_ignored(files))
-    if faults and spec.columns.label not in rows:
+    with naming_errors(f"task '{spec.name}': '{folder}' cannot be read as a folder of images"):
+        rows, faults = read_image_folder(folder, label=spec.columns.label, split=spec.columns.split)
+    if faults and len(set(rows.get(spec.columns.label, ()))) < 2:
         raise data_error(spec, f" has too few images that can be read in '{folder}': {faults[0]}")
     return Table(rows=rows, columns=spec.columns, classes=spec.labels, folder=folder, faults=faults)
-
-
-_METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
-_NO_IMAGES = re.compile(
-    r"(?i)(readme|licen[cs]e|copying)[^.]*(\.(md|txt|rst|html|pdf))?|thumbs\.db|desktop\.ini|.*\.zip"
-)
-"""Names of files in folders of images that are not meant as images; files in an archive have their own rows."""
-
-
-def _find_ignored(files: Sequence[Path]) -> list[Path]:
-    """Return the files that `datasets` ignores silently although each should be an image.
-
-    Where metadata name the rows, no other file has to be an image.
-    """
-    if any(file.name in _METADATA for file in files):
-        return []
-    return [file for file in files if not (_is_image_name(file) or _NO_IMAGES.fullmatch(file.name))]
-
-
-def _is_image_name(file: Path) -> bool:
-    """Return True if `datasets` treats a file as an image, by the last two suffixes of its name."""
-    return any(suffix.lower() in _image_suffixes() for suffix in file.suffixes[-2:])
-
-
-@lru_cache(maxsize=1)
-def _image_suffixes() -> frozenset[str]:
-    with silent_datasets():
-        from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
-    return frozenset(ImageFolder.EXTENSIONS)
-
-
-def _holds_images(folder: Path) -> bool:
-    """Return True if a folder has an image or a metadata file that is not hidden, at any depth."""
-    return any(
-        (file.name in _METADATA or _is_image_name(file)) and file.is_file()
-        for file in folder.rglob("*")
-        if not any(part.startswith(".") for part in file.relative_to(folder).parts)
-    )
 
 
 def quote_path(path: str | Path, folder: Path | None) -> str:
@@ -181,21 +123,34 @@ def _read_hub(spec: TaskSpec, source: HubSource) -> Rows:
         except Exception as error:  # network, cache and parser errors of many kinds
             hint = "the hub or its local cache; use --data-dir for a local mirror"
             raise data_error(spec, f": the dataset '{source.hub}' cannot be loaded from {hint}") from error
-        return _join_splits(splits, (source.columns or spec.columns).label, datasets)
+        return _join_splits(spec, splits, source.columns or spec.columns, datasets)
 
 
-def _join_splits(splits: Any, label: str, datasets: Any) -> Rows:
-    """Return the rows of all splits in the columns they share, with a column `split` of their names."""
-    parts = {name: _read_columns(part, label, datasets) for name, part in splits.items()}
+def _join_splits(spec: TaskSpec, splits: Any, columns: Columns, datasets: Any) -> Rows:
+    """Return the rows of all splits in the columns they share, with the names of the splits under `file_split`.
+
+    They are also under `split`, unless the rows have such a column, which has to agree if there are several splits.
+    """
+    parts = {name: _read_columns(part, columns.label, datasets) for name, part in splits.items()}
     parts = {name: part for name, part in parts.items() if any(part.values())}
     names = [name for name, part in parts.items() for _ in next(iter(part.values()))]
     shared = set.intersection(*map(set, parts.values())) if parts else set[str]()
     joined = {key: [value for part in parts.values() for value in part[key]] for key in shared}
-    return {**joined, "split": names}
+    joined.setdefault("file_split", names)
+    if "split" not in joined:
+        return {**joined, "split": names}
+    if len(parts) > 1 and columns.split == "split":
+        for row, (own, name) in enumerate(zip(joined["split"], names, strict=True)):
+            if SPLITS.get(str(own)) != SPLITS.get(name):
+                said = f"is in the split '{name}', and its column 'split' says '{own}'"
+                raise data_error(
+                    spec, f" row {row} {said}: name the right one as columns.split, for example file_split"
+                )
+    return joined
 
 
 def _read_columns(rows: Any, label: str, datasets: Any) -> dict[str, list[Any]]:
-    """Read a dataset or stream of `datasets`, with class names in place of class numbers where it declares them.
+    """Read a dataset of the library, with class names in place of class numbers where it declares them.
 
     Images stay encoded: the harness decodes them itself and counts broken ones.
     """
@@ -208,8 +163,7 @@ def _read_columns(rows: Any, label: str, datasets: Any) -> dict[str, list[Any]]:
         for key, values in batch.items():
             columns[key].extend(values)
     if names := getattr(features.get(label), "names", None):
-        # Where labels are withheld, the hub writes -1.
-        columns[label] = [None if value is None or value < 0 else names[value] for value in columns[label]]
+        columns[label] = [*name_classes(columns[label], names)]
     return columns
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from harness.api.data import Examples, Split
+from harness.api.data import SPLITS, Examples, Split
 from harness.api.errors import DataError
 from harness.api.tasks import TaskSpec
 from harness.data.sources import data_error
@@ -20,17 +19,6 @@ TEST_SHARE = 0.2
 
 VALIDATION_SHARE = 0.15
 """Share of training rows that a seed holds out for validation."""
-
-SPLITS: Mapping[str, Split] = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
-    "test": "test",
-}
-"""Spelling of a split in a source → split."""
 
 
 def split_rows(examples: Examples, seed: int) -> dict[Split, list[int]]:

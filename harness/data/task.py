@@ -9,7 +9,7 @@ hash of their group or content decides it, so that no later stage and no other r
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -136,7 +136,9 @@ def read_examples(spec: TaskSpec, data_dir: Path | None) -> tuple[Examples, Hygi
     def values(column: str) -> list[tuple[Any, str]]:
         """Return the value of each readable row in one column, with the name of the row."""
         every = _column(spec, table.rows, column)
-        return [(every[row], name) for row, name in names.items()]
+        found = [(every[row], name) for row, name in names.items()]
+        _check_types(spec, column, found)
+        return found
 
     labels = [_parse_label(spec, *pair) for pair in values(columns.label)]
     splits: Sequence[Split] = ["train"] * len(inputs)
@@ -256,6 +258,33 @@ def _parse_language(spec: TaskSpec, value: Any, name: str) -> str:
         hint = did_you_mean(tag, spec.languages)
         raise data_error(spec, f" {name} is in '{tag}', which is none of the task's languages{hint}")
     return tag
+
+
+def _check_types(spec: TaskSpec, column: str, values: Iterable[tuple[Any, str]]) -> None:
+    """Raise DataError that names a row if a column holds text and numbers, or one number in two spellings.
+
+    As classes or groups the text "0.10" and the number 0.1 may be one or two; only the author knows.
+    """
+    first: dict[str, tuple[Any, str]] = {}
+    counts: Counter[str] = Counter()
+    spelled: dict[Any, Any] = {}
+    for value, name in values:
+        if _is_absent(value) or not isinstance(value, str | int | float):
+            continue
+        kind = (
+            "text" if isinstance(value, str) else "true or false" if isinstance(value, bool) else "a number"
+        )
+        first.setdefault(kind, (value, name))
+        counts[kind] += 1
+        if kind == "a number" and str(other := spelled.setdefault(value, value)) != str(value):
+            raise data_error(
+                spec, f" {name}: '{column}' is {value}, elsewhere {other}: spell one number in one way"
+            )
+    if len(counts) > 1:
+        (usual, _), *_, (rare, _) = counts.most_common()
+        value, name = first[rare]
+        said = f"{value!r} under '{column}' is {rare}, and other rows have {usual} there"
+        raise data_error(spec, f" {name}: {said}: write every value of this column in quotes")
 
 
 def _is_absent(value: Any) -> bool:

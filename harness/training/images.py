@@ -4,8 +4,8 @@ of the content, as for texts (`harness.data.corpus`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,10 @@ from typing import Any
 from harness.api.data import Image
 from harness.api.errors import DataError
 from harness.data.corpus import SPELLED, Kept, Part, find_files, part_of, read_part
+from harness.data.image_folder import SUFFIXES, name_splits
 from harness.data.image_limits import Broken
 from harness.data.images import read_images
 from harness.data.sources import naming_errors
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm")
-"""Suffixes of image files."""
 
 IMAGE_BYTES = 4_000_000_000
 """Maximum bytes of images from .parquet in memory, for each split. Image files are kept as paths."""
@@ -35,7 +33,8 @@ def read_image_corpus(
 
     A source is a .parquet file with a column `image`, an image file, or a folder that is searched for such files
     recursively; tables without that column are skipped. Folders named like a split, as in `test/CLASS/1.png`, assign
-    their images to it. DataError for a source that is missing or unreadable, and if no image is left.
+    their images to it if every folder beside them is named so too. DataError for a source that is missing or
+    unreadable, and if no image is left.
     """
     kept: dict[Part, Kept[Image]] = {"train": Kept(IMAGE_BYTES), "heldout": Kept(IMAGE_BYTES)}
     broken: list[Broken] = []
@@ -65,8 +64,10 @@ _Row = tuple[Any, Part | None]
 
 def _read_all(source: Path) -> Iterator[_Row]:
     found = False
-    for path in find_files(source, (".parquet", *SUFFIXES), "**/*", str.lower):
-        by_folder = _read_folders(source, path)
+    paths = find_files(source, (".parquet", *SUFFIXES), "**/*", str.lower)
+    splits = _find_splits(source, paths)
+    for path in paths:
+        by_folder = next((splits[folder] for folder in reversed(path.parents) if folder in splits), None)
         rows = _rows(path) if path.suffix.lower() == ".parquet" else iter([(path, None)])
         for value, named in rows:
             found = True
@@ -75,12 +76,19 @@ def _read_all(source: Path) -> Iterator[_Row]:
         raise DataError(f"'{source}' has no rows with a column 'image'")
 
 
-def _read_folders(source: Path, path: Path) -> Part | None:
-    """Return the split of the first folder below the source that is named like one."""
-    for folder in path.relative_to(source).parts[:-1]:
-        with suppress(DataError):  # any other name, a class perhaps
-            return read_part(path, folder)
-    return None
+def _find_splits(source: Path, paths: Sequence[Path]) -> Mapping[Path, Part]:
+    """Return the split of each folder that is named like one, as is every folder with such files beside it."""
+    beside: dict[Path, set[Path]] = defaultdict(set)
+    for path in paths:
+        for folder in path.parents[: len(path.relative_to(source).parts) - 1]:
+            beside[folder.parent].add(folder)
+    splits: dict[Path, Part] = {}
+    for above, folders in beside.items():
+        with naming_errors(f"'{above}' cannot be read as a folder of images"):
+            named = name_splits({folder.name for folder in folders})
+        for folder in folders if named else ():
+            splits[folder] = "train" if named[folder.name] == "train" else "heldout"
+    return splits
 
 
 def _rows(path: Path) -> Iterator[_Row]:
