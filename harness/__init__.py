@@ -62,6 +62,8 @@ from harness.api.specs import (
 )
 from harness.api.tasks import Columns, FileSource, HubSource, TaskSpec
 from harness.storage.hashing import hash_file, hash_json
+from harness.storage.paths import local_path
+from harness.storage.strict_json import parse_json
 
 if TYPE_CHECKING:
     from harness.data.images import decode_image, read_image
@@ -133,7 +135,9 @@ __all__ = [
     "hash_file",
     "hash_json",
     "hookimpl",
+    "local_path",
     "open",
+    "parse_json",
     "plan_batches",
     "read_image",
     "run_batches",

@@ -12,6 +12,7 @@ import click
 from harness.api.data import Conversation
 from harness.api.errors import EmptyInputWarning, UnavailableError, UsageError
 from harness.cli import options as shared
+from harness.storage.strict_json import RepeatedKeyError, parse_json
 
 
 @click.command("features")
@@ -101,7 +102,9 @@ def read_texts(path: Path) -> list[str | Conversation]:
 
 def _text(line: str, where: str) -> str | Conversation:
     try:
-        row = json.loads(line)
+        row = parse_json(line)
+    except RepeatedKeyError as error:
+        raise UsageError(f"{where}: {error}") from error
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{where} is not JSON") from error
     if isinstance(row, dict) and isinstance(row.get("text"), str):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import heapq
 import io
-import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
@@ -18,7 +17,8 @@ from typing import Any, Generic, Literal, TypeVar
 from harness.api.data import SPLITS
 from harness.api.errors import DataError, UnavailableError
 from harness.data.sources import naming_errors
-from harness.data.tables import read_blocks, refuse_repeated_keys
+from harness.data.tables import read_blocks
+from harness.storage.strict_json import parse_json
 
 Part = Literal["train", "heldout"]
 
@@ -154,9 +154,10 @@ def _read_lines(path: Path) -> Iterator[Mapping[str, Any]]:
         for number, line in enumerate(io.TextIOWrapper(raw, "utf-8-sig", newline="\n"), start=1):
             if line.strip():
                 try:
-                    row = json.loads(line, object_pairs_hook=refuse_repeated_keys)
+                    row = parse_json(line)
                 except ValueError as error:
-                    raise DataError(f"'{path}' cannot be read: line {number}: {error}") from error
+                    said = getattr(error, "msg", error)
+                    raise DataError(f"'{path}' cannot be read: line {number}: {said}") from error
                 if not isinstance(row, dict):
                     raise DataError(f"'{path}' line {number} is no JSON object")
                 yield row

@@ -87,6 +87,8 @@ def _read_file(spec: TaskSpec, path: Path) -> Table:
     state = (status.st_size, status.st_mtime_ns, status.st_ino)
     with naming_errors(f"task '{spec.name}': '{path}' cannot be read as {kind}"):
         rows = _parse(path, needed, spec.columns.label, state)
+    if not rows:
+        raise data_error(spec, f" has no rows in '{path}'")
     return Table(rows=rows, columns=spec.columns, classes=spec.labels, folder=path.parent.resolve())
 
 

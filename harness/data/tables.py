@@ -14,6 +14,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from harness.storage.strict_json import RepeatedKeyError, parse_json_at
+
 FORMATS: Mapping[str, str] = {".parquet": "parquet", ".csv": "csv", ".jsonl": "json", ".json": "json"}
 """Suffix of a file → its format."""
 
@@ -167,17 +169,18 @@ _BLANK = re.compile(r"[ \t\n\r]*")
 def _read_json(path: Path) -> Iterator[Mapping[str, Any]]:
     """Yield the rows of JSON objects, one after another or in one list. A list of texts is a column `text`."""
     text = path.read_text("utf-8-sig")
+    escaped = _HALF.search(text) is not None
     start = _skip(text, 0)
     number = 0
     while start < len(text):
         try:
-            value, end = _decode(text, start)
-            if _HALF.search(text, start, end):
+            value, end = parse_json_at(text, start)
+            if escaped:
                 _check_characters(value)
         except json.JSONDecodeError as error:
             raise TableError(f"line {error.lineno}: {error.msg}") from error
-        except TableError as error:
-            raise TableError(f"row {number} (line {_line(text, start)}) {error}") from error
+        except (TableError, RepeatedKeyError) as error:
+            raise TableError(f"row {number} (line {_line(text, start)}): {error}") from error
         is_list = isinstance(value, list) and not number and _skip(text, end) == len(text)
         for row in value if is_list else (value,):
             if is_list and isinstance(row, str):
@@ -197,18 +200,6 @@ def _line(text: str, place: int) -> int:
     return text.count("\n", 0, place) + 1
 
 
-def refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object of JSON (an `object_pairs_hook`); raise TableError if it has a key twice."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise TableError(f"has the key '{twice}' twice: remove one")
-    return found
-
-
-_decode = json.JSONDecoder(object_pairs_hook=refuse_repeated_keys).raw_decode
-
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")
 """Escape of one half of a character beyond U+FFFF; the other half has to follow or to come before it."""
 
@@ -217,4 +208,6 @@ def _check_characters(value: Any) -> None:
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
-        raise TableError("holds half of a character, a lone surrogate: write the whole character") from error
+        raise TableError(
+            "it holds half of a character, a lone surrogate: write the whole character"
+        ) from error

@@ -13,7 +13,6 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -23,6 +22,7 @@ from harness.api.specs import ClassifierSpec, Spec
 from harness.registry.loading import OFFERED, Fault, Plugin, Plugins, offer_name
 from harness.registry.source import Source
 from harness.storage.hashing import hash_json
+from harness.storage.paths import local_path
 
 RESOLVED = {"models": "harness_resolve_model", "representations": "harness_resolve_representation"}
 """Kinds whose unlisted references plugins may resolve → the hook that does so."""
@@ -150,7 +150,7 @@ class Registry:
         """Return the single offer under a name; raise UsageError if there is none or more than one."""
         entries = self.catalogs[kind].get(name, ())
         if not entries:
-            if kind in RESOLVED and os.sep in name and Path(name).expanduser().exists():
+            if kind in RESOLVED and _is_local(name):
                 raise UnavailableError(f"no plugin can read what lies in '{name}' as a {_singular(kind)}")
             hint = did_you_mean(name, self.names(kind))
             raise UsageError(f"there is no {_singular(kind)} '{name}'{hint}")
@@ -161,7 +161,7 @@ class Registry:
 
     def choose(self, kind: str, reference: str | Mapping[str, Any]) -> Choice:
         """Resolve a reference (`NAME`, `NAME[k=v]`, `NAME(k=v)`, or a mapping with `name`) of one kind."""
-        name, given = parse_reference(reference)
+        name, given = _split(kind, reference)
         target = entry = self._find(kind, name)
         implied: dict[str, Any] = {}
         if (alias := getattr(entry.spec, "alias_of", None)) is not None:
@@ -213,6 +213,23 @@ def _entry(name: str, spec: Any, plugin: Plugin) -> Entry:
     )
 
 
+def _is_local(name: str) -> bool:
+    try:
+        return os.sep in name and local_path(name).exists()
+    except OSError:  # too long for a path
+        return False
+
+
+def _split(kind: str, reference: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Split a reference as `parse_reference`, but take the name of what lies on the disk as it is written."""
+    if kind in RESOLVED:
+        given = {"name": reference} if isinstance(reference, str) else dict(reference)
+        name = given.pop("name", None)
+        if isinstance(name, str) and _is_local(name):
+            return name, given
+    return parse_reference(reference)
+
+
 def parse_reference(reference: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Split `random_sae[k=32]`, `count(t=0)` or `{name: count, t: 0}` into a name and its parameters."""
     if not isinstance(reference, str):
@@ -224,7 +241,7 @@ def parse_reference(reference: str | Mapping[str, Any]) -> tuple[str, dict[str, 
             name, inside = parse_reference(name)
             given |= inside
         return name, given
-    if (match := _REFERENCE.fullmatch(reference)) is None:
+    if (match := (_PATH if os.sep in reference else _REFERENCE).fullmatch(reference)) is None:
         raise UsageError(f"'{reference}' is not of the form NAME or NAME[key=value,…]")
     parameters: dict[str, Any] = {}
     for pair in (match["square"] or match["round"] or "").split(","):
@@ -237,6 +254,11 @@ def parse_reference(reference: str | Mapping[str, Any]) -> tuple[str, dict[str, 
 
 
 _REFERENCE = re.compile(r"(?P<name>[^\[\]()]+?)\s*(?:\[(?P<square>[^\]]*)\]|\((?P<round>[^)]*)\))?")
+
+_PATH = re.compile(
+    r"(?P<name>(?:[^\[\]()]|\[[^\[\]=]*\]|\([^()=]*\))+?)\s*(?:\[(?P<square>[^\]]*=[^\]]*)\]|\((?P<round>[^)]*=[^)]*)\))?"
+)
+"""Reference of a folder, whose name may hold brackets; those of parameters hold a `=`."""
 
 
 def _parse_pair(pair: str, reference: str) -> tuple[str, Any]:

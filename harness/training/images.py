@@ -96,7 +96,7 @@ def _rows(path: Path) -> Iterator[_Row]:
     import pyarrow.parquet as pq
 
     with naming_errors(f"'{path}' cannot be read"):
-        table = pq.ParquetFile(path)
+        table = pq.ParquetFile(path.absolute())
         names = [name for name in ("image", "split") if name in table.schema_arrow.names]
         if "image" not in names:
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,6 +17,7 @@ from harness import (
     UsageError,
     hash_file,
     hash_json,
+    parse_json,
     whole_file,
 )
 from harness_labelling.answers import CHOOSING, Item
@@ -132,12 +133,22 @@ def _read_records(path: Path) -> list[dict[str, Any]]:
         if path.suffix == ".parquet":
             import pyarrow.parquet as pq
 
-            records: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+            records: list[dict[str, Any]] = pq.ParquetFile(path.absolute()).read().to_pylist()
             return records
-        # Not splitlines: a text may hold U+2028 and others that end a line for it, but not in JSON lines.
-        return [json.loads(line) for line in path.read_text("utf-8-sig").split("\n") if line.strip()]
-    except (OSError, ValueError, RecursionError) as error:
+        return [*_read_lines(path)]
+    except (OSError, ValueError) as error:
         raise UnavailableError(f"'{path}' cannot be read as {path.suffix.removeprefix('.')}") from error
+
+
+def _read_lines(path: Path) -> Iterator[Any]:
+    # Not splitlines: a text may hold U+2028 and others that end a line for it, but not in JSON lines.
+    for number, line in enumerate(path.read_text("utf-8-sig").split("\n"), start=1):
+        if line.strip():
+            try:
+                yield parse_json(line)
+            except (ValueError, RecursionError) as error:
+                said = getattr(error, "msg", error)
+                raise UnavailableError(f"'{path}' cannot be read as jsonl: line {number}: {said}") from error
 
 
 def _as_row(record: Any, score: Score, where: str) -> Row:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import re
-from pathlib import Path
 
 import harness
 
@@ -23,7 +22,7 @@ CONFIG = "open_clip_config.json"
 @harness.hookimpl(tryfirst=True)
 def harness_resolve_model(ref: str) -> harness.ModelSpec | None:
     """Return a spec for a local folder with an open_clip_config.json, or for a name of one of the two forms."""
-    if (Path(ref).expanduser() / CONFIG).is_file():
+    if (harness.local_path(ref) / CONFIG).is_file():
         summary = "an OpenCLIP model in a local folder"
     elif HUB_REFERENCE.fullmatch(ref):
         summary = "an OpenCLIP model on the Hugging Face hub"

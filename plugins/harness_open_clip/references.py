@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from harness import UnavailableError, UsageError, did_you_mean, hash_file
+from harness import UnavailableError, UsageError, did_you_mean, hash_file, local_path
 
 CONFIG = "open_clip_config.json"
 """Name of the configuration file."""
@@ -60,7 +60,7 @@ def open_checkpoint(ref: str) -> Checkpoint:
     Raise UsageError for a model or tag unknown to open_clip, UnavailableError for an absent or broken
     configuration.
     """
-    folder = Path(ref).expanduser()
+    folder = local_path(ref)
     if (folder / CONFIG).is_file():
         return _open_configured(Folder(ref, folder), tokenizer=folder)
     scheme, _, rest = ref.partition(":")

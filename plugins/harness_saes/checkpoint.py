@@ -38,7 +38,7 @@ class Checkpoint:
     @classmethod
     def find(cls, ref: str, name: str) -> Checkpoint:
         """Find a file, or the file `name` of a folder, on this machine or on the hub."""
-        path = Path(ref).expanduser()
+        path = harness.local_path(ref)
         if path.is_file() or path.is_dir():
             folder = path.parent if path.is_file() else path
             own = path.name if path.is_file() else name

@@ -41,7 +41,7 @@ _ENCODERS = {
 
 def is_prisma(ref: str) -> bool:
     """Check whether `ref` is a ViT-Prisma checkpoint, a folder with one, or a repository on the hub."""
-    path = Path(ref).expanduser()
+    path = harness.local_path(ref)
     if path.is_dir():
         path = path / WEIGHTS
     if path.is_file():

@@ -168,7 +168,7 @@ class HubRepository:
 
 def folder_of(ref: str, file: str) -> Path:
     """Return the folder of a path that may name `file` inside it."""
-    path = Path(ref).expanduser()
+    path = harness.local_path(ref)
     return path.parent if path.name == file and path.is_file() else path
 
 

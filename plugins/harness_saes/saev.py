@@ -51,7 +51,7 @@ _RULES: Mapping[str, Activation] = {"Relu": "relu", "TopK": "topk", "BatchTopK":
 
 def is_saev(ref: str) -> bool:
     """Check whether `ref` is a saev checkpoint, a folder with one, or a repository of them on the hub."""
-    path = Path(ref).expanduser()
+    path = harness.local_path(ref)
     if path.is_dir():
         path = path / WEIGHTS
     if path.is_file():

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import functools
 import re
-from pathlib import Path
 
-from harness import Model, ModelSpec, RepresentationSpec, TokenRepresentation, UsageError, hookimpl
+from harness import (
+    Model,
+    ModelSpec,
+    RepresentationSpec,
+    TokenRepresentation,
+    UsageError,
+    hookimpl,
+    local_path,
+)
 
 HUB_REFERENCE = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9_][\w.-]*(@[^@]+)?")
 """Form of a model's name on the hub, `ORG/REPO[@REVISION]`."""
@@ -15,7 +22,7 @@ HUB_REFERENCE = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9_][\w.-]*(@[^@]+)?")
 @hookimpl
 def harness_resolve_model(ref: str) -> ModelSpec | None:
     """Return a spec for a local folder with a config.json, or for a name of the hub's form."""
-    if (Path(ref).expanduser() / "config.json").is_file():
+    if (local_path(ref) / "config.json").is_file():
         summary = "a Hugging Face model in a local folder"
     elif HUB_REFERENCE.fullmatch(ref):
         summary = "a model on the Hugging Face hub"

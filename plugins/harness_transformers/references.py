@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from harness import UnavailableError, hash_file
+from harness import UnavailableError, hash_file, local_path
 
 
 class Files(Protocol):
@@ -34,7 +34,7 @@ def open_files(ref: str, beside: Files | None = None) -> Files:
     A relative path may also start at the folder of the model `beside`.
     """
     starts = [Path()] if not isinstance(beside, Folder) else [beside.folder, Path()]
-    for folder in (start / Path(ref).expanduser() for start in starts):
+    for folder in (start / local_path(ref) for start in starts):
         if (folder / "config.json").is_file():
             return Folder(ref, folder)
     repo, _, revision = ref.partition("@")
