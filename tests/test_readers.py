@@ -1,0 +1,477 @@
+"""What a file holds is what is read: value by value, file by file, under whatever name."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+from harness_labelling.labels import read_items
+from PIL import Image
+
+from harness.api.errors import HarnessError, UnavailableError, UsageError
+from harness.api.tasks import Columns, FileSource, HubSource, TaskSpec
+from harness.cli.features import read_texts
+from harness.data.corpus import read_corpus
+from harness.data.task import TaskData, load_task
+from harness.session import open as open_session
+from harness.storage.paths import local_path
+from harness.training.images import read_image_corpus
+
+WEIGHTS = Path(__file__).parents[1] / "plugins" / "harness_minigemma" / "weights"
+
+
+def load(source: Path | HubSource, modality: Any = "text", **columns: Any) -> TaskData:
+    if modality == "image":
+        columns = {"input": "image", **columns}
+    source = FileSource(file=source) if isinstance(source, Path) else source
+    return load_task(
+        TaskSpec(
+            name="toy",
+            version=1,
+            summary="",
+            modality=modality,
+            source=source,
+            languages=("en",),
+            licence="CC0",
+            citation="",
+            columns=Columns(**columns),
+        )
+    )
+
+
+def write(path: Path, content: str | bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def lines(path: Path, *changes: Mapping[str, Any], n: int = 40, **fields: Callable[[int], Any]) -> Path:
+    """JSON lines of two classes; the first rows are changed."""
+    makers = {"text": lambda row: f"text {row}", "label": lambda row: "ab"[row % 2], **fields}
+    rows = [{name: make(row) for name, make in makers.items()} for row in range(n)]
+    rows = [{**row, **(changes[number] if number < len(changes) else {})} for number, row in enumerate(rows)]
+    return write(path, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+# ── values ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "label",
+    ["0.10", "1e3", "null", "true", "NaN", "NA", "2024-01-01", "2024-01-01T10:00:00Z", "007", "1,000"],
+)
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_a_label_is_spelled_as_in_the_file(tmp_path: Path, label: str, suffix: str) -> None:
+    rows = [{"text": f"text {row}", "label": (label, "1")[row % 2]} for row in range(40)]
+    getattr(
+        datasets.Dataset.from_list(rows),
+        {"csv": "to_csv", "jsonl": "to_json", "parquet": "to_parquet"}[suffix],
+    )(tmp_path / f"data.{suffix}")
+    assert load(tmp_path / f"data.{suffix}").classes == tuple(sorted((label, "1")))
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [(["0.10", "0.2", 0.2], "row 2: 0.2 under 'label' is a number, and other rows have text there"),
+     (["yes", "no", True], "row 2: True under 'label' is true or false, and other rows have text there"),
+     ([1, 2, 1, "2"], "row 3: '2' under 'label' is text, and other rows have a number there"),
+     ([1, 0, False, 1], "row 2: False under 'label' is true or false, and other rows have a number"),
+     ([1, 2, 1.0], r"row 2: 'label' is 1.0, elsewhere 1: spell one number in one way"),
+     (["a", ["b"]], "row 1: the label is list, neither text nor a number"),
+     (["a", "b", None], "row 2 has no label")],
+)  # fmt: skip
+def test_a_label_of_another_type_than_the_rest_is_refused_by_row(
+    tmp_path: Path, values: list[Any], said: str
+) -> None:
+    file = lines(tmp_path / "data.jsonl", *({"label": value} for value in values), n=len(values))
+    with pytest.raises(UnavailableError, match=f"^task 'toy' {said}"):
+        load(file)
+
+
+def test_a_group_of_another_type_than_the_rest_is_refused_by_row(tmp_path: Path) -> None:
+    file = lines(tmp_path / "data.jsonl", {"group": 1}, group=str)
+    with pytest.raises(
+        UnavailableError, match="row 0: 1 under 'group' is a number, and other rows have text"
+    ):
+        load(file, group="group")
+
+
+def test_numbers_as_labels_keep_their_names_beside_other_numbers(tmp_path: Path) -> None:
+    assert load(lines(tmp_path / "a.jsonl", label=lambda row: row % 3)).classes == ("0", "1", "2")
+    assert load(lines(tmp_path / "b.jsonl", label=lambda row: (1, 2.5)[row % 2])).classes == ("1", "2.5")
+    assert load(lines(tmp_path / "c.jsonl", label=lambda row: row % 2 == 0)).classes == ("False", "True")
+
+
+def test_a_conversation_among_texts_loses_no_row(tmp_path: Path) -> None:
+    said = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "good day"}]
+    data = load(lines(tmp_path / "data.jsonl", {}, {"text": said}, {"text": None}))
+    assert len(data.examples) == 39 and data.hygiene.empty == 1
+    assert str(data.examples.inputs[1]) == "hello\ngood day"
+
+
+GOOD = [{"text": f"text {row}\u2028", "label": "ab"[row % 2]} for row in range(40)]
+"""Rows with a character that ends a line elsewhere."""
+JSON: Mapping[str, str] = {
+    "bom": "\ufeff" + "".join(json.dumps(row) + "\n" for row in GOOD),
+    "crlf": "".join(json.dumps(row, ensure_ascii=False) + "\r\n" for row in GOOD),
+    "blank_lines": "\n \n" + "\n\n".join(json.dumps(row) for row in GOOD) + "\n\t\n",
+    "no_last_newline": "\n".join(json.dumps(row) for row in GOOD),
+    "list": json.dumps(GOOD),
+    "over_lines": "\n".join(json.dumps(row, indent=2) for row in GOOD),
+    "other_order": "\n".join(json.dumps(dict(reversed(row.items()))) for row in GOOD),
+    "other_columns": "\n".join(json.dumps({**row, f"n{number}": 1}) for number, row in enumerate(GOOD)),
+}
+
+
+@pytest.mark.parametrize("form", JSON)
+def test_every_form_of_json_gives_the_same_rows(tmp_path: Path, form: str) -> None:
+    data = load(write(tmp_path / "data.jsonl", JSON[form]))
+    assert (
+        data.fingerprint == load(write(tmp_path / "plain.json", "\n".join(map(json.dumps, GOOD)))).fingerprint
+    )
+    assert list(data.examples.inputs) == [row["text"] for row in GOOD]
+
+
+TABLE = ["text,label", *(f"text {row},{'ab'[row % 2]}" for row in range(40))]
+CSV: Mapping[str, str] = {
+    "bom": "\ufeff" + "\n".join(TABLE),
+    "crlf": "\r\n".join(TABLE) + "\r\n",
+    "blank_lines": "\n" + "\n\n".join(TABLE) + "\n  \n",
+    "quoted": "\n".join(",".join(f'"{field}"' for field in line.split(",")) for line in TABLE),
+    "comma_in_the_header_too": "\n".join(f"{line}," for line in TABLE),
+}
+
+
+@pytest.mark.parametrize("form", CSV)
+def test_every_form_of_csv_gives_the_same_rows(tmp_path: Path, form: str) -> None:
+    data = load(write(tmp_path / "data.csv", CSV[form]))
+    assert data.fingerprint == load(write(tmp_path / "plain.csv", "\n".join(TABLE))).fingerprint
+    assert list(data.examples.inputs) == [f"text {row}" for row in range(40)]
+
+
+def test_texts_of_a_csv_with_quotes_lines_and_great_length_are_read_whole(tmp_path: Path) -> None:
+    texts = ['5" pipe', 'she said "no, never"', "two\nlines", "two\r\nlines", "long " * 50_000]
+    written = ['5" pipe', *('"' + text.replace('"', '""') + '"' for text in texts[1:])]
+    content = "text,label\n" + "".join(f"{text},a\nother {row},b\n" for row, text in enumerate(written))
+    assert list(load(write(tmp_path / "data.csv", content)).examples.inputs[::2]) == texts
+
+
+FAULTY = {
+    "field_too_many": ("text,label\ngood,a\nno, never,b\n", "row 2 has 3 fields, the header 2 (line 3): put a text"),
+    "field_too_few": ("text,label\n\ngood\n", "row 1 has 1 field, the header 2 (line 3): write a comma for each"),
+    "comma_at_the_end": ("text,label\ngood,a,\nbad,b,\n", "row 1 has 3 fields, the header 2 (line 2): remove the comma"),
+    "backslashes": ('text,label\n"he said \\"no\\" ok",a\n', "row 1 (line 2) ends a quoted text"),
+    "open_quote": ('text,label\ngood,a\n"two\nlines,b\nmore,b\n', "row 2 (line 3) opens a quoted text that never ends"),
+    "label_twice": ("text,label,label\ngood,a,b\n", "the column 'label' stands twice in it: rename one"),
+    "empty": ("", "it is empty, without a header"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTY)
+def test_a_csv_that_could_be_misread_is_refused_by_row(tmp_path: Path, fault: str) -> None:
+    content, said = FAULTY[fault]
+    with pytest.raises(UnavailableError) as caught:
+        load(write(tmp_path / "data.csv", content))
+    assert f"'{tmp_path}/data.csv' cannot be read as csv: {said}" in str(caught.value)
+    with pytest.raises(UnavailableError):
+        list(read_corpus([tmp_path / "data.csv"], "train"))
+
+
+BROKEN = {
+    "key_twice": ('{"text": "a", "label": "b"}\n{"text": "a", "label": "b", "text": "c"}', "line 2"),
+    "key_twice_inside": ('{"text": [{"role": "user", "content": "a", "content": "b"}]}', "line 1"),
+    "cut": ('{"text": "a", "label": "b"}\n{"text": "a", "la', "line 2"),
+    "comma_between": ('{"text": "a"},\n{"text": "b"}', "line 1"),
+    "number": ('{"text": "a"}\n7\n', "line 2"),
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_broken_json_is_refused_by_line_wherever_it_is_read(tmp_path: Path, fault: str) -> None:
+    content, said = BROKEN[fault]
+    file = write(
+        tmp_path / "data.jsonl", content.replace('"text"', '"prompt"') if fault == "items" else content
+    )
+    readers: list[Callable[[], Any]] = [
+        lambda: load(file),
+        lambda: list(read_corpus([file], "train")),
+        lambda: read_texts(file),
+        lambda: read_items(file, "refusal"),
+    ]
+    for read in readers[: 3 if fault == "number" else 4]:
+        with pytest.raises((UnavailableError, UsageError)) as caught:
+            read()
+        assert said in str(caught.value) and "data.jsonl" in str(caught.value)
+
+
+def test_a_text_that_only_some_rows_of_a_corpus_have_ends_no_file(tmp_path: Path) -> None:
+    rows = [{"note": "no text"}, *({"text": f"text {row}", "split": "train"} for row in range(5)), {"id": 3}]
+    file = write(
+        tmp_path / "a.jsonl", "".join(json.dumps(row) + "\n" for row in [*rows, {"text": "one more"}])
+    )
+    assert len(list(read_corpus([file], "train"))) >= 5
+    numbers = write(tmp_path / "b.csv", "text\n" + "".join(f"{row}\n" for row in range(9)))
+    assert len([*read_corpus([numbers], "train")]) + len([*read_corpus([numbers], "train")]) > 10
+
+
+def test_mixed_values_that_datasets_wrote_as_json_are_read_as_they_were(tmp_path: Path) -> None:
+    said = [{"role": "user", "content": "hello"}]
+    features = datasets.Features({"text": datasets.Json(), "label": datasets.Value("string")})
+    rows = [{"text": said if row == 3 else f"text {row}", "label": "ab"[row % 2]} for row in range(40)]
+    datasets.Dataset.from_list(rows, features=features).to_parquet(tmp_path / "data.parquet")
+    assert [str(one) for one in load(tmp_path / "data.parquet").examples.inputs[2:4]] == ["text 2", "hello"]
+
+
+# ── a column called split ────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., HubSource]:
+    """Datasets as they stand on the hub, in a local folder; each file's name says its split."""
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "datasets-cache")
+
+    def make(own: Callable[[int, str], str], *names: str) -> HubSource:
+        for number, name in enumerate(names):
+            rows = range(number * 20, number * 20 + 20)
+            columns = {
+                "text": [f"text {row}" for row in rows],
+                "label": ["ab"[row % 2] for row in rows],
+                "split": [own(row, name) for row in rows],
+            }
+            (tmp_path / "hub").mkdir(exist_ok=True)
+            datasets.Dataset.from_dict(columns).to_parquet(tmp_path / "hub" / f"{name}.parquet")
+        return HubSource(hub=str(tmp_path / "hub"), revision="0" * 40)
+
+    return make
+
+
+def test_a_column_called_split_of_an_undivided_hub_dataset_is_its_split(hub: Any) -> None:
+    data = load(hub(lambda row, name: "test" if row < 5 else "train", "train"))
+    assert Counter(data.examples.splits) == {"train": 15, "test": 5}
+
+
+def test_a_column_called_split_that_contradicts_the_hubs_splits_is_refused_with_a_way_out(hub: Any) -> None:
+    assert len(load(hub(lambda row, name: name, "train", "test")).examples) == 40
+    source = hub(lambda row, name: "train", "train", "test")
+    with pytest.raises(
+        UnavailableError, match="row 20 is in the split 'test', and its column 'split' says 'train'"
+    ):
+        load(source)
+    assert Counter(load(source, split="file_split").examples.splits) == {"train": 20, "test": 20}
+
+
+# ── folders of images ────────────────────────────────────────────────────────────────────────────────────
+
+
+def png(number: int) -> bytes:
+    file = io.BytesIO()
+    noise = np.random.default_rng(number).integers(256, size=(6, 6, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(file, "PNG")
+    return file.getvalue()
+
+
+def pictures(folder: Path, *places: str, n: int = 10, **texts: str) -> Path:
+    """A folder with `n` images at each place, which is a folder or a file with `{}` for a number; and other files."""
+    count = 0
+    for place in places:
+        for number in range(n if "{}" in place else 1):
+            write(folder / place.format(number), png(count))
+            count += 1
+    for name, text in texts.items():
+        write(folder / name.replace("__", "/").replace("_csv", ".csv").replace("_jsonl", ".jsonl"), text)
+    return folder
+
+
+def named(*places: str, n: int = 10, split: Mapping[str, str] | None = None) -> str:
+    """A metadata.csv of two classes in turn, with a column `split` by place if there is one."""
+    rows = [(place, place.format(number), "ab"[number % 2]) for place in places for number in range(n)]
+    head = "file_name,label" + (",split" if split else "")
+    return "\n".join(
+        [head, *(f"{name},{label}" + (f",{split[place]}" if split else "") for place, name, label in rows)]
+    )
+
+
+LAYOUTS: Mapping[str, tuple[Callable[[Path], Path], tuple[str, ...], Mapping[str, int] | int, tuple[str, ...]]] = {
+    "capitals": (
+        lambda at: pictures(at, "Train/cat/{}.png", "Train/dog/{}.png", "Test/cat/{}.png", "Test/dog/{}.png"),
+        ("cat", "dog"), {"train": 20, "test": 20}, ()),
+    "words_in_names": (
+        lambda at: pictures(at, "in/train station {}.png", "in/test tubes {}.png", "out/{}.png", "out/val-{}.png"),
+        ("in", "out"), 40, ()),
+    "a_class_called_train": (
+        lambda at: pictures(at, "train/{}.png", "car/{}.png"), ("car", "train"), 20, ()),
+    "classes_called_train_and_test": (
+        lambda at: pictures(at, "train/{}.png", "test/{}.png"), ("test", "train"), 20, ()),
+    "train_beside_others_holds_folders": (
+        lambda at: pictures(at, "train/old/{}.png", "train/new/{}.png", "car/old/{}.png", "car/new/{}.png"),
+        ("car", "train"), 40, ()),
+    "a_year_below_the_class": (
+        lambda at: pictures(at, "in/2020/{}.png", "out/2020/{}.png", "out/2021/{}.png"), ("in", "out"), 30, ()),
+    "one_folder_around_all": (
+        lambda at: pictures(at, "photos/dev/a/{}.png", "photos/dev/b/{}.png", "photos/train/a/{}.png",
+                            "photos/train/b/{}.png", "photos/test/a/{}.png", "photos/test/b/{}.png"),
+        ("a", "b"), {"train": 20, "validation": 20, "test": 20}, ()),
+    "files_without_a_class": (
+        lambda at: pictures(at, "train/a/{}.png", "train/b/{}.png", "test/a/{}.png", "test/b/{}.png",
+                            "train/stray.png", "top.png", "test/a/x.zip", "test/a/.hidden.png", "README.md"),
+        ("a", "b"), {"train": 20, "test": 20},
+        ("'test/a/x.zip': format", "'top.png': unlabelled", "'train/stray.png': unlabelled")),
+    "metadata_with_a_split": (
+        lambda at: pictures(at, "x/{}.png", "y/{}.png",
+                            metadata_csv=named("x/{}.png", "y/{}.png", split={"x/{}.png": "test", "y/{}.png": "train"})),
+        ("a", "b"), {"test": 10, "train": 10}, ()),
+    "metadata_names_some": (
+        lambda at: pictures(at, "{}.png", "more.png", "list.txt", metadata_csv=named("{}.png") + "\ngone.png,a"),
+        ("a", "b"), 10,
+        ("'list.txt': unlisted", "'more.png': unlisted", "row 10 ('gone.png'): no_file")),
+    "metadata_at_the_top_of_splits": (
+        lambda at: pictures(at, "train/{}.png", "test/{}.png", metadata_csv=named("train/{}.png", "test/{}.png")),
+        ("a", "b"), {"train": 10, "test": 10}, ()),
+    "metadata_in_each_split": (
+        lambda at: pictures(at, "Train/{}.png", "Test/{}.png", Train__metadata_csv=named("{}.png"),
+                            Test__metadata_csv=named("{}.png")),
+        ("a", "b"), {"train": 10, "test": 10}, ()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_folder_of_images_is_read_whole_and_folders_alone_say_what_is_what(
+    tmp_path: Path, layout: str
+) -> None:
+    make, classes, splits, faults = LAYOUTS[layout]
+    data = load(make(tmp_path / "set"), "image")
+    assert data.classes == classes
+    if isinstance(splits, int):
+        assert len(data.examples) == splits
+    else:
+        assert Counter(data.examples.splits) == splits
+    assert sorted(fault.rpartition(": ")[0] for fault in data.hygiene.faults) == sorted(faults)
+    assert data.hygiene.broken == len(faults)
+
+
+CONTRADICTORY: Mapping[str, tuple[Callable[[Path], Path], str]] = {
+    "splits_by_case": (
+        lambda at: pictures(at, "Train/a/{}.png", "train/b/{}.png", "test/a/{}.png"),
+        "its folders 'Train' and 'train' differ only by case or accents: join or rename them"),
+    "classes_by_case": (
+        lambda at: pictures(at, "train/Cat/{}.png", "train/b/{}.png", "test/cat/{}.png", "test/b/{}.png"),
+        "its folders 'Cat' and 'cat' differ only by case"),
+    "classes_by_accents": (
+        lambda at: pictures(at, "caf\u00e9/{}.png", "cafe\u0301/{}.png"), "differ only by case or accents"),
+    "a_split_without_classes": (
+        lambda at: pictures(at, "train/a/{}.png", "train/b/{}.png", "test/{}.png"),
+        "'train' holds folders of classes and 'test' none, though both are named like splits"),
+    "metadata_against_a_folder": (
+        lambda at: pictures(at, "train/{}.png", "test/{}.png", metadata_csv=named(
+            "train/{}.png", "test/{}.png", split={"train/{}.png": "train", "test/{}.png": "train"})),
+        "'test/0.png' lies in a folder of the split 'test', and 'metadata.csv' says 'train': name the right one"),
+    "metadata_of_one_split_only": (
+        lambda at: pictures(at, "train/{}.png", "test/a/{}.png", train__metadata_csv=named("{}.png")),
+        "no row of the metadata names a file in 'test'"),
+    "metadata_twice": (
+        lambda at: pictures(at, "{}.png", metadata_csv=named("{}.png"), metadata_jsonl="{}"),
+        "'metadata.csv' and 'metadata.jsonl' lie side by side: keep one"),
+    "metadata_without_names": (
+        lambda at: pictures(at, "{}.png", metadata_csv="name,label\n0.png,a"), "'metadata.csv' has no column 'file_name'"),
+    "metadata_with_an_image": (
+        lambda at: pictures(at, "{}.png", metadata_csv="file_name,image\n0.png,a"), "'metadata.csv' has a column 'image'"),
+    "ragged_metadata": (
+        lambda at: pictures(at, "{}.png", metadata_csv="file_name,label\n0.png,a,b"),
+        "'metadata.csv': row 1 has 3 fields, the header 2 (line 2)"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", CONTRADICTORY)
+def test_a_folder_of_images_with_two_readings_is_refused(tmp_path: Path, layout: str) -> None:
+    make, said = CONTRADICTORY[layout]
+    with pytest.raises(UnavailableError) as caught:
+        load(make(tmp_path / "set"), "image")
+    assert f"'{tmp_path}/set' cannot be read as a folder of images: " in str(caught.value)
+    assert said in str(caught.value)
+
+
+def test_a_link_to_a_folder_above_is_followed_once(tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "set", "a/{}.png", "b/{}.png")
+    (folder / "a" / "loop").symlink_to(folder)
+    assert len(load(folder, "image").examples) == 20
+
+
+# ── paths ────────────────────────────────────────────────────────────────────────────────────────────────
+
+NAMES = ["d[1]", "a::b", "**", "*", "~name", "d?", "{a,b}", "label=3", "s3:", "#1 %20"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_path_is_no_pattern_for_any_reader_of_data(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside each file is one that the name as a pattern would find, and each reader is given a relative path."""
+    monkeypatch.chdir(tmp_path)
+    rows = {place: [f"{place} {row}" for row in range(30)] for place in ("d1", "da", name)}
+    for place, texts in rows.items():
+        table = {"text": texts, "label": ["ab"[row % 2] for row in range(30)], "prompt": texts}
+        made = datasets.Dataset.from_dict(table)
+        Path(place).mkdir()
+        made.to_parquet(tmp_path / place / f"{place}.parquet")
+        made.to_csv(tmp_path / place / f"{place}.csv")
+        made.to_json(tmp_path / place / f"{place}.jsonl")
+    for suffix in ("parquet", "csv", "jsonl"):
+        file = Path(name) / f"{name}.{suffix}"
+        assert list(load(file).examples.inputs) == rows[name]
+        assert {*read_corpus([file], "train"), *read_corpus([file], "heldout")} == set(rows[name])
+        if suffix != "csv":
+            assert [row.item.prompt for row in read_items(file, "refusal")] == rows[name]
+    assert read_texts(Path(name) / f"{name}.jsonl") == rows[name]
+    pictures(Path(name) / "set", "a/{}.png", "b/{}.png", n=30)
+    assert len(load(Path(name) / "set", "image").examples) == 60
+    assert sum(map(len, read_image_corpus([Path(name) / "set"]))) == 60
+
+
+def test_a_task_file_reads_the_file_that_it_names(tmp_path: Path) -> None:
+    for place in ("d1", "d[1]"):
+        lines(tmp_path / f"{place}.jsonl", text=lambda row, place=place: f"{place} {row}")
+    text = "name: toy\nsource: {file: 'd[1].jsonl'}\nlicence: CC0\ncitation: none\n"
+    session = open_session(include=[write(tmp_path / "t[1].yaml", text)], device="cpu")
+    assert load_task(session.included[0]).examples.inputs[0] == "d[1] 0"
+
+
+@pytest.mark.parametrize("name", ["m[1]", "a::b", "~m", "m[site=1]", "m(1)"])
+def test_a_model_and_a_dictionary_are_read_from_a_folder_of_any_name(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HARNESS_CACHE_DIR", str(tmp_path / "cache"))
+    shutil.copytree(WEIGHTS / "minigemma-s", Path(name))
+    file = next((WEIGHTS / "minigemma-s-scope" / "layer_1").glob("*/*/params.npz"))
+    Path("s", name).mkdir(parents=True)
+    shutil.copy(file, Path("s", name))
+    session = open_session(device="cpu")
+    given = {"site": "resid_post.1", "pooling": "mean"}
+    made = session.features(["one text"], model=f"./{name}", representation=f"s/{name}", **given)
+    right = session.features(["one text"], model="minigemma-s", representation=str(file), **given)
+    assert abs(made - right).max() == 0 and made.nnz
+
+
+def test_a_tilde_is_the_home_folder_unless_something_is_called_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert local_path("~/x") == Path("/home/somebody/x")
+    assert local_path("~no-such-user/x") == Path("~no-such-user/x")
+    Path("~").mkdir()
+    write(Path("~/x"), "")
+    assert local_path("~/x") == Path("~/x")
+
+
+def test_a_reference_that_is_too_long_for_a_path_is_one_sentence() -> None:
+    with pytest.raises(HarnessError):
+        open_session(device="cpu").registry.choose("representations", "a/" + "b" * 5000)
