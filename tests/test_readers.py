@@ -12,6 +12,7 @@ from typing import Any
 
 import datasets
 import numpy as np
+import pandas as pd
 import pytest
 from harness_labelling.labels import read_items
 from PIL import Image
@@ -71,11 +72,12 @@ def lines(path: Path, *changes: Mapping[str, Any], n: int = 40, **fields: Callab
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
 def test_a_label_is_spelled_as_in_the_file(tmp_path: Path, label: str, suffix: str) -> None:
     rows = [{"text": f"text {row}", "label": (label, "1")[row % 2]} for row in range(40)]
-    getattr(
-        datasets.Dataset.from_list(rows),
-        {"csv": "to_csv", "jsonl": "to_json", "parquet": "to_parquet"}[suffix],
-    )(tmp_path / f"data.{suffix}")
-    assert load(tmp_path / f"data.{suffix}").classes == tuple(sorted((label, "1")))
+    frame, path = pd.DataFrame(rows), tmp_path / f"data.{suffix}"
+    if suffix == "jsonl":
+        frame.to_json(path, orient="records", lines=True)
+    else:
+        frame.to_parquet(path) if suffix == "parquet" else frame.to_csv(path, index=False)
+    assert load(path).classes == tuple(sorted((label, "1")))
 
 
 @pytest.mark.parametrize(
@@ -418,11 +420,11 @@ def test_a_path_is_no_pattern_for_any_reader_of_data(
     for place, texts in rows.items():
         table = {"text": texts, "label": ["ab"[row % 2] for row in range(30)], "prompt": texts}
         table["split"] = ["test" if row % 5 == 0 else "train" for row in range(30)]
-        made = datasets.Dataset.from_dict(table)
+        made = pd.DataFrame(table)
         Path(place).mkdir()
         made.to_parquet(tmp_path / place / f"{place}.parquet")
-        made.to_csv(tmp_path / place / f"{place}.csv")
-        made.to_json(tmp_path / place / f"{place}.jsonl")
+        made.to_csv(tmp_path / place / f"{place}.csv", index=False)
+        made.to_json(tmp_path / place / f"{place}.jsonl", orient="records", lines=True)
     for suffix in ("parquet", "csv", "jsonl"):
         file = Path(name) / f"{name}.{suffix}"
         assert list(load(file).examples.inputs) == rows[name]
