@@ -188,12 +188,30 @@ def _as_texts(value: Any, name: str, where: str) -> tuple[str, ...]:
 
 
 def _as_place(value: Any, choices: Sequence[str], where: str) -> int:
-    """Return the number of the right choice, which is given as a number or as its text."""
+    """Return the number of the right choice, which is given as a number or as its text.
+
+    Raise UsageError where a number may be read as either of two choices.
+    """
     if isinstance(value, str) and value in choices:
         return choices.index(value)
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(choices):
+        spelled = next((choice for choice in choices if _is_number(choice, value)), None)
+        if spelled is not None and choices.index(spelled) != value:
+            raise UsageError(
+                f"{where}: its answer {value} may be choice number {value} (from 0), which is '{choices[value]}', or "
+                f'the choice \'{spelled}\': write the choice that is meant as text, "answer": "{spelled}" or '
+                f'"answer": "{choices[value]}"'
+            )
         return value
     raise UsageError(f"{where}: its answer {value!r} is none of its choices, nor the number of one")
+
+
+def _is_number(text: str, number: int) -> bool:
+    """Return True if a text is nothing but this number, as `3`, `3.0` or ` 03` is 3."""
+    try:
+        return float(text) == number
+    except ValueError:
+        return False
 
 
 def _is_installed(package: str) -> bool:
