@@ -131,6 +131,7 @@ class Session:
             data_dir=self.data_dir,
             included=self.included,
             strict_data=strict_data,
+            store=self.store() if resolved.fuzzy_leaks else None,
         )
 
     def run(

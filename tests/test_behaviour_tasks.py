@@ -62,7 +62,7 @@ def test_what_is_a_groups_own_stands_in_no_other_split() -> None:
 @pytest.mark.parametrize("spec", SHIPPED, ids=lambda spec: spec.name)
 def test_shipped_labels_are_clean_and_neither_is_rare(spec: TaskSpec) -> None:
     data = load_task(spec)
-    assert data.hygiene == Hygiene()
+    assert data.hygiene == Hygiene(near_leaks=0, near_opposite=0)
     assert data.classes == ("correct", "incorrect")
     for split in ("train", "validation", "test"):
         counts = Counter(

@@ -85,7 +85,7 @@ def test_half_of_each_split_is_of_either_class_and_only_leaks_have_to_be_cleaned
         for split, size in (("train", n_train), ("test", 400))
         for label in data.classes
     }
-    assert data.hygiene == Hygiene(leaks=50 if name == "planted_leak" else 0)
+    assert data.hygiene == Hygiene(leaks=50 if name == "planted_leak" else 0, near_leaks=0, near_opposite=0)
 
 
 @pytest.mark.parametrize("sentences", [1, 2, 3])

@@ -50,6 +50,17 @@ pytestmark = [
 ]
 
 
+NEAR_LEAKS = {
+    "sms_spam": (6, 0),
+    "davidson_hate": (11, 0),
+    "banking77": (3, 0),
+    "stormfront_hate": (3, 0),
+    "clinc150": (19, 0),
+    "goemotions": (96, 16),
+}
+"""Set → its near leaks, and those with another label; other sets have none."""
+
+
 def spec(name: str) -> harness.TaskSpec:
     found: harness.TaskSpec = open_registry().get("tasks", name).spec
     return found
@@ -65,7 +76,12 @@ def test_a_mirrored_task_has_the_rows_of_its_info_and_no_leak(name: str) -> None
     counts = {label: data.examples.labels.count(label) for label in data.classes}
     assert info["labels"].items() <= counts.items()  # of many classes the info holds the largest
     rewritten = pd.concat([pd.read_parquet(file) for file in (DATA / name).glob("*.parquet")])["text"]
-    assert data.hygiene == Hygiene(normalised=sum(not is_normalized("NFC", text) for text in rewritten))
+    near, opposite = NEAR_LEAKS.get(name, (0, 0))
+    assert data.hygiene == Hygiene(
+        normalised=sum(not is_normalized("NFC", text) for text in rewritten),
+        near_leaks=near,
+        near_opposite=opposite,
+    )
     rows = split_rows(data.examples, 0)
     homes = {row: split for split, found in rows.items() for row in found}
     by_group: dict[str, set[str]] = {}
@@ -87,7 +103,7 @@ def test_xstest_is_tested_on_what_harmful_requests_teaches() -> None:
     learnt = load_task(near, data_dir=DATA)
     data = load_task(far, data_dir=DATA, trained_on=near)
     assert data.classes == learnt.classes == ("benign", "harmful")
-    assert data.hygiene == Hygiene()
+    assert data.hygiene == Hygiene(near_leaks=0, near_opposite=0)
     rows, theirs = split_rows(data.examples, 0), split_rows(learnt.examples, 0)
     for split in ("train", "validation"):
         assert data.examples.take(rows[split]) == learnt.examples.take(theirs[split])
@@ -111,7 +127,7 @@ def test_every_behaviour_of_the_persona_set_is_a_task_and_one_read_serves_all(
     found = Counter(split for data in tables for split in data.examples.splits)
     assert found == info["splits"]
     assert {data.classes for data in tables} == {("does_not_match", "matches")}
-    assert {data.hygiene for data in tables} == {Hygiene()}
+    assert {data.hygiene for data in tables} == {Hygiene(near_leaks=0, near_opposite=0)}
     assert leaks_between(tables) == ()
 
 

@@ -197,6 +197,7 @@ def test_a_record_has_every_field_of_the_schema(done: Workplace) -> None:
             "broken",
             "faults",
             "normalised",
+            *("near_leaks", "near_opposite", "fuzzy_leaks", "fuzzy_opposite", "drawn", "drawn_from"),
         }
         assert record["fidelity"].keys() >= {"verdict", "explained_variance", "l0", "published_l0"}
         assert record["cost"].keys() >= {"tokens", "tokens_per_s", "seconds", "peak_memory"}

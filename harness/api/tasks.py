@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from harness.api.data import Modality
+
+Leaks = Literal["kept", "exact", "near"]
+"""Leaks of later splits that are removed: none, texts and groups that are the same, or nearly the same texts too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +54,8 @@ class TaskSpec:
     `where` keeps only the rows whose columns hold these values; `labels` maps labels of the source to classes. A task
     that is `trained_on` another has test rows only; its probes are trained on the training and validation rows of that
     other task. With `keep_leaks`, test rows that are also in training stay, so that published results on them can be
-    checked: they are counted, and every result is flagged.
+    checked: they are counted, and every result is flagged. With `leaks` `near`, near-duplicates of a text in an earlier
+    split are removed like those that are the same.
 
     `class_names` are the classes as a sentence would name them, where the labels do not, and `templates` are sentences
     with `{}` in place of such a name, for classification by names alone. A change of either is a new version.
@@ -73,5 +77,6 @@ class TaskSpec:
     labels: Mapping[str, str] = field(default_factory=dict)
     trained_on: str | None = None
     keep_leaks: bool = False
+    leaks: Leaks = "exact"
     class_names: Mapping[str, str] = field(default_factory=dict)
     templates: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator
@@ -40,11 +40,17 @@ MOST_SEEDS = 1000
 """Limit on the seeds of a suite; an expanded range has one more, so that validation reports it."""
 
 
+RemovedLeaks = Literal["exact", "near"]
+"""Leaks that a suite may have removed; tasks that keep theirs are published ones, and say so themselves."""
+
+
 class TaskChoice(Strict):
-    """A task of a suite; `limit` is the number of its rows to read, stratified."""
+    """A task of a suite; `limit` is the number of its rows to read, stratified, and `leaks` those to remove."""
 
     name: str
     limit: _Count | None = None
+    # Left out if not given, so that suites equal those in older run folders, which lack the field.
+    leaks: RemovedLeaks | None = Field(default=None, exclude_if=lambda leaks: leaks is None)
 
 
 class ModelChoice(BaseModel):
@@ -76,7 +82,11 @@ class TransferChoice(Strict):
 
 
 class Suite(Strict):
-    """Configuration of one evaluation, with unresolved names."""
+    """Configuration of one evaluation, with unresolved names.
+
+    `leaks` are those to remove from every task of texts that does not say so itself; with `fuzzy_leaks`, texts that
+    resemble one of an earlier split are counted.
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     version: Whole = 1
@@ -93,6 +103,10 @@ class Suite(Strict):
     transfers: tuple[TransferChoice, ...] = ()
     seeds: tuple[_Seed, ...] = Field(default=(0,), min_length=1, max_length=MOST_SEEDS)
     limit: _Count | None = None
+    leaks: RemovedLeaks | None = Field(default=None, exclude_if=lambda leaks: leaks is None)
+    fuzzy_leaks: Annotated[bool, Field(strict=True)] = Field(
+        default=False, exclude_if=lambda count: not count
+    )
 
 
 def read_suite(

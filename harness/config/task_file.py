@@ -35,6 +35,7 @@ class _TaskFile(Strict):
     where: dict[str, str] = Field(default_factory=dict)
     labels: dict[str, str] = Field(default_factory=dict)
     trained_on: str | None = None
+    leaks: Literal["exact", "near"] = "exact"
     class_names: dict[str, str] = Field(default_factory=dict)
     templates: tuple[Annotated[str, Field(pattern=r"\{\}")], ...] = ()
 

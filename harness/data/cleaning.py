@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.api.data import Conversation, Examples, Image, Split
+from harness.api.tasks import Leaks
+from harness.data.near import find_near_leaks
 from harness.storage.hashing import hash_lines
 
 
@@ -21,6 +23,12 @@ class Hygiene:
     the first broken images by row of the source and, where they are files, by path from its folder on. Rows are
     counted from 0, through all splits of a source in their order. `cut` inputs are longer than the model reads;
     `normalised` ones were not in Unicode's normal form C in the source.
+
+    `near_leaks` are texts with a near-duplicate in an earlier split, of which `near_opposite` have one with another
+    label; they are removed only where the task's `leaks` is `near`. `fuzzy_leaks` are further ones that resemble a text
+    of an earlier split (`harness.data.fuzzy`); they are never removed. None: not counted, as in images and in records
+    older than these fields. `drawn` rows were taken `drawn_from` those that were left, where a limit left some out; the
+    other counts are of all rows.
     """
 
     duplicates: int = 0
@@ -31,10 +39,16 @@ class Hygiene:
     broken: int = 0
     normalised: int = 0
     faults: tuple[str, ...] = ()
+    near_leaks: int | None = None
+    near_opposite: int | None = None
+    fuzzy_leaks: int | None = None
+    fuzzy_opposite: int | None = None
+    drawn: int | None = None
+    drawn_from: int | None = None
 
     @property
     def removed(self) -> dict[str, int]:
-        """Counts of removed rows by reason, without zeros."""
+        """Counts of rows that are always removed by reason, without zeros."""
         reasons = ("empty", "conflicts", "duplicates", "leaks", "broken")
         return {reason: getattr(self, reason) for reason in reasons if getattr(self, reason)}
 
@@ -61,10 +75,10 @@ def contents_of(one: str | Conversation | Image) -> Sequence[str]:
     return [part for message in one.messages for part in (message.role, message.content)]
 
 
-def clean(examples: Examples, *, keep_leaks: bool = False) -> tuple[Examples, Hygiene]:
+def clean(examples: Examples, *, leaks: Leaks = "exact") -> tuple[Examples, Hygiene]:
     """Return the examples without empty inputs, conflicting labels, duplicates and leaks, and the counts of each.
 
-    With `keep_leaks`, leaks are counted but not removed.
+    `leaks` are those to remove: none are for `kept`, near ones too for `near`. All are counted.
     """
     counts: dict[str, Any] = {}
     labels_of: dict[str, set[str]] = defaultdict(set)
@@ -81,14 +95,25 @@ def clean(examples: Examples, *, keep_leaks: bool = False) -> tuple[Examples, Hy
     rows = keep(rows, "conflicts", lambda row: len(labels_of[examples.ids[row]]) > 1)
     # The languages of one set hold the same names, numbers and quotations.
     several = len(set(examples.languages)) > 1
-    leaks = leak_finder(by_text(examples) if several else examples, rows)
+    is_leak = leak_finder(by_text(examples) if several else examples, rows)
     first: dict[tuple[str, Split], int] = {}
     for row in rows:
         first.setdefault((examples.ids[row], examples.splits[row]), row)
     rows = keep(rows, "duplicates", lambda row: first[examples.ids[row], examples.splits[row]] < row)
-    without_leaks = keep(rows, "leaks", leaks)
-    rows = rows if keep_leaks else without_leaks
-    return examples.take(rows), Hygiene(**counts)
+    without_leaks = keep(rows, "leaks", is_leak)
+    kept = examples.take(rows if leaks == "kept" else without_leaks)
+    kept, near = handle_near_leaks(kept, remove=leaks == "near")
+    return kept, Hygiene(**counts, **near)
+
+
+def handle_near_leaks(examples: Examples, *, first: int = 0, remove: bool) -> tuple[Examples, dict[str, Any]]:
+    """Count the near leaks among the rows from `first` on, and remove them if asked; of images None are counted."""
+    if any(isinstance(one, Image) for one in examples.inputs[:1]):
+        return examples, {}
+    found = {row: opposite for row, opposite in find_near_leaks(examples).items() if row >= first}
+    if remove and found:
+        examples = examples.take([row for row in range(len(examples)) if row not in found])
+    return examples, {"near_leaks": len(found), "near_opposite": sum(found.values())}
 
 
 def _is_visible(text: str) -> bool:

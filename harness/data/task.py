@@ -19,8 +19,17 @@ from typing import Any
 from harness.api.data import Conversation, Examples, Split
 from harness.api.errors import UnavailableError, UsageError, did_you_mean
 from harness.api.tasks import Columns, FileSource, TaskSpec
-from harness.data.cleaning import Hygiene, by_text, clean, contents_of, leak_finder, normalise_text
+from harness.data.cleaning import (
+    Hygiene,
+    by_text,
+    clean,
+    contents_of,
+    handle_near_leaks,
+    leak_finder,
+    normalise_text,
+)
 from harness.data.sources import Rows, Table, data_error, quote_path, read_source
+from harness.data.spellings import find_alike
 from harness.data.splits import parse_split, split_examples, take_stratified
 from harness.registry.catalog import Registry
 from harness.storage.hashing import hash_lines
@@ -42,6 +51,16 @@ class TaskData:
     limit: int | None = None
 
     @cached_property
+    def alike_labels(self) -> tuple[Mapping[str, int], ...]:
+        """Sets of labels that differ only by case or blanks, with their numbers of rows."""
+        return find_alike(self.examples.labels)
+
+    @cached_property
+    def alike_groups(self) -> tuple[Mapping[str, int], ...]:
+        """Sets of groups that differ only by case or blanks, with their numbers of rows."""
+        return find_alike(self.examples.groups)
+
+    @cached_property
     def fingerprint(self) -> str:
         """Hex SHA-256 over every id, label, split, group and language, in order."""
         table = self.examples
@@ -61,12 +80,14 @@ def load_task(
 
     `data_dir` holds the local mirror; `trained_on` is the task that `spec.trained_on` names. Raises DataError if the
     data are missing, unreadable or unfit (no labels, one class, no training rows), and UsageError if `strict` and an
-    image cannot be decoded.
+    image cannot be decoded, or if the task's leaks cannot be removed as it says.
     """
+    _check_leaks(spec)
     if spec.trained_on is None:
         read, found = read_examples(spec, data_dir)
-        examples, hygiene = clean(split_examples(read), keep_leaks=spec.keep_leaks)
-        examples, hygiene = take_stratified(examples, limit), _merge(hygiene, found)
+        cleaned, hygiene = clean(split_examples(read), leaks="kept" if spec.keep_leaks else spec.leaks)
+        examples = take_stratified(cleaned, limit)
+        hygiene = _count_drawn(_merge(hygiene, found), len(examples), len(cleaned))
     elif trained_on is None:
         raise UnavailableError(f"task '{spec.name}' learns from '{spec.trained_on}', which was not given")
     else:
@@ -75,6 +96,18 @@ def load_task(
         raise UsageError(f"task '{spec.name}' {hygiene.faults[0]}")
     classes = _find_classes(spec, examples, hygiene)
     return TaskData(spec=spec, examples=examples, classes=classes, hygiene=hygiene, limit=limit)
+
+
+def _check_leaks(spec: TaskSpec) -> None:
+    if spec.leaks == "near" and spec.modality == "image":
+        raise UsageError(
+            f"task '{spec.name}' holds images, of which only exact duplicates are found: it cannot have 'leaks: near'"
+        )
+    if spec.leaks == "near" and spec.keep_leaks:
+        raise UsageError(
+            f"task '{spec.name}' keeps its leaks, so that published results on them can be checked: it cannot have "
+            f"'leaks: near'"
+        )
 
 
 def without(data: TaskData, rows: Iterable[int]) -> TaskData:
@@ -92,6 +125,11 @@ def _merge(cleaned: Hygiene, found: Hygiene) -> Hygiene:
     return replace(cleaned, broken=found.broken, faults=found.faults, normalised=found.normalised)
 
 
+def _count_drawn(hygiene: Hygiene, drawn: int, drawn_from: int) -> Hygiene:
+    """Return the counts with how many rows a limit left of how many, if it left some out."""
+    return replace(hygiene, drawn=drawn, drawn_from=drawn_from) if drawn < drawn_from else hygiene
+
+
 def _load_transfer(
     spec: TaskSpec, other: TaskSpec, data_dir: Path | None, limit: int | None
 ) -> tuple[Examples, Hygiene]:
@@ -102,14 +140,18 @@ def _load_transfer(
     the two; the rows of `other` are those that it has itself under that limit.
     """
     read, lost = read_examples(other, data_dir)
-    training = take_stratified(clean(split_examples(read))[0], limit)
+    whole = clean(split_examples(read))[0]
+    training = take_stratified(whole, limit)
     training = training.take([row for row, split in enumerate(training.splits) if split != "test"])
+    n_rows = len(whole) - whole.splits.count("test")
     own, found = read_examples(spec, data_dir)
     faults = (*found.faults, *(f"{other.name} {fault}" for fault in lost.faults))
     found = replace(found, broken=found.broken + lost.broken, faults=faults[:MOST_FAULTS])
     test: Split = "test"
     own, hygiene = clean(replace(own, splits=(test,) * len(own)))
+    n_rows += len(own)
     own = take_stratified(own, limit)
+    hygiene = _count_drawn(_merge(hygiene, found), len(training) + len(own), n_rows)
     if spec.columns.group != other.columns.group:
         # A group means the same in two sets only if the same column names it.
         own = replace(own, groups=tuple(one and f"{spec.name}/{one}" for one in own.groups))
@@ -117,7 +159,9 @@ def _load_transfer(
     both = Examples(**{name: getattr(training, name) + getattr(own, name) for name in names})
     leaks = leak_finder(by_text(both), range(len(both)))
     kept = [row for row in range(len(both)) if row < len(training) or not leaks(row)]
-    return both.take(kept), replace(_merge(hygiene, found), leaks=hygiene.leaks + len(both) - len(kept))
+    hygiene = replace(hygiene, leaks=hygiene.leaks + len(both) - len(kept))
+    both, near = handle_near_leaks(both.take(kept), first=len(training), remove=spec.leaks == "near")
+    return both, replace(hygiene, **near)
 
 
 # ── rows ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -294,6 +338,12 @@ def _is_absent(value: Any) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
+def count_removed(spec: TaskSpec, hygiene: Hygiene) -> dict[str, int]:
+    """Return counts of removed rows by reason, without zeros."""
+    near = hygiene.near_leaks if spec.leaks == "near" else 0
+    return hygiene.removed | ({"near leaks": near} if near else {})
+
+
 # ── classes ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -304,7 +354,7 @@ def _find_classes(spec: TaskSpec, examples: Examples, hygiene: Hygiene) -> tuple
         by_split[split].add(label)
     for split in ("train", "test"):
         if not by_split[split]:
-            removed = ", ".join(f"{count} {why}" for why, count in hygiene.removed.items())
+            removed = ", ".join(f"{count} {why}" for why, count in count_removed(spec, hygiene).items())
             left = f" left; removed were {removed}" if removed else ""
             left += f"; the first broken one is {hygiene.faults[0]}" if hygiene.faults else ""
             raise data_error(spec, f" has no {split} rows{left}")

@@ -366,8 +366,9 @@ def _summarize(unit: Unit, cells: Sequence[Cell], shared: _Shared) -> TaskSummar
         chance=scores.chance,
         hygiene=Hygiene(
             **{
-                key: max(getattr(count, key) for count in counts)
-                for key in [field.name for field in fields(Hygiene)]
+                field.name: max(known)
+                for field in fields(Hygiene)
+                if (known := [value for one in counts if (value := getattr(one, field.name)) is not None])
             }
         ),
         support=scores.support,

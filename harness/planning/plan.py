@@ -7,15 +7,18 @@ and its cells are probes on them. Arms of a task that read inputs form a bundle 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from harness.api.data import Site
 from harness.api.errors import UsageError, did_you_mean
 from harness.api.tasks import TaskSpec
 from harness.config.suite import Suite, TaskChoice
+from harness.data.fuzzy import count_fuzzy_leaks
 from harness.data.partitions import find_untested
-from harness.data.task import load_task
+from harness.data.spellings import describe_alike
+from harness.data.task import TaskData, load_task
 from harness.models.opened import (
     OpenModel,
     check_unique,
@@ -29,6 +32,7 @@ from harness.planning.bundles import PlacedArm, make_bundles
 from harness.planning.cells import Bundle, ModelFeatures, Plan, Transfer
 from harness.planning.transfers import make_transfers, pair_models
 from harness.registry.catalog import Registry
+from harness.storage.feature_store import FeatureStore
 
 
 def make_plan(
@@ -38,12 +42,14 @@ def make_plan(
     data_dir: Path | None = None,
     included: Sequence[TaskSpec] = (),
     strict_data: bool = False,
+    store: FeatureStore | None = None,
 ) -> Plan:
     """Resolve every name, parameter, site and dictionary of `suite`, and plan its cells.
 
     `included` are tasks given as files; they take precedence over registered ones. Raise HarnessError at the first
     fault, and UnavailableError when no model or no bundle is available. With `strict_data`, raise UsageError for an
-    image that cannot be decoded; without, such images are left out and counted.
+    image that cannot be decoded; without, such images are left out and counted. Counts of fuzzy leaks are kept in
+    `store`.
     """
     left_out: dict[str, str] = {}
     # 1. Resolve names and parameters.
@@ -64,11 +70,11 @@ def make_plan(
         with skip_if_unavailable(spec.name, left_out):
             other = trained_on[spec.name]
             data = load_task(spec, data_dir=data_dir, limit=limit, trained_on=other, strict=strict_data)
+            data = count_fuzzy_leaks(data, store) if suite.fuzzy_leaks else data
             made = make_bundles(data, models, placed, arms, left_out)
             bundles += made
             transfers += make_transfers(made, pairs, arms.alignments)
-            if any(regime.spec.by_language for regime in arms.regimes):
-                notes += [f"task '{spec.name}' has {one}" for one in find_untested(data.examples)]
+            notes += [f"task '{spec.name}' has {one}" for one in _describe_data(data, arms)]
     # 6. Check that something is left, and that no two cells are the same.
     if not bundles:
         raise nothing_available(left_out)
@@ -82,9 +88,12 @@ def make_plan(
 def choose_task(
     task: TaskChoice, suite: Suite, registry: Registry, included: Sequence[TaskSpec]
 ) -> tuple[TaskSpec, int | None]:
-    """Return the task that a suite names, and the limit of its rows, if any."""
+    """Return the task that a suite names, with the leaks it removes, and the limit of its rows, if any."""
     limit = min((limit for limit in (task.limit, suite.limit) if limit), default=None)
-    return _find_task(task.name, registry, included), limit
+    spec = _find_task(task.name, registry, included)
+    # What the suite says of all tasks is of those that can be asked it.
+    leaks = task.leaks or (suite.leaks if spec.modality == "text" and not spec.keep_leaks else None)
+    return (replace(spec, leaks=leaks) if leaks else spec), limit
 
 
 def _find_task(name: str, registry: Registry, included: Sequence[TaskSpec]) -> TaskSpec:
@@ -121,6 +130,21 @@ def find_trained_on(spec: TaskSpec, registry: Registry, included: Sequence[TaskS
             f"{other.modality}s"
         )
     return other
+
+
+def _describe_data(data: TaskData, arms: Arms) -> Iterator[str]:
+    """Yield what a user should know of a task's rows before they are used."""
+    if any(regime.spec.by_language for regime in arms.regimes):
+        yield from find_untested(data.examples)
+    if fuzzy := data.hygiene.fuzzy_leaks:
+        opposite = data.hygiene.fuzzy_opposite
+        yield (
+            f"{fuzzy} fuzzy leaks ({opposite} with another label): texts that share four fifths of their sequences "
+            f"of 5 characters with one of an earlier split, as rows of one template may too; none is removed"
+        )
+    for kind, found in (("labels", data.alike_labels), ("groups", data.alike_groups)):
+        if found:
+            yield f"{kind} that differ only by case or blanks, each for itself: {describe_alike(found)}"
 
 
 def _open_models(

@@ -141,6 +141,15 @@ def _flags(cell: Cell, bundle: Bundle, plan: Plan, fidelity: Fidelity) -> Iterat
         yield "limited"
     if data.spec.keep_leaks and data.hygiene.leaks:
         yield f"leaks:{data.hygiene.leaks}"
+    if data.hygiene.near_leaks and data.spec.leaks != "near":
+        yield f"near-leaks:{data.hygiene.near_leaks}"
+    if data.hygiene.drawn_from and any(
+        task.limit for task in plan.suite.tasks if task.name == data.spec.name
+    ):
+        yield f"subset:{data.hygiene.drawn}/{data.hygiene.drawn_from}"
+    for kind, alike in (("labels", data.alike_labels), ("groups", data.alike_groups)):
+        if alike:
+            yield f"alike-{kind}:{sum(map(len, alike))}"
     if placed and placed.fit and cell.draw.regime.spec.natural != "task":
         yield "fitted-on:full"  # on a sample of all training rows, whatever the regime leaves of them
     if shared := count_shared_groups(data.examples, cell.draw.partition):

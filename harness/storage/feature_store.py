@@ -38,7 +38,10 @@ BREAK_EVEN = 0.5
 IN_USE = "in-use"
 """Folder of the locks of runs that use the cache."""
 
-KINDS: Mapping[str, bool] = {"features": True, "fitted": False, "fidelity": False, "activations": False}
+KINDS: Mapping[str, bool] = {
+    "features": True,
+    **dict.fromkeys(("fitted", "fidelity", "activations", "leaks"), False),
+}
 """Folders of `<key>/<sha256 of the file>.safetensors`; True where a set is complete only with its complete.json."""
 
 

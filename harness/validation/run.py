@@ -18,10 +18,10 @@ from pydantic import ValidationError
 
 from harness.api.errors import HarnessError, UnavailableError, UsageError
 from harness.api.tasks import TaskSpec
-from harness.config.suite import Suite
+from harness.config.suite import Suite, TaskChoice
 from harness.data.partitions import make_draws
 from harness.data.task import TaskData, load_task
-from harness.planning.plan import find_trained_on
+from harness.planning.plan import choose_task, find_trained_on
 from harness.registry.catalog import Registry
 from harness.runs.folder import RunFolder
 from harness.runs.record import Record, Results, are_scored
@@ -187,16 +187,24 @@ def _count_points(suite: Suite, record: Record) -> int:
     return math.prod(len(values) for kind, values in axes.items() if kind not in own)
 
 
+_LEAK_FLAGS = {
+    "leaks": "themselves",
+    "near-leaks": "but for case, blanks, final punctuation or look-alikes",
+    "shared-groups": "by their group",
+}
+"""Flag of test rows that are kept → how they are in training."""
+
+
 def check_flags(records: Sequence[Record]) -> Iterator[Finding]:
     """Yield a note for each flag of test rows that are kept though they, or their groups, are also in training."""
     flagged = dict.fromkeys(
         (record.task, record.regime, *flag.split(":", 1))
         for record in records
         for flag in record.flags
-        if flag.startswith(("leaks:", "shared-groups:"))
+        if flag.startswith(tuple(f"{kind}:" for kind in _LEAK_FLAGS))
     )
     for task, regime, flag, count in flagged:
-        what = "themselves" if flag == "leaks" else "by their group"
+        what = _LEAK_FLAGS[flag]
         yield Finding(
             "note",
             f"task '{task}' under regime '{regime}' is flagged {flag}:{count}: so many test rows stand in "
@@ -258,13 +266,12 @@ def _load(
     included: Sequence[TaskSpec],
 ) -> TaskData:
     """Return a task with the rows of the run. Raise UnavailableError or UsageError when they are unavailable."""
-    spec = {one.name: one for one in included}.get(name) or registry.get("tasks", name).spec
+    task = next((task for task in suite.tasks if task.name == name), TaskChoice(name=name))
+    spec, limit = choose_task(task, suite, registry, included)
     if spec.version != version:
         raise UnavailableError(
             f"task '{name}' is of version {spec.version} here, and of {version} in the run"
         )
-    limits = [suite.limit, *(task.limit for task in suite.tasks if task.name == name)]
-    limit = min((limit for limit in limits if limit), default=None)
     other = find_trained_on(spec, registry, included)
     return load_task(spec, data_dir=data_dir, limit=limit, trained_on=other)
 

@@ -11,7 +11,7 @@ from harness.api.errors import HarnessError, UnavailableError, UsageError
 from harness.api.tasks import TaskSpec
 from harness.config.suite import Suite, read_suite
 from harness.data.leaks import leaks_between
-from harness.data.task import TaskData
+from harness.data.task import TaskData, count_removed
 from harness.models.opened import open_model
 from harness.planning.arms import try_to_make
 from harness.planning.cells import Plan
@@ -93,7 +93,7 @@ def _found(error: HarnessError) -> Finding:
 def _check_data(tables: Sequence[TaskData], strict: bool) -> Iterator[Finding]:
     """Yield a note on what cleaning removed from each task, and under `strict` a fault where this was no duplicate."""
     for data in tables:
-        removed = data.hygiene.removed
+        removed = count_removed(data.spec, data.hygiene)
         counts = ", ".join(f"{count} {name}" for name, count in removed.items()) or "nothing"
         yield Finding(
             "note",
@@ -101,6 +101,17 @@ def _check_data(tables: Sequence[TaskData], strict: bool) -> Iterator[Finding]:
             f"removed: {counts}",
         )
         yield from (Finding("note", f"task '{data.spec.name}' {fault}") for fault in data.hygiene.faults)
+        if data.hygiene.near_leaks and data.spec.leaks != "near":
+            opposite = (
+                f", {data.hygiene.near_opposite} of them with another label"
+                if data.hygiene.near_opposite
+                else ""
+            )
+            yield Finding(
+                "note",
+                f"task '{data.spec.name}' keeps {data.hygiene.near_leaks} near leaks{opposite}: texts that are in an "
+                f"earlier split but for case, blanks, final punctuation or look-alikes; 'leaks: near' removes them",
+            )
         broken = {name: count for name, count in removed.items() if name != "duplicates"}
         if strict and broken:
             counts = ", ".join(f"{count} {name}" for name, count in broken.items())

@@ -16,6 +16,7 @@ from harness.leaderboard.pages import (
     ablation_page,
     features_page,
     few_groups_section,
+    hygiene_section,
     markdown,
     quiver_section,
     regimes_section,
@@ -100,8 +101,7 @@ def to_markdown(board: Board, folder: Path | None = None) -> str:
         *_controls(board),
         *_noise(board),
         *_dictionaries(board),
-        "## Removed examples",
-        _removed_examples(board),
+        *hygiene_section.section(board),
     )
 
 
@@ -280,20 +280,6 @@ def _short(result: TaskResult | None) -> str:
         return markdown.point(result.macro_f1.value)
     outcome = f" {result.verdict}" if result.verdict in ("won", "lost") else ""
     return markdown.signed(result.delta.value) + outcome
-
-
-def _removed_examples(board: Board) -> str:
-    kinds = {kind: kind for kind in ("duplicates", "leaks", "conflicts", "empty")}
-    kinds |= {"broken": "broken images"} if any(task.hygiene.broken for task in board.tasks) else {}
-    kinds |= {"cut": "cut inputs"}
-    counts = {task.name: [getattr(task.hygiene, kind) for kind in kinds] for task in board.tasks}
-    lines = [[name, *map(str, numbers)] for name, numbers in counts.items() if any(numbers)]
-    if not lines:
-        return "None."
-    return (
-        "The most over the task's cells; cut inputs depend on the model. Tasks without any are left out.\n\n"
-        + markdown.table(["task", *kinds.values()], lines)
-    )
 
 
 def _controls(board: Board) -> list[str]:
