@@ -173,6 +173,7 @@ FAULTY = {
     "backslashes": ('text,label\n"he said \\"no\\" ok",a\n', "row 1 (line 2) ends a quoted text"),
     "open_quote": ('text,label\ngood,a\n"two\nlines,b\nmore,b\n', "row 2 (line 3) opens a quoted text that never ends"),
     "text_twice": ("text,label,text\ngood,a,b\n", "the column 'text' stands twice in it: rename one"),
+    "semicolons": ("text;label\ngood;a\n", "its header has semicolons and no comma: separate fields by commas"),
     "empty": ("", "it is empty, without a header"),
 }  # fmt: skip
 
@@ -264,6 +265,17 @@ def test_a_column_called_split_that_contradicts_the_hubs_splits_is_refused_with_
     ):
         load(source)
     assert Counter(load(source, split="file_split").examples.splits) == {"train": 20, "test": 20}
+
+
+def test_a_folder_that_is_called_like_a_dataset_on_the_hub_is_not_read_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines(tmp_path / "org" / "name" / "train.jsonl")
+    with pytest.raises(
+        UnavailableError, match="the folder 'org/name' would be read in place of the dataset on the hub"
+    ):
+        load(HubSource(hub="org/name", revision="0" * 40))
 
 
 # ── folders of images ────────────────────────────────────────────────────────────────────────────────────

@@ -50,6 +50,8 @@ def naming_errors(said: str) -> Iterator[None]:
         raise
     except TableError as error:
         raise DataError(f"{said}: {error}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{said}: it is not UTF-8 text: save it as UTF-8") from error
     except Exception as error:  # readers of five formats raise any type
         raise DataError(f"{said}: {describe(error.__cause__ or error)}") from error
 
@@ -119,6 +121,12 @@ def quote_path(path: str | Path, folder: Path | None) -> str:
 
 
 def _read_hub(spec: TaskSpec, source: HubSource) -> Rows:
+    here = Path(source.hub)
+    if here.is_dir() and not here.is_absolute():  # the library would read it, whatever the revision
+        hint = "work in another folder, or name its files as source.file"
+        raise data_error(
+            spec, f": the folder '{here}' would be read in place of the dataset on the hub: {hint}"
+        )
     with silent_datasets() as datasets:
         try:
             splits = datasets.load_dataset(source.hub, source.config, revision=source.revision)

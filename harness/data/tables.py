@@ -111,6 +111,8 @@ def _read_csv(path: Path, needed: Collection[str]) -> Iterator[Columns]:
         if header is None:
             raise TableError("it is empty, without a header")
         _check_names(header, needed)
+        if (other := _find_separator(header)) and not {*header} & {*needed}:
+            raise TableError(f"its header has {other} and no comma: separate fields by commas")
         while block := list(islice(rows, _TOGETHER)):
             yield dict(zip(header, map(list, zip(*block, strict=True)), strict=True))
 
@@ -138,6 +140,12 @@ def _read_fields(reader: Any) -> Iterator[list[str]]:
             )
         number += 1
         yield row
+
+
+def _find_separator(header: Sequence[str]) -> str | None:
+    """Return the name of what seems to separate the fields of a header that has no comma."""
+    names = {";": "semicolons", "\t": "tabs", "|": "bars"}
+    return next((name for mark, name in names.items() if len(header) == 1 and mark in header[0]), None)
 
 
 def _explain(error: csv.Error) -> str:

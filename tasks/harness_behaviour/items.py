@@ -101,6 +101,10 @@ def make_items(dataset: Dataset, rows: Iterable[tuple[str, Row]]) -> Iterator[Re
 def _from_hub(name: str, dataset: Dataset, revision: str) -> Iterator[tuple[str, Row]]:
     import datasets
 
+    if Path(dataset.hub).is_dir():  # the library would read it, whatever the revision
+        raise DataError(
+            f"the folder '{dataset.hub}' would be read in place of the hub's '{name}': work in another folder"
+        )
     try:
         parts = datasets.load_dataset(dataset.hub, dataset.config, revision=revision)
     except Exception as error:  # network, cache and parser errors of many kinds

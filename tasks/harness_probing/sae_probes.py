@@ -277,8 +277,8 @@ def _read(path: Path) -> tuple[list[str], list[str]]:
 
     try:
         with pa.input_stream(str(path), compression="zstd" if path.suffix == ".zst" else None) as stream:
-            frame = pd.read_csv(io.BytesIO(stream.read()))
-        texts, labels = (list(frame[name].astype(str)) for name in ("prompt", "target"))
+            frame = pd.read_csv(io.BytesIO(stream.read()), dtype=str, keep_default_na=False)
+        texts, labels = (list(frame[name]) for name in ("prompt", "target"))
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"'{path}' is not a csv file with the columns prompt and target: {error}") from error
     if len(classes := sorted(set(labels))) != 2:
