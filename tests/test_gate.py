@@ -14,12 +14,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from harness_saes.gemma_scope import load
 
+import harness
 from harness.api.data import Site
 from harness.api.errors import UnavailableError
 from harness.dictionaries.dictionary import Dictionary
-from harness.dictionaries.fidelity import measure, measure_fit
+from harness.dictionaries.fidelity import explained_by_chance, measure, measure_fit
 from harness.dictionaries.gate import LEAST_VARIANCE, Fidelity, judge, neighbours, not_measurable
+from harness.features.activations import read_sample
 
 WEIGHTS = Path(__file__).parent.parent / "plugins" / "harness_minigemma" / "weights"
 SITE = Site(kind="resid_post", layer=1)
@@ -150,12 +153,13 @@ def test_a_flagged_dictionary_is_flagged_wherever_it_is_shown(harness_command):
     assert told.code == 4
     assert "1 cells, 1 flagged" in told.out
     assert record["status"] == "ok"
-    assert record["flags"] == ["limited", "fidelity:layer"]
+    assert record["flags"] == ["any-site", "limited", "fidelity:layer"]
     assert record["fidelity"]["published_l0"] == float(folder.name.removeprefix("average_l0_"))
     assert record["fidelity"]["above"] > record["fidelity"]["explained_variance"]
     board = Path("out/leaderboard.md").read_text()
     assert "fidelity:layer" in board
     assert "flagged: explains" in board
+    assert "| published | other b_dec | random directions | dead | fidelity |" in board
     with Path("out/leaderboard.csv").open() as file:
         (row,) = csv.DictReader(file)
     assert row["fidelity"] == "flagged"
@@ -253,6 +257,113 @@ def test_a_model_without_its_deeper_weights_is_measured_without_the_layer_above(
     assert record["fidelity"]["below"] is not None
 
 
+# ── faults of files that publish nothing ─────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def sampled():
+    """Activations `[tokens, d]` of the quickstart's topics at every site of an embedded model."""
+    lines = (WEIGHTS.parents[2] / "tasks/harness_quickstart/data/quickstart_topic.jsonl").read_text("utf-8")
+    texts = [json.loads(one)["text"] for one in lines.splitlines()[:25]]
+    registry = harness.open(device="cpu").registry
+    found = {}
+
+    def read(name: str) -> dict[Site, torch.Tensor]:
+        if name not in found:
+            model = registry.choose("models", name).make()
+            sites = [Site(kind="resid_post", layer=layer) for layer in range(model.n_layers)]
+            tokens = model.tokenize(texts)
+            found[name] = read_sample(model.load(sites, "cpu"), tokens, sites, batch_size=32, device="cpu")
+        return found[name]
+
+    return read
+
+
+FAULTS = {
+    "thresholds of −1": (lambda one: replace(one, threshold=-torch.ones(one.width)), "thresholds"),
+    "thresholds of 0": (lambda one: replace(one, threshold=torch.zeros(one.width)), "thresholds"),
+    "saved for x − b_dec": (lambda one: replace(one, b_enc=one.b_enc + one.b_dec @ one.W_enc), "b_dec"),
+    "saved for x, read as for x − b_dec": (lambda one: replace(one, subtract=one.b_dec), "b_dec"),
+}
+
+
+@pytest.mark.parametrize(
+    "folder", sorted(WEIGHTS.glob("minigemma-?-scope/*/*/*")), ids=lambda path: "/".join(path.parts[-4:-1])
+)
+def test_every_embedded_dictionary_is_right_without_a_published_l0_and_each_fault_has_its_name(
+    sampled, folder
+):
+    scope, layer = folder.parts[-4], int(folder.parts[-3].removeprefix("layer_"))
+    sample, site = sampled(scope.removesuffix("-scope")), Site(kind="resid_post", layer=layer)
+    good = load(folder / "params.npz", name=str(folder), device="cpu", decoder=True)
+    content = torch.ones(len(sample[site]), dtype=torch.bool)
+
+    def verdict(dictionary: Dictionary, seen: dict[Site, torch.Tensor]) -> Fidelity:
+        return judge(measure(dictionary, seen, site, content=content, published_l0=None))
+
+    right = verdict(good, sample)
+    assert right.reasons == {}
+    assert right.verdict == "ok"
+    for name, (spoil, rule) in FAULTS.items():
+        wrong = verdict(spoil(good), {site: sample[site]})
+        assert rule in wrong.reasons, (name, wrong)
+        assert wrong.reasons[rule].endswith("?")
+
+
+def test_a_file_saved_for_the_other_convention_is_flagged_and_read_right_when_told(harness_command, tmp_path):
+    source = stored("minigemma-m", 2, "1k")
+    with np.load(source / "params.npz") as arrays:
+        good = {name: arrays[name].astype(np.float32) for name in arrays}
+    (tmp_path / "mine").mkdir()
+    np.savez(
+        tmp_path / "mine" / "params.npz", **{**good, "b_enc": good["b_enc"] + good["b_dec"] @ good["W_enc"]}
+    )
+    site = "resid_post.2"
+    told, wrong = run(harness_command, "wrong", "minigemma-m", f"{tmp_path}/mine", "--strict-gate", site=site)
+    assert told.code == 4
+    assert "fidelity:b_dec" in wrong["flags"]
+    assert wrong["fidelity"]["reasons"]["b_dec"].endswith("as it is read: saved for x − b_dec?")
+    reference = f"{tmp_path}/mine[subtract_b_dec=true]"
+    told, right = run(harness_command, "told", "minigemma-m", reference, "--strict-gate", site=site)
+    assert (told.code, right["fidelity"]["verdict"]) == (0, "ok")
+    _, plain = run(harness_command, "plain", "minigemma-m", str(source), site=site)
+    assert right["predictions_hash"] == plain["predictions_hash"]
+    assert right["fidelity"]["l0"] == pytest.approx(plain["fidelity"]["l0"], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("width", "k", "d"), [(512, 9, 64), (1024, 20, 128), (4096, 20, 128), (1024, 126, 128), (600, 300, 256)]
+)
+def test_random_directions_explain_what_is_expected_of_them(width, k, d):
+    generator = torch.Generator().manual_seed(0)
+    directions = torch.nn.functional.normalize(torch.randn(width, d, generator=generator), dim=1)
+    x = torch.randn(400, d, generator=generator) * torch.logspace(-2, 1, d)  # no sphere
+    x -= x.mean(0)
+    encoder = Dictionary(
+        name="random",
+        width=width,
+        activation="topk",
+        k=k,
+        W_enc=directions.T.contiguous(),
+        b_enc=torch.zeros(width),
+        W_dec=directions,
+        b_dec=torch.zeros(d),
+    )
+    rebuilt, _ = encoder.rebuild(x, width)
+    scale = (rebuilt * x).sum() / rebuilt.square().sum()
+    seen = 1 - (x - scale * rebuilt).square().sum() / x.square().sum()
+    assert explained_by_chance(k, width=width, d_in=d) == pytest.approx(float(seen), abs=0.03)
+
+
+def test_what_random_directions_explain_is_a_share_at_any_l0():
+    shares = [
+        explained_by_chance(l0, width=512, d_in=64) for l0 in (0.0, 0.01, 1.0, 9.0, 100.0, 511.0, 512.0)
+    ]
+    assert shares == sorted(shares)
+    assert shares[0] == 0.0
+    assert shares[-1] < 1.0
+
+
 # ── the arithmetic ───────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -340,6 +451,8 @@ GOOD = Fidelity(
     doubled=0.5,
     outside=None,
     tokens=4096,
+    d_in=128,
+    width=1024,
 )
 
 
@@ -363,6 +476,32 @@ GOOD = Fidelity(
         ({"outside": 0.7}, ["outside"]),
         ({"outside": 0.78}, []),
         ({"l0": 1000.0, "above": 0.9}, ["layer", "l0"]),
+        ({"random": 0.81}, ["random"]),
+        ({"random": 0.79}, []),
+        ({"other_reading": 0.83, "subtracts": False}, ["b_dec"]),
+        ({"other_reading": 0.83, "subtracts": True}, ["b_dec"]),
+        ({"other_reading": 0.81}, []),
+        (
+            {
+                "explained_variance": 0.1,
+                "other_reading": 0.4,
+                "above": 0.1,
+                "below": 0.1,
+                "halved": 0.1,
+                "doubled": 0.1,
+            },
+            ["variance"],
+        ),
+        ({"published_l0": None, "l0": 65.0, "unbounded": 0.0}, ["thresholds"]),
+        ({"published_l0": None, "l0": 63.0, "unbounded": 0.0}, []),
+        ({"published_l0": None, "l0": 33.0, "unbounded": 0.0, "width": 128}, ["thresholds"]),
+        ({"published_l0": None, "l0": 1500.0}, []),
+        ({"published_l0": 100.0, "l0": 120.0, "unbounded": 1.0}, []),
+        ({"l0": 160.0, "unbounded": 1.0}, ["l0", "thresholds"]),
+        ({"l0": 160.0, "unbounded": 0.0}, ["l0"]),
+        ({"dead": 0.95}, ["dead"]),
+        ({"dead": 0.85}, []),
+        ({"dead": 0.95, "tokens": 100}, []),
     ],
 )
 def test_each_rule_has_its_reason(change, rules):

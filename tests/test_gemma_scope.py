@@ -201,7 +201,9 @@ def test_another_layer_is_refused_unless_any_site_is_asked_for(registry: Registr
     folder = folder_of(repository, 3, 82)
     with pytest.raises(UsageError, match=r"trained on layer 3, not on 'resid_post\.4'; any_site=true"):
         find(registry, str(folder), "resid_post.4")
-    assert find(registry, f"{folder}[any_site=true]", "resid_post.4").published_l0 == 82
+    there = find(registry, f"{folder}[any_site=true]", "resid_post.4")
+    assert (there.published_l0, there.flags) == (82, ("any-site",))
+    assert there.identity == find(registry, str(folder)).identity
 
 
 @pytest.mark.parametrize(
@@ -210,7 +212,6 @@ def test_another_layer_is_refused_unless_any_site_is_asked_for(registry: Registr
         ("res", "mlp_out.3", "resid_post"),
         ("mlp", "resid_post.3", "mlp_out"),
         ("att", "attn_out.3", "attn_z"),
-        ("transcoders", "resid_post.3", "transcoders"),
     ],
 )
 def test_a_published_dictionary_of_another_kind_of_site_is_refused(
@@ -221,6 +222,51 @@ def test_a_published_dictionary_of_another_kind_of_site_is_refused(
     with pytest.raises(UsageError, match=f"was trained on {reads}, not on '{site}'"):
         find(registry, str(folder), site)
     assert find(registry, f"{folder}[any_site=true]", site).published_l0 == 82
+
+
+@pytest.mark.parametrize("options", ["", "[any_site=true]"])
+def test_a_transcoder_is_no_dictionary_at_any_site(registry: Registry, tmp_path: Path, options: str) -> None:
+    named = write(folder_of(tmp_path / "gemma-scope-2b-pt-transcoders", 3, 82), arrays())
+    shaped = write(folder_of(tmp_path / "mine", 3, 82), arrays() | {"W_dec": np.ones((WIDTH, 8), np.float32)})
+    with pytest.raises(UsageError, match="is a transcoder, which predicts something else"):
+        find(registry, f"{named}{options}", "resid_post.3")
+    with pytest.raises(UsageError, match="reads 6 dimensions and writes 8, so it is a transcoder"):
+        find(registry, f"{shaped}{options}", "resid_post.3")
+
+
+@pytest.mark.parametrize(
+    ("named", "held", "flags"),
+    [
+        ("16", 16, ()),
+        ("16k", 16, ("named-width:16k",)),
+        ("17", 16, ("named-width:17",)),
+        ("1k", 1024, ()),
+        ("1k", 1000, ()),
+        ("3k", 3072, ()),
+        ("3k", 4096, ("named-width:3k",)),
+        ("1k", 1200, ("named-width:1k",)),
+    ],
+)
+def test_a_folder_that_names_another_width_is_flagged(
+    registry: Registry, tmp_path: Path, named: str, held: int, flags: tuple[str, ...]
+) -> None:
+    folder = write(folder_of(tmp_path, 3, 82, named), arrays(width=held))
+    located = find(registry, str(folder))
+    assert (located.width, located.flags) == (held, flags)
+
+
+def test_b_dec_is_subtracted_where_the_reference_says_so(registry: Registry, repository: Path) -> None:
+    folder = folder_of(repository, 3, 82)
+    plain, told = find(registry, str(folder)), find(registry, f"{folder}[subtract_b_dec=true]")
+    assert plain.load and told.load and told.load_whole
+    assert told.identity == {**plain.identity, "subtract_b_dec": True}
+    x = torch.randn(20, D_IN, generator=torch.Generator().manual_seed(1))
+    b_dec = torch.from_numpy(np.load(folder / "params.npz")["b_dec"])
+    assert torch.equal(told.load("cpu").encode(x), plain.load("cpu").encode(x - b_dec))
+    assert torch.equal(told.load_whole("cpu").encode(x), told.load("cpu").encode(x))
+    assert told.load("cpu").b_dec is None
+    with pytest.raises(UsageError, match="subtract_b_dec='maybe' is neither true nor false"):
+        find(registry, f"{folder}[subtract_b_dec=maybe]")
 
 
 def test_another_models_width_is_refused_before_anything_is_loaded(
@@ -283,7 +329,7 @@ def test_where_a_tuned_model_has_none_of_its_own_it_borrows_and_says_so(
 ) -> None:
     made = registry.choose("representations", "gemma-scope").make()
     assert made.at(Shape(name=name, d_model=3584), Site.parse(site))["name"] == repo
-    folder = folder_of(tmp_path / repo, Site.parse(site).layer, 82, "16k")
+    folder = folder_of(tmp_path / repo, Site.parse(site).layer, 82)
     write(folder, arrays())
     own = find(registry, str(folder), site)
     borrowed = find(registry, str(folder), site, Shape(name=name))
@@ -291,7 +337,7 @@ def test_where_a_tuned_model_has_none_of_its_own_it_borrows_and_says_so(
     assert borrowed.identity == {**own.identity, "trained_on": "pt"}
     assert (
         borrowed.reference
-        == f"{repo.partition('/')[2]}/layer_{Site.parse(site).layer}/width_16k/average_l0_82"
+        == f"{repo.partition('/')[2]}/layer_{Site.parse(site).layer}/width_16/average_l0_82"
     )
 
 

@@ -242,19 +242,39 @@ def test_the_hook_says_what_a_dictionary_reads(
         ({"type": "transcoder"}, UsageError, "is a transcoder"),
         ({"type": "crosscoder"}, UsageError, "is a crosscoder"),
         ({"affine_connection": True}, UsageError, "is a transcoder"),
+        ({"hf_hook_point_out": "model.layers.13.post_feedforward_layernorm.output"}, UsageError, "is a transcoder"),
+        ({"width": 2 * WIDTH}, UnavailableError, "its config.json says width = 32, and its weights have 16"),
         ({"architecture": "topk"}, UsageError, "has the architecture 'topk', not jump_relu"),
-        ({"hf_hook_point_in": "model.layers.13.pre_feedforward_layernorm.output"}, UsageError, "none of the sites"),
-        ({"hf_hook_point_in": "model.embed_tokens.output"}, UsageError, "none of the sites"),
-        ({"hf_hook_point_in": 3}, UsageError, "none of the sites"),
-        ({"hf_hook_point_in": "model.layers.12.output"}, UnavailableError, "says 'resid_post.12', its folder"),
+        (config("model.layers.13.pre_feedforward_layernorm.output"), UsageError, "none of the sites"),
+        (config("model.embed_tokens.output"), UsageError, "none of the sites"),
+        (config(3), UsageError, "none of the sites"),
+        (config("model.layers.12.output"), UnavailableError, "says 'resid_post.12', its folder"),
     ],
 )  # fmt: skip
 def test_a_config_that_says_something_else_is_refused(
     registry: Registry, tmp_path: Path, changed: dict[str, Any], error: type[Exception], problem: str
 ) -> None:
     folder = write(tmp_path / "scope" / NAME, about={**config(), **changed})
-    with pytest.raises(error, match=problem):
-        find(registry, str(folder))
+    for reference in (str(folder), f"{folder}[any_site=true]"):
+        with pytest.raises(error, match=problem):
+            find(registry, reference)
+
+
+def test_a_decoder_of_another_size_makes_a_transcoder(registry: Registry, tmp_path: Path) -> None:
+    folder = write(tmp_path / "mine", {**tensors(), "w_dec": torch.ones(WIDTH, 8)})
+    with pytest.raises(UsageError, match="reads 6 dimensions and writes 8, so it is a transcoder"):
+        find(registry, f"{folder}[any_site=true]")
+
+
+def test_b_dec_is_subtracted_where_the_reference_says_so(registry: Registry, tmp_path: Path) -> None:
+    folder = write(tmp_path / "mine", about=config())
+    plain, told = find(registry, str(folder)), find(registry, f"{folder}[subtract_b_dec=true,any_site=true]")
+    assert plain.load and told.load and told.load_whole
+    assert told.identity == {**plain.identity, "subtract_b_dec": True}
+    assert (plain.flags, told.flags) == ((), ("any-site",))
+    x = torch.randn(20, D_IN, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(told.load("cpu").encode(x), plain.load("cpu").encode(x - tensors()["b_dec"]))
+    assert torch.equal(told.load_whole("cpu").encode(x), told.load("cpu").encode(x))
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "\xff"])
@@ -316,7 +336,7 @@ def test_a_file_that_is_cut_short_or_something_else_is_refused_when_planning(
         ({"w_enc": torch.full((D_IN, WIDTH), float("inf"))}, UnavailableError, "W_enc holds values that are not"),
         ({"threshold": torch.ones(WIDTH, dtype=torch.int64)}, UnavailableError, "threshold holds I64, not floats"),
         ({"affine_skip_connection": torch.ones(D_IN, D_IN)}, UsageError, "is a transcoder"),
-        ({"w_enc": torch.ones(WIDTH, D_IN)}, UsageError, "reads activations of size 16, but site"),
+        ({"w_enc": torch.ones(WIDTH, D_IN)}, UnavailableError, "width = 16, and its weights have 6"),
     ],
 )  # fmt: skip
 def test_tensors_that_cannot_be_are_refused_in_one_sentence(

@@ -44,6 +44,21 @@ def reported(harness_command, texts) -> dict:
     return json.loads(told.out)
 
 
+def test_a_report_says_what_the_gate_says(harness_command, texts, tmp_path, reported):
+    assert reported["fidelity"]["verdict"] == "ok"
+    (source,) = (WEIGHTS / "minigemma-s-scope/layer_1/width_512").glob("*/params.npz")
+    with np.load(source) as arrays:
+        np.savez(tmp_path / "params.npz", **{**arrays, "threshold": -np.ones(512, np.float32)})
+    told = harness_command(
+        "report-dictionary", str(tmp_path), "-m", "minigemma-s", "--site", SITE, "--data", texts,
+        "--tokens", 600, "-o", "lost",
+    )  # fmt: skip
+    assert told.code == 0, told.err
+    page = Path("lost/report.md").read_text("utf-8")
+    assert "features fire on a token, more than 0.5 of 64 dimensions: thresholds lost?" in page
+    assert "tokens: give more with --tokens" in page
+
+
 def activations(texts: Path, *, half: int) -> tuple[np.ndarray, list]:
     """Block outputs of every other text, as plain transformers gives them, one text at a time, without BOS."""
     from transformers import AutoModelForCausalLM, AutoTokenizer

@@ -309,6 +309,8 @@ def test_a_model_of_another_width_is_refused(registry: Registry, tmp_path: Path)
         ({"normalize_activations": "whitening"}, "'whitening', which is none of layer_norm, constant_norm_rescale"),
         ({"layer_subtype": "ln2.hook_normalized"}, "reads 'blocks.9.ln2.hook_normalized'; read are"),
         ({"hook_point_head_index": 2}, "of one attention head"),
+        ({"expansion_factor": FACTOR + 1}, f"its config.json says expansion_factor = {FACTOR + 1}, and its weights"),
+        ({"d_in": D_IN + 1}, f"its config.json says d_in = {D_IN + 1}, and its weights have {D_IN}"),
     ],
 )  # fmt: skip
 def test_configs_of_something_else_are_refused_in_one_sentence(
@@ -319,6 +321,37 @@ def test_configs_of_something_else_are_refused_in_one_sentence(
         find(registry, str(folder))
     said = str(caught.value)
     assert problem in said and str(folder) in said and "\n" not in said
+
+
+@pytest.mark.parametrize("more", [{"W_skip": torch.ones(D_IN, D_IN)}, {"W_dec": torch.ones(WIDTH, D_IN + 1)}])
+def test_a_transcoder_that_its_config_does_not_declare_is_refused_at_any_site(
+    registry: Registry, tmp_path: Path, more: dict[str, torch.Tensor]
+) -> None:
+    folder = prisma(tmp_path / "prisma", weights=tensors() | more, about=config())
+    with pytest.raises(UsageError, match="is a transcoder"):
+        find(registry, {"name": str(folder), "any_site": True})
+    located = find(
+        registry, {"name": str(saev(tmp_path / "sae.pt", header(5), tensors() | more)), "any_site": True}
+    )
+    assert located.load
+    with pytest.raises(UsageError, match="is a transcoder"):
+        located.load("cpu")
+
+
+def test_b_dec_is_subtracted_as_the_reference_says(registry: Registry, tmp_path: Path) -> None:
+    x, b_dec = tokens(), tensors()["b_dec"]
+    for path, declared in (
+        (saev(tmp_path / "old" / "sae.pt", FIRST), True),
+        (saev(tmp_path / "new" / "sae.pt", header(5)), False),
+        (prisma(tmp_path / "prisma", about=config(normalize_activations="none")), True),
+    ):
+        told = find(registry, {"name": str(path), "subtract_b_dec": not declared})
+        plain = find(registry, str(path))
+        assert told.load and told.load_whole and plain.load
+        assert told.identity == {**plain.identity, "subtract_b_dec": not declared}
+        shifted = x + b_dec if declared else x - b_dec
+        torch.testing.assert_close(told.load("cpu").encode(x), plain.load("cpu").encode(shifted))
+        assert torch.equal(told.load_whole("cpu").encode(x), told.load("cpu").encode(x))
 
 
 def test_weights_that_cannot_be_read_are_said_in_one_sentence(registry: Registry, tmp_path: Path) -> None:

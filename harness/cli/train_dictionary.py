@@ -134,7 +134,7 @@ def to_line(path: Path, trained: Trained) -> str:
     """Describe a trained dictionary in one line."""
     return (
         f"{path}: explained variance {trained.fit.explained_variance:.3f}, L0 {trained.fit.l0:.1f}, "
-        f"dead {trained.dead:.1%}"
+        f"dead {trained.fit.dead or 0:.1%}"
     )
 
 
@@ -145,7 +145,6 @@ def to_row(path: Path, trained: Trained) -> dict[str, Any]:
         "site": str(trained.site),
         "width": trained.dictionary.width,
         **asdict(trained.fit),
-        "dead": trained.dead,
         "training_tokens": trained.tokens,
         "seconds": trained.seconds,
     }

@@ -120,19 +120,24 @@ class Dictionary:
         """Return `features W_dec + b_dec` in the units of `activations`, `[tokens, d_in]` in float32, by slices of
         `size` features, and the number of active features of all tokens. UnavailableError without a decoder.
         """
+        rebuilt, fired = self.rebuild_counting(activations, size)
+        return rebuilt, int(fired.sum())
+
+    def rebuild_counting(self, activations: Tensor, size: int) -> tuple[Tensor, Tensor]:
+        """Return what `rebuild` does, with the number of tokens on which each feature is active, `[width]`."""
         if self.W_dec is None:
             raise UnavailableError(
                 f"dictionary '{self.name}' has no decoder, so nothing can be rebuilt with it"
             )
         rebuilt = activations.new_zeros(activations.shape, dtype=torch.float32)
-        active = 0
+        fired = []
         for start, features in self.slices(activations, size):
             rebuilt += features @ self.W_dec[start : start + features.shape[1]]
-            active += int(torch.count_nonzero(features))
+            fired.append(torch.count_nonzero(features, dim=0))
         if self.b_dec is not None:
             rebuilt += self.b_dec
         _, restore = normalise(activations.float(), self.input_norm)
-        return restore(rebuilt), active
+        return restore(rebuilt), torch.cat(fired)
 
     def _activate(self, x: Tensor, start: int, stop: int) -> Tensor:
         if self.W_enc is None:
@@ -173,6 +178,16 @@ class Dictionary:
         """Return the dictionary with its tensors on `device`."""
         moved: dict[str, Any] = {name: tensor.to(device) for name, tensor in self.tensors.items()}
         return replace(self, **moved)
+
+    def with_other_reading(self) -> Dictionary | None:
+        """Return the dictionary in the other convention of `b_dec`: subtracted from the input where it was not, and not
+        where it was. None without a `b_dec` that would make a difference.
+        """
+        if self.subtract is not None:
+            return replace(self, subtract=None)
+        return (
+            replace(self, subtract=self.b_dec) if self.b_dec is not None and bool(self.b_dec.any()) else None
+        )
 
     @property
     def tensors(self) -> dict[str, Tensor]:

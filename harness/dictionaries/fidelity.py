@@ -7,13 +7,16 @@ is robust to a few dimensions of large variance.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from statistics import NormalDist
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from harness.api.data import Site
 from harness.api.protocols import Autoencoder
+from harness.dictionaries.dictionary import Dictionary
 from harness.dictionaries.gate import Fidelity
 
 SLICE = 4096
@@ -22,12 +25,15 @@ SLICE = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """Fit of a dictionary on `tokens` activations; L0 is the mean number of features that fire on one."""
+    """Fit of a dictionary on `tokens` activations; L0 is the mean number of features that fire on one, `dead` the share
+    of features that fire on none (None for an autoencoder that does not count by feature).
+    """
 
     explained_variance: float
     median_explained_variance: float
     l0: float
     tokens: int
+    dead: float | None
 
 
 def explained_variance(lost: Tensor, total: Tensor) -> tuple[float, float]:
@@ -40,12 +46,42 @@ def explained_variance(lost: Tensor, total: Tensor) -> tuple[float, float]:
 @torch.inference_mode()
 def measure_fit(dictionary: Autoencoder, x: Tensor) -> Fit:
     """Return the fit on `x [tokens, d]`, float32. UnavailableError without a decoder."""
-    rebuilt, active = dictionary.rebuild(x, SLICE)
+    dead = None
+    if isinstance(dictionary, Dictionary):
+        rebuilt, fired = dictionary.rebuild_counting(x, SLICE)
+        active, dead = int(fired.sum()), float((fired == 0).double().mean())
+    else:
+        rebuilt, active = dictionary.rebuild(x, SLICE)
     lost = (x - rebuilt).double().square().sum(0)
     total = (x - x.mean(0)).double().square().sum(0)
     variance, median = explained_variance(lost, total)
-    l0 = active / len(x)
-    return Fit(explained_variance=variance, median_explained_variance=median, l0=l0, tokens=len(x))
+    return Fit(
+        explained_variance=variance,
+        median_explained_variance=median,
+        l0=active / len(x),
+        tokens=len(x),
+        dead=dead,
+    )
+
+
+def explained_by_chance(l0: float, *, width: int, d_in: int) -> float:
+    """Return the explained variance that is expected of `width` random directions in `d_in` dimensions, of which the
+    `l0` with the largest products are active on a token and decode it, at the best common scale.
+
+    Products with a token x are normal with standard deviation |x| / √d_in, whatever the distribution of x. With s the
+    sum of the squared products of the active ones and q that of their fourth powers, both for |x| = 1, the rebuilt
+    vector has s of x in it, and s − q of squared length beside it, so it explains s² / (s² + s − q).
+    """
+    share = min(l0 / width, 1.0)
+    if not 0 < share < 1:
+        second, fourth = 1.0, 3.0
+    else:
+        normal = NormalDist()
+        cut = -normal.inv_cdf(share)
+        tail = normal.pdf(cut) / share
+        second, fourth = 1 + cut * tail, 3 + (cut**3 + 3 * cut) * tail
+    s, q = l0 * second / d_in, l0 * fourth / d_in**2
+    return s**2 / max(s**2 + s - q, s**2, 1e-30)
 
 
 @torch.inference_mode()
@@ -70,14 +106,31 @@ def measure(
         return None if other is None else measure_fit(dictionary, other[inside]).explained_variance
 
     return Fidelity(
-        **asdict(own),
+        **vars(own),
+        **_measure_reading(dictionary, x),
         published_l0=published_l0,
+        d_in=x.shape[1],
+        width=dictionary.width,
+        random=explained_by_chance(own.l0, width=dictionary.width, d_in=x.shape[1]),
         below=variance(site.layer - 1),
         above=variance(site.layer + 1),
         halved=measure_fit(dictionary, x / 2).explained_variance,
         doubled=measure_fit(dictionary, x * 2).explained_variance,
         outside=_variance_outside(dictionary, sample[site][~inside], x.mean(0)),
     )
+
+
+def _measure_reading(dictionary: Autoencoder, x: Tensor) -> dict[str, Any]:
+    """Return what the parameters alone tell, and the fit with the other convention of `b_dec`."""
+    if not isinstance(dictionary, Dictionary):
+        return {}
+    found: dict[str, Any] = {"subtracts": dictionary.subtract is not None}
+    if dictionary.threshold is not None:
+        found["unbounded"] = float((dictionary.threshold <= 0).double().mean())
+    if (other := dictionary.with_other_reading()) is not None:
+        fit = measure_fit(other, x)
+        found |= {"other_reading": fit.explained_variance, "other_l0": fit.l0}
+    return found
 
 
 def _variance_outside(dictionary: Autoencoder, x: Tensor, centre: Tensor) -> float | None:

@@ -1,8 +1,9 @@
 """Gate of fidelity: does a dictionary at a site read the activations that it was trained on?
 
-Every rule compares: with the same dictionary one layer off, on scaled activations, on positions outside content, with
-the published L0. Only the last resort, the least explained variance, is an absolute threshold. The margins were set on
-the embedded family, where right pairings are far from all of them (checked by `tests/test_gate.py`).
+Most rules compare: with the same dictionary one layer off, on scaled activations, on positions outside content, in the
+other convention of `b_dec`, with random directions, with the published L0. Three are bounds: the least explained
+variance, the largest L0 of a dictionary without a published one, the most dead features. All were set on the embedded
+family, where right pairings are far from all of them (checked by `tests/test_gate.py`), and on published dictionaries.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Literal
 
 from harness.api.data import Site
 
-REVISION = "1"
+REVISION = "2"
 """Revision of the measurements and rules; part of keys of measured things."""
 
 LEAST_VARIANCE = 0.5
@@ -29,6 +30,21 @@ OUTSIDE_MARGIN = 0.05
 L0_RATIO = 2.5
 """Maximum factor between L0 and the published one: texts differ in the features they activate."""
 
+LESS_UNEXPLAINED = 0.9
+"""Share of the unexplained variance that the other convention of `b_dec` must leave at most to be the likelier one:
+right readings of the embedded family have 1.25 or more, wrong ones .82 or less."""
+
+MOST_L0 = (1 / 2, 1 / 4)
+"""Largest L0 of a dictionary with thresholds, in shares of d_in and of the width: published ones reach .23 and .03, and
+.8 or more of d_in where thresholds are lost. Those without (ReLU alone) are published with 2 · d_in."""
+
+MOST_DEAD = 0.9
+"""Largest share of features that may be dead where features fire FIRINGS times on average: right pairings have .62 or
+less."""
+
+FIRINGS = 10
+"""Mean number of firings of a feature above which a dead one says something."""
+
 Verdict = Literal["ok", "flagged", "not measurable", "not measured"]
 
 
@@ -38,8 +54,11 @@ class Fidelity:
 
     `below` and `above` are explained variances of the same dictionary one layer down and up; `halved` and `doubled`
     those on the site's own activations times ½ and 2; `outside` that on positions that are pooled but are not
-    content, about the mean of content. L0 is the mean number of features that fire on a token. A number is None where
-    it is unknown; all are where nothing was measured.
+    content, about the mean of content. L0 is the mean number of features that fire on a token. `other_reading` and
+    `other_l0` are explained variance and L0 in the other convention of `b_dec`: not subtracted from the input if the
+    dictionary `subtracts` it, else subtracted. `random` is the explained variance to be expected of as many random
+    directions at the same L0, `dead` the share of features that fire on no token, `unbounded` the share of thresholds
+    that are 0 or less. A number is None where it is unknown; all are where nothing was measured.
     """
 
     verdict: Verdict = "not measured"
@@ -54,6 +73,14 @@ class Fidelity:
     doubled: float | None = None
     outside: float | None = None
     tokens: int = 0
+    d_in: int | None = None
+    width: int | None = None
+    subtracts: bool | None = None
+    other_reading: float | None = None
+    other_l0: float | None = None
+    random: float | None = None
+    dead: float | None = None
+    unbounded: float | None = None
 
 
 def judge(measured: Fidelity) -> Fidelity:
@@ -78,17 +105,71 @@ def _reasons(seen: Fidelity) -> Iterator[tuple[str, str]]:
     own = seen.explained_variance
     if own is None:
         return
-    least = max(own + MARGIN, LEAST_VARIANCE)  # a dictionary that fits nowhere fits no better elsewhere
+    yield from _compare_reading(seen, own)
+    yield from _compare_places(seen, own)
+    yield from _compare_sparsity(seen)
+    if seen.outside is not None and seen.outside < own - OUTSIDE_MARGIN:
+        yield "outside", f"explains {seen.outside:.2f} on BOS or template and {own:.2f} on content"
+
+
+def _compare_reading(seen: Fidelity, own: float) -> Iterator[tuple[str, str]]:
+    """Yield the rules about explained variance at the site itself."""
     if own < LEAST_VARIANCE:
         yield "variance", f"explains {own:.2f} of the variance, less than {LEAST_VARIANCE:.2f}"
+    elif seen.random is not None and own < seen.random and seen.l0 is not None:
+        yield (
+            "random",
+            f"explains {own:.2f} with {seen.l0:.1f} features active, and as many random directions would "
+            f"explain {seen.random:.2f}",
+        )
+    other = seen.other_reading
+    if other is not None and other >= LEAST_VARIANCE and 1 - other < LESS_UNEXPLAINED * (1 - own):
+        how, wanted = ("without", "x") if seen.subtracts else ("with", "x − b_dec")
+        yield (
+            "b_dec",
+            f"explains {other:.3f} {how} b_dec subtracted from the input and {own:.3f} as it is read: saved for "
+            f"{wanted}?",
+        )
+
+
+def _compare_places(seen: Fidelity, own: float) -> Iterator[tuple[str, str]]:
+    """Yield the rules about explained variance one layer off, and on scaled activations."""
+    least = max(own + MARGIN, LEAST_VARIANCE)  # a dictionary that fits nowhere fits no better elsewhere
     for where, other in (("down", seen.below), ("up", seen.above)):
         if other is not None and other > least:
-            yield "layer", f"explains {other:.2f} one layer {where} and {own:.2f} here"
+            yield "layer", f"explains {other:.2f} one layer {where} and {own:.2f} here: wrong site?"
     for how, other in (("halved", seen.halved), ("doubled", seen.doubled)):
         if other is not None and other > least:
             yield "scale", f"explains {other:.2f} of these activations {how} and {own:.2f} as they are"
+
+
+def _compare_sparsity(seen: Fidelity) -> Iterator[tuple[str, str]]:
+    """Yield the rules about how many features fire on a token, and how many never do."""
     l0, published = seen.l0, seen.published_l0
-    if l0 is not None and published and not 1 / L0_RATIO <= l0 / published <= L0_RATIO:
+    if l0 is None:
+        return
+    if published and not 1 / L0_RATIO <= l0 / published <= L0_RATIO:
         yield "l0", f"{l0:.1f} features fire on a token, {published:g} were published"
-    if seen.outside is not None and seen.outside < own - OUTSIDE_MARGIN:
-        yield "outside", f"explains {seen.outside:.2f} on BOS or template and {own:.2f} on content"
+    if (reason := _doubt_thresholds(seen, l0)) is not None:
+        yield "thresholds", f"{reason}: thresholds lost?"
+    if (
+        seen.dead is not None
+        and seen.dead > MOST_DEAD
+        and seen.width
+        and l0 * seen.tokens >= FIRINGS * seen.width
+    ):
+        yield "dead", f"{seen.dead:.0%} of features fire on none of {seen.tokens:,} tokens"
+
+
+def _doubt_thresholds(seen: Fidelity, l0: float) -> str | None:
+    """Return why thresholds seem lost; None where they do not, or the activation rule has none."""
+    if seen.unbounded is None or not seen.d_in or not seen.width:
+        return None
+    if seen.published_l0:  # a dense dictionary that was published as one has lost nothing
+        is_dense = l0 > L0_RATIO * seen.published_l0 and seen.unbounded > 0.5
+        return f"{seen.unbounded:.0%} of thresholds are 0 or less" if is_dense else None
+    for most, of in zip(MOST_L0, (seen.d_in, seen.width), strict=True):
+        if l0 > most * of:
+            what = "dimensions" if of == seen.d_in else "features"
+            return f"{l0:.1f} features fire on a token, more than {most:g} of {of:,} {what}"
+    return None

@@ -19,9 +19,11 @@ from torch import Tensor
 
 from harness.api.data import Site, Tokens
 from harness.api.errors import HarnessError, UnavailableError, UsageError
-from harness.api.protocols import Encoder, LanguageModel, PlacedRepresentation
+from harness.api.protocols import Autoencoder, Encoder, LanguageModel, PlacedRepresentation
 from harness.dictionaries.dictionary import slices_of
 from harness.dictionaries.fidelity import SLICE, explained_variance
+from harness.dictionaries.fidelity import measure as measure_fidelity
+from harness.dictionaries.gate import Fidelity, judge
 from harness.dictionary_report.contexts import Validation, contexts_of, validate
 from harness.features.activations import read_all, take_content
 from harness.features.featurize import plan_batches, run_batches
@@ -70,7 +72,9 @@ class Arm:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Measurements of a dictionary; `frequencies [width]` are the shares of tokens on which features fire."""
+    """Measurements of a dictionary; `frequencies [width]` are the shares of tokens on which features fire, `fidelity`
+    is the gate's judgement on the second half, without neighbouring layers.
+    """
 
     dictionary: str
     model: str
@@ -85,6 +89,7 @@ class Report:
     arms: tuple[Arm, ...]
     validation: Validation
     control: Validation | None
+    fidelity: Fidelity
     frequencies: NDArray[np.float64]
 
     @property
@@ -206,6 +211,7 @@ def report(
         ),
         validation=_validate(own, halves),
         control=_validate(random, halves) if random else None,
+        fidelity=_judge(dictionary, halves[1].activations[:CHUNK], setup.site, located.published_l0),
         frequencies=frequencies,
     )
 
@@ -231,6 +237,11 @@ def _read(setup: _Setup, texts: Iterable[str], tokens: int) -> _Halves:
         for part in parts
     )
     return first, second
+
+
+def _judge(dictionary: Autoencoder, x: Tensor, site: Site, published_l0: float | None) -> Fidelity:
+    content = torch.ones(len(x), dtype=torch.bool, device=x.device)
+    return judge(measure_fidelity(dictionary, {site: x}, site, content=content, published_l0=published_l0))
 
 
 # ── arms ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -272,7 +283,7 @@ def _validate(candidate: _Candidate, halves: _Halves) -> Validation:
 
 def _fit_decoder(encoder: Encoder, features: sparse.csc_array, x: Tensor) -> Rebuild:
     """Return the affine map from features `[tokens, width]` to `x [tokens, d]` with the least squared error: the best
-    decoder of these features. UsageError for more than MOST_FITTED features.
+    decoder of these features. UsageError for more than MOST_FITTED features, or too few tokens for them.
     """
     if features.shape[1] > MOST_FITTED:
         raise UsageError(f"a decoder of more than {MOST_FITTED:,} features is not fitted")
@@ -283,7 +294,12 @@ def _fit_decoder(encoder: Encoder, features: sparse.csc_array, x: Tensor) -> Reb
     # A ridge of a millionth of the mean variance keeps the solution finite.
     gram[np.diag_indices_from(gram)] += max(1e-6 * np.trace(gram) / len(gram), 1e-12)
     product = features.T @ target - n * np.outer(centre, mean)
-    W_dec = linalg.solve(gram, product, assume_a="pos", overwrite_a=True, overwrite_b=True)
+    try:
+        W_dec = linalg.solve(gram, product, assume_a="pos", overwrite_a=True, overwrite_b=True)
+    except linalg.LinAlgError as error:
+        raise UsageError(
+            f"a decoder of {features.shape[1]:,} features cannot be fitted on {n:,} tokens: give more with --tokens"
+        ) from error
     decoder = torch.from_numpy(W_dec).float().to(x.device)
     bias = torch.from_numpy(mean - centre @ W_dec).float().to(x.device)
 

@@ -43,6 +43,7 @@ def to_markdown(report: Report) -> str:
             f"{report.width:,} features of {report.d_in} dimensions; {report.tokens:,} content tokens of held-out text,"
             f" in two halves: what is fitted is fitted on the first, explained variance and losses are of the second"
             f" (losses of {report.loss_tokens:,} next tokens).",
+            *(f"**Flagged:** {reason}" for reason in report.fidelity.reasons.values()),
             _table(
                 ("arm", "explained variance", "median", "L0", "loss (nats)", "loss recovered", ""),
                 [_arm_line(arm) for arm in report.arms],

@@ -85,7 +85,7 @@ def describe_training(
         f"{model.modality}s": {"count": len(names), "sha256": hash_lines(names), "passes": trained.passes},
         "tokens": trained.tokens,
         "seconds": round(trained.seconds, 1),
-        "heldout": {**asdict(trained.fit), "dead": trained.dead},
+        "heldout": asdict(trained.fit),
         "versions": {name: installed_version(name) for name in packages},
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "hardware": name_hardware(device),

@@ -13,7 +13,7 @@ from harness.api.protocols import Model
 from harness.dictionaries.fidelity import measure_fit
 from harness.training.config import TrainingConfig
 from harness.training.learners import Started, start_learner
-from harness.training.outcome import Trained, finish, measure_dead
+from harness.training.outcome import Trained, finish
 from harness.training.stream import TokenStream, cut_batches, fill_buffers, read_activations, read_heldout
 
 SAMPLE_TOKENS = 32_768
@@ -74,7 +74,6 @@ def train(
                 config=configs[site],
                 dictionary=dictionary,
                 fit=measure_fit(dictionary, unseen[site]),
-                dead=measure_dead(dictionary, unseen[site]),
                 tokens=tokens,
                 passes=stream.passes(tokens),
                 seconds=seconds,

@@ -16,13 +16,12 @@ from harness.training.learners import Started
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """Trained dictionary with its fit and the share of dead features on held-out data, and the cost of training."""
+    """Trained dictionary with its fit on held-out data, and the cost of training."""
 
     site: Site
     config: TrainingConfig
     dictionary: Dictionary
     fit: Fit
-    dead: float
     tokens: int
     passes: int
     seconds: float
@@ -74,10 +73,3 @@ def find_threshold(dictionary: Dictionary, sample: Tensor, l0: int) -> float:
             largest = largest.topk(count, sorted=False).values
             cut = torch.nextafter(largest.min(), cut.new_zeros(()))  # so that the smallest fires too
     return float(cut)
-
-
-@torch.inference_mode()
-def measure_dead(dictionary: Dictionary, x: Tensor) -> float:
-    """Return the share of features that fire on none of `x [tokens, d]`."""
-    fired = sum(int((features > 0).any(0).sum()) for _, features in dictionary.slices(x, SLICE))
-    return 1 - fired / dictionary.width

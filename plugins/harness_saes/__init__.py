@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 import harness
+from harness_saes.reading import Reading
 
 
 def _gemma_scope(
@@ -23,10 +24,12 @@ def _folder(
     l0: str | int | None = None,
     any_site: bool = False,
     layer_offset: int = 0,
+    subtract_b_dec: bool | None = None,
 ) -> harness.TokenRepresentation:
     from harness_saes.gemma_scope import Folder
 
-    return Folder(ref, width=width, l0=l0, any_site=any_site, layer_offset=layer_offset)
+    reading = Reading(any_site=any_site, subtract_b_dec=subtract_b_dec)
+    return Folder(ref, width=width, l0=l0, reading=reading, layer_offset=layer_offset)
 
 
 def _gemma_scope_2(*, width: str | int = "16k", l0: str = "medium") -> harness.TokenRepresentation:
@@ -36,23 +39,33 @@ def _gemma_scope_2(*, width: str | int = "16k", l0: str = "medium") -> harness.T
 
 
 def _folder_2(
-    ref: str, *, width: str | int | None = None, l0: str | None = None, any_site: bool = False
+    ref: str,
+    *,
+    width: str | int | None = None,
+    l0: str | None = None,
+    any_site: bool = False,
+    subtract_b_dec: bool | None = None,
 ) -> harness.TokenRepresentation:
     from harness_saes.gemma_scope_2 import Folder
 
-    return Folder(ref, width=width, l0=l0, any_site=any_site)
+    reading = Reading(any_site=any_site, subtract_b_dec=subtract_b_dec)
+    return Folder(ref, width=width, l0=l0, reading=reading)
 
 
-def _prisma(ref: str, *, any_site: bool = False) -> harness.TokenRepresentation:
+def _prisma(
+    ref: str, *, any_site: bool = False, subtract_b_dec: bool | None = None
+) -> harness.TokenRepresentation:
     from harness_saes.prisma import Folder
 
-    return Folder(ref, any_site=any_site)
+    return Folder(ref, reading=Reading(any_site=any_site, subtract_b_dec=subtract_b_dec))
 
 
-def _saev(ref: str, *, any_site: bool = False) -> harness.TokenRepresentation:
+def _saev(
+    ref: str, *, any_site: bool = False, subtract_b_dec: bool | None = None
+) -> harness.TokenRepresentation:
     from harness_saes.saev import Folder
 
-    return Folder(ref, any_site=any_site)
+    return Folder(ref, reading=Reading(any_site=any_site, subtract_b_dec=subtract_b_dec))
 
 
 @harness.hookimpl

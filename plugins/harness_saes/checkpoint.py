@@ -16,7 +16,7 @@ from typing import IO, Any
 import torch
 
 import harness
-from harness_saes.refusals import wrong_site
+from harness_saes.refusals import check_pair, no_autoencoder, wrong_site
 from harness_saes.repository import HubRepository, LocalRepository, Repository, full_reference
 
 VISION = "vision"
@@ -108,6 +108,13 @@ class Checkpoint:
             dtype = str(found.dtype).removeprefix("torch.")
             raise harness.UnavailableError(f"dictionary '{self.ref}': {name} holds {dtype}, not floats")
         return found
+
+    def check_pair(self, tensors: Any) -> None:
+        """Raise UsageError if a state dict is that of a transcoder: by a skip path, or by the size of its output."""
+        held = tensors if isinstance(tensors, Mapping) else {}
+        if "W_skip" in held:
+            raise no_autoencoder(self.ref, "transcoder")
+        check_pair(self.ref, *(getattr(held.get(name), "shape", ()) for name in ("W_enc", "W_dec")))
 
     def take(self, tensors: Any, names: Sequence[str], device: str) -> dict[str, torch.Tensor]:
         """Return the named tensors in float32 on a device."""

@@ -14,6 +14,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ import torch
 import harness
 from harness_saes.neuronpedia import link
 from harness_saes.published import GEMMA_2, RESIDUAL_L0, is_instruction_tuned
-from harness_saes.refusals import wrong_site
+from harness_saes.reading import Reading
+from harness_saes.refusals import check_pair, no_autoencoder, wrong_site
 from harness_saes.repository import (
     HubRepository,
     LocalRepository,
@@ -143,13 +145,13 @@ class Folder:
         *,
         width: str | int | None,
         l0: str | int | None,
-        any_site: bool,
+        reading: Reading,
         layer_offset: int,
     ) -> None:
         self.ref, self.layer_offset = ref, require_offset(layer_offset)
         self.width = None if width is None else str(width)
         self.l0 = l0
-        self.any_site = any_site
+        self.reading = reading
         self.repository: Repository
         path = folder_of(ref, PARAMS)
         if path.is_dir():
@@ -171,10 +173,12 @@ class Folder:
         return self._located(f"{inside}/{PARAMS}".lstrip("/"), entry, model, site)
 
     def _check_site(self, entry: Entry | None, site: harness.Site) -> None:
-        """Raise UsageError if the names of folders and repositories give another site of training."""
+        """Raise UsageError if the names of folders and repositories give another site of training, or a transcoder."""
         named = _PUBLISHED.search(self.place)
         kinds = {repository: kind for kind, repository in _KINDS.items()}
-        if self.any_site:
+        if named and named[1].startswith("transcoder"):
+            raise no_autoencoder(self.ref, "transcoder")
+        if self.reading.any_site:
             return
         if entry and entry.layer != site.layer:
             trained_on = f"layer {entry.layer}"
@@ -186,7 +190,7 @@ class Folder:
 
     def _check_training(self, name: str, site: harness.Site) -> None:
         """Raise UsageError if the training record gives another tower or kind of site."""
-        if self.any_site or _PUBLISHED.search(self.place):
+        if self.reading.any_site or _PUBLISHED.search(self.place):
             return
         trained_on = read_site(self.repository.find(name))
         if trained_on and (trained_on.tower, trained_on.kind) != (site.tower, site.kind):
@@ -207,7 +211,7 @@ class Folder:
     def _located(
         self, name: str, entry: Entry | None, model: harness.Model, site: harness.Site
     ) -> harness.PlacedRepresentation:
-        repository, ref = self.repository, self.ref
+        repository, ref, subtracts = self.repository, self.ref, self.reading.subtracts(False)
         path = repository.local(name)
         # Not downloaded yet: the width is part of the folder's name, and the hub gives the hash.
         d_in, width = (
@@ -221,17 +225,22 @@ class Folder:
                 "kind": "gemma_scope",
                 "sha256": repository.sha256(name),
                 **({"trained_on": "pt"} if borrowed else {}),
+                **self.reading.identity,
             },
             d_in=d_in,
             width=width,
-            load=lambda device: load(repository.fetch(name), name=ref, device=device),
-            load_whole=lambda device: load(repository.fetch(name), name=ref, device=device, decoder=True),
+            load=lambda device: load(repository.fetch(name), name=ref, device=device, subtracts=subtracts),
+            load_whole=lambda device: load(
+                repository.fetch(name), name=ref, device=device, subtracts=subtracts, decoder=True
+            ),
             sparse=True,
             published_l0=entry.l0 if entry else None,
             reference=reference,
             flags=(
                 *((PT_DICTIONARY,) if borrowed else ()),
                 *((f"layer-offset:{self.layer_offset}",) if self.layer_offset else ()),
+                *self.reading.flags,
+                *flag_width(entry.width if entry else None, width),
             ),
             link=link(reference),
         )
@@ -277,28 +286,40 @@ def _nearest(ref: str, entries: Sequence[Entry], wanted: str | int | None) -> En
     return nearest
 
 
+ROUNDED = 0.05
+"""Largest relative difference between a width and its rounded name."""
+
+
 def width_of(text: str) -> int:
     """Return the number of features for `16k` (16384), `1m` (1048576) or `512`; raise UsageError otherwise."""
     match = re.fullmatch(r"(\d+)([km]?)", text)
     if match is None:
         raise harness.UsageError(f"width '{text}' is not of the form 16k, 1m or 512")
-    scale = {"": 1, "k": 1000, "m": 1_000_000}[match[2]]
-    number = int(match[1]) * scale
-    # Published names round powers of two.
-    return number if scale == 1 else 1 << round(float(np.log2(number)))
+    if not match[2]:
+        return int(match[1])
+    unit, binary = {"k": (1000, 1 << 10), "m": (1_000_000, 1 << 20)}[match[2]]
+    number = int(match[1]) * unit
+    power = 1 << round(float(np.log2(max(number, 1))))
+    # Published names round powers of two: 65k is 65,536. Others count in units of 1,024: 24k is 24,576.
+    return power if abs(number - power) <= ROUNDED * power else int(match[1]) * binary
+
+
+def flag_width(named: str | None, held: int) -> tuple[str, ...]:
+    """Return the flag of a dictionary whose folder names another width than it has; names with k or m are rounded."""
+    if named is None:
+        return ()
+    spread = 0 if named.isdigit() else ROUNDED * width_of(named)
+    return () if abs(held - width_of(named)) <= spread else (f"named-width:{named}",)
 
 
 def read_shape(path: Path) -> tuple[int, int]:
-    """Return `(d_in, d_sae)` from the header of W_enc without reading values."""
+    """Return `(d_in, d_sae)` from the headers of W_enc and W_dec, without values. UsageError for a transcoder."""
     try:
-        with zipfile.ZipFile(path) as archive, archive.open("W_enc.npy") as file:
-            version = np.lib.format.read_magic(file)
-            read_header = (
-                np.lib.format.read_array_header_1_0
-                if version == (1, 0)
-                else np.lib.format.read_array_header_2_0
-            )
-            shape, _, dtype = read_header(file)
+        with zipfile.ZipFile(path) as archive:
+            shape, dtype = _read_header(archive, "W_enc")
+            decoder: tuple[int, ...] = ()
+            with suppress(*_UNREADABLE):  # features need no decoder
+                decoder, _ = _read_header(archive, "W_dec")
     except _UNREADABLE as error:
         raise harness.UnavailableError(f"'{path}' cannot be read as a Gemma Scope dictionary") from error
     if len(shape) != 2:
@@ -306,7 +327,19 @@ def read_shape(path: Path) -> tuple[int, int]:
     _check_dtype(f"'{path}'", "W_enc", dtype)
     if 0 in shape:
         raise harness.UnavailableError(f"'{path}': W_enc is {list(shape)}, which leaves no features")
+    check_pair(str(path), shape, decoder)
     return int(shape[0]), int(shape[1])
+
+
+def _read_header(archive: zipfile.ZipFile, key: str) -> tuple[tuple[int, ...], Any]:
+    """Return shape and dtype of an array of an npz file."""
+    with archive.open(f"{key}.npy") as file:
+        version = np.lib.format.read_magic(file)
+        read = (
+            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        )
+        shape, _, dtype = read(file)
+    return shape, dtype
 
 
 def _check_dtype(owner: str, key: str, dtype: Any) -> None:
@@ -320,14 +353,20 @@ DECODER = ("W_dec", "b_dec")
 """Arrays of the decoder."""
 
 
-def load(path: Path, *, name: str, device: str, decoder: bool = False) -> harness.Dictionary:
-    """Load `params.npz` in float32 onto a device; skip the decoder unless `decoder` is set.
+def load(
+    path: Path, *, name: str, device: str, subtracts: bool = False, decoder: bool = False
+) -> harness.Dictionary:
+    """Load `params.npz` in float32 onto a device; skip the decoder unless `decoder` is set. With `subtracts`, b_dec is
+    subtracted from the input.
 
     Raise UnavailableError for a damaged file or one without floating-point arrays.
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            stored = {key: arrays[key] for key in (*ENCODER, *(DECODER if decoder else ()))}
+            wanted = dict.fromkeys(
+                (*ENCODER, *(DECODER if decoder else ()), *(("b_dec",) if subtracts else ()))
+            )
+            stored = {key: arrays[key] for key in wanted}
     except _UNREADABLE as error:
         raise harness.UnavailableError(f"dictionary '{name}' cannot be read: {error}") from error
     for key, array in stored.items():
@@ -335,4 +374,6 @@ def load(path: Path, *, name: str, device: str, decoder: bool = False) -> harnes
     parts: dict[str, Any] = {
         key: torch.from_numpy(array.astype(np.float32)).to(device) for key, array in stored.items()
     }
+    if subtracts:
+        parts["subtract"] = parts["b_dec"] if decoder else parts.pop("b_dec")
     return harness.Dictionary(name=name, width=len(parts["b_enc"].flatten()), activation="jumprelu", **parts)

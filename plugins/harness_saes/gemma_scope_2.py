@@ -16,10 +16,11 @@ from typing import Any
 
 import harness
 from harness_saes.checkpoint import VISION
-from harness_saes.gemma_scope import PT_DICTIONARY, TRAINING, read_site, width_of
+from harness_saes.gemma_scope import PT_DICTIONARY, TRAINING, flag_width, read_site, width_of
 from harness_saes.neuronpedia import link
 from harness_saes.published import EVERY_LAYER, FOUR_LAYERS, GEMMA_3, MANY_WIDTHS, is_instruction_tuned
-from harness_saes.refusals import no_autoencoder, wrong_site
+from harness_saes.reading import Reading
+from harness_saes.refusals import check_pair, check_sizes, no_autoencoder, wrong_site
 from harness_saes.repository import (
     HubRepository,
     LocalRepository,
@@ -133,8 +134,8 @@ def published(ref: str, size: str, site: harness.Site, *, width: str, l0: str) -
 class Folder:
     """One dictionary's folder, or a whole repository in which `width` and `l0` choose one for each site."""
 
-    def __init__(self, ref: str, *, width: str | int | None, l0: str | None, any_site: bool) -> None:
-        self.ref, self.any_site = ref, any_site
+    def __init__(self, ref: str, *, width: str | int | None, l0: str | None, reading: Reading) -> None:
+        self.ref, self.reading = ref, reading
         self.width = None if width is None else str(width)
         self.l0 = l0
         self.repository: Repository
@@ -211,7 +212,9 @@ class Folder:
         training record `beside`.
         """
         kind = str(config.get("type", "sae"))
-        if kind != "sae" or config.get("affine_connection"):
+        read, written = (config.get(f"hf_hook_point_{end}") for end in ("in", "out"))
+        is_pair = read is not None and written is not None and read != written  # whatever its type says
+        if kind != "sae" or config.get("affine_connection") or is_pair:
             raise no_autoencoder(self.ref, kind if kind != "sae" else "transcoder")
         if config.get("architecture", "jump_relu") not in {"jump_relu", "jumprelu"}:
             raise harness.UsageError(
@@ -223,8 +226,8 @@ class Folder:
                 f"dictionary '{self.ref}': its config.json says '{hooked}', its folder '{named}': fetch it again"
             )
         trained_on = hooked or named or read_site(self.repository.find(beside))
-        if self.any_site or trained_on is None:
-            if entry and not self.any_site and entry.layer != site.layer:
+        if self.reading.any_site or trained_on is None:
+            if entry and not self.reading.any_site and entry.layer != site.layer:
                 raise wrong_site(self.ref, f"layer {entry.layer}", site)
             return
         if trained_on != site:
@@ -253,12 +256,14 @@ class Folder:
         model: harness.Model,
         site: harness.Site,
     ) -> harness.PlacedRepresentation:
-        repository, ref = self.repository, self.ref
+        repository, ref, subtracts = self.repository, self.ref, self.reading.subtracts(False)
         path = repository.local(name)
         # Not downloaded yet: the width is part of the folder's name, and the hub gives the hash.
         d_in, width = (
             read_shape(path, ref) if path else (model.width(site), width_of(entry.width if entry else "0"))
         )
+        if path:
+            check_sizes(ref, "config.json", {"width": config.get("width")}, {"width": width})
         borrowed = is_instruction_tuned(model.name) and self._trained_on(config) == "pt"
         l0 = config.get("l0")
         reference = full_reference(repository, name, depth=3 if entry else 1)
@@ -267,15 +272,22 @@ class Folder:
                 "kind": "gemma_scope_2",
                 "sha256": repository.sha256(name),
                 **({"trained_on": "pt"} if borrowed else {}),
+                **self.reading.identity,
             },
             d_in=d_in,
             width=width,
-            load=lambda device: load(repository.fetch(name), name=ref, device=device),
-            load_whole=lambda device: load(repository.fetch(name), name=ref, device=device, decoder=True),
+            load=lambda device: load(repository.fetch(name), name=ref, device=device, subtracts=subtracts),
+            load_whole=lambda device: load(
+                repository.fetch(name), name=ref, device=device, subtracts=subtracts, decoder=True
+            ),
             sparse=True,
             published_l0=float(l0) if isinstance(l0, int | float) and not isinstance(l0, bool) else None,
             reference=reference,
-            flags=(PT_DICTIONARY,) if borrowed else (),
+            flags=(
+                *((PT_DICTIONARY,) if borrowed else ()),
+                *self.reading.flags,
+                *flag_width(entry.width if entry else None, width),
+            ),
             link=link(reference),
         )
 
@@ -291,11 +303,13 @@ class Folder:
 
 
 def read_shape(path: Path, name: str) -> tuple[int, int]:
-    """Return `(d_in, d_sae)` from the header without reading values."""
+    """Return `(d_in, d_sae)` from the header without reading values. UsageError for a transcoder."""
     with _open(path, name) as file:
         shape = file.get_slice("w_enc").get_shape()
+        decoder = file.get_slice("w_dec").get_shape() if "w_dec" in list(file.keys()) else ()
     if len(shape) != 2:
         raise harness.UnavailableError(f"dictionary '{name}': w_enc has {len(shape)} dimensions, not 2")
+    check_pair(name, shape, decoder)
     return int(shape[0]), int(shape[1])
 
 
@@ -305,12 +319,20 @@ DECODER = ("w_dec", "b_dec")
 """Tensors of the decoder."""
 
 
-def load(path: Path, *, name: str, device: str, decoder: bool = False) -> harness.Dictionary:
-    """Load the weights in float32 onto a device; skip the decoder unless `decoder` is set."""
-    wanted = (*ENCODER, *(DECODER if decoder else ()))
+def load(
+    path: Path, *, name: str, device: str, subtracts: bool = False, decoder: bool = False
+) -> harness.Dictionary:
+    """Load the weights in float32 onto a device; skip the decoder unless `decoder` is set. With `subtracts`, b_dec is
+    subtracted from the input.
+    """
+    wanted = tuple(
+        dict.fromkeys((*ENCODER, *(DECODER if decoder else ()), *(("b_dec",) if subtracts else ())))
+    )
     with _open(path, name, wanted) as file:
         parts = {key: file.get_tensor(key).float().to(device) for key in wanted}
     named = {key.replace("w_", "W_"): value for key, value in parts.items()}
+    if subtracts:
+        named["subtract"] = named["b_dec"] if decoder else named.pop("b_dec")
     return harness.Dictionary(name=name, width=len(parts["b_enc"].flatten()), activation="jumprelu", **named)
 
 

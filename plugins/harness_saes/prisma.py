@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import harness
 from harness_saes.checkpoint import VISION, Checkpoint
-from harness_saes.refusals import no_autoencoder
+from harness_saes.reading import Reading
+from harness_saes.refusals import check_sizes, no_autoencoder
 from harness_saes.repository import is_hub_reference
 
 if TYPE_CHECKING:
@@ -135,14 +136,14 @@ def _site(config: Mapping[str, Any], ref: str) -> harness.Site:
 class Folder:
     """One ViT-Prisma dictionary: a file, a folder or a repository on the hub."""
 
-    def __init__(self, ref: str, *, any_site: bool) -> None:
-        self.ref, self.any_site = ref, any_site
+    def __init__(self, ref: str, *, reading: Reading) -> None:
+        self.ref, self.reading = ref, reading
         self.checkpoint = Checkpoint.find(ref, WEIGHTS)
 
     def at(self, model: harness.Model, site: harness.Site) -> harness.PlacedRepresentation:
         checkpoint, config = self.checkpoint, self._config()
         settings = Settings.parse(config, self.ref)
-        checkpoint.check_site(settings.site, site, any_site=self.any_site)
+        checkpoint.check_site(settings.site, site, any_site=self.reading.any_site)
         sha256 = checkpoint.repository.sha256(checkpoint.name)
         d_in, width = self._shape(config)
         positions = settings.trained_on
@@ -153,6 +154,7 @@ class Folder:
                 "activation": settings.activation,
                 "k": settings.k,
                 "input_norm": settings.input_norm,
+                **self.reading.identity,
             },
             d_in=d_in,
             width=width,
@@ -160,7 +162,7 @@ class Folder:
             load_whole=lambda device: self.load(settings, device, decoder=True),
             sparse=True,
             reference=checkpoint.reference(),
-            flags=() if positions == "all" else (f"trained-on-{positions}",),
+            flags=(*(() if positions == "all" else (f"trained-on-{positions}",)), *self.reading.flags),
         )
 
     def load(self, settings: Settings, device: str, *, decoder: bool = False) -> harness.Dictionary:
@@ -168,7 +170,12 @@ class Folder:
         checkpoint = self.checkpoint
         _, tensors = self._read(checkpoint.repository.fetch(checkpoint.name))
         encoder = _ENCODERS[settings.activation]
-        wanted = [*encoder.values(), "b_dec", *(["W_dec"] if decoder else [])]
+        subtracts = self.reading.subtracts(True)
+        wanted = [
+            *encoder.values(),
+            *(["b_dec"] if subtracts or decoder else []),
+            *(["W_dec"] if decoder else []),
+        ]
         parts = checkpoint.take(tensors, wanted, device)
         named: dict[str, Any] = {field: parts[name] for field, name in encoder.items()}
         return harness.Dictionary(
@@ -177,7 +184,7 @@ class Folder:
             width=parts["W_enc"].shape[-1],
             activation=settings.activation,
             k=settings.k,
-            subtract=parts["b_dec"],
+            subtract=parts["b_dec"] if subtracts else None,
             W_dec=parts.get("W_dec"),
             b_dec=parts["b_dec"] if decoder else None,
             input_norm=settings.input_norm,
@@ -222,6 +229,9 @@ class Folder:
                 raise harness.UnavailableError(
                     f"dictionary '{self.ref}': W_enc has {len(shape)} dimensions, not 2"
                 )
+            self.checkpoint.check_pair(tensors)
+            held = {"d_in": int(shape[0]), "d_sae": int(shape[1]), "expansion_factor": shape[1] / shape[0]}
+            check_sizes(self.ref, CONFIG, {name: config.get(name) for name in held}, held)
             return int(shape[0]), int(shape[1])
         d_in, factor = config.get("d_in"), config.get("expansion_factor")
         if not isinstance(d_in, int) or not isinstance(factor, int):

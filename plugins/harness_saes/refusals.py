@@ -1,6 +1,9 @@
-"""Errors for dictionaries that cannot be read at a site."""
+"""Errors for dictionaries that cannot be read as asked."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import harness
 
@@ -18,3 +21,22 @@ def no_autoencoder(ref: str, kind: str) -> harness.UsageError:
         f"dictionary '{ref}' is a {kind}, which predicts something else than it reads: only sparse autoencoders "
         f"are read"
     )
+
+
+def check_pair(ref: str, W_enc: Sequence[int], W_dec: Sequence[int]) -> None:
+    """Raise UsageError where the shapes are those of a transcoder: it writes another number of dimensions."""
+    if len(W_enc) == len(W_dec) == 2 and W_enc[1] == W_dec[0] and W_enc[0] != W_dec[1]:
+        raise harness.UsageError(
+            f"dictionary '{ref}' reads {W_enc[0]:,} dimensions and writes {W_dec[1]:,}, so it is a transcoder: only "
+            f"sparse autoencoders are read"
+        )
+
+
+def check_sizes(ref: str, config: str, said: Mapping[str, Any], held: Mapping[str, float]) -> None:
+    """Raise UnavailableError where a size that `config` gives differs from that of the weights; None is unknown."""
+    for name, size in said.items():
+        if size is not None and size != held[name]:
+            raise harness.UnavailableError(
+                f"dictionary '{ref}': its {config} says {name} = {size}, and its weights have {held[name]}: they do "
+                f"not belong together, so fetch both again"
+            )

@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 import harness
 from harness_saes.checkpoint import VISION, Checkpoint
+from harness_saes.reading import Reading
+from harness_saes.refusals import check_sizes
 from harness_saes.repository import is_hub_reference
 
 if TYPE_CHECKING:
@@ -117,13 +119,13 @@ def _activation(
 class Folder:
     """One saev dictionary: a file, a folder or a repository on the hub."""
 
-    def __init__(self, ref: str, *, any_site: bool) -> None:
-        self.ref, self.any_site = ref, any_site
+    def __init__(self, ref: str, *, reading: Reading) -> None:
+        self.ref, self.reading = ref, reading
         self.checkpoint = Checkpoint.find(ref, WEIGHTS)
 
     def at(self, model: harness.Model, site: harness.Site) -> harness.PlacedRepresentation:
         checkpoint = self.checkpoint
-        checkpoint.check_site(self._site(), site, any_site=self.any_site)
+        checkpoint.check_site(self._site(), site, any_site=self.reading.any_site)
         sha256 = checkpoint.repository.sha256(checkpoint.name)
         if path := checkpoint.path:
             header = self._read_header(path)
@@ -132,13 +134,14 @@ class Folder:
             named = re.search(r"_(\d+)K_", self.ref)
             d_in, width = model.width(site), int(named[1]) * 1024 if named else 0
         return harness.PlacedRepresentation(
-            identity={"kind": "saev", "sha256": sha256},
+            identity={"kind": "saev", "sha256": sha256, **self.reading.identity},
             d_in=d_in,
             width=width,
             load=self.load,
             load_whole=lambda device: self.load(device, decoder=True),
             sparse=True,
             reference=checkpoint.reference(depth=3 if "layer_" in checkpoint.place else 1),
+            flags=self.reading.flags,
         )
 
     def load(self, device: str, *, decoder: bool = False) -> harness.Dictionary:
@@ -149,11 +152,14 @@ class Folder:
         with path.open("rb") as file:
             file.readline(HEADER_BYTES)
             tensors = checkpoint.read(io.BytesIO(file.read()))
-        keeps = header.subtracts or decoder
+        subtracts = self.reading.subtracts(header.subtracts)
+        keeps = subtracts or decoder
         wanted = ["W_enc", "b_enc", *(["b_dec"] if keeps else []), *(["W_dec"] if decoder else [])]
         if header.activation == "batchtopk":
             wanted.append("activation.threshold")
+        checkpoint.check_pair(tensors)
         parts = checkpoint.take(tensors, wanted, device)
+        check_sizes(self.ref, "header", {"d_in": header.d_in}, {"d_in": parts["W_enc"].shape[0]})
         return harness.Dictionary(
             name=self.ref,
             width=header.width,
@@ -163,7 +169,7 @@ class Folder:
             threshold=parts.get("activation.threshold"),
             k=None if header.k is None else min(header.k, header.width),
             signed=header.activation == "topk",
-            subtract=parts["b_dec"] if header.subtracts else None,
+            subtract=parts["b_dec"] if subtracts else None,
             W_dec=parts.get("W_dec"),
             b_dec=parts["b_dec"] if decoder else None,
         )

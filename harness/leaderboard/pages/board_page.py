@@ -356,26 +356,43 @@ def _dictionaries(board: Board) -> list[str]:
     if not found:
         return []
     places = sorted(found, key=lambda place: [in_natural_order(part) for part in place])
+    measured = [one for by_task in found.values() for one in by_task.values()]
+    # Records of older versions lack the last columns; a page of those alone does not show them.
+    shown = [
+        name
+        for name in _FIDELITY_COLUMNS
+        if name not in _ADDED_COLUMNS or any(getattr(one, name) is not None for one in measured)
+    ]
+    heads = ["model", "representation", "site", "dictionary", *(_FIDELITY_COLUMNS[name][0] for name in shown)]
     return [
         "## Dictionaries",
         "Explained variance on each task's own training tokens, lowest and highest over tasks: at the site, and with"
         " the same dictionary one layer down and up, where it should be lower. L0 beside the published one. What is"
         " flagged reads something else than what it was trained on: its scores stand, and mean little.",
-        markdown.table(_FIDELITY_HEADS, [[*place, *_fidelity_line(found[place])] for place in places]),
+        markdown.table(
+            [*heads, "fidelity"], [[*place, *_fidelity_line(found[place], shown)] for place in places]
+        ),
     ]
 
 
-_FIDELITY_HEADS = (
-    "model", "representation", "site", "dictionary", "explained variance", "one down", "one up", "L0", "published",
-    "fidelity",
-)  # fmt: skip
+_FIDELITY_COLUMNS: Mapping[str, tuple[str, Callable[[float], str]]] = {
+    "explained_variance": ("explained variance", markdown.point),
+    "below": ("one down", markdown.point),
+    "above": ("one up", markdown.point),
+    "l0": ("L0", "{:.1f}".format),
+    "published_l0": ("published", "{:g}".format),
+    "other_reading": ("other b_dec", markdown.point),
+    "random": ("random directions", markdown.point),
+    "dead": ("dead", markdown.point),
+}
+"""Head and spelling of each measurement."""
+
+_ADDED_COLUMNS = ("other_reading", "random", "dead")
 
 
-def _fidelity_line(by_task: Mapping[str, Fidelity]) -> list[str]:
-    written = dict.fromkeys(("explained_variance", "below", "above"), markdown.point)
-    written |= {"l0": "{:.1f}".format, "published_l0": "{:g}".format}
+def _fidelity_line(by_task: Mapping[str, Fidelity], shown: Sequence[str]) -> list[str]:
     numbers = [
-        _range([getattr(one, name) for one in by_task.values()], write) for name, write in written.items()
+        _range([getattr(one, name) for one in by_task.values()], _FIDELITY_COLUMNS[name][1]) for name in shown
     ]
     return [*numbers, _fidelity(by_task)]
 
