@@ -73,6 +73,17 @@ def test_tasks_that_share_nothing_leak_nothing() -> None:
     assert leaks_between([plain("one"), plain("two")]) == ()
 
 
+def test_texts_of_two_tasks_that_are_only_near_are_counted_apart() -> None:
+    one = with_rows(plain("one"), ("Some words", "train", None), ("other words", "validation", None))
+    two = with_rows(plain("two"), ("SOME WORDS", "test", None), ("some words!", "test", None))
+    two = with_rows(two, ("Some words", "test", None), ("OTHER words", "train", None))
+    (leak,) = leaks_between([one, two])
+    assert leak == Leak(trained="one", tested="two", inputs=1, groups=0, near=2)
+    assert str(leak).endswith(
+        "rows of 'one', and 2 inputs but for case, blanks, final punctuation or look-alikes"
+    )
+
+
 @pytest.mark.parametrize("learnt", ["train", "validation"])
 def test_a_planted_text_is_found_in_the_one_direction_it_leaks(learnt: str) -> None:
     one = with_rows(plain("one"), ("planted", learnt, None), ("also", learnt, None))
@@ -133,7 +144,7 @@ def test_plan_names_the_tasks_that_leak(
     suite = write("suite.yaml", "name: s\ntasks: [toy_task, far]\nrepresentations: [majority]\n")
     arguments = ("plan", suite, "--include", toy_task, "--include", far)
     assert harness_command(*arguments, "--json").rows[0]["leaks"] == [
-        {"trained": "toy_task", "tested": "far", "inputs": 1, "groups": 0}
+        {"trained": "toy_task", "tested": "far", "inputs": 1, "groups": 0, "near": 0}
     ]
     told = harness_command(*arguments)
     assert told.code == 0

@@ -1,5 +1,7 @@
 """Search for leaks between tasks: inputs and groups of which one task is trained and another is tested on.
 
+Exact and near ones, as inside a task.
+
 A score across two such tasks would be too good. `harness.data.task` removes the leaks inside each task.
 """
 
@@ -9,7 +11,8 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
-from harness.api.data import Split
+from harness.api.data import Image, Split
+from harness.data.near import input_key, sum_letters
 from harness.data.task import TaskData
 
 
@@ -17,18 +20,21 @@ from harness.data.task import TaskData
 class Leak:
     """Counts of distinct test inputs and groups of `tested` that are also in training or validation of `trained`.
 
-    Languages are ignored: a text is the same in whatever language it is filed.
+    Inputs that are only `near` one there are counted apart. Languages are ignored: a text is the same in whatever
+    language it is filed.
     """
 
     trained: str
     tested: str
     inputs: int
     groups: int
+    near: int = 0
 
     def __str__(self) -> str:
+        near = f", and {self.near} inputs but for case, blanks, final punctuation or look-alikes"
         return (
             f"{self.inputs} inputs and {self.groups} groups that '{self.tested}' is tested on stand in the training "
-            f"rows of '{self.trained}'"
+            f"rows of '{self.trained}'{near if self.near else ''}"
         )
 
 
@@ -38,20 +44,43 @@ def leaks_between(tasks: Sequence[TaskData]) -> tuple[Leak, ...]:
     Training rows count for the task that they come from (`trained_on`). A group means the same in two tasks only if
     the same column of their sources names it (`templ_id`).
     """
+    near_keys = _near_keys(tasks)
     trained_on: dict[tuple[str, Hashable], set[str]] = defaultdict(set)
     for data in tasks:
         for key in _keys(data, "train", "validation"):
-            trained_on[key].add(data.spec.trained_on or data.spec.name)
+            for one in (key, near_keys[key]) if key in near_keys else (key,):
+                trained_on[one].add(data.spec.trained_on or data.spec.name)
     found: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for data in tasks:
         for key in _keys(data, "test"):
-            for trained in trained_on.get(key, set()) - {data.spec.name}:
-                found[trained, data.spec.name][key[0]] += 1
+            same = trained_on.get(key, set())
+            near = trained_on.get(near_keys.get(key, key), set()) - same
+            for kind, names in ((key[0], same), ("near", near)):
+                for trained in names - {data.spec.name}:
+                    found[trained, data.spec.name][kind] += 1
     leaks = [
-        Leak(trained=trained, tested=tested, inputs=counts["input"], groups=counts["group"])
+        Leak(
+            trained=trained,
+            tested=tested,
+            inputs=counts["input"],
+            groups=counts["group"],
+            near=counts["near"],
+        )
         for (trained, tested), counts in sorted(found.items(), key=lambda each: each[0])
     ]
-    return tuple(sorted(leaks, key=lambda leak: (-leak.inputs, -leak.groups)))
+    return tuple(sorted(leaks, key=lambda leak: (-leak.inputs, -leak.groups, -leak.near)))
+
+
+def _near_keys(tasks: Sequence[TaskData]) -> dict[tuple[str, Hashable], tuple[str, Hashable]]:
+    """Return the key of each text that may be near another one of the tasks → the key that it shares with those."""
+    inputs = {one: None for data in tasks for one in data.examples.inputs if not isinstance(one, Image)}
+    sums = sum_letters([*map(str, inputs)]).tolist()
+    counts = Counter(sums)
+    return {
+        ("input", one): ("near", input_key(one))
+        for one, own in zip(inputs, sums, strict=True)
+        if counts[own] > 1
+    }
 
 
 def _keys(data: TaskData, *splits: Split) -> set[tuple[str, Hashable]]:

@@ -144,7 +144,8 @@ def _describe_data(data: TaskData, arms: Arms) -> Iterator[str]:
         )
     for kind, found in (("labels", data.alike_labels), ("groups", data.alike_groups)):
         if found:
-            yield f"{kind} that differ only by case or blanks, each for itself: {describe_alike(found)}"
+            way_out = "; `labels` in its task file makes them one" if kind == "labels" else ""
+            yield f"{kind} that differ only by case or blanks, each for itself: {describe_alike(found)}{way_out}"
 
 
 def _open_models(

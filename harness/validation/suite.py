@@ -51,7 +51,10 @@ def check_suite(
     return (
         *(Finding("missing", f"left out: {reason}") for reason in plan.left_out.values()),
         *_check_data(plan.tasks, strict_data),
-        *(Finding("fault" if strict_data else "note", str(leak)) for leak in leaks_between(plan.tasks)),
+        *(
+            Finding("fault" if strict_data and (leak.inputs or leak.groups) else "note", str(leak))
+            for leak in leaks_between(plan.tasks)
+        ),
         *_check_memory(plan, memory),
         *(Finding("note", sentence) for sentence in plan.notes),
         Finding("note", f"{len(plan.bundles)} bundles, {len(plan.cells)} cells"),
