@@ -253,12 +253,13 @@ def test_a_file_that_metadata_do_not_name_is_counted_and_named(tmp_path: Path) -
 
 def test_a_folder_of_what_is_not_read_says_so(tmp_path: Path) -> None:
     nothing = put(tmp_path / "nothing", {"a/1.heic": b"", "b/2.heic": b""})
-    half = put(tmp_path / "half", {"a/1.png": png(1), "b/2.heic": b""})
-    for folder in (nothing, half):
-        with pytest.raises(
-            UnavailableError, match=r"too few images that can be read .*'(a/1|b/2)\.heic': format"
-        ):
-            load_task(task(folder))
+    with pytest.raises(UnavailableError, match=r"has no image that can be read in .*'a/1\.heic': format"):
+        load_task(task(nothing))
+    half = put(tmp_path / "half", {**{f"a/{row}.png": png(row) for row in range(9)}, "b/2.heic": b""})
+    with pytest.raises(
+        UnavailableError, match=r"one class only: 'a'; the first broken one is 'b/2\.heic': format"
+    ):
+        load_task(task(half))
     with pytest.raises(UnavailableError, match="cannot be read as a folder of images"):
         load_task(task(put(tmp_path / "words", {"README.md": b""})))
 

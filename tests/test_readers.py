@@ -380,6 +380,9 @@ CONTRADICTORY: Mapping[str, tuple[Callable[[Path], Path], str]] = {
     "a_split_without_classes": (
         lambda at: pictures(at, "train/a/{}.png", "train/b/{}.png", "test/{}.png"),
         "'train' holds folders of classes and 'test' none, though both are named like splits"),
+    "a_split_that_is_not_read": (
+        lambda at: pictures(at, "train/a/{}.png", "train/b/{}.png", "test/a/{}.heic", "test/b/{}.heic"),
+        "no file that is read as an image lies in 'test', a folder named like a split"),
     "metadata_against_a_folder": (
         lambda at: pictures(at, "train/{}.png", "test/{}.png", metadata_csv=named(
             "train/{}.png", "test/{}.png", split={"train/{}.png": "train", "test/{}.png": "train"})),

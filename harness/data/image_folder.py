@@ -19,23 +19,9 @@ from harness.api.data import SPLITS, Split
 from harness.data.tables import TableError, read_columns
 
 SUFFIXES = (
-    *(
-        ".png",
-        ".apng",
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".mpo",
-        ".webp",
-        ".gif",
-        ".bmp",
-        ".dib",
-        ".tif",
-        ".tiff",
-    ),
-    *(".ppm", ".pgm", ".pbm", ".pnm"),
-)
+    ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".ppm",
+    ".pgm", ".pbm", ".pnm",
+)  # fmt: skip
 """Suffixes of image files, in lower case."""
 
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
@@ -123,6 +109,7 @@ def _read_classes(folder: Path, files: Sequence[Path], label: str) -> tuple[list
     faults = [_fault(file, "format: no image that is read has the ending of its name") for file in others]
     depth = _count_wrappers(images)
     splits = _find_splits([file.parts[depth:] for file in images])
+    _check_lost(others, depth, splits, "no file that is read as an image lies")
     rows = []
     for file in images:
         top, *inner = file.parts[depth:]
@@ -165,6 +152,14 @@ def _find_splits(places: Sequence[tuple[str, ...]]) -> Mapping[str, Split]:
     return splits if any(holds_classes.values()) else {}
 
 
+def _check_lost(left: Sequence[Path], depth: int, splits: Mapping[str, Split], said: str) -> None:
+    """Raise TableError if all files of a split are among those left: others would take their place without a word."""
+    folders = {file.parts[depth] for file in left if len(file.parts) > depth + 1}
+    lost = {folder for folder in folders if folder.casefold() in SPLITS} - splits.keys()
+    if splits and lost:
+        raise TableError(f"{said} in '{min(lost)}', a folder named like a split")
+
+
 def _fault(file: Path, said: str) -> str:
     return f"{str(file)!r}: {said}"
 
@@ -188,9 +183,7 @@ def _read_named(
         if splits and place:
             _add_split(row, splits[place.parts[0]], file, split)
     unnamed = [file for file in files if file not in named]
-    lost = {file.parts[0] for file in unnamed if file.parts[0].casefold() in SPLITS} - splits.keys()
-    if splits and lost:
-        raise TableError(f"no row of the metadata names a file in '{min(lost)}', a folder named like a split")
+    _check_lost(unnamed, 0, splits, "no row of the metadata names a file")
     faults = [_fault(file, "unlisted: no row of the metadata names it") for file in unnamed]
     return [row for _, row in rows], faults
 

@@ -108,8 +108,8 @@ def _read_folder(spec: TaskSpec, folder: Path) -> Table:
     folder = folder.resolve()
     with naming_errors(f"task '{spec.name}': '{folder}' cannot be read as a folder of images"):
         rows, faults = read_image_folder(folder, label=spec.columns.label, split=spec.columns.split)
-    if faults and len(set(rows.get(spec.columns.label, ()))) < 2:
-        raise data_error(spec, f" has too few images that can be read in '{folder}': {faults[0]}")
+    if not rows:
+        raise data_error(spec, f" has no image that can be read in '{folder}': {faults[0]}")
     return Table(rows=rows, columns=spec.columns, classes=spec.labels, folder=folder, faults=faults)
 
 

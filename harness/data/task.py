@@ -352,14 +352,14 @@ def _find_classes(spec: TaskSpec, examples: Examples, hygiene: Hygiene) -> tuple
     by_split: dict[Split, set[str]] = defaultdict(set)
     for split, label in zip(examples.splits, examples.labels, strict=True):
         by_split[split].add(label)
+    first = f"; the first broken one is {hygiene.faults[0]}" if hygiene.faults else ""
     for split in ("train", "test"):
         if not by_split[split]:
             removed = ", ".join(f"{count} {why}" for why, count in count_removed(spec, hygiene).items())
             left = f" left; removed were {removed}" if removed else ""
-            left += f"; the first broken one is {hygiene.faults[0]}" if hygiene.faults else ""
-            raise data_error(spec, f" has no {split} rows{left}")
+            raise data_error(spec, f" has no {split} rows{left}{first}")
     if len(by_split["train"]) < 2:
-        raise data_error(spec, f" has one class only: '{min(by_split['train'])}'")
+        raise data_error(spec, f" has one class only: '{min(by_split['train'])}'{first}")
     if strange := (by_split["test"] | by_split["validation"]) - by_split["train"]:
         raise data_error(spec, f" has the label '{min(strange)}' outside training only")
     return tuple(sorted(by_split["train"]))
