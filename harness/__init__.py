@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.api.data import Conversation, Examples, Image, Message, Partition, Site, Tokens
 from harness.api.errors import (
+    ChangedError,
     DataError,
     GateError,
     HarnessError,
@@ -34,6 +35,7 @@ from harness.api.protocols import (
     Autoencoder,
     Classifier,
     Encoder,
+    Flagged,
     ImageModel,
     InputRepresentation,
     LanguageModel,
@@ -61,7 +63,7 @@ from harness.api.specs import (
     TransformSpec,
 )
 from harness.api.tasks import Columns, FileSource, HubSource, TaskSpec
-from harness.storage.hashing import hash_file, hash_json
+from harness.storage.hashing import hash_file, hash_json, unchanged
 from harness.storage.paths import local_path
 from harness.storage.strict_json import parse_json
 
@@ -81,6 +83,7 @@ __all__ = [
     "BatchFinished",
     "BundleFinished",
     "CellFinished",
+    "ChangedError",
     "Classifier",
     "ClassifierSpec",
     "Columns",
@@ -91,6 +94,7 @@ __all__ = [
     "Encoder",
     "Examples",
     "FileSource",
+    "Flagged",
     "GateError",
     "HarnessError",
     "HubSource",
@@ -141,6 +145,7 @@ __all__ = [
     "plan_batches",
     "read_image",
     "run_batches",
+    "unchanged",
     "whole_file",
 ]
 

@@ -12,9 +12,10 @@ import huggingface_hub.constants
 import numpy as np
 import pytest
 import torch
+from harness_saes.gemma_scope import load
 
 import harness
-from harness import PlacedRepresentation, Site, UnavailableError, UsageError, hash_file
+from harness import ChangedError, PlacedRepresentation, Site, UnavailableError, UsageError, hash_file
 from harness.models.opened import OpenModel, locate
 from harness.registry.catalog import Registry
 
@@ -421,8 +422,10 @@ def test_a_file_that_is_no_archive_is_refused(registry: Registry, tmp_path: Path
     folder = write(tmp_path / "sae", arrays())
     located = find(registry, str(folder))
     (folder / "params.npz").write_bytes(content)
-    with pytest.raises(UnavailableError, match="cannot be read"):
+    with pytest.raises(ChangedError, match=r"params\.npz' has changed"):
         located.load("cpu")
+    with pytest.raises(UnavailableError, match="cannot be read"):
+        load(folder / "params.npz", name="sae", device="cpu")
     with pytest.raises(UnavailableError, match="cannot be read as a Gemma Scope dictionary"):
         find(registry, str(folder))
 

@@ -420,6 +420,7 @@ def test_online_a_plan_fetches_the_config_alone_and_a_run_the_parameters_never_t
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.delenv("HF_HUB_OFFLINE")
     fetched: list[str] = []
+    sha256 = hash_file(folder / "params.safetensors")
 
     def download(repo: str, name: str, revision: str | None = None) -> str:
         assert (repo, revision) == (REPO, None)
@@ -430,14 +431,14 @@ def test_online_a_plan_fetches_the_config_alone_and_a_run_the_parameters_never_t
 
     def describe(url: str) -> Any:
         assert url == f"https://huggingface.co/{REPO}/resolve/main/{NAME}/params.safetensors"
-        return Mock(etag="f" * 64)
+        return Mock(etag=sha256)
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
     monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", describe)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", None)
     located = find(registry, f"{REPO}[width=16k,l0=medium]")
     assert fetched == [f"{NAME}/config.json"]
-    assert located.identity["sha256"] == "f" * 64
+    assert located.identity["sha256"] == sha256
     assert (located.width, located.published_l0) == (16384, 53 if has_config else None)
     located.load("cpu")
     assert fetched[1:] == [f"{NAME}/params.safetensors"]

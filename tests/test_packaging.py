@@ -29,6 +29,7 @@ PUBLIC = [
     "BatchFinished",
     "BundleFinished",
     "CellFinished",
+    "ChangedError",
     "Classifier",
     "ClassifierSpec",
     "Columns",
@@ -39,6 +40,7 @@ PUBLIC = [
     "Encoder",
     "Examples",
     "FileSource",
+    "Flagged",
     "GateError",
     "HarnessError",
     "HubSource",
@@ -89,6 +91,7 @@ PUBLIC = [
     "plan_batches",
     "read_image",
     "run_batches",
+    "unchanged",
     "whole_file",
 ]
 

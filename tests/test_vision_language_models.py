@@ -25,7 +25,17 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 import harness
-from harness import HarnessError, Image, ImageModel, LanguageModel, Site, Tokens, UnavailableError, UsageError
+from harness import (
+    ChangedError,
+    HarnessError,
+    Image,
+    ImageModel,
+    LanguageModel,
+    Site,
+    Tokens,
+    UnavailableError,
+    UsageError,
+)
 
 SIZE = 28  # pixels
 PATCH = 7  # so that 4 × 4 positions
@@ -444,7 +454,12 @@ def test_the_language_tower_may_come_from_another_model(family: str, copy_of: Fo
     assert "model.safetensors" in before["files"]
     assert "language_model" not in model.identity(site("vision.output.2"))
     (text / min(needed)).write_bytes(b"other weights")
-    assert model.identity(site("resid_post.0")) != before
+    assert (
+        model.identity(site("resid_post.0")) == before
+    )  # what was hashed once; what is loaded must be the same
+    with pytest.raises(ChangedError, match=min(needed)):
+        model.load([site("resid_post.0")], "cpu")
+    assert open_model(folder, language_model=str(text)).identity(site("resid_post.0")) != before
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ HarnessError            70  never raised itself
 ├── UnavailableError         3  data, weights, a plugin or a package that is not there or is broken
 │   ├── DataError        3  the data of a task or corpus is missing, broken or unreadable
 │   ├── PluginResultError 3  a plugin returned values that are no result: not finite, or not a row for each row
+│   ├── ChangedError     3  a file has changed since it was read or hashed
 │   └── WriteError       3  results, cache or output cannot be written
 ├── GateError            4  the run finished, but a gate that was asked for is not met
 └── NothingSelectedError 5  the selection is empty
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class HarnessError(Exception):
@@ -42,6 +44,15 @@ class PluginResultError(UnavailableError):
     """A plugin returned values that cannot be a result; the sentence names the plugin and the row."""
 
 
+class ChangedError(UnavailableError):
+    """A file has changed since it was read or hashed; what is made of it now would carry a wrong identity."""
+
+    @classmethod
+    def of(cls, path: Path) -> ChangedError:
+        """Return the error for a file that was written, replaced or removed."""
+        return cls(f"'{path}' has changed since it was first read: run the same command again")
+
+
 class WriteError(UnavailableError):
     """Results, cache or output cannot be written; going on would only lose more work."""
 
@@ -51,8 +62,16 @@ class WriteError(UnavailableError):
         return cls(f"{what} cannot be written: {error.strerror or error}")
 
 
+ENDS_RUN = (ChangedError, WriteError)
+"""Errors of one cell or bundle that end a whole run: its plan no longer holds, or its work would be lost."""
+
+
 class EmptyInputWarning(UserWarning):
     """Inputs without content tokens, whose rows of features are zero."""
+
+
+class FlagWarning(UserWarning):
+    """A peculiarity of a model, which its results carry as a flag."""
 
 
 class GateError(HarnessError):

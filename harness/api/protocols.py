@@ -124,6 +124,14 @@ class Multilingual(Model, Protocol):
 
 
 @runtime_checkable
+class Flagged(Model, Protocol):
+    """Model with a peculiarity that every result must name."""
+
+    def flags(self, site: Site) -> Mapping[str, str]:
+        """Return the flags of every result at a site, each with a sentence for whoever plans a run; mostly none."""
+
+
+@runtime_checkable
 class SplicedModel(Protocol):
     """Whole language model in memory."""
 

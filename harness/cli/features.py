@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from harness.api.data import Conversation
-from harness.api.errors import EmptyInputWarning, UnavailableError, UsageError
+from harness.api.errors import EmptyInputWarning, FlagWarning, UnavailableError, UsageError
 from harness.cli import options as shared
 from harness.storage.strict_json import RepeatedKeyError, parse_json
 
@@ -72,7 +72,7 @@ def command(
             batch_size=shared.read_batch_size(batch_size),
         )
     for warning in caught:
-        if issubclass(warning.category, EmptyInputWarning):
+        if issubclass(warning.category, EmptyInputWarning | FlagWarning):
             click.echo(f"harness: {warning.message}", err=True)
     write_matrix(matrix, output)
     shape = f"{matrix.shape[0]} × {matrix.shape[1]}"

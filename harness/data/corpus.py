@@ -18,6 +18,7 @@ from harness.api.data import SPLITS
 from harness.api.errors import DataError, UnavailableError
 from harness.data.sources import naming_errors
 from harness.data.tables import read_blocks
+from harness.storage.hashing import unchanged
 from harness.storage.strict_json import parse_json
 
 Part = Literal["train", "heldout"]
@@ -57,6 +58,13 @@ def read_corpus(sources: Sequence[Path], split: Part, *, characters: int = CHARA
     if not len(kept):
         raise DataError(f"there are no {SPELLED[split]} texts in {', '.join(map(str, sources))}")
     yield from kept.take()
+
+
+def read_parts(sources: Sequence[Path]) -> tuple[list[str], list[str]]:
+    """Return the training texts and the held-out texts of `read_corpus`. Raises ChangedError if a file changes."""
+    paths = [path for source in sources for path in find_files(source, _SUFFIXES)]
+    with unchanged(dict.fromkeys(paths)):
+        return list(read_corpus(sources, "train")), list(read_corpus(sources, "heldout"))
 
 
 _Item = TypeVar("_Item")

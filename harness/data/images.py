@@ -34,7 +34,7 @@ from PIL import ImageFile, ImageOps
 from PIL.ExifTags import Base as Tag
 
 from harness.api.data import Image
-from harness.api.errors import DataError
+from harness.api.errors import ChangedError, DataError
 from harness.data.image_formats import find_format, read_orientation
 from harness.data.image_limits import MAX_BYTES, Broken, Fault, check_size, naming_faults
 
@@ -45,15 +45,15 @@ MOST_THREADS = 16
 def decode_image(image: Image) -> PIL.Image.Image:
     """Decode an image to upright RGB pixels without metadata. Safe in threads.
 
-    Transparent pixels are laid on white. Raises DataError if the file is gone or broken, or if its pixels no longer
-    match the image's id.
+    Transparent pixels are laid on white. Raises DataError if the file is gone or broken, and ChangedError if its pixels
+    no longer match the image's id.
     """
     try:
         pixels = _load(image.encoded)
     except Fault as fault:
         raise _missing(image.encoded, fault.broken) from fault
     if isinstance(image.encoded, Path) and _identity(pixels) != image.id:
-        raise DataError(f"the image '{image.encoded}' has changed since it was first read")
+        raise ChangedError.of(image.encoded)
     return pixels
 
 

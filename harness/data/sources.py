@@ -16,6 +16,7 @@ from harness.api.errors import DataError, UnavailableError, UsageError, describe
 from harness.api.tasks import Columns, FileSource, HubSource, TaskSpec
 from harness.data.image_folder import holds_images, read_image_folder
 from harness.data.tables import FORMATS, TableError, name_classes, read_columns
+from harness.storage.hashing import unchanged
 
 Rows = Mapping[str, Sequence[Any]]
 """Rows of a source, column by column."""
@@ -87,7 +88,8 @@ def _read_file(spec: TaskSpec, path: Path) -> Table:
     needed = (*(name for name in astuple(spec.columns) if name is not None), *spec.where)
     status = path.stat()
     state = (status.st_size, status.st_mtime_ns, status.st_ino)
-    with naming_errors(f"task '{spec.name}': '{path}' cannot be read as {kind}"):
+    said = f"task '{spec.name}': '{path}' cannot be read as {kind}"
+    with unchanged({path: None}), naming_errors(said):
         rows = _parse(path, needed, spec.columns.label, state)
     if not rows:
         raise data_error(spec, f" has no rows in '{path}'")

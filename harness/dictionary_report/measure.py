@@ -27,7 +27,7 @@ from harness.dictionaries.gate import Fidelity, judge
 from harness.dictionary_report.contexts import Validation, contexts_of, validate
 from harness.features.activations import read_all, take_content
 from harness.features.featurize import plan_batches, run_batches
-from harness.models.opened import OpenModel, locate
+from harness.models.opened import OpenModel, describe_flags, locate
 from harness.registry.catalog import Registry
 
 AGAINST = ("pca[n={l0}]", "top_neurons[k={l0}]", "random_sae[width={width},k={l0}]")
@@ -175,6 +175,11 @@ def report(
     label, located = registry.choose("representations", representation).label, setup.locate(representation)
     if located.load_whole is None:
         raise UnavailableError(f"representation '{label}' has no decoder, so there is nothing to report on")
+    for sentence in describe_flags([model]):
+        tell(sentence)
+    model.model.identity(
+        site
+    )  # now all weights that are loaded below must be those that there are at this time
     tell("reading")
     halves = _read(setup, texts, tokens)
     tell("measuring")

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.api.data import Conversation, Image, Site, Tokens
-from harness.api.errors import EmptyInputWarning, UsageError
+from harness.api.errors import EmptyInputWarning, FlagWarning, UsageError
 from harness.api.protocols import LoadedModel
 from harness.config.suite import ModelChoice
 from harness.features.activations import read_sample
 from harness.features.featurize import Reading, featurize, plan_batches, stack
 from harness.features.sampling import sample_all
 from harness.features.token_sets import TokenSet
-from harness.models.opened import locate, open_model
+from harness.models.opened import describe_flags, locate, open_model
 from harness.registry.catalog import Registry
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ def extract(
     """Return the pooled features `[inputs, features]` at the one site of `model`.
 
     A representation that is fitted on activations is fitted on those of the inputs. Raise UsageError for several sites,
-    and for a representation that depends on a task. Warn of inputs without content tokens; their rows are zero.
+    and for a representation that depends on a task. Warn of inputs without content tokens, whose rows are zero, and of
+    the model's flags.
     """
     # 1. Resolve names.
     token_set = TokenSet.parse(tokens)
@@ -47,6 +48,8 @@ def extract(
     opened = open_model(model, registry)
     if len(opened.sites) != 1:
         raise UsageError(f"features are made at one site, not at {len(opened.sites)}")
+    for sentence in describe_flags([opened]):
+        warnings.warn(sentence, FlagWarning, stacklevel=2)
     placed = locate(choice, opened, opened.sites[0], registry)
     if placed.for_task:
         raise UsageError(f"representation '{choice.label}' needs the classes of a task, and here is none")

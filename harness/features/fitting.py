@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 
 from harness.api.data import Site, Tokens
-from harness.api.errors import HarnessError, UsageError, describe
+from harness.api.errors import ENDS_RUN, HarnessError, UsageError, describe
 from harness.api.protocols import Autoencoder, PlacedRepresentation
 from harness.dictionaries.dictionary import Dictionary
 from harness.dictionaries.fidelity import measure
@@ -36,6 +36,8 @@ def fit_all(
                 wrong = type(made).__name__
                 raise UsageError(f"what was fitted at '{site}' is a {wrong}, not a harness.Dictionary")
             fitted[key] = made
+        except ENDS_RUN:
+            raise
         except Exception as error:  # a representation of any plugin may fail in any way
             broken[key] = error
     return fitted, broken
@@ -67,6 +69,8 @@ def measure_all(
             if not all(math.isfinite(number) for number in vars(found).values() if isinstance(number, float)):
                 raise UsageError("what it reconstructs is not finite")
             measured[key] = found
+        except ENDS_RUN:
+            raise
         except Exception as error:  # a loader of any plugin may fail in any way
             broken[key] = str(error) if isinstance(error, HarnessError) else describe(error)
     return measured, broken

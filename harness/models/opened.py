@@ -12,7 +12,14 @@ from typing import Any
 
 from harness.api.data import Modality, Site
 from harness.api.errors import HarnessError, UnavailableError, UsageError, describe
-from harness.api.protocols import ImageModel, Model, Multilingual, PlacedRepresentation, TokenRepresentation
+from harness.api.protocols import (
+    Flagged,
+    ImageModel,
+    Model,
+    Multilingual,
+    PlacedRepresentation,
+    TokenRepresentation,
+)
 from harness.config.suite import ModelChoice
 from harness.data.partitions import Draw
 from harness.registry.catalog import Choice, Registry
@@ -187,6 +194,17 @@ def _at(choice: Choice, model: OpenModel, site: Site) -> PlacedRepresentation | 
     made: TokenRepresentation = choice.make()
     with plugin_errors(f"{choice.owner} cannot be placed at '{site}'"):
         return made.at(model.model, site)
+
+
+def find_flags(model: OpenModel, site: Site) -> Mapping[str, str]:
+    """Return the flags of every result of a model at a site, each with a sentence; mostly none."""
+    return model.model.flags(site) if isinstance(model.model, Flagged) else {}
+
+
+def describe_flags(models: Iterable[OpenModel]) -> list[str]:
+    """Return the sentences of all flags of models at their sites, each once."""
+    found = [find_flags(model, site).values() for model in models for site in model.sites]
+    return list(dict.fromkeys(sentence for sentences in found for sentence in sentences))
 
 
 def find_seen(model: OpenModel | None, draw: Draw) -> dict[str, float] | None:

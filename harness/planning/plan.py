@@ -22,6 +22,7 @@ from harness.data.task import TaskData, load_task
 from harness.models.opened import (
     OpenModel,
     check_unique,
+    describe_flags,
     locate,
     nothing_available,
     open_available,
@@ -59,6 +60,7 @@ def make_plan(
     models = _open_models(suite, arms, registry, left_out)
     # 3. Drop what matches nothing else in the suite.
     suite, specs, models, arms, notes = match_suite(suite, specs, models, arms, complete=not left_out)
+    notes = [*describe_flags(models), *notes]
     # 4. Place the representations at their sites, and pair the models of transfers.
     placed = _place_all(models, arms, registry, left_out)
     trained_on = {spec.name: find_trained_on(spec, registry, included) for spec, _ in specs}

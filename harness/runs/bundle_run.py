@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from harness.api.errors import WriteError
+from harness.api.errors import ENDS_RUN
 from harness.dictionaries.gate import Fidelity
 from harness.features.featurize import typed_memory_errors
 from harness.planning.cells import Bundle, Cell, Features, InputFeatures, ModelFeatures, Plan
@@ -48,7 +48,7 @@ class BundleRun:
             with typed_memory_errors():
                 stats, broken = featurizer.fill(wanted)
                 judged, measured_tokens = featurizer.judge(wanted)
-        except WriteError:  # going on would only lose more
+        except ENDS_RUN:
             raise
         except Exception as error:  # a model or dictionary of any plugin may fail in any way
             self.results.fail(self.bundle.cells, error)
@@ -100,7 +100,7 @@ class BundleRun:
                 record = self.results.keep(
                     cell, own, outcome, seconds=seconds, fidelity=fidelity, sharing=sharing
                 )
-            except WriteError:  # going on would only lose more
+            except ENDS_RUN:
                 raise
             except Exception as error:  # a transform or classifier of any plugin may fail in any way
                 self.results.fail([cell], error)

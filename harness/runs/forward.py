@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 
+from harness.api.errors import ENDS_RUN
 from harness.api.events import BatchFinished, BundleFinished
 from harness.api.protocols import Encoder, LoadedModel
 from harness.dictionaries.dictionary import Dictionary
@@ -39,6 +40,8 @@ def make_readings(
         try:
             load = first.placed.load
             encoder: Encoder = load(device) if load else fitted[str(first.fitted_key)].to(device)
+        except ENDS_RUN:
+            raise
         except Exception as error:  # a loader of any plugin may fail in any way
             broken |= dict.fromkeys(poolings, error)
             continue

@@ -12,7 +12,7 @@ from harness.api.protocols import ImageModel
 from harness.api.tasks import HubSource, TaskSpec
 from harness.data.partitions import count_shared_groups
 from harness.dictionaries.gate import Fidelity
-from harness.models.opened import OpenModel, find_seen
+from harness.models.opened import OpenModel, find_flags, find_seen
 from harness.planning.cells import Bundle, Cell, Features, ModelFeatures, Plan
 from harness.probing.probe import Outcome, Rows
 from harness.probing.shared_features import Sharing
@@ -137,6 +137,7 @@ def _flags(cell: Cell, bundle: Bundle, plan: Plan, fidelity: Fidelity) -> Iterat
     data, model = bundle.data, bundle.model
     placed = cell.features.placed if isinstance(cell.features, ModelFeatures) else None
     yield from placed.flags if placed else ()
+    yield from _model_flags(cell, model, plan)
     if plan.suite.limit is not None:
         yield "limited"
     if data.spec.keep_leaks and data.hygiene.leaks:
@@ -165,6 +166,16 @@ def _flag_rows(rows: Rows) -> Iterator[str]:
     yield from rows.support.flags if rows.support else ()
     if absent := len(rows.classes) - len(np.unique(rows.y[rows.test])):
         yield f"absent:{absent}/{len(rows.classes)}"
+
+
+def _model_flags(cell: Cell, model: OpenModel | None, plan: Plan) -> Iterator[str]:
+    """Yield the flags of a cell's model, and those of the model of a transfer's source after `source-`."""
+    if model and isinstance(cell.features, ModelFeatures):
+        yield from find_flags(model, cell.features.site)
+    if source := cell.source:
+        others = (bundle.model for bundle in plan.bundles if bundle.model)
+        other = next((one for one in others if one.label == source.model), None)
+        yield from (f"source-{flag}" for flag in (find_flags(other, source.features.site) if other else ()))
 
 
 def _name_seen(spec: TaskSpec, model: ImageModel) -> str | None:

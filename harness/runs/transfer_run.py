@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
-from harness.api.errors import WriteError
+from harness.api.errors import ENDS_RUN
 from harness.dictionaries.gate import Fidelity
 from harness.features.featurize import typed_memory_errors
 from harness.planning.cells import Cell, Plan, Transfer, TransferSource
@@ -64,7 +64,7 @@ class TransferRun:
                 broken |= faults
                 judged |= found
                 tokens += stats.tokens + measured
-        except WriteError:  # going on would only lose more
+        except ENDS_RUN:
             raise
         except Exception as error:  # a model or dictionary of any plugin may fail in any way
             self.results.fail(cells, error)
@@ -106,7 +106,7 @@ class TransferRun:
                     flags = tuple(f"source-fidelity:{rule}" for rule in source.reasons)
                     outcome = replace(outcome, flags=outcome.flags + flags)
                 record = self.results.keep(cell, own, outcome, seconds=seconds, fidelity=fidelity)
-            except WriteError:  # going on would only lose more
+            except ENDS_RUN:
                 raise
             except Exception as error:  # what any plugin offers may fail in any way
                 aligned = None

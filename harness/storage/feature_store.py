@@ -126,20 +126,23 @@ class FeatureStore:
         self, kind: str, key: str, device: str
     ) -> tuple[dict[str, torch.Tensor], dict[str, str]] | None:
         """Return the tensors under a kind (a folder of KINDS) and key, on `device`, and the text that was written
-        with them; None when there are none. A damaged file is removed.
+        with them; None when there are none. A damaged file is removed, as is one that was written under another key.
         """
         from safetensors.torch import load
 
         for path in sorted((self.root / kind / key).glob("*.safetensors")):
             try:
                 data = read_checked(path)
+                about = _read_header(data).get("__metadata__", {})
+                if about.pop("key", key) != key:  # files of earlier versions do not name their key
+                    raise ValueError("belongs to another key")
             except (OSError, ValueError):
                 path.unlink(missing_ok=True)
                 continue
             with suppress(OSError):  # only `prune` uses the time
                 os.utime(path)
             tensors = {name: tensor.to(device) for name, tensor in load(data).items()}
-            return tensors, _read_header(data).get("__metadata__", {})
+            return tensors, about
         return None
 
     def write_tensors(
@@ -155,7 +158,7 @@ class FeatureStore:
             if not bool(tensor.isfinite().all()):
                 raise PluginResultError(f"{name} that are not finite are not kept in the cache")
         on_host = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        _write_named(self.root / kind / key, save(on_host, metadata=dict(about)))
+        _write_named(self.root / kind / key, save(on_host, metadata={**about, "key": key}))
 
     # ── shards ───────────────────────────────────────────────────────────────────────────────────────
 

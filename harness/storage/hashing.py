@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import rfc8785
+
+from harness.api.errors import ChangedError
 
 IDENTITY_VERSION = 1
 
@@ -32,16 +35,61 @@ def hash_lines(lines: Iterable[str]) -> str:
 
 
 def hash_file(path: Path) -> str:
-    """Return the hex SHA-256 of a file's bytes, cached while its size, mtime and inode stay the same."""
+    """Return the hex SHA-256 of a file's bytes, cached while its size, mtime and inode stay the same.
+
+    Raise ChangedError when the file is written or replaced meanwhile.
+    """
     path = path.resolve()
     # A large file in the hub's cache is named by its SHA-256: no need to read gigabytes.
     if path.parent.name == "blobs" and re.fullmatch(r"[0-9a-f]{64}", path.name):
         return path.name
-    status = path.stat()
-    return _hash_file(str(path), status.st_size, status.st_mtime_ns, status.st_ino)
+    return _hash_file(path, _state(path))
+
+
+@contextmanager
+def unchanged(files: Mapping[Path, str | None]) -> Iterator[None]:
+    """Check that the block reads these files as they were when they were hashed.
+
+    `files` maps each file to the SHA-256 under which its content is known, or to None where it has not been hashed
+    yet. Raise ChangedError when one of them has another hash before the block, or is written or replaced during it.
+    An error of the block is then its consequence, and is replaced too.
+    """
+    before = {path: _state(path) for path in files}
+    for path, sha256 in files.items():
+        if sha256 is not None and (before[path] is None or hash_file(path) != sha256):
+            raise ChangedError.of(path)
+    try:
+        yield
+    except Exception as error:
+        _check_states(before, error)
+        raise
+    _check_states(before)
+
+
+_State = tuple[str, int, int, int]
+"""Resolved path of a file, with its size, mtime in ns and inode."""
+
+
+def _state(path: Path) -> _State | None:
+    """Return the state of a file; None if there is none."""
+    try:
+        resolved = path.resolve()
+        status = resolved.stat()
+    except OSError:
+        return None
+    return str(resolved), status.st_size, status.st_mtime_ns, status.st_ino
+
+
+def _check_states(before: Mapping[Path, _State | None], cause: Exception | None = None) -> None:
+    for path, state in before.items():
+        if _state(path) != state:
+            raise ChangedError.of(path) from cause
 
 
 @lru_cache(maxsize=4096)
-def _hash_file(path: str, size: int, mtime_ns: int, inode: int) -> str:
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _hash_file(path: Path, state: _State | None) -> str:
+    """Hash a file. `state` is a part of the cache's key, and must be the file's after the reading too."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    _check_states({path: state})
+    return digest

@@ -8,8 +8,8 @@ from typing import Any
 
 from harness.api.data import Image
 from harness.config.suite import ModelChoice
-from harness.data.corpus import read_corpus
-from harness.models.opened import OpenModel, open_model
+from harness.data.corpus import read_parts
+from harness.models.opened import OpenModel, describe_flags, open_model
 from harness.registry.catalog import Registry
 from harness.storage.atomic import write_json
 from harness.training.config import TrainingOptions
@@ -35,7 +35,8 @@ def train_dictionaries(
 ) -> Mapping[Path, Trained]:
     """Train one dictionary for each site of `model` on the texts of `data` (images for a model of images), write them
     into `output`, and return each with its file. `options` are those of TrainingOptions. `tell` receives a line on data
-    that is left out. UsageError if a dictionary of that layer and width exists and `replace` is not given.
+    that is left out, and on flags of the model. UsageError if a dictionary of that layer and width exists and `replace`
+    is not given.
     """
     opened = open_model(model, registry)
     chosen = TrainingOptions(**options)
@@ -43,6 +44,10 @@ def train_dictionaries(
     check_output(output, configs, replace=replace)
     if chosen.architecture != "tied":
         import_sae_lens()  # a missing package is reported before data is read
+    for sentence in describe_flags([opened]):
+        tell(sentence)
+    for site in opened.sites:
+        opened.model.identity(site)  # before the weights are loaded, which must be those that it names
     inputs, heldout = read_inputs(opened, data, tell)
     trained = train(
         opened.model,
@@ -67,4 +72,4 @@ def read_inputs(
     """Return training and held-out inputs of a model: images for one that reads images, else texts."""
     if model.modality == "image":
         return read_image_corpus(data, tell=tell)
-    return list(read_corpus(data, "train")), list(read_corpus(data, "heldout"))
+    return read_parts(data)

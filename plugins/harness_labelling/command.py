@@ -109,9 +109,13 @@ def command(
     from harness_labelling.labels import as_record, find_items, make_card, read_items, write_labels
 
     source = find_items(items, session.data_dir)
-    rows = read_items(source, score)
+    items_sha256 = harness.hash_file(source)
+    with harness.unchanged({source: items_sha256}):
+        rows = read_items(source, score)
     opened = session.open_model({"ref": model, **({"dtype": dtype} if dtype else {})})
     able = check_answering(opened.model)
+    flags = _tell_flags(able)
+    identity = able.answering_identity()  # before the weights are loaded, which must be those that it names
     answers = answer(
         [row.item for row in rows],
         able.load_answering(session.device),
@@ -128,15 +132,28 @@ def command(
     card = make_card(
         written,
         model=opened.label,
-        identity=able.answering_identity(),
-        items=source,
+        identity=identity,
+        items_sha256=items_sha256,
         score=score,
         left_out=len(rows) - len(written),
         # The names of the card's fields stay, so that older and newer cards read alike.
-        details={"ties": ties} if score in CHOOSING else {"most": limit, "lines": all_lines},
+        details={
+            **({"ties": ties} if score in CHOOSING else {"most": limit, "lines": all_lines}),
+            **({"flags": flags} if flags else {}),
+        },
     )
     write_labels(written, card, output)
     click.echo(json.dumps(card, ensure_ascii=False) if as_json else _describe(card, written, output))
+
+
+def _tell_flags(model: harness.Model) -> list[str]:
+    """Return the flags of a model at its last site, and print a line on each."""
+    if not isinstance(model, harness.Flagged):
+        return []
+    flags = model.flags(harness.Site(kind="resid_post", layer=model.n_layers - 1))
+    for sentence in flags.values():
+        click.echo(f"note: {sentence}", err=True)
+    return sorted(flags)
 
 
 def _describe(card: Mapping[str, Any], records: Sequence[Mapping[str, Any]], path: Path) -> str:

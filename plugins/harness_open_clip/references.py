@@ -4,39 +4,66 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from harness import UnavailableError, UsageError, did_you_mean, hash_file, local_path
+from harness import UnavailableError, UsageError, did_you_mean, hash_file, local_path, unchanged
 
 CONFIG = "open_clip_config.json"
 """Name of the configuration file."""
 WEIGHTS = "open_clip_model.safetensors"
 """Name of the file of weights."""
-OTHER_WEIGHTS = ("open_clip_pytorch_model.safetensors", "model.safetensors")
-"""Other file names that open_clip looks for in a folder, in its order."""
+KNOWN_WEIGHTS = (
+    *(WEIGHTS, "open_clip_pytorch_model.safetensors"),
+    *("open_clip_pytorch_model.bin", "open_clip_pytorch_model.pth"),
+    *("model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "model.pth"),
+)
+"""File names that open_clip looks for in a folder, in its order."""
 PICKLE_NOTE = "(pickled weights are never read)"
 """Note of error messages about absent weights."""
 
 
-class Files(Protocol):
+class Files(ABC):
     """Files of one model at one revision."""
 
-    name: str
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._hash: str | None = None
 
+    @abstractmethod
     def find(self, file: str) -> Path | None:
         """Return the path of `file`, fetched if need be; None if the model has no such file."""
 
+    @abstractmethod
     def weights(self) -> Path:
         """Return the path of the weights, fetched if need be; raise UnavailableError if there are none."""
 
+    @abstractmethod
+    def _hash_weights(self) -> str:
+        """Return the SHA-256 of the weights in hex, if possible without fetching or reading them."""
+
     def weights_hash(self) -> str:
-        """Return the SHA-256 of the weights in hex, if possible without fetching or reading them.
+        """Return the SHA-256 of the weights in hex at the time of the first call.
 
         Raise UnavailableError if there are no weights and none can be fetched.
         """
+        if self._hash is None:
+            self._hash = self._hash_weights()
+        return self._hash
+
+    @contextmanager
+    def reading_weights(self) -> Iterator[Path]:
+        """Yield the path of the weights, to be read in the block.
+
+        Raise ChangedError if they are not those that were hashed, or change during the block.
+        """
+        path = self.weights()
+        with unchanged({path: self._hash}):
+            yield path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,12 +146,13 @@ def _open_tagged(ref: str, *, model: str, tag: str) -> Checkpoint:
     return Checkpoint(name=ref, model=config, preprocessing=pretrained, files=Hub(ref, repo, safe))
 
 
-class Folder:
+class Folder(Files):
     """Files of a model in a local folder."""
 
     def __init__(self, name: str, folder: Path) -> None:
-        self.name = name
+        super().__init__(name)
         self.folder = folder
+        self._chosen: Path | None = None
 
     def find(self, file: str) -> Path | None:
         path = self.folder / file
@@ -134,25 +162,36 @@ class Folder:
         return self.folder / CONFIG
 
     def weights(self) -> Path:
-        named = [path for path in map(self.find, (WEIGHTS, *OTHER_WEIGHTS)) if path]
-        found = named[:1] or sorted(self.folder.glob("*.safetensors"))
-        if len(found) == 1:
-            return found[0]
-        lacks = f"no file {WEIGHTS} {PICKLE_NOTE}" if not found else "more than one file of weights"
+        if self._chosen is None:
+            self._chosen = self._choose()
+        return self._chosen
+
+    def _choose(self) -> Path:
+        first = next((path for path in map(self.find, KNOWN_WEIGHTS) if path), None)
+        safe = sorted(self.folder.glob("*.safetensors"))
+        if first in safe or (first is None and len(safe) == 1):
+            return first or safe[0]
+        if first and safe:
+            raise UnavailableError(
+                f"model '{self.name}' has {first.name}, which open_clip would read, beside {safe[0].name} "
+                f"{PICKLE_NOTE}: remove the one that is out of date, or call the other {WEIGHTS}"
+            )
+        lacks = f"more than one file of weights ({', '.join(path.name for path in safe)})" if safe else None
+        lacks = lacks or f"no file {WEIGHTS} {PICKLE_NOTE}"
         raise UnavailableError(
             f"model '{self.name}' has {lacks}: when online, run `hf download ORG/REPO {WEIGHTS} --local-dir "
             f"{self.folder}` with the repository it is from"
         )
 
-    def weights_hash(self) -> str:
+    def _hash_weights(self) -> str:
         return hash_file(self.weights())
 
 
-class Hub:
+class Hub(Files):
     """Files of a hub repository; the local hub cache is read first."""
 
     def __init__(self, name: str, repo: str, weights: str, revision: str | None = None) -> None:
-        self.name = name
+        super().__init__(name)
         self.repo = repo
         self.revision = revision
         self._weights = weights
@@ -185,7 +224,7 @@ class Hub:
             raise self._missing(self._weights)
         return path
 
-    def weights_hash(self) -> str:
+    def _hash_weights(self) -> str:
         from huggingface_hub import try_to_load_from_cache
 
         cached = try_to_load_from_cache(self.repo, self._weights, revision=self.revision)

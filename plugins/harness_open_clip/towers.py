@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import open_clip
@@ -127,7 +126,10 @@ def _fill(
     with _weights(checkpoint) as file:
         stored = set(file.keys())
         _check_known(checkpoint.name, stored, prefix, known)
-        tensors = {key: file.get_tensor(prefix + key) for key in tower.state_dict() if prefix + key in stored}
+        # Copies: until then a tensor shares the memory of its file, which may be written later.
+        tensors = {
+            key: file.get_tensor(prefix + key).clone() for key in tower.state_dict() if prefix + key in stored
+        }
     for key, wanted in tower.state_dict().items():
         given = tensors.get(key)
         if (
@@ -144,16 +146,16 @@ def _fill(
 
 @contextmanager
 def _weights(checkpoint: Checkpoint) -> Iterator[Any]:
-    """Open the file of weights in the context; raise UnavailableError if it is broken."""
+    """Open the file of weights in the context; raise UnavailableError if it is broken or has changed."""
     from safetensors import SafetensorError, safe_open
 
-    path: Path = checkpoint.files.weights()
     try:
-        with safe_open(path, framework="pt") as file:
+        with checkpoint.files.reading_weights() as path, safe_open(path, framework="pt") as file:
             yield file
     except (SafetensorError, OSError) as error:
+        name = checkpoint.files.weights().name
         raise UnavailableError(
-            f"model '{checkpoint.name}': {path.name} is broken ({error}): delete it and fetch it again"
+            f"model '{checkpoint.name}': {name} is broken ({error}): delete it and fetch it again"
         ) from error
 
 

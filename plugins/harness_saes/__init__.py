@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 
 import harness
 from harness_saes.reading import Reading
@@ -93,18 +94,23 @@ def harness_resolve_representation(ref: str) -> harness.RepresentationSpec | Non
     from harness_saes.prisma import is_prisma
     from harness_saes.saev import is_saev
 
-    layouts: tuple[tuple[str, Callable[[str], bool], Callable[..., harness.TokenRepresentation]], ...] = (
-        ("Gemma Scope 2", is_gemma_scope_2, _folder_2),
-        ("Gemma Scope", is_gemma_scope, _folder),
-        ("saev", is_saev, _saev),
-        ("ViT-Prisma", is_prisma, _prisma),
+    layouts: Mapping[str, tuple[Callable[[str], bool], Callable[..., harness.TokenRepresentation]]] = {
+        "Gemma Scope 2": (is_gemma_scope_2, _folder_2),
+        "Gemma Scope": (is_gemma_scope, _folder),
+        "saev": (is_saev, _saev),
+        "ViT-Prisma": (is_prisma, _prisma),
+    }
+    found = [layout for layout, (is_one, _) in layouts.items() if is_one(ref)]
+    if not found:
+        return None
+    if len(found) > 1 and Path(ref).expanduser().is_dir():
+        raise harness.UsageError(
+            f"'{ref}' holds dictionaries in the layouts of {' and of '.join(found)}, and nothing says which is meant: "
+            f"name the file"
+        )
+    return harness.RepresentationSpec(
+        name=ref,
+        summary=f"a dictionary in the {found[0]} layout",
+        make=partial(layouts[found[0]][1], ref),
+        needs="tokens",
     )
-    for layout, is_one, make in layouts:
-        if is_one(ref):
-            return harness.RepresentationSpec(
-                name=ref,
-                summary=f"a dictionary in the {layout} layout",
-                make=partial(make, ref),
-                needs="tokens",
-            )
-    return None

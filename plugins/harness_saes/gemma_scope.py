@@ -26,14 +26,16 @@ import harness
 from harness_saes.neuronpedia import link
 from harness_saes.published import GEMMA_2, RESIDUAL_L0, is_instruction_tuned
 from harness_saes.reading import Reading
-from harness_saes.refusals import check_pair, no_autoencoder, wrong_site
+from harness_saes.refusals import ambiguous, check_pair, no_autoencoder, no_choice, wrong_site
 from harness_saes.repository import (
     HubRepository,
     LocalRepository,
     Repository,
+    as_hashed,
     folder_of,
     full_reference,
     is_hub_reference,
+    local_as_hashed,
 )
 
 PARAMS = "params.npz"
@@ -169,8 +171,18 @@ class Folder:
         elif not self.repository.has(PARAMS):
             entry = self._choose(self._entries(trained_on), trained_on)
             inside = entry.folder
+        else:
+            self._check_single()
         self._check_training(f"{inside}/{TRAINING}".lstrip("/"), trained_on)
         return self._located(f"{inside}/{PARAMS}".lstrip("/"), entry, model, site)
+
+    def _check_single(self) -> None:
+        """Raise UsageError if the file in the folder is not clearly the one that is meant."""
+        is_named = self.ref.endswith(PARAMS)
+        if not is_named and isinstance(self.repository, LocalRepository) and self.repository.files(_FILES):
+            raise ambiguous(self.ref, PARAMS)
+        if self.width is not None or self.l0 is not None:
+            raise no_choice(self.ref, PARAMS)
 
     def _check_site(self, entry: Entry | None, site: harness.Site) -> None:
         """Raise UsageError if the names of folders and repositories give another site of training, or a transcoder."""
@@ -212,27 +224,31 @@ class Folder:
         self, name: str, entry: Entry | None, model: harness.Model, site: harness.Site
     ) -> harness.PlacedRepresentation:
         repository, ref, subtracts = self.repository, self.ref, self.reading.subtracts(False)
-        path = repository.local(name)
-        # Not downloaded yet: the width is part of the folder's name, and the hub gives the hash.
-        d_in, width = (
-            read_shape(path) if path else (model.width(site), width_of(entry.width if entry else "0"))
-        )
+        sha256 = repository.sha256(name)
+        with local_as_hashed(repository, name, sha256) as path:
+            # Not downloaded yet: the width is part of the folder's name, and the hub gives the hash.
+            d_in, width = (
+                read_shape(path) if path else (model.width(site), width_of(entry.width if entry else "0"))
+            )
+
+        def load_as_hashed(device: str, *, decoder: bool = False) -> harness.Dictionary:
+            with as_hashed(repository, name, sha256) as path:
+                return load(path, name=ref, device=device, subtracts=subtracts, decoder=decoder)
+
         on_pretrained = re.search(r"gemma-scope-\w+-pt-", self.place) is not None
         borrowed = on_pretrained and is_instruction_tuned(model.name)
         reference = full_reference(repository, name, depth=4 if entry else 1)
         return harness.PlacedRepresentation(
             identity={
                 "kind": "gemma_scope",
-                "sha256": repository.sha256(name),
+                "sha256": sha256,
                 **({"trained_on": "pt"} if borrowed else {}),
                 **self.reading.identity,
             },
             d_in=d_in,
             width=width,
-            load=lambda device: load(repository.fetch(name), name=ref, device=device, subtracts=subtracts),
-            load_whole=lambda device: load(
-                repository.fetch(name), name=ref, device=device, subtracts=subtracts, decoder=True
-            ),
+            load=load_as_hashed,
+            load_whole=lambda device: load_as_hashed(device, decoder=True),
             sparse=True,
             published_l0=entry.l0 if entry else None,
             reference=reference,

@@ -14,24 +14,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import harness
 from harness_saes.checkpoint import VISION
 from harness_saes.gemma_scope import PT_DICTIONARY, TRAINING, flag_width, read_site, width_of
 from harness_saes.neuronpedia import link
 from harness_saes.published import EVERY_LAYER, FOUR_LAYERS, GEMMA_3, MANY_WIDTHS, is_instruction_tuned
 from harness_saes.reading import Reading
-from harness_saes.refusals import check_pair, check_sizes, no_autoencoder, wrong_site
+from harness_saes.refusals import ambiguous, check_pair, check_sizes, no_autoencoder, no_choice, wrong_site
 from harness_saes.repository import (
     HubRepository,
     LocalRepository,
     Repository,
+    as_hashed,
     folder_of,
     full_reference,
     is_hub_reference,
+    local_as_hashed,
 )
 
 PARAMS = "params.safetensors"
 """Name of the file of weights."""
+
+_FILES = f"*/layer_*/{PARAMS}"
 
 _PARTS = {"resid_post": "resid_post", "attn_z": "attn_out", "mlp_out": "mlp_out"}
 """Part of a repository by site kind."""
@@ -88,7 +94,7 @@ def is_gemma_scope_2(ref: str) -> bool:
     """Check whether `ref` is a Gemma Scope 2 dictionary, a folder with one, or a repository on the hub."""
     path = folder_of(ref, PARAMS)
     if path.is_dir():
-        return (path / PARAMS).is_file() or any(path.glob(f"*/layer_*/{PARAMS}"))
+        return (path / PARAMS).is_file() or any(path.glob(_FILES))
     return is_hub_reference(ref) and (_PUBLISHED.search(ref) is not None or Entry.parse(ref) is not None)
 
 
@@ -155,11 +161,21 @@ class Folder:
         elif not self.repository.has(PARAMS):
             entry = self._choose(site)
             inside = entry.folder
+        else:
+            self._check_single()
         config = self._config(f"{inside}/config.json".lstrip("/"))
         self._check_site(config, entry, site, beside=f"{inside}/{TRAINING}".lstrip("/"))
         return self._located(f"{inside}/{PARAMS}".lstrip("/"), entry, config, model, site)
 
     # ── choice ───────────────────────────────────────────────────────────────────────────────────────
+
+    def _check_single(self) -> None:
+        """Raise UsageError if the file in the folder is not clearly the one that is meant."""
+        is_named = self.ref.endswith(PARAMS)
+        if not is_named and isinstance(self.repository, LocalRepository) and self.repository.files(_FILES):
+            raise ambiguous(self.ref, PARAMS)
+        if self.width is not None or self.l0 is not None:
+            raise no_choice(self.ref, PARAMS)
 
     def _check_choice(self, entry: Entry) -> None:
         for what, wanted, own in (("width", self.width, entry.width), ("l0", self.l0, entry.l0)):
@@ -176,7 +192,7 @@ class Folder:
         named = _PUBLISHED.search(self.ref)
         if isinstance(self.repository, HubRepository) and named:
             return published(self.ref, named[1], site, width=width, l0=l0)
-        found = [Entry.parse(path) for path in self.repository.files(f"*/layer_*/{PARAMS}")]
+        found = [Entry.parse(path) for path in self.repository.files(_FILES)]
         here = [entry for entry in found if entry and entry.site == site and not entry.rest]
         chosen = [entry for entry in here if (entry.width, entry.l0) == (width, l0)]
         if not chosen:
@@ -257,29 +273,35 @@ class Folder:
         site: harness.Site,
     ) -> harness.PlacedRepresentation:
         repository, ref, subtracts = self.repository, self.ref, self.reading.subtracts(False)
-        path = repository.local(name)
-        # Not downloaded yet: the width is part of the folder's name, and the hub gives the hash.
-        d_in, width = (
-            read_shape(path, ref) if path else (model.width(site), width_of(entry.width if entry else "0"))
-        )
+        sha256 = repository.sha256(name)
+        with local_as_hashed(repository, name, sha256) as path:
+            # Not downloaded yet: the width is part of the folder's name, and the hub gives the hash.
+            d_in, width = (
+                read_shape(path, ref)
+                if path
+                else (model.width(site), width_of(entry.width if entry else "0"))
+            )
         if path:
             check_sizes(ref, "config.json", {"width": config.get("width")}, {"width": width})
+
+        def load_as_hashed(device: str, *, decoder: bool = False) -> harness.Dictionary:
+            with as_hashed(repository, name, sha256) as path:
+                return load(path, name=ref, device=device, subtracts=subtracts, decoder=decoder)
+
         borrowed = is_instruction_tuned(model.name) and self._trained_on(config) == "pt"
         l0 = config.get("l0")
         reference = full_reference(repository, name, depth=3 if entry else 1)
         return harness.PlacedRepresentation(
             identity={
                 "kind": "gemma_scope_2",
-                "sha256": repository.sha256(name),
+                "sha256": sha256,
                 **({"trained_on": "pt"} if borrowed else {}),
                 **self.reading.identity,
             },
             d_in=d_in,
             width=width,
-            load=lambda device: load(repository.fetch(name), name=ref, device=device, subtracts=subtracts),
-            load_whole=lambda device: load(
-                repository.fetch(name), name=ref, device=device, subtracts=subtracts, decoder=True
-            ),
+            load=load_as_hashed,
+            load_whole=lambda device: load_as_hashed(device, decoder=True),
             sparse=True,
             published_l0=float(l0) if isinstance(l0, int | float) and not isinstance(l0, bool) else None,
             reference=reference,
@@ -329,7 +351,8 @@ def load(
         dict.fromkeys((*ENCODER, *(DECODER if decoder else ()), *(("b_dec",) if subtracts else ())))
     )
     with _open(path, name, wanted) as file:
-        parts = {key: file.get_tensor(key).float().to(device) for key in wanted}
+        # Copies: until then a tensor shares the memory of its file, which may be written later.
+        parts = {key: file.get_tensor(key).to(device, torch.float32, copy=True) for key in wanted}
     named = {key.replace("w_", "W_"): value for key, value in parts.items()}
     if subtracts:
         named["subtract"] = named["b_dec"] if decoder else named.pop("b_dec")

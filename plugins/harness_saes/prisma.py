@@ -18,7 +18,7 @@ import harness
 from harness_saes.checkpoint import VISION, Checkpoint
 from harness_saes.reading import Reading
 from harness_saes.refusals import check_sizes, no_autoencoder
-from harness_saes.repository import is_hub_reference
+from harness_saes.repository import as_hashed, is_hub_reference, local_as_hashed
 
 if TYPE_CHECKING:
     from harness.dictionaries.dictionary import Activation, InputNorm
@@ -141,11 +141,15 @@ class Folder:
         self.checkpoint = Checkpoint.find(ref, WEIGHTS)
 
     def at(self, model: harness.Model, site: harness.Site) -> harness.PlacedRepresentation:
-        checkpoint, config = self.checkpoint, self._config()
-        settings = Settings.parse(config, self.ref)
-        checkpoint.check_site(settings.site, site, any_site=self.reading.any_site)
+        checkpoint = self.checkpoint
+        if checkpoint.path is None:
+            self._config()  # the first file that is missed, before the weights
         sha256 = checkpoint.repository.sha256(checkpoint.name)
-        d_in, width = self._shape(config)
+        with local_as_hashed(checkpoint.repository, checkpoint.name, sha256):
+            config = self._config()
+            settings = Settings.parse(config, self.ref)
+            checkpoint.check_site(settings.site, site, any_site=self.reading.any_site)
+            d_in, width = self._shape(config)
         positions = settings.trained_on
         return harness.PlacedRepresentation(
             identity={
@@ -158,17 +162,18 @@ class Folder:
             },
             d_in=d_in,
             width=width,
-            load=lambda device: self.load(settings, device),
-            load_whole=lambda device: self.load(settings, device, decoder=True),
+            load=lambda device: self.load(settings, device, sha256=sha256),
+            load_whole=lambda device: self.load(settings, device, sha256=sha256, decoder=True),
             sparse=True,
             reference=checkpoint.reference(),
             flags=(*(() if positions == "all" else (f"trained-on-{positions}",)), *self.reading.flags),
         )
 
-    def load(self, settings: Settings, device: str, *, decoder: bool = False) -> harness.Dictionary:
-        """Load the dictionary onto a device; skip the decoder unless `decoder` is set."""
+    def load(
+        self, settings: Settings, device: str, *, sha256: str, decoder: bool = False
+    ) -> harness.Dictionary:
+        """Load the dictionary onto a device from the file with this hash; skip the decoder unless asked for."""
         checkpoint = self.checkpoint
-        _, tensors = self._read(checkpoint.repository.fetch(checkpoint.name))
         encoder = _ENCODERS[settings.activation]
         subtracts = self.reading.subtracts(True)
         wanted = [
@@ -176,7 +181,9 @@ class Folder:
             *(["b_dec"] if subtracts or decoder else []),
             *(["W_dec"] if decoder else []),
         ]
-        parts = checkpoint.take(tensors, wanted, device)
+        with as_hashed(checkpoint.repository, checkpoint.name, sha256) as path:
+            _, tensors = self._read(path)
+            parts = checkpoint.take(tensors, wanted, device)
         named: dict[str, Any] = {field: parts[name] for field, name in encoder.items()}
         return harness.Dictionary(
             **named,

@@ -15,6 +15,21 @@ def wrong_site(ref: str, trained_on: str, site: harness.Site) -> harness.UsageEr
     )
 
 
+def ambiguous(ref: str, file: str) -> harness.UsageError:
+    """Return the error for a folder with a dictionary of its own and others in folders below it."""
+    return harness.UsageError(
+        f"'{ref}' holds {file} itself, and other dictionaries in folders below it: name the file or the folder that is "
+        f"meant"
+    )
+
+
+def no_choice(ref: str, file: str) -> harness.UsageError:
+    """Return the error for a width or an L0 that is asked of one dictionary whose name does not tell them."""
+    return harness.UsageError(
+        f"'{ref}' is the one dictionary {file}: leave out width and l0, which choose among several"
+    )
+
+
 def no_autoencoder(ref: str, kind: str) -> harness.UsageError:
     """Return the error for another kind of dictionary, such as a transcoder."""
     return harness.UsageError(

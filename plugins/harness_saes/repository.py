@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
@@ -164,6 +166,27 @@ class HubRepository:
             f"{repo} cannot be had from the local hub cache (offline), which lacks {wanted}: when online, run "
             f"`hf download {self.repo} {what}{revision}`"
         )
+
+
+@contextmanager
+def as_hashed(repository: Repository, name: str, sha256: str) -> Iterator[Path]:
+    """Yield the path of a file, fetched if need be, to be read in the block as the file with this SHA-256.
+
+    Raise ChangedError if it is another one, or changes during the block.
+    """
+    path = repository.fetch(name)
+    with harness.unchanged({path: sha256}):
+        yield path
+
+
+@contextmanager
+def local_as_hashed(repository: Repository, name: str, sha256: str) -> Iterator[Path | None]:
+    """Yield what `as_hashed` does if the file is on this machine, else None."""
+    if repository.local(name) is None:
+        yield None
+        return
+    with as_hashed(repository, name, sha256) as path:
+        yield path
 
 
 def folder_of(ref: str, file: str) -> Path:

@@ -23,7 +23,7 @@ import harness
 from harness_saes.checkpoint import VISION, Checkpoint
 from harness_saes.reading import Reading
 from harness_saes.refusals import check_sizes
-from harness_saes.repository import is_hub_reference
+from harness_saes.repository import as_hashed, is_hub_reference, local_as_hashed
 
 if TYPE_CHECKING:
     from harness.dictionaries.dictionary import Activation
@@ -127,31 +127,32 @@ class Folder:
         checkpoint = self.checkpoint
         checkpoint.check_site(self._site(), site, any_site=self.reading.any_site)
         sha256 = checkpoint.repository.sha256(checkpoint.name)
-        if path := checkpoint.path:
-            header = self._read_header(path)
-            d_in, width = header.d_in, header.width
-        else:  # not downloaded yet: the width is part of the repository's name
-            named = re.search(r"_(\d+)K_", self.ref)
-            d_in, width = model.width(site), int(named[1]) * 1024 if named else 0
+        with local_as_hashed(checkpoint.repository, checkpoint.name, sha256) as path:
+            if path:
+                header = self._read_header(path)
+                d_in, width = header.d_in, header.width
+            else:  # not downloaded yet: the width is part of the repository's name
+                named = re.search(r"_(\d+)K_", self.ref)
+                d_in, width = model.width(site), int(named[1]) * 1024 if named else 0
         return harness.PlacedRepresentation(
             identity={"kind": "saev", "sha256": sha256, **self.reading.identity},
             d_in=d_in,
             width=width,
-            load=self.load,
-            load_whole=lambda device: self.load(device, decoder=True),
+            load=lambda device: self.load(device, sha256=sha256),
+            load_whole=lambda device: self.load(device, sha256=sha256, decoder=True),
             sparse=True,
             reference=checkpoint.reference(depth=3 if "layer_" in checkpoint.place else 1),
             flags=self.reading.flags,
         )
 
-    def load(self, device: str, *, decoder: bool = False) -> harness.Dictionary:
-        """Load the dictionary onto a device; skip the decoder unless `decoder` is set."""
+    def load(self, device: str, *, sha256: str, decoder: bool = False) -> harness.Dictionary:
+        """Load the dictionary onto a device from the file with this hash; skip the decoder unless asked for."""
         checkpoint = self.checkpoint
-        path = checkpoint.repository.fetch(checkpoint.name)
-        header = self._read_header(path)
-        with path.open("rb") as file:
-            file.readline(HEADER_BYTES)
-            tensors = checkpoint.read(io.BytesIO(file.read()))
+        with as_hashed(checkpoint.repository, checkpoint.name, sha256) as path:
+            header = self._read_header(path)
+            with path.open("rb") as file:
+                file.readline(HEADER_BYTES)
+                tensors = checkpoint.read(io.BytesIO(file.read()))
         subtracts = self.reading.subtracts(header.subtracts)
         keeps = subtracts or decoder
         wanted = ["W_enc", "b_enc", *(["b_dec"] if keeps else []), *(["W_dec"] if decoder else [])]

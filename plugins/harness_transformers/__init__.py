@@ -38,6 +38,7 @@ def open_model(
     attention: str = "eager",
     max_length: int = 512,
     template: str = "none",
+    bos: str | None = None,
     random_weights: int | None = None,
     modality: str = "text",
     prompt: str = "",
@@ -46,12 +47,13 @@ def open_model(
     """Open a model: read its configuration and tokenizer, but no weights.
 
     `template="chat"` applies the tokenizer's chat template to every input; a text becomes one message of the
-    user. `random_weights`, a seed, gives the untrained model: weights are drawn at random, and no weight file is
-    needed.
+    user. `bos="add"` puts one BOS token before every input, also where tokenizer or template put none;
+    `bos="none"` leaves it out. `random_weights`, a seed, gives the untrained model: weights are drawn at
+    random, and no weight file is needed.
 
     `modality="image"` opens a vision-language model that reads images, each with the same `prompt`.
     `language_model` then names the model with the weights of the language tower, for checkpoints without
-    them. `max_length` and `template` apply to texts only.
+    them. `max_length`, `template` and `bos` apply to texts only.
 
     Raise UsageError for a parameter that does not fit the modality or the model.
     """
@@ -62,6 +64,10 @@ def open_model(
     if modality == "image":
         from harness_transformers.vision import VisionLanguageModel
 
+        if bos is not None:
+            raise UsageError(
+                f"model '{ref}' takes bos with modality=text alone: write the token into the prompt, before <image>"
+            )
         if template != "none":
             raise UsageError(
                 f"model '{ref}' takes template=none with modality=image: write it into the prompt"
@@ -85,6 +91,7 @@ def open_model(
         attention=attention,
         max_length=max_length,
         template=template,
+        bos=bos,
         random_weights=random_weights,
     )
 

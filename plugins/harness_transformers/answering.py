@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,11 +10,11 @@ import torch
 import transformers
 
 from harness import Conversation, Message, Tokens, UsageError
+from harness_transformers.bos import TextEncoder
 from harness_transformers.chat import ChatTemplate
-from harness_transformers.encoding import encode_chat, encode_plain
 from harness_transformers.references import Files
 from harness_transformers.splicing import SplicedTransformer
-from harness_transformers.weights import INDEX, SINGLE
+from harness_transformers.weights import all_shards
 
 GENERATION = "generation_config.json"
 """Name of the file of generation settings."""
@@ -26,15 +25,12 @@ def answering_files(files: Files, *, weights: bool) -> list[str]:
     settings = [GENERATION] if files.find(GENERATION) else []
     if not weights:
         return settings
-    path = files.find(INDEX)
-    shards = [SINGLE] if path is None else sorted(set(json.loads(path.read_bytes())["weight_map"].values()))
-    return [*shards, *settings]
+    return [*all_shards(files), *settings]
 
 
 def ending_tokens(files: Files, config: Any, tokenizer: Any) -> list[int]:
     """Return the sorted end-of-text tokens of tokenizer, configuration and generation settings."""
-    path = files.find(GENERATION)
-    settings = json.loads(path.read_bytes()) if path else {}
+    settings = files.read_json(GENERATION) or {}
     ends: set[int] = set()
     for given in (
         tokenizer.eos_token_id,
@@ -55,12 +51,13 @@ class AnsweringTransformer:
         spliced: SplicedTransformer,
         *,
         tokenizer: Any,
+        encoder: TextEncoder,
         template: ChatTemplate | None,
         max_length: int,
         ends: Sequence[int],
     ) -> None:
         self.name, self._model, self._spliced = name, model, spliced
-        self._tokenizer, self._template = tokenizer, template
+        self._tokenizer, self._encoder, self._template = tokenizer, encoder, template
         self.max_length = max_length
         self._ends = list(ends)
 
@@ -117,7 +114,7 @@ class AnsweringTransformer:
         """Return prompt, and prompt with continuation, encoded without a template."""
         # Without a template a conversation is its contents, line by line, and the answer is the next line.
         text = f"{prompt}\n" if isinstance(prompt, Conversation) else prompt
-        alone, whole = encode_plain(self._tokenizer, [text, text + continuation], max_length=self.max_length)
+        alone, whole = self._encoder.encode_plain([text, text + continuation], max_length=self.max_length)
         held = alone.content.nonzero()[0]
         # Some tokenizers append an end-of-text token, after which nothing can be continued.
         kept = slice(held[-1] + 1 if len(held) else len(alone.ids))
@@ -137,7 +134,7 @@ class AnsweringTransformer:
                 f"model '{self.name}': its chat template writes an answer otherwise than it opens one, so answers "
                 f"cannot be scored: use template=none"
             )
-        alone, whole = encode_chat(self._tokenizer, template, [prompt, answered], max_length=self.max_length)
+        alone, whole = self._encoder.encode_chat(template, [prompt, answered], max_length=self.max_length)
         own = whole.content if whole.prompt is None else whole.content & ~whole.prompt
         return alone, Tokens(ids=whole.ids, content=own, truncated=whole.truncated)
 

@@ -12,6 +12,7 @@ from torch import nn
 from harness import Tokens, UnavailableError, UsageError
 from harness_transformers.forward import LoadedTransformer
 from harness_transformers.opening import first_line, quiet
+from harness_transformers.references import Files
 from harness_transformers.structure import Place, find_place
 
 
@@ -39,6 +40,20 @@ def fill(
             f"model '{name}': its weights cannot be loaded: {first_line(error)}"
         ) from error
     return model, {*report["missing_keys"], *(weight for weight, *_ in report["mismatched_keys"])}
+
+
+def settle(name: str, model: nn.Module, device: str, *, dtype: str, files: Iterable[Files]) -> None:
+    """Move a filled model to a device, into memory of its own, and check that its weights are finite.
+
+    `files` are those its weights were read from. Raise ChangedError if one was changed meanwhile.
+    """
+    model.to(device)
+    if device == "cpu":  # where weights may still be pages of their file, which can be written at any time
+        for tensor in (*model.parameters(), *model.buffers()):
+            tensor.data = tensor.data.clone()
+    for one in files:
+        one.check_read()
+    check_finite(name, model, dtype)
 
 
 def check_complete(name: str, faulty: Iterable[str]) -> None:

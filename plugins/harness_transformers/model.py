@@ -12,13 +12,14 @@ from torch import nn
 
 from harness import Conversation, Image, Site, Tokens, UsageError
 from harness_transformers.answering import AnsweringTransformer, answering_files, ending_tokens
+from harness_transformers.bos import FLAG, TextEncoder, describe_missing, find_declaration
 from harness_transformers.card import read_languages
 from harness_transformers.chat import ChatTemplate
 from harness_transformers.drawing import check_seed, draw_part, draw_tensors
-from harness_transformers.encoding import encode_chat, encode_plain
-from harness_transformers.filling import check_complete, check_finite, check_sum, fill, probe
+from harness_transformers.filling import check_complete, check_sum, fill, probe, settle
 from harness_transformers.forward import LoadedTransformer
 from harness_transformers.opening import (
+    TEMPLATE_FILE,
     TOKENIZER_FILES,
     build_skeleton,
     build_whole_skeleton,
@@ -43,8 +44,6 @@ from harness_transformers.weights import needed_shards, read_head, read_tensors
 
 TEMPLATES = ("none", "chat")
 """Choices of the parameter `template`."""
-TEMPLATE_FILE = "chat_template.jinja"
-"""Name of the file of a chat template; it takes precedence over tokenizer_config.json."""
 
 
 class TransformersModel:
@@ -58,6 +57,7 @@ class TransformersModel:
         attention: str,
         max_length: int,
         template: str,
+        bos: str | None,
         random_weights: int | None,
     ) -> None:
         self.name = files.name
@@ -80,6 +80,8 @@ class TransformersModel:
         self._tokenizer_files = [file for file in named if files.find(file)]
         self._tokenizer = read_tokenizer(files)
         self._template = ChatTemplate(self.name, self._tokenizer) if chat else None
+        self._encoder, self._bos = TextEncoder(self.name, self._tokenizer, self._template, bos), bos
+        self._bos_declaration = find_declaration(files, self._tokenizer, config)
         self._max_length = self._usable_length(max_length)
 
     @cached_property
@@ -104,10 +106,18 @@ class TransformersModel:
             "attention": self._attention,
             "max_length": self._max_length,
             "template": self._template and self._template.identity,
+            **({} if self._bos is None else {"bos": self._bos}),
             # The weights of a seed may change with the version of torch or transformers, but are as good a control:
             # versions are recorded by a run, not part of the identity (as for random_sae).
             **({} if self._seed is None else {"random_weights": self._seed}),
         }
+
+    def flags(self, site: Site) -> Mapping[str, str]:
+        """Return the flag of a BOS that is declared and not added, with a sentence; a chat template decides itself."""
+        is_decided = self._bos is not None or self._template is not None or self._encoder.adds_bos
+        if is_decided or self._bos_declaration is None:
+            return {}
+        return {FLAG: describe_missing(self.name, self._bos_declaration)}
 
     def tokenize(self, inputs: Sequence[Any]) -> list[Tokens]:
         """Return one Tokens for each text or conversation.
@@ -118,9 +128,7 @@ class TransformersModel:
             _check_text(self.name, number, one)
         if len(inputs) == 0:
             return []
-        if self._template is None:
-            return encode_plain(self._tokenizer, inputs, max_length=self._max_length)
-        return encode_chat(self._tokenizer, self._template, inputs, max_length=self._max_length)
+        return self._encoder.encode(inputs, max_length=self._max_length)
 
     def load(self, sites: Sequence[Site], device: str) -> LoadedTransformer:
         """Load the blocks up to the deepest of `sites` onto a device."""
@@ -131,7 +139,7 @@ class TransformersModel:
             type(self._skeleton), truncate(self._config, depth), self._tensors(self._layout, depth)
         )
         check_complete(self.name, (name for name in faulty if name.split(".")[0] in self._layout.parts))
-        check_finite(self.name, model.to(device), self._dtype)
+        settle(self.name, model, device, dtype=self._dtype, files=[self._files])
         self._check_sums(model, sites)
         return LoadedTransformer(model, {site: self._place(model, site) for site in sites})
 
@@ -153,6 +161,7 @@ class TransformersModel:
             model,
             spliced,
             tokenizer=self._tokenizer,
+            encoder=self._encoder,
             template=self._template,
             max_length=self._max_length,
             ends=ending_tokens(self._files, self._config, self._tokenizer),
@@ -171,8 +180,8 @@ class TransformersModel:
             type(skeleton), truncate(self._config, self.n_layers), self._whole_tensors(skeleton)
         )
         check_complete(self.name, faulty)
-        decoder = model.to(device).base_model
-        check_finite(self.name, model, self._dtype)
+        settle(self.name, model, device, dtype=self._dtype, files=[self._files])
+        decoder = model.base_model
         self._check_sums(decoder, [site])
         self._check_causal(decoder)
         holder = decoder.get_submodule(self._layout.blocks.rpartition(".")[0])
@@ -240,7 +249,7 @@ class TransformersModel:
 
     def _usable_length(self, asked: int) -> int:
         """Return the given maximum length, at most the number of the model's positions."""
-        least = self._tokenizer.num_special_tokens_to_add() + 1
+        least = self._encoder.n_special + 1
         if isinstance(asked, bool) or not isinstance(asked, int) or asked < least:
             raise UsageError(f"model '{self.name}' takes a max_length of at least {least}, not {asked!r}")
         return min(asked, getattr(self._config, "max_position_embeddings", None) or asked)

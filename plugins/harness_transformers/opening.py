@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +18,8 @@ from harness_transformers.structure import Layout, find_layout
 DTYPES = ("float32", "bfloat16", "float16")
 ATTENTION = ("eager", "sdpa", "flex_attention", "flash_attention_2")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+TEMPLATE_FILE = "chat_template.jinja"
+"""Name of the file of a chat template; it takes precedence over tokenizer_config.json."""
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 
 
@@ -43,11 +46,12 @@ def read_config(files: Files) -> Any:
 
     Raise UnavailableError if config.json is not that of a decoder, UsageError for a quantised checkpoint.
     """
-    path = files.get("config.json")
     try:
-        with quiet():
+        with _opening(files, "config.json") as path, quiet():
             config = transformers.AutoConfig.from_pretrained(path.parent, local_files_only=True)
             config.get_text_config().num_hidden_layers  # noqa: B018
+    except UnavailableError:
+        raise
     except Exception as error:  # a config class may raise any type on a broken file
         raise UnavailableError(
             f"model '{files.name}': its config.json is not one that transformers {transformers.__version__} "
@@ -63,10 +67,12 @@ def read_tokenizer(files: Files) -> Any:
 
     Raise UnavailableError if there is none or it cannot be read.
     """
-    path = files.get("tokenizer.json")
+    present = [file for file in (*TOKENIZER_FILES, TEMPLATE_FILE) if files.find(file)]
     try:
-        with quiet():
+        with _opening(files, "tokenizer.json", "config.json", *present) as path, quiet():
             tokenizer = transformers.AutoTokenizer.from_pretrained(path.parent, local_files_only=True)
+    except UnavailableError:
+        raise
     except Exception as error:  # a tokenizer class may raise any type on a broken file
         raise UnavailableError(
             f"model '{files.name}': its tokenizer cannot be read: {first_line(error)}"
@@ -84,17 +90,27 @@ def read_processor(files: Files) -> Any:
 
     Raise UnavailableError if there is none or it cannot be read.
     """
-    path = files.get("config.json")
+    present = [file for file in (*PROCESSOR_FILES, *TOKENIZER_FILES) if files.find(file)]
     try:
-        with quiet():
+        with _opening(files, "config.json", *present) as path, quiet():
             processor = transformers.AutoProcessor.from_pretrained(path.parent, local_files_only=True)
             processor.tokenizer, processor.image_processor, processor.image_token  # noqa: B018
+    except UnavailableError:
+        raise
     except Exception as error:  # a processor class may raise any type on broken or absent files
         raise UnavailableError(
             f"model '{files.name}': its {' and '.join(PROCESSOR_FILES)} are not those of a processor that "
             f"transformers {transformers.__version__} can read: {first_line(error)}"
         ) from error
     return processor
+
+
+@contextlib.contextmanager
+def _opening(files: Files, *names: str) -> Iterator[Path]:
+    """Hash files, and yield the path of the first, for a block that reads all of them in its folder."""
+    files.hashes(names)
+    with files.reading(*names) as [path, *_]:
+        yield path
 
 
 def build_bare(name: str, config: Any, attention: str) -> Any:

@@ -26,7 +26,7 @@ class Processing:
     def __init__(self, files: Files, *, prompt: str, accepted: Collection[str]) -> None:
         self._name = files.name
         processor = read_processor(files)
-        self._images = processor.image_processor
+        self._images, self.tokenizer = processor.image_processor, processor.tokenizer
         # Pan and scan adds crops to the whole image, so that each image would have other tokens.
         self._fixed = {"do_pan_and_scan": False} if hasattr(self._images, "do_pan_and_scan") else {}
         encoded = self._encode(processor, prompt)

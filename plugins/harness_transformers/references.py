@@ -1,31 +1,125 @@
-"""Files of a model, in a local folder or fetched one by one from the Hugging Face hub."""
+"""Files of a model, in a local folder or fetched one by one from the Hugging Face hub.
+
+What is hashed of a model and what is loaded of it must be the same, though hours may lie between: an object of files
+hashes each of them once, and `reading` refuses one that is another by then.
+"""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
-from harness import UnavailableError, hash_file, local_path
+from harness import ChangedError, UnavailableError, hash_file, local_path, unchanged
+
+SINGLE = "model.safetensors"
+"""Name of the file of weights of a checkpoint in one file."""
+INDEX = "model.safetensors.index.json"
+"""Name of the index of a checkpoint in several files."""
+ADAPTER = "adapter_config.json"
+"""Name of the configuration of an adapter, which transformers lays over the weights where peft is installed."""
 
 
-class Files(Protocol):
+class Files(ABC):
     """Files of one model at one revision."""
 
-    name: str
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._hashes: dict[str, str] = {}
+        self._contents: dict[str, Mapping[str, Any] | None] = {}
+        self._read: set[str] = set()
 
+    @abstractmethod
     def find(self, file: str) -> Path | None:
         """Return the path of `file`, fetched if need be; None if the model has no such file."""
 
+    @abstractmethod
+    def has(self, file: str) -> bool:
+        """Return whether the model has `file`, without fetching it."""
+
+    @abstractmethod
     def get(self, file: str) -> Path:
         """Return the path of `file`, fetched if need be; raise UnavailableError if the model has no such file."""
 
-    def hash(self, file: str) -> str:
-        """Return the SHA-256 of `file` in hex, if possible without fetching or reading it."""
+    @abstractmethod
+    def _hash(self, files: Sequence[str]) -> dict[str, str]:
+        """Return the SHA-256 of each file in hex, as far as possible without fetching or reading it.
+
+        Raise UnavailableError that names all missing files if they are known.
+        """
 
     def hashes(self, files: Sequence[str]) -> dict[str, str]:
-        """Return the hash of each file; raise UnavailableError that names all missing files if they are known."""
+        """Return the SHA-256 of each file at the time of the first call; raise UnavailableError for a missing one."""
+        self._hashes |= self._hash([file for file in files if file not in self._hashes])
+        return {file: self._hashes[file] for file in files}
+
+    @contextmanager
+    def reading(self, *files: str) -> Iterator[list[Path]]:
+        """Yield the paths of files to be read in the block.
+
+        Raise ChangedError if one that has been hashed is another by now, or if any changes during the block.
+        """
+        for file in files:
+            if file in self._hashes and not self.has(file):
+                raise ChangedError(
+                    f"model '{self.name}' has lost its file {file}: run the same command again"
+                )
+        paths = [self.get(file) for file in files]
+        self._read |= set(files)
+        with unchanged({path: self._hashes.get(file) for file, path in zip(files, paths, strict=True)}):
+            yield paths
+
+    def check_read(self) -> None:
+        """Raise ChangedError if a file that was hashed and read is another by now.
+
+        Tensors of weights share the memory of their file until they are copied.
+        """
+        with self.reading(*self._read & self._hashes.keys()):
+            pass
+
+    def read_json(self, file: str) -> Mapping[str, Any] | None:
+        """Return the mapping in a JSON file as it was at the first call; None if the model has no such file.
+
+        Raise UnavailableError if it is broken.
+        """
+        if file not in self._contents:
+            self._contents[file] = self._parse(file) if self.find(file) else None
+        return self._contents[file]
+
+    @cached_property
+    def weights(self) -> str:
+        """Name of the file of weights, or of their index, that transformers reads in its order of preference.
+
+        A single file comes before an index of several, which may be left from an earlier checkpoint.
+        """
+        if self.has(ADAPTER):
+            raise UnavailableError(
+                f"model '{self.name}' has an adapter ({ADAPTER}) beside its weights, which is not read: merge the two "
+                f"(merge_and_unload, save_pretrained), or take {ADAPTER} away"
+            )
+        named = (self.read_json("config.json") or {}).get("transformers_weights")
+        if named is None:
+            return INDEX if not self.has(SINGLE) and self.find(INDEX) else SINGLE
+        if not re.fullmatch(r"[\w.-]+\.safetensors(\.index\.json)?", str(named)):
+            raise UnavailableError(
+                f"model '{self.name}': its config.json names the weights {named!r}, which are no file of safetensors"
+            )
+        return str(named)
+
+    def _parse(self, file: str) -> Mapping[str, Any]:
+        self.hashes([file])
+        try:
+            with self.reading(file) as [path]:
+                return dict(json.loads(path.read_bytes()))
+        except (ValueError, TypeError, RecursionError) as error:
+            raise UnavailableError(
+                f"model '{self.name}': {file} is broken ({error!r}): delete it and fetch it again"
+            ) from error
 
 
 def open_files(ref: str, beside: Files | None = None) -> Files:
@@ -41,16 +135,19 @@ def open_files(ref: str, beside: Files | None = None) -> Files:
     return Hub(ref, repo, revision or "main")
 
 
-class Folder:
+class Folder(Files):
     """Files of a model in a local folder."""
 
     def __init__(self, name: str, folder: Path) -> None:
-        self.name = name
+        super().__init__(name)
         self.folder = folder
 
     def find(self, file: str) -> Path | None:
         path = self.folder / file
         return path if path.is_file() else None
+
+    def has(self, file: str) -> bool:
+        return self.find(file) is not None
 
     def get(self, file: str) -> Path:
         path = self.find(file)
@@ -61,18 +158,15 @@ class Folder:
             )
         return path
 
-    def hash(self, file: str) -> str:
-        return hash_file(self.get(file))
-
-    def hashes(self, files: Sequence[str]) -> dict[str, str]:
-        return {file: self.hash(file) for file in files}
+    def _hash(self, files: Sequence[str]) -> dict[str, str]:
+        return {file: hash_file(self.get(file)) for file in files}
 
 
-class Hub:
+class Hub(Files):
     """Files of a hub repository, all at one commit; the local hub cache is read first."""
 
     def __init__(self, name: str, repo: str, revision: str) -> None:
-        self.name = name
+        super().__init__(name)
         self.repo = repo
         self.revision = _cached_commit(repo, revision)
         # The commit of snapshots/<commit>/config.json: a branch may move while files are fetched.
@@ -95,20 +189,21 @@ class Hub:
             raise self._missing([file])
         return path
 
-    def hash(self, file: str) -> str:
-        published = self._published_hash(file)
-        return published if published is not None else _hash_blob(self.get(file))
+    def has(self, file: str) -> bool:
+        return self._is_cached(file) or self._published_etag(file) is not None
 
-    def hashes(self, files: Sequence[str]) -> dict[str, str]:
+    def _hash(self, files: Sequence[str]) -> dict[str, str]:
         from huggingface_hub import constants
 
         known = {file: self._published_hash(file) for file in files}
-        absent = [file for file, published in known.items() if published is None and not self._has(file)]
+        absent = [
+            file for file, published in known.items() if published is None and not self._is_cached(file)
+        ]
         if absent and constants.HF_HUB_OFFLINE:  # online they can be fetched
             raise self._missing(absent)
-        return {file: published or _hash_blob(self.get(file)) for file, published in known.items()}
+        return {file: published or hash_file(self.get(file)) for file, published in known.items()}
 
-    def _has(self, file: str) -> bool:
+    def _is_cached(self, file: str) -> bool:
         from huggingface_hub import try_to_load_from_cache
 
         return isinstance(try_to_load_from_cache(self.repo, file, revision=self.revision), str)
@@ -126,18 +221,20 @@ class Hub:
 
     def _published_hash(self, file: str) -> str | None:
         """Return the hub's SHA-256 of a file that is not cached; None if the hub gives none."""
+        etag = None if self._is_cached(file) else self._published_etag(file)
+        return etag if etag and re.fullmatch(r"[0-9a-f]{64}", etag) else None
+
+    def _published_etag(self, file: str) -> str | None:
+        """Return the hub's tag of the content of a file; None offline, or if the repository has no such file."""
         from huggingface_hub import get_hf_file_metadata, hf_hub_url
         from huggingface_hub.errors import EntryNotFoundError, OfflineModeIsEnabled
 
-        if self._has(file):
-            return None
         try:
-            etag = get_hf_file_metadata(hf_hub_url(self.repo, file, revision=self.revision)).etag
+            return get_hf_file_metadata(hf_hub_url(self.repo, file, revision=self.revision)).etag
         except (EntryNotFoundError, OfflineModeIsEnabled):
             return None
         except Exception as error:  # as in find
             raise self._unreachable(file, error) from error
-        return etag if _is_sha256(etag) else None
 
     def _unreachable(self, file: str, error: Exception) -> UnavailableError:
         reason = str(error).strip().split("\n")[0]
@@ -159,15 +256,5 @@ def _cached_commit(repo: str, revision: str) -> str:
     return commits[0] if len(commits) == 1 else revision
 
 
-def _hash_blob(path: Path) -> str:
-    """Return the SHA-256 of a file in the hub cache, where large blobs are named by their hash."""
-    blob = path.resolve().name
-    return blob if _is_sha256(blob) else hash_file(path)
-
-
 def _note(file: str) -> str:
     return " (pickled weights are never read)" if file.endswith(".safetensors") else ""
-
-
-def _is_sha256(text: str | None) -> bool:
-    return text is not None and re.fullmatch(r"[0-9a-f]{64}", text) is not None

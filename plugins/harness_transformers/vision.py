@@ -14,9 +14,10 @@ import torch
 from torch import nn
 
 from harness import Image, Site, Tokens, UsageError
+from harness_transformers.bos import FLAG, describe_missing, find_declaration
 from harness_transformers.card import read_tasks
 from harness_transformers.drawing import check_seed, draw_part, draw_tensors
-from harness_transformers.filling import check_complete, check_finite, check_sum, fill
+from harness_transformers.filling import check_complete, check_sum, fill, settle
 from harness_transformers.opening import (
     PROCESSOR_FILES,
     TOKENIZER_FILES,
@@ -140,6 +141,16 @@ class VisionLanguageModel:
             **({} if self._seed is None else {"random_weights": self._seed}),
         }
 
+    def flags(self, site: Site) -> Mapping[str, str]:
+        """Return the flag of a BOS that is declared and not among the tokens, with a sentence."""
+        processing = self._processing
+        declaration = find_declaration(self._files, processing.tokenizer, self._config)
+        if site.tower or declaration is None or processing.tokenizer.bos_token_id in self._ids:
+            return {}
+        return {
+            FLAG: describe_missing(self.name, declaration, remedy="write it into the prompt, before <image>")
+        }
+
     def tokenize(self, inputs: Sequence[Any]) -> list[Tokens]:
         """Return one Tokens for each image: all have the same ids, and the image tokens are content."""
         for number, one in enumerate(inputs):
@@ -163,7 +174,8 @@ class VisionLanguageModel:
             self.width(site)
         alone = all(site.tower for site in sites)
         model = (self._load_vision if alone else self._load_all)(sites)
-        check_finite(self.name, model.to(device), self._dtype)
+        files = (self._files, self._language_files)
+        settle(self.name, model, device, dtype=self._dtype, files=files)
         if not alone:
             decoder = model.get_submodule(self._parts.language)
             for layer in added_layers(site for site in sites if not site.tower):

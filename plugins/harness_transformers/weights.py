@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
@@ -14,17 +13,12 @@ from harness_transformers.structure import Layout
 if TYPE_CHECKING:
     import torch
 
-INDEX = "model.safetensors.index.json"
-"""Name of the index of a checkpoint in several files."""
-SINGLE = "model.safetensors"
-"""Name of the file of weights of a checkpoint in one file."""
-
 
 def needed_shards(files: Files, layout: Layout, n_blocks: int) -> list[str]:
     """Return the sorted names of weight files that can influence the first `n_blocks` blocks."""
     index = _read_index(files)
     if index is None:
-        return [SINGLE]
+        return [files.weights]
     return sorted({index[tensor] for tensor in _needed_tensors(files, index, layout, n_blocks)})
 
 
@@ -36,7 +30,9 @@ def read_tensors(files: Files, layout: Layout, n_blocks: int) -> dict[str, torch
 def part_shards(files: Files, part: str) -> list[str]:
     """Return the sorted names of weight files that hold one part of a model, wherever it is nested."""
     index = _read_index(files)
-    return [SINGLE] if index is None else sorted({index[tensor] for tensor in _part_tensors(index, part)})
+    return (
+        [files.weights] if index is None else sorted({index[tensor] for tensor in _part_tensors(index, part)})
+    )
 
 
 def read_part(files: Files, part: str) -> dict[str, torch.Tensor]:
@@ -61,10 +57,9 @@ def _read(files: Files, choose: Callable[[Iterable[str]], dict[str, str]]) -> di
     tensors: dict[str, torch.Tensor] = {}
     index = _read_index(files)
     names = None if index is None else choose(index)
-    for shard in [SINGLE] if index is None or names is None else sorted({index[key] for key in names}):
-        path = files.get(shard)
+    for shard in [files.weights] if index is None or names is None else sorted({index[key] for key in names}):
         try:
-            with safe_open(path, framework="pt") as file:
+            with files.reading(shard) as [path], safe_open(path, framework="pt") as file:
                 stored = list(file.keys())
                 wanted = choose(stored) if names is None else names
                 tensors |= {wanted[key]: file.get_tensor(key) for key in stored if key in wanted}
@@ -83,16 +78,21 @@ def _read(files: Files, choose: Callable[[Iterable[str]], dict[str, str]]) -> di
     return tensors
 
 
+def all_shards(files: Files) -> list[str]:
+    """Return the sorted names of all weight files."""
+    index = _read_index(files)
+    return [files.weights] if index is None else sorted(set(index.values()))
+
+
 def _read_index(files: Files) -> Mapping[str, str] | None:
     """Return the file of each tensor; None for a checkpoint in one file."""
-    path = files.find(INDEX)
-    if path is None:
+    if not files.weights.endswith(".json"):
         return None
     try:
-        return dict(json.loads(path.read_bytes())["weight_map"])
+        return dict((files.read_json(files.weights) or {})["weight_map"])
     except (ValueError, KeyError, TypeError) as error:
         raise UnavailableError(
-            f"model '{files.name}': {INDEX} is broken ({error!r}): delete it and fetch it again"
+            f"model '{files.name}': {files.weights} is broken ({error!r}): delete it and fetch it again"
         ) from error
 
 
