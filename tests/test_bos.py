@@ -18,7 +18,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers.models.auto.tokenization_auto import tokenizer_class_from_name
 
 import harness
-from harness import Conversation, Site, Tokens, UsageError
+from harness import Conversation, Site, Tokens, UnavailableError, UsageError
 
 ORIGINAL = harness_minigemma.WEIGHTS / "minigemma-s"
 SITE = Site.parse("resid_post.1")
@@ -113,6 +113,18 @@ def test_prompts_and_their_answers_begin_with_one_bos(lost: Path) -> None:
         for ref, given in (((ORIGINAL,), {}), ((lost,), {"bos": "add"}))
     )
     assert_same([added.encode("one two", " three")], [original.encode("one two", " three")])
+
+
+def test_a_token_beyond_the_embedding_is_refused_by_name(lost: Path) -> None:
+    tokenizer = transformers.AutoTokenizer.from_pretrained(lost)
+    tokenizer.add_tokens(["river"])
+    tokenizer.save_pretrained(lost)
+    model = open_model(lost)
+    assert model.tokenize(["one two three"])
+    with pytest.raises(
+        UnavailableError, match=r"has the token 'river' with the id [0-9]+, and the model embeds"
+    ):
+        model.tokenize(["the river is wide"])
 
 
 # ── keys, flags and refusals ─────────────────────────────────────────────────────────────────────────────

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from harness import Conversation, Tokens, UsageError
+from harness import Conversation, Tokens, UnavailableError, UsageError
 from harness_transformers.chat import ChatTemplate
 from harness_transformers.encoding import encode_chat, encode_plain
 from harness_transformers.opening import check_choice
@@ -36,12 +36,15 @@ _GENERIC = frozenset({None, "PreTrainedTokenizer", "PreTrainedTokenizerFast", "T
 
 
 class TextEncoder:
-    """Encoder of texts and conversations under one rule for BOS.
+    """Encoder of texts and conversations under one rule for BOS, for a model with `n_embedded` tokens.
 
     Raises UsageError for an unknown rule, and for `add` where the tokenizer has no BOS.
     """
 
-    def __init__(self, name: str, tokenizer: Any, template: ChatTemplate | None, bos: str | None) -> None:
+    def __init__(
+        self, name: str, tokenizer: Any, template: ChatTemplate | None, bos: str | None, *, n_embedded: int
+    ) -> None:
+        self._name, self._n_embedded = name, n_embedded
         if bos is not None:
             check_choice(name, "bos", bos, CHOICES)
         self._tokenizer, self._template, self._bos = tokenizer, template, bos
@@ -74,8 +77,10 @@ class TextEncoder:
         """Return the Tokens of `encoding.encode_plain`, with BOS or without it as the rule says."""
         encoded = encode_plain(self._tokenizer, inputs, max_length=max_length - self._added)
         if self._added > 0:
-            return [_with_first(tokens, self._token) for tokens in encoded]
-        return [_without_first(tokens) for tokens in encoded] if self._added < 0 else encoded
+            encoded = [_with_first(tokens, self._token) for tokens in encoded]
+        elif self._added < 0:
+            encoded = [_without_first(tokens) for tokens in encoded]
+        return self._check_ids(encoded)
 
     def encode_chat(
         self, template: ChatTemplate, inputs: Sequence[str | Conversation], *, max_length: int
@@ -86,7 +91,20 @@ class TextEncoder:
         """
         longest = max_length + (self._bos == "none")  # a BOS of the template is taken away below
         encoded = encode_chat(self._tokenizer, template, inputs, max_length=longest)
-        return [_cut(self._apply(tokens), max_length) for tokens in encoded] if self._bos else encoded
+        if self._bos:
+            encoded = [_cut(self._apply(tokens), max_length) for tokens in encoded]
+        return self._check_ids(encoded)
+
+    def _check_ids(self, encoded: list[Tokens]) -> list[Tokens]:
+        """Return the tokens; raise UnavailableError for one that the model has no embedding for."""
+        for tokens in encoded:
+            if len(beyond := tokens.ids[tokens.ids >= self._n_embedded]):
+                token = self._tokenizer.convert_ids_to_tokens(int(beyond[0]))
+                raise UnavailableError(
+                    f"model '{self._name}': its tokenizer has the token {token!r} with the id {beyond[0]}, and the "
+                    f"model embeds {self._n_embedded} tokens, from id 0: fetch tokenizer and weights of one checkpoint"
+                )
+        return encoded
 
     def _apply(self, tokens: Tokens) -> Tokens:
         """Return the tokens of a template with exactly one BOS before them, or with none."""

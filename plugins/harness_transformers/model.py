@@ -80,7 +80,9 @@ class TransformersModel:
         self._tokenizer_files = [file for file in named if files.find(file)]
         self._tokenizer = read_tokenizer(files)
         self._template = ChatTemplate(self.name, self._tokenizer) if chat else None
-        self._encoder, self._bos = TextEncoder(self.name, self._tokenizer, self._template, bos), bos
+        n_embedded = len(self._skeleton.get_parameter(self._layout.embedding))
+        self._encoder = TextEncoder(self.name, self._tokenizer, self._template, bos, n_embedded=n_embedded)
+        self._bos = bos
         self._bos_declaration = find_declaration(files, self._tokenizer, config)
         self._max_length = self._usable_length(max_length)
 
