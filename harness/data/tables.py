@@ -40,8 +40,8 @@ def read_columns(path: Path, *, needed: Collection[str], label: str) -> Columns:
     count = 0
     for block in read_blocks(path, needed=needed, label=label):
         size = len(next(iter(block.values()), ()))
-        for name in block.keys() - columns.keys():
-            columns[name] = [None] * count
+        for name in block:
+            columns.setdefault(name, [None] * count)
         for name, values in columns.items():
             values.extend(block.get(name) or [None] * size)
         count += size
@@ -163,7 +163,7 @@ def _count(row: Sequence[str]) -> str:
 
 def _hint(row: Sequence[str], header: Sequence[str]) -> str:
     if len(row) < len(header):
-        return "write a comma for each field, also for one that is empty"
+        return "write a comma for each field, and put a text with a line end into quotes"
     if not any(field.strip() for field in row[len(header) :]):
         return "remove the comma at its end, or name that column in the header"
     return 'put a text that holds a comma into quotes, as "…"'
