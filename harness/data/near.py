@@ -125,13 +125,13 @@ def input_key(one: str | Conversation) -> tuple[str, ...]:
 
 # ── sums over letters ────────────────────────────────────────────────────────────────────────────────────
 
-WINDOW, MOST_LETTERS = 192, 96
-"""Number of characters of a text that are read at first, and of letters that are summed."""
+MOST_LETTERS, WINDOW = 160, 256
+"""Number of letters of a text that are summed, and of characters of a longer text that are read for them at first."""
 
-_ROWS = 256
+_ROWS = 128
 """Number of texts summed together: larger arrays cost page faults, smaller ones calls."""
 
-_BITS = 40
+_BITS = 42
 """Number of low bits that hold a sum; the bits above count letters."""
 
 _UNKNOWN = np.iinfo(np.uint64).max
@@ -143,34 +143,58 @@ def sum_letters(texts: Sequence[str]) -> NDArray[np.uint64]:
     Letters are taken apart (NFKD), without marks and case, and as one with their look-alikes; a sum does not depend on
     what stands between them. Unlike texts may have the same sum.
     """
-    table = _letter_table()
-    sums = [_sum_part(texts[start : start + _ROWS], table) for start in range(0, len(texts), _ROWS)]
-    return np.concatenate(sums) if sums else np.zeros(0, np.uint64)
+    is_long = np.fromiter(map(len, texts), np.int64, len(texts)) > MOST_LETTERS
+    sums = np.zeros(len(texts), np.uint64)
+    for rows, sum_some in ((np.flatnonzero(~is_long), _sum_short), (np.flatnonzero(is_long), _sum_long)):
+        for start in range(0, len(rows), _ROWS):
+            some = rows[start : start + _ROWS]
+            sums[some] = sum_some([texts[row] for row in some.tolist()])
+    return sums
 
 
-def _sum_part(texts: Sequence[str], table: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    lengths = np.fromiter(map(len, texts), np.int64, len(texts))
-    heads = "".join([text[:WINDOW] for text in texts])
-    codes = np.frombuffer(heads.encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.intp)
-    packed = table.take(codes)
-    if packed.size and packed.max() == _UNKNOWN:
-        for code in set(codes[packed == _UNKNOWN].tolist()):
-            table[code] = _pack(_letters(chr(code)))
-        packed = table.take(codes)
-    ends = np.cumsum(np.minimum(lengths, WINDOW))
-    running = np.zeros(len(codes) + 1, np.uint64)
+def _sum_short(texts: Sequence[str]) -> NDArray[np.uint64]:
+    """Return the sums of texts with at most MOST_LETTERS characters."""
+    packed = _look_up("\n".join(texts) + "\n")
+    ends = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)) + 1)
+    sums: NDArray[np.uint64] = np.add.reduceat(packed, np.concatenate([[0], ends[:-1]]))
+    for row in np.flatnonzero(sums >> _BITS > MOST_LETTERS).tolist():  # some characters are several letters
+        sums[row] = _sum_exactly(texts[row])
+    return sums
+
+
+def _sum_long(texts: Sequence[str]) -> NDArray[np.uint64]:
+    """Return the sums of texts of which the first letters alone are summed."""
+    heads = [text[:WINDOW] for text in texts]
+    packed = _look_up("".join(heads))
+    ends = np.cumsum(np.fromiter(map(len, heads), np.int64, len(heads)))
+    running = np.zeros(len(packed) + 1, np.uint64)
     np.cumsum(packed, out=running[1:])
     before = running[np.concatenate([[0], ends[:-1]])]
     # `running` rises, as a letter counts in its high bits: this is the place where each text has its last letter.
     last = ((before >> _BITS) + MOST_LETTERS) << _BITS
     sums: NDArray[np.uint64] = running[np.minimum(np.searchsorted(running, last), ends)] - before
-    count = sums >> _BITS
+    count, is_cut = sums >> _BITS, np.fromiter((len(text) > WINDOW for text in texts), np.bool_, len(texts))
     # Where the window is too small, or one character holds the last letter and the next (ß), letters are counted out.
-    uncertain = (count > MOST_LETTERS) | ((count < MOST_LETTERS) & (lengths > WINDOW))
-    for row in np.flatnonzero(uncertain).tolist():
-        letters = (letter for one in texts[row] for letter in _letters(one))
-        sums[row] = _pack([*islice(letters, MOST_LETTERS)])
+    for row in np.flatnonzero((count > MOST_LETTERS) | (is_cut & (count < MOST_LETTERS))).tolist():
+        sums[row] = _sum_exactly(texts[row])
     return sums
+
+
+def _sum_exactly(text: str) -> int:
+    letters = (letter for one in text for letter in _letters(one))
+    return _pack([*islice(letters, MOST_LETTERS)])
+
+
+def _look_up(text: str) -> NDArray[np.uint64]:
+    """Return the packed letters `[characters]` of a text."""
+    table = _letter_table()
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.intp)
+    packed: NDArray[np.uint64] = table.take(codes)
+    if packed.max() == _UNKNOWN:
+        for code in set(codes[packed == _UNKNOWN].tolist()):
+            table[code] = _pack(_letters(chr(code)))
+        packed = table.take(codes)
+    return packed
 
 
 @cache
