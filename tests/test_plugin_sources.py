@@ -153,6 +153,13 @@ def test_a_module_of_one_file_is_named_by_the_hash_of_that_file(folder: Path) ->
     assert choice.identity["distribution"] == choice.distribution == f"own_module@{hash_file(path)[:12]}"
 
 
+def test_a_record_says_which_files_of_a_plugin_made_it(folder: Path) -> None:
+    installed(folder, editable=False)
+    choice = open_registry().choose("poolings", "own")
+    assert choice.source and choice.provenance == f"own-plugin 1.0@{choice.source.digest}"
+    assert open_registry().choose("poolings", "mean").provenance.count("@") == 0
+
+
 def test_a_module_in_a_namespace_is_named_by_its_own_package(folder: Path) -> None:
     path = put(folder / "own_company/own_plugin.py", OFFERS.format(imports="", lazily="pass"))
     put(folder / "own_company/of_others.py", "x = 1\n")

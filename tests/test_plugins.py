@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -348,6 +349,9 @@ def test_a_module_named_on_the_command_line_is_a_plugin(harness_command, monkeyp
     origin = {row["name"]: row["origin"] for row in listed.rows}
     assert origin["toy_pooling"].startswith("loose_plugin (loose_plugin@")
     write("loose/loose_plugin.py", GOOD + "# edited")
+    (line,) = harness_command("-p", "loose_plugin", "ls", "poolings").said
+    assert line.endswith("was edited after it was imported: start Python anew")
+    del sys.modules["loose_plugin"]
     [edited] = [
         row
         for row in harness_command("-p", "loose_plugin", "ls", "poolings", "--json").rows

@@ -21,6 +21,18 @@ STREAMS = {
     "streams that were closed": "os.closerange(0, 3); sys.stdin = sys.stdout = sys.stderr = None",
     "a stderr that a plugin closed": "sys.stderr.close()",
 }
+NOISY = """
+import logging, warnings
+import harness.runs.bundle_run as run
+train = run.train
+logging.basicConfig()
+run.train = lambda *given, **more: (logging.error("loud"), warnings.warn("loud"), train(*given, **more))[-1]
+"""
+"""Makes the training of each probe log and warn, as libraries do."""
+
+for fault in ("a full disk", "a stderr that a plugin closed"):
+    STREAMS[f"{fault}, with loggers and warnings"] = f"{NOISY}{STREAMS[fault]}"
+
 AS_MAIN = """
 import json, os, sys
 from harness import cli

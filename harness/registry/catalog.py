@@ -79,6 +79,13 @@ class Choice(Entry):
         return f"{name.partition('@')[0]}@{self.source.digest}"
 
     @property
+    def provenance(self) -> str:
+        """Distribution with its version, and with the hash of the plugin's files where these are in identities."""
+        digest = self.origin.partition("@")[2]
+        known = not digest or self.distribution.endswith(f"@{digest}")
+        return self.distribution if known else f"{self.distribution}@{digest}"
+
+    @property
     def code(self) -> dict[str, str]:
         """JSON that adds the plugin's files to an identity which the plugin itself describes; empty where a revision
         tells of a change.

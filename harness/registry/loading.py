@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -58,13 +59,13 @@ OFFERED: Mapping[str, type] = {
 class Candidate:
     """Plugin before its import, with its distribution (with version) and a function that imports it.
 
-    `source` holds its files; None where its specs declare by their revision when results change.
+    `source` finds its files; None where its specs declare by their revision when results change.
     """
 
     name: str
     distribution: str
     load: Callable[[], Any]
-    source: Source | None = None
+    source: Callable[[], Source] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +150,9 @@ def _installed(point: EntryPoint) -> Candidate:
         name=point.name,
         distribution=f"{point.dist.name} {point.dist.version}" if point.dist else "unknown distribution",
         load=point.load,
-        source=None if point.dist and point.dist.name == OWN else find_source(point.module, point.dist),
+        source=None
+        if point.dist and point.dist.name == OWN
+        else partial(find_source, re.split(r"[:\[]", point.value)[0].strip(), point.dist),
     )
 
 
@@ -161,7 +164,7 @@ def _named(module: str) -> Candidate:
         name=module,
         distribution=f"{module}@{version}",
         load=partial(import_module, module),
-        source=source,
+        source=lambda: source,
     )
 
 
@@ -174,10 +177,14 @@ def load_plugins(candidates: Iterable[Candidate]) -> Plugins:
         try:
             if each.name in loaded:
                 raise _Broken(f"has the name of another plugin, of {loaded[each.name].distribution}")
+            with _blaming("has files that cannot be listed"):
+                source = (
+                    each.source and each.source()
+                )  # before the import: what is imported is what was found
             with _blaming("cannot be imported"):
                 module = each.load()
-            if each.source is not None:
-                _check_unchanged(module, each.source)
+            if source:
+                _check_unchanged(module, source)
             if (other := manager.get_name(module)) is not None:
                 raise _Broken(f"is the same module as plugin '{other}' ({loaded[other].distribution})")
             hooks = _check_hooks(module)
@@ -193,7 +200,7 @@ def load_plugins(candidates: Iterable[Candidate]) -> Plugins:
                 distribution=each.distribution,
                 offers=offers,
                 hooks=hooks,
-                source=each.source,
+                source=source,
             )
     return Plugins(manager=manager, loaded=tuple(loaded.values()), faults=tuple(faults))
 

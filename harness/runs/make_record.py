@@ -197,4 +197,4 @@ def _origins(cell: Cell, bundle: Bundle) -> dict[str, str]:
         "regime": cell.draw.regime,
         "alignment": cell.source.alignment if cell.source else None,
     }
-    return {kind: f"{choice.plugin} {choice.distribution}" for kind, choice in choices.items() if choice}
+    return {kind: f"{choice.plugin} {choice.provenance}" for kind, choice in choices.items() if choice}
