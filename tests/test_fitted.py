@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from sklearn.decomposition import PCA
 
 import harness
 from harness.features.artifacts import read_fitted, write_fitted
+from harness.features.fitting import fit_all
 from harness.runs.folder import RunFolder
 from harness.storage.feature_store import FeatureStore
 
@@ -152,6 +154,20 @@ def test_what_was_fitted_is_found_again(
     assert harness_command("run", fitted_suite, "--include", toy_task, "-o", "three", *other).code == 0
     assert events(tmp_path / "three", "calibrated"), "a damaged one is fitted anew"
     assert sorted(path.name for path in own_cache.glob("fitted/*/*.safetensors")) == kept
+
+
+def test_what_another_process_fitted_meanwhile_is_taken_and_not_fitted_beside_it(
+    harness_command: Any, fitted_suite: Path, toy_task: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fit_beside_another(*given: Any) -> Any:
+        made, faults = fit_all(*given)
+        for key, dictionary in made.items():
+            write_fitted(FeatureStore(own_cache), key, dictionary)
+        return {key: replace(one, W_enc=one.W_enc * 2) for key, one in made.items()}, faults
+
+    monkeypatch.setattr("harness.runs.featurizer.fit_all", fit_beside_another)
+    assert harness_command("run", fitted_suite, "--include", toy_task, "-o", "one").code == 0
+    assert all(len(list(folder.iterdir())) == 1 for folder in own_cache.glob("fitted/*"))
 
 
 def test_test_rows_change_neither_the_sample_nor_what_is_fitted(

@@ -124,13 +124,9 @@ class Featurizer:
         sites = sorted({site for site, _ in unfitted.values()})
         sample = read_sample(model, tokens, sites, batch_size=self.context.batch_size, device=device)
         made, faults = fit_all(unfitted, sample)
-        for one in missing:
-            if one.fitted_key in made:  # shards of an earlier fit do not belong to this one
-                store.discard(one.key)
         for key, dictionary in made.items():
-            write_fitted(store, key, dictionary)
-            # Should another process have fitted it too, both go on with the same one.
-            fitted[key] = read_fitted(store, key, device) or dictionary
+            # Should another process have fitted it meanwhile, both go on with the same one.
+            fitted[key] = read_fitted(store, key, device) or self._keep(key, dictionary, missing)
         meter.calibration_tokens = sum(int(one.content.sum()) for one in tokens) - read_tokens_of(model)
         self.context.folder.add_event(
             "calibrated",
@@ -141,6 +137,14 @@ class Featurizer:
             seconds=round(time.perf_counter() - started, 3),
         )
         return fitted, {one.key: faults[one.fitted_key] for one in missing if one.fitted_key in faults}
+
+    def _keep(self, key: str, dictionary: Dictionary, missing: Sequence[ModelFeatures]) -> Dictionary:
+        """Keep a dictionary fitted under a key, and remove shards of an earlier one. Return it as it is read back."""
+        for one in missing:
+            if one.fitted_key == key:
+                self.context.store.discard(one.key)
+        write_fitted(self.context.store, key, dictionary)
+        return read_fitted(self.context.store, key, self.context.device) or dictionary
 
     def _batches(self) -> list[list[int]]:
         """Return the batches of an earlier, unfinished pass over the bundle, else new ones, already written."""

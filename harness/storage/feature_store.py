@@ -133,9 +133,7 @@ class FeatureStore:
         for path in sorted((self.root / kind / key).glob("*.safetensors")):
             try:
                 data = read_checked(path)
-                about = _read_header(data).get("__metadata__", {})
-                if about.pop("key", key) != key:  # files of earlier versions do not name their key
-                    raise ValueError("belongs to another key")
+                about = _read_about(data, key)
             except (OSError, ValueError):
                 path.unlink(missing_ok=True)
                 continue
@@ -158,7 +156,7 @@ class FeatureStore:
             if not bool(tensor.isfinite().all()):
                 raise PluginResultError(f"{name} that are not finite are not kept in the cache")
         on_host = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        _write_named(self.root / kind / key, save(on_host, metadata={**about, "key": key}))
+        _write_named(self.root / kind / key, save(on_host, metadata=_describe(about, key)))
 
     # ── shards ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -260,6 +258,20 @@ def read_checked(path: Path) -> bytes:
     if hashlib.sha256(data).hexdigest() != path.stem:
         raise ValueError("is not what its name says")
     return data
+
+
+def _describe(about: Mapping[str, str], key: str) -> dict[str, str]:
+    """Return the metadata of a file of tensors: one entry, because the library writes several in any order."""
+    return {"about": json.dumps({**about, "key": key}, sort_keys=True)}
+
+
+def _read_about(data: bytes, key: str) -> dict[str, str]:
+    """Return the text that was written with tensors. Raise ValueError when they were written under another key."""
+    metadata: dict[str, str] = _read_header(data).get("__metadata__", {})
+    about = dict(json.loads(metadata["about"])) if "about" in metadata else metadata
+    if about.pop("key", key) != key:  # files of earlier versions do not name their key
+        raise ValueError("belongs to another key")
+    return about
 
 
 def _read_header(data: bytes) -> dict[str, Any]:
