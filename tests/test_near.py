@@ -223,6 +223,17 @@ def test_a_suite_or_a_task_may_have_near_leaks_removed(near_task, run, where):
     assert not any(flag.startswith("near-leaks") for flag in record.flags)
 
 
+def test_validate_notes_the_near_leaks_that_a_suite_keeps_and_names_the_way_out(
+    near_task, harness_command, write
+):
+    for more, kept in (("", True), ("leaks: near\n", False)):
+        write("suite.yaml", f"name: near\ntasks: [toy]\nrepresentations: [text_length]\n{more}")
+        told = harness_command("validate", "suite.yaml", "--include", near_task)
+        assert ("keeps 3 near leaks, 1 of them with another label" in told.out) == kept
+        assert ("'leaks: near' removes them" in told.out) == kept
+        assert ("removed: 3 near leaks" in told.out) != kept
+
+
 def test_removal_makes_other_data_and_counting_the_same(near_task, run):
     plain, near = (run(more, output=more or "plain")[1][0] for more in ("", "leaks: near"))
     spec = read_task(near_task)

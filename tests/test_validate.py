@@ -547,7 +547,7 @@ def test_a_task_of_another_version_is_not_compared(with_data, finished, tmp_path
     assert "task 'one' is of version 2 here, and of 1 in the run" in faults(findings, "note")[0]
 
 
-@pytest.mark.parametrize("flag", ["leaks:3", "shared-groups:2"])
+@pytest.mark.parametrize("flag", ["leaks:3", "near-leaks:4", "shared-groups:2"])
 def test_what_a_board_flags_is_noted_and_no_fault(found, harness_command, broken, flag):
     change_record(broken, lambda record: {**record, "flags": [flag]})
     assert found() == []
