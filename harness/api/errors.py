@@ -48,9 +48,9 @@ class ChangedError(UnavailableError):
     """A file has changed since it was read or hashed; what is made of it now would carry a wrong identity."""
 
     @classmethod
-    def of(cls, path: Path) -> ChangedError:
-        """Return the error for a file that was written, replaced or removed."""
-        return cls(f"'{path}' has changed since it was first read: run the same command again")
+    def of(cls, path: Path, what: str = "") -> ChangedError:
+        """Return the error for a file, after a word on `what` it is, that was written, replaced or removed."""
+        return cls(f"{what}'{path}' has changed since it was first read: run the same command again")
 
 
 class WriteError(UnavailableError):

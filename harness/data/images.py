@@ -53,7 +53,7 @@ def decode_image(image: Image) -> PIL.Image.Image:
     except Fault as fault:
         raise _missing(image.encoded, fault.broken) from fault
     if isinstance(image.encoded, Path) and _identity(pixels) != image.id:
-        raise ChangedError.of(image.encoded)
+        raise ChangedError.of(image.encoded, "the image ")
     return pixels
 
 
