@@ -161,6 +161,19 @@ def test_a_representation_that_is_not_finite_is_named_though_a_pooling_would_hid
     )
 
 
+@pytest.mark.parametrize("shape", [(6, 1), (1, 4), (5, 4), (6, 5)])
+def test_a_representation_of_another_shape_is_refused_and_not_broadcast(shape: tuple[int, int]) -> None:
+    encoder = Encoder()
+    encoder.encode = lambda activations: torch.ones(shape)  # type: ignore[method-assign]
+    for as_sparse in (True, False):
+        reading = Reading(
+            site=Site.parse("resid_post.0"), encoder=encoder, sparse=as_sparse, poolings={"one": largest}
+        )
+        said = rf"^the representation returned values of shape \({shape[0]}, {shape[1]}\), not \(6, 4\): mend"
+        with pytest.raises(PluginResultError, match=said):
+            pool_reading(reading, ACTIVATIONS, COUNTS)
+
+
 def test_a_lack_of_memory_is_no_fault_of_a_pooling() -> None:
     def full(values: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
         return torch.empty(1 << 50)

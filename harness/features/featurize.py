@@ -20,7 +20,7 @@ from torch import Tensor
 from harness.api.data import Site, Tokens
 from harness.api.errors import PluginResultError, UsageError
 from harness.api.protocols import Encoder, LoadedModel, Pooling, RankedPooling
-from harness.dictionaries.dictionary import RunningTop, slices_of
+from harness.dictionaries.dictionary import Dictionary, RunningTop, slices_of
 from harness.features.prefetch import ImagePrefetcher, run_forward
 from harness.stats.finite import NameRow, check_rows, name_row, not_finite
 
@@ -278,22 +278,22 @@ def pool_reading(
         owner = reading.owners.get(key, "the pooling")
         with _collecting(broken, [key]):
             pooled = reading.poolings[key](values, offsets)
-            if tuple(pooled.shape) != (wanted := (len(filled), values.shape[1])):  # others would be broadcast
-                raise PluginResultError(
-                    f"{owner} returned values of shape {tuple(pooled.shape)}, not {wanted}: mend the plugin"
-                )
+            _check_shape(pooled, (len(filled), values.shape[1]), owner)
             parts[key].append(_to_host(pooled, as_sparse=reading.sparse))
 
     if filled:
         sums: list[Tensor] = []
         for start, values in slices_of(reading.encoder, activations, size):
+            if not isinstance(reading.encoder, Dictionary):
+                _check_shape(values, (len(activations), width), reading.owner)
             sums.append(values.sum())
             if tops:  # ranking fails by itself where a value is NaN
                 _check_encoded(reading, activations, sums, size, counts, name)
             for top in tops.values():
                 top.add(start, values)
-            for key in reading.poolings.keys() - ranked.keys() - faults.keys():
-                pool(key, values)
+            for key in reading.poolings:
+                if key not in ranked and key not in faults:
+                    pool(key, values)
         _check_encoded(reading, activations, sums, size, counts, name)
         for key, ranking in ranked.items():
             for _, values in tops[ranking.top].slices(width, size):
@@ -308,6 +308,14 @@ def pool_reading(
             )
             joined[key] = matrix
     return joined
+
+
+def _check_shape(values: Tensor, wanted: tuple[int, int], owner: str) -> None:
+    """Raise PluginResultError for another shape, which might be broadcast to the wanted one."""
+    if tuple(values.shape) != wanted:
+        raise PluginResultError(
+            f"{owner} returned values of shape {tuple(values.shape)}, not {wanted}: mend the plugin"
+        )
 
 
 def _check_encoded(

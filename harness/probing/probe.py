@@ -193,11 +193,12 @@ def _explain(fit: _Fit, matrix: Matrix, rows: Rows) -> tuple[tuple[TopFeature, .
     """Return the most influential features of a linear classifier and the effects of all; nothing for others."""
     if not isinstance(fit.model, LinearClassifier):
         return (), None
-    if not np.isfinite(fit.model.weights).all():
+    weights = fit.model.weights
+    if not np.isfinite(weights).all():
         raise PluginResultError(f"{fit.owner} has weights that are NaN or infinite: mend the plugin")
     pooled = matrix[rows.train]
     effects = find_effects(
-        fit.model.weights,
+        weights,
         pooled=pooled,
         transformed=fit.transform.apply(matrix, rows.train, rows),
         chosen=getattr(fit.transform.transform, "chosen", None),
