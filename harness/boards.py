@@ -48,7 +48,7 @@ def make_boards(
     for folder, planned in boards:
         with _work_folder(work, folder) as place:
             finished = [_run(session, run, place, argv) for run in planned]
-            for path in _publish(finished, folder, place / "published"):
+            for path in _publish(session, finished, folder, place / "published"):
                 tell(str(path))
 
 
@@ -97,12 +97,19 @@ def _run(session: Session, planned: _PlannedRun, place: Path, argv: Sequence[str
     return _FinishedRun(choice=choice, folder=RunFolder(run.folder))
 
 
-def _publish(runs: Iterable[_FinishedRun], board: Path, stage: Path) -> list[Path]:
+def _publish(session: Session, runs: Iterable[_FinishedRun], board: Path, stage: Path) -> list[Path]:
     """Publish all runs into `stage` first, where a run may still be refused; then replace each board."""
     targets = []
     for folder, group in groupby(sorted(runs, key=_folder_of), key=_folder_of):
         for run in group:
-            leaderboard.publish(run.folder, stage / folder, name=run.choice.name)
+            leaderboard.publish(
+                run.folder,
+                stage / folder,
+                name=run.choice.name,
+                registry=session.registry,
+                data_dir=session.data_dir,
+                included=session.included,
+            )
         targets.append((stage / folder, board / folder))
     return [leaderboard.replace_published(staged, target) for staged, target in targets]
 

@@ -109,7 +109,9 @@ def match(record: dict[str, Any], frame: Frame, *, checksum: bool) -> None:
     numbers = {name.removeprefix("score_"): number for number, name in enumerate(names)}
     y, predicted = (frame[name].map(numbers).to_numpy() for name in ("label", "prediction"))
     values = score(y, predicted, frame[names].to_numpy(), weights=None)
-    record["metrics"] = {name: {"value": found.value} for name, found in values.items()}
+    record["metrics"] = {
+        name: {**record["metrics"].get(name, {}), "value": found.value} for name, found in values.items()
+    }
     record["n_test"] = len(frame)
     if checksum:
         columns = (frame[name] for name in ("example_id", "label", "prediction"))
@@ -257,7 +259,7 @@ def hide_hard_rows(place: Place) -> Caught:
     words = ["compare", place.path / "out", place.path / "again"]
     told = place.caught("harness compare A B", *words, find="other data")
     assert (told.code, "other data" in told.sentence) == (2, True)
-    return place.validate(find="unreadable", data=True)
+    return place.validate(find="lack", data=True)
 
 
 def repeat_prediction(place: Place) -> Caught:
@@ -359,6 +361,57 @@ def edit_predictions_with_metric(place: Place) -> Caught:
     return place.validate(find="checksum")
 
 
+def edit_three_predictions(place: Place) -> None:
+    """Edit three predictions of the first cell, and nothing else."""
+    [record, *_] = place.out.records()
+    path = place.path / "out" / "predictions" / f"{record.cell_id}.parquet"
+    frame = pd.read_parquet(path)
+    values = frame["prediction"].tolist()
+    flipped = [{"a": "b", "b": "a"}[value] for value in values[:3]]
+    frame.assign(prediction=[*flipped, *values[3:]]).to_parquet(path, index=False)
+
+
+def build_edited(place: Place) -> Caught:
+    edit_three_predictions(place)
+    words = ["leaderboard", "build", place.path / "out"]
+    return place.caught("harness leaderboard build RUN", *words, find="checksum")
+
+
+def rerun_edited(place: Place) -> Caught:
+    before = [record.metrics for record in place.out.records()]
+    edit_three_predictions(place)
+    told = place.run("out")
+    assert sorted(map(str, before)) == sorted(str(record.metrics) for record in place.out.records())
+    [line] = [line for line in told.said if "run again" in line]
+    return Caught("harness run", told.code, place.tidy(line))
+
+
+def publish_edited(place: Place) -> Caught:
+    edit_three_predictions(place)
+    words = ["leaderboard", "publish", place.path / "out", "-o", place.path / "boards"]
+    return place.caught("harness leaderboard publish RUN", *words, find="checksum")
+
+
+def publish_unmarked(place: Place) -> Caught:
+    """Take the marks of `-L` out of the suite and the records."""
+    shutil.rmtree(place.path / "out")
+    assert place.run("out", "-L", 80).code == 0
+    path = place.path / "out" / "run.json"
+    about = json.loads(path.read_text())
+    path.write_text(json.dumps({**about, "suite": {**about["suite"], "limit": None}}))
+    place.change_records(lambda records: [{**record, "flags": []} for record in records])
+    words = ["leaderboard", "publish", place.path / "out", "-o", place.path / "boards"]
+    return place.caught("harness leaderboard publish RUN", *words, find="-L")
+
+
+def publish_with_parameter(place: Place) -> Caught:
+    place.change_records(
+        lambda records: [{**records[0], "classifier_params": {"C": -1, "max_iter": 1}}, *records[1:]]
+    )
+    words = ["leaderboard", "publish", place.path / "out", "-o", place.path / "boards"]
+    return place.caught("harness leaderboard publish RUN", *words, find="C=-1")
+
+
 def forge_everything(place: Place) -> Caught:
     place.forge(perfect, cells=99)
     assert place.validate(find="wrong", data=True).code == 0
@@ -444,14 +497,14 @@ ATTACKS = {
     "training rows as test rows, in all cells": Attack(take_training_rows, 4, "60 of them training rows"),
     "hard test rows left out, in all cells": Attack(drop_hard_rows, 4, "of the 60 test rows of the data"),
     "hard test rows left out, said to be unreadable": Attack(
-        hide_hard_rows, 0, "note: 15 rows of task 'toy', 15 of them test rows, are said to be unreadable"
+        hide_hard_rows, 4, "lack 15 of the 60 test rows"
     ),
     "a test row twice, in predictions": Attack(repeat_prediction, 4, "hold an example twice"),
     "a test row twice, in the data": Attack(repeat_row, 0, "`hygiene.duplicates` 1"),
     "labels swapped, in all cells": Attack(
         swap_labels, 4, "have another label than the data in 60 of 60 rows"
     ),
-    "a classifier that scores NaN": Attack(score_nan, 1, "ValueError: the classifier's scores hold NaN"),
+    "a classifier that scores NaN": Attack(score_nan, 1, "returned a value that is NaN or infinite"),
     "NaN among the scores": Attack(write_nan_scores, 4, "hold scores that are not finite"),
     "NaN as a metric": Attack(write_nan_metric, 3, "line 1 is not a valid record"),
     "a metric edited": Attack(edit_metric, 4, "but its record says"),
@@ -459,11 +512,16 @@ ATTACKS = {
         edit_validation, 0, "running again does: toy text_length 1 0.487 0.429 -0.059"
     ),
     "predictions edited, the metric alike": Attack(edit_predictions_with_metric, 4, "checksum differs"),
+    "three predictions edited, on a board": Attack(build_edited, 3, "checksum differs"),
+    "three predictions edited, run again": Attack(rerun_edited, 0, "1 finished cells were run again"),
+    "three predictions edited, published": Attack(publish_edited, 4, "checksum differs"),
+    "a parameter that was never tried, published": Attack(publish_with_parameter, 4, "was tried with"),
     "predictions, metrics and checksums forged": Attack(
         forge_everything, 4, "is worse by more than 0.01 macro_f1"
     ),
     "a limited run": Attack(limit, 4, "the run was limited with -L, so it is not publishable"),
     "a limited run, published": Attack(publish_limited, 4, "cannot be published"),
+    "a limited run without its marks, published": Attack(publish_unmarked, 4, "was started with -L"),
     "a record taken out": Attack(remove_record, 4, "1 of 4 cells have no record"),
     "a record and its cell taken out": Attack(remove_cell, 4, "lacks 1 of 2 cells"),
     "a record twice": Attack(repeat_record, 0, "the last line of a cell counts"),

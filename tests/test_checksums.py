@@ -121,6 +121,19 @@ def test_a_rerun_redoes_a_cell_whose_predictions_were_edited_and_says_so(
     assert (again.code, again.rows[0]["redone"], again.rows[0]["skipped"]) == (0, 0, 2)
 
 
+def test_edited_scores_are_not_compared_and_their_cell_is_run_again(
+    run: RunFolder, finished: Path, harness_command: Callable[..., Any]
+) -> None:
+    cell_id = edit(run, lambda frame: frame.assign(score_b=frame["score_b"].tolist()[::-1]))
+    for use in (["validate", run.path], ["compare", finished / "out", run.path, "--metric", "auroc"]):
+        told = harness_command(*use)
+        assert told.code in (3, 4), told.out
+        assert cell_id in told.err + told.out
+    told = harness_command(*command(finished, run.path), "--json")
+    assert (told.code, told.rows[0]["redone"]) == (0, 1)
+    assert harness_command("compare", finished / "out", run.path, "--metric", "auroc").code == 0
+
+
 def test_a_record_without_a_checksum_is_read_as_before_and_noted(
     run: RunFolder, harness_command: Callable[..., Any]
 ) -> None:

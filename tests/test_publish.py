@@ -37,7 +37,7 @@ from harness.leaderboard.published import store as module
 from harness.registry.loading import load_plugins
 from harness.runs.folder import RunFolder
 from harness.runs.record import Record
-from harness.validation.run import check_cell
+from harness.validation.cells import check_cell
 
 LEADERBOARDS = Path(__file__).parent.parent / "leaderboards"
 PAGES = ("leaderboard.md", "leaderboard.csv", "leaderboard-tasks.csv")

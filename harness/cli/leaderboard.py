@@ -51,12 +51,31 @@ def build(runs: tuple[Path, ...], output: Path | None) -> None:
 )
 @click.option("--name", help="Name the published run [its first day].")
 @click.option("--replace", is_flag=True, help="Replace all runs published there.")
-def publish(run: Path, output: Path, name: str | None, replace: bool) -> None:
-    """Publish the run folder RUN: write the part a board needs, small enough to commit, and rebuild the board."""
+@shared.data_dir_option
+@shared.include_option
+@click.pass_context
+def publish(
+    context: click.Context, /, run: Path, output: Path, name: str | None, replace: bool, **machine: Any
+) -> None:
+    """Publish the run folder RUN: write the part a board needs, small enough to commit, and rebuild the board.
+
+    Does what `harness validate RUN` does first, with the data and models available without a hub, and publishes
+    nothing if there is a fault.
+    """
     from harness import leaderboard
     from harness.runs.folder import RunFolder
 
-    published = leaderboard.publish(RunFolder(run), output, name=name, replace=replace)
+    session = shared.open_session(context, **machine, offline=True)
+    published = leaderboard.publish(
+        RunFolder(run),
+        output,
+        name=name,
+        replace=replace,
+        registry=session.registry,
+        data_dir=session.data_dir,
+        included=session.included,
+        tell=lambda note: click.echo(f"note: {' '.join(note.split())}", err=True),
+    )
     click.echo(f"{published.path}: {published.size:,} bytes\n{output / 'leaderboard.md'}")
 
 

@@ -29,9 +29,10 @@ def command(context: click.Context, /, target: str, strict_data: bool, as_json: 
 
     SUITE: checks fields, names, parameters and sites, that data and models are available, and what cleaning removes.
     RUN, a run folder: checks that every cell has a valid record, every record its predictions, and that they give the
-    recorded scores. If the data of a task is available without a hub, test rows and labels are compared with it.
-    Validation scores and costs are not recomputed, and rows recorded as unreadable are noted: only a new run can check
-    them. A folder of published runs: does what `harness leaderboard check` does, and compares rows and labels.
+    recorded scores. If the data of a task is available without a hub, test rows, labels and groups are compared with
+    it, and records with what their suite gives here: ids of cells, weights, widths, numbers of rows, flags. Validation
+    scores and costs are not recomputed: only a new run can check them. A folder of published runs: does what
+    `harness leaderboard check` does, and compares with data and suite.
     Exit code 0 if nothing is wrong, 4 if something is, 3 if something is only missing here.
     """
     from harness.validation.finding import exit_code
@@ -58,8 +59,11 @@ def _check_results(folder: Path, session: Session) -> Sequence[Finding]:
     from harness.config.suite import Suite
     from harness.leaderboard import check_published, find_published
     from harness.runs.folder import RunFolder
+    from harness.validation.data import check_data
     from harness.validation.finding import Finding
-    from harness.validation.run import check_data, check_flags, check_run
+    from harness.validation.parameters import check_parameters
+    from harness.validation.records import check_flags, check_whole
+    from harness.validation.run import check_run
 
     place, included = session.data_dir, session.included
     published = find_published(folder)
@@ -71,6 +75,10 @@ def _check_results(folder: Path, session: Session) -> Sequence[Finding]:
     findings: list[Finding] = []
     for run in published:
         suite = Suite.model_validate(run.about()["suite"])
+        findings += (Finding("fault", sentence) for sentence in check_whole(run.records()))
         findings += check_flags(run.records())
-        findings += check_data(run, suite, session.registry, data_dir=place, included=included)
+        findings += check_parameters(run.records(), session.registry)
+        findings += check_data(
+            run, suite, session.registry, data_dir=place, included=included, is_published=True
+        )
     return findings

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from harness.api.errors import UnavailableError
 from harness.leaderboard.selection import BySeed, Cell, Unit, group_by
-from harness.runs.record import read_scored
+from harness.runs.record import give_auroc, read_scored
 from harness.stats import bootstrap, few_groups, metrics
 from harness.stats.few_groups import Support
 
@@ -124,7 +124,7 @@ class Predictions:
 
     @cached_property
     def scores(self) -> NDArray[np.float64]:
-        """Scores `[rows, classes]`. Raise UnavailableError where the run keeps none."""
+        """Scores `[rows, classes]`. Raise UnavailableError where the run keeps none, or others than were scored."""
         frame = read_scored(self.cell.run, self.cell.record)
         names = [f"score_{name}" for name in self.classes]
         if not set(names) <= set(frame.columns):
@@ -133,6 +133,10 @@ class Predictions:
                 f"name the run folder"
             )
         order = np.argsort(frame["example_id"].to_numpy(object), kind="stable")
+        if not give_auroc(self.cell.record, frame):
+            raise UnavailableError(
+                f"the scores of {_name(self.cell)} do not give the auroc of its record; {self.cell.run.remedy}"
+            )
         return frame[names].to_numpy(np.float64)[order]
 
 

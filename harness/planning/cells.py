@@ -107,18 +107,27 @@ class Cell:
     @cached_property
     def protocol_hash(self) -> str:
         """The hash of pooling, transform, classifier, grid and selection alone."""
-        pooling = self.features.pooling.identity if isinstance(self.features, ModelFeatures) else None
-        return hash_json({"pooling": pooling, **self._protocol})
+        pooling = self.features.pooling if isinstance(self.features, ModelFeatures) else None
+        return hash_protocol(pooling, self.transform, self.classifier)
 
     @property
     def _protocol(self) -> dict[str, Any]:
-        grid, given = self.classifier.spec.grid, self.classifier.given
-        searched = {name: list(values) for name, values in grid.items() if name not in given}
-        return {
-            "transform": self.transform.identity,
-            "classifier": {**self.classifier.identity, "grid": searched},
-            "protocol": PROTOCOL,
-        }
+        return _describe_protocol(self.transform, self.classifier)
+
+
+def hash_protocol(pooling: Choice | None, transform: Choice, classifier: Choice) -> str:
+    """Return the hash of pooling, transform, classifier, grid and selection. Arms without a model have no pooling."""
+    return hash_json({"pooling": pooling and pooling.identity, **_describe_protocol(transform, classifier)})
+
+
+def _describe_protocol(transform: Choice, classifier: Choice) -> dict[str, Any]:
+    grid, given = classifier.spec.grid, classifier.given
+    searched = {name: list(values) for name, values in grid.items() if name not in given}
+    return {
+        "transform": transform.identity,
+        "classifier": {**classifier.identity, "grid": searched},
+        "protocol": PROTOCOL,
+    }
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.api.errors import UnavailableError
 from harness.runs.environment import is_alive, machine_id
-from harness.runs.record import Record, are_scored, check_version, read_records
+from harness.runs.record import Record, are_scored, check_version, give_auroc, read_records
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,7 +107,7 @@ class RunReader:
     def is_done(self, record: Record) -> bool:
         """Return whether a cell ended well and its predictions are those that were scored."""
         frame = self._whole_predictions(record)
-        return frame is not None and are_scored(record, frame)
+        return frame is not None and are_scored(record, frame) and give_auroc(record, frame)
 
     def _whole_predictions(self, record: Record) -> pd.DataFrame | None:
         """Return the predictions of a cell that ended well; None where rows or columns are missing."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+import numpy as np
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -26,6 +27,7 @@ from harness.data.cleaning import Hygiene
 from harness.dictionaries.gate import Fidelity
 from harness.probing.attribution import TopFeature
 from harness.probing.shared_features import Sharing
+from harness.stats.metrics import auroc
 from harness.storage.hashing import hash_lines
 
 if TYPE_CHECKING:
@@ -53,6 +55,10 @@ ADDED_FIELDS: Mapping[str, Any] = {
     "transfers": [],
 }
 """Fields of suites that are newer than schema version 1, with their defaults."""
+
+
+ROUNDING = 1e-9
+"""Largest difference between a metric and the same one recomputed: machines sum in different orders."""
 
 
 Status = Literal["ok", "failed", "skipped", "oom"]
@@ -168,9 +174,18 @@ class Record(_Frozen):
     @classmethod
     def _finite(cls, value: dict[str, Any]) -> dict[str, Any]:
         for key, item in value.items():
-            if isinstance(item, float) and not math.isfinite(item):
+            if not _is_finite(item):
                 raise ValueError(f"classifier_params.{key} is not finite")
         return value
+
+
+def _is_finite(value: Any) -> bool:
+    """Return whether no number in a JSON value is NaN or infinite."""
+    if isinstance(value, dict):
+        return all(map(_is_finite, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_is_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 class Results(Protocol):
@@ -222,7 +237,28 @@ def are_scored(record: Record, frame: pd.DataFrame) -> bool:
     names = ("example_id", "label", "prediction")
     if not set(names) <= set(frame.columns):
         return False
-    return hash_predictions(*(map(str, frame[name].tolist()) for name in names)) == record.predictions_hash
+    return hash_predictions(*(_texts(frame[name]) for name in names)) == record.predictions_hash
+
+
+def _texts(column: pd.Series[Any]) -> list[str]:
+    """Return the values of a column as text; those of categories in half the time."""
+    if not hasattr(column, "cat") or (column.cat.codes < 0).any():  # -1 is a missing value
+        return list(map(str, column.tolist()))
+    names = np.array([str(name) for name in column.cat.categories], object)
+    return list(names[column.cat.codes.to_numpy()])
+
+
+def give_auroc(record: Record, frame: pd.DataFrame) -> bool:
+    """Return whether the scores of predictions give the AUROC of a record: their checksum does not cover them. True
+    where the record has none.
+    """
+    if "auroc" not in record.metrics:
+        return True
+    names = [str(name) for name in frame.columns if str(name).startswith("score_")]
+    numbers = {name.removeprefix("score_"): number for number, name in enumerate(names)}
+    y = np.array([numbers.get(str(label), -1) for label in frame["label"].tolist()])
+    found = auroc(y, frame[names].to_numpy(np.float64))
+    return found is not None and abs(found - record.metrics["auroc"].value) <= ROUNDING
 
 
 def hash_predictions(ids: Iterable[str], labels: Iterable[str], predictions: Iterable[str]) -> str:

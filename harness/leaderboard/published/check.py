@@ -13,7 +13,8 @@ from harness.leaderboard.pages.board_page import FILES, PICTURES, render
 from harness.leaderboard.pages.heatmap import name_pictures
 from harness.leaderboard.published.store import LIMIT, PublishedRun, find_published, unpublishable
 from harness.leaderboard.selection import choose, read_cells
-from harness.validation.run import check_cell, check_records
+from harness.validation.cells import check_cell
+from harness.validation.records import check_records
 
 
 def check_published(folder: Path) -> tuple[str, ...]:

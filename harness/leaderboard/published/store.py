@@ -15,7 +15,7 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -25,14 +25,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.api.errors import GateError, UnavailableError, UsageError, WriteError
+from harness.api.tasks import TaskSpec
 from harness.leaderboard.analyses.ablation import choose_ablation
 from harness.leaderboard.build import build
 from harness.leaderboard.pages.board_page import write
 from harness.leaderboard.scoring import read_predictions
 from harness.leaderboard.selection import Cell, Unit, choose, once, read_cells
+from harness.registry.catalog import Registry
 from harness.runs.folder import RunFolder
 from harness.runs.record import Record, Results, read_records
 from harness.storage.atomic import whole_file, write_json
+from harness.validation.finding import Finding
+from harness.validation.run import check_run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -130,7 +134,7 @@ class PublishedRun:
 
         path = self._beside(".predictions.parquet")
         try:
-            tasks = pq.read_table(path).to_pylist()
+            tasks = pq.read_table(path, page_checksum_verification=True).to_pylist()
             return {cell_id: task for task in tasks for cell_id in task["cell_id"]}
         except Exception as error:  # a missing file, or any damage that parquet readers report in many ways
             raise UnavailableError(f"the predictions '{path}' are missing or damaged") from error
@@ -174,14 +178,24 @@ def unpublishable(run: Results) -> tuple[str, ...]:
     return tuple(fault for fault, found in faults.items() if found)
 
 
-def publish(run: RunFolder, folder: Path, *, name: str | None = None, replace: bool = False) -> PublishedRun:
+def publish(
+    run: RunFolder,
+    folder: Path,
+    *,
+    name: str | None = None,
+    replace: bool = False,
+    registry: Registry | None = None,
+    data_dir: Path | None = None,
+    included: Sequence[TaskSpec] = (),
+    tell: Callable[[str], None] = lambda note: None,
+) -> PublishedRun:
     """Write the files of `run` that a board needs into `folder`, and the board of all runs published there. With
     `replace`, the run takes the place of all others. Records are written without snippets, which are text of the data
     and may not be published, and without the names of broken images. If the run would be too large, the board has no
-    ablation.
+    ablation. With a `registry`, the run is first checked by `check_run`, whose notes `tell` receives.
 
-    Raise GateError when the run is not whole, failed somewhere, was limited or is too large; UsageError when another
-    run is published under `name` (default: the day the run began). Nothing is changed then.
+    Raise GateError when the run is not whole, failed somewhere, was limited, has any other fault or is too large;
+    UsageError when another run is published under `name` (default: the day the run began). Nothing is changed then.
     """
     about = run.about()
     if (status := run.status) not in {"finished", "failed"}:
@@ -201,6 +215,8 @@ def publish(run: RunFolder, folder: Path, *, name: str | None = None, replace: b
             raise UsageError(
                 f"another run is published as '{other.path}'; give --name, or --replace what is published there"
             )
+    if registry:
+        _check_sound(run, check_run(run, registry, data_dir=data_dir, included=included), tell)
     others = [other for other in earlier if other.name != name and not replace]
     with _stage(folder) as stage:
         staged = _write_run(run, stage, name)
@@ -214,6 +230,21 @@ def publish(run: RunFolder, folder: Path, *, name: str | None = None, replace: b
             path.replace(folder / path.name)
     write(board, folder)
     return PublishedRun(folder / staged.path.name)
+
+
+def _check_sound(run: RunFolder, findings: Iterable[Finding], tell: Callable[[str], None]) -> None:
+    """Raise GateError with the first fault of a run; without any, pass its notes to `tell`."""
+    sentences: dict[str, list[str]] = {"fault": [], "missing": [], "note": []}
+    for finding in dict.fromkeys(findings):
+        sentences[finding.severity].append(finding.sentence)
+    if faults := sentences["fault"]:
+        others = f"; and {len(faults) - 1} more" if len(faults) > 1 else ""
+        raise GateError(
+            f"the run in '{run.path}' cannot be published: {faults[0]}{others} (`harness validate {run.path}` tells "
+            f"all)"
+        )
+    for note in (*sentences["missing"], *sentences["note"]):
+        tell(note)
 
 
 def replace_published(staged: Path, folder: Path) -> Path:
@@ -308,6 +339,7 @@ def _write_predictions(cells: Mapping[Unit, Sequence[Cell]], path: Path) -> None
             compression_level=19,
             use_dictionary=repeated,
             write_statistics=False,
+            write_page_checksum=True,
         )
 
 
