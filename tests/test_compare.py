@@ -17,6 +17,7 @@ from harness.cli.compare import METRICS
 from harness.leaderboard.analyses.comparison import Metric
 from harness.runs.folder import RunFolder
 from harness.stats.bootstrap import bootstrap_seed, bootstrap_weights
+from harness.stats.few_groups import assess, tabulate
 from harness.stats.metrics import resampled_macro_f1
 
 
@@ -83,6 +84,12 @@ def score_of(folder: str, task: str, representation: str, weights: Any = None) -
     return np.mean(values, axis=0)
 
 
+def stretched(strata: np.ndarray, samples: np.ndarray, value: float, task: str) -> np.ndarray:
+    """What a board makes of resampled differences where a class has fewer than 30 test rows."""
+    support = assess(tabulate(strata, np.arange(len(strata))))
+    return support.stretch(samples, value, seed=bootstrap_seed(task))
+
+
 def test_a_difference_is_that_of_scikit_learn_and_its_interval_is_paired(run, compare):
     a, b = run("a", *WEAK), run("b", *STRONG)
     found = {(each["task"], each["representation"]): each for each in compare(a, b)["differences"]}
@@ -99,6 +106,7 @@ def test_a_difference_is_that_of_scikit_learn_and_its_interval_is_paired(run, co
     strata = (labels == "b").to_numpy().astype(int)
     weights = bootstrap_weights(strata, resamples=1000, seed=bootstrap_seed("one"))
     samples = score_of(b, "one", "tfidf", weights) - score_of(a, "one", "tfidf", weights)
+    samples = stretched(strata, samples, each["difference"], "one")
     assert (each["low"], each["high"]) == pytest.approx(tuple(np.quantile(samples, [0.025, 0.975])), abs=1e-9)
     assert each["low"] > 0  # a classifier that hardly learns is worse beyond noise
 
@@ -297,12 +305,15 @@ def test_the_mean_over_tasks_is_paired_and_has_an_interval(run, compare, harness
     samples = []
     for task in ("one", "two"):
         [frame, *_] = frames_of(a, task, "tfidf")
-        weights = bootstrap_weights(
-            (frame["label"] == "b").to_numpy().astype(int),
-            resamples=1000,
-            seed=bootstrap_seed(task),
+        strata = (frame["label"] == "b").to_numpy().astype(int)
+        weights = bootstrap_weights(strata, resamples=1000, seed=bootstrap_seed(task))
+        change = resampled_score_of(b, task, weights) - resampled_score_of(a, task, weights)
+        single = next(
+            one["difference"]
+            for one in found["differences"]
+            if (one["task"], one["representation"]) == (task, "tfidf")
         )
-        samples.append(resampled_score_of(b, task, weights) - resampled_score_of(a, task, weights))
+        samples.append(stretched(strata, change, single, task))
     each = means["tfidf"]
     singles = [one["difference"] for one in found["differences"] if one["representation"] == "tfidf"]
     assert (each["task"], each["tasks"], each["p_holm"]) == ("all tasks", 2, None)

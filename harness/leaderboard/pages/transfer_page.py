@@ -43,6 +43,7 @@ def _line(pair: transfer.Pair) -> dict[str, Any]:
         **dict(zip(("seen_train", "seen_test"), seen, strict=True)),
         **{column: pair.share(name) for column, name in _SHARES.items()},
         "trained_on": result.unit.trained_on or result.unit.task,
+        "flags": ", ".join(result.flags),
     }
 
 
@@ -84,7 +85,8 @@ def page(matrices: transfer.Matrices, *, title: str, pictures: Mapping[tuple[str
             " 95 % intervals draw the translations of an item together. *Gap* is native minus the mean, over the"
             " languages that have both, paired; Δ hidden is paired too. *Resource level* is Spearman's correlation of"
             " the mean by tested language with the megabytes of it in the model's training text, and of how many"
-            " languages. Several languages that were learnt together count as seen where one of them was. A mean of"
+            " languages; pairs whose test rows have too few groups for an interval are in no mean."
+            " Several languages that were learnt together count as seen where one of them was. A mean of"
             " fewer languages than another in its column has both numbers behind it. matrix.csv"
             " has every pair, matrix-summary.csv these means; the rows are those of [leaderboard.md](leaderboard.md)."
         )
