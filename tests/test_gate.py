@@ -202,7 +202,7 @@ def test_damage_to_what_was_measured_is_found_and_measured_again(harness_command
     assert again["fidelity"] == record["fidelity"]
 
 
-def test_what_cannot_be_measured_says_why(harness_command):
+def test_what_cannot_be_measured_says_why_and_other_sites_have_no_neighbours(harness_command):
     for number, (representation, reason) in enumerate(
         {
             "random_sae[k=4]": "it has no decoder",
@@ -215,7 +215,8 @@ def test_what_cannot_be_measured_says_why(harness_command):
         assert list(record["fidelity"]["reasons"].values()) == ([reason] if reason else [])
     folder = stored("minigemma-s", 1, "512")
     _, record = run(harness_command, "mlp", "minigemma-s", f"{folder}[any_site=true]", site="mlp_out.1")
-    assert record["fidelity"]["reasons"] == {"unmeasured": "'mlp_out.1' is not on the residual stream"}
+    assert (record["fidelity"]["below"], record["fidelity"]["above"]) == (None, None)
+    assert "variance" in record["fidelity"]["reasons"]
 
 
 def test_a_decoder_that_is_missing_or_broken_ends_nothing(harness_command, tmp_path):
@@ -426,6 +427,7 @@ def test_neighbours_stay_inside_the_model():
     assert [site.layer for site in neighbours(replace(SITE, layer=0), 4)] == [0, 1]
     assert [site.layer for site in neighbours(replace(SITE, layer=3), 4)] == [2, 3]
     assert [site.layer for site in neighbours(replace(SITE, layer=0), 1)] == [0]
+    assert neighbours(Site(kind="mlp_out", layer=1), 4) == (Site(kind="mlp_out", layer=1),)
 
 
 def test_positions_outside_content_are_looked_at_apart():
@@ -438,6 +440,49 @@ def test_positions_outside_content_are_looked_at_apart():
     assert inside.outside is None
     assert "outside" in judge(seen).reasons
     assert judge(inside).verdict == "ok"
+
+
+def measure_planted(dictionary, x) -> Fidelity:
+    return measure(
+        dictionary, {SITE: x}, SITE, content=torch.ones(len(x), dtype=torch.bool), published_l0=None
+    )
+
+
+def test_the_other_convention_of_b_dec_is_estimated_on_a_quarter_of_the_tokens():
+    dictionary, x = planted()
+    shifted = replace(dictionary, b_dec=torch.full((16,), 0.1))
+    assert dictionary.with_other_reading() is None  # its b_dec is 0
+    assert measure_planted(dictionary, x).other_reading is None
+    for one in (shifted, replace(shifted, subtract=shifted.b_dec)):
+        seen, other = measure_planted(one, x), one.with_other_reading()
+        assert other is not None
+        assert (one.subtract is None) == (other.subtract is not None)
+        whole = measure_fit(other, x)
+        assert seen.other_reading == pytest.approx(whole.explained_variance, abs=0.02)
+        assert seen.other_l0 == pytest.approx(whole.l0, rel=0.2)
+
+
+def test_an_autoencoder_that_is_no_dictionary_is_judged_by_what_it_rebuilds():
+    dictionary, x = planted()
+
+    class Plain:
+        width = dictionary.width
+
+        def encode(self, activations):
+            return dictionary.encode(activations)
+
+        def rebuild(self, activations, size):
+            return dictionary.rebuild(activations, size)
+
+    seen, known = measure_planted(Plain(), x), measure_planted(dictionary, x)
+    assert (seen.dead, seen.other_reading, seen.unbounded, seen.subtracts) == (None, None, None, None)
+    assert (seen.explained_variance, seen.l0, seen.random) == (
+        known.explained_variance,
+        known.l0,
+        known.random,
+    )
+    assert judge(seen).verdict == "ok"
+    assert (known.dead, known.unbounded) == (0.0, 0.0)
 
 
 GOOD = Fidelity(

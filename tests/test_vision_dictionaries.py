@@ -488,6 +488,15 @@ def test_saevs_top_k_keeps_what_is_below_zero(registry: Registry, tmp_path: Path
     assert bool(((features != 0).sum(1) == K).all())
 
 
+def test_a_k_of_more_features_than_there_are_is_refused(registry: Registry, tmp_path: Path) -> None:
+    about = header(5, "TopK")
+    about["cfg"]["activation"]["params"]["top_k"] = WIDTH + 1
+    located = find(registry, str(saev(tmp_path / "sae.pt", about)))
+    assert located.load
+    with pytest.raises(UnavailableError, match=f"k={WIDTH + 1} is not between 1 and {WIDTH}"):
+        located.load("cpu")
+
+
 @pytest.mark.parametrize("threshold", [1.3, 0.0, -0.5])
 def test_saevs_batch_top_k_has_one_threshold(registry: Registry, tmp_path: Path, threshold: float) -> None:
     weights = tensors() | {"activation.threshold": torch.tensor(threshold)}

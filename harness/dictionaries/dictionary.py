@@ -116,28 +116,27 @@ class Dictionary:
         for start in range(0, self.width, size):
             yield start, self._activate(x, start, min(start + size, self.width))
 
-    def rebuild(self, activations: Tensor, size: int) -> tuple[Tensor, int]:
+    def rebuild(
+        self, activations: Tensor, size: int, *, visit: Callable[[Tensor], None] = lambda features: None
+    ) -> tuple[Tensor, int]:
         """Return `features W_dec + b_dec` in the units of `activations`, `[tokens, d_in]` in float32, by slices of
-        `size` features, and the number of active features of all tokens. UnavailableError without a decoder.
+        `size` features, each of which is shown to `visit`, and the number of active features of all tokens.
+        UnavailableError without a decoder.
         """
-        rebuilt, fired = self.rebuild_counting(activations, size)
-        return rebuilt, int(fired.sum())
-
-    def rebuild_counting(self, activations: Tensor, size: int) -> tuple[Tensor, Tensor]:
-        """Return what `rebuild` does, with the number of tokens on which each feature is active, `[width]`."""
         if self.W_dec is None:
             raise UnavailableError(
                 f"dictionary '{self.name}' has no decoder, so nothing can be rebuilt with it"
             )
         rebuilt = activations.new_zeros(activations.shape, dtype=torch.float32)
-        fired = []
+        active = 0
         for start, features in self.slices(activations, size):
             rebuilt += features @ self.W_dec[start : start + features.shape[1]]
-            fired.append(torch.count_nonzero(features, dim=0))
+            active += int(torch.count_nonzero(features))
+            visit(features)
         if self.b_dec is not None:
             rebuilt += self.b_dec
         _, restore = normalise(activations.float(), self.input_norm)
-        return restore(rebuilt), torch.cat(fired)
+        return restore(rebuilt), active
 
     def _activate(self, x: Tensor, start: int, stop: int) -> Tensor:
         if self.W_enc is None:

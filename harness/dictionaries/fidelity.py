@@ -17,10 +17,13 @@ from torch import Tensor
 from harness.api.data import Site
 from harness.api.protocols import Autoencoder
 from harness.dictionaries.dictionary import Dictionary
-from harness.dictionaries.gate import Fidelity
+from harness.dictionaries.gate import STREAM, Fidelity
 
 SLICE = 4096
 """Number of features encoded and decoded at once."""
+
+READING_STEP = 4
+"""Step between the tokens on which the other convention of `b_dec` is measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,12 +49,21 @@ def explained_variance(lost: Tensor, total: Tensor) -> tuple[float, float]:
 @torch.inference_mode()
 def measure_fit(dictionary: Autoencoder, x: Tensor) -> Fit:
     """Return the fit on `x [tokens, d]`, float32. UnavailableError without a decoder."""
-    dead = None
-    if isinstance(dictionary, Dictionary):
-        rebuilt, fired = dictionary.rebuild_counting(x, SLICE)
-        active, dead = int(fired.sum()), float((fired == 0).double().mean())
-    else:
-        rebuilt, active = dictionary.rebuild(x, SLICE)
+    return _fit(x, *_rebuild(dictionary, x))
+
+
+def _rebuild(dictionary: Autoencoder, x: Tensor) -> tuple[Tensor, int, float | None]:
+    """Return what is rebuilt `[tokens, d]`, the number of active features of all tokens, and the share of dead ones."""
+    if not isinstance(dictionary, Dictionary):
+        return *dictionary.rebuild(x, SLICE), None
+    fired: list[Tensor] = []
+    rebuilt, active = dictionary.rebuild(
+        x, SLICE, visit=lambda features: fired.append((features != 0).any(0))
+    )
+    return rebuilt, active, 1 - float(torch.cat(fired).double().mean())
+
+
+def _fit(x: Tensor, rebuilt: Tensor, active: int, dead: float | None) -> Fit:
     lost = (x - rebuilt).double().square().sum(0)
     total = (x - x.mean(0)).double().square().sum(0)
     variance, median = explained_variance(lost, total)
@@ -99,43 +111,50 @@ def measure(
     """
     inside = content if bool(content.any()) else torch.ones_like(content)
     x = sample[site][inside]
-    own = measure_fit(dictionary, x)
+    rebuilt, active, dead = _rebuild(dictionary, x)
+    own = _fit(x, rebuilt, active, dead)
 
-    def variance(layer: int) -> float | None:
-        other = sample.get(replace(site, layer=layer))
-        return None if other is None else measure_fit(dictionary, other[inside]).explained_variance
+    def variance_at(layer: int) -> float | None:
+        other = sample.get(replace(site, layer=layer)) if site.kind == STREAM else None
+        return None if other is None else _variance(dictionary, other[inside])
 
     return Fidelity(
         **vars(own),
-        **_measure_reading(dictionary, x),
+        **_measure_reading(dictionary, x, rebuilt, own.explained_variance),
         published_l0=published_l0,
         d_in=x.shape[1],
         width=dictionary.width,
         random=explained_by_chance(own.l0, width=dictionary.width, d_in=x.shape[1]),
-        below=variance(site.layer - 1),
-        above=variance(site.layer + 1),
-        halved=measure_fit(dictionary, x / 2).explained_variance,
-        doubled=measure_fit(dictionary, x * 2).explained_variance,
-        outside=_variance_outside(dictionary, sample[site][~inside], x.mean(0)),
+        below=variance_at(site.layer - 1),
+        above=variance_at(site.layer + 1),
+        halved=_variance(dictionary, x / 2),
+        doubled=_variance(dictionary, x * 2),
+        outside=_variance(dictionary, sample[site][~inside], x.mean(0)) if not bool(inside.all()) else None,
     )
 
 
-def _measure_reading(dictionary: Autoencoder, x: Tensor) -> dict[str, Any]:
-    """Return what the parameters alone tell, and the fit with the other convention of `b_dec`."""
+def _measure_reading(dictionary: Autoencoder, x: Tensor, rebuilt: Tensor, own: float) -> dict[str, Any]:
+    """Return what the parameters alone tell, and the fit with the other convention of `b_dec`.
+
+    That is measured on every READING_STEP-th token, as the ratio of residuals to those of `rebuilt`: a whole pass would
+    cost as much as each of the gate's others.
+    """
     if not isinstance(dictionary, Dictionary):
         return {}
     found: dict[str, Any] = {"subtracts": dictionary.subtract is not None}
     if dictionary.threshold is not None:
         found["unbounded"] = float((dictionary.threshold <= 0).double().mean())
     if (other := dictionary.with_other_reading()) is not None:
-        fit = measure_fit(other, x)
-        found |= {"other_reading": fit.explained_variance, "other_l0": fit.l0}
+        some, known = x[::READING_STEP], rebuilt[::READING_STEP]
+        otherwise, active = other.rebuild(some, SLICE)
+        lost, lost_otherwise = ((some - one).double().square().sum() for one in (known, otherwise))
+        ratio = float(lost_otherwise / lost.clamp(min=1e-30))
+        found |= {"other_reading": 1 - ratio * (1 - own), "other_l0": active / len(some)}
     return found
 
 
-def _variance_outside(dictionary: Autoencoder, x: Tensor, centre: Tensor) -> float | None:
-    if not len(x):
-        return None
+def _variance(dictionary: Autoencoder, x: Tensor, centre: Tensor | None = None) -> float:
+    """Return explained variance on `x [tokens, d]`, about its mean or `centre`."""
     rebuilt, _ = dictionary.rebuild(x, SLICE)
-    total = (x - centre).double().square().sum().clamp(min=1e-30)
+    total = (x - (x.mean(0) if centre is None else centre)).double().square().sum().clamp(min=1e-30)
     return float(1 - (x - rebuilt).double().square().sum() / total)

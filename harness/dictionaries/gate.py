@@ -14,6 +14,9 @@ from typing import Literal
 
 from harness.api.data import Site
 
+STREAM = "resid_post"
+"""Kind of site whose layers hold the same kind of activations."""
+
 REVISION = "2"
 """Revision of the measurements and rules; part of keys of measured things."""
 
@@ -95,7 +98,11 @@ def not_measurable(reason: str) -> Fidelity:
 
 
 def neighbours(site: Site, n_layers: int) -> tuple[Site, ...]:
-    """Return the site, and those one layer down and up where the model has them."""
+    """Return the site, and those one layer down and up where the model has them. Other kinds of site than the residual
+    stream have none to compare with: they hold other activations in each layer.
+    """
+    if site.kind != STREAM:
+        return (site,)
     layers = (site.layer - 1, site.layer, site.layer + 1)
     return tuple(replace(site, layer=layer) for layer in layers if 0 <= layer < n_layers)
 

@@ -41,10 +41,8 @@ class PlacedArm(NamedTuple):
 
     @property
     def is_measurable(self) -> bool:
-        """True where the fidelity gate can measure it, which needs a decoder, and neighbouring layers to compare with:
-        they hold the same kind of activations on the residual stream only.
-        """
-        return self.placed.load_whole is not None and self.site.kind == "resid_post"
+        """True where the fidelity gate can measure it, which needs a decoder."""
+        return self.placed.load_whole is not None
 
 
 def make_bundles(

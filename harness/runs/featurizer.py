@@ -222,9 +222,7 @@ def find_fidelity(features: Features, judged: Mapping[str, Fidelity]) -> Fidelit
         return found
     if not isinstance(features, ModelFeatures) or not features.placed.sparse:
         return Fidelity()
-    if features.placed.load_whole is None:
-        return not_measurable("it has no decoder")
-    return not_measurable(f"'{features.site}' is not on the residual stream")
+    return not_measurable("it has no decoder")
 
 
 def _origin(features: ModelFeatures, bundle: Bundle) -> dict[str, str]:

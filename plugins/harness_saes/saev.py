@@ -101,7 +101,7 @@ class Header:
             raise harness.UsageError(
                 f"dictionary '{ref}' has the activation '{name}'; read are {', '.join(_RULES)}"
             )
-        k = settings.get("top_k", 32) if name == "TopK" else None
+        k = settings.get("top_k", min(32, width)) if name == "TopK" else None
         return cls(d_in=d_in, width=width, activation=_RULES[name], k=k, subtracts=is_old)
 
 
@@ -168,7 +168,7 @@ class Folder:
             W_enc=parts["W_enc"],
             b_enc=parts["b_enc"],
             threshold=parts.get("activation.threshold"),
-            k=None if header.k is None else min(header.k, header.width),
+            k=header.k,
             signed=header.activation == "topk",
             subtract=parts["b_dec"] if subtracts else None,
             W_dec=parts.get("W_dec"),
