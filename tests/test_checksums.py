@@ -15,6 +15,7 @@ from harness import leaderboard
 from harness.api.errors import UnavailableError
 from harness.leaderboard.analyses.observed_power import observe
 from harness.runs.folder import RunFolder
+from harness.runs.layout import place_confusion
 from harness.runs.record import hash_predictions, read_scored
 from harness.storage.feature_store import FeatureStore
 
@@ -111,12 +112,16 @@ def test_a_rerun_redoes_a_cell_whose_predictions_were_edited_and_says_so(
 ) -> None:
     board = (finished / "out" / "leaderboard.csv").read_text()
     cell_id = edit(run, EDITS[kind])
+    picture = place_confusion(run.path, cell_id)
+    picture.parent.mkdir(parents=True)
+    picture.write_bytes(b"of the edited predictions")
     told = harness_command(*command(finished, run.path))
     [line] = [line for line in told.said if "were run again" in line]
     assert (told.code, line.split(",")[0]) == (0, "note: 1 finished cells were run again")
     assert [event["cells"] for event in run.events() if event["event"] == "redone"] == [[cell_id]]
     assert all(run.is_done(record) for record in run.records())
     assert (run.path / "leaderboard.csv").read_text() == board
+    assert not picture.exists()
     again = harness_command(*command(finished, run.path), "--json")
     assert (again.code, again.rows[0]["redone"], again.rows[0]["skipped"]) == (0, 0, 2)
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from harness.api.errors import UnavailableError
 from harness.leaderboard.selection import BySeed, Cell, Unit, group_by
-from harness.runs.record import give_auroc, read_scored
+from harness.runs.record import classes_of, give_auroc, read_scored
 from harness.stats import bootstrap, few_groups, metrics
 from harness.stats.few_groups import Support
 
@@ -361,14 +361,6 @@ def read_predictions(cell: Cell, like: Predictions | None = None) -> Predictions
     ):
         raise _unlike(like.cell, cell)
     return arm
-
-
-def classes_of(frame: pd.DataFrame) -> list[str]:
-    """Return the classes a cell chose from, also those without a test row."""
-    scored = [str(name).removeprefix("score_") for name in frame.columns if str(name).startswith("score_")]
-    if scored or "label" not in frame or not isinstance(frame["label"].dtype, pd.CategoricalDtype):
-        return scored
-    return [str(name) for name in frame["label"].cat.categories]
 
 
 def _groups(frame: pd.DataFrame) -> NDArray[np.object_]:

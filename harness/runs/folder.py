@@ -11,6 +11,7 @@ lock             held by the process that writes here
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from harness.api.errors import UnavailableError, UsageError, WriteError
 from harness.registry.loading import Plugins
 from harness.runs.environment import environment, now, this_process
+from harness.runs.layout import place_pictures
 from harness.runs.reader import RunReader
 from harness.runs.record import ADDED_FIELDS, REPORTED_DISTRIBUTIONS, SCHEMA_VERSION, Record, read_records
 from harness.storage.atomic import TEMPORARY, append_line, cut_unfinished_line, lock, whole_file, write_json
@@ -140,7 +142,9 @@ class RunFolder(RunReader):
         classes: Sequence[str],
         groups: Sequence[str | None] = (),
     ) -> None:
-        """Write the predictions of a cell, one row for each test example; `scores [examples, classes]`."""
+        """Write the predictions of a cell, one row for each test example; `scores [examples, classes]`. Pictures of
+        earlier predictions are removed.
+        """
         import pandas as pd
 
         columns: dict[str, Any] = {"example_id": example_ids}
@@ -148,6 +152,7 @@ class RunFolder(RunReader):
             columns["group"] = groups
         columns |= {"label": labels, "prediction": predictions}
         columns |= {f"score_{name}": scores[:, index] for index, name in enumerate(classes)}
+        shutil.rmtree(place_pictures(self.path, cell_id), ignore_errors=True)
         path = self.path / "predictions" / f"{cell_id}.parquet"
         with whole_file(path) as temporary:
             pd.DataFrame(columns).to_parquet(temporary, index=False, write_page_checksum=True)

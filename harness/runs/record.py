@@ -230,6 +230,16 @@ def read_scored(run: Results, record: Record) -> pd.DataFrame:
     return frame
 
 
+def classes_of(frame: pd.DataFrame) -> list[str]:
+    """Return the classes that a cell chose from, also those without a test row: those of the columns score_<class>,
+    else the categories of `label`.
+    """
+    scored = [str(name).removeprefix("score_") for name in frame.columns if str(name).startswith("score_")]
+    if scored or "label" not in frame or not hasattr(frame["label"], "cat"):
+        return scored
+    return [str(name) for name in frame["label"].cat.categories]
+
+
 def are_scored(record: Record, frame: pd.DataFrame) -> bool:
     """Return whether predictions have the checksum of a record; True for older records, which have none."""
     if record.predictions_hash is None:
@@ -254,10 +264,10 @@ def give_auroc(record: Record, frame: pd.DataFrame) -> bool:
     """
     if "auroc" not in record.metrics:
         return True
-    names = [str(name) for name in frame.columns if str(name).startswith("score_")]
-    numbers = {name.removeprefix("score_"): number for number, name in enumerate(names)}
+    classes = classes_of(frame)
+    numbers = {name: number for number, name in enumerate(classes)}
     y = np.array([numbers.get(str(label), -1) for label in frame["label"].tolist()])
-    found = auroc(y, frame[names].to_numpy(np.float64))
+    found = auroc(y, frame[[f"score_{name}" for name in classes]].to_numpy(np.float64))
     return found is not None and abs(found - record.metrics["auroc"].value) <= ROUNDING
 
 

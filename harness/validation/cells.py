@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from harness.api.errors import UnavailableError
-from harness.runs.record import ROUNDING, Record, Results, are_scored
+from harness.runs.record import ROUNDING, Record, Results, are_scored, classes_of
 from harness.stats.bootstrap import number_groups
 from harness.stats.few_groups import Support, assess, tabulate
 from harness.stats.metrics import score
@@ -84,13 +84,3 @@ def _support(frame: pd.DataFrame, y: np.ndarray[Any, Any]) -> Support:
     groups = frame["group"].astype(object) if "group" in frame else [None] * len(frame)
     named = [None if pd.isna(group) else str(group) for group in groups]
     return assess(tabulate(np.unique(y, return_inverse=True)[1], number_groups(named)))
-
-
-def classes_of(frame: pd.DataFrame) -> list[str]:
-    """Return the classes that a cell chose from: those of the columns score_<class>, else the categories of `label`."""
-    scored = [str(name).removeprefix("score_") for name in frame.columns if str(name).startswith("score_")]
-    return scored or _categories(frame["label"])
-
-
-def _categories(labels: pd.Series[Any]) -> list[str]:
-    return [str(name) for name in labels.cat.categories] if hasattr(labels, "cat") else []

@@ -19,8 +19,7 @@ from harness.data.task import TaskData, load_task
 from harness.planning.cells import Plan
 from harness.planning.plan import choose_task, find_trained_on, make_plan
 from harness.registry.catalog import Registry
-from harness.runs.record import Record, Results
-from harness.validation.cells import classes_of
+from harness.runs.record import Record, Results, classes_of
 from harness.validation.finding import Finding
 from harness.validation.planned import compare_with_plan
 
