@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from functools import cache
 from itertools import combinations, islice
 from typing import get_args
-from unicodedata import category, normalize
+from unicodedata import category, combining, normalize
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,10 +138,10 @@ _UNKNOWN = np.iinfo(np.uint64).max
 
 
 def sum_letters(texts: Sequence[str]) -> NDArray[np.uint64]:
-    """Return `[texts]` sums over the first letters and digits of each, which near-duplicates have in common.
+    """Return `[texts]` sums over the first letters of each, which near-duplicates have in common.
 
-    Letters are taken apart (NFKD), without marks and case, and as one with their look-alikes; a sum does not depend on
-    what stands between them. Unlike texts may have the same sum.
+    Letters are taken apart (NFKD), without accents and case, and as one with their look-alikes; a sum does not depend
+    on what stands between them. Unlike texts may have the same sum.
     """
     is_long = np.fromiter(map(len, texts), np.int64, len(texts)) > MOST_LETTERS
     sums = np.zeros(len(texts), np.uint64)
@@ -215,11 +215,14 @@ def _hash_letter(letter: str) -> int:
 
 @cache
 def _letters(character: str) -> tuple[str, ...]:
-    """Return the letters and digits that a character stands for, none of them different from its look-alikes."""
+    """Return the letters that a character stands for, the same ones for all look-alikes: digits and symbols are letters
+    too; blanks, punctuation and marks that NFKC may put in another order are none.
+    """
     text, folded = "", character
     while folded != text:
         text, folded = folded, normalize("NFKD", INVISIBLE.sub("", normalize("NFKD", folded)).casefold())
-    return tuple(_alike_classes().get(one, one) for one in text if one.isalnum())
+    letters = (one for one in text if category(one)[0] not in "CPZ" and not combining(one))
+    return tuple(_alike_classes().get(one, one) for one in letters)
 
 
 @cache
