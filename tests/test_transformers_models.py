@@ -555,6 +555,15 @@ def test_a_shard_that_only_the_hub_has_is_known_by_the_hubs_hash(
     assert [url.split("/resolve/")[1] for url in asked] == [f"{COMMIT}/{name}" for name in absent]
 
 
+def test_a_model_in_the_cache_needs_no_network(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(url: str) -> Any:
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", refuse)
+    where = site("resid_post.1")
+    assert open_model("org/llama").load([where], "cpu") and open_model("org/llama").identity(where)
+
+
 @pytest.mark.parametrize("ref", ["org/absent", "org/llama@other"])
 def test_a_model_absent_from_the_hub_cache_says_how_to_fetch_it(hub: Path, ref: str) -> None:
     with pytest.raises(

@@ -64,11 +64,6 @@ class Files(ABC):
 
         Raise ChangedError if one that has been hashed is another by now, or if any changes during the block.
         """
-        for file in files:
-            if file in self._hashes and not self.has(file):
-                raise ChangedError(
-                    f"model '{self.name}' has lost its file {file}: run the same command again"
-                )
         paths = [self.get(file) for file in files]
         self._read |= set(files)
         with unchanged({path: self._hashes.get(file) for file, path in zip(files, paths, strict=True)}):
@@ -151,6 +146,8 @@ class Folder(Files):
 
     def get(self, file: str) -> Path:
         path = self.find(file)
+        if path is None and file in self._hashes:
+            raise ChangedError.of(self.folder / file)
         if path is None:
             raise UnavailableError(
                 f"model '{self.name}' has no file {file}{_note(file)}: copy it there, or "
@@ -190,7 +187,12 @@ class Hub(Files):
         return path
 
     def has(self, file: str) -> bool:
-        return self._is_cached(file) or self._published_etag(file) is not None
+        if self._is_cached(file):
+            return True
+        try:
+            return self._published_etag(file) is not None
+        except UnavailableError:  # without a network the cache alone counts, as for transformers
+            return False
 
     def _hash(self, files: Sequence[str]) -> dict[str, str]:
         from huggingface_hub import constants
