@@ -526,6 +526,7 @@ GOOD = Fidelity(
         ({"other_reading": 0.83, "subtracts": False}, ["b_dec"]),
         ({"other_reading": 0.83, "subtracts": True}, ["b_dec"]),
         ({"other_reading": 0.81}, []),
+        ({"other_reading": 0.83, "above": 0.9}, ["layer"]),
         (
             {
                 "explained_variance": 0.1,

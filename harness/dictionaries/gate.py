@@ -130,7 +130,10 @@ def _compare_reading(seen: Fidelity, own: float) -> Iterator[tuple[str, str]]:
             f"explain {seen.random:.2f}",
         )
     other = seen.other_reading
-    if other is not None and other >= LEAST_VARIANCE and 1 - other < LESS_UNEXPLAINED * (1 - own):
+    # Where another layer or scale explains more than the other convention does, that is the likelier cause.
+    elsewhere = max(one or 0.0 for one in (seen.below, seen.above, seen.halved, seen.doubled))
+    least = max(LEAST_VARIANCE, elsewhere)
+    if other is not None and other >= least and 1 - other < LESS_UNEXPLAINED * (1 - own):
         how, wanted = ("without", "x") if seen.subtracts else ("with", "x − b_dec")
         yield (
             "b_dec",
