@@ -293,7 +293,9 @@ def test_memory_that_runs_out_on_the_cpu_is_recorded_as_such(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The allocation is a real one, and far too large."""
-    monkeypatch.setattr(harness.features.featurize, "pool_reading", lambda *arguments: torch.empty(1 << 50))
+    monkeypatch.setattr(
+        harness.features.featurize, "pool_reading", lambda *arguments, **more: torch.empty(1 << 50)
+    )
     assert place.run("no memory") == 1
     records = RunFolder(place.path / "no memory").records()
     assert {record.status for record in records} == {"oom"}
