@@ -557,7 +557,7 @@ WEIGHTS = [
     Case("text named safetensors", OWN, 1, ("model './model': model.safetensors is broken",), both(model,
          put("model/model.safetensors", "hello"))),
     Case("an index that is no JSON", OWN, 3, ("model './model': model.safetensors.index.json is broken",),
-         both(model, put("model/model.safetensors.index.json", "{"))),
+         both(model, put("model/model.safetensors.index.json", "{"), remove("model/model.safetensors"))),
     Case("weights that are NaN", OWN, 1, ("model './model'", "down_proj", "not finite"),
          weights(lambda tensors: tensors[NEEDED].fill_(float("nan")))),
     Case("weights of another shape", OWN, 1, ("model './model'", "down_proj", "another shape"),
@@ -597,7 +597,7 @@ WEIGHTS = [
     Case("a dictionary of no features", OWN, 1, ("sae/params.npz", "W_enc", "no features"),
          sae(dictionary(W_enc=np.ones((64, 0), "f4"), b_enc=np.ones(0, "f4"), threshold=np.ones(0, "f4")))),
     Case("a dictionary of another model", OWN, 2, ("reads activations of size 48", "'./model' has size 64"),
-         sae(dictionary(W_enc=np.ones((48, 32), "f4")))),
+         sae(dictionary(W_enc=np.ones((48, 32), "f4"), W_dec=np.ones((32, 48), "f4"), b_dec=np.ones(48, "f4")))),
 ]
 
 RESUME = "run suite.yaml --include task.yaml -o copy"
@@ -672,12 +672,12 @@ RECORDS = [
     Case("predictions that are missing, on a board", BUILD, 3, (".parquet' are missing or damaged",),
          copied("predictions/*", None)),
     Case("predictions of other rows, on a board", BUILD, 3,
-         ("were not tested on the same rows of task 'toy_task'",), copied("predictions/*", other_rows)),
+         ("are not those that were scored", "the same `harness run` again"), copied("predictions/*", other_rows)),
     Case("predictions cut short, run again", RESUME, 0, ("2 cells;",), copied("predictions/*",
          lambda data: data[:200]), mends="copy/predictions/*"),
     Case("predictions that are missing, run again", RESUME, 0, ("2 cells;",), copied("predictions/*", None)),
-    Case("predictions of other rows, run again", RESUME, 3, ("were not tested on the same rows",),
-         copied("predictions/*", other_rows), begins=True),
+    Case("predictions of other rows, run again", RESUME, 0, ("1 finished cells were run again", "2 cells;"),
+         copied("predictions/*", other_rows), mends="copy/predictions/*"),
 ]
 
 YAML = [
@@ -954,7 +954,7 @@ def one_sentence(case: Case, result: Any, failures: set[str]) -> str:
         (error,) = failures | said
         assert "\n" not in error
         return error
-    assert all(line.startswith("harness: ") for line in result.said)
+    assert all(line.startswith(("harness: ", "note: ")) for line in result.said)
     return " ".join(line for line in [*result.said, *result.out.splitlines()[-2:]])
 
 

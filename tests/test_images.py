@@ -595,7 +595,8 @@ def test_every_fault_is_named_and_none_is_raised(name: str, tmp_path: Path) -> N
 
 
 def test_every_kind_of_fault_has_a_sentence_and_an_example() -> None:
-    assert {kind for kind, _ in BROKEN.values()} == set(KINDS)
+    of_folders = {"unlisted", "unlabelled"}  # which tests/test_readers.py has examples of
+    assert {kind for kind, _ in BROKEN.values()} | of_folders == set(KINDS)
     assert all(KINDS.values())
 
 
