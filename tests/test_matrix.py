@@ -51,7 +51,7 @@ COLUMNS = [
     "task", "model", "representation", "width", "regime", "train_language", "test_language", "macro_f1", "low", "high",
     "delta_vs_hidden", "delta_low", "delta_high", "n_train", "n_validation", "n_test", "chance", "seen_train",
     "seen_test", "weight_shared", "weight_even",
-    "features_both", "features_only_train", "features_only_test", "top_overlap", "trained_on",
+    "features_both", "features_only_train", "features_only_test", "top_overlap", "trained_on", "flags",
 ]
 # fmt: on
 

@@ -659,7 +659,7 @@ def make_run(path: Path, *, used: Sequence[int] = (7, 8), tasks: Sequence[str] =
                 site="vision.resid_post.1",
                 representation=representation,
                 representation_hash=None,
-                width=3,
+                width=9,
                 pooling="max",
                 transform="none",
                 classifier="logreg",

@@ -92,7 +92,10 @@ def test_the_command_prints_a_markdown_table(harness_command: Any) -> None:
     told = harness_command("check-statistics", "--replicates", "3")
     assert (told.code, told.err) == (0, "")
     head, rule, *rows, gap, note = told.out.splitlines()
-    assert (gap, note) == ("", "Every line: 400 test rows, 1000 resamples.")
+    assert (gap, note) == (
+        "",
+        "Every line without a number of groups or rows: 400 test rows; 1000 resamples.",
+    )
     assert head.startswith("| line | what | wanted | measured |") and rule.startswith("|---|")
     assert len(rows) == len(measure(1))
     assert all(row.count("|") == head.count("|") for row in rows)

@@ -37,7 +37,9 @@ def command(replicates: int, as_json: bool) -> None:
         click.echo(json.dumps([asdict(truth) for truth in truths], ensure_ascii=False))
     else:
         click.echo(_table(truths))
-        click.echo(f"\nEvery line: {ROWS} test rows, {RESAMPLES} resamples.")
+        click.echo(
+            f"\nEvery line without a number of groups or rows: {ROWS} test rows; {RESAMPLES} resamples."
+        )
     if wrong := [truth.name for truth in truths if truth.ok is False]:
         raise GateError(f"{len(wrong)} of {len(truths)} lines do not hold: {'; '.join(wrong)}")
 
