@@ -209,6 +209,25 @@ def test_a_board_of_nothing_but_single_groups_shows_scores_and_ranks_nobody(run:
     assert tasks[0].endswith(",outcome,flags") and tasks[1].endswith(",groups:1")
 
 
+def test_flags_dictionaries_and_choices_of_tasks_with_single_groups_are_on_the_page(
+    run: Run, tmp_path: Path
+) -> None:
+    fitted = {
+        "dictionary": "scope/layer_2",
+        "fidelity": {"verdict": "flagged", "reasons": {"thresholds": "L0 is 127 of 128"}},
+    }
+    alone = Run(tmp_path / "alone")
+    for each in (run, alone):
+        each.put("single", "sae", groups=(1, 1), **fitted, selected_on="folds", flags=("bos", "groups:1"))
+    run.put("plain", "sae", groups=(40, 40), flags=())
+    for number, (folder, folds) in enumerate(((run, ()), (alone, ("folds:1/1",)))):
+        board = build([folder])
+        assert board.rows[0].flags == ("bos", *folds, "groups:1")
+        page = text(board, tmp_path / str(number))
+        assert "flagged: L0 is 127 of 128" in page.partition("## Dictionaries")[2]
+    assert "resid_post.2 | mean | none | logreg" in page
+
+
 def test_classes_with_one_group_among_others_are_kept_and_flagged(run: Run, tmp_path: Path) -> None:
     run.put("some", "hidden", groups=(40, 40, 1), classes=("a", "b", "c"))
     board = build([run])

@@ -130,8 +130,13 @@ class Row:
 
     @property
     def cells(self) -> tuple[Cell, ...]:
-        """Chosen cells of the ranked results."""
-        return tuple(cell for result in self.results for cell in result.cells)
+        """Chosen cells of the ranked results; of those shown below the board where none is ranked."""
+        return tuple(cell for result in self.results or self.below for cell in result.cells)
+
+    @property
+    def below(self) -> tuple[TaskResult, ...]:
+        """Results with too few groups of test rows, which are shown below the board; without pairs of languages."""
+        return tuple(result for result in self.unsupported if not result.unit.is_across)
 
     @property
     def key(self) -> RowKey:

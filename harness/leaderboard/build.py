@@ -142,6 +142,7 @@ def _make_row(key: RowKey, cells: Sequence[Cell], shared: _Shared) -> Row:
         name: _judge([_result(key, unit, shared) for unit in family]) for name, family in families.items()
     }
     results = judged.pop("", ())
+    tested = [*results, *(one for one in unsupported if one.unit in main)]
     ranked = [choices.selected[key][unit] for unit in units if unit in main]
     records = [cell.record for cell in cells]
     modalities = {record.modality for record in records}
@@ -159,8 +160,9 @@ def _make_row(key: RowKey, cells: Sequence[Cell], shared: _Shared) -> Row:
         seconds=median(seconds) if seconds else None,
         peak_memory=max(record.cost.peak_memory for record in records) or None,
         flags=(
+            *_record_flags(results, tested),
             *_flags(results, cells, n_tasks=_count_tasks(reads, shared.held)),
-            *_row_flags([*results, *(one for one in unsupported if one.unit in main)]),
+            *_row_flags(tested),
             *_search_flags(key, cells, shared),
         ),
         suites=tuple(sorted({record.suite for record in records})),
@@ -244,19 +246,22 @@ def _count_tried(cells: Sequence[Cell]) -> tuple[int, int] | None:
     return min(counts.values()), max(counts.values())
 
 
-def _flags(results: Sequence[TaskResult], cells: Sequence[Cell], *, n_tasks: int) -> tuple[str, ...]:
-    """Return the flags of the row's chosen cells, then those for missing comparisons, cells and tasks."""
-    records = [cell.record for result in results for cell in result.cells]
-    flags = sorted(
-        {
-            flag
-            for record in records
-            for flag in record.flags
-            if flag.partition(":")[0] not in few_groups.FLAGS
-        }
+def _record_flags(results: Sequence[TaskResult], tested: Sequence[TaskResult]) -> tuple[str, ...]:
+    """Return the flags of the row's chosen cells, those of tasks with too few groups of test rows among them; folds are
+    counted in ranked results, and in all where none is ranked.
+    """
+    flags = {flag for result in tested for cell in result.cells for flag in cell.record.flags}
+    chosen = [cell.record.selected_on for result in results or tested for cell in result.cells]
+    folds = chosen.count("folds")
+    return (
+        *sorted(flag for flag in flags if flag.partition(":")[0] not in few_groups.FLAGS),
+        *([f"folds:{folds}/{len(chosen)}"] if folds else []),
     )
-    if folds := sum(record.selected_on == "folds" for record in records):
-        flags.append(f"folds:{folds}/{len(records)}")
+
+
+def _flags(results: Sequence[TaskResult], cells: Sequence[Cell], *, n_tasks: int) -> tuple[str, ...]:
+    """Return the flags for missing comparisons, cells and tasks."""
+    flags: list[str] = []
     for name, attribute in (
         ("hidden", "delta"),
         ("matched", "matched"),

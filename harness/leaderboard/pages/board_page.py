@@ -347,7 +347,10 @@ def _dictionaries(board: Board) -> list[str]:
     """Return a table of the exact dictionaries at the chosen sites, and their fidelity there; [] without any."""
     found: dict[tuple[str, ...], dict[str, Fidelity]] = defaultdict(dict)
     every = (
-        (result.task, cell.record) for row in board.rows for result in row.results for cell in result.cells
+        (result.task, cell.record)
+        for row in board.rows
+        for result in (*row.results, *row.below)
+        for cell in result.cells
     )
     for task, record in every:
         if record.dictionary or record.fidelity.verdict == "flagged":

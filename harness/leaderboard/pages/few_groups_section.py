@@ -9,7 +9,7 @@ from harness.leaderboard.selection import group_by
 
 def section(board: Board) -> list[str]:
     """Return a table of rows × these tasks; [] without any. Pairs of languages are on the page of transfer."""
-    found = [(row, result) for row in board.rows for result in row.unsupported if not result.unit.is_across]
+    found = [(row, result) for row in board.rows for result in row.below]
     if not found:
         return []
     by_task = group_by((result for _, result in found), lambda result: result.task)

@@ -39,13 +39,7 @@ def to_task_csv(board: Board) -> str:
     """
     shown = {row.key: [one for one in row.others if not one.unit.is_across] for row in board.rows}
     lines = (
-        _result_line(row, one)
-        for row in board.rows
-        for one in (
-            *row.results,
-            *shown[row.key],
-            *(one for one in row.unsupported if not one.unit.is_across),
-        )
+        _result_line(row, one) for row in board.rows for one in (*row.results, *shown[row.key], *row.below)
     )
     return write_csv(make_frame(lines))
 
