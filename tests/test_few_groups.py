@@ -113,6 +113,7 @@ class Run(RunFolder):
         skill: float = 0.7,
         classes: Sequence[str] = ("a", "b"),
         luck: int = 0,
+        constant: bool = False,
         **fields: object,
     ) -> None:
         cell = "-".join([task, representation, *map(str, fields.values())])
@@ -146,7 +147,7 @@ class Run(RunFolder):
         labels = np.repeat(np.arange(len(groups)), np.array(groups) * size)
         names = np.array(classes)
         right = np.random.default_rng([luck, len(representation)]).random(len(labels)) < skill
-        predicted = np.where(right, labels, (labels + 1) % len(groups))
+        predicted = np.zeros_like(labels) if constant else np.where(right, labels, (labels + 1) % len(groups))
         self.write_predictions(
             cell,
             example_ids=[f"{task}-{row:04}" for row in range(len(labels))],
@@ -254,6 +255,18 @@ def test_perfect_rows_have_an_interval_and_keep_their_rank(run: Run) -> None:
     low, high = best.macro_f1.interval
     assert 0.88 < low < 0.96 and high == 1.0
     assert (best.rank, best.results[0].verdict) == (1, "won")
+
+
+def test_a_perfect_and_a_constant_arm_differ_no_more_surely_than_their_rows_can_tell(run: Run) -> None:
+    run.put("tiny", "hidden", groups=(4, 3), size=1, skill=1.0)
+    run.put("tiny", "constant", groups=(4, 3), size=1, constant=True)
+    (constant,) = [row for row in build([run]).rows if row.representation == "constant"]
+    (result,) = constant.results
+    assert result.delta is not None and result.delta.interval is not None
+    low, high = result.delta.interval
+    assert low == pytest.approx(result.delta.value) and high > low + 0.2
+    assert result.p_value == pytest.approx(0.25)  # three rows differ, all in one direction
+    assert result.detectable is not None and result.detectable > 0.2
 
 
 def test_two_runs_are_not_told_apart_by_single_groups(run: Run, tmp_path: Path) -> None:

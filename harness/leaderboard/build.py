@@ -209,7 +209,7 @@ def _judge(results: Sequence[TaskResult]) -> tuple[TaskResult, ...]:
             result,
             p_value=p_values.get(result.task),
             verdict=_verdict(result.delta.value, p_values.get(result.task)),
-            detectable=bootstrap.minimum_detectable_difference(result.delta.samples, alpha=alpha),
+            detectable=bootstrap.minimum_detectable_difference(result.delta.spread, alpha=alpha),
         )
         for result in results
     )

@@ -32,13 +32,15 @@ class Estimate:
     """Number with its bootstrap samples `[resamples]`, paired with those of other estimates of the board.
 
     `drawn` replaces the samples for the interval where resamples of a perfect score show nothing. `least` is the lowest
-    possible value: 0 of a score, −1 of a difference. Test rows may have too few groups for an interval or a p-value.
+    possible value: 0 of a score, −1 of a difference; `least_p` the smallest p-value that its rows can give. Test rows
+    may have too few groups for an interval or a p-value.
     """
 
     value: float
     samples: NDArray[np.float64]
     drawn: NDArray[np.float64] | None = None
     least: float = 0.0
+    least_p: float = 0.0
     has_interval: bool = True
     has_p_value: bool = True
 
@@ -47,7 +49,7 @@ class Estimate:
         """The 95 % percentile interval; None where the test rows have too few groups for one."""
         if not self.has_interval:
             return None
-        low, high = bootstrap.percentile_interval(self.samples if self.drawn is None else self.drawn)
+        low, high = bootstrap.percentile_interval(self.spread)
         if self.drawn is None:
             return max(low, self.least), min(high, 1.0)
         return max(min(low, self.value), self.least), max(high, self.value)
@@ -59,7 +61,14 @@ class Estimate:
         """
         if not self.has_interval:
             return 1.0
-        return bootstrap.bootstrap_p_value(self.samples) if self.has_p_value else None
+        if not self.has_p_value:
+            return None
+        return max(bootstrap.bootstrap_p_value(self.samples), self.least_p)
+
+    @property
+    def spread(self) -> NDArray[np.float64]:
+        """The samples that an interval is made of."""
+        return self.samples if self.drawn is None else self.drawn
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -84,7 +93,11 @@ class TaskScores:
     def compare(self, own: BySeed, other: BySeed) -> Estimate | None:
         """Return the mean paired difference over the seeds that both have; None where there is none."""
         seeds = sorted(own.keys() & other.keys())
-        return mean_of([difference(self.of(own[seed]), self.of(other[seed])) for seed in seeds])
+        return mean_of([self._difference(own[seed], other[seed]) for seed in seeds])
+
+    def _difference(self, own: Cell, other: Cell) -> Estimate:
+        hits = self.hits[own.cell_id], self.hits[other.cell_id]
+        return bound_p(difference(self.of(own), self.of(other)), [hits], self.groups)
 
     @property
     def is_grouped(self) -> bool:
@@ -311,13 +324,16 @@ def mean(estimates: Sequence[Estimate]) -> Estimate:
     def average(samples: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:
         return np.asarray(np.mean(np.stack([one[:size] for one in samples]), axis=0))
 
+    samples = average(estimate.samples for estimate in estimates)
     return replace(
         estimates[0],
         value=float(np.mean([estimate.value for estimate in estimates])),
-        samples=average(estimate.samples for estimate in estimates),
+        samples=samples,
         drawn=None
         if all(estimate.drawn is None for estimate in estimates)
-        else average(one.samples if one.drawn is None else one.drawn for one in estimates),
+        else average(estimate.spread for estimate in estimates),
+        # A mean whose resamples differ, as over tasks, has a p-value of its own.
+        least_p=0.0 if np.ptp(samples) else max(estimate.least_p for estimate in estimates),
         has_interval=all(estimate.has_interval for estimate in estimates),
         has_p_value=all(estimate.has_p_value for estimate in estimates),
     )
@@ -326,13 +342,38 @@ def mean(estimates: Sequence[Estimate]) -> Estimate:
 def difference(estimate: Estimate, reference: Estimate) -> Estimate:
     """Return `estimate − reference`, sample by sample, of the samples that both have."""
     size = min(len(estimate.samples), len(reference.samples))
+    value = float(bootstrap.paired_differences(np.array(estimate.value), np.array(reference.value)))
+    samples = bootstrap.paired_differences(estimate.samples[:size], reference.samples[:size])
+    drawn = bootstrap.paired_differences(estimate.spread[:size], reference.spread[:size])
     return Estimate(
-        value=float(bootstrap.paired_differences(np.array(estimate.value), np.array(reference.value))),
-        samples=bootstrap.paired_differences(estimate.samples[:size], reference.samples[:size]),
+        value=value,
+        samples=samples,
+        drawn=drawn if value != 0 and not np.ptp(samples) and np.ptp(drawn) else None,
         least=-1.0,
         has_interval=estimate.has_interval and reference.has_interval,
         has_p_value=estimate.has_p_value and reference.has_p_value,
     )
+
+
+Hits = tuple[NDArray[np.bool_], NDArray[np.bool_]]
+"""Whether each row is right, `[rows]`, of two arms."""
+
+
+def bound_p(change: Estimate, hits: Sequence[Hits], groups: NDArray[np.int64]) -> Estimate:
+    """Return a difference with the least p-value that its rows can give, where its resamples are all alike.
+
+    Those of an arm that is never wrong and of one that names one class know no p-value. The exact sign test does, of
+    the groups in which the one arm has more rows right than the other; of several seeds the largest counts.
+    """
+    if change.value == 0 or np.ptp(change.samples):
+        return change
+    p_values = []
+    for own, other in hits:
+        lead = np.bincount(groups, weights=own.astype(np.int64) - other.astype(np.int64))
+        p_values.append(
+            bootstrap.exact_mcnemar(int(np.count_nonzero(lead > 0)), int(np.count_nonzero(lead < 0)))
+        )
+    return replace(change, least_p=max(p_values))
 
 
 def read_predictions(cell: Cell, like: Predictions | None = None) -> Predictions:

@@ -78,12 +78,14 @@ class Support:
 
     @property
     def is_plain(self) -> bool:
-        """True if intervals need no flag."""
-        return self.fewest > 1 and (self.coverage is None or self.coverage >= SHOWN)
+        """True if intervals and p-values need no flag."""
+        return self.has_p_value and (self.coverage is None or self.coverage >= SHOWN)
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """`groups:n` if intervals are poor or missing, `single:n/m` if n of m classes have one group."""
+        """`groups:n` if intervals are poor or missing or p-values missing, `single:n/m` if n of m classes have one
+        group.
+        """
         groups = () if self.is_plain else (f"groups:{self.fewest}",)
         single = (f"single:{self.single}/{self.classes}",) if self.single and self.has_interval else ()
         return groups + single

@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 
 from harness.api.errors import NothingSelectedError, UsageError
 from harness.leaderboard.names import name_units
-from harness.leaderboard.scoring import Estimate, Metric, TaskScores, difference, mean, score_units
+from harness.leaderboard.scoring import (
+    Estimate,
+    Metric,
+    TaskScores,
+    bound_p,
+    difference,
+    mean,
+    score_units,
+)
 from harness.leaderboard.selection import (
     BySeed,
     Cell,
@@ -224,8 +232,12 @@ class _Side:
 
 def _difference(arm: Arm, one: _Side, two: _Side, *, seeds: Sequence[int], exact: bool) -> Difference:
     mcnemar = max(_mcnemar(one.hits(seed), two.hits(seed)) for seed in seeds) if exact else None
-    estimates = one.estimate(seeds), two.estimate(seeds)
-    return replace(_make_difference(arm, *estimates, seeds=len(seeds)), mcnemar=mcnemar)
+    found = _make_difference(arm, one.estimate(seeds), two.estimate(seeds), seeds=len(seeds))
+    if one.base is None:
+        hits = [(two.hits(seed), one.hits(seed)) for seed in seeds]
+        change = bound_p(found.change, hits, one.scored.groups)
+        found = replace(found, change=change, p_value=change.p_value)
+    return replace(found, mcnemar=mcnemar)
 
 
 def _make_difference(

@@ -129,7 +129,8 @@ def _how_to_read(board: Board, columns: Container[str]) -> str:
             not task.is_ranked_by for task in board.tasks
         ),
         "Where a flag says groups:n, a class of a task has n groups of test rows, too few for intervals that hold what"
-        " they promise: those were seen to cover .85 to .92 in simulation.": "groups" in flags,
+        " they promise (they cover .85 to .92 in simulation), or for a test, whose p is then left out.": "groups"
+        in flags,
         "Where a flag says single:n/m, n of m classes have one group of test rows, whose luck no interval holds.": (
             "single" in flags
         ),
