@@ -85,7 +85,7 @@ def score_of(folder: str, task: str, representation: str, weights: Any = None) -
 
 
 def stretched(strata: np.ndarray, samples: np.ndarray, value: float, task: str) -> np.ndarray:
-    """What a board makes of resampled differences where a class has fewer than 30 test rows."""
+    """Return resampled differences as a board corrects them where a class has fewer than 30 test rows."""
     support = assess(tabulate(strata, np.arange(len(strata))))
     return support.stretch(samples, value, seed=bootstrap_seed(task))
 

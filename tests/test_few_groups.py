@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -287,7 +288,9 @@ def test_pairs_of_languages_with_single_groups_enter_no_mean_of_transfer(run: Ru
     assert [one.n_languages for one in summarize(matrix)] == [2]
 
 
-def test_a_run_of_single_groups_says_so_in_its_records(harness_command, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_run_of_single_groups_says_so_in_its_records(
+    harness_command: Callable[..., Any], tmp_path: Path
+) -> None:
     rows = [
         {"text": f"{word} {place}", "label": label, "group": f"{label}{place // 6}", "split": split}
         for label, word in (("pos", "lovely day"), ("neg", "awful night"))

@@ -1,4 +1,4 @@
-"""What a plugin computes is decided by its files: an edit of any of them makes new results, and of no other."""
+"""Identity of plugins: an edit of any of their files makes new results, and an edit of any other file does not."""
 
 from __future__ import annotations
 
@@ -113,12 +113,12 @@ def identities(folder: Path, plugins: tuple[str, ...]) -> tuple[str, str, str]:
     assert not registry.faults
     site = opened.sites[0]
     placed = locate(registry.choose("representations", "own"), opened, site, registry)
-    parts = (
+    pooling, model, representation = (
         registry.choose("poolings", "own").identity,
         activation_identity(opened, site),
         dict(placed.identity),
     )
-    return tuple(map(hash_json, parts))  # type: ignore[return-value]
+    return hash_json(pooling), hash_json(model), hash_json(representation)
 
 
 @pytest.mark.parametrize("how", HOW)

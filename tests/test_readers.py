@@ -1,4 +1,4 @@
-"""What a file holds is what is read: value by value, file by file, under whatever name."""
+"""Readers of data: every value is read as the file has it, whatever the file is called."""
 
 from __future__ import annotations
 

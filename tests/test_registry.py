@@ -18,6 +18,7 @@ from harness import (
     UsageError,
     hash_json,
 )
+from harness.api.errors import did_you_mean
 from harness.registry.catalog import Registry, parse_reference
 from harness.registry.loading import Candidate, load_plugins
 from harness.session import open_registry
@@ -332,3 +333,8 @@ def test_a_factory_that_raises_is_named(error, kind, sentence):
 
     with pytest.raises(kind, match=re.escape(sentence)):
         registry_of(pooling(make)).choose("poolings", "toy").make()
+
+
+def test_of_very_many_known_names_the_first_are_named_and_the_others_counted() -> None:
+    said = did_you_mean("zzz", [f"name{number:03}" for number in range(400)])
+    assert said.startswith("; known: name000, name001") and said.endswith("name029 and 370 more")

@@ -1,4 +1,4 @@
-"""What can be recomputed is: each kind of tampering with a run is found by its check, and stops its publication."""
+"""Tampering with a run: each kind is found by its check, and stops the publication of the run."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ except SystemExit as end:
 
 @pytest.fixture(scope="module")
 def ended(forks: Any) -> dict[str, Any]:
-    """How a run of eight cells ended, by what became of its streams."""
+    """End of a run of eight cells, by the state of its streams."""
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
     jobs = [

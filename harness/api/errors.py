@@ -86,13 +86,18 @@ class NothingSelectedError(HarnessError):
     exit_code = 5
 
 
+MOST_NAMES = 30
+"""Most known names in one sentence; `harness ls` lists all."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?` for the nearest known name, else the known names, else nothing."""
+    """Return `; did you mean 'x'?` with the nearest known name, else the first known names, else nothing."""
     names = sorted(set(known))
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     if near:
         return f"; did you mean '{near[0]}'?"
-    return f"; known: {', '.join(names)}" if names else ""
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return f"; known: {', '.join(names[:MOST_NAMES])}{more}" if names else ""
 
 
 def describe(error: BaseException) -> str:

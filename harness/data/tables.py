@@ -201,7 +201,9 @@ def _read_json(path: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def _skip(text: str, start: int) -> int:
-    return _BLANK.match(text, start).end()  # type: ignore[union-attr]
+    blank = _BLANK.match(text, start)
+    assert blank  # the pattern matches nothing at all, too
+    return blank.end()
 
 
 def _line(text: str, place: int) -> int:

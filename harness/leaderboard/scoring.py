@@ -356,7 +356,7 @@ def difference(estimate: Estimate, reference: Estimate) -> Estimate:
 
 
 Hits = tuple[NDArray[np.bool_], NDArray[np.bool_]]
-"""Whether each row is right, `[rows]`, of two arms."""
+"""Pair of arms: for each, which rows it has right, `[rows]`."""
 
 
 def bound_p(change: Estimate, hits: Sequence[Hits], groups: NDArray[np.int64]) -> Estimate:

@@ -50,7 +50,7 @@ _MOST = FEW
 
 @dataclass(frozen=True, kw_only=True)
 class Support:
-    """What the groups of some test rows allow to say.
+    """Strength of the evidence that the groups of some test rows give.
 
     `fewest` are the groups of the class that has fewest of those that have two or more, 1 where none has two; `single`
     of the `classes` have one. `coverage` and `false_alarms` are simulated, None where that is not needed. `spread` is

@@ -26,12 +26,13 @@ import harness
 from harness_saes.neuronpedia import link
 from harness_saes.published import GEMMA_2, RESIDUAL_L0, is_instruction_tuned
 from harness_saes.reading import Reading
-from harness_saes.refusals import ambiguous, check_pair, no_autoencoder, no_choice, wrong_site
+from harness_saes.refusals import check_pair, no_autoencoder, wrong_site
 from harness_saes.repository import (
     HubRepository,
     LocalRepository,
     Repository,
     as_hashed,
+    check_single,
     folder_of,
     full_reference,
     is_hub_reference,
@@ -172,17 +173,10 @@ class Folder:
             entry = self._choose(self._entries(trained_on), trained_on)
             inside = entry.folder
         else:
-            self._check_single()
+            chooses = self.width is not None or self.l0 is not None
+            check_single(self.repository, self.ref, PARAMS, others=_FILES, chooses=chooses)
         self._check_training(f"{inside}/{TRAINING}".lstrip("/"), trained_on)
         return self._located(f"{inside}/{PARAMS}".lstrip("/"), entry, model, site)
-
-    def _check_single(self) -> None:
-        """Raise UsageError if the file in the folder is not clearly the one that is meant."""
-        is_named = self.ref.endswith(PARAMS)
-        if not is_named and isinstance(self.repository, LocalRepository) and self.repository.files(_FILES):
-            raise ambiguous(self.ref, PARAMS)
-        if self.width is not None or self.l0 is not None:
-            raise no_choice(self.ref, PARAMS)
 
     def _check_site(self, entry: Entry | None, site: harness.Site) -> None:
         """Raise UsageError if the names of folders and repositories give another site of training, or a transcoder."""

@@ -22,12 +22,13 @@ from harness_saes.gemma_scope import PT_DICTIONARY, TRAINING, flag_width, read_s
 from harness_saes.neuronpedia import link
 from harness_saes.published import EVERY_LAYER, FOUR_LAYERS, GEMMA_3, MANY_WIDTHS, is_instruction_tuned
 from harness_saes.reading import Reading
-from harness_saes.refusals import ambiguous, check_pair, check_sizes, no_autoencoder, no_choice, wrong_site
+from harness_saes.refusals import check_pair, check_sizes, no_autoencoder, wrong_site
 from harness_saes.repository import (
     HubRepository,
     LocalRepository,
     Repository,
     as_hashed,
+    check_single,
     folder_of,
     full_reference,
     is_hub_reference,
@@ -162,20 +163,13 @@ class Folder:
             entry = self._choose(site)
             inside = entry.folder
         else:
-            self._check_single()
+            chooses = self.width is not None or self.l0 is not None
+            check_single(self.repository, self.ref, PARAMS, others=_FILES, chooses=chooses)
         config = self._config(f"{inside}/config.json".lstrip("/"))
         self._check_site(config, entry, site, beside=f"{inside}/{TRAINING}".lstrip("/"))
         return self._located(f"{inside}/{PARAMS}".lstrip("/"), entry, config, model, site)
 
     # ── choice ───────────────────────────────────────────────────────────────────────────────────────
-
-    def _check_single(self) -> None:
-        """Raise UsageError if the file in the folder is not clearly the one that is meant."""
-        is_named = self.ref.endswith(PARAMS)
-        if not is_named and isinstance(self.repository, LocalRepository) and self.repository.files(_FILES):
-            raise ambiguous(self.ref, PARAMS)
-        if self.width is not None or self.l0 is not None:
-            raise no_choice(self.ref, PARAMS)
 
     def _check_choice(self, entry: Entry) -> None:
         for what, wanted, own in (("width", self.width, entry.width), ("l0", self.l0, entry.l0)):

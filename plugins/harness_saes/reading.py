@@ -1,4 +1,4 @@
-"""How a dictionary is read where its reference says so: at any site, and in which convention of b_dec."""
+"""Options of a reference that change how a dictionary is read: at any site, and the convention of b_dec."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 import harness
+from harness_saes.refusals import ambiguous, no_choice
 
 _HUB = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w.-]+))?(?:/(?P<folder>.+?))?/?")
 
@@ -166,6 +167,16 @@ class HubRepository:
             f"{repo} cannot be had from the local hub cache (offline), which lacks {wanted}: when online, run "
             f"`hf download {self.repo} {what}{revision}`"
         )
+
+
+def check_single(repository: Repository, ref: str, file: str, *, others: str, chooses: bool) -> None:
+    """Raise UsageError if `file` of a folder is not clearly the dictionary that `ref` means: there are `others` (a
+    pattern) below it, or the reference `chooses` among several.
+    """
+    if not ref.endswith(file) and isinstance(repository, LocalRepository) and repository.files(others):
+        raise ambiguous(ref, file)
+    if chooses:
+        raise no_choice(ref, file)
 
 
 @contextmanager

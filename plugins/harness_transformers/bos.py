@@ -53,7 +53,7 @@ class TextEncoder:
             raise UsageError(f"model '{name}' takes no bos=add: its tokenizer has no bos_token")
         first = tokenizer("a", verbose=False).encodings[0]
         self.adds_bos = first.ids[:1] == [self._token] and first.special_tokens_mask[0] == 1
-        """Whether the tokenizer adds BOS of its own accord."""
+        """True if the tokenizer adds BOS without an option."""
 
     @property
     def n_special(self) -> int:
