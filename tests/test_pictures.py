@@ -725,7 +725,7 @@ def test_the_page_links_to_every_picture_of_the_cells_it_shows(tmp_path: Path, w
     assert text.count("confusion.png") == 2 and text.count("[images]") == 1
     assert "| birds | [7](https://a.example/7) [images](" in text
     assert "| birds | [8](https://a.example/7) | a |" in text
-    assert "## tower hidden 3\n\nLabels and predictions: [birds](" in text  # known by its pictures alone
+    assert "## tower hidden 9\n\nLabels and predictions: [birds](" in text  # known by its pictures alone
     board = (tmp_path / where / "leaderboard.md").read_text("utf-8")
     assert "[what classifiers go by](leaderboard-features.md), with pictures" in board
 
