@@ -258,6 +258,43 @@ def test_a_template_that_moves_the_system_message_is_followed(folder_of: Callabl
     assert decode(folder_of("gemma-3"), tokens, "prompt") == " Be kind. Hi"
 
 
+@pytest.mark.parametrize("name", ["gemma", "chatml", "phi"])
+def test_a_system_message_is_put_before_what_the_user_says_first_when_that_is_asked_for(
+    folder_of: Callable[[str], Path], name: str
+) -> None:
+    folder = folder_of(name)
+    chat = [system(" Be kind.\n"), user("Hi"), assistant("Ho"), user("So")]
+    tokens = encode(folder, chat, system="first-user")
+    joined = encode(folder, [user("Be kind.\n\nHi"), *chat[2:]])
+    assert tokens.ids.tolist() == joined.ids.tolist()
+    assert decode(folder, tokens).replace(" ", "") == "Bekind.HiHoSo"
+    assert decode(folder, tokens, "prompt").replace(" ", "") == "Bekind.HiSo"
+
+
+def test_what_is_asked_for_a_system_message_changes_no_conversation_without_one(
+    folder_of: Callable[[str], Path],
+) -> None:
+    folder = folder_of("gemma")
+    for chat in (*CHATS, [system(" \n"), *CHATS[0]], "a text"):
+        own = [one for one in chat if one["role"] != "system"] if isinstance(chat, list) else chat
+        moved, plain = encode(folder, chat, system="first-user"), encode(folder, own)
+        assert moved.ids.tolist() == plain.ids.tolist() and moved.content.tolist() == plain.content.tolist()
+    twice = encode(folder, [system("a"), system("b"), user("c")], system="first-user")
+    assert twice.ids.tolist() == encode(folder, [user("a\n\nb\n\nc")]).ids.tolist()
+    alone = encode(folder, [system("a"), user(" ")], system="first-user")
+    assert decode(folder, alone) == "a"
+
+
+def test_where_a_system_message_stands_is_part_of_the_identity_when_it_is_given(
+    folder_of: Callable[[str], Path],
+) -> None:
+    own, moved = (
+        open_model(folder_of("gemma"), **given).identity(SITE)["template"]
+        for given in ({}, {"system": "first-user"})
+    )
+    assert moved == {**own, "system": "first-user"} and "system" not in own
+
+
 letters = st.characters(exclude_categories=["Cs"], exclude_characters="▁")
 texts = st.lists(
     st.text(letters, max_size=8)
@@ -488,7 +525,16 @@ def test_a_conversation_that_is_too_long_is_cut_and_says_so(folder_of: Callable[
 @pytest.mark.parametrize(
     ("template", "chat", "said"),
     [
-        (GEMMA, [system("s"), user("u")], "refuses input 0 (roles system, user): System role not supported"),
+        (
+            GEMMA,
+            [system("s"), user("u")],
+            "refuses input 0 (roles system, user): System role not supported; system=first-user puts the system",
+        ),
+        (
+            "{% for m in messages if m.role != 'system' %}{{ m.content }}{% endfor %}",
+            [system("s"), user("u")],
+            "from the template: use template=none; system=first-user puts the system message before the user's",
+        ),
         (
             GEMMA,
             [user("a"), user("b")],
@@ -521,6 +567,32 @@ def test_what_a_template_cannot_write_is_refused_in_one_sentence(
         encode(folder, chat)
     assert said in str(error.value) and f"model '{folder}'" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "chat", "said"),
+    [
+        (
+            {},
+            [system("s"), assistant("a")],
+            "input 0 (roles system, assistant) has no message of the user to put the",
+        ),
+        (
+            {},
+            [system("s"), user("u"), user("v")],
+            "refuses input 0 (roles system, user, user): Conversation roles must alternate",
+        ),
+        ({"system": "first"}, [], "takes system first-user, not 'first'"),
+        ({"template": "none"}, [], "takes system with template=chat alone"),
+        ({"template": "none", "modality": "image"}, [], "takes system with modality=text alone"),
+    ],
+)
+def test_a_system_message_that_cannot_be_moved_is_refused(
+    folder_of: Callable[[str], Path], given: dict[str, str], chat: list[dict[str, str]], said: str
+) -> None:
+    with pytest.raises(UsageError) as error:
+        encode(folder_of("gemma"), chat, **{"system": "first-user", **given})
+    assert said in str(error.value) and "system=first-user puts" not in str(error.value)
 
 
 def test_a_template_that_asks_for_the_date_is_told_the_same_every_day(tmp_path: Path) -> None:
@@ -634,8 +706,8 @@ def test_a_plan_counts_the_tokens_of_its_set(harness_command: Harness, write: Wr
     assert counted["last(k=3)"] == 3 * 40 < counted["prompt"] < counted["content"] < counted["all"]
 
 
-def test_a_conversation_that_the_template_refuses_names_task_and_model(
-    harness_command: Harness, write: Write, folder_of: Callable[[str], Path]
+def test_a_conversation_that_the_template_refuses_names_task_model_and_way_out(
+    harness_command: Harness, write: Write, folder_of: Callable[[str], Path], tmp_path: Path
 ) -> None:
     rows = chat_rows()
     rows[5]["messages"].insert(0, system("Be brief."))
@@ -648,8 +720,15 @@ def test_a_conversation_that_the_template_refuses_names_task_and_model(
         f"model '{folder_of('gemma')}'",
         "roles system, user, assistant",
         "System role",
+        "system=first-user",
     ):
         assert part in result.said[0]
+    write_chat_suite(write, f"{{ref: '{folder_of('gemma')}', template: chat, system: first-user}}")
+    done = harness_command("run", suite, "--include", task, "-o", tmp_path / "run")
+    assert done.code == 0, done.err
+    named = {record["model"] for record in records(tmp_path / "run") if record["model"]}
+    assert len(named) == 1 and "system=first-user" in named.pop()
+    assert "system=first-user" in harness_command("plan", suite, "--include", task, "--json").out
 
 
 @pytest.mark.parametrize(

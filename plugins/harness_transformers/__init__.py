@@ -38,6 +38,7 @@ def open_model(
     attention: str = "eager",
     max_length: int = 512,
     template: str = "none",
+    system: str | None = None,
     bos: str | None = None,
     random_weights: int | None = None,
     modality: str = "text",
@@ -47,13 +48,14 @@ def open_model(
     """Open a model: read its configuration and tokenizer, but no weights.
 
     `template="chat"` applies the tokenizer's chat template to every input; a text becomes one message of the
-    user. `bos="add"` puts one BOS token before every input, also where tokenizer or template put none;
+    user. `system="first-user"` puts a system message before the user's first message, for templates without a
+    system role. `bos="add"` puts one BOS token before every input, also where tokenizer or template put none;
     `bos="none"` leaves it out. `random_weights`, a seed, gives the untrained model: weights are drawn at
     random, and no weight file is needed.
 
     `modality="image"` opens a vision-language model that reads images, each with the same `prompt`.
     `language_model` then names the model with the weights of the language tower, for checkpoints without
-    them. `max_length`, `template` and `bos` apply to texts only.
+    them. `max_length`, `template`, `system` and `bos` apply to texts only.
 
     Raise UsageError for a parameter that does not fit the modality or the model.
     """
@@ -72,6 +74,8 @@ def open_model(
             raise UsageError(
                 f"model '{ref}' takes template=none with modality=image: write it into the prompt"
             )
+        if system is not None:
+            raise UsageError(f"model '{ref}' takes system with modality=text alone: write it into the prompt")
         return VisionLanguageModel(
             open_files(ref),
             dtype=dtype,
@@ -91,6 +95,7 @@ def open_model(
         attention=attention,
         max_length=max_length,
         template=template,
+        system=system,
         bos=bos,
         random_weights=random_weights,
     )

@@ -8,11 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import dropwhile
 from typing import Any
 
 from harness import Conversation, Message, UsageError, hash_json
-from harness_transformers.opening import first_line
+from harness_transformers.opening import check_choice, first_line
+
+SYSTEM = ("first-user",)
+"""Choices of the parameter `system`; without it, the template alone decides about a system message."""
+
+_BETWEEN = "\n\n"
+"""Text between a system message and the user's first one, as Gemma 3's own template has it."""
 
 DATE = "26 Jul 2024"
 """Date given to templates that ask for one, Llama 3's default.
@@ -52,12 +59,17 @@ def join_messages(conversation: Conversation) -> Rendering:
 class ChatTemplate:
     """Chat template of a tokenizer.
 
-    Raises UsageError if the tokenizer has none, or none that takes a single message of the user.
+    With `system="first-user"`, system messages at the beginning are put before the user's first message: for templates
+    without a system role. Raises UsageError if the tokenizer has no template, or none that takes a single message of
+    the user.
     """
 
-    def __init__(self, name: str, tokenizer: Any) -> None:
+    def __init__(self, name: str, tokenizer: Any, system: str | None = None) -> None:
+        if system is not None:
+            check_choice(name, "system", system, SYSTEM)
         self._name = name
         self._tokenizer = tokenizer
+        self._system = system
         self._skeletons: dict[tuple[str, ...], tuple[list[str], list[int]]] = {}
         if not tokenizer.chat_template:
             raise UsageError(
@@ -69,7 +81,8 @@ class ChatTemplate:
     @property
     def identity(self) -> Mapping[str, Any]:
         """JSON that identifies the text which the template writes around a message."""
-        return {"name": "chat", "around": hash_json({"parts": self._single[0]})}
+        moved = {} if self._system is None else {"system": self._system}
+        return {"name": "chat", "around": hash_json({"parts": self._single[0]}), **moved}
 
     def render(self, one: str | Conversation, number: int) -> Rendering:
         """Render input `number`; a text is one message of the user.
@@ -83,9 +96,26 @@ class ChatTemplate:
         if not roles:
             return Rendering(text="", spans=())
         what = f"input {number} (roles {', '.join(roles)})"
+        if self._system is None or roles[0] != "system":
+            return self._render(one.messages, what)[0]
+        moved = _move_system(one.messages)
+        if moved is None:
+            raise UsageError(
+                f"model '{self._name}': {what} has no message of the user to put the system message before: "
+                f"leave the row out, or use template=none"
+            )
+        system, messages, place = moved
+        rendering, order = self._render(messages, what)
+        return _part(rendering, system, order.index(place)) if system else rendering
+
+    def _render(self, messages: Sequence[Message], what: str) -> tuple[Rendering, list[int]]:
+        """Return the rendering of messages, and the order in which they occur in it."""
+        roles = tuple(message.role for message in messages)
         parts, order = self._skeleton(roles, what)
-        text = self._write(roles, [message.content for message in one.messages], what)
-        return Rendering(text=text, spans=self._locate(text, parts, [one.messages[i] for i in order], what))
+        text = self._write(roles, [message.content for message in messages], what)
+        return Rendering(
+            text=text, spans=self._locate(text, parts, [messages[i] for i in order], what)
+        ), order
 
     def _skeleton(self, roles: tuple[str, ...], what: str) -> tuple[list[str], list[int]]:
         """Return the text around messages of these roles, and the order in which messages occur."""
@@ -96,12 +126,12 @@ class ChatTemplate:
             if sorted(order) != list(range(len(roles))):
                 raise UsageError(
                     f"model '{self._name}': its chat template does not write each message of {what} once, so "
-                    f"they cannot be told from the template: use template=none"
+                    f"they cannot be told from the template: use template=none{self._way_out(roles)}"
                 )
             self._skeletons[roles] = parts[::2], order
         return self._skeletons[roles]
 
-    def _write(self, roles: Sequence[str], contents: Sequence[str], what: str) -> str:
+    def _write(self, roles: tuple[str, ...], contents: Sequence[str], what: str) -> str:
         messages = [{"role": role, "content": content} for role, content in zip(roles, contents, strict=True)]
         try:
             text: str = self._tokenizer.apply_chat_template(
@@ -109,9 +139,20 @@ class ChatTemplate:
             )
         except Exception as error:  # a template is third-party code and may raise any type
             raise UsageError(
-                f"model '{self._name}': its chat template refuses {what}: {first_line(error)}"
+                f"model '{self._name}': its chat template refuses {what}: {first_line(error)}{self._way_out(roles)}"
             ) from error
         return text
+
+    def _way_out(self, roles: tuple[str, ...]) -> str:
+        """Return what a message adds about `system` if the roles would be taken without the system message."""
+        rest = tuple(dropwhile(lambda role: role == "system", roles))
+        if self._system is not None or rest == roles or "user" not in rest:
+            return ""
+        try:
+            self._skeleton(rest, "")
+        except UsageError:
+            return ""
+        return "; system=first-user puts the system message before the user's first message"
 
     def _locate(
         self, text: str, parts: Sequence[str], messages: Sequence[Message], what: str
@@ -137,3 +178,27 @@ class ChatTemplate:
                 f"from the template: use template=none"
             )
         return tuple(spans)
+
+
+def _move_system(messages: Sequence[Message]) -> tuple[str, list[Message], int] | None:
+    """Return the text of the system messages at the beginning without outer blanks, the other messages, of which the
+    user's first begins with it, and the number of that one; None if the user says nothing.
+    """
+    rest = [*dropwhile(lambda message: message.role == "system", messages)]
+    stripped = [message.content.strip() for message in messages[: len(messages) - len(rest)]]
+    system = _BETWEEN.join(text for text in stripped if text)
+    place = next((n for n, message in enumerate(rest) if message.role == "user"), None)
+    if place is None:
+        return None
+    if system:
+        rest[place] = Message(role="user", content=f"{system}{_BETWEEN}{rest[place].content}")
+    return system, rest, place
+
+
+def _part(rendering: Rendering, system: str, place: int) -> Rendering:
+    """Return the rendering with the span at `place` as two: the system message, and what the user says after it."""
+    before, whole, after = rendering.spans[:place], rendering.spans[place], rendering.spans[place + 1 :]
+    end = whole.start + len(system)  # a template cannot have stripped it: it has no outer blanks
+    own = min(end + len(_BETWEEN), whole.end)  # of a message of blanks, a template may strip all
+    parts = replace(whole, end=end), replace(whole, start=own)
+    return replace(rendering, spans=(*before, *parts, *after))

@@ -57,6 +57,7 @@ class TransformersModel:
         attention: str,
         max_length: int,
         template: str,
+        system: str | None,
         bos: str | None,
         random_weights: int | None,
     ) -> None:
@@ -64,6 +65,8 @@ class TransformersModel:
         self._files = files
         check_computing(self.name, dtype=dtype, attention=attention)
         check_choice(self.name, "template", template, TEMPLATES)
+        if system is not None and template != "chat":
+            raise UsageError(f"model '{self.name}' takes system with template=chat alone")
         check_seed(self.name, random_weights)
         self._seed = random_weights
         config = read_config(files)
@@ -79,7 +82,7 @@ class TransformersModel:
         named = (*TOKENIZER_FILES, TEMPLATE_FILE) if chat else TOKENIZER_FILES
         self._tokenizer_files = [file for file in named if files.find(file)]
         self._tokenizer = read_tokenizer(files)
-        self._template = ChatTemplate(self.name, self._tokenizer) if chat else None
+        self._template = ChatTemplate(self.name, self._tokenizer, system) if chat else None
         n_embedded = len(self._skeleton.get_parameter(self._layout.embedding))
         self._encoder = TextEncoder(self.name, self._tokenizer, self._template, bos, n_embedded=n_embedded)
         self._bos = bos
