@@ -12,6 +12,7 @@ import click
 from harness.api.data import Conversation
 from harness.api.errors import EmptyInputWarning, FlagWarning, UnavailableError, UsageError
 from harness.cli import options as shared
+from harness.storage.reading import read_file
 from harness.storage.strict_json import RepeatedKeyError, parse_json
 
 
@@ -87,7 +88,7 @@ def read_texts(path: Path) -> list[str | Conversation]:
     """Read the texts and conversations of a JSON-lines file; raise UsageError with the line of the first fault."""
     try:
         # Not splitlines, which also ends lines at U+2028, U+0085 and others that a JSON text may hold.
-        lines = path.read_text("utf-8-sig").split("\n")
+        lines = read_file(path).decode("utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise UsageError(f"'{path}' is not UTF-8 text") from error
     except OSError as error:

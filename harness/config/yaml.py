@@ -18,6 +18,10 @@ from pydantic_core import ErrorDetails
 
 from harness.api.errors import UnavailableError, UsageError
 from harness.storage.hashing import hash_json
+from harness.storage.reading import read_file
+
+LARGEST = 1_000_000
+"""Limit in bytes of a file: PyYAML takes a quarter of a minute for as many."""
 
 DEEPEST = 16
 """Maximum depth of nested lists and mappings."""
@@ -59,7 +63,7 @@ def read_yaml(path: Path, kind: str) -> YamlFile:
     """Read the mapping in a YAML file; `kind` names the file in messages, for example "suite"."""
     where = f"{kind} '{path}'"
     try:
-        text = path.read_text("utf-8")
+        text = read_file(path, at_most=LARGEST).decode("utf-8")
     except UnicodeDecodeError as error:
         raise UsageError(f"{where} is not UTF-8 text") from error
     except OSError as error:

@@ -19,6 +19,7 @@ from harness.api.errors import DataError, UnavailableError
 from harness.data.sources import naming_errors
 from harness.data.tables import read_blocks
 from harness.storage.hashing import unchanged
+from harness.storage.reading import open_file
 from harness.storage.strict_json import parse_json
 
 Part = Literal["train", "heldout"]
@@ -156,7 +157,7 @@ def _read_rows(path: Path) -> Iterator[Mapping[str, Any]]:
 
 def _read_lines(path: Path) -> Iterator[Mapping[str, Any]]:
     """Yield the rows of JSON lines, one by one: a file may be larger than the memory."""
-    with path.open("rb") as file:
+    with open_file(path) as file:
         raw: Any = _decompress(file, path) if path.suffix == ".zst" else file
         # Other characters that end a line elsewhere may stand in a text of JSON.
         for number, line in enumerate(io.TextIOWrapper(raw, "utf-8-sig", newline="\n"), start=1):
@@ -174,7 +175,7 @@ def _read_lines(path: Path) -> Iterator[Mapping[str, Any]]:
 def _read_paragraphs(path: Path) -> Iterator[Mapping[str, Any]]:
     """Yield the texts of a plain file, which empty lines separate."""
     paragraph: list[str] = []
-    with path.open(encoding="utf-8-sig") as file:
+    with io.TextIOWrapper(open_file(path), "utf-8-sig") as file:
         for line in file:
             if line == "\n":
                 yield {"text": "".join(paragraph)}

@@ -17,6 +17,7 @@ from typing import Any
 
 from harness.api.data import SPLITS, Split
 from harness.data.tables import TableError, read_columns
+from harness.storage.paths import check_inside
 
 SUFFIXES = (
     ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".ppm",
@@ -189,9 +190,16 @@ def _read_named(
 
 
 def _place(file: Path, row: Row) -> Path | None:
-    """Return the path of a row's image relative to the folder; None if the row names none."""
+    """Return the path of a row's image relative to the folder; None if the row names none.
+
+    Raise UnavailableError for a path out of the folder.
+    """
     name = row["file_name"]
-    return Path(os.path.normpath(file.parent / name)) if name and name.strip() else None
+    if not name or not name.strip():
+        return None
+    place = os.path.normpath(file.parent / name)
+    check_inside(place, by=f"'{file}'")  # it may lie above the metadata, in another folder of a split
+    return Path(place)
 
 
 def _read_metadata(folder: Path, file: Path, needed: Sequence[str]) -> list[Row]:

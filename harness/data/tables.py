@@ -7,6 +7,7 @@ that the file gives it. Rows are counted from 0 as in other messages; in message
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from harness.storage.reading import open_file, open_parquet, read_file
 from harness.storage.strict_json import RepeatedKeyError, parse_json_at
 
 FORMATS: Mapping[str, str] = {".parquet": "parquet", ".csv": "csv", ".jsonl": "json", ".json": "json"}
@@ -76,9 +78,7 @@ def _check_names(names: Sequence[str], needed: Collection[str]) -> None:
 
 
 def _read_parquet(path: Path, needed: Collection[str], label: str | None) -> Iterator[Columns]:
-    import pyarrow.parquet as pq
-
-    with path.open("rb") as opened, pq.ParquetFile(opened) as file:
+    with open_parquet(path) as file:
         names = file.schema_arrow.names
         _check_names(names, needed)
         features = _read_features(file)
@@ -105,7 +105,7 @@ def _read_features(file: Any) -> dict[str, dict[str, Any]]:
 
 def _read_csv(path: Path, needed: Collection[str]) -> Iterator[Columns]:
     csv.field_size_limit(2**31 - 1)  # the module's own limit is 128 KiB, less than some texts have
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with io.TextIOWrapper(open_file(path), "utf-8-sig", newline="") as file:
         rows = _read_fields(csv.reader(file, strict=True))
         header = next(rows, None)
         if header is None:
@@ -176,7 +176,7 @@ _BLANK = re.compile(r"[ \t\n\r]*")
 
 def _read_json(path: Path) -> Iterator[Mapping[str, Any]]:
     """Yield the rows of JSON objects, one after another or in one list. A list of texts is a column `text`."""
-    text = path.read_text("utf-8-sig")
+    text = read_file(path).decode("utf-8-sig")
     escaped = _HALF.search(text) is not None
     start = _skip(text, 0)
     number = 0

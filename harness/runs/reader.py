@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from harness.api.errors import UnavailableError
 from harness.runs.environment import is_alive, machine_id
 from harness.runs.record import Record, are_scored, check_version, give_auroc, read_records
+from harness.storage.paths import path_inside
+from harness.storage.reading import open_parquet, read_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +33,7 @@ class RunReader:
         """Return the contents of run.json. Raise UnavailableError when it is missing or damaged."""
         path = self.path / "run.json"
         try:
-            about = json.loads(path.read_text("utf-8"))
+            about = json.loads(read_file(path))
             version = int(about.get("schema_version", 0))
         except (FileNotFoundError, NotADirectoryError) as error:
             raise UnavailableError(f"there is no run in '{self.path}'") from error
@@ -89,7 +91,7 @@ class RunReader:
     def events(self) -> Iterator[dict[str, Any]]:
         """Yield every whole line of events.jsonl, in order."""
         path = self.path / "events.jsonl"
-        for line in path.read_bytes().split(b"\n") if path.is_file() else ():
+        for line in read_file(path).split(b"\n") if path.is_file() else ():
             with suppress(ValueError):
                 event = json.loads(line)
                 if isinstance(event, dict):
@@ -127,10 +129,11 @@ class RunReader:
         """Return the test predictions of a cell: example_id, group (where rows have one), label, prediction,
         score_<class>…
         """
-        import pandas as pd
-
-        path = self.path / "predictions" / f"{cell_id}.parquet"
+        folder, name = self.path / "predictions", f"{cell_id}.parquet"
+        path = path_inside(folder, name, by=f"'{self.path / 'results.jsonl'}'")
         try:
-            return pd.read_parquet(path, page_checksum_verification=True)
+            with open_parquet(path) as file:
+                frame: pd.DataFrame = file.read().to_pandas()
+                return frame
         except Exception as error:  # readers of parquet report damage by many kinds of errors
             raise UnavailableError(f"the predictions '{path}' are missing or damaged") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -29,6 +28,7 @@ from harness.probing.attribution import TopFeature
 from harness.probing.shared_features import Sharing
 from harness.stats.metrics import auroc
 from harness.storage.hashing import hash_lines
+from harness.storage.reading import read_file, unzip
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,6 +55,10 @@ ADDED_FIELDS: Mapping[str, Any] = {
     "transfers": [],
 }
 """Fields of suites that are newer than schema version 1, with their defaults."""
+
+
+UNPACKED = 500_000_000
+"""Limit in bytes of records that are kept compressed, when they are unpacked."""
 
 
 ROUNDING = 1e-9
@@ -282,8 +286,7 @@ def read_records(path: Path) -> list[Record]:
     An unfinished last line is ignored. Raise UnavailableError, with the line number, on any other broken line.
     """
     try:
-        data = path.read_bytes()
-        data = gzip.decompress(data) if path.suffix == ".gz" else data
+        data = unzip(path, at_most=UNPACKED) if path.suffix == ".gz" else read_file(path)
     except (OSError, EOFError) as error:
         raise UnavailableError(
             f"'{path}' cannot be read: {getattr(error, 'strerror', None) or error}"

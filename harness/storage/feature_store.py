@@ -26,6 +26,7 @@ from scipy import sparse
 from harness.api.errors import PluginResultError, WriteError
 from harness.stats.finite import find_row
 from harness.storage.atomic import hold_shared, whole_file, write_json
+from harness.storage.reading import read_file
 
 if TYPE_CHECKING:
     import torch
@@ -196,7 +197,7 @@ def _write_named(folder: Path, data: bytes) -> None:
 def read_json(path: Path) -> dict[str, Any] | None:
     """Return a JSON mapping; None without a readable one."""
     try:
-        return dict(json.loads(path.read_text("utf-8")))
+        return dict(json.loads(read_file(path)))
     except (OSError, ValueError, TypeError):
         return None
 
@@ -254,7 +255,7 @@ def read_shard(path: Path) -> tuple[np.ndarray[Any, Any], Matrix]:
 
 def read_checked(path: Path) -> bytes:
     """Return the bytes of a file named by their SHA-256. Raise ValueError when the name is not theirs."""
-    data = path.read_bytes()
+    data = read_file(path)
     if hashlib.sha256(data).hexdigest() != path.stem:
         raise ValueError("is not what its name says")
     return data

@@ -16,6 +16,7 @@ from typing import Any
 import rfc8785
 
 from harness.api.errors import ChangedError
+from harness.storage.reading import open_file
 
 IDENTITY_VERSION = 1
 
@@ -89,7 +90,7 @@ def _check_states(before: Mapping[Path, _State | None], cause: Exception | None 
 @lru_cache(maxsize=4096)
 def _hash_file(path: Path, state: _State | None) -> str:
     """Hash a file. `state` is a part of the cache's key, and must be the file's after the reading too."""
-    with path.open("rb") as file:
+    with open_file(path) as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     _check_states({path: state})
     return digest

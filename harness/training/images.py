@@ -17,6 +17,7 @@ from harness.data.image_folder import SUFFIXES, name_splits
 from harness.data.image_limits import Broken
 from harness.data.images import read_images
 from harness.data.sources import naming_errors
+from harness.storage.reading import open_parquet
 
 IMAGE_BYTES = 4_000_000_000
 """Maximum bytes of images from .parquet in memory, for each split. Image files are kept as paths."""
@@ -93,10 +94,7 @@ def _find_splits(source: Path, paths: Sequence[Path]) -> Mapping[Path, Part]:
 
 def _rows(path: Path) -> Iterator[_Row]:
     """Yield the rows of a table; none if it has no column `image`."""
-    import pyarrow.parquet as pq
-
-    with naming_errors(f"'{path}' cannot be read"):
-        table = pq.ParquetFile(path.absolute())
+    with naming_errors(f"'{path}' cannot be read"), open_parquet(path) as table:
         names = [name for name in ("image", "split") if name in table.schema_arrow.names]
         if "image" not in names:
             return

@@ -35,6 +35,7 @@ from harness.registry.catalog import Registry
 from harness.runs.folder import RunFolder
 from harness.runs.record import Record, Results, read_records
 from harness.storage.atomic import whole_file, write_json
+from harness.storage.reading import open_parquet, read_file
 from harness.validation.finding import Finding
 from harness.validation.run import check_run
 
@@ -80,7 +81,7 @@ class PublishedRun:
         """Read `<name>.env.json`. Raise UnavailableError when it is missing or damaged."""
         path = self._beside(".env.json")
         try:
-            about = dict(json.loads(path.read_text("utf-8")))
+            about = dict(json.loads(read_file(path)))
             int(about["cells"])
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise UnavailableError(f"'{path}' is missing or damaged") from error
@@ -130,11 +131,10 @@ class PublishedRun:
     @cached_property
     def _tasks(self) -> Mapping[str, Mapping[str, Any]]:
         """Row of the task that holds a cell's predictions, by cell id."""
-        import pyarrow.parquet as pq
-
         path = self._beside(".predictions.parquet")
         try:
-            tasks = pq.read_table(path, page_checksum_verification=True).to_pylist()
+            with open_parquet(path) as file:
+                tasks = file.read().to_pylist()
             return {cell_id: task for task in tasks for cell_id in task["cell_id"]}
         except Exception as error:  # a missing file, or any damage that parquet readers report in many ways
             raise UnavailableError(f"the predictions '{path}' are missing or damaged") from error
@@ -366,8 +366,8 @@ def _environment(run: RunFolder) -> dict[str, Any]:
     about = run.about()
     path = run.path / "env.json"
     try:
-        facts = json.loads(path.read_text("utf-8"))
-        events = [json.loads(line) for line in (run.path / "events.jsonl").read_text("utf-8").splitlines()]
+        facts = json.loads(read_file(path))
+        events = [json.loads(line) for line in read_file(run.path / "events.jsonl").splitlines()]
     except (OSError, ValueError) as error:
         raise UnavailableError(f"'{path}' or events.jsonl beside it is missing or damaged") from error
     starts = [event for event in events if event.get("event") == "started"]

@@ -1,0 +1,85 @@
+"""Opening of files that others wrote: regular files only, of a bounded size where they are read whole."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedReader
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
+
+DESCRIPTION = 50_000_000
+"""Limit in bytes of a file that describes others: a configuration, an index, a card. The index of a model of a trillion
+parameters has 15 MB.
+"""
+
+
+HARMLESS = 1_000_000_000
+"""Bytes that an archive may unpack to, whatever its size."""
+
+MOST_TIMES = 100
+"""Times its own size that a larger archive may unpack to."""
+
+
+class UnfitFileError(OSError):
+    """A file that is not read, for what it is or for its size; `strerror` says why, as for other errors of files."""
+
+    def __init__(self, said: str, path: Path) -> None:
+        super().__init__(errno.EINVAL, said, str(path))
+
+
+def open_file(path: Path, *, at_most: int | None = None) -> BufferedReader:
+    """Open a regular file of `at_most` so many bytes for reading.
+
+    Raise OSError, and UnfitFileError (one of them) for a pipe, which would wait for a writer, a device or a socket, and
+    for a larger file.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):  # a folder has its own error
+        raise UnfitFileError("it is a pipe, a device or a socket: save its content as a file", path)
+    if at_most is not None and status.st_size > at_most:
+        raise UnfitFileError(f"it has {status.st_size:,} bytes, and at most {at_most:,} are read", path)
+    return path.open("rb")
+
+
+def read_file(path: Path, *, at_most: int | None = None) -> bytes:
+    """Return the bytes of a regular file. Raises as `open_file`."""
+    with open_file(path, at_most=at_most) as file:
+        return file.read()
+
+
+def unzip(path: Path, *, at_most: int) -> bytes:
+    """Return the bytes of a gzip file with `at_most` so many. Raises as `open_file`, and EOFError."""
+    with open_file(path) as packed, gzip.open(packed) as file:
+        data = file.read(at_most + 1)
+    if len(data) > at_most:
+        raise UnfitFileError(f"it unpacks to more than {at_most:,} bytes", path)
+    return data
+
+
+def check_unpacked(path: Path, declared: int) -> None:
+    """Raise UnfitFileError for an archive that declares far more bytes than a file of its size holds.
+
+    It is asked before anything is unpacked. Weights that are compressed take more than half of their bytes.
+    """
+    if declared > max(HARMLESS, MOST_TIMES * path.stat().st_size):
+        raise UnfitFileError(f"it would unpack to {declared:,} bytes, over {MOST_TIMES} times its size", path)
+
+
+@contextmanager
+def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
+    """Open a parquet file for the block. Raises as `open_file` and `check_unpacked`, and the errors of pyarrow."""
+    import pyarrow.parquet as pq
+
+    # A handle: pyarrow would read `~` and `s3://` in a path.
+    with open_file(path) as opened, pq.ParquetFile(opened, page_checksum_verification=True) as file:
+        groups = (file.metadata.row_group(number) for number in range(file.num_row_groups))
+        # A column that repeats one value takes no room in the file, and 50 bytes a row in memory.
+        check_unpacked(path, max(50 * file.metadata.num_rows, sum(each.total_byte_size for each in groups)))
+        yield file
