@@ -17,6 +17,7 @@ from harness.config.yaml import LARGEST
 from harness.storage import reading
 from harness.storage.paths import path_inside
 
+
 def write_suite(folder: Path) -> None:
     """A suite, its task and rows that words tell apart."""
     (folder / "suite.yaml").write_text(
