@@ -63,6 +63,7 @@ from harness.api.specs import (
     TransformSpec,
 )
 from harness.api.tasks import Columns, FileSource, HubSource, TaskSpec
+from harness.api.text import csv_text, escape_markdown, printable
 from harness.storage.hashing import hash_file, hash_json, unchanged
 from harness.storage.paths import local_path
 from harness.storage.strict_json import parse_json
@@ -134,8 +135,10 @@ __all__ = [
     "UnavailableError",
     "UsageError",
     "WriteError",
+    "csv_text",
     "decode_image",
     "did_you_mean",
+    "escape_markdown",
     "hash_file",
     "hash_json",
     "hookimpl",
@@ -143,6 +146,7 @@ __all__ = [
     "open",
     "parse_json",
     "plan_batches",
+    "printable",
     "read_image",
     "run_batches",
     "unchanged",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,12 +12,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from markdown_it import MarkdownIt
 from sklearn.metrics import f1_score
 
 from harness.api.errors import NothingSelectedError, UnavailableError
 from harness.api.events import Score
 from harness.data.cleaning import Hygiene
 from harness.leaderboard import Board, Row, build, to_csv, to_frame, to_markdown, write
+from harness.leaderboard.pages.board_page import render
 from harness.runs.folder import RunFolder
 from harness.runs.record import Cost, Record
 from harness.stats.bootstrap import bootstrap_seed, bootstrap_weights, percentile_interval
@@ -497,6 +500,24 @@ def test_names_can_break_neither_table_nor_page(run: Run) -> None:
     table = text.split("\n\n")[2].splitlines()
     assert len(table) == 3
     assert len({row.replace("\\|", "").count("|") for row in table}) == 1
+
+
+def test_names_are_no_markup_on_any_page_of_a_board(run: Run, tmp_path: Path) -> None:
+    name = "![a](http://b.c/d.png) *e* _f_ # ~~g~~ [h](i) <b>j</b> `k` | $l$ =1+1"
+    fields = {"task": name, "model": name, "suite": name, "regime": name, "transform": name, "flags": (name,)}
+    places = [(arm, *pair) for arm in ("hidden", name) for pair in (("en", "en"), ("en", name), (name, name))]
+    for number, (arm, train, test) in enumerate(places):
+        languages = {"train_language": train, "test_language": test}
+        run.put(arm, cell_id=str(number), width=number // 3, **fields, **languages)
+    texts = render(build([run]), tmp_path)
+    assert {"leaderboard.md", "leaderboard-matrix.md", "matrix.csv"} <= {*texts}
+    for page, text in texts.items():
+        assert "http://" not in text or page.endswith(".csv")
+        tags = {*re.findall(r"<(\w+)", MarkdownIt("commonmark").enable("table").render(text))}
+        wanted = {"h1", "h2", "h3", "p", "a", "em", "table", "thead", "tbody", "tr", "th", "td"}
+        assert page.endswith(".csv") or tags <= wanted
+        for made in re.findall(r"(?<!\\)\]\((.*?)\)", text if page.endswith(".md") else ""):
+            assert re.fullmatch(r"(leaderboard|matrix/)[A-Za-z0-9.=_-]+", made)
 
 
 def test_the_files_are_written_whole(run: Run, tmp_path: Path) -> None:

@@ -11,14 +11,16 @@ import os
 import signal
 import sys
 import time
+import warnings
 from contextlib import redirect_stdout
 from typing import Any
 
 import click
 
 from harness.api.errors import HarnessError, WriteError
+from harness.api.text import printable
 from harness.cli.meta import ARGUMENTS, OWNER
-from harness.cli.streams import AnswerStream, StdoutLost, discard_stdout, open_closed_streams
+from harness.cli.streams import AnswerStream, StdoutLost, discard_stdout, echo, open_closed_streams
 from harness.registry.commands import COMMANDS, RENAMED
 from harness.runs.messages import LossyStream
 
@@ -47,7 +49,7 @@ class LazyGroup(click.Group):
         self, context: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0] in RENAMED:
-            click.echo(f"harness: the command '{args[0]}' is now called '{RENAMED[args[0]]}'", err=True)
+            echo(f"harness: the command '{args[0]}' is now called '{RENAMED[args[0]]}'", err=True)
             args = [RENAMED[args[0]], *args[1:]]
         return super().resolve_command(context, args)
 
@@ -91,13 +93,15 @@ def cli(context: click.Context, plugins: tuple[str, ...]) -> None:
     """Test whether features of sparse autoencoders make better classifiers than the hidden states they encode."""
     context.obj = plugins
     if context.invoked_subcommand is None:
-        click.echo(context.get_help())
+        echo(context.get_help())
 
 
 def main() -> None:
     """Run the command line and exit with its code."""
     open_closed_streams()
     sys.stderr = LossyStream(sys.stderr)
+    spell = warnings.formatwarning
+    warnings.formatwarning = lambda *said, **more: printable(spell(*said, **more))
     code = execute(sys.argv[1:])
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # all work is saved: a signal could only change the exit code
@@ -160,5 +164,5 @@ def _catch_signals() -> dict[signal.Signals, Any]:
 
 
 def _fail(message: str, code: int) -> int:
-    click.echo(f"harness: {' '.join(message.split())}", err=True)
+    echo(f"harness: {' '.join(message.split())}", err=True)
     return code

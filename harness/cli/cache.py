@@ -14,6 +14,7 @@ import click
 
 from harness.api.errors import GateError, UsageError
 from harness.cli.options import cache_dir_option, json_option
+from harness.cli.streams import echo
 
 if TYPE_CHECKING:
     from harness.storage.cache import Entry
@@ -52,16 +53,16 @@ def info(cache_dir: Path | None, as_json: bool) -> None:
         "of": _by_origin(entries),
     }
     if as_json:
-        click.echo(json.dumps(facts, ensure_ascii=False))
+        echo(json.dumps(facts, ensure_ascii=False))
         return
-    click.echo(
+    echo(
         f"folder     {facts['folder']}\n"
         f"sets       {facts['complete']} complete, {facts['incomplete']} incomplete\n"
         f"size       {_size(facts['bytes'])} in {facts['files']} files\n"
         f"last used  {facts['oldest'] or 'never'} … {facts['newest'] or ''}".rstrip(" …")
     )
     for row in facts["of"]:
-        click.echo(f"{_size(row['bytes']):>11}  {row['sets']:>4} × {row['what']}")
+        echo(f"{_size(row['bytes']):>11}  {row['sets']:>4} × {row['what']}")
 
 
 @command.command("verify")
@@ -80,15 +81,15 @@ def verify(cache_dir: Path | None, remove: bool, as_json: bool) -> None:
     files = sum(len(entry.files) for entry in list_entries(root))
     damage = {str(path): problem for path, problem in find_damage(root, remove=remove).items()}
     if as_json:
-        click.echo(json.dumps({"folder": str(root), "files": files, "damaged": damage, "removed": remove}))
+        echo(json.dumps({"folder": str(root), "files": files, "damaged": damage, "removed": remove}))
     else:
         for path, problem in damage.items():
-            click.echo(f"{path}: {problem}")
+            echo(f"{path}: {problem}")
     if damage:
         mend = "removed; the next run makes them again" if remove else "--remove takes them away"
         raise GateError(f"{len(damage)} damaged of {files} files in the cache '{root}': {mend}")
     if not as_json:
-        click.echo(f"{files} files, all sound")
+        echo(f"{files} files, all sound")
 
 
 @command.command("prune")
@@ -127,15 +128,13 @@ def prune(
     if as_json:
         facts = {"folder": str(root), "bytes": pruned.bytes, "dry_run": dry_run}
         names = {"taken": pruned.taken, "spared": pruned.spared}
-        click.echo(
-            json.dumps(facts | {name: [str(one.path) for one in some] for name, some in names.items()})
-        )
+        echo(json.dumps(facts | {name: [str(one.path) for one in some] for name, some in names.items()}))
         return
     for row in _by_origin(pruned.taken):
-        click.echo(f"{_size(row['bytes']):>11}  {row['sets']:>4} × {row['what']}")
-    click.echo(f"{_size(pruned.bytes)} {'would be freed' if dry_run else 'freed'}")
+        echo(f"{_size(row['bytes']):>11}  {row['sets']:>4} × {row['what']}")
+    echo(f"{_size(pruned.bytes)} {'would be freed' if dry_run else 'freed'}")
     if pruned.spared:
-        click.echo(f"{len(pruned.spared)} stay: a run uses the cache, and used them within the last hour")
+        echo(f"{len(pruned.spared)} stay: a run uses the cache, and used them within the last hour")
 
 
 def read_amount(text: str, units: Mapping[str, int], option: str, example: str) -> float:

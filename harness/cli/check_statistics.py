@@ -10,6 +10,7 @@ import click
 
 from harness.api.errors import GateError
 from harness.cli.options import json_option
+from harness.cli.streams import echo
 
 if TYPE_CHECKING:
     from harness.stats.simulation import Truth
@@ -34,12 +35,10 @@ def command(replicates: int, as_json: bool) -> None:
 
     truths = measure(replicates)
     if as_json:
-        click.echo(json.dumps([asdict(truth) for truth in truths], ensure_ascii=False))
+        echo(json.dumps([asdict(truth) for truth in truths], ensure_ascii=False))
     else:
-        click.echo(_table(truths))
-        click.echo(
-            f"\nEvery line without a number of groups or rows: {ROWS} test rows; {RESAMPLES} resamples."
-        )
+        echo(_table(truths))
+        echo(f"\nEvery line without a number of groups or rows: {ROWS} test rows; {RESAMPLES} resamples.")
     if wrong := [truth.name for truth in truths if truth.ok is False]:
         raise GateError(f"{len(wrong)} of {len(truths)} lines do not hold: {'; '.join(wrong)}")
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli.options import json_option
+from harness.cli.streams import echo
 from harness.cli.tables import print_table
 
 if TYPE_CHECKING:
@@ -57,12 +58,12 @@ def command(
             raise UsageError(f"'{path}' holds {len(found)} published runs; name one of them")
     comparison = compare(runs[0][0], runs[1][0], baseline=baseline, metric=metric)
     if as_json:
-        click.echo(json.dumps(_facts(comparison, first, second, baseline), ensure_ascii=False))
+        echo(json.dumps(_facts(comparison, first, second, baseline), ensure_ascii=False))
     else:
         _print(comparison, baseline)
         for path, arms in ((first, comparison.only_first), (second, comparison.only_second)):
             for arm in arms:
-                click.echo(f"only in {path}: {arm}")
+                echo(f"only in {path}: {arm}")
     if allowed is not None:
         _refuse_regressions(comparison, allowed)
 

@@ -13,6 +13,7 @@ import click
 
 from harness.api.errors import UnavailableError
 from harness.cli.options import json_option, open_registry
+from harness.cli.streams import echo
 
 PACKAGES = ("torch", "transformers", "datasets", "scikit-learn", "pandas", "pluggy", "open-clip-torch")
 
@@ -27,14 +28,14 @@ def command(context: click.Context, as_json: bool) -> int:
     facts = _facts()
     plugins = {plugin.name: plugin.distribution for plugin in registry.plugins.loaded}
     if as_json:
-        click.echo(json.dumps({**facts, "plugins": plugins, "left_out": faults}))
+        echo(json.dumps({**facts, "plugins": plugins, "left_out": faults}))
         return UnavailableError.exit_code if faults else 0
     for name, value in facts.items():
-        click.echo(f"{name:<16}  {value}")
+        echo(f"{name:<16}  {value}")
     for name, distribution in plugins.items():
-        click.echo(f"{'plugin':<16}  {name} ({distribution})")
+        echo(f"{'plugin':<16}  {name} ({distribution})")
     for fault in faults:
-        click.echo(f"{'left out':<16}  {fault}")
+        echo(f"{'left out':<16}  {fault}")
     return UnavailableError.exit_code if faults else 0
 
 

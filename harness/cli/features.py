@@ -12,6 +12,7 @@ import click
 from harness.api.data import Conversation
 from harness.api.errors import EmptyInputWarning, FlagWarning, UnavailableError, UsageError
 from harness.cli import options as shared
+from harness.cli.streams import echo
 from harness.storage.reading import read_file
 from harness.storage.strict_json import RepeatedKeyError, parse_json
 
@@ -74,10 +75,10 @@ def command(
         )
     for warning in caught:
         if issubclass(warning.category, EmptyInputWarning | FlagWarning):
-            click.echo(f"harness: {warning.message}", err=True)
+            echo(f"harness: {warning.message}", err=True)
     write_matrix(matrix, output)
     shape = f"{matrix.shape[0]} × {matrix.shape[1]}"
-    click.echo(
+    echo(
         json.dumps({"rows": matrix.shape[0], "features": matrix.shape[1]})
         if as_json
         else f"{output}: {shape}"

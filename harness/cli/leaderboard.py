@@ -10,6 +10,7 @@ import click
 from harness.api.errors import NothingSelectedError, UnavailableError
 from harness.cli import options as shared
 from harness.cli.meta import ARGUMENTS
+from harness.cli.streams import echo
 
 FOUND = 4
 
@@ -37,7 +38,7 @@ def build(runs: tuple[Path, ...], output: Path | None) -> None:
     if target.exists() and not target.is_dir():
         raise UnavailableError(f"'{target}' is a file, not a folder")
     leaderboard.write(leaderboard.build(results), target)
-    click.echo(target / "leaderboard.md")
+    echo(target / "leaderboard.md")
 
 
 @command.command("publish")
@@ -74,9 +75,9 @@ def publish(
         registry=session.registry,
         data_dir=session.data_dir,
         included=session.included,
-        tell=lambda note: click.echo(f"note: {' '.join(note.split())}", err=True),
+        tell=lambda note: echo(f"note: {' '.join(note.split())}", err=True),
     )
-    click.echo(f"{published.path}: {published.size:,} bytes\n{output / 'leaderboard.md'}")
+    echo(f"{published.path}: {published.size:,} bytes\n{output / 'leaderboard.md'}")
 
 
 @command.command("make")
@@ -103,7 +104,7 @@ def make(context: click.Context, /, boards: tuple[Path, ...], work: Path, **mach
 
     session = shared.open_session(context, **machine)
     try:
-        make_boards(session, boards, work=work, argv=context.meta[ARGUMENTS], tell=click.echo)
+        make_boards(session, boards, work=work, argv=context.meta[ARGUMENTS], tell=echo)
     except KeyboardInterrupt as error:
         raise type(error)("the board that was being made is unchanged") from None
 
@@ -120,11 +121,11 @@ def check(folders: tuple[Path, ...]) -> int:
     suites = [suite for folder in folders or (Path("leaderboards"),) for suite in _suites(folder)]
     findings = [finding for suite in suites for finding in leaderboard.check_published(suite)]
     for finding in findings:
-        click.echo(finding)
+        echo(finding)
     if findings:
         return FOUND
     runs = sum(len(leaderboard.find_published(suite)) for suite in suites)
-    click.echo(f"{runs} published runs in {len(suites)} folders: nothing is wrong")
+    echo(f"{runs} published runs in {len(suites)} folders: nothing is wrong")
     return 0
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from harness.cli.options import json_option, open_registry
+from harness.cli.streams import echo
 from harness.registry.loading import OFFERED
 
 
@@ -21,12 +22,12 @@ def command(context: click.Context, kind: str, as_json: bool) -> None:
     rows = _runs() if kind == "runs" else _rows(open_registry(context), kind)
     if as_json:
         for row in rows:
-            click.echo(json.dumps(row, ensure_ascii=False))
+            echo(json.dumps(row, ensure_ascii=False))
         return
     names = max((len(row["name"]) for row in rows), default=0)
     origins = max((len(row["origin"]) for row in rows), default=0)
     for row in rows:
-        click.echo(f"{row['name']:<{names}}  {row['origin']:<{origins}}  {row['summary']}".rstrip())
+        echo(f"{row['name']:<{names}}  {row['origin']:<{origins}}  {row['summary']}".rstrip())
 
 
 def _rows(registry: Any, kind: str) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.cli.streams import echo
 from harness.registry.loading import Fault
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def open_registry(context: click.Context) -> Registry:
 def print_left_out(left_out: Mapping[str, str]) -> None:
     """Print each reason why tasks, models or dictionaries are unavailable as one line on stderr."""
     for reason in dict.fromkeys(left_out.values()):
-        click.echo(f"harness: left out: {' '.join(reason.split())}", err=True)
+        echo(f"harness: left out: {' '.join(reason.split())}", err=True)
 
 
 def read_suite(session: Session, options: dict[str, Any]) -> Suite:
@@ -145,4 +146,4 @@ class Reporter:
     def __call__(self, fault: Fault) -> None:
         if fault not in self.printed:
             self.printed.add(fault)
-            click.echo(f"harness: {fault}", err=True)
+            echo(f"harness: {fault}", err=True)

@@ -11,6 +11,7 @@ import click
 
 from harness.api.errors import UnavailableError
 from harness.cli import options as shared
+from harness.cli.streams import echo
 from harness.cli.tables import print_table
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def command(context: click.Context, /, as_json: bool, **options: Any) -> int:
     plan = session.plan(shared.read_suite(session, options))
     shared.print_left_out(plan.left_out)
     for note in plan.notes:
-        click.echo(f"note: {note}", err=True)
+        echo(f"note: {note}", err=True)
     rows = [_row(session, bundle) for bundle in plan.bundles]
     rows += [_transfer_row(session, transfer) for transfer in plan.transfers]
     total = {key: sum(row[key] for row in rows) for key in rows[0] if key not in {"bundle", "memory"}}
@@ -47,7 +48,7 @@ def command(context: click.Context, /, as_json: bool, **options: Any) -> int:
     if as_json:
         facts = {"suite": plan.suite.name, "bundles": rows, "total": total, "left_out": dict(plan.left_out)}
         pairs = [dataclasses.asdict(leak) for leak in leaks]
-        click.echo(json.dumps({**facts, "dictionaries": dictionaries, "leaks": pairs}))
+        echo(json.dumps({**facts, "dictionaries": dictionaries, "leaks": pairs}))
     else:
         _print(rows, total)
         _print_dictionaries(dictionaries)
@@ -57,9 +58,9 @@ def command(context: click.Context, /, as_json: bool, **options: Any) -> int:
 
 def _print_leaks(leaks: Sequence[Leak]) -> None:
     for leak in leaks[:SHOWN_LEAKS]:
-        click.echo(f"leak: {leak}")
+        echo(f"leak: {leak}")
     if len(leaks) > SHOWN_LEAKS:
-        click.echo(f"and {len(leaks) - SHOWN_LEAKS} more pairs of tasks; --json has them all")
+        echo(f"and {len(leaks) - SHOWN_LEAKS} more pairs of tasks; --json has them all")
 
 
 def _row(session: Any, bundle: Any) -> dict[str, Any]:
@@ -111,9 +112,7 @@ def _dictionaries(plan: Any) -> list[dict[str, Any]]:
 def _print_dictionaries(dictionaries: list[dict[str, Any]]) -> None:
     for line in dictionaries:
         flags = "".join(f"  ({flag})" for flag in line["flags"])
-        click.echo(
-            f"{line['model']}  {line['site']}  {line['representation']}  →  {line['dictionary']}{flags}"
-        )
+        echo(f"{line['model']}  {line['site']}  {line['representation']}  →  {line['dictionary']}{flags}")
 
 
 def _print(rows: list[dict[str, Any]], total: dict[str, Any]) -> None:

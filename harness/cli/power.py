@@ -14,6 +14,7 @@ import click
 
 from harness.api.errors import UnavailableError, UsageError
 from harness.cli import options as shared
+from harness.cli.streams import echo
 from harness.cli.tables import print_table
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def command(
     observed = _observe(run, counted, baseline=baseline, icc=icc) if run else ()
     if as_json:
         facts = {"suite": suite.name, "tasks": tasks, "means": means, "left_out": left_out}
-        click.echo(json.dumps({**facts, "observed": [dataclasses.asdict(each) for each in observed]}))
+        echo(json.dumps({**facts, "observed": [dataclasses.asdict(each) for each in observed]}))
     else:
         _print(tasks, means)
         _print_observed(observed, baseline)
@@ -134,7 +135,7 @@ def _print(tasks: Sequence[dict[str, Any]], means: Sequence[dict[str, Any]]) -> 
         shares = (_number(value) for value in each["detectable"].values())
         rows.append(["mean over tasks", each["regime"], "", "", "", "", f"{each['effective']:.0f}", *shares])
     print_table(("task", "regime", "languages"), right, rows, width=150)
-    click.echo(
+    echo(
         f"smallest true difference in accuracy found with probability .8 at .05 (at .05/{len(tasks)}, Holm's worst)"
     )
 
@@ -178,10 +179,10 @@ def _print_observed(observed: Sequence[Observed], baseline: str) -> None:
         ]
         medians = (_number(median(some) if some else None) for some in values)
         rows.append([task, regime, str(len({each.arm for each in arms})), *medians])
-    click.echo()
+    echo()
     right = (f"arms beside {baseline}", "disagree", "computed", "bootstrap")
     print_table(("task", "regime"), right, rows, width=150)
-    click.echo(
+    echo(
         "observed, medians over arms: share of rows that disagree, what that makes detectable, what the bootstrap says"
     )
 

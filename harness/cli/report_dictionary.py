@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from harness.cli import options as shared
+from harness.cli.streams import echo
 
 
 @click.command("report-dictionary")
@@ -70,10 +71,10 @@ def command(
         sources=sources,
         tokens=tokens,
         batch_size=examples,
-        tell=lambda line: click.echo(line, err=True),
+        tell=lambda line: echo(line, err=True),
     )
     from harness.dictionary_report import page as report_page
     from harness.dictionary_report.measure import facts
 
     paths = report_page.write(found, output)
-    click.echo(json.dumps(facts(found)) if as_json else f"{report_page.to_markdown(found)}\n{paths[0]}")
+    echo(json.dumps(facts(found)) if as_json else f"{report_page.to_markdown(found)}\n{paths[0]}")

@@ -12,7 +12,7 @@ import click
 from harness.api.errors import GateError
 from harness.cli import options as shared
 from harness.cli.meta import ARGUMENTS
-from harness.cli.streams import stdout_as_message
+from harness.cli.streams import echo, stdout_as_message
 from harness.cli.tables import print_table
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def command(
     if not fail_fast:  # the run itself raises the first of these as its error
         shared.print_left_out(plan.left_out)
         for note in plan.notes:
-            click.echo(f"note: {note}", err=True)
+            echo(f"note: {note}", err=True)
     argv = context.meta[ARGUMENTS]
     run = session.run(
         plan,
@@ -90,7 +90,7 @@ def command(
     # The last one counts if an option is given twice.
     again = shlex.join(["harness", *argv, *(["--rerun", "failed"] if rerun != "failed" else [])])
     if as_json:
-        click.echo(json.dumps(_facts(run, again)))
+        echo(json.dumps(_facts(run, again)))
     else:
         with stdout_as_message():
             _show(run)
@@ -128,7 +128,7 @@ def _show(run: Any) -> None:
         "left out": len(summary.left_out),
     }
     more = "".join(f", {count} {what}" for what, count in counts.items() if count)
-    click.echo(
+    echo(
         f"{summary.ok} cells{more}; {summary.tokens:,} tokens through models; {summary.seconds:.1f} s\n"
         f"{run.folder / 'leaderboard.md' if summary.ok else 'no cell ended well, so there is no leaderboard'}"
     )
@@ -138,19 +138,19 @@ def _explain(run: Any, again: str) -> None:
     """Print on stderr what was run again, what failed and what is missing."""
     summary = run.summary
     if summary.redone:
-        click.echo(
+        echo(
             f"note: {summary.redone} finished cells were run again, for their predictions were missing, damaged or not "
             f"those that were scored",
             err=True,
         )
     for error, count in list(summary.errors.items())[:MOST_ERRORS]:
-        click.echo(f"failed ({count} {'cell' if count == 1 else 'cells'}): {error}", err=True)
+        echo(f"failed ({count} {'cell' if count == 1 else 'cells'}): {error}", err=True)
     if (others := len(summary.errors) - MOST_ERRORS) > 0:
-        click.echo(f"failed: {others} other errors, in {run.folder / 'results.jsonl'}", err=True)
+        echo(f"failed: {others} other errors, in {run.folder / 'results.jsonl'}", err=True)
     for reason in dict.fromkeys(summary.left_out.values()):
-        click.echo(f"left out: {' '.join(reason.split())}", err=True)
+        echo(f"left out: {' '.join(reason.split())}", err=True)
     if not summary.is_whole:
-        click.echo(f"what is missing is run by: {again}", err=True)
+        echo(f"what is missing is run by: {again}", err=True)
 
 
 def _print(board: Any) -> None:
@@ -171,7 +171,7 @@ def _print(board: Any) -> None:
         rows.append([*named, score, difference, outcome, choice])
     print_table([*(["reads"] if mixed else []), *_HEADS], (), rows, width=150, fits_terminal=True)
     if not board["n_tasks"].any():
-        click.echo("no task has groups of test rows enough for an interval; scores are in leaderboard.md")
+        echo("no task has groups of test rows enough for an interval; scores are in leaderboard.md")
 
 
 _HEADS = (

@@ -13,6 +13,7 @@ import click
 
 from harness.api.errors import UsageError, did_you_mean
 from harness.cli.options import json_option, open_registry
+from harness.cli.streams import echo
 
 
 @click.command("show")
@@ -27,7 +28,7 @@ def command(context: click.Context, name: str, as_json: bool) -> None:
     if name == "record-schema":
         from harness.runs.record import Record
 
-        click.echo(json.dumps(Record.model_json_schema(), indent=None if as_json else 2))
+        echo(json.dumps(Record.model_json_schema(), indent=None if as_json else 2))
         return
     registry = open_registry(context)
     for fault in registry.faults:
@@ -43,7 +44,7 @@ def command(context: click.Context, name: str, as_json: bool) -> None:
         known = {known for catalog in registry.catalogs.values() for known in catalog}
         raise UsageError(f"nothing is called '{name}'{did_you_mean(name, known)}")
     for thing in found:
-        click.echo(json.dumps(thing, ensure_ascii=False) if as_json else _lines(thing))
+        echo(json.dumps(thing, ensure_ascii=False) if as_json else _lines(thing))
 
 
 def _describe(spec: Any) -> dict[str, Any]:

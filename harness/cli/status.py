@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from harness.cli.options import PATH, json_option
+from harness.cli.streams import echo
 
 
 @click.command("status")
@@ -17,7 +18,7 @@ from harness.cli.options import PATH, json_option
 def command(run: Path, as_json: bool) -> None:
     """Show the progress of RUN: cells by task, the bundle at work, and its process. Exit code 3 without a run."""
     facts = _facts(run)
-    click.echo(json.dumps(facts, ensure_ascii=False) if as_json else _lines(facts))
+    echo(json.dumps(facts, ensure_ascii=False) if as_json else _lines(facts))
 
 
 def _facts(path: Path) -> dict[str, Any]:

@@ -7,6 +7,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import click
+
+from harness.api.text import printable
 from harness.runs.messages import PassingStream
 
 
@@ -23,6 +26,11 @@ def open_closed_streams() -> None:
                 os.dup2(opened, number)
                 os.close(opened)
             setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
+
+
+def echo(message: object = "", *, err: bool = False) -> None:
+    """Print a line of an answer, or of a message with `err`; no name in it can steer the terminal."""
+    click.echo(printable(str(message)), err=err)
 
 
 class StdoutLost(OSError):

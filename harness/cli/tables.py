@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 
+from harness.api.text import printable
+
 
 def print_table(
     left: Sequence[str],
@@ -25,7 +27,7 @@ def print_table(
     for name in right:
         table.add_column(name, justify="right")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(printable, row))
     # Without markup: names such as random_sae[k=16] hold brackets.
     in_terminal = fits_terminal and sys.stdout.isatty()
     Console(width=None if in_terminal else width, markup=False, emoji=False).print(table)

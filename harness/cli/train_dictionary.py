@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli import options as shared
+from harness.cli.streams import echo
 
 if TYPE_CHECKING:
     from harness.training import Progress, Trained
@@ -101,11 +102,11 @@ def command(
         device=session.device,
         batch_size=batch,
         report=ProgressLines(),
-        tell=lambda line: click.echo(f"harness: {line}", err=True),
+        tell=lambda line: echo(f"harness: {line}", err=True),
         **settings,
     )
     for path, trained in written.items():
-        click.echo(json.dumps(to_row(path, trained)) if as_json else to_line(path, trained))
+        echo(json.dumps(to_row(path, trained)) if as_json else to_line(path, trained))
 
 
 class ProgressLines:
@@ -118,12 +119,12 @@ class ProgressLines:
     def __call__(self, progress: Progress) -> None:
         if progress.passes > self.passes == 1:
             self.passes = progress.passes
-            click.echo("harness: the data holds fewer tokens than asked for and is read again", err=True)
+            echo("harness: the data holds fewer tokens than asked for and is read again", err=True)
         place = progress.tokens * LINES // progress.tokens_total
         if place > self.printed:
             self.printed = place
             lost = ", ".join(f"{site} {value:.4f}" for site, value in progress.unexplained.items())
-            click.echo(
+            echo(
                 f"{progress.tokens:,} of {progress.tokens_total:,} tokens, {progress.tokens_per_s:,.0f} a second, "
                 f"not explained: {lost}",
                 err=True,

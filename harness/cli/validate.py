@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli.options import data_dir_option, include_option, json_option, offline_option, open_session
+from harness.cli.streams import echo
 
 if TYPE_CHECKING:
     from harness.session import Session
@@ -45,12 +46,12 @@ def command(context: click.Context, /, target: str, strict_data: bool, as_json: 
     code = exit_code(findings)
     if as_json:
         listed = [{"severity": each.severity, "sentence": each.sentence} for each in findings]
-        click.echo(json.dumps({"target": target, "exit_code": code, "findings": listed}, ensure_ascii=False))
+        echo(json.dumps({"target": target, "exit_code": code, "findings": listed}, ensure_ascii=False))
         return code
     for finding in dict.fromkeys(findings):
-        click.echo(f"{finding.severity}: {' '.join(finding.sentence.split())}")
+        echo(f"{finding.severity}: {' '.join(finding.sentence.split())}")
     if not code:
-        click.echo(f"{target}: nothing is wrong")
+        echo(f"{target}: nothing is wrong")
     return code
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from harness.api.text import escape_markdown
 from harness.dictionary_report.contexts import LEAST_ACTIVATIONS, LEAST_PRECISION, TOLERANCE, Validation
 from harness.dictionary_report.measure import DENSE, Arm, Report, facts
 from harness.storage.atomic import whole_file
@@ -39,11 +40,11 @@ def to_markdown(report: Report) -> str:
     own, validations = report.own, {"dictionary": report.validation, "random directions": report.control}
     return "\n\n".join(
         [
-            f"# {report.dictionary} on {report.model}, {report.site}",
+            f"# {escape_markdown(f'{report.dictionary} on {report.model}, {report.site}')}",
             f"{report.width:,} features of {report.d_in} dimensions; {report.tokens:,} content tokens of held-out text,"
             f" in two halves: what is fitted is fitted on the first, explained variance and losses are of the second"
             f" (losses of {report.loss_tokens:,} next tokens).",
-            *(f"**Flagged:** {reason}" for reason in report.fidelity.reasons.values()),
+            *(f"**Flagged:** {escape_markdown(reason)}" for reason in report.fidelity.reasons.values()),
             _table(
                 ("arm", "explained variance", "median", "L0", "loss (nats)", "loss recovered", ""),
                 [_arm_line(arm) for arm in report.arms],
@@ -108,7 +109,8 @@ def _validation_line(name: str, one: Validation) -> tuple[str, ...]:
 
 
 def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    rows = [header, ["---"] * len(header), *lines]
+    head, *body = ([escape_markdown(cell) for cell in line] for line in (header, *lines))
+    rows = [head, ["---"] * len(header), *body]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

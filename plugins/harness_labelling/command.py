@@ -28,10 +28,8 @@ NEW_NAMES = {"most": "--max-new-tokens", "lines": "--multiline"}
 def _warn_of_rename(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
     """Print a line of warning where an option is given by its earlier name."""
     if value:
-        click.echo(
-            f"harness: the option '--{parameter.name}' is now called '{NEW_NAMES[str(parameter.name)]}'",
-            err=True,
-        )
+        said = f"harness: the option '--{parameter.name}' is now called '{NEW_NAMES[str(parameter.name)]}'"
+        click.echo(harness.printable(said), err=True)
     return value
 
 
@@ -143,7 +141,8 @@ def command(
         },
     )
     write_labels(written, card, output)
-    click.echo(json.dumps(card, ensure_ascii=False) if as_json else _describe(card, written, output))
+    said = json.dumps(card, ensure_ascii=False) if as_json else _describe(card, written, output)
+    click.echo(harness.printable(said))
 
 
 def _tell_flags(model: harness.Model) -> list[str]:
@@ -152,7 +151,7 @@ def _tell_flags(model: harness.Model) -> list[str]:
         return []
     flags = model.flags(harness.Site(kind="resid_post", layer=model.n_layers - 1))
     for sentence in flags.values():
-        click.echo(f"note: {sentence}", err=True)
+        click.echo(harness.printable(f"note: {sentence}"), err=True)
     return sorted(flags)
 
 

@@ -16,10 +16,10 @@ class Show:
         self.done = done
         self.total = total
         self.bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[speed]}"),
+            TextColumn("{task.fields[speed]}", markup=False),
             TimeRemainingColumn(),
             console=self.console,
             disable=not self.console.is_terminal,
@@ -34,7 +34,7 @@ class Show:
         speed = f"{batch.tokens_done / max(batch.seconds, 1e-9):,.0f} tokens/s"
         self.bars.update(
             self.tokens,
-            description=batch.bundle,
+            description=_one_line(batch.bundle),
             completed=batch.tokens_done,
             total=batch.tokens_total,
             speed=speed,
@@ -79,4 +79,8 @@ class Show:
 
     def line(self, text: str) -> None:
         """Print one line above the bars."""
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self.console.print(_one_line(text), markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+
+def _one_line(text: str) -> str:
+    return harness.printable(" ".join(text.split()))

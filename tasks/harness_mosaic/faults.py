@@ -35,12 +35,13 @@ def write_table(folder: Path) -> str:
     """Return all tables as Markdown; raise UnavailableError if a board is missing."""
     boards = {name: _read(folder / name / "leaderboard.csv") for name in FAULTS}
     models = sorted({row["model"] for row in boards["right"] if row["model"] != "—"})
+    heads = [harness.escape_markdown(model) for model in models]
     return "\n\n".join(
         [
             "## One fault at a time",
-            _table(("fault", *models), (_verdicts(name, boards[name], models) for name in FAULTS)),
+            _table(("fault", *heads), (_verdicts(name, boards[name], models) for name in FAULTS)),
             "## The threshold and the probe",
-            _table(("choice", *models), _ablated(folder, models)),
+            _table(("choice", *heads), _ablated(folder, models)),
             "## Choosing on test",
             _table(
                 ("arm", "chosen on validation", "chosen on test", "too good by"), _optimism(folder / "right")
@@ -164,7 +165,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         print(write_table(Path(arguments[0])))
     except harness.HarnessError as error:
-        print(f"harness: {error}", file=sys.stderr)
+        print(harness.printable(f"harness: {error}"), file=sys.stderr)
         return error.exit_code
     return 0
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import click
 
-from harness import HarnessError, UnavailableError
+from harness import HarnessError, UnavailableError, csv_text, printable
 
 KEYS = ("model", "dataset", "layer", "width", "top_n", "binarized")
 SCORES = ("sae_macro_f1", "hidden_last_token_macro_f1")
@@ -130,13 +130,13 @@ def command(run: Path, against: Path | None) -> None:
         rows = make_table(_read_records(run))
         rows = set_against(rows, _read_published(against)) if against else rows
     except HarnessError as error:
-        click.echo(f"harness: {error}", err=True)
+        click.echo(printable(f"harness: {error}"), err=True)
         raise SystemExit(error.exit_code) from None
     text = io.StringIO()
     writer = csv.DictWriter(text, rows[0], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
-    click.echo(text.getvalue(), nl=False)
+    writer.writerows(row | {key: csv_text(str(row[key])) for key in KEYS} for row in rows)
+    click.echo(printable(text.getvalue()), nl=False)
 
 
 if __name__ == "__main__":

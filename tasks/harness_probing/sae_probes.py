@@ -23,7 +23,7 @@ from typing import Any
 import click
 import numpy as np
 
-from harness import Columns, DataError, HarnessError, TaskSpec
+from harness import Columns, DataError, HarnessError, TaskSpec, printable
 
 Rows = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -311,11 +311,11 @@ def main(folder: Path, data_dir: Path) -> None:
     try:
         missing = convert(folder, data_dir)
     except HarnessError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(printable(f"error: {error}"), err=True)
         sys.exit(error.exit_code)
-    click.echo(f"wrote {len(SETS) - len(missing)} of {len(SETS)} sets to '{data_dir}'")
+    click.echo(printable(f"wrote {len(SETS) - len(missing)} of {len(SETS)} sets to '{data_dir}'"))
     if missing:
-        click.echo(f"not found: {_some(missing)}", err=True)
+        click.echo(printable(f"not found: {_some(missing)}"), err=True)
 
 
 def _some(names: Iterable[str], most: int = 5) -> str:

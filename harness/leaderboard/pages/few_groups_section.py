@@ -14,7 +14,7 @@ def section(board: Board) -> list[str]:
         return []
     by_task = group_by((result for _, result in found), lambda result: result.task)
     said = ", ".join(
-        f"{markdown.escape(task)}: {same[0].n_test} test rows, {', '.join(same[0].flags)}"
+        f"{markdown.escape(task)}: {same[0].n_test} test rows, {markdown.escape(', '.join(same[0].flags))}"
         for task, same in by_task.items()
     )
     texts = {(row.key, result.task): markdown.score(result.macro_f1) for row, result in found}

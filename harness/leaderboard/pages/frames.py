@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from harness.api.text import csv_text
 from harness.leaderboard.analyses.regimes import UnderRegime, under_regimes
 from harness.leaderboard.board import VERDICTS, Ablated, Board, Row, TaskResult, mean_metric
 from harness.leaderboard.pages.markdown import NONE
@@ -61,8 +62,17 @@ def make_frame(lines: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def write_csv(frame: pd.DataFrame) -> str:
-    """Return CSV text: numbers to six digits after the point, empty where there is none; "" without lines."""
-    return "" if frame.empty else str(frame.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
+    """Return CSV text: numbers to six digits after the point, empty where there is none; "" without lines.
+
+    No text in it is a formula.
+    """
+    if frame.empty:
+        return ""
+    texts = {
+        str(name): [csv_text(value) if isinstance(value, str) else value for value in column]
+        for name, column in frame.select_dtypes(exclude="number").items()
+    }
+    return str(frame.assign(**texts).to_csv(index=False, float_format="%.6f", lineterminator="\n"))
 
 
 def _row_line(row: Row) -> dict[str, Any]:

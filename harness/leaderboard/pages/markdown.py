@@ -1,13 +1,15 @@
-"""Markdown of numbers, names and tables. Text from outside is escaped here."""
+"""Markdown of numbers, names and tables, all text from outside escaped."""
 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 
+from harness.api.text import escape_markdown
 from harness.leaderboard.scoring import Estimate
 from harness.leaderboard.selection import RowKey
+
+escape = escape_markdown
 
 NONE = "—"
 """Text of a number or name that does not exist."""
@@ -41,28 +43,24 @@ def wide_table(name: str, columns: Sequence[str], texts: Mapping[tuple[RowKey, s
     return table([f"{name}: model", *ARM[1:], *columns], lines) if lines else ""
 
 
-def escape(text: str) -> str:
-    """Return text that can neither leave its table cell nor be read as HTML; control characters become spaces."""
-    clean = "".join(" " if unicodedata.category(letter)[0] == "C" else letter for letter in text)
-    for letter in "\\|`":
-        clean = clean.replace(letter, f"\\{letter}")
-    return clean.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
 def quote(text: str, *, longest: int = 80) -> str:
-    """Return running text of data on one line, cut after `longest` letters. Images, links (also those without
-    brackets) and other markup in it are escaped.
-    """
+    """Return running text of data on one line, cut after `longest` letters, with all that could be markup escaped."""
     words = " ".join(text.split())
     short = words if len(words) <= longest else f"{words[: longest - 1].rstrip()}…"
-    return re.sub(r"([!\[\]*_~:@#]|(?<=www)\.)", r"\\\1", escape(short), flags=re.IGNORECASE)
+    return escape(short, everywhere=True)
 
 
 def link(text: str, address: str | None) -> str:
     """Return a link to a web address; the text alone without an address, or if it is no plain http(s) address."""
     if address is None or not re.fullmatch(r"https?://[\w.\-~/?#=&%+,;:@!$*]+", address, re.ASCII):
         return escape(text)
-    return f"[{escape(text)}]({address.replace('&', '&amp;').replace('*', '%2A')})"
+    return link_to(text, address.replace("&", "&amp;").replace("*", "%2A"))
+
+
+def link_to(text: str, address: str) -> str:
+    """Return a link to an address that is safe in Markdown, such as that of a file of the page."""
+    one_pair = re.fullmatch(r"[^\[\]]*(\[[^\[\]]*\])?", text)  # of parameters, as in `pca[n=4]`
+    return f"[{escape(text, everywhere=not one_pair)}]({address})"
 
 
 def arm(row: RowKey) -> list[str]:

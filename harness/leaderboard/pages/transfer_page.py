@@ -192,7 +192,7 @@ def _of(count: int, most: int) -> str:
 def _grids(matrix: transfer.Matrix, pictures: Mapping[tuple[str, str], str]) -> Iterator[str]:
     """Yield links to the heat maps, then for each model the matrix of its baseline and of its first dictionary."""
     links = [
-        f"[{markdown.escape(name)}]({pictures[matrix.task, name]})"
+        markdown.link_to(name, pictures[matrix.task, name])
         for name in matrix.rows
         if (matrix.task, name) in pictures
     ]

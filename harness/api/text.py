@@ -1,0 +1,84 @@
+"""Text from outside (names, labels, paths, texts of data), kept as text wherever it is shown.
+
+One function for each place: `printable` for a terminal, `escape_markdown` for a page, `csv_text` for a cell of a CSV.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+JOINERS = "\u200c\u200d"
+"""Invisible letters that belong to words of some languages and to emoji."""
+
+
+def printable(text: str) -> str:
+    r"""Return text that can neither steer a terminal nor change the direction or place of what stands beside it.
+
+    Control and format characters, and halves of surrogate pairs, become `\u001b` and the like; line ends and tabs stay.
+    In JSON such an escape means the same character.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        _spell(letter) if letter not in "\n\t" and _is_hidden(letter) else letter for letter in text
+    )
+
+
+def escape_markdown(text: str, *, everywhere: bool = False) -> str:
+    """Return one line of Markdown that renders as the text, wherever a page puts it: in a paragraph, a heading or a
+    cell of a table. Hidden characters become spaces.
+
+    What is no markup in its place, such as the underscore in `a_b`, stays as it is, so that pages can be read as they
+    are; with `everywhere` it is escaped too, so that what is no name cannot be read as markup by a laxer renderer.
+    """
+    line = _one_line(text).strip(" ")
+    return (_ANYWHERE if everywhere else _IN_PLACE).sub(_escape, line)
+
+
+def csv_text(text: str) -> str:
+    """Return the text of a cell of a CSV, on one line, after a `'` where a spreadsheet would take it for a formula.
+
+    Hidden characters become spaces.
+    """
+    line = _one_line(text)
+    return f"'{line}" if line.lstrip().startswith(_FORMULAS) else line
+
+
+_FORMULAS = tuple("=+-@＝＋－＠")
+"""First letters of what spreadsheets compute, in some languages also in full width."""
+
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+
+_ALWAYS = r"[\\|`&<>~#$]"
+# A list, a rule, or the line below a heading, each only at the beginning of a line.
+_FIRST = r"^[-+=](?=\s|$|[-+=])|^\d{1,9}[.)](?=\s|$)"
+# Web and mail addresses become links without any brackets, and words between colons pictures.
+_ADDRESSES = r"(?<=www)\.|:(?=//)|:(?=[\w+-]+:)|@(?=[\w-]+\.\w)|(?<!\w)@(?=\w)"
+# After a letter an underscore, or a last `*`, can only close; without what would open there is nothing to close.
+_EMPHASIS = r"(?<!\w)_+|(?<![^\W_])\*|\*(?!$)"
+_LINKS = r"!(?=\[|$)|\](?=[(\[:])"
+
+_IN_PLACE = re.compile("|".join((_ALWAYS, _FIRST, _ADDRESSES, _EMPHASIS, _LINKS)), re.IGNORECASE)
+_ANYWHERE = re.compile("|".join((_ALWAYS, _FIRST, r"(?<=www)\.", r"[!\[\]*_:@]")), re.IGNORECASE)
+
+
+def _escape(found: re.Match[str]) -> str:
+    return "".join(
+        _ENTITIES.get(letter, letter if letter.isdigit() else f"\\{letter}") for letter in found[0]
+    )
+
+
+def _one_line(text: str) -> str:
+    return "".join(" " if _is_hidden(letter) else letter for letter in text)
+
+
+def _is_hidden(letter: str) -> bool:
+    """Return True for control and format characters, unassigned ones, and separators of lines and paragraphs."""
+    category = unicodedata.category(letter)
+    return (category[0] == "C" and letter not in JOINERS) or category in ("Zl", "Zp")
+
+
+def _spell(letter: str) -> str:
+    units = letter.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
