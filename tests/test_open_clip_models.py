@@ -529,11 +529,23 @@ def test_a_tokenizer_of_transformers_is_read_from_the_folder(clip: Path) -> None
     assert located_zero_shot(open_model(clip)).load("cpu").width == len(CLASSES)
 
 
-def test_a_text_tower_of_transformers_scores_as_in_plain_open_clip(tmp_path: Path) -> None:
+def cache_config(hub: Path, config: Any, repo: str = "org/bert") -> Path:
+    """The configuration of a text tower in a hub cache; return its folder."""
+    stored = hub / f"models--{repo.replace('/', '--')}"
+    (stored / "refs").mkdir(parents=True)
+    (stored / "refs" / "main").write_text("c" * 40)
+    config.save_pretrained(stored / "snapshots" / ("c" * 40))
+    return stored / "snapshots" / ("c" * 40)
+
+
+def test_a_text_tower_of_transformers_scores_as_in_plain_open_clip(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     small = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-    transformers.RobertaConfig(**small, vocab_size=50, pad_token_id=0).save_pretrained(tmp_path / "bert")
+    cache_config(tmp_path / "hub", transformers.RobertaConfig(**small, vocab_size=50, pad_token_id=0))
     text = {
-        "hf_model_name": str(tmp_path / "bert"),
+        "hf_model_name": "org/bert",
         "hf_tokenizer_name": "org/words",
         "hf_model_pretrained": True,
         "context_length": 16,
@@ -555,6 +567,48 @@ def test_a_text_tower_of_transformers_scores_as_in_plain_open_clip(tmp_path: Pat
     assert load(folder)
     with pytest.raises(UnavailableError, match="cannot build it from its configuration"):
         located_zero_shot(open_model(folder)).load("cpu")
+
+
+def test_code_that_a_text_tower_of_the_hub_brings_is_not_run_nor_asked_about(
+    tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    typed = io.StringIO("y\n" * 9)
+    monkeypatch.setattr("sys.stdin", typed)
+    snapshot = cache_config(tmp_path / "hub", transformers.RobertaConfig())
+    own = {"model_type": "own", "auto_map": {"AutoConfig": "own.Own", "AutoModel": "own.OwnModel"}}
+    (snapshot / "config.json").write_text(json.dumps(own))
+    marker = tmp_path / "marker"
+    (snapshot / "own.py").write_text(f"from pathlib import Path\nPath({str(marker)!r}).touch()\n")
+    change_config(clip, "text_cfg", hf_model_name="org/bert")
+    with pytest.raises(
+        UnavailableError, match="its text tower 'org/bert' needs code of its own, which is never run"
+    ) as caught:
+        located_zero_shot(open_model(clip)).load("cpu")
+    assert "\n" not in str(caught.value)
+    assert not marker.exists()
+    assert typed.tell() == 0
+
+
+@pytest.mark.parametrize(
+    ("part", "fields"),
+    [
+        ("text_cfg", {"hf_model_name": "/etc"}),
+        ("text_cfg", {"hf_model_name": "../bert"}),
+        ("text_cfg", {"hf_model_name": "./bert"}),
+        ("text_cfg", {"hf_tokenizer_name": "/etc/words"}),
+        ("vision_cfg", {"timm_model_name": "local-dir:/etc"}),
+        ("vision_cfg", {"timm_model_name": "hf-hub:org/name"}),
+        ("text_cfg", {"tokenizer_kwargs": {"bpe_path": "/etc/words.gz"}}),
+        ("text_cfg", {"tokenizer_kwargs": {"trust_remote_code": True}}),
+    ],
+)
+def test_a_configuration_that_names_files_or_options_of_its_own_choice_is_refused(
+    clip: Path, part: str, fields: dict[str, Any]
+) -> None:
+    change_config(clip, part, **fields)
+    with pytest.raises(UnavailableError, match=r"its open_clip_config\.json names"):
+        open_model(clip)
 
 
 # ── identity ─────────────────────────────────────────────────────────────────────────────────────────────

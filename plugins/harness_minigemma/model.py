@@ -91,7 +91,9 @@ def make_model(size: Size, *, seed: int) -> Gemma2ForCausalLM:
 
 def load_model(folder: Path, device: torch.device) -> Gemma2ForCausalLM:
     """Load an exported model as float32 with eager attention and frozen weights."""
-    model = Gemma2ForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    model = Gemma2ForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation="eager", trust_remote_code=False
+    )
     return model.to(device).eval().requires_grad_(False)
 
 

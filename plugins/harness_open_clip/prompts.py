@@ -64,7 +64,8 @@ def read_tokenizer(checkpoint: Checkpoint) -> Callable[[list[str]], torch.Tensor
     try:
         if named:
             source = str(checkpoint.tokenizer or named)
-            tokenizer = HFTokenizer(source, tokenizer_mode=config.get("tokenizer_mode"), **parameters)
+            mode = config.get("tokenizer_mode")
+            tokenizer = HFTokenizer(source, tokenizer_mode=mode, trust_remote_code=False, **parameters)
         else:
             tokenizer = SimpleTokenizer(**parameters)
     except Exception as error:  # a tokenizer's code may raise any type on absent or broken files

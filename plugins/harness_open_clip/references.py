@@ -23,6 +23,14 @@ KNOWN_WEIGHTS = (
     *("model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "model.pth"),
 )
 """File names that open_clip looks for in a folder, in its order."""
+NAMED = {
+    "vision_cfg.timm_model_name": r"[\w-]+(\.[\w-]+)?",
+    "text_cfg.hf_model_name": r"\w[\w.-]*(/\w[\w.-]*)?",
+    "text_cfg.hf_tokenizer_name": r"\w[\w.-]*(/\w[\w.-]*)?",
+}
+"""Fields of a configuration that name a model of timm or of the hub, with the form of such names."""
+TOKENIZER_OPTIONS = ("additional_special_tokens", "clean", "language", "reduction_mask", "strip_sep_token")
+"""Options that a configuration may give its tokenizer: none of them names a file or runs code."""
 PICKLE_NOTE = "(pickled weights are never read)"
 """Note of error messages about absent weights."""
 
@@ -103,6 +111,7 @@ def _open_configured(files: Folder | Hub, tokenizer: Path | None = None) -> Chec
         content = json.loads(path.read_bytes())
         model, preprocessing = content["model_cfg"], content.get("preprocess_cfg") or {}
         _check_model(model)
+        _check_named(files.name, model)
         dict(preprocessing)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UnavailableError(
@@ -119,6 +128,26 @@ def _check_model(model: Any) -> None:
             raise KeyError(f"model_cfg.{key}")
     for key in ("vision_cfg", "text_cfg"):
         dict(model[key])
+
+
+def _check_named(name: str, model: Mapping[str, Any]) -> None:
+    """Raise UnavailableError where a configuration names files or options by which others than its own are read."""
+    refusal = f"model '{name}': its {CONFIG} names"
+    for key, pattern in NAMED.items():
+        part, _, field = key.partition(".")
+        named = model[part].get(field)
+        if named and not (
+            isinstance(named, str) and re.fullmatch(pattern, named) and not Path(named).exists()
+        ):
+            raise UnavailableError(
+                f"{refusal} {named!r} as {key}, which is no model of timm or the hub but a place on this machine: "
+                f"use a checkpoint that names none"
+            )
+    for option in model["text_cfg"].get("tokenizer_kwargs") or {}:
+        if option not in TOKENIZER_OPTIONS:
+            raise UnavailableError(
+                f"{refusal} the option {option!r} for its tokenizer; only {', '.join(TOKENIZER_OPTIONS)} are read"
+            )
 
 
 def _open_tagged(ref: str, *, model: str, tag: str) -> Checkpoint:

@@ -90,15 +90,46 @@ def check_seed(name: str, seed: Any) -> None:
 def _build(checkpoint: Checkpoint, factory: Callable[..., nn.Module], config: Any, device: str) -> nn.Module:
     model = checkpoint.model
     try:
-        with torch.random.fork_rng(devices=[]), torch.device(device):
+        with torch.random.fork_rng(devices=[]), torch.device(device), _asking_nobody():
             return factory(model["embed_dim"], config, model.get("quick_gelu", False)).eval()
     except ImportError as error:
         raise UnavailableError(f"model '{checkpoint.name}' needs a package: {error}") from error
     except Exception as error:  # open_clip may raise any type for a broken or unknown configuration
+        if _brings_code(config.get("hf_model_name")):
+            raise UnavailableError(
+                f"model '{checkpoint.name}': its text tower '{config['hf_model_name']}' needs code of its own, which "
+                f"is never run: use a model whose tower transformers knows without"
+            ) from error
         raise UnavailableError(
             f"model '{checkpoint.name}': open_clip {open_clip.__version__} cannot build it from its configuration: "
             f"{str(error).strip() or type(error).__name__}"
         ) from error
+
+
+def _brings_code(ref: str | None) -> bool:
+    """Return whether the configuration of a model of transformers names code of its own."""
+    from transformers import PretrainedConfig
+
+    try:
+        return bool(ref and PretrainedConfig.get_config_dict(ref)[0].get("auto_map"))
+    except Exception:  # absent or broken, as the error that asks says itself
+        return False
+
+
+@contextmanager
+def _asking_nobody() -> Iterator[None]:
+    """Let transformers refuse code of a model in the block, where it would ask on the terminal whether to run it.
+
+    open_clip passes no `trust_remote_code=False` for the configuration of a text tower.
+    """
+    from transformers import dynamic_module_utils
+
+    before = dynamic_module_utils.TIME_OUT_REMOTE_CODE
+    dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0
+    try:
+        yield
+    finally:
+        dynamic_module_utils.TIME_OUT_REMOTE_CODE = before
 
 
 def _draw(checkpoint: Checkpoint, build: Callable[[Checkpoint, str], nn.Module], seed: int) -> nn.Module:

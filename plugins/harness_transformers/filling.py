@@ -34,6 +34,7 @@ def fill(
                 attn_implementation=attention,
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
+                trust_remote_code=False,
             )
     except (ValueError, RuntimeError) as error:
         raise UnavailableError(

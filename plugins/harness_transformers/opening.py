@@ -48,11 +48,14 @@ def read_config(files: Files) -> Any:
     """
     try:
         with _opening(files, "config.json") as path, quiet():
-            config = transformers.AutoConfig.from_pretrained(path.parent, local_files_only=True)
+            config = transformers.AutoConfig.from_pretrained(
+                path.parent, local_files_only=True, trust_remote_code=False
+            )
             config.get_text_config().num_hidden_layers  # noqa: B018
     except UnavailableError:
         raise
     except Exception as error:  # a config class may raise any type on a broken file
+        _check_own_code(files, "config.json", error)
         raise UnavailableError(
             f"model '{files.name}': its config.json is not one that transformers {transformers.__version__} "
             f"can read: {first_line(error)}"
@@ -70,10 +73,13 @@ def read_tokenizer(files: Files) -> Any:
     present = [file for file in (*TOKENIZER_FILES, TEMPLATE_FILE) if files.find(file)]
     try:
         with _opening(files, "tokenizer.json", "config.json", *present) as path, quiet():
-            tokenizer = transformers.AutoTokenizer.from_pretrained(path.parent, local_files_only=True)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(
+                path.parent, local_files_only=True, trust_remote_code=False
+            )
     except UnavailableError:
         raise
     except Exception as error:  # a tokenizer class may raise any type on a broken file
+        _check_own_code(files, "tokenizer_config.json", error)
         raise UnavailableError(
             f"model '{files.name}': its tokenizer cannot be read: {first_line(error)}"
         ) from error
@@ -93,16 +99,33 @@ def read_processor(files: Files) -> Any:
     present = [file for file in (*PROCESSOR_FILES, *TOKENIZER_FILES) if files.find(file)]
     try:
         with _opening(files, "config.json", *present) as path, quiet():
-            processor = transformers.AutoProcessor.from_pretrained(path.parent, local_files_only=True)
+            processor = transformers.AutoProcessor.from_pretrained(
+                path.parent, local_files_only=True, trust_remote_code=False
+            )
             processor.tokenizer, processor.image_processor, processor.image_token  # noqa: B018
     except UnavailableError:
         raise
     except Exception as error:  # a processor class may raise any type on broken or absent files
+        for file in (*PROCESSOR_FILES, "tokenizer_config.json"):
+            _check_own_code(files, file, error)
         raise UnavailableError(
             f"model '{files.name}': its {' and '.join(PROCESSOR_FILES)} are not those of a processor that "
             f"transformers {transformers.__version__} can read: {first_line(error)}"
         ) from error
     return processor
+
+
+def _check_own_code(files: Files, file: str, error: Exception) -> None:
+    """Raise UnavailableError if a file that could not be read names code of the model's own."""
+    if (files.read_json(file) or {}).get("auto_map"):
+        raise _own_code(files.name, file) from error
+
+
+def _own_code(name: str, file: str) -> UnavailableError:
+    return UnavailableError(
+        f"model '{name}' needs code of its own, which its {file} names under auto_map and which is never run: use a "
+        f"model that transformers {transformers.__version__} knows without"
+    )
 
 
 @contextlib.contextmanager
@@ -148,10 +171,12 @@ def build_whole_skeleton(name: str, config: Any, attention: str, decoder: type) 
 def _build(factory: Any, name: str, config: Any, attention: str) -> Any:
     try:
         with quiet(), torch.device("meta"):
-            return factory.from_config(config, attn_implementation=attention)
+            return factory.from_config(config, attn_implementation=attention, trust_remote_code=False)
     except ImportError as error:
         raise UnavailableError(f"model '{name}' with attention={attention}: {first_line(error)}") from error
     except (ValueError, KeyError) as error:
+        if getattr(config, "auto_map", None):
+            raise _own_code(name, "config.json") from error
         raise UsageError(f"model '{name}' with attention={attention}: {first_line(error)}") from error
 
 
