@@ -81,11 +81,9 @@ class Session:
 
     def store(self) -> FeatureStore:
         """Open the feature store in the cache folder."""
-        from harness.storage.feature_store import FeatureStore, check_writable, default_cache_dir
+        from harness.storage.feature_store import FeatureStore, default_cache_dir
 
-        root = self.cache_dir or default_cache_dir()
-        check_writable(root)
-        return FeatureStore(root)
+        return FeatureStore(self.cache_dir or default_cache_dir())
 
     def suite(self, name: str | Path, **overrides: Any) -> Suite:
         """Read a suite by registered name or by path, with the overrides of `read_suite`."""

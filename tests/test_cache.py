@@ -243,6 +243,31 @@ def test_prune_takes_what_was_not_used_for_so_long(store: FeatureStore, harness_
     assert [folders[number].exists() for number in (1, 2, 3, 4)] == [True, True, False, False]
 
 
+def test_what_is_dated_in_the_future_counts_as_used_now_and_grows_old_from_then(
+    store: FeatureStore, harness_command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead = fill(store, 1, days=-400)
+    fill(store, 2, days=40)
+    told = harness_command("cache", "prune", "--older-than", "30d", "--dry-run", "--json")
+    assert (taken(told), told.rows[0]["redated"]) == ([2], [str(ahead)])
+    assert max(path.stat().st_mtime for path in ahead.iterdir()) > time.time() + 300 * DAY
+    told = harness_command("cache", "prune", "--older-than", "30d")
+    assert "1 were dated in the future, and count as used now" in told.out
+    later = time.time() + 31 * DAY
+    monkeypatch.setattr(time, "time", lambda: later)
+    with store.in_use():
+        assert taken(harness_command("cache", "prune", "--older-than", "30d", "--json")) == [1]
+
+
+def test_what_is_dated_in_the_future_is_no_exception_to_a_size(
+    store: FeatureStore, harness_command: Any
+) -> None:
+    fill(store, 1, days=-400)
+    fill(store, 2, days=2)
+    assert taken(harness_command("cache", "prune", "--max-size", "20kB", "--json")) == [2]
+    assert taken(harness_command("cache", "prune", "--max-size", "0B", "--json")) == [1]
+
+
 def test_reading_features_makes_them_used(store: FeatureStore, harness_command: Any) -> None:
     fill(store, 1, days=40)
     fill(store, 2, days=40)

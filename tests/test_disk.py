@@ -172,9 +172,22 @@ def test_a_full_run_folder_keeps_what_is_done_and_the_features(forks: Any, momen
 def test_a_read_only_disk_is_one_sentence(forks: Any, output: str, cache: str, sentence: str) -> None:
     name = f"read-only {output}".replace("/", " ")
     told, said = run_on_disk(forks, name, output=output, cache=cache, before="freeze()")
-    assert (told["first"], told["second"], told["status"]) == (3, 0, None)
+    assert (told["first"], told["second"]) == (3, 0)
+    assert told["status"] == (None if output == "disk/run" else "failed")
     assert said == [sentence]
     assert_finished(forks, name)
+
+
+@pytest.mark.slow
+def test_a_cache_on_a_read_only_disk_that_holds_everything_is_enough(forks: Any) -> None:
+    """Features, and all else that the first run keeps: the second one writes nothing there."""
+    first = forks.command("filled", "disk/cache")
+    before = f"assert execute({first!r}) == 0; freeze()"
+    told, said = run_on_disk(
+        forks, "read from a frozen cache", output="read", cache="disk/cache", before=before
+    )
+    assert (told["first"], told["second"], told["status"], said) == (0, 0, "finished", [])
+    assert_finished(forks, "read from a frozen cache")
 
 
 @pytest.mark.slow

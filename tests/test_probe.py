@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from harness.api.data import Examples, Partition
 from harness.api.errors import PluginResultError
@@ -548,3 +550,33 @@ def test_where_rows_are_too_few_to_choose_by_defaults_are_taken_and_said_to_be(r
     outcome = probe(X, rows, transform=UNCHANGED, classifier=registry.choose("classifiers", "logreg"), seed=0)
     assert (outcome.selected_on, outcome.tried, outcome.validation) == ("nothing", 0, {})
     assert outcome.parameters["C"] == 10.0 and outcome.flags == ("unchosen",)
+
+
+def test_a_fit_has_one_thread_whatever_the_process_has_and_gives_the_others_back() -> None:
+    """Beside busy processes, threads that wait for one another make a fit many times slower."""
+    counts: dict[str, set[int]] = {}
+
+    def count(when: str) -> None:
+        threads = {one["num_threads"] for one in threadpool_info()} | {torch.get_num_threads()}
+        counts[when] = counts.get(when, set()) | threads
+
+    class Counting(LogisticRegression):  # type: ignore[misc]
+        def fit(self, X: Any, y: Any) -> Any:
+            count("fit")
+            return super().fit(X, y)
+
+        def predict_proba(self, X: Any) -> Any:
+            count("predict")
+            return super().predict_proba(X)
+
+    X, rows = table()
+    before = torch.get_num_threads()
+    try:
+        with threadpool_limits(limits=2):
+            torch.set_num_threads(2)
+            count("before")
+            probe(X, rows, transform=UNCHANGED, classifier=choice(Counting), seed=0)
+            count("after")
+    finally:
+        torch.set_num_threads(before)
+    assert counts == {"before": {2}, "fit": {1}, "predict": {1}, "after": {2}}

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 import harness.features.featurize
 from harness.cli import execute
@@ -287,19 +286,6 @@ def test_a_write_error_ends_the_run_whatever_it_says_and_other_errors_do_not(
     monkeypatch.setattr(FeatureStore, "write", fail(ValueError("a word cannot be written thus")))
     assert place.run("went on") == 1
     assert {record.status for record in RunFolder(place.path / "went on").records()} >= {"failed"}
-
-
-def test_memory_that_runs_out_on_the_cpu_is_recorded_as_such(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The allocation is a real one, and far too large."""
-    monkeypatch.setattr(
-        harness.features.featurize, "pool_reading", lambda *arguments, **more: torch.empty(1 << 50)
-    )
-    assert place.run("no memory") == 1
-    records = RunFolder(place.path / "no memory").records()
-    assert {record.status for record in records} == {"oom"}
-    assert all(str(record.error).startswith("MemoryError: ") for record in records)
 
 
 # ── damaged, and run again ───────────────────────────────────────────────────────────────────────────────

@@ -17,7 +17,8 @@ from typing import Any
 
 import click
 
-from harness.api.errors import HarnessError, WriteError
+from harness.api.errors import HarnessError, UnavailableError, WriteError
+from harness.api.memory import explain, find_memory_error
 from harness.api.text import printable
 from harness.cli.meta import ARGUMENTS, OWNER
 from harness.cli.streams import AnswerStream, StdoutLost, discard_stdout, echo, open_closed_streams
@@ -117,6 +118,8 @@ def execute(arguments: list[str]) -> int:
             sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except HarnessError as error:
+        if find_memory_error(error):  # whatever a reader took it for
+            return _fail(explain(error), UnavailableError.exit_code)
         return _fail(str(error), error.exit_code)
     except click.ClickException as error:
         return _fail(error.format_message(), error.exit_code)
@@ -134,6 +137,8 @@ def execute(arguments: list[str]) -> int:
     except Exception as error:
         if os.environ.get("HARNESS_DEBUG"):
             raise
+        if find_memory_error(error):
+            return _fail(explain(error), UnavailableError.exit_code)
         message = f"{type(error).__name__}: {error}".splitlines()[0]
         owner = getattr(error, "owner", "the harness")
         return _fail(f"a bug in {owner}: {message} (HARNESS_DEBUG=1 shows where)", BUG)

@@ -127,12 +127,15 @@ def prune(
     )
     if as_json:
         facts = {"folder": str(root), "bytes": pruned.bytes, "dry_run": dry_run}
-        names = {"taken": pruned.taken, "spared": pruned.spared}
+        names = {"taken": pruned.taken, "spared": pruned.spared, "redated": pruned.redated}
         echo(json.dumps(facts | {name: [str(one.path) for one in some] for name, some in names.items()}))
         return
     for row in _by_origin(pruned.taken):
         echo(f"{_size(row['bytes']):>11}  {row['sets']:>4} × {row['what']}")
     echo(f"{_size(pruned.bytes)} {'would be freed' if dry_run else 'freed'}")
+    if pruned.redated:
+        verb = "would count" if dry_run else "count"
+        echo(f"{len(pruned.redated)} were dated in the future, and {verb} as used now")
     if pruned.spared:
         echo(f"{len(pruned.spared)} stay: a run uses the cache, and used them within the last hour")
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 from harness.api.data import Examples, Image, Split
-from harness.api.errors import UnavailableError
+from harness.api.errors import UnavailableError, WriteError
 from harness.data.near import SPLITS, input_key
 from harness.data.task import TaskData
 from harness.storage.feature_store import FeatureStore
@@ -62,7 +63,10 @@ def count_fuzzy_leaks(data: TaskData, store: FeatureStore | None = None) -> Task
     kept = store.read_tensors("leaks", key, "cpu") if store else None
     counts = json.loads(kept[1]["fuzzy"]) if kept else _count(texts)
     if store and not kept:
-        store.write_tensors("leaks", key, {}, {"fuzzy": json.dumps(counts)})
+        with suppress(
+            WriteError
+        ):  # what is counted is at hand, and a plan needs no cache that can be written
+            store.write_tensors("leaks", key, {}, {"fuzzy": json.dumps(counts)})
     return replace(data, hygiene=replace(data.hygiene, fuzzy_leaks=counts[0], fuzzy_opposite=counts[1]))
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from harness.api.data import Site, Tokens
 from harness.api.errors import PluginResultError, UsageError
+from harness.api.memory import find_memory_error
 from harness.api.protocols import Encoder, LoadedModel, Pooling, RankedPooling
 from harness.dictionaries.dictionary import Dictionary, RunningTop, slices_of
 from harness.features.prefetch import ImagePrefetcher, run_forward
@@ -128,10 +129,9 @@ def run_batches(
         rows = waiting.pop()
         done = None
         try:
-            with typed_memory_errors():
-                done = work(rows)
-        except (MemoryError, torch.OutOfMemoryError):
-            if len(rows) == 1:
+            done = work(rows)
+        except Exception as error:  # memory runs out by errors of many types
+            if len(rows) == 1 or find_memory_error(error) is None:
                 raise
         if done is not None:
             yield done
@@ -141,24 +141,6 @@ def run_batches(
             torch.cuda.empty_cache()
         on_halved(rows)
         waiting += reversed(halve(rows))
-
-
-@contextmanager
-def typed_memory_errors() -> Iterator[None]:
-    """Raise MemoryError for an allocation that PyTorch reports without a type of its own; other errors pass.
-
-    All else tells a lack of memory by MemoryError and `torch.OutOfMemoryError`; this is the one place that reads text.
-    """
-    try:
-        yield
-    except torch.OutOfMemoryError:
-        raise
-    except RuntimeError as error:
-        # PyTorch's CPU allocator raises a plain RuntimeError, and the driver an AcceleratorError, each of which stands
-        # for other faults too: only their text says that memory ran out.
-        if "DefaultCPUAllocator" in str(error) or "CUDA error: out of memory" in str(error):
-            raise MemoryError(str(error)) from error
-        raise
 
 
 def halve(rows: Sequence[int]) -> list[list[int]]:
@@ -210,12 +192,9 @@ def _featurize_batch(
 def _collecting(broken: dict[str, Exception] | None, keys: Iterable[str]) -> Iterator[None]:
     """Put an error of the block into `broken` under `keys`; raise it without `broken`, and always a lack of memory."""
     try:
-        with typed_memory_errors():
-            yield
-    except (MemoryError, torch.OutOfMemoryError):
-        raise
+        yield
     except Exception as error:  # a representation or pooling of any plugin may fail in any way
-        if broken is None:
+        if broken is None or find_memory_error(error):
             raise
         broken.update(dict.fromkeys(keys, error))
 

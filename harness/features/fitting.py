@@ -12,13 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 
 from harness.api.data import Site, Tokens
-from harness.api.errors import ENDS_RUN, HarnessError, UsageError, describe
+from harness.api.errors import ENDS_RUN, UsageError
+from harness.api.memory import explain
 from harness.api.protocols import Autoencoder, PlacedRepresentation
 from harness.dictionaries.dictionary import Dictionary
 from harness.dictionaries.fidelity import measure
 from harness.dictionaries.gate import Fidelity
 from harness.features.activations import is_model_content
-from harness.features.featurize import typed_memory_errors
+from harness.probing.threads import one_thread
 
 
 def fit_all(
@@ -30,7 +31,7 @@ def fit_all(
     broken: dict[str, Exception] = {}
     for key, (site, fit) in fits.items():
         try:
-            with typed_memory_errors():
+            with one_thread():
                 made = fit(sample[site])
             if not isinstance(made, Dictionary):  # nothing else can be stored for the next shards and runs
                 wrong = type(made).__name__
@@ -72,5 +73,5 @@ def measure_all(
         except ENDS_RUN:
             raise
         except Exception as error:  # a loader of any plugin may fail in any way
-            broken[key] = str(error) if isinstance(error, HarnessError) else describe(error)
+            broken[key] = explain(error)
     return measured, broken

@@ -12,6 +12,7 @@ from typing import Any
 
 from harness.api.data import Modality, Site
 from harness.api.errors import HarnessError, UnavailableError, UsageError, describe
+from harness.api.memory import explain
 from harness.api.protocols import (
     Flagged,
     ImageModel,
@@ -65,7 +66,7 @@ def skip_if_unavailable(name: str, left_out: dict[str, str]) -> Iterator[None]:
     try:
         yield
     except UnavailableError as error:
-        left_out[name] = str(error)
+        left_out[name] = explain(error)
 
 
 @contextmanager

@@ -9,7 +9,8 @@ from itertools import product
 from typing import Any, NamedTuple
 
 from harness.api.data import Site, Tokens
-from harness.api.errors import HarnessError, UnavailableError, UsageError, describe
+from harness.api.errors import UnavailableError, UsageError
+from harness.api.memory import explain
 from harness.api.protocols import PlacedRepresentation
 from harness.data.partitions import Draw, make_draws
 from harness.data.task import TaskData, without
@@ -132,9 +133,8 @@ def _tokenize(data: TaskData, model: OpenModel, token_set: TokenSet) -> list[Tok
     try:
         tokens = model.model.tokenize(data.examples.inputs)
     except Exception as error:  # a tokenizer of any plugin may fail in any way
-        reason = str(error) if isinstance(error, HarnessError) else describe(error)
         raise UnavailableError(
-            f"task '{data.spec.name}' cannot be read by model '{model.label}': {reason}"
+            f"task '{data.spec.name}' cannot be read by model '{model.label}': {explain(error)}"
         ) from error
     return [token_set.select(one) for one in tokens]
 

@@ -21,6 +21,7 @@ from harness.api.events import Score
 from harness.api.protocols import Classifier, LinearClassifier, Transform
 from harness.data.partitions import FOLDS, REPEATS
 from harness.probing.attribution import TopFeature, find_effects, find_top_features
+from harness.probing.threads import one_thread
 from harness.registry.catalog import Choice
 from harness.stats import bootstrap as stats
 from harness.stats.few_groups import Support, assess, tabulate
@@ -151,6 +152,7 @@ class Trained(Selection):
     fit: _Fit
 
 
+@one_thread()
 def train(matrix: Matrix, rows: Rows, *, transform: Choice, classifier: Choice, seed: int) -> Trained:
     """Choose a point of the classifier's grid on validation rows, or on folds of the training rows if there are none
     (the first of equals), and fit it on the training rows of `matrix [examples, features]`. No test row is read.
@@ -173,6 +175,7 @@ def train(matrix: Matrix, rows: Rows, *, transform: Choice, classifier: Choice, 
     )
 
 
+@one_thread()
 def apply(trained: Trained, matrix: Matrix, rows: Rows) -> Outcome:
     """Score a trained probe on the test rows of `matrix [examples, features]`; no other row is read."""
     # Test rows and their labels are read here and nowhere else, once.

@@ -24,6 +24,7 @@ import pluggy
 
 from harness.api import hookspecs, specs
 from harness.api.errors import UnavailableError, UsageError, describe, did_you_mean
+from harness.api.memory import find_memory_error
 from harness.api.tasks import TaskSpec
 from harness.registry.commands import COMMANDS, RENAMED
 from harness.registry.source import OWN, Source, check_unchanged, find_source
@@ -226,6 +227,8 @@ def _blaming(problem: str) -> Iterator[None]:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a plugin may raise anything, SystemExit too
+        if find_memory_error(error):
+            raise  # no fault of the plugin
         raise _Broken(f"{problem}: {describe(error)}") from error
 
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from harness.api.errors import ENDS_RUN
 from harness.dictionaries.gate import Fidelity
-from harness.features.featurize import typed_memory_errors
 from harness.planning.cells import Bundle, Cell, Features, InputFeatures, ModelFeatures, Plan
 from harness.probing.probe import Rows, Trained, apply, train
 from harness.probing.shared_features import Languages
@@ -45,9 +44,8 @@ class BundleRun:
         featurizer = Featurizer(context=self.context, bundle=self.bundle)
         try:
             rows = rows_by_draw(self.bundle)
-            with typed_memory_errors():
-                stats, broken = featurizer.fill(wanted)
-                judged, measured_tokens = featurizer.judge(wanted)
+            stats, broken = featurizer.fill(wanted)
+            judged, measured_tokens = featurizer.judge(wanted)
         except ENDS_RUN:
             raise
         except Exception as error:  # a model or dictionary of any plugin may fail in any way

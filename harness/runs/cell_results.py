@@ -6,14 +6,15 @@ from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
 from scipy import sparse
 
 from harness.api.errors import UnavailableError, describe
+from harness.api.memory import explain, find_memory_error
 from harness.dictionaries.gate import Fidelity
 from harness.planning.cells import Bundle, Cell, Features, ModelFeatures, Plan
 from harness.probing.probe import Outcome, Rows, narrow
 from harness.probing.shared_features import Sharing
+from harness.probing.threads import one_thread
 from harness.runs.context import RunContext
 from harness.runs.make_record import make_record
 from harness.runs.record import Record, Status
@@ -43,8 +44,9 @@ class CellResults:
                 kept = set(used)
                 # A conversation as plain text.
                 inputs = [str(one) if row in kept else "" for row, one in enumerate(inputs)]
-            fitted = features.representation.make().fit([inputs[row] for row in rows.train])
-            made: Matrix = fitted.transform(inputs)
+            with one_thread():
+                fitted = features.representation.make().fit([inputs[row] for row in rows.train])
+                made: Matrix = fitted.transform(inputs)
             check_rows(made, len(inputs), owner=features.representation.owner, name=rows.name, used=used)
             return made
         matrix = self.context.store.read(features.key, len(self.bundle.data.examples))
@@ -98,8 +100,9 @@ class CellResults:
 
     def fail(self, cells: Iterable[Cell], error: Exception) -> None:
         """Record and announce cells as failed by an error, or by a lack of memory."""
-        status: Status = "oom" if isinstance(error, MemoryError | torch.OutOfMemoryError) else "failed"
+        status: Status = "oom" if (lack := find_memory_error(error)) else "failed"
+        said = explain(error) if lack else describe(error)
         for cell in cells:
-            record = make_record(cell, self.bundle, self.plan, status=status, error=describe(error))
+            record = make_record(cell, self.bundle, self.plan, status=status, error=said)
             self.context.folder.add(record)
             self.context.announce(record)

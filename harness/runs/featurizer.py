@@ -38,6 +38,7 @@ class Featurizer:
         meter = Meter(self.bundle, self.context.device)
         if not missing or self.bundle.model is None:
             return meter.stats(), {}
+        store.check_writable()
         model = self._open(missing)
         fitted, broken = self._fit(missing, model, meter)
         missing = [one for one in missing if one.key not in broken]
@@ -67,6 +68,7 @@ class Featurizer:
         pending = {key: (one.site, one.placed) for key, one in keyed.items() if key not in judged}
         if not pending or self.bundle.model is None:
             return judged, 0
+        store.check_writable()
         started = time.perf_counter()
         tokens = [self.bundle.tokens[row] for row in self.bundle.gate_sample]
         sites = sorted({site for key in pending for site in keyed[key].gate_sites})

@@ -13,9 +13,9 @@ from scipy import sparse
 
 from harness.api.errors import ENDS_RUN
 from harness.dictionaries.gate import Fidelity
-from harness.features.featurize import typed_memory_errors
 from harness.planning.cells import Cell, Plan, Transfer, TransferSource
 from harness.probing.probe import Rows, probe
+from harness.probing.threads import one_thread
 from harness.runs.cell_results import CellResults
 from harness.runs.context import RunContext
 from harness.runs.draw_rows import DrawKey, rows_by_draw
@@ -58,9 +58,8 @@ class TransferRun:
                 (bundle, wanted_features(bundle)),
             ):
                 featurizer = Featurizer(context=self.context, bundle=each)
-                with typed_memory_errors():
-                    stats, faults = featurizer.fill(wanted)
-                    found, measured = featurizer.judge(wanted)
+                stats, faults = featurizer.fill(wanted)
+                found, measured = featurizer.judge(wanted)
                 broken |= faults
                 judged |= found
                 tokens += stats.tokens + measured
@@ -120,8 +119,9 @@ class TransferRun:
         tested = set(cell.draw.partition.test)
         reference = self.results.matrix(source.features, rows, tested)
         target = self.results.matrix(cell.features, rows, tested)
-        alignment = source.alignment.make().fit(reference[rows.train], target[rows.train])
-        mapped = alignment.transform(target[rows.test])
+        with one_thread():
+            alignment = source.alignment.make().fit(reference[rows.train], target[rows.train])
+            mapped = alignment.transform(target[rows.test])
         check_rows(
             mapped,
             len(rows.test),

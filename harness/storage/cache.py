@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +45,11 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Pruned:
-    """Result of pruning: entries taken, and entries spared because they are in use."""
+    """Result of pruning: entries taken, entries spared because they are in use, and entries that are dated anew."""
 
     taken: tuple[Entry, ...]
     spared: tuple[Entry, ...]
+    redated: tuple[Entry, ...] = ()
 
     @property
     def bytes(self) -> int:
@@ -102,10 +105,16 @@ def prune(
 ) -> Pruned:
     """Delete entries not used for `older_than` seconds, incomplete ones, or all; then the least recently used, until
     at most `max_bytes` are left. While any run uses the cache, entries used within the last hour stay.
+
+    An entry dated in the future, by a clock that was or is ahead, counts as used just now and is dated so: as it is, it
+    would neither grow old nor ever stop counting as in use.
     """
     with hold_alone(root / IN_USE) as alone:
         now = time.time()
-        entries = list_entries(root)
+        listed = list_entries(root)
+        ahead = {entry.path for entry in listed if entry.used > now}
+        # Sorted by use, so those that come last keep their place.
+        entries = [replace(entry, used=min(entry.used, now)) for entry in listed]
         busy = [] if alone else [entry for entry in entries if now - entry.used < GRACE]
 
         def is_named(entry: Entry) -> bool:
@@ -124,8 +133,16 @@ def prune(
         if not dry_run:
             for entry in taken:
                 _remove(entry.path)
+        redated = [entry for entry in entries if entry.path in ahead and entry not in taken]
+        if not dry_run:
+            for entry in redated:
+                _date(entry, now)
     too_much = max_bytes is not None and left > max_bytes
-    return Pruned(taken=tuple(taken), spared=tuple(entry for entry in busy if too_much or is_named(entry)))
+    return Pruned(
+        taken=tuple(taken),
+        spared=tuple(entry for entry in busy if too_much or is_named(entry)),
+        redated=tuple(redated),
+    )
 
 
 def _is_key(name: str) -> bool:
@@ -192,6 +209,15 @@ def _check_tensors(data: bytes) -> None:
         deserialize(data)  # type: ignore[no-untyped-call]
     except SafetensorError as error:
         raise ValueError("is not a safetensors file") from error
+
+
+def _date(entry: Entry, now: float) -> None:
+    """Set the files of an entry that are dated later to `now`."""
+    for path in (*entry.files, entry.path):
+        # Deleted meanwhile, or another user's: the next pruning tries again.
+        with suppress(OSError):
+            if path.stat().st_mtime > now:
+                os.utime(path, (now, now))
 
 
 def _remove(path: Path) -> None:

@@ -16,7 +16,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +65,7 @@ class FeatureStore:
             widths.add(values.shape[1])
         if len(widths) > 1:  # nothing says which of them is right
             for shard in self._shards(key):
-                shard.unlink(missing_ok=True)
+                _remove(shard)
             return set()
         return found
 
@@ -85,7 +85,7 @@ class FeatureStore:
     def discard(self, key: str) -> None:
         """Remove everything under a key."""
         for path in (self._folder(key) / "complete.json", *self._shards(key)):
-            path.unlink(missing_ok=True)
+            _remove(path)
 
     def complete(self, key: str, about: Mapping[str, Any]) -> None:
         """Mark a key as complete; `about` is a description for people."""
@@ -103,7 +103,7 @@ class FeatureStore:
         unique, first = np.unique(rows, return_index=True)
         widths = {values.shape[1] for _, values in parts}
         if not np.array_equal(unique, np.arange(n_rows)) or len(widths) > 1:
-            (self._folder(key) / "complete.json").unlink(missing_ok=True)
+            _remove(self._folder(key) / "complete.json")
             return None
         if any(sparse.issparse(values) for _, values in parts):
             stacked = sparse.csr_array(sparse.vstack([sparse.csr_array(values) for _, values in parts]))
@@ -136,7 +136,7 @@ class FeatureStore:
                 data = read_checked(path)
                 about = _read_about(data, key)
             except (OSError, ValueError):
-                path.unlink(missing_ok=True)
+                _remove(path)
                 continue
             with suppress(OSError):  # only `prune` uses the time
                 os.utime(path)
@@ -177,21 +177,42 @@ class FeatureStore:
                 if n_rows is not None and rows.max(initial=-1) >= n_rows:
                     raise ValueError("holds rows that are not there")
             except (OSError, ValueError):
-                shard.unlink(missing_ok=True)
+                _remove(shard)
             else:
                 yield rows, values
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """Mark the store as used by a run for the block; wait while `prune` works."""
-        with hold_shared(self.root / IN_USE):
+        """Mark the store as used by a run for the block; wait while `prune` works.
+
+        A store that cannot be written is not marked: it is read all the same, and what `prune` takes is missing.
+        """
+        with ExitStack() as held:
+            with suppress(WriteError):
+                held.enter_context(hold_shared(self.root / IN_USE))
             yield
+
+    def check_writable(self) -> None:
+        """Raise WriteError when the folder cannot be made or written. A store that holds everything needs no writing,
+        so this is called where something is found to be missing, before the work whose result could not be kept.
+        """
+        check_writable(self.root)
 
 
 def _write_named(folder: Path, data: bytes) -> None:
     """Write a file under its own checksum, so that writers of different bytes never share a name."""
     with whole_file(folder / f"{hashlib.sha256(data).hexdigest()}.safetensors") as temporary:
         temporary.write_bytes(data)
+
+
+def _remove(path: Path) -> None:
+    """Remove a damaged file. Raise WriteError when that fails: it would be in the way of a whole one."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise WriteError(
+            f"'{path}' in the cache is damaged and cannot be removed ({error.strerror}): use another --cache-dir"
+        ) from error
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
