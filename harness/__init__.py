@@ -65,6 +65,7 @@ from harness.api.specs import (
 from harness.api.tasks import Columns, FileSource, HubSource, TaskSpec
 from harness.api.text import csv_text, escape_markdown, printable
 from harness.storage.hashing import hash_file, hash_json, unchanged
+from harness.storage.hub import HubFiles, is_offline
 from harness.storage.paths import local_path
 from harness.storage.strict_json import parse_json
 
@@ -98,6 +99,7 @@ __all__ = [
     "Flagged",
     "GateError",
     "HarnessError",
+    "HubFiles",
     "HubSource",
     "Image",
     "ImageModel",
@@ -142,6 +144,7 @@ __all__ = [
     "hash_file",
     "hash_json",
     "hookimpl",
+    "is_offline",
     "local_path",
     "open",
     "parse_json",

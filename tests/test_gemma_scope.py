@@ -365,7 +365,7 @@ def test_a_dictionary_that_is_not_in_the_cache_is_named_with_the_command_that_fe
     with pytest.raises(UnavailableError) as caught:
         find(registry, "gemma-scope", "resid_post.12", Shape(d_model=2304))
     assert str(caught.value).endswith(
-        "which lacks layer_12/width_16k/average_l0_82/params.npz: when online, run "
+        "has no file layer_12/width_16k/average_l0_82/params.npz in the local hub cache (offline): when online, run "
         "`hf download google/gemma-scope-2b-pt-res layer_12/width_16k/average_l0_82/params.npz`"
     )
 
@@ -548,7 +548,7 @@ def test_a_name_found_by_shape_leads_into_the_hubs_cache(
     "ref", [f"{REPO}/layer_9/width_16/average_l0_82", "google/gemma-scope-9b-pt-res", f"{REPO}@v2[l0=82]"]
 )
 def test_what_the_cache_lacks_is_missing_when_offline(registry: Registry, hub: Path, ref: str) -> None:
-    with pytest.raises(UnavailableError, match=r"cannot be had from the local hub cache \(offline\)"):
+    with pytest.raises(UnavailableError, match=r"in the local hub cache \(offline\)"):
         find(registry, ref, "resid_post.9" if "layer_9" in ref else "resid_post.3")
 
 

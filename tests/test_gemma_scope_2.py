@@ -409,7 +409,8 @@ def test_a_dictionary_that_is_not_in_the_cache_is_named_with_the_command_that_fe
     with pytest.raises(UnavailableError) as caught:
         find(registry, "gemma-scope-2", "resid_post.7", Shape(d_model=1152))
     assert str(caught.value).endswith(
-        f"run `hf download {REPO} resid_post/layer_7_width_16k_l0_medium/params.safetensors`"
+        f"run `hf download {REPO} resid_post/layer_7_width_16k_l0_medium/params.safetensors "
+        f"resid_post/layer_7_width_16k_l0_medium/config.json`"
     )
 
 

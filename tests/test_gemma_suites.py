@@ -377,15 +377,18 @@ def test_what_the_cache_lacks_is_one_sentence_with_the_command_that_fetches_it(
     ]
     told = command(*words)
     assert (told.returncode, told.stderr.count("\n")) == (3, 1)
-    assert "run `hf download google/gemma-3-270m --include '*.json' --revision main`" in told.stderr
+    assert (
+        "run `hf download google/gemma-3-270m --include '*.json' --include '*.jinja' --include README.md"
+        in told.stderr
+    )
     add_gemma_3(tmp_path / "hub", tmp_path / "work", "270m")
     (root,) = (tmp_path / "hub" / "models--google--gemma-scope-2-270m-pt" / "snapshots").iterdir()
     (root / "resid_post" / "layer_12_width_65k_l0_medium" / "params.safetensors").unlink()
     told = command(*words)
     assert (told.returncode, told.stderr.count("\n")) == (3, 1)
     assert (
-        "run `hf download google/gemma-scope-2-270m-pt resid_post/layer_12_width_65k_l0_medium/params.safetensors`"
-        in told.stderr
+        "run `hf download google/gemma-scope-2-270m-pt resid_post/layer_12_width_65k_l0_medium/params.safetensors "
+        "resid_post/layer_12_width_65k_l0_medium/config.json`" in told.stderr
     )
 
 

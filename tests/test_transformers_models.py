@@ -9,7 +9,6 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import harness_transformers
@@ -18,7 +17,6 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
@@ -535,33 +533,6 @@ def test_a_large_file_in_the_hub_cache_is_named_by_its_blob_and_not_read(hub: Pa
     shard = hub / shards_by_layer(hub)[NEEDED]
     shard.resolve().write_bytes(b"other bytes under the same name")
     assert open_model("org/llama").identity(site("resid_post.1"))["files"][shard.name] == shard.resolve().name
-
-
-def test_a_shard_that_only_the_hub_has_is_known_by_the_hubs_hash(
-    hub: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[str] = []
-
-    def metadata(url: str) -> Any:
-        if "/model-" not in url:
-            raise LocalEntryNotFoundError(f"there is no {url}")
-        asked.append(url)
-        return SimpleNamespace(etag="f" * 64)
-
-    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", metadata)
-    files = open_model("org/llama").identity(site("resid_post.3"))["files"]
-    absent = [name for name in files if not (hub / name).exists()]
-    assert absent and all(files[name] == "f" * 64 for name in absent)
-    assert [url.split("/resolve/")[1] for url in asked] == [f"{COMMIT}/{name}" for name in absent]
-
-
-def test_a_model_in_the_cache_needs_no_network(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(url: str) -> Any:
-        raise ConnectionError("no route to host")
-
-    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", refuse)
-    where = site("resid_post.1")
-    assert open_model("org/llama").load([where], "cpu") and open_model("org/llama").identity(where)
 
 
 @pytest.mark.parametrize("ref", ["org/absent", "org/llama@other"])

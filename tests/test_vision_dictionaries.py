@@ -400,7 +400,7 @@ def test_the_hubs_cache_serves_what_a_folder_serves(
 ) -> None:
     repository = PRISMA.replace("Prisma-Multimodal", spelling)
     folder = prisma(tmp_path / "sae", about=config())
-    with pytest.raises(UnavailableError, match=rf"run `hf download {repository} config.json`"):
+    with pytest.raises(UnavailableError, match=rf"run `hf download {repository} weights.pt config.json`"):
         find(registry, repository)
     in_the_cache(tmp_path, repository, folder / "config.json", folder / "weights.pt")
     for reference in (repository, f"{repository}@{COMMIT}", f"{repository}/weights.pt"):

@@ -184,9 +184,9 @@ class PlacedRepresentation:
     `load_whole(device)` returns the same dictionary with its decoder, where it has one; only the fidelity gate and
     reports need it. `site` is the site that it reads, where that is not the one asked for.
 
-    Three fields are displayed, and not hashed: `reference`, the exact name of a dictionary that a shorter reference
-    means; `flags`, added to the flags of every result; `link`, a URL that shows one feature, with `{feature}` in place
-    of its number.
+    Four fields are displayed, and not hashed: `reference`, the exact name of a dictionary that a shorter reference
+    means; `flags`, added to the flags of every result; `notes`, sentences for whoever plans or extracts; `link`, a URL
+    that shows one feature, with `{feature}` in place of its number.
     """
 
     identity: Mapping[str, Any]
@@ -199,6 +199,7 @@ class PlacedRepresentation:
     published_l0: float | None = None
     reference: str | None = None
     flags: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     link: str | None = None
     site: Site | None = None
     for_task: Callable[[TaskSpec, tuple[str, ...]], PlacedRepresentation] | None = None

@@ -40,7 +40,7 @@ def extract(
 
     A representation that is fitted on activations is fitted on those of the inputs. Raise UsageError for several sites,
     and for a representation that depends on a task. Warn of inputs without content tokens, whose rows are zero, and of
-    the model's flags.
+    the model's flags, and of what the representation notes.
     """
     # 1. Resolve names.
     token_set = TokenSet.parse(tokens)
@@ -48,9 +48,9 @@ def extract(
     opened = open_model(model, registry)
     if len(opened.sites) != 1:
         raise UsageError(f"features are made at one site, not at {len(opened.sites)}")
-    for sentence in describe_flags([opened]):
-        warnings.warn(sentence, FlagWarning, stacklevel=2)
     placed = locate(choice, opened, opened.sites[0], registry)
+    for sentence in (*describe_flags([opened]), *placed.notes):
+        warnings.warn(sentence, FlagWarning, stacklevel=2)
     if placed.for_task:
         raise UsageError(f"representation '{choice.label}' needs the classes of a task, and here is none")
     site = placed.site or opened.sites[0]

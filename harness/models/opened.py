@@ -23,6 +23,7 @@ from harness.api.protocols import (
 )
 from harness.config.suite import ModelChoice
 from harness.data.partitions import Draw
+from harness.models.site_names import explain_site
 from harness.registry.catalog import Choice, Registry
 
 PRECISION = {"tf32": False, "encode": "float32"}
@@ -119,9 +120,16 @@ def open_model(wanted: ModelChoice, registry: Registry) -> OpenModel:
     """Open one model. Raise UsageError for a parameter or site that it does not have."""
     choice = registry.choose("models", {"name": wanted.ref, **wanted.parameters})
     model: Model = choice.make()
-    sites = [site for text in wanted.sites for site in parse_sites(text, partial(count_layers, model))]
-    for site in sites:
-        _width(model, site, choice)
+    sites: list[Site] = []
+    for text in wanted.sites:
+        try:
+            sites += parse_sites(text, partial(count_layers, model))
+            for site in sites:
+                _width(model, site, choice)
+        except UsageError as error:
+            if not (said := explain_site(text)):
+                raise
+            raise UsageError(f"model '{choice.label}' has no site '{text.strip()}': {said}") from error
     return OpenModel(
         ref=wanted.ref,
         choice=choice,

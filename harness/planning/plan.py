@@ -63,6 +63,7 @@ def make_plan(
     notes = [*describe_flags(models), *notes]
     # 4. Place the representations at their sites, and pair the models of transfers.
     placed = _place_all(models, arms, registry, left_out)
+    notes += dict.fromkeys(note for arm in placed for note in arm.general.notes)
     trained_on = {spec.name: find_trained_on(spec, registry, included) for spec, _ in specs}
     pairs = pair_models(suite, models)
     # 5. Load each task, one at a time, and make its bundles and transfers.

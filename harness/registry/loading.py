@@ -239,11 +239,12 @@ def _check_hooks(module: Any) -> tuple[str, ...]:
     with _blaming("cannot be inspected"):  # a plugin may be any object with any attributes
         functions = inspect.getmembers(module, inspect.isroutine)
     for name, function in functions:
-        marked = hasattr(function, f"{hookspecs.PROJECT}_impl")
-        if name.startswith("harness_") and name in known and not marked:
+        marks = getattr(function, f"{hookspecs.PROJECT}_impl", None)
+        hook = (marks.get("specname") if isinstance(marks, dict) else None) or name
+        if name.startswith("harness_") and name in known and marks is None:
             raise _Broken(f"has a function '{name}' that is not marked with harness.hookimpl")
-        if marked and name not in known:
-            raise _Broken(f"implements the hook '{name}', which does not exist{did_you_mean(name, known)}")
+        if marks is not None and hook not in known:
+            raise _Broken(f"implements the hook '{hook}', which does not exist{did_you_mean(hook, known)}")
     try:
         trial.register(module)
     except (pluggy.PluginValidationError, ValueError, TypeError) as error:

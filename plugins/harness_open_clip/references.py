@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import UnavailableError, UsageError, did_you_mean, hash_file, local_path, unchanged
+from harness import HubFiles, UnavailableError, UsageError, did_you_mean, hash_file, local_path, unchanged
 
 CONFIG = "open_clip_config.json"
 """Name of the configuration file."""
@@ -221,62 +221,26 @@ class Hub(Files):
 
     def __init__(self, name: str, repo: str, weights: str, revision: str | None = None) -> None:
         super().__init__(name)
-        self.repo = repo
-        self.revision = revision
+        self._hub = HubFiles.at(f"model '{name}'", repo, revision)
         self._weights = weights
 
     def find(self, file: str) -> Path | None:
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import EntryNotFoundError
-
-        try:
-            return Path(hf_hub_download(self.repo, file, revision=self.revision))
-        except EntryNotFoundError:
-            return None
-        except Exception as error:  # the network and the hub client raise many types
-            reason = str(error).strip().split("\n")[0]
-            raise UnavailableError(
-                f"model '{self.name}': {file} cannot be fetched from the hub ({reason}): check the name and the "
-                f"network, and run `hf auth login` if the model is gated"
-            ) from error
+        return self._hub.find(file)
 
     def find_config(self) -> Path:
-        path = self.find(CONFIG)
-        if path is None:
-            raise self._missing(CONFIG, self._weights)
-        self.revision = path.parent.name  # the commit of snapshots/<commit>: a branch may move later
-        return path
+        if self.find(CONFIG) is None:
+            raise self._hub.lacks(CONFIG, self._weights, note=f" {PICKLE_NOTE}")
+        self._hub = self._hub.pinned(CONFIG)
+        return self._hub.fetch(CONFIG)
 
     def weights(self) -> Path:
         path = self.find(self._weights)
         if path is None:
-            raise self._missing(self._weights)
+            raise self._hub.lacks(self._weights, note=f" {PICKLE_NOTE}")
         return path
 
     def _hash_weights(self) -> str:
-        from huggingface_hub import try_to_load_from_cache
-
-        cached = try_to_load_from_cache(self.repo, self._weights, revision=self.revision)
-        if not isinstance(cached, str):
-            return self._published_hash() or hash_file(self.weights())
-        self.revision = Path(cached).parent.name  # use the cached commit; fetch nothing newer
-        return hash_file(Path(cached))
-
-    def _published_hash(self) -> str | None:
-        """Return the hub's SHA-256 of weights that are not cached; None if the hub gives none."""
-        from huggingface_hub import get_hf_file_metadata, hf_hub_url
-
-        try:
-            published = get_hf_file_metadata(hf_hub_url(self.repo, self._weights, revision=self.revision))
-        except Exception:  # offline or absent: `weights` raises the error
-            return None
-        self.revision = published.commit_hash or self.revision
-        return published.etag if re.fullmatch(r"[0-9a-f]{64}", published.etag or "") else None
-
-    def _missing(self, *files: str) -> UnavailableError:
-        """Return an error with one command that fetches all missing files."""
-        revision = f" --revision {self.revision}" if self.revision else ""
-        return UnavailableError(
-            f"model '{self.name}' has no file {files[0]} in the local hub cache, nor could the hub give one "
-            f"{PICKLE_NOTE}: when online, run `hf download {self.repo} {' '.join(files)}{revision}`"
-        )
+        self._hub = self._hub.pinned(self._weights)
+        if self._hub.local(self._weights) is None and not self._hub.is_there(self._weights):
+            self.weights()  # raises the error
+        return self._hub.hashes(self._weights)[self._weights]

@@ -93,7 +93,10 @@ def harness_resolve_representation(ref: str) -> harness.RepresentationSpec | Non
     from harness_saes.gemma_scope_2 import is_gemma_scope_2
     from harness_saes.prisma import is_prisma
     from harness_saes.saev import is_saev
+    from harness_saes.unread import explain_name
 
+    if not harness.local_path(ref).exists() and explain_name(ref):
+        return None
     layouts: Mapping[str, tuple[Callable[[str], bool], Callable[..., harness.TokenRepresentation]]] = {
         "Gemma Scope 2": (is_gemma_scope_2, _folder_2),
         "Gemma Scope": (is_gemma_scope, _folder),
@@ -114,3 +117,12 @@ def harness_resolve_representation(ref: str) -> harness.RepresentationSpec | Non
         make=partial(layouts[found[0]][1], ref),
         needs="tokens",
     )
+
+
+@harness.hookimpl(specname="harness_resolve_representation", trylast=True)
+def refuse_representation(ref: str) -> None:
+    """Raise an error for a reference that no plugin serves, where it is known what it is."""
+    from harness_saes.unread import refuse
+
+    if error := refuse(ref):
+        raise error

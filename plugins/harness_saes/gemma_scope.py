@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,9 @@ _PUBLISHED = re.compile(r"gemma-scope-\w+-(?:pt|it)-(\w+)")
 
 TRAINING = "training.json"
 """Name of the training record that `harness train-dictionary` writes beside a dictionary."""
+
+CACHED_CHOICE = "cached-choice"
+"""Flag of a dictionary that was chosen among those in the local hub cache, without a list of what is published."""
 
 PT_DICTIONARY = "pt-dictionary"
 """Flag of an instruction-tuned model with a dictionary of its pretrained sibling."""
@@ -164,19 +168,23 @@ class Folder:
 
     def at(self, model: harness.Model, site: harness.Site) -> harness.PlacedRepresentation:
         inside = self.repository.folder
+        notes: tuple[str, ...] = ()
         entry = Entry.parse(self.place)
         trained_on = replace(site, layer=site.layer + self.layer_offset)
         self._check_site(entry, trained_on)
         if entry:
             self._choose([entry], trained_on)
         elif not self.repository.has(PARAMS):
-            entry = self._choose(self._entries(trained_on), trained_on)
+            entry, notes = self._find_entry(trained_on)
             inside = entry.folder
         else:
             chooses = self.width is not None or self.l0 is not None
             check_single(self.repository, self.ref, PARAMS, others=_FILES, chooses=chooses)
-        self._check_training(f"{inside}/{TRAINING}".lstrip("/"), trained_on)
-        return self._located(f"{inside}/{PARAMS}".lstrip("/"), entry, model, site)
+        name, training = (f"{inside}/{file}".lstrip("/") for file in (PARAMS, TRAINING))
+        self.repository.require(name, *(() if _PUBLISHED.search(self.place) else (training,)))
+        self._check_training(training, trained_on)
+        placed = self._located(name, entry, model, site)
+        return replace(placed, notes=notes, flags=(*placed.flags, *((CACHED_CHOICE,) if notes else ())))
 
     def _check_site(self, entry: Entry | None, site: harness.Site) -> None:
         """Raise UsageError if the names of folders and repositories give another site of training, or a transcoder."""
@@ -202,14 +210,31 @@ class Folder:
         if trained_on and (trained_on.tower, trained_on.kind) != (site.tower, site.kind):
             raise wrong_site(self.ref, f"'{trained_on}'", site)
 
-    def _entries(self, site: harness.Site) -> list[Entry]:
-        """Return the repository's dictionaries of the site's layer; raise UsageError if there are none."""
-        entries = [entry for path in self.repository.files(_FILES) if (entry := Entry.parse(path))]
+    def _find_entry(self, site: harness.Site) -> tuple[Entry, tuple[str, ...]]:
+        """Return the dictionary for a site, and a note where it was chosen among the cached ones alone.
+
+        Raise UsageError where the repository has none as asked, UnavailableError where that cannot be told offline.
+        """
+        files = self.repository.files(_FILES)
+        entries = [entry for path in files.names if (entry := Entry.parse(path))]
         here = [entry for entry in entries if entry.layer == site.layer]
-        if not here:
+        if files.whole and not here:
             layers = ", ".join(map(str, sorted({entry.layer for entry in entries}))) or "none"
             raise harness.UsageError(f"'{self.ref}' has no dictionary for '{site}'; its layers: {layers}")
-        return here
+        if files.whole:
+            return self._choose(here, site), ()
+        l0 = self.l0 if self.l0 is not None and str(self.l0).isdigit() else "*"
+        asked = f"layer_{site.layer}/width_{self.width or '*'}/average_l0_{l0}"
+        here = [entry for entry in here if fnmatch(entry.folder, asked)]
+        if not here:
+            raise self.repository.lacks(f"{asked}/{PARAMS}")
+        entry = self._choose(here, site)
+        if "*" not in asked:
+            return entry, ()
+        return entry, (
+            f"dictionary '{self.ref}' at '{site}' is {entry.folder}, chosen among those in the local hub cache alone "
+            f"(offline), and may be another one online (flag {CACHED_CHOICE})",
+        )
 
     def _choose(self, here: Sequence[Entry], site: harness.Site) -> Entry:
         return _choose(self.ref, here, site, width=self.width, l0=self.l0)

@@ -165,9 +165,13 @@ class Folder:
         else:
             chooses = self.width is not None or self.l0 is not None
             check_single(self.repository, self.ref, PARAMS, others=_FILES, chooses=chooses)
-        config = self._config(f"{inside}/config.json".lstrip("/"))
-        self._check_site(config, entry, site, beside=f"{inside}/{TRAINING}".lstrip("/"))
-        return self._located(f"{inside}/{PARAMS}".lstrip("/"), entry, config, model, site)
+        name, about, training = (f"{inside}/{file}".lstrip("/") for file in (PARAMS, "config.json", TRAINING))
+        if entry and entry.site not in {None, site} and isinstance(self.repository, HubRepository):
+            self._check_site({}, entry, site, beside=training)  # before anything is fetched
+        self.repository.require(name, about, *(() if _PUBLISHED.search(self.place) else (training,)))
+        config = self._config(about)
+        self._check_site(config, entry, site, beside=training)
+        return self._located(name, entry, config, model, site)
 
     # ── choice ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -186,9 +190,12 @@ class Folder:
         named = _PUBLISHED.search(self.ref)
         if isinstance(self.repository, HubRepository) and named:
             return published(self.ref, named[1], site, width=width, l0=l0)
-        found = [Entry.parse(path) for path in self.repository.files(_FILES)]
+        files = self.repository.files(_FILES)
+        found = [Entry.parse(path) for path in files.names]
         here = [entry for entry in found if entry and entry.site == site and not entry.rest]
         chosen = [entry for entry in here if (entry.width, entry.l0) == (width, l0)]
+        if not chosen and not files.whole:
+            raise self.repository.lacks(f"*/layer_{site.layer}_width_{width}_l0_{l0}/{PARAMS}")
         if not chosen:
             names = ", ".join(sorted(entry.folder for entry in here)) or "nothing"
             raise harness.UsageError(

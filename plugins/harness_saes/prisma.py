@@ -208,9 +208,10 @@ class Folder:
         """Return config.json; if there is none, the config inside the weights' file."""
         checkpoint = self.checkpoint
         repository, name = checkpoint.repository, checkpoint.beside(CONFIG)
+        repository.require(checkpoint.name, name)
         path = repository.find(name)
         if path is None and checkpoint.path is None:
-            path = repository.fetch(name)  # raises the error that names the missing file
+            raise repository.lacks(name)
         if path is None:
             assert checkpoint.path is not None
             config, _ = self._read(checkpoint.path)

@@ -5,13 +5,12 @@ Files are fetched one by one, because some repositories hold gigabytes of exampl
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from typing import Protocol
 
 import harness
 from harness_saes.refusals import ambiguous, no_choice
@@ -24,6 +23,14 @@ def is_hub_reference(ref: str) -> bool:
     return not ref.startswith((".", "/", "~")) and _HUB.fullmatch(ref) is not None
 
 
+@dataclass(frozen=True)
+class Files:
+    """Names of files of a repository; unless `whole`, offline, there may be others that are not cached."""
+
+    names: tuple[str, ...]
+    whole: bool = True
+
+
 class Repository(Protocol):
     """Access to files by name."""
 
@@ -34,8 +41,8 @@ class Repository(Protocol):
     def has(self, name: str) -> bool:
         """Check whether a file of the folder is on this machine."""
 
-    def files(self, pattern: str) -> list[str]:
-        """Return the names of files that match a pattern such as `layer_*/params.npz`."""
+    def files(self, pattern: str) -> Files:
+        """Return the files that match a pattern such as `layer_*/params.npz`."""
 
     def local(self, name: str) -> Path | None:
         """Return a file's path; None if it is not on this machine."""
@@ -49,6 +56,14 @@ class Repository(Protocol):
     def fetch(self, name: str) -> Path:
         """Return a file's path, downloaded if need be; raise UnavailableError if it is unavailable."""
 
+    def require(self, name: str, *also: str) -> None:
+        """Raise UnavailableError where offline a file is not on this machine; its command fetches the files `also`,
+        of those that there are.
+        """
+
+    def lacks(self, pattern: str) -> harness.UnavailableError:
+        """Return the error for a repository without a file that matches a pattern."""
+
 
 @dataclass(frozen=True)
 class LocalRepository:
@@ -60,8 +75,8 @@ class LocalRepository:
     def has(self, name: str) -> bool:
         return (self.root / name).is_file()
 
-    def files(self, pattern: str) -> list[str]:
-        return [str(path.relative_to(self.root)) for path in self.root.glob(pattern)]
+    def files(self, pattern: str) -> Files:
+        return Files(tuple(str(path.relative_to(self.root)) for path in self.root.glob(pattern)))
 
     def local(self, name: str) -> Path | None:
         return self.fetch(name)
@@ -76,16 +91,21 @@ class LocalRepository:
     def fetch(self, name: str) -> Path:
         path = self.root / name
         if not path.is_file():
-            raise harness.UnavailableError(f"there is no '{name}' in '{self.root}'")
+            raise self.lacks(name)
         return path
+
+    def require(self, name: str, *also: str) -> None:
+        """Require nothing: what a folder lacks is said where it is read."""
+
+    def lacks(self, pattern: str) -> harness.UnavailableError:
+        return harness.UnavailableError(f"there is no '{pattern}' in '{self.root}'")
 
 
 @dataclass(frozen=True)
 class HubRepository:
     """Repository on the hub, `ORG/REPO[@REVISION][/FOLDER]`; offline, its part of the local cache."""
 
-    repo: str
-    revision: str | None
+    hub: harness.HubFiles
     folder: str
 
     @classmethod
@@ -93,87 +113,41 @@ class HubRepository:
         match = _HUB.fullmatch(ref)
         if match is None or not is_hub_reference(ref):
             raise harness.UsageError(f"'{ref}' is not of the form ORG/REPO[@REVISION][/FOLDER]")
-        return cls(match["repo"], _whole_commit(match["repo"], match["revision"]), match["folder"] or "")
+        owner = f"dictionary repository '{match['repo']}'"
+        return cls(harness.HubFiles.at(owner, match["repo"], match["revision"]), match["folder"] or "")
 
     def has(self, name: str) -> bool:
         return self.local(f"{self.folder}/{name}".lstrip("/")) is not None
 
-    def files(self, pattern: str) -> list[str]:
-        from huggingface_hub import HfApi, snapshot_download
-
-        if not _offline():
-            try:
-                names = HfApi().list_repo_files(self.repo, revision=self.revision)
-            except Exception as error:  # the hub client raises errors of many libraries
-                raise self._missing(error, pattern) from error
-            return [name for name in names if PurePosixPath(name).match(pattern)]
-        try:
-            root = Path(snapshot_download(self.repo, revision=self.revision, local_files_only=True))
-        except Exception as error:
-            raise self._missing(error, pattern) from error
-        return [str(path.relative_to(root)) for path in root.glob(pattern)]
+    def files(self, pattern: str) -> Files:
+        names, whole = self.hub.names()
+        return Files(tuple(name for name in names if PurePosixPath(name).match(pattern)), whole)
 
     def local(self, name: str) -> Path | None:
-        from huggingface_hub import try_to_load_from_cache
-
-        found = try_to_load_from_cache(self.repo, name, revision=self.revision)
-        return Path(found) if isinstance(found, str) else None
+        return self.hub.local(name)
 
     def find(self, name: str) -> Path | None:
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import EntryNotFoundError
-
-        if _offline():
-            return self.local(name)
-        try:
-            return Path(hf_hub_download(self.repo, name, revision=self.revision))
-        except EntryNotFoundError:
-            return None
-        except Exception as error:
-            raise self._missing(error, name) from error
+        return self.hub.find(name)
 
     def sha256(self, name: str) -> str:
-        path = self.local(name)
-        if path or _offline():
-            return harness.hash_file(path or self.fetch(name))
-        return self._remote_sha256(name)
-
-    def _remote_sha256(self, name: str) -> str:
-        from huggingface_hub import get_hf_file_metadata, hf_hub_url
-
-        try:
-            etag: Any = get_hf_file_metadata(hf_hub_url(self.repo, name, revision=self.revision)).etag
-        except Exception as error:
-            raise self._missing(error, name) from error
-        # The etag of a large file is its SHA-256; any other file must be read.
-        return etag if re.fullmatch(r"[0-9a-f]{64}", etag or "") else harness.hash_file(self.fetch(name))
+        return self.hub.hashes(name)[name]
 
     def fetch(self, name: str) -> Path:
-        from huggingface_hub import hf_hub_download
+        return self.hub.fetch(name)
 
-        try:
-            return Path(hf_hub_download(self.repo, name, revision=self.revision))
-        except Exception as error:
-            raise self._missing(error, name) from error
+    def require(self, name: str, *also: str) -> None:
+        if harness.is_offline() and self.hub.local(name) is None:
+            raise self.hub.lacks(name, fetch=(name, *also))
 
-    def _missing(self, error: Exception, wanted: str) -> harness.UnavailableError:
-        """Return the error for an unavailable file; offline, it names the command that fetches it."""
-        repo = f"dictionary repository '{self.repo}'"
-        if not _offline():
-            return harness.UnavailableError(f"{repo} is unavailable on the hub: {type(error).__name__}")
-        what = f"--include '{wanted}'" if "*" in wanted else wanted
-        revision = f" --revision {self.revision}" if self.revision else ""
-        return harness.UnavailableError(
-            f"{repo} cannot be had from the local hub cache (offline), which lacks {wanted}: when online, run "
-            f"`hf download {self.repo} {what}{revision}`"
-        )
+    def lacks(self, pattern: str) -> harness.UnavailableError:
+        return self.hub.lacks(pattern)
 
 
 def check_single(repository: Repository, ref: str, file: str, *, others: str, chooses: bool) -> None:
     """Raise UsageError if `file` of a folder is not clearly the dictionary that `ref` means: there are `others` (a
     pattern) below it, or the reference `chooses` among several.
     """
-    if not ref.endswith(file) and isinstance(repository, LocalRepository) and repository.files(others):
+    if not ref.endswith(file) and isinstance(repository, LocalRepository) and repository.files(others).names:
         raise ambiguous(ref, file)
     if chooses:
         raise no_choice(ref, file)
@@ -213,25 +187,7 @@ def full_reference(repository: Repository, name: str, *, depth: int) -> str:
     """
     inside = name.rpartition("/")[0]
     if isinstance(repository, HubRepository):
-        revision = f"@{repository.revision}" if repository.revision else ""
-        return f"{repository.repo}{revision}/{inside}".rstrip("/")
+        revision = f"@{repository.hub.revision}" if repository.hub.revision else ""
+        return f"{repository.hub.repo}{revision}/{inside}".rstrip("/")
     assert isinstance(repository, LocalRepository)
     return "/".join((repository.root.resolve() / inside).parts[-depth:])
-
-
-def _whole_commit(repo: str, revision: str | None) -> str | None:
-    """Complete an abbreviated commit if exactly one commit in the local cache begins with it."""
-    if revision is None or not re.fullmatch(r"[0-9a-f]{7,39}", revision):
-        return revision
-    from huggingface_hub import constants
-    from huggingface_hub.file_download import repo_folder_name
-
-    snapshots = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repo, repo_type="model") / "snapshots"
-    commits = [path.name for path in snapshots.glob(f"{revision}*")]
-    return commits[0] if len(commits) == 1 else revision
-
-
-def _offline() -> bool:
-    from huggingface_hub import constants
-
-    return bool(constants.HF_HUB_OFFLINE) or os.environ.get("HF_HUB_OFFLINE") in {"1", "true"}

@@ -22,13 +22,26 @@ HUB_REFERENCE = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9_][\w.-]*(@[^@]+)?")
 @hookimpl
 def harness_resolve_model(ref: str) -> ModelSpec | None:
     """Return a spec for a local folder with a config.json, or for a name of the hub's form."""
-    if (local_path(ref) / "config.json").is_file():
+    path = local_path(ref)
+    if (path / "config.json").is_file():
         summary = "a Hugging Face model in a local folder"
+    elif path.exists():
+        return None
     elif HUB_REFERENCE.fullmatch(ref):
         summary = "a model on the Hugging Face hub"
     else:
         return None
     return ModelSpec(name=ref, summary=summary, make=functools.partial(open_model, ref))
+
+
+@hookimpl(specname="harness_resolve_model", trylast=True)
+def refuse_model(ref: str) -> None:
+    """Raise UnavailableError for a file or folder that no plugin can read: it says what lies there."""
+    from harness_transformers.refusals import refuse
+
+    path = local_path(ref)
+    if path.exists():
+        raise refuse(ref, path)
 
 
 def open_model(

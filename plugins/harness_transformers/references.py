@@ -15,14 +15,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from harness import ChangedError, UnavailableError, hash_file, local_path, unchanged
+from harness import ChangedError, HubFiles, UnavailableError, hash_file, local_path, unchanged
+from harness_transformers.refusals import ADAPTER, describe_files
 
 SINGLE = "model.safetensors"
 """Name of the file of weights of a checkpoint in one file."""
 INDEX = "model.safetensors.index.json"
 """Name of the index of a checkpoint in several files."""
-ADAPTER = "adapter_config.json"
-"""Name of the configuration of an adapter, which transformers lays over the weights where peft is installed."""
+
+SMALL_FILES = ("*.json", "*.jinja", "README.md")
+"""Patterns of all files beside the weights: configuration, tokenizer, chat template and model card."""
 
 
 class Files(ABC):
@@ -149,8 +151,12 @@ class Folder(Files):
         if path is None and file in self._hashes:
             raise ChangedError.of(self.folder / file)
         if path is None:
+            names = [each.name for each in self.folder.iterdir()]
+            said = describe_files(names, self.folder) if file == SINGLE else ""
             raise UnavailableError(
-                f"model '{self.name}' has no file {file}{_note(file)}: copy it there, or "
+                f"model '{self.name}' has no file {file}, and its folder is that of {said}"
+                if said
+                else f"model '{self.name}' has no file {file}{_note(file)}: copy it there, or "
                 f"write the model anew with save_pretrained"
             )
         return path
@@ -164,98 +170,41 @@ class Hub(Files):
 
     def __init__(self, name: str, repo: str, revision: str) -> None:
         super().__init__(name)
-        self.repo = repo
-        self.revision = _cached_commit(repo, revision)
-        # The commit of snapshots/<commit>/config.json: a branch may move while files are fetched.
-        self.revision = self.get("config.json").parent.name
+        self._hub = HubFiles.at(f"model '{name}'", repo, revision)
+        self.get("config.json")
+        self._hub = self._hub.pinned("config.json")
+
+    @property
+    def revision(self) -> str:
+        """Commit of all files."""
+        return str(self._hub.revision)
 
     def find(self, file: str) -> Path | None:
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import EntryNotFoundError
-
-        try:
-            return Path(hf_hub_download(self.repo, file, revision=self.revision))
-        except EntryNotFoundError:
-            return None
-        except Exception as error:  # the network and the hub client raise many types
-            raise self._unreachable(file, error) from error
+        return self._hub.find(file)
 
     def get(self, file: str) -> Path:
         path = self.find(file)
+        if path is None and file.endswith((".json", ".jinja")):
+            # All small files: the next of them would be missing next.
+            then = ", and then the same again, which names the weights that it needs"
+            raise self._hub.lacks(file, fetch=SMALL_FILES, note=self._is(file), then=then)
         if path is None:
-            raise self._missing([file])
+            raise self._hub.lacks(file, note=self._is(file) or _note(file))
         return path
 
     def has(self, file: str) -> bool:
-        if self._is_cached(file):
-            return True
-        try:
-            return self._published_etag(file) is not None
-        except UnavailableError:  # without a network the cache alone counts, as for transformers
-            return False
+        return bool(self._hub.is_there(file))
+
+    def _is(self, file: str) -> str:
+        """Return what the repository is instead of a model that has a file, as far as a list of its files tells."""
+        names, whole = self._hub.names()
+        said = describe_files(names) if whole and file in {"config.json", SINGLE} else ""
+        return f" (it is {said})" if said else ""
 
     def _hash(self, files: Sequence[str]) -> dict[str, str]:
-        from huggingface_hub import constants
-
-        known = {file: self._published_hash(file) for file in files}
-        absent = [
-            file for file, published in known.items() if published is None and not self._is_cached(file)
-        ]
-        if absent and constants.HF_HUB_OFFLINE:  # online they can be fetched
-            raise self._missing(absent)
-        return {file: published or hash_file(self.get(file)) for file, published in known.items()}
-
-    def _is_cached(self, file: str) -> bool:
-        from huggingface_hub import try_to_load_from_cache
-
-        return isinstance(try_to_load_from_cache(self.repo, file, revision=self.revision), str)
-
-    def _missing(self, files: Sequence[str]) -> UnavailableError:
-        """Return an error with one command that fetches all missing files."""
-        # All small files: the next of them would be missing next.
-        wanted = "--include '*.json'" if files[0].endswith(".json") else " ".join(files)
-        named = f"file {files[0]}" if len(files) == 1 else f"files {', '.join(files)}"
-        return UnavailableError(
-            f"model '{self.name}' has no {named} in the local hub cache, nor could the hub give "
-            f"{'one' if len(files) == 1 else 'them'}{_note(files[0])}: when online, run "
-            f"`hf download {self.repo} {wanted} --revision {self.revision}`"
-        )
-
-    def _published_hash(self, file: str) -> str | None:
-        """Return the hub's SHA-256 of a file that is not cached; None if the hub gives none."""
-        etag = None if self._is_cached(file) else self._published_etag(file)
-        return etag if etag and re.fullmatch(r"[0-9a-f]{64}", etag) else None
-
-    def _published_etag(self, file: str) -> str | None:
-        """Return the hub's tag of the content of a file; None offline, or if the repository has no such file."""
-        from huggingface_hub import get_hf_file_metadata, hf_hub_url
-        from huggingface_hub.errors import EntryNotFoundError, OfflineModeIsEnabled
-
-        try:
-            return get_hf_file_metadata(hf_hub_url(self.repo, file, revision=self.revision)).etag
-        except (EntryNotFoundError, OfflineModeIsEnabled):
-            return None
-        except Exception as error:  # as in find
-            raise self._unreachable(file, error) from error
-
-    def _unreachable(self, file: str, error: Exception) -> UnavailableError:
-        reason = str(error).strip().split("\n")[0]
-        return UnavailableError(
-            f"model '{self.name}': {file} cannot be fetched from the hub ({reason}): check the name and the "
-            f"network, and run `hf auth login` if the model is gated"
-        )
-
-
-def _cached_commit(repo: str, revision: str) -> str:
-    """Complete an abbreviated commit if exactly one commit in the cache begins with it."""
-    from huggingface_hub import constants
-    from huggingface_hub.file_download import repo_folder_name
-
-    if not re.fullmatch(r"[0-9a-f]{7,39}", revision):
-        return revision
-    folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repo, repo_type="model") / "snapshots"
-    commits = [path.name for path in folder.glob(f"{revision}*")]
-    return commits[0] if len(commits) == 1 else revision
+        if SINGLE in files and not self.has(SINGLE):
+            self.get(SINGLE)  # raises the error that says what the repository is
+        return self._hub.hashes(*files)
 
 
 def _note(file: str) -> str:
