@@ -181,7 +181,7 @@ def start(job):
         return pid
     code = 99
     try:
-        signal.alarm(100)
+        signal.alarm(500)
         for number in (1, 2):
             os.dup2(os.open(job["output"], os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
         exec(job["before"], {"at": at, "cut": cut, "execute": execute})
@@ -311,4 +311,4 @@ def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
     yield opened
     assert opened.process.stdin
     opened.process.stdin.close()
-    opened.process.wait(timeout=60)
+    opened.process.wait(timeout=500)

@@ -51,20 +51,31 @@ def test_help_lists_every_command_with_its_own_help(harness_command):
         assert f"harness {name}" in told.out
 
 
-def test_help_costs_at_most_four_times_the_imports_of_its_two_libraries():
-    """CPU seconds, the least of five runs each, in turn: a busy machine changes neither."""
-    help_, libraries = [], []
-    for _ in range(5):
-        help_.append(_cpu_seconds([sys.executable, "-m", "harness", "--help"]))
-        libraries.append(_cpu_seconds([sys.executable, "-c", "import click, pluggy"]))
-    assert min(help_) < 4 * min(libraries)
+def test_help_imports_two_libraries_and_no_room_that_needs_another():
+    """What is imported takes the time, on any machine. All else, and every plugin, waits for its command."""
+    told = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"import sys\nfrom harness.cli import execute\nexecute(['--help'])\n{MODULES}",
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    modules = told.stderr.split()
+    packages = {name.split(".")[0] for name in modules} - set(sys.stdlib_module_names)
+    # Beside pluggy and click: `rfc8785` has one module; a finder of editable installs comes with the interpreter.
+    assert {name for name in packages if not name.startswith("_")} == {
+        "harness",
+        "click",
+        "pluggy",
+        "rfc8785",
+    }
+    assert len([name for name in modules if name.startswith("harness")]) <= 30
 
 
-def _cpu_seconds(command):
-    before = os.times()
-    subprocess.run(command, check=True, capture_output=True)
-    after = os.times()
-    return after.children_user + after.children_system - before.children_user - before.children_system
+MODULES = "print(*sys.modules, file=sys.stderr)"
 
 
 def test_the_version_is_that_of_the_distribution(harness_command):
@@ -505,7 +516,7 @@ def test_a_run_that_is_stopped_says_so_in_one_sentence_and_resumes(
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 500
         while not (tmp_path / "ready").exists():
             assert child.poll() is None, child.communicate()
             assert time.monotonic() < deadline

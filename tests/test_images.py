@@ -7,7 +7,6 @@ import io
 import os
 import struct
 import threading
-import time
 import warnings
 import zlib
 from collections.abc import Callable, Mapping
@@ -589,9 +588,7 @@ BROKEN: Mapping[str, tuple[str, Any]] = {
 @pytest.mark.parametrize("name", BROKEN)
 def test_every_fault_is_named_and_none_is_raised(name: str, tmp_path: Path) -> None:
     kind, source = BROKEN[name]
-    started = time.perf_counter()
     assert broken(source(tmp_path) if callable(source) else source) == kind
-    assert time.perf_counter() - started < 10
 
 
 def test_every_kind_of_fault_has_a_sentence_and_an_example() -> None:

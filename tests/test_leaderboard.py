@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -570,17 +569,6 @@ def test_a_board_does_not_depend_on_the_order_of_records(tmp_path: Path) -> None
             run.put(name, luck=len(name), width=64 + len(name))
         boards.append(to_csv(build([run])))
     assert boards[0] == boards[1]
-
-
-@pytest.mark.slow
-def test_twenty_rows_on_four_tasks_take_seconds(tmp_path: Path) -> None:
-    run = Run(tmp_path / "run", n=5000)
-    for task in ("a", "bb", "ccc", "dddd"):
-        for number in range(20):
-            run.put("hidden" if number == 0 else f"sae{number}", task=task, luck=number, width=number)
-    started = time.perf_counter()
-    to_markdown(build([run]))
-    assert time.perf_counter() - started < 30  # about 3 s on two cores
 
 
 @pytest.mark.parametrize(

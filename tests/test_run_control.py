@@ -541,7 +541,7 @@ def start(words: list[str], folder: Path, **settings: str) -> subprocess.Popen[s
 
 def wait_for(path: Path, child: subprocess.Popen[str]) -> None:
     """Until the child has made a file."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 500
     while not path.exists():
         assert child.poll() is None, child.communicate()
         assert time.monotonic() < deadline

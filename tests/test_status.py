@@ -92,7 +92,7 @@ def test_a_run_at_work_and_what_became_of_it(harness_command, words, install, tm
         stderr=subprocess.DEVNULL,
     )
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 500
         while not (tmp_path / "ready").exists():
             assert child.poll() is None
             assert time.monotonic() < deadline

@@ -1,4 +1,7 @@
-"""Seconds of a large board's intervals: 50 arms (AUROC: 5) on 20,000 test rows, 2,000 resamples. `make bench`."""
+"""Seconds of a large board's intervals: 50 arms (AUROC: 5) on 20,000 test rows, 2,000 resamples.
+
+Then those of one cell with 77 classes. `make bench`.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from harness.stats.metrics import (
     resampled_auroc,
     resampled_balanced_accuracy,
     resampled_macro_f1,
+    score,
 )
 
 Array = np.ndarray[Any, Any]
@@ -74,3 +78,10 @@ def test_rank_intervals(benchmark: Any) -> None:
     low, high = benchmark.pedantic(lambda: rank_intervals(samples, seed=0), rounds=3)
     assert (low <= high).all()
     benchmark.extra_info.update(tasks=20, arms=ARMS, resamples=RESAMPLES)
+
+
+def test_scores_of_many_classes(benchmark: Any) -> None:
+    generator = np.random.default_rng(0)
+    y, scores = generator.integers(77, size=3000), generator.random((3000, 77))
+    weights = bootstrap_weights(y, resamples=1000, seed=0)
+    benchmark.pedantic(lambda: score(y, scores.argmax(1), scores, weights=weights), rounds=1)
