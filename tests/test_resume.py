@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -257,6 +258,83 @@ def test_of_two_runs_on_one_folder_the_second_says_so_and_harms_nothing(forks: A
     )
     assert (forks.home / "both" / "results.jsonl").read_text().count("\n") == N_CELLS
     assert largest_difference(RunFolder(forks.home / "whole"), RunFolder(forks.home / "both")) <= 1e-12
+
+
+STOPPED = """
+import os, signal, time
+from pathlib import Path
+import harness.runs.forward
+from harness.storage.feature_store import FeatureStore
+harness.runs.forward.FLUSH_ROWS = 1
+def stop(*arguments):
+    parent = os.getpid()
+    if os.fork() == 0:
+        while os.getppid() == parent:  # again and again: the first may come before it has stopped
+            if Path("pruned").exists():
+                os.kill(parent, signal.SIGCONT)
+            time.sleep(0.05)
+        os._exit(0)
+    Path("stopping").touch()
+    os.kill(parent, signal.SIGSTOP)
+at(FeatureStore, "write", stop, 5, after=True)
+"""
+
+PRUNED = """
+import time
+from pathlib import Path
+import harness.storage.cache
+while not Path("stopping").exists():
+    time.sleep(0.02)
+at(harness.storage.cache, "prune", lambda *arguments: Path("pruned").touch(), after=True)
+"""
+
+
+@pytest.mark.slow
+def test_a_run_that_is_stopped_and_woken_goes_on_and_what_it_uses_is_not_pruned(forks: Any) -> None:
+    prune = ["cache", "prune", "--all", "--cache-dir", "stopped-cache"]
+    run, pruned = forks.together([(forks.command("stopped"), STOPPED, None), (prune, PRUNED, None)])
+    assert (run.code, pruned.code) == (0, 0), run.said + pruned.said
+    assert "stay: a run uses the cache" in pruned.said
+    assert largest_difference(RunFolder(forks.home / "whole"), RunFolder(forks.home / "stopped")) == 0.0
+    assert (forks.home / "stopped" / "events.jsonl").read_text().count('"forward"') == 1
+
+
+DELETED = {
+    "before the forward pass": "at(harness.runs.featurizer, 'featurize', delete)",
+    "between two shards": "at(FeatureStore, 'write', delete, 5)",
+    "before the features are marked": "at(FeatureStore, 'complete', delete)",
+    "before the first cell": "at(FeatureStore, 'read', delete)",
+    "between two cells": "at(harness.runs.folder, 'append_line', delete, 5, where=in_results)",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", DELETED)
+def test_a_cache_that_is_deleted_under_a_run_costs_time_only(forks: Any, moment: str) -> None:
+    name = f"deleted {moment}"
+    delete = f"import shutil\ndef delete(*arguments): shutil.rmtree({name + '-cache'!r})\n"
+    ended = forks.run(name, before=PREPARED + delete + DELETED[moment])
+    assert ended.code in (0, 1), ended.said  # 1: cells whose features are gone have failed, and say so
+    for record in RunFolder(forks.home / name).records():
+        assert record.status == "ok" or "vanished from the cache" in str(record.error)
+    assert forks.run(name).code == 0
+    assert largest_difference(RunFolder(forks.home / "whole"), RunFolder(forks.home / name)) == 0.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("days", [-400, 400])
+def test_a_cache_that_was_written_by_a_machine_with_another_clock_is_read_all_the_same(
+    forks: Any, days: int
+) -> None:
+    folder, then = copy_whole(forks, f"clock {days}"), time.time() + days * 86400
+    for path in (forks.home / f"clock {days}-cache").rglob("*"):
+        os.utime(path, (then, then))
+    for name in ("results.jsonl", "events.jsonl"):
+        (folder / name).unlink()
+    ended = forks.run(f"clock {days}")
+    assert ended.code == 0, ended.said
+    assert '"forward"' not in (folder / "events.jsonl").read_text()
+    assert largest_difference(RunFolder(forks.home / "whole"), RunFolder(folder)) == 0.0
 
 
 def test_a_file_system_without_locks_is_said_and_the_run_goes_on(
