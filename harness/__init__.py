@@ -66,7 +66,9 @@ from harness.api.tasks import Columns, FileSource, HubSource, TaskSpec
 from harness.api.text import csv_text, escape_markdown, printable
 from harness.storage.hashing import hash_file, hash_json, unchanged
 from harness.storage.hub import HubFiles, is_offline
-from harness.storage.paths import local_path
+from harness.storage.limits import check_numbers
+from harness.storage.paths import local_path, path_inside
+from harness.storage.reading import check_unpacked, open_parquet, read_description
 from harness.storage.strict_json import parse_json
 
 if TYPE_CHECKING:
@@ -137,6 +139,8 @@ __all__ = [
     "UnavailableError",
     "UsageError",
     "WriteError",
+    "check_numbers",
+    "check_unpacked",
     "csv_text",
     "decode_image",
     "did_you_mean",
@@ -147,9 +151,12 @@ __all__ = [
     "is_offline",
     "local_path",
     "open",
+    "open_parquet",
     "parse_json",
+    "path_inside",
     "plan_batches",
     "printable",
+    "read_description",
     "read_image",
     "run_batches",
     "unchanged",

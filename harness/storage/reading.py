@@ -54,6 +54,11 @@ def read_file(path: Path, *, at_most: int | None = None) -> bytes:
         return file.read()
 
 
+def read_description(path: Path) -> bytes:
+    """Return the bytes of a file that describes others. Raises as `open_file`."""
+    return read_file(path, at_most=DESCRIPTION)
+
+
 def unzip(path: Path, *, at_most: int) -> bytes:
     """Return the bytes of a gzip file with `at_most` so many. Raises as `open_file`, and EOFError."""
     with open_file(path) as packed, gzip.open(packed) as file:

@@ -15,6 +15,9 @@ from harness_transformers.opening import first_line, quiet
 from harness_transformers.references import Files
 from harness_transformers.structure import Place, find_place
 
+HARMLESS = 10_000_000
+"""Numbers that a configuration may say beyond those of the weights before it is refused."""
+
 
 def fill(
     name: str, kind: Any, config: Any, tensors: dict[str, torch.Tensor], *, dtype: str, attention: str
@@ -22,8 +25,16 @@ def fill(
     """Return a model with these weights, in evaluation mode on the CPU, and the names of faulty weights.
 
     Faulty weights are missing or have another shape. Raise UnavailableError if transformers cannot load the
-    weights.
+    weights, and if they are few beside what the configuration says: what is missing would be drawn at random.
     """
+    with quiet(), torch.device("meta"):
+        wanted = sum(parameter.numel() for parameter in kind(config).parameters())
+    held = sum(tensor.numel() for tensor in tensors.values())
+    if wanted > 2 * held + HARMLESS:
+        raise UnavailableError(
+            f"model '{name}': its config.json says {wanted:,} numbers for what is read here, and its weights hold "
+            f"{held:,}: fetch a checkpoint that fits"
+        )
     try:
         with quiet():
             model, report = kind.from_pretrained(

@@ -40,7 +40,7 @@ from harness_transformers.structure import (
     needed_depth,
     truncate,
 )
-from harness_transformers.weights import needed_shards, read_head, read_tensors
+from harness_transformers.weights import check_blocks, needed_shards, read_head, read_tensors
 
 TEMPLATES = ("none", "chat")
 """Choices of the parameter `template`."""
@@ -74,6 +74,8 @@ class TransformersModel:
         self._config = config.get_text_config()
         self.n_layers = int(self._config.num_hidden_layers)
         check_softcap(self.name, self._config, attention)
+        if random_weights is None:
+            check_blocks(files, self.n_layers)
         self._dtype, self._attention = dtype, attention
         self._skeleton, self._layout = build_skeleton(self.name, self._config, attention)
         self.n_parameters = sum(p.numel() for p in self._blocks(self._skeleton).parameters())

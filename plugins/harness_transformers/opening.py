@@ -11,7 +11,7 @@ import torch
 import transformers
 from transformers.utils import logging
 
-from harness import UnavailableError, UsageError
+from harness import UnavailableError, UsageError, check_numbers
 from harness_transformers.references import Files
 from harness_transformers.structure import Layout, find_layout
 
@@ -20,6 +20,8 @@ ATTENTION = ("eager", "sdpa", "flex_attention", "flash_attention_2")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 TEMPLATE_FILE = "chat_template.jinja"
 """Name of the file of a chat template; it takes precedence over tokenizer_config.json."""
+LARGEST = 500_000_000
+"""Limit in bytes of each file beside the weights; the tokenizers of Gemma have 35 MB."""
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 
 
@@ -130,10 +132,21 @@ def _own_code(name: str, file: str) -> UnavailableError:
 
 @contextlib.contextmanager
 def _opening(files: Files, *names: str) -> Iterator[Path]:
-    """Hash files, and yield the path of the first, for a block that reads all of them in its folder."""
+    """Hash files, and yield the path of the first, for a block that reads all of them in its folder.
+
+    Raise UnavailableError for a file that is too large, and for numbers of which nothing should be made.
+    """
     files.hashes(names)
-    with files.reading(*names) as [path, *_]:
-        yield path
+    for name in names:
+        if name.endswith(".json") and name not in ("tokenizer.json", "added_tokens.json"):
+            check_numbers(files.read_json(name), f"model '{files.name}': its {name}")
+    with files.reading(*names) as paths:
+        for path in paths:
+            if (size := path.stat().st_size) > LARGEST:
+                raise UnavailableError(
+                    f"model '{files.name}': its {path.name} has {size:,} bytes, and at most {LARGEST:,} are read"
+                )
+        yield paths[0]
 
 
 def build_bare(name: str, config: Any, attention: str) -> Any:
@@ -195,5 +208,6 @@ def quiet() -> Iterator[None]:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message."""
-    return str(error).strip().split("\n")[0]
+    """Return the first line of an error's message, with the second where the first only announces it."""
+    first, *more = str(error).strip().split("\n")
+    return f"{first} {more[0].strip()}" if first.endswith(":") and more else first

@@ -15,7 +15,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from harness import ChangedError, HubFiles, UnavailableError, hash_file, local_path, unchanged
+from harness import (
+    ChangedError,
+    HubFiles,
+    UnavailableError,
+    hash_file,
+    local_path,
+    path_inside,
+    read_description,
+    unchanged,
+)
 from harness_transformers.refusals import ADAPTER, describe_files
 
 SINGLE = "model.safetensors"
@@ -30,8 +39,9 @@ SMALL_FILES = ("*.json", "*.jinja", "README.md")
 class Files(ABC):
     """Files of one model at one revision."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, folder: Path) -> None:
         self.name = name
+        self.folder = folder
         self._hashes: dict[str, str] = {}
         self._contents: dict[str, Mapping[str, Any] | None] = {}
         self._read: set[str] = set()
@@ -43,6 +53,10 @@ class Files(ABC):
     @abstractmethod
     def has(self, file: str) -> bool:
         """Return whether the model has `file`, without fetching it."""
+
+    @abstractmethod
+    def here(self, file: str) -> Path | None:
+        """Return the path of `file` if it is on this machine, without fetching it."""
 
     @abstractmethod
     def get(self, file: str) -> Path:
@@ -70,6 +84,10 @@ class Files(ABC):
         self._read |= set(files)
         with unchanged({path: self._hashes.get(file) for file, path in zip(files, paths, strict=True)}):
             yield paths
+
+    def check_named(self, file: str, by: str) -> None:
+        """Raise UnavailableError if a file that the file `by` names lies outside the folder of both."""
+        path_inside(self.folder, file, by=f"model '{self.name}': its {by}")
 
     def check_read(self) -> None:
         """Raise ChangedError if a file that was hashed and read is another by now.
@@ -112,8 +130,8 @@ class Files(ABC):
         self.hashes([file])
         try:
             with self.reading(file) as [path]:
-                return dict(json.loads(path.read_bytes()))
-        except (ValueError, TypeError, RecursionError) as error:
+                return dict(json.loads(read_description(path)))
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise UnavailableError(
                 f"model '{self.name}': {file} is broken ({error!r}): delete it and fetch it again"
             ) from error
@@ -135,16 +153,15 @@ def open_files(ref: str, beside: Files | None = None) -> Files:
 class Folder(Files):
     """Files of a model in a local folder."""
 
-    def __init__(self, name: str, folder: Path) -> None:
-        super().__init__(name)
-        self.folder = folder
-
     def find(self, file: str) -> Path | None:
         path = self.folder / file
         return path if path.is_file() else None
 
     def has(self, file: str) -> bool:
         return self.find(file) is not None
+
+    def here(self, file: str) -> Path | None:
+        return self.find(file)
 
     def get(self, file: str) -> Path:
         path = self.find(file)
@@ -169,9 +186,9 @@ class Hub(Files):
     """Files of a hub repository, all at one commit; the local hub cache is read first."""
 
     def __init__(self, name: str, repo: str, revision: str) -> None:
-        super().__init__(name)
+        super().__init__(name, Path())
         self._hub = HubFiles.at(f"model '{name}'", repo, revision)
-        self.get("config.json")
+        self.folder = self.get("config.json").parent
         self._hub = self._hub.pinned("config.json")
 
     @property
@@ -191,6 +208,9 @@ class Hub(Files):
         if path is None:
             raise self._hub.lacks(file, note=self._is(file) or _note(file))
         return path
+
+    def here(self, file: str) -> Path | None:
+        return self._hub.local(file)
 
     def has(self, file: str) -> bool:
         return bool(self._hub.is_there(file))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
@@ -78,6 +79,25 @@ def _read(files: Files, choose: Callable[[Iterable[str]], dict[str, str]]) -> di
     return tensors
 
 
+def check_blocks(files: Files, n_blocks: int) -> None:
+    """Raise UnavailableError if config.json says more blocks than the weights at hand have tensors."""
+    from safetensors import SafetensorError, safe_open
+
+    stored = _read_index(files)
+    path = files.here(files.weights) if stored is None else None
+    n_tensors = None if stored is None else len(stored)
+    if path is not None:
+        with contextlib.suppress(SafetensorError, OSError), safe_open(path, framework="pt") as file:
+            n_tensors = len(file.keys())
+    if (
+        n_tensors is not None and n_blocks > n_tensors
+    ):  # a file that cannot be read is refused when it is loaded
+        raise UnavailableError(
+            f"model '{files.name}': its config.json says {n_blocks:,} blocks, and its weights have {n_tensors:,} "
+            f"tensors in all: fetch a checkpoint that fits"
+        )
+
+
 def all_shards(files: Files) -> list[str]:
     """Return the sorted names of all weight files."""
     index = _read_index(files)
@@ -89,7 +109,10 @@ def _read_index(files: Files) -> Mapping[str, str] | None:
     if not files.weights.endswith(".json"):
         return None
     try:
-        return dict((files.read_json(files.weights) or {})["weight_map"])
+        index: dict[str, str] = dict((files.read_json(files.weights) or {})["weight_map"])
+        for shard in sorted(set(index.values())):
+            files.check_named(shard, by=files.weights)
+        return index
     except (ValueError, KeyError, TypeError) as error:
         raise UnavailableError(
             f"model '{files.name}': {files.weights} is broken ({error!r}): delete it and fetch it again"
