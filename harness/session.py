@@ -110,6 +110,7 @@ class Session:
             data_dir=self.data_dir,
             included=self.included,
             memory=memory_of(self.device),
+            host_memory=memory_of("cpu"),
             strict_data=strict_data,
         )
 

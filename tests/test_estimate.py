@@ -6,13 +6,16 @@ import json
 import os
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 
 import harness
 from harness.planning.cells import Plan
 from harness.planning.cost import estimate
+from harness.runs.folder import RunFolder
 
 DATA = Path(os.environ.get("HARNESS_DATA_DIR") or "/nonexistent")
 PUBLISHED = Path(__file__).parent.parent / "leaderboards"
@@ -53,3 +56,30 @@ def test_what_is_cached_or_smaller_is_expected_to_take_less() -> None:
     cached = [estimate(bundle, device="cpu", cached=lambda key: True) for bundle in plan.bundles]
     assert 0 < sum(one.seconds for one in cached) < whole
     assert {(one.tokens, one.disk, one.memory) for one in cached} == {(0, 0, 0)}
+
+
+def test_a_fit_that_is_larger_than_the_machine_is_told_beforehand_and_refused(
+    harness_command: Any, tmp_path: Path, toy_suite: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With 40 classes of words that are seen once, and a machine of 1 MB."""
+    rows = [
+        {"text": " ".join(f"w{row}x{n}" for n in range(25)), "label": f"c{row % 40}"} for row in range(2400)
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "many.yaml").write_text(
+        "name: many\nsource: {file: rows.jsonl}\nlicence: CC0\ncitation: none\n"
+    )
+    toy_suite.write_text("name: toy\ntasks: [many]\nrepresentations: [tfidf]\nclassifiers: [logreg]\n")
+    small = SimpleNamespace(total=1 << 20, available=1 << 20)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: small)
+    arguments = (toy_suite, "--include", "many.yaml")
+    for command in ("plan", "validate"):
+        told = harness_command(command, *arguments)
+        assert told.code == 0, told.err
+        assert "logreg on 40 classes and about" in told.out + told.err
+        assert "and this machine has 0" in told.out + told.err
+    told = harness_command("run", *arguments, "-o", "refused")
+    assert told.code == 1, told.err
+    (record,) = RunFolder(tmp_path / "refused").records()
+    assert record.status == "oom"
+    assert "logreg on 40 classes and" in str(record.error) and "take less" in str(record.error)

@@ -32,12 +32,14 @@ def command(context: click.Context, /, as_json: bool, **options: Any) -> int:
     unavailable and would be left out.
     """
     from harness.data.leaks import leaks_between
+    from harness.planning.cost import describe_large_fits
+    from harness.session import memory_of
 
     machine = {name: options[name] for name in ("device", "data_dir", "cache_dir", "include", "offline")}
     session = shared.open_session(context, **machine)
     plan = session.plan(shared.read_suite(session, options))
     shared.print_left_out(plan.left_out)
-    for note in plan.notes:
+    for note in (*plan.notes, *describe_large_fits(plan, memory_of("cpu"))):
         echo(f"note: {note}", err=True)
     rows = [_row(session, bundle) for bundle in plan.bundles]
     rows += [_transfer_row(session, transfer) for transfer in plan.transfers]

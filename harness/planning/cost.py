@@ -7,13 +7,13 @@ The aim is a factor of two on two CPU cores: the constants are fitted to the pub
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from harness.api.protocols import PlacedRepresentation
 from harness.data.partitions import FOLDS, REPEATS
 from harness.models.opened import count_layers
-from harness.planning.cells import Bundle, Cell, Features, ModelFeatures
+from harness.planning.cells import Bundle, Cell, Features, ModelFeatures, Plan
 
 FORWARD_RATES = {"cpu": 1e11, "cuda": 1e14}
 """Floating-point operations per second in models and encoders, by kind of device."""
@@ -32,6 +32,9 @@ TWO_CLASSES, MANY_CLASSES = (3.3e-6, 2.7e-8), (2.0e-7, 1.4e-8)
 
 FIT_SECONDS = 0.004
 """Seconds of a fit however few its rows."""
+
+CHARACTERS_PER_FEATURE = 6
+"""Characters of text that bring one more word or pair of words, about: most pairs are seen once."""
 
 TEXT_WIDTH, OTHER_WIDTH = 800, 2
 """Assumed number of features of an arm without a model: fitted on texts, or not."""
@@ -67,6 +70,34 @@ def estimate(bundle: Bundle, *, device: str, cached: Callable[[str], bool]) -> E
         memory=int(4 * (parameters + encoded)) + (1 << 28) if missing else 0,
         seconds=seconds + CELL_SECONDS * len(bundle.cells) + _training_seconds(bundle),
     )
+
+
+def describe_large_fits(plan: Plan, memory: int) -> Iterator[str]:
+    """Yield a sentence for each bundle and classifier of which the largest fit is expected to exceed `memory` bytes."""
+    for bundle in plan.bundles:
+        classes = len(bundle.data.classes)
+        n_text = sum(len(str(one)) for one in bundle.data.examples.inputs) // CHARACTERS_PER_FEATURE
+        told: dict[str, str] = {}
+        for cell in sorted(bundle.cells, key=lambda cell: -_columns(cell.features, n_text)):
+            columns = _columns(cell.features, n_text)
+            needed = (1 if classes == 2 else classes) * columns * cell.classifier.spec.bytes_per_weight
+            if needed > memory:
+                told.setdefault(
+                    cell.classifier.name,
+                    f"'{bundle.name}': {cell.classifier.name} on {classes:,} classes and about {columns:,} features "
+                    f"of '{cell.features.representation.label}' is expected to take {needed / 2**30:.0f} GiB of "
+                    f"memory, and this machine has {memory / 2**30:.0f}: use fewer classes, another classifier, or a "
+                    "transform that keeps some of the features",
+                )
+        yield from told.values()
+
+
+def _columns(features: Features, n_text: int) -> int:
+    """Return the number of columns a classifier gets, given that of all words and pairs of words of the texts."""
+    if isinstance(features, ModelFeatures):
+        return features.placed.width
+    spec = features.representation.spec
+    return n_text if spec.fitted and spec.needs == "text" else OTHER_WIDTH
 
 
 def _parameters(bundle: Bundle, missing: list[ModelFeatures]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from harness.data.task import TaskData, count_removed
 from harness.models.opened import open_model
 from harness.planning.arms import try_to_make
 from harness.planning.cells import Plan
-from harness.planning.cost import estimate
+from harness.planning.cost import describe_large_fits, estimate
 from harness.planning.plan import make_plan
 from harness.registry.catalog import Registry
 from harness.validation.finding import Finding
@@ -28,13 +29,15 @@ def check_suite(
     data_dir: Path | None = None,
     included: Sequence[TaskSpec] = (),
     memory: int | None = None,
+    host_memory: int | None = None,
     strict_data: bool = False,
 ) -> tuple[Finding, ...]:
     """Return all that is wrong with a suite: its fields, with the line; names, parameters and sites; data that is
     unavailable or cannot be used for training.
 
-    Notes say what cleaning removed from each task, which bundles are expected to take more than `memory` bytes, and
-    what would be run. With `strict_data`, inputs that are empty, have two labels or are also in another split are
+    Notes say what cleaning removed from each task, which bundles are expected to take more than `memory` bytes of
+    the device and which fits more than `host_memory`, and what would be run. With `strict_data`, inputs that are
+    empty, have two labels or are also in another split are
     faults, and so are those that are training rows of another task. Raise UnavailableError when the file is missing.
     """
     try:
@@ -56,6 +59,7 @@ def check_suite(
             for leak in leaks_between(plan.tasks)
         ),
         *_check_memory(plan, memory),
+        *(Finding("note", said) for said in describe_large_fits(plan, host_memory or sys.maxsize)),
         *(Finding("note", sentence) for sentence in plan.notes),
         Finding("note", f"{len(plan.bundles)} bundles, {len(plan.cells)} cells"),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import harness
+from harness_classifiers.room import BYTES_PER_WEIGHT
 
 C_GRID = (0.1, 1.0, 10.0, 100.0, 1000.0)
 """Inverse penalties of logistic regression tried on validation."""
@@ -61,6 +62,7 @@ def harness_classifiers() -> list[harness.ClassifierSpec]:
         harness.ClassifierSpec(
             name="logreg",
             summary="L2 logistic regression; C chosen on validation",
+            bytes_per_weight=BYTES_PER_WEIGHT["logreg"],
             make=_logreg,
             grid={"C": C_GRID},
             revision="2",
@@ -74,17 +76,20 @@ def harness_classifiers() -> list[harness.ClassifierSpec]:
         harness.ClassifierSpec(
             name="ridge",
             summary="ridge regression, one class against the rest; alpha chosen on validation",
+            bytes_per_weight=BYTES_PER_WEIGHT["ridge"],
             make=_ridge,
             grid={"alpha": (0.01, 0.1, 1.0, 10.0, 100.0)},
         ),
         harness.ClassifierSpec(
             name="nearest_centroid",
             summary="the class whose mean over the training rows is nearest; no hyper-parameters",
+            bytes_per_weight=BYTES_PER_WEIGHT["nearest_centroid"],
             make=_nearest_centroid,
         ),
         harness.ClassifierSpec(
             name="linear_sgd",
             summary="logistic regression by stochastic gradient descent; alpha chosen on validation",
+            bytes_per_weight=BYTES_PER_WEIGHT["linear_sgd"],
             make=_linear_sgd,
             grid={"alpha": (1e-6, 1e-5, 1e-4, 1e-3, 1e-2)},
         ),

@@ -10,6 +10,7 @@ from sklearn.linear_model import RidgeClassifier, SGDClassifier
 from sklearn.metrics import pairwise_distances
 
 from harness_classifiers.require import require_count, require_positive
+from harness_classifiers.room import check_room
 from harness_classifiers.scale import Scale
 
 
@@ -23,6 +24,7 @@ class Ridge:
         self.model = RidgeClassifier(alpha=require_positive("alpha", alpha), tol=1e-8)
 
     def fit(self, X: Any, y: Any) -> Ridge:
+        check_room("ridge", int(y.max()) + 1, X.shape[1])
         self.scale = Scale().fit(X)
         # Float64: with a small alpha the normal equations are singular to float32 precision.
         self.model.fit(self.scale.transform(X).astype(np.float64), y)
@@ -47,6 +49,7 @@ class Centroids:
     """
 
     def fit(self, X: Any, y: Any) -> Centroids:
+        check_room("nearest_centroid", int(y.max()) + 1, X.shape[1])
         self.scale = Scale().fit(X)
         members = np.eye(int(y.max()) + 1)[y]
         # Not scikit-learn's NearestCentroid: it makes CSR dense, and refuses features that are all constant.
@@ -80,6 +83,7 @@ class Sgd:
         )
 
     def fit(self, X: Any, y: Any) -> Sgd:
+        check_room("linear_sgd", int(y.max()) + 1, X.shape[1])
         self.scale = Scale().fit(X)
         self.model.fit(self.scale.transform(X), y)
         return self

@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from harness_classifiers.require import require_count, require_positive
+from harness_classifiers.room import check_room
 from harness_classifiers.scale import Scale
 from harness_classifiers.softmax import SoftmaxRegression
 from harness_classifiers.span import MAX_ROWS, RowSpan
@@ -35,6 +36,7 @@ class LogReg:
         if many and rows.shape[1] <= SOFTMAX_UP_TO:
             self.model = SoftmaxRegression(C=self.C, max_iter=self.max_iter)
         else:
+            check_room("logreg", int(y.max()) + 1, rows.shape[1])
             self.model = LogisticRegression(
                 C=self.C, solver="newton-cg", tol=1e-6, max_iter=self.max_iter, random_state=self.seed
             )
