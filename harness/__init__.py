@@ -66,7 +66,7 @@ from harness.api.tasks import Columns, FileSource, HubSource, TaskSpec
 from harness.api.text import csv_text, escape_markdown, printable
 from harness.storage.hashing import hash_file, hash_json, unchanged
 from harness.storage.hub import HubFiles, is_offline
-from harness.storage.limits import check_numbers
+from harness.storage.limits import check_memory, check_numbers
 from harness.storage.paths import local_path, path_inside
 from harness.storage.reading import check_unpacked, open_parquet, read_description
 from harness.storage.strict_json import parse_json
@@ -139,6 +139,7 @@ __all__ = [
     "UnavailableError",
     "UsageError",
     "WriteError",
+    "check_memory",
     "check_numbers",
     "check_unpacked",
     "csv_text",

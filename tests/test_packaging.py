@@ -81,6 +81,7 @@ PUBLIC = [
     "UnavailableError",
     "UsageError",
     "WriteError",
+    "check_memory",
     "check_numbers",
     "check_unpacked",
     "csv_text",

@@ -37,3 +37,15 @@ def check_numbers(content: Any, where: str) -> None:
                         f"{where} says {key} = {value:.6g}, and at most {most:,} are read: fetch it again from a "
                         f"source that you trust"
                     )
+
+
+def check_memory(needed: int, what: str) -> None:
+    """Raise UnavailableError where `what` needs more bytes of memory than this machine has."""
+    import psutil
+
+    has = psutil.virtual_memory().total
+    if needed > has:
+        raise UnavailableError(
+            f"{what} take {needed / 2**30:,.1f} GiB of memory, and this machine has {has / 2**30:,.1f}: use a smaller "
+            f"model or a larger machine"
+        )

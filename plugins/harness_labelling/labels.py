@@ -16,6 +16,7 @@ from harness import (
     UnavailableError,
     UsageError,
     hash_json,
+    open_parquet,
     parse_json,
     whole_file,
 )
@@ -130,9 +131,8 @@ def card_path(path: Path) -> Path:
 def _read_records(path: Path) -> list[dict[str, Any]]:
     try:
         if path.suffix == ".parquet":
-            import pyarrow.parquet as pq
-
-            records: list[dict[str, Any]] = pq.ParquetFile(path.absolute()).read().to_pylist()
+            with open_parquet(path) as file:
+                records: list[dict[str, Any]] = file.read().to_pylist()
             return records
         return [*_read_lines(path)]
     except (OSError, ValueError) as error:

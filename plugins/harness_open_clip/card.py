@@ -12,6 +12,8 @@ from harness_open_clip.references import Files
 
 CARD = "README.md"
 """Name of the card's file."""
+LARGEST = 1_000_000
+"""Limit in bytes of a card: PyYAML takes a quarter of a minute for as many."""
 
 
 def read_datasets(files: Files) -> tuple[str, ...]:
@@ -20,7 +22,7 @@ def read_datasets(files: Files) -> tuple[str, ...]:
 
     try:
         path = files.find(CARD)
-        content = metadata_load(path) if path else None
+        content = metadata_load(path) if path and path.stat().st_size <= LARGEST else None
     # Absent, unreachable, not text, not YAML, or YAML with impossible dates or too deep nesting.
     except (UnavailableError, OSError, ValueError, yaml.YAMLError, RecursionError):
         return ()

@@ -11,7 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import HubFiles, UnavailableError, UsageError, did_you_mean, hash_file, local_path, unchanged
+from harness import (
+    HubFiles,
+    UnavailableError,
+    UsageError,
+    check_numbers,
+    did_you_mean,
+    hash_file,
+    local_path,
+    read_description,
+    unchanged,
+)
 
 CONFIG = "open_clip_config.json"
 """Name of the configuration file."""
@@ -108,12 +118,13 @@ def open_checkpoint(ref: str) -> Checkpoint:
 def _open_configured(files: Folder | Hub, tokenizer: Path | None = None) -> Checkpoint:
     path = files.find_config()
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(read_description(path))
+        check_numbers(content, f"model '{files.name}': its {CONFIG}")
         model, preprocessing = content["model_cfg"], content.get("preprocess_cfg") or {}
         _check_model(model)
         _check_named(files.name, model)
         dict(preprocessing)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UnavailableError(
             f"model '{files.name}': its {CONFIG} is not that of an OpenCLIP model ({error!r}): fetch it again"
         ) from error

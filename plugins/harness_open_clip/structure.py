@@ -14,6 +14,10 @@ BLOCKS = ("transformer.resblocks", "trunk.blocks")
 """Paths of the blocks in open_clip's own transformer and in timm's."""
 
 
+MOST_PATCHES = 100_000
+"""Patches that an image may be cut into; the finest models there are cut it into some thousand."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Layout:
     """Structure of a vision tower.
@@ -49,6 +53,11 @@ def find_layout(name: str, tower: nn.Module) -> Layout:
     if blocks is None or grid is None:
         raise UsageError(f"{refusal} is no transformer over patches of equal size")
     size = _pair(tower.image_size)
+    if grid[0] * grid[1] > MOST_PATCHES:
+        raise UnavailableError(
+            f"model '{name}': its configuration says {grid[0] * grid[1]:,} patches for an image, and at most "
+            f"{MOST_PATCHES:,} are read: fetch it again"
+        )
     shapes, embedding = _run(name, tower, blocks, size)
     shape = shapes[0]
     n_patches = grid[0] * grid[1]

@@ -12,7 +12,7 @@ import torch
 from open_clip.model import _build_text_tower, _build_vision_tower
 from torch import nn
 
-from harness import UnavailableError, UsageError, hash_json
+from harness import UnavailableError, UsageError, check_memory, hash_json
 from harness_open_clip.references import Checkpoint
 from harness_open_clip.structure import Layout, truncate, unsaved_buffers
 
@@ -136,6 +136,8 @@ def _draw(checkpoint: Checkpoint, build: Callable[[Checkpoint, str], nn.Module],
     """Build an untrained tower on the CPU in float32, with weights drawn from a seed."""
     # The whole tower is drawn, on the CPU in float32: a block is then the same however many are kept, and every device
     # and dtype starts from the same values. The names build_vision and build_text are part of the seed: keep them.
+    n_numbers = sum(parameter.numel() for parameter in build(checkpoint, "meta").parameters())
+    check_memory(4 * n_numbers, f"the random weights of model '{checkpoint.name}'")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(hash_json({"seed": seed, "part": build.__name__})[:16], 16))
         return build(checkpoint, "cpu")

@@ -83,7 +83,12 @@ class Checkpoint:
         """
         try:
             mapped = isinstance(source, Path) and zipfile.is_zipfile(source)
+            self._check_unpacked(source)
             return torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
+        except OSError as error:
+            raise harness.UnavailableError(
+                f"dictionary '{self.ref}': {self.file} cannot be read ({error.strerror or error}): fetch it again"
+            ) from error
         except Exception as error:  # torch, pickle and zipfile raise many types
             # torch has one type for a damaged file and for one of Python objects; the text only chooses the sentence.
             if isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error):
@@ -95,6 +100,14 @@ class Checkpoint:
                 f"dictionary '{self.ref}': {self.file} cannot be read as a file of PyTorch tensors: fetch it again"
             ) from error
 
+    def _check_unpacked(self, source: Path | IO[bytes]) -> None:
+        """Raise OSError for an archive of far more bytes than the file has; torch unpacks what is compressed."""
+        if zipfile.is_zipfile(source) and self.path:
+            with zipfile.ZipFile(source) as archive:
+                harness.check_unpacked(self.path, sum(entry.file_size for entry in archive.infolist()))
+        if not isinstance(source, Path):
+            source.seek(0)
+
     def tensor(self, tensors: Any, name: str) -> torch.Tensor:
         """Return a floating-point tensor of a state dict by name; raise UnavailableError if there is none."""
         held = tensors if isinstance(tensors, Mapping) else {}
@@ -103,6 +116,12 @@ class Checkpoint:
             raise harness.UnavailableError(
                 f"dictionary '{self.ref}' has no {name}; {self.file} holds: "
                 f"{', '.join(sorted(map(str, held))) or 'nothing'}"
+            )
+        # A tensor may repeat the few numbers of its storage by a stride of 0, and would take all its room when copied.
+        if found.numel() * found.itemsize > found.untyped_storage().nbytes():
+            raise harness.UnavailableError(
+                f"dictionary '{self.ref}': {name} says that it is {list(found.shape)}, and holds "
+                f"{found.untyped_storage().nbytes():,} bytes: fetch it again"
             )
         if not found.is_floating_point():
             dtype = str(found.dtype).removeprefix("torch.")

@@ -10,6 +10,7 @@ layers 9, 20 and 31), else those of its pretrained sibling; those results carry 
 from __future__ import annotations
 
 import json
+import math
 import re
 import zipfile
 import zlib
@@ -291,7 +292,7 @@ def require_offset(value: Any) -> int:
 def read_site(path: Path | None) -> harness.Site | None:
     """Return the site named in a training record; None if there is no file or no valid site."""
     try:
-        return harness.Site.parse(json.loads(path.read_bytes())["site"]) if path else None
+        return harness.Site.parse(json.loads(harness.read_description(path))["site"]) if path else None
     except (OSError, ValueError, LookupError, TypeError, harness.UsageError):
         return None
 
@@ -351,12 +352,15 @@ def read_shape(path: Path) -> tuple[int, int]:
     """Return `(d_in, d_sae)` from the headers of W_enc and W_dec, without values. UsageError for a transcoder."""
     try:
         with zipfile.ZipFile(path) as archive:
+            harness.check_unpacked(path, sum(entry.file_size for entry in archive.infolist()))
             shape, dtype = _read_header(archive, "W_enc")
             decoder: tuple[int, ...] = ()
             with suppress(*_UNREADABLE):  # features need no decoder
                 decoder, _ = _read_header(archive, "W_dec")
     except _UNREADABLE as error:
-        raise harness.UnavailableError(f"'{path}' cannot be read as a Gemma Scope dictionary") from error
+        raise harness.UnavailableError(
+            f"'{path}' cannot be read as a Gemma Scope dictionary ({_reason(error)}): fetch it again"
+        ) from error
     if len(shape) != 2:
         raise harness.UnavailableError(f"'{path}': W_enc has {len(shape)} dimensions, not 2")
     _check_dtype(f"'{path}'", "W_enc", dtype)
@@ -366,14 +370,22 @@ def read_shape(path: Path) -> tuple[int, int]:
     return int(shape[0]), int(shape[1])
 
 
+def _reason(error: Exception) -> str:
+    """Return in a few words why a file cannot be read."""
+    return str(getattr(error, "strerror", None) or error or type(error).__name__)[:200]
+
+
 def _read_header(archive: zipfile.ZipFile, key: str) -> tuple[tuple[int, ...], Any]:
-    """Return shape and dtype of an array of an npz file."""
+    """Return shape and dtype of an array of an npz file. Raise ValueError if the file holds another number of bytes."""
     with archive.open(f"{key}.npy") as file:
         version = np.lib.format.read_magic(file)
         read = (
             np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         )
         shape, _, dtype = read(file)
+        held = archive.getinfo(f"{key}.npy").file_size - file.tell()
+    if math.prod(shape) * dtype.itemsize != held:
+        raise ValueError(f"{key} says that it is {list(shape)} of {dtype}, and holds {held:,} bytes")
     return shape, dtype
 
 

@@ -211,7 +211,7 @@ class Folder:
         if path is None:
             return {}
         try:
-            config = json.loads(path.read_bytes())
+            config = json.loads(harness.read_description(path))
         except (OSError, ValueError) as error:
             raise harness.UnavailableError(
                 f"dictionary '{self.ref}': its config.json cannot be read: delete it and fetch it again"

@@ -217,7 +217,7 @@ class Folder:
             config, _ = self._read(checkpoint.path)
         else:
             try:
-                config = json.loads(path.read_bytes())
+                config = json.loads(harness.read_description(path))
             except (OSError, ValueError) as error:
                 raise harness.UnavailableError(
                     f"dictionary '{self.ref}': its config.json cannot be read: fetch it again"

@@ -131,6 +131,11 @@ class Folder:
             if path:
                 header = self._read_header(path)
                 d_in, width = header.d_in, header.width
+                if d_in * width > path.stat().st_size:  # at least a byte for each weight
+                    raise harness.UnavailableError(
+                        f"dictionary '{self.ref}': its header says {d_in:,} × {width:,} weights, more than its "
+                        f"{path.stat().st_size:,} bytes hold: fetch it again"
+                    )
             else:  # not downloaded yet: the width is part of the repository's name
                 named = re.search(r"_(\d+)K_", self.ref)
                 d_in, width = model.width(site), int(named[1]) * 1024 if named else 0

@@ -16,6 +16,8 @@ from harness_transformers.references import Files
 
 CARD = "README.md"
 """Name of the card's file."""
+LARGEST = 1_000_000
+"""Limit in bytes of a card: PyYAML takes a quarter of a minute for as many."""
 LANGUAGES = "language_megabytes"
 """Key of megabytes by language; the hub's own key `language` lists languages without amounts."""
 TASKS = "datasets"
@@ -42,7 +44,7 @@ def _read_front_matter(files: Files) -> dict[Any, Any]:
 
     try:
         path = files.find(CARD)
-        content = metadata_load(path) if path else None
+        content = metadata_load(path) if path and path.stat().st_size <= LARGEST else None
     # Absent, unreachable, not text, not YAML, or YAML with impossible dates or too deep nesting.
     except (UnavailableError, OSError, ValueError, yaml.YAMLError, RecursionError):
         return {}

@@ -15,7 +15,7 @@ import torch
 import transformers
 from torch import nn
 
-from harness import UsageError, hash_json
+from harness import UsageError, check_memory, hash_json
 from harness_transformers.structure import Layout
 
 MAX_SEED = 2**53 - 1
@@ -37,7 +37,9 @@ def draw_tensors(
 ) -> dict[str, torch.Tensor]:
     """Draw the weights of embeddings and the first `n_blocks` blocks, by their names in the bare decoder."""
     tensors: dict[str, torch.Tensor] = {}
-    for part in _needed_parts(name, skeleton, layout, n_blocks):
+    parts = list(_needed_parts(name, skeleton, layout, n_blocks))
+    _check_memory(name, [skeleton.get_submodule(part) for part in parts])
+    for part in parts:
         tensors |= draw_part(name, skeleton, part, seed=seed, dtype=dtype)
     return tensors
 
@@ -50,6 +52,7 @@ def draw_part(
 
     Raise UsageError for a weight that transformers does not initialise.
     """
+    _check_memory(name, [skeleton.get_submodule(part)])
     # The skeleton keeps its full depth: some families scale initial weights with the number of blocks.
     module = copy.deepcopy(skeleton.get_submodule(part)).to_empty(device="cpu")
     for parameter in module.parameters():
@@ -61,6 +64,11 @@ def draw_part(
         if torch.isnan(parameter).any():
             raise _not_initialised(name, f"{part}.{key}")
     return {f"{part}.{key}": tensor.to(dtype) for key, tensor in module.state_dict().items()}
+
+
+def _check_memory(name: str, modules: Iterable[nn.Module]) -> None:
+    n_numbers = sum(parameter.numel() for module in modules for parameter in module.parameters())
+    check_memory(4 * n_numbers, f"the random weights of model '{name}'")
 
 
 def _initialize(model: Any, module: nn.Module) -> None:
