@@ -14,6 +14,7 @@ from typing import Any
 
 from harness import Conversation, Message, UsageError, hash_json
 from harness_transformers.opening import check_choice, first_line
+from harness_transformers.rendering import Renderer, RenderingError
 
 SYSTEM = ("first-user",)
 """Choices of the parameter `system`; without it, the template alone decides about a system message."""
@@ -68,7 +69,6 @@ class ChatTemplate:
         if system is not None:
             check_choice(name, "system", system, SYSTEM)
         self._name = name
-        self._tokenizer = tokenizer
         self._system = system
         self._skeletons: dict[tuple[str, ...], tuple[list[str], list[int]]] = {}
         if not tokenizer.chat_template:
@@ -76,6 +76,16 @@ class ChatTemplate:
                 f"model '{name}' has no chat template in its tokenizer_config.json or chat_template.jinja: "
                 f"use template=none"
             )
+        try:
+            variables = {**tokenizer.special_tokens_map, "date_string": DATE}
+            self._renderer = Renderer(tokenizer.get_chat_template(), variables)
+        except (
+            ValueError,
+            RenderingError,
+        ) as error:  # ValueError: several templates, and none of them the default
+            raise UsageError(
+                f"model '{name}': its chat template cannot be used: {first_line(error)}"
+            ) from error
         self._single = self._skeleton(("user",), "a single message of the user")
 
     @property
@@ -134,14 +144,11 @@ class ChatTemplate:
     def _write(self, roles: tuple[str, ...], contents: Sequence[str], what: str) -> str:
         messages = [{"role": role, "content": content} for role, content in zip(roles, contents, strict=True)]
         try:
-            text: str = self._tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=roles[-1] != "assistant", date_string=DATE
-            )
-        except Exception as error:  # a template is third-party code and may raise any type
+            return self._renderer.render(messages, opens_answer=roles[-1] != "assistant")
+        except RenderingError as error:
             raise UsageError(
                 f"model '{self._name}': its chat template refuses {what}: {first_line(error)}{self._way_out(roles)}"
             ) from error
-        return text
 
     def _way_out(self, roles: tuple[str, ...]) -> str:
         """Return what a message adds about `system` if the roles would be taken without the system message."""
