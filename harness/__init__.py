@@ -18,6 +18,7 @@ from harness.api.errors import (
     UsageError,
     WriteError,
     did_you_mean,
+    name_some,
 )
 from harness.api.events import (
     BatchFinished,
@@ -151,6 +152,7 @@ __all__ = [
     "hookimpl",
     "is_offline",
     "local_path",
+    "name_some",
     "open",
     "open_parquet",
     "parse_json",

@@ -13,7 +13,7 @@ from harness.api.errors import UnavailableError, UsageError, did_you_mean
 from harness.api.events import Summary
 from harness.api.tasks import TaskSpec
 from harness.config.suite import ModelChoice, Suite, read_suite
-from harness.config.task_file import read_task
+from harness.config.task_file import read_tasks
 from harness.registry.catalog import Registry
 from harness.registry.loading import Fault, find_candidates, load_plugins
 from harness.runs.folder import RunFolder
@@ -98,7 +98,8 @@ class Session:
         if path.is_file():
             return path
         known = self.registry.names("suites")
-        raise UsageError(f"there is no suite '{name}', and no such file{did_you_mean(str(name), known)}")
+        hint = did_you_mean(str(name), known, listed_by="harness ls suites")
+        raise UsageError(f"there is no suite '{name}', and no such file{hint}")
 
     def check(self, name: str | Path, *, strict_data: bool = False) -> tuple[Finding, ...]:
         """Check a suite, and return faults and notes that matter before it is run."""
@@ -278,7 +279,7 @@ def open(
         data_dir=Path(given) if given else None,
         cache_dir=Path(cache_dir) if cache_dir else None,
         device=device,
-        included=[read_task(Path(path)) for path in include],
+        included=read_tasks([Path(path) for path in include]),
     )
 
 

@@ -93,6 +93,7 @@ PUBLIC = [
     "hookimpl",
     "is_offline",
     "local_path",
+    "name_some",
     "open",
     "open_parquet",
     "parse_json",

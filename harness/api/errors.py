@@ -86,18 +86,48 @@ class NothingSelectedError(HarnessError):
     exit_code = 5
 
 
-MOST_NAMES = 30
-"""Most known names in one sentence; `harness ls` lists all."""
+MOST_NAMES = 5
+"""Most known names in one sentence."""
+
+_NEAR, _AS_NEAR = 0.6, 0.05
+"""Likeness of a name that may be meant, from 0 to 1, and the most by which others may be less like it."""
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return `; did you mean 'x'?` with the nearest known name, else the first known names, else nothing."""
+def did_you_mean(name: str, known: Iterable[str], *, listed_by: str = "") -> str:
+    """Return `; did you mean 'x'?` with the names that are likest to an unknown one, else some known names by likeness
+    and how many more there are, else nothing.
+
+    `listed_by` is the command that lists all of them.
+    """
     names = sorted(set(known))
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    if near:
-        return f"; did you mean '{near[0]}'?"
-    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-    return f"; known: {', '.join(names[:MOST_NAMES])}{more}" if names else ""
+    likest = _by_likeness(name, names)
+    if likest and likest[0][0] >= _NEAR:
+        near = [f"'{one}'" for likeness, one in likest if likeness >= likest[0][0] - _AS_NEAR]
+        return f"; did you mean {' or '.join(filter(None, (', '.join(near[:-1]), near[-1])))}?"
+    few = len(names) <= MOST_NAMES
+    said = name_some(names if few else [one for _, one in likest], of=len(names))
+    return f"; known: {said}{f' (`{listed_by}` lists all)' if listed_by and not few else ''}" if names else ""
+
+
+def name_some(names: Iterable[object], *, of: int | None = None, nothing: str = "none") -> str:
+    """Return the first names in one text, at most MOST_NAMES, and how many more there are of all, `of`."""
+    texts = [str(name) for name in names]
+    more = (len(texts) if of is None else of) - len(texts[:MOST_NAMES])
+    return ", ".join(texts[:MOST_NAMES]) + (f" and {more:,} more" if more else "") or nothing
+
+
+def _by_likeness(name: str, names: Iterable[str]) -> list[tuple[float, str]]:
+    """Return the names that are likest to another one, at most MOST_NAMES, likest first."""
+    matcher = difflib.SequenceMatcher(b=name[:LONGEST].casefold())
+    ratios = []
+    for one in names:
+        matcher.set_seq1(one[:LONGEST].casefold())
+        ratios.append((matcher.ratio(), one))
+    return sorted(ratios, key=lambda pair: -pair[0])[:MOST_NAMES]
+
+
+LONGEST = 200
+"""Letters of a name beyond these are not compared."""
 
 
 def describe(error: BaseException) -> str:

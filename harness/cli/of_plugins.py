@@ -28,7 +28,8 @@ def load_command(context: click.Context, name: str) -> click.Command:
         report(fault)
     known = registry.names("commands")
     if name not in registry.catalogs["commands"]:
-        raise click.UsageError(f"there is no command '{name}'{did_you_mean(name, (*COMMANDS, *known))}")
+        hint = did_you_mean(name, (*COMMANDS, *known), listed_by="harness --help")
+        raise click.UsageError(f"there is no command '{name}'{hint}")
     entry = registry.get("commands", name)
     owner = f"command '{name}' ({entry.distribution})"
     try:

@@ -42,7 +42,9 @@ def command(context: click.Context, name: str, as_json: bool) -> None:
     ]
     if not found:
         known = {known for catalog in registry.catalogs.values() for known in catalog}
-        raise UsageError(f"nothing is called '{name}'{did_you_mean(name, known)}")
+        raise UsageError(
+            f"nothing is called '{name}'{did_you_mean(name, known, listed_by='harness ls KIND')}"
+        )
     for thing in found:
         echo(json.dumps(thing, ensure_ascii=False) if as_json else _lines(thing))
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -49,15 +47,11 @@ def read_board(folder: Path) -> tuple[RunChoice, ...]:
         return (RunChoice(suite=folder.resolve().name),)
     file = read_yaml(path, "board")
     runs = file.validate(_BoardFile).runs
-    _check_names(runs, file.where)
+    names = [run.name for run in runs if run.name is not None]
+    if len(names) < len(runs) > 1:
+        raise UsageError(f"{file.where}: each of several runs needs a name of its own")
+    file.check_twins(("runs",), "run", names)
     return tuple(run.model_copy(update={"suite": _find_suite(folder, run.suite)}) for run in runs)
-
-
-def _check_names(runs: Sequence[RunChoice], where: str) -> None:
-    name, count = Counter(run.name for run in runs).most_common(1)[0]
-    if count > 1:
-        said = f"'{name}' names {count} runs" if name else f"{count} runs have no name"
-        raise UsageError(f"{where}: {said}")
 
 
 def _find_suite(folder: Path, suite: str) -> str:

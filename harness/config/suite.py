@@ -5,12 +5,14 @@ A suite is read from a YAML file with the overrides of the command line. Names i
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from harness.api.errors import UsageError
@@ -29,7 +31,18 @@ def _check_reference(value: Any) -> str | dict[str, Any]:
     return value
 
 
-Reference = Annotated[str | dict[str, Any], PlainValidator(_check_reference)]
+Reference = Annotated[
+    str | dict[str, Any],
+    PlainValidator(_check_reference),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string"},
+                {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]},
+            ]
+        }
+    ),
+]
 """A reference to an offer of a plugin: its name, or a mapping of its `name` and its parameters."""
 
 _Count = Annotated[Whole, Field(ge=1)]
@@ -137,7 +150,37 @@ def read_suite(
         tree["seeds"] = list(range(min(seeds, MOST_SEEDS + 1)))
     _apply_settings(tree, settings)
     _normalise(tree)
-    return file.validate(Suite)
+    suite = file.validate(Suite)
+    # The lines of a list that the command line replaces say nothing; what is twice there is found in the plan.
+    replaced = {re.split("[.=]", setting)[0] for setting in settings}
+    replaced |= {field for field, given in (("models", models), ("tasks", tasks), ("seeds", seeds)) if given}
+    for field, what in _LISTS.items():
+        if field not in replaced:
+            file.check_twins((field,), what, [*map(_spell, getattr(suite, field))])
+    return suite
+
+
+_LISTS = {
+    "tasks": "task",
+    "models": "model",
+    "representations": "representation",
+    "poolings": "pooling",
+    "transforms": "transform",
+    "classifiers": "classifier",
+    "regimes": "regime",
+    "alignments": "alignment",
+    "seeds": "seed",
+}
+
+
+def _spell(entry: TaskChoice | ModelChoice | str | int | dict[str, Any]) -> str:
+    """Return an entry of a list by what tells it from others, as `NAME` or `NAME[parameter=value]`."""
+    if isinstance(entry, TaskChoice | str | int):
+        return entry.name if isinstance(entry, TaskChoice) else str(entry)
+    given = entry.parameters if isinstance(entry, ModelChoice) else dict(entry)
+    name = entry.ref if isinstance(entry, ModelChoice) else given.pop("name")
+    inside = ",".join(f"{key}={json.dumps(value)}" for key, value in sorted(given.items()))
+    return f"{name}[{inside}]" if inside else name
 
 
 def _drop_transfers(tree: dict[str, Any], models: Sequence[str]) -> None:
@@ -158,7 +201,7 @@ def _normalise(tree: dict[str, Any]) -> None:
     """Expand short spellings: a name of a task or model, a single site or representation, a number of seeds."""
     for field, key in (("tasks", "name"), ("models", "ref")):
         if isinstance(tree.get(field), list):
-            tree[field] = [{key: item} if isinstance(item, str) else item for item in tree[field]]
+            tree[field] = [item if isinstance(item, dict | list) else {key: item} for item in tree[field]]
     for model in _mappings(tree.get("models")):
         for field in ("sites", "representations"):
             if isinstance(model.get(field), str):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -55,6 +56,20 @@ def read_task(path: Path) -> TaskSpec:
         if "languages" not in task.model_fields_set:
             fields["languages"] = ("zxx",)
     return TaskSpec(**fields)
+
+
+def read_tasks(paths: Sequence[Path]) -> list[TaskSpec]:
+    """Read several task files. Raise UsageError, with both files and lines, if two give one name."""
+    tasks: dict[str, TaskSpec] = {}
+    first: dict[str, str] = {}
+    for path in paths:
+        task = read_task(path)
+        place = f"'{path}' line {read_yaml(path, 'task').lines[('name',)]}"
+        if task.name in tasks:
+            said = f"task '{task.name}' is given twice: in {first[task.name]} and in {place}"
+            raise UsageError(f"{said}; rename one, or leave one out")
+        tasks[task.name], first[task.name] = task, place
+    return [*tasks.values()]
 
 
 def _find_source(source: _Source, path: Path, where: str) -> HubSource | FileSource:

@@ -7,7 +7,7 @@ cells, so another library or another version of YAML would need to read each val
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from harness.api.errors import UnavailableError, UsageError
+from harness.api.errors import UnavailableError, UsageError, did_you_mean
 from harness.storage.hashing import hash_json
 from harness.storage.reading import read_file
 
@@ -45,18 +45,30 @@ class Strict(BaseModel):
 
 @dataclass(frozen=True)
 class YamlFile:
-    """The mapping in a YAML file, and the line of each value by its path."""
+    """The mapping in a YAML file, with the line of each value and the spelling of each that is no text, by its path."""
 
     where: str
     tree: dict[str, Any]
     lines: Mapping[_Place, int]
+    spelled: Mapping[_Place, str]
+
+    def check_twins(self, place: _Place, what: str, names: Sequence[str]) -> None:
+        """Raise UsageError, with both lines, if two entries of the list at `place` have one name, in the order of
+        `names`.
+        """
+        first: dict[str, int] = {}
+        for number, name in enumerate(names):
+            if (other := first.setdefault(name, number)) != number:
+                lines = dict.fromkeys(self.lines.get((*place, at)) for at in (other, number))
+                on = f": on line {' and on line '.join(map(str, lines))}" * (None not in lines)
+                raise UsageError(f"{self.where}: {what} '{name}' is given twice{on}")
 
     def validate(self, model: type[_Validated]) -> _Validated:
         """Return the mapping as a pydantic model, or raise UsageError with the first fault and its line."""
         try:
             return model.model_validate(self.tree)
         except ValidationError as error:
-            raise UsageError(_describe(error, self)) from error
+            raise UsageError(_describe(error, self, model)) from error
 
 
 def read_yaml(path: Path, kind: str) -> YamlFile:
@@ -79,7 +91,7 @@ def read_yaml(path: Path, kind: str) -> YamlFile:
         raise UsageError(f"{where} line {line}: not valid YAML: {error.reason}") from error
     if not isinstance(tree, dict):
         raise UsageError(f"{where} is not a mapping of fields")
-    return YamlFile(where=where, tree=tree, lines=reader.lines)
+    return YamlFile(where=where, tree=tree, lines=reader.lines, spelled=reader.spelled)
 
 
 def read_value(text: str, where: str) -> Any:
@@ -100,6 +112,7 @@ class _Reader(yaml.SafeLoader):
         super().__init__(text)
         self.where = where
         self.lines: dict[_Place, int] = {}
+        self.spelled: dict[_Place, str] = {}
         self.depth = 0
 
     def read(self) -> Any:
@@ -122,7 +135,10 @@ class _Reader(yaml.SafeLoader):
     def _read(self, node: yaml.Node, place: _Place) -> Any:
         self.lines.setdefault(place, node.start_mark.line + 1)
         if isinstance(node, yaml.ScalarNode):
-            return self._read_scalar(node)
+            value = self._read_scalar(node)
+            if not isinstance(value, str):
+                self.spelled[place] = node.value
+            return value
         if node.tag not in (self.DEFAULT_MAPPING_TAG, self.DEFAULT_SEQUENCE_TAG):
             raise self._refuse(node, f"'{node.tag}' is neither a list nor a mapping")
         if isinstance(node, yaml.SequenceNode):
@@ -131,7 +147,8 @@ class _Reader(yaml.SafeLoader):
         for key, value in node.value:
             name = self._read_name(key)
             if name in mapping:  # YAML itself would silently keep the last
-                raise self._refuse(key, f"'{name}' stands twice")
+                said = f"'{name}' stands twice, first on line {self.lines[(*place, name)]}"
+                raise self._refuse(key, said)
             self.lines[(*place, name)] = key.start_mark.line + 1
             mapping[name] = self._read(value, (*place, name))
         return mapping
@@ -140,8 +157,10 @@ class _Reader(yaml.SafeLoader):
         if key.tag == "tag:yaml.org,2002:merge":
             raise self._refuse(key, "the merge key '<<' is not read: write its fields out")
         if key.tag != self.DEFAULT_SCALAR_TAG:
-            given = f", not '{key.value}'" if isinstance(key, yaml.ScalarNode) else ""
-            raise self._refuse(key, f"a field's name must be plain text{given}")
+            said = "a field's name must be plain text"
+            if isinstance(key, yaml.ScalarNode):
+                said = f"the name {_quote_it(key.value, self._read_scalar(key))}"
+            raise self._refuse(key, said)
         return str(key.value)
 
     def _read_scalar(self, node: yaml.ScalarNode) -> Any:
@@ -150,6 +169,7 @@ class _Reader(yaml.SafeLoader):
             hash_json({"": value})  # no result can be identified by NaN, dates, bytes or integers beyond 2^53
         except ValueError as error:  # also of a date such as 2020-13-45
             said = f"'{node.value}' is neither text, a finite number, yes, no nor nothing; text needs quotes"
+            said += f': "{node.value}"' * node.value.isprintable()
             raise self._refuse(node, said, UnsupportedValueError) from error
         return value
 
@@ -159,7 +179,7 @@ class _Reader(yaml.SafeLoader):
         return kind(f"{self.where} line {at.start_mark.line + 1 if at.start_mark else 1}: {sentence}")
 
 
-def _describe(error: ValidationError, file: YamlFile) -> str:
+def _describe(error: ValidationError, file: YamlFile, model: type[BaseModel]) -> str:
     """Describe the first fault of a validation in one sentence, with its line if the file has one."""
     faults = error.errors()
     # A wrong field comes before a missing one, because it is often the same field misspelt.
@@ -172,18 +192,46 @@ def _describe(error: ValidationError, file: YamlFile) -> str:
     # A list is also reported as too short if one of its items is wrong.
     places -= {each[:end] for each in places for end in range(len(each))}
     more = f" (and {len(places) - 1} more)" if len(places) > 1 else ""
-    return f"{file.where}{line}: {_explain(first)}{more}"
+    hint = (
+        did_you_mean(str(first["loc"][-1]), _fields(model, first["loc"][:-1])) if _is_unknown(first) else ""
+    )
+    return f"{file.where}{line}: {_explain(first, file.spelled.get(place))}{hint}{more}"
 
 
-def _explain(fault: ErrorDetails) -> str:
+def _is_unknown(fault: ErrorDetails) -> bool:
+    return fault["type"] in ("extra_forbidden", "unexpected_keyword_argument")
+
+
+def _fields(model: type[BaseModel], place: _Place) -> list[str]:
+    """Return the names of the fields that belong at a place in a model."""
+    schema = model.model_json_schema()
+    node = schema
+    for part in place:
+        node = _follow(schema, node)
+        node = node["items"] if isinstance(part, int) else node["properties"][part]
+    return [*_follow(schema, node)["properties"]]
+
+
+def _follow(schema: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
+    return schema["$defs"][node["$ref"].rpartition("/")[2]] if "$ref" in node else node
+
+
+def _explain(fault: ErrorDetails, spelled: str | None) -> str:
     field = ".".join(str(part) for part in fault["loc"])
     if fault["type"] in _SENTENCES:
         return _SENTENCES[fault["type"]].format(field=field, **fault.get("ctx", {}))
-    given = ""
-    if fault["type"] == "string_type" and isinstance(fault["input"], bool | int | float):
-        # YAML 1.1 reads no, on and 1:30 as false, true and 90; YAML 1.2 reads them as text.
-        given = f", not {json.dumps(fault['input'])}; text needs quotes"
-    return f"{field}: {fault['msg'][0].lower()}{fault['msg'][1:]}{given}"
+    if fault["type"] == "string_type" and isinstance(fault["input"], bool | int | float | None):
+        if spelled == "":
+            return f"{field} is empty, and needs a text"
+        return f"{field}: {_quote_it(spelled or json.dumps(fault['input']), fault['input'])}"
+    return f"{field}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
+
+
+def _quote_it(spelled: str, value: Any) -> str:
+    """Return that a spelling is no text: YAML 1.1 reads no, on, ~ and 1:30 as false, true, nothing and 90."""
+    read = "nothing" if value is None else json.dumps(value, default=str)
+    means = "a number" if read == spelled else read
+    return f'{spelled} is read as {means}; as a name or other text it needs quotes: "{spelled}"'
 
 
 _MAPPING = "{field}: input should be a mapping of fields"

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from harness.api.data import Examples, Partition
-from harness.api.errors import UnavailableError, UsageError
+from harness.api.errors import UnavailableError, UsageError, name_some
 from harness.data.splits import split_rows
 from harness.registry.catalog import Choice
 
@@ -79,13 +79,13 @@ def find_untested(examples: Examples) -> tuple[str, ...]:
     sentences = []
     for split, name, use in (("train", "training", "tested on"), ("test", "test", "learnt from")):
         if lacking := [language for language in every if not labels[split][language]]:
-            sentences.append(f"no {name} rows in {', '.join(lacking)}, which can only be {use}")
+            sentences.append(f"no {name} rows in {name_some(lacking)}, which can only be {use}")
     for language in every:
         taught = labels["train"][language]
-        unknown = ", ".join(f"'{label}'" for label in sorted(set(examples.labels) - taught))
-        if taught and unknown:
+        if taught and (unknown := sorted(set(examples.labels) - taught)):
             use = "which is not learnt from where these are tested on"
-            sentences.append(f"no training rows of {unknown} in {language}, {use}")
+            labels_there = name_some([f"'{label}'" for label in unknown])
+            sentences.append(f"no training rows of {labels_there} in {language}, {use}")
     return tuple(sentences)
 
 
@@ -148,7 +148,7 @@ def _find_faults(made: Partition, own: Partition, examples: Examples, regime: Ch
         yield f"makes up the label '{min(strange)}'"
     if regime.spec.by_language:
         if len(tested := {examples.languages[row] for row in made.test}) > 1:
-            yield f"tests on several languages at once: {', '.join(sorted(tested))}"
+            yield f"tests on several languages at once: {name_some(sorted(tested))}"
         if not set(made.test) <= set(own.test):
             yield "tests on rows that are no test rows of the task"
         if shared := count_shared_groups(examples, made):

@@ -272,7 +272,7 @@ def select_rows(spec: TaskSpec, rows: Rows) -> Sequence[int]:
 
 def _column(spec: TaskSpec, rows: Rows, name: str) -> Sequence[Any]:
     if name not in rows:
-        raise data_error(spec, f" has no column '{name}'; it has: {', '.join(sorted(rows))}")
+        raise data_error(spec, f" has no column '{name}'{did_you_mean(name, rows)}")
     return rows[name]
 
 
@@ -299,7 +299,7 @@ def _parse_language(spec: TaskSpec, value: Any, name: str) -> str:
     if _is_absent(value):
         raise data_error(spec, f" {name} has no language")
     if (tag := str(value)) not in spec.languages:
-        hint = did_you_mean(tag, spec.languages)
+        hint = did_you_mean(tag, spec.languages, listed_by=f"harness show {spec.name}")
         raise data_error(spec, f" {name} is in '{tag}', which is none of the task's languages{hint}")
     return tag
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from harness.api.data import Tokens
 from harness.api.errors import UsageError, did_you_mean
-from harness.registry.catalog import parse_reference
+from harness.registry.catalog import name_parameters, parse_reference
 
 _SETS: Mapping[str, tuple[str, ...]] = {"content": (), "all": (), "prompt": (), "last": ("k",), "cls": ()}
 
@@ -38,8 +38,9 @@ class TokenSet:
             raise UsageError(f"there is no token set '{name}'{did_you_mean(name, _SETS)}")
         for key in given:
             if key not in _SETS[name]:
-                takes = f"it takes: {', '.join(_SETS[name])}" if _SETS[name] else "it takes none"
-                raise UsageError(f"token set '{name}' has no parameter '{key}'; {takes}")
+                raise UsageError(
+                    f"token set '{name}' has no parameter '{key}'{name_parameters(key, _SETS[name])}"
+                )
         k = given.get("k")
         if name == "last" and (isinstance(k, bool) or not isinstance(k, int) or k < 1):
             raise UsageError(f"token set 'last' needs k, a whole number of at least 1, not {k!r}: last(k=5)")

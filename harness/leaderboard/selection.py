@@ -11,7 +11,7 @@ from functools import cached_property
 from operator import attrgetter
 from typing import NamedTuple, TypeVar
 
-from harness.api.errors import NothingSelectedError, UnavailableError
+from harness.api.errors import NothingSelectedError, UnavailableError, name_some
 from harness.api.specs import Natural
 from harness.runs.record import Record, Results
 
@@ -198,7 +198,7 @@ def read_cells(runs: Sequence[Results]) -> list[Cell]:
             if before is None or _replaces(cell, before):
                 cells[record.cell_id] = cell
     if not any(cell.record.status == "ok" for cell in cells.values()):
-        places = ", ".join(f"'{run.path}'" for run in runs) or "no run"
+        places = name_some([f"'{run.path}'" for run in runs], nothing="no run")
         raise NothingSelectedError(f"{places}: none of {len(cells)} cells ended well, so there is no board")
     return list(cells.values())
 

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from harness.api.data import Modality, Site
-from harness.api.errors import HarnessError, UnavailableError, UsageError, describe
+from harness.api.errors import HarnessError, UnavailableError, UsageError, describe, name_some
 from harness.api.memory import explain
 from harness.api.protocols import (
     Flagged,
@@ -262,7 +262,7 @@ def at_served_site(model: OpenModel, representation: Choice, registry: Registry)
     if not sites and refusal is not None:
         raise refusal
     if len(sites) > 1:
-        served = ", ".join(map(str, sites))
+        served = name_some(sites)
         raise UsageError(
             f"representation '{representation.label}' serves at {served}: choose one with --site"
         )

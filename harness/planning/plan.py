@@ -101,13 +101,12 @@ def choose_task(
 
 def _find_task(name: str, registry: Registry, included: Sequence[TaskSpec]) -> TaskSpec:
     found: TaskSpec | None = next((spec for spec in included if spec.name == name), None)
-    return found or registry.get("tasks", name).spec
+    return found or registry.get("tasks", name, beside=[spec.name for spec in included]).spec
 
 
 def _choose_tasks(
     suite: Suite, registry: Registry, included: Sequence[TaskSpec]
 ) -> list[tuple[TaskSpec, int | None]]:
-    check_unique("task file", [spec.name for spec in included])
     check_unique("task", [task.name for task in suite.tasks])
     check_unique("seed", [str(seed) for seed in suite.seeds])
     return [choose_task(task, suite, registry, included) for task in suite.tasks]
@@ -119,7 +118,7 @@ def find_trained_on(spec: TaskSpec, registry: Registry, included: Sequence[TaskS
         return None
     known = [*(one.name for one in included), *registry.names("tasks")]
     if spec.trained_on not in known:
-        hint = did_you_mean(spec.trained_on, known)
+        hint = did_you_mean(spec.trained_on, known, listed_by="harness ls tasks")
         raise UsageError(f"task '{spec.name}' learns from '{spec.trained_on}', which is no task{hint}")
     other = _find_task(spec.trained_on, registry, included)
     if other.trained_on is not None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from harness.api.errors import HarnessError, UnavailableError, UsageError, describe, did_you_mean
+from harness.api.errors import MOST_NAMES, HarnessError, UnavailableError, UsageError, describe, did_you_mean
 from harness.api.specs import ClassifierSpec, Spec
 from harness.registry.loading import OFFERED, Fault, Plugin, Plugins, offer_name
 from harness.registry.source import Source
@@ -153,13 +153,16 @@ class Registry:
         """Return all usable names of one kind, sorted."""
         return sorted(name for name, entries in self.catalogs[kind].items() if len(entries) == 1)
 
-    def get(self, kind: str, name: str) -> Entry:
-        """Return the single offer under a name; raise UsageError if there is none or more than one."""
+    def get(self, kind: str, name: str, *, beside: Iterable[str] = ()) -> Entry:
+        """Return the single offer under a name; raise UsageError if there is none or more than one.
+
+        Of an unknown name, those `beside` the offers may be meant too.
+        """
         entries = self.catalogs[kind].get(name, ())
         if not entries:
             if kind in RESOLVED and _is_local(name):
                 raise UnavailableError(f"no plugin can read what lies in '{name}' as a {_singular(kind)}")
-            hint = did_you_mean(name, self.names(kind))
+            hint = did_you_mean(name, [*self.names(kind), *beside], listed_by=f"harness ls {kind}")
             raise UsageError(f"there is no {_singular(kind)} '{name}'{hint}")
         if len(entries) > 1:
             offered = f"is offered by {_owners(entries)}: disable one with -p no:NAME"
@@ -297,8 +300,7 @@ def _bind(kind: str, entry: Entry, name: str, given: Mapping[str, Any]) -> dict[
     known = parameters_of(entry.spec)
     for key in given:
         if key not in known:
-            takes = f"it takes: {', '.join(known)}" if known else "it takes none"
-            raise UsageError(f"{owner} has no parameter '{key}'; {takes}")
+            raise UsageError(f"{owner} has no parameter '{key}'{name_parameters(key, known)}")
     bound = {key: given.get(key, default) for key, default in known.items()}
     for key, value in bound.items():
         if value is inspect.Parameter.empty:
@@ -308,6 +310,14 @@ def _bind(kind: str, entry: Entry, name: str, given: Mapping[str, Any]) -> dict[
         except ValueError as error:  # NaN, dates, integers beyond 2^53: JSON cannot identify a result by them
             raise UsageError(f"{owner} cannot take {key}={_write(value)}: {error}") from error
     return bound
+
+
+def name_parameters(unknown: str, known: Iterable[str]) -> str:
+    """Return `; it takes: …` for a parameter that nothing has: all where they are few, else the nearest ones."""
+    names = [*known]
+    if len(names) > MOST_NAMES:
+        return did_you_mean(unknown, names)
+    return f"; it takes: {', '.join(names)}" if names else "; it takes none"
 
 
 def _owners(entries: Iterable[Entry]) -> str:

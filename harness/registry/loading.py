@@ -123,7 +123,9 @@ def find_candidates(
     """
     points = entry_points(group=GROUP)
     for name in sorted({*(only or ()), *without} - set(points.names)):
-        raise UsageError(f"no installed plugin is called '{name}'{did_you_mean(name, points.names)}")
+        raise UsageError(
+            f"no installed plugin is called '{name}'{did_you_mean(name, points.names, listed_by='harness ls plugins')}"
+        )
     installed = [
         _installed(point)
         for point in points

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness.api.errors import HarnessError, UnavailableError
+from harness.api.errors import HarnessError, UnavailableError, name_some
 from harness.api.tasks import TaskSpec
 from harness.config.suite import Suite, TaskChoice
 from harness.data.partitions import make_draws
@@ -182,7 +182,7 @@ def _compare_rows(
     if (chosen := set(classes_of(frame))) and chosen != {*data.classes}:
         yield Finding(
             "fault",
-            f"{what} choose among {', '.join(sorted(chosen))}, and the data has {', '.join(data.classes)}",
+            f"{what} choose among {name_some(sorted(chosen))}, and the data has {name_some(data.classes)}",
         )
     if wrong := _count_regrouped(frame, {examples.ids[row]: examples.groups[row] for row in test}):
         yield Finding("fault", f"{what} have another group than the data in {wrong} of {len(given)} rows")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from math import prod
 
-from harness.api.errors import UnavailableError, UsageError
+from harness.api.errors import UnavailableError, UsageError, name_some
 from harness.planning.cells import hash_protocol
 from harness.registry.catalog import Choice, Registry
 from harness.runs.record import Record
@@ -58,7 +58,7 @@ def _compare(record: Record, classifier: Choice) -> Iterator[str]:
     for name in sorted(given.keys() & classifier.parameters.keys()):
         possible = tuple(grid[name]) if name in grid and record.tried else (classifier.parameters[name],)
         if given[name] not in possible:
-            listed = ", ".join(map(str, possible))
+            listed = name_some(possible)
             yield f"{what} has {name}={given[name]}, and {classifier.owner} was tried with {listed}"
     points = prod(len(values) for values in grid.values())
     if record.selected_on != "nothing" and record.tried != points:

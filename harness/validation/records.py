@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import chain
 
+from harness.api.errors import name_some
 from harness.runs.record import Record
 from harness.validation.finding import Finding
 
@@ -47,7 +48,7 @@ def _check_numbers(record: Record) -> Iterator[str]:
     """Yield the faults of a good cell's numbers: metrics, intervals, validation scores, rows and width."""
     what = f"cell '{record.cell_id}'"
     if strange := sorted(record.metrics.keys() - {*METRICS}):
-        yield f"{what} holds a metric that no cell has: {', '.join(strange)}"
+        yield f"{what} holds a metric that no cell has: {name_some(strange)}"
     for name, metric in record.metrics.items():
         bounds = [bound for bound in (metric.low, metric.high) if bound is not None]
         if len(bounds) == 1:

@@ -170,10 +170,8 @@ class _Task:
     def require_source(self, source: str) -> str:
         """Return `source`; raise UnavailableError, naming the sources, if it has no training rows."""
         if source not in self.train:
-            there = ", ".join(self.sources)
-            raise harness.UnavailableError(
-                f"{self.regime}: there are no training rows in '{source}', only in {there}"
-            )
+            hint = harness.did_you_mean(source, self.sources)
+            raise harness.UnavailableError(f"{self.regime}: there are no training rows in '{source}'{hint}")
         return source
 
     def targets_beside(self, source: str) -> tuple[str, ...]:

@@ -115,7 +115,7 @@ class Checkpoint:
         if not isinstance(found, torch.Tensor):
             raise harness.UnavailableError(
                 f"dictionary '{self.ref}' has no {name}; {self.file} holds: "
-                f"{', '.join(sorted(map(str, held))) or 'nothing'}"
+                f"{harness.name_some(sorted(map(str, held)), nothing='nothing')}"
             )
         # A tensor may repeat the few numbers of its storage by a stride of 0, and would take all its room when copied.
         if found.numel() * found.itemsize > found.untyped_storage().nbytes():

@@ -220,7 +220,8 @@ class Folder:
         entries = [entry for path in files.names if (entry := Entry.parse(path))]
         here = [entry for entry in entries if entry.layer == site.layer]
         if files.whole and not here:
-            layers = ", ".join(map(str, sorted({entry.layer for entry in entries}))) or "none"
+            near = sorted({entry.layer for entry in entries}, key=lambda layer: abs(layer - site.layer))
+            layers = harness.name_some(near)
             raise harness.UsageError(f"'{self.ref}' has no dictionary for '{site}'; its layers: {layers}")
         if files.whole:
             return self._choose(here, site), ()
@@ -304,7 +305,9 @@ def _choose(
     widths = sorted({entry.width for entry in here}, key=width_of)
     width = width or widths[0]
     if width not in widths:
-        raise harness.UsageError(f"'{ref}' has no width {width} for '{site}'; it has: {', '.join(widths)}")
+        raise harness.UsageError(
+            f"'{ref}' has no width {width} for '{site}'; it has: {harness.name_some(widths)}"
+        )
     return _nearest(ref, [entry for entry in here if entry.width == width], l0)
 
 
@@ -317,7 +320,8 @@ def _nearest(ref: str, entries: Sequence[Entry], wanted: str | int | None) -> En
     l0 = int(match[2])
     nearest = min(entries, key=lambda entry: (abs(entry.l0 - l0), entry.l0))
     if not match[1] and nearest.l0 != l0:
-        published = ", ".join(str(entry.l0) for entry in sorted(entries))
+        by_distance = sorted(entries, key=lambda entry: abs(entry.l0 - l0))
+        published = harness.name_some(entry.l0 for entry in by_distance)
         raise harness.UsageError(f"'{ref}' has no dictionary with l0={l0}; it has: {published}")
     return nearest
 

@@ -197,7 +197,7 @@ class Folder:
         if not chosen and not files.whole:
             raise self.repository.lacks(f"*/layer_{site.layer}_width_{width}_l0_{l0}/{PARAMS}")
         if not chosen:
-            names = ", ".join(sorted(entry.folder for entry in here)) or "nothing"
+            names = harness.name_some(sorted(entry.folder for entry in here), nothing="nothing")
             raise harness.UsageError(
                 f"'{self.ref}' has no dictionary with width={width}, l0={l0} for '{site}'; there it has: {names}"
             )
@@ -373,9 +373,8 @@ def _open(path: Path, name: str, wanted: Sequence[str] = ENCODER) -> Any:
         ) from error
     for key in wanted:
         if key not in types:
-            raise harness.UnavailableError(
-                f"dictionary '{name}' has no {key}; {PARAMS} holds: {', '.join(sorted(types)) or 'nothing'}"
-            )
+            held = harness.name_some(sorted(types), nothing="nothing")
+            raise harness.UnavailableError(f"dictionary '{name}' has no {key}; {PARAMS} holds: {held}")
         if types[key] not in _FLOATS:
             raise harness.UnavailableError(f"dictionary '{name}': {key} holds {types[key]}, not floats")
     if any(key.startswith("affine_skip") for key in types):

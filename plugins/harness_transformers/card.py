@@ -27,8 +27,12 @@ TASKS = "datasets"
 def read_languages(files: Files) -> dict[str, float]:
     """Read megabytes of training text by BCP-47 tag from the card's front matter; empty if there are none."""
     # One invalid entry discards all: a language left out would count as never seen in training.
-    amounts = _read_front_matter(files).get(LANGUAGES)
-    if not isinstance(amounts, dict) or not all(_is_amount(tag, size) for tag, size in amounts.items()):
+    found = _read_front_matter(files).get(LANGUAGES)
+    if not isinstance(found, dict):
+        return {}
+    # YAML reads `no`, the tag of Norwegian, as false, and no other tag so.
+    amounts = {"no" if tag is False else tag: size for tag, size in found.items()}
+    if len(amounts) < len(found) or not all(_is_amount(tag, size) for tag, size in amounts.items()):
         return {}
     return {tag: float(size) for tag, size in amounts.items()}
 

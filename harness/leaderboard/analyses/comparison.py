@@ -14,7 +14,7 @@ from operator import attrgetter, itemgetter
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.api.errors import NothingSelectedError, UsageError
+from harness.api.errors import NothingSelectedError, UsageError, did_you_mean
 from harness.leaderboard.names import name_units
 from harness.leaderboard.scoring import (
     Estimate,
@@ -149,7 +149,8 @@ def compare(
                 arm = Arm(task=names[unit], **vars(row))
                 found.append(_difference(arm, one, two, seeds=seeds, exact=exact))
     if not found:
-        raise UsageError(f"no arm of both runs has '{baseline}' beside it, on a task and seed of both")
+        hint = did_you_mean(baseline, {row.representation for row, _ in shared}) if baseline else ""
+        raise UsageError(f"no arm of both runs has '{baseline}' beside it, on a task and seed of both{hint}")
     differences = _adjust(found)
     by_arm = group_by(zip(places, differences, strict=True), itemgetter(0))
     whole = {unit.regime for unit in units if unit.natural == "task"}
