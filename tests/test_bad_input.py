@@ -310,7 +310,7 @@ UNKNOWN = [
     Case("a command", "rnu suite.yaml", 2, ("there is no command 'rnu'; did you mean 'run'?",)),
     Case("a command of leaderboard", "leaderboard biuld x", 2, ("'biuld'",)),
     Case("an option", f"{RUN} --colour", 2, ("No such option", "--colour")),
-    Case("a kind to list", "ls flowers", 2, ("'flowers' is not one of", "tasks")),
+    Case("a kind to list", "ls flowers", 2, ("there is no kind 'flowers'; known: ", "(`harness ls --help` lists all)")),
     Case("a thing to show", "show logrge", 2, ("nothing is called 'logrge'; did you mean 'logreg'?",)),
     Case("a suite", "run quickstrat -o {run}", 2, ("no suite 'quickstrat'", "did you mean 'quickstart'?")),
     Case("a suite file", "run nowhere/toy.yaml -o {run}", 3, ("suite 'nowhere/toy.yaml' cannot be read",)),
@@ -436,7 +436,7 @@ UNKNOWN = [
     Case("a task file in a folder that is not there", "run suite.yaml --include missing/task.yaml -o {run}", 3,
          ("task 'missing/task.yaml' cannot be read",)),
     Case("a folder as a task file", "run suite.yaml --include . -o {run}", 3, ("task '.' cannot be read",)),
-    Case("one task file twice", f"{RUN} --include task.yaml", 2, ("task file 'toy_task' is given twice",)),
+    Case("one task file twice", f"{RUN} --include task.yaml", 2, ("task 'toy_task' is given twice: in 'task.yaml' line 1 and in 'task.yaml' line 1",)),
     Case("data of a mirror that is not given", f"{RUN} -t sms_spam", 3, ("task 'sms_spam'", "--data-dir")),
     Case("data that the mirror lacks", f"{RUN} -t sms_spam --data-dir .", 3, ("task 'sms_spam'",)),
 ]
@@ -765,11 +765,12 @@ YAML = [
     *(
         Case(f"suite: {name}", RUN, 2, holds, suite(old, new))
         for name, old, new, *holds in (
-            ("a task twice", "[toy_task]", "[toy_task, toy_task]", "task 'toy_task' is given twice"),
+            ("a task twice", "[toy_task]", "[toy_task, toy_task]", "task 'toy_task' is given twice: on line 3"),
             ("a model twice", "models:", "models:\n  - {ref: minigemma-s, sites: [resid_post.1]}",
-                 "model 'minigemma-s' is given twice"),
-            ("a representation twice", "[hidden, majority]", "[hidden, hidden]", "are the same; leave one out"),
-            ("a seed twice", "seeds: 1", "seeds: [0, 0]", "seed '0' is given twice"),
+                 "model 'minigemma-s' is given twice: on line 5 and on line 6"),
+            ("a representation twice", "[hidden, majority]", "[hidden, hidden]",
+                 "representation 'hidden' is given twice: on line 7"),
+            ("a seed twice", "seeds: 1", "seeds: [0, 0]", "seed '0' is given twice: on line 11"),
             ("sites that have no layer", "[resid_post.1]", "[resid_post.x%]", "neither a layer nor a depth"),
         )
     ),

@@ -129,7 +129,7 @@ USAGE = {
     "an unknown option": (["run", "quickstart", "--colour"], "No such option"),
     "no suite": (["run"], "Missing argument 'SUITE'"),
     "no kind": (["ls"], "Missing argument"),
-    "an unknown kind": (["ls", "flowers"], "'flowers' is not one of"),
+    "an unknown kind": (["ls", "flowers"], "there is no kind 'flowers'; known: "),
     "an unknown suite": (
         ["run", "quickstrat"],
         "there is no suite 'quickstrat', and no such file; did you mean",

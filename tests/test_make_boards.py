@@ -163,8 +163,11 @@ def test_an_interruption_leaves_the_published_board_as_it_was(
         ("runs:\n  - {suite: a, cells: 1}", "line 2: there is no field 'runs.0.cells'"),
         ("runs:\n  - {suite: a, folder: ../b}", "runs.0.folder"),
         ("runs:\n  - {suite: a, batch_size: 0}", "runs.0.batch_size"),
-        ("runs:\n  - {name: x, suite: a}\n  - {name: x, suite: b}", "'x' names 2 runs"),
-        ("runs:\n  - {suite: a}\n  - {suite: b}", "2 runs have no name"),
+        (
+            "runs:\n  - {name: x, suite: a}\n  - {name: x, suite: b}",
+            "run 'x' is given twice: on line 2 and on line 3",
+        ),
+        ("runs:\n  - {suite: a}\n  - {suite: b}", "each of several runs needs a name of its own"),
     ],
 )
 def test_a_fault_in_a_board_file_is_one_sentence(tmp_path: Path, text: str, said: str) -> None:

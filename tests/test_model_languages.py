@@ -63,6 +63,11 @@ def test_a_card_is_no_part_of_a_models_identity(registry: Registry, checkpoint: 
     assert after.identity(SITE) == before
 
 
+def test_norwegian_needs_no_quotation_marks_in_a_card(registry: Registry, checkpoint: Path) -> None:
+    (checkpoint / "README.md").write_text("---\nlanguage_megabytes: {en: 3, no: 4}\n---\n", "utf-8")
+    assert open_model(registry, checkpoint).languages == {"en": 3.0, "no": 4.0}
+
+
 BROKEN = {
     "no front matter": "# A model\n",
     "front matter without end": "---\nlanguage_megabytes: {en: 3}\n",
@@ -73,7 +78,7 @@ BROKEN = {
     "no YAML": "---\nlanguage_megabytes: {en: [\n---\n",
     "an unknown tag of YAML": "---\nlanguage_megabytes: !!python/object:os.system {en: 3}\n---\n",
     "a date that is none": "---\nlanguage_megabytes: {en: 2026-02-31}\n---\n",
-    "Norwegian without quotation marks": "---\nlanguage_megabytes: {en: 3, no: 4}\n---\n",
+    "Norwegian twice": "---\nlanguage_megabytes: {'no': 3, no: 4}\n---\n",
     "a negative amount": "---\nlanguage_megabytes: {en: -3}\n---\n",
     "no number": "---\nlanguage_megabytes: {en: much}\n---\n",
     "a truth value": "---\nlanguage_megabytes: {en: true}\n---\n",

@@ -337,4 +337,19 @@ def test_a_factory_that_raises_is_named(error, kind, sentence):
 
 def test_of_very_many_known_names_the_first_are_named_and_the_others_counted() -> None:
     said = did_you_mean("zzz", [f"name{number:03}" for number in range(400)])
-    assert said.startswith("; known: name000, name001") and said.endswith("name029 and 370 more")
+    assert said == "; known: name000, name001, name002, name003, name004 and 395 more"
+    said = did_you_mean("zzz", [f"name{number:03}" for number in range(400)], listed_by="harness ls tasks")
+    assert said.endswith("name004 and 395 more (`harness ls tasks` lists all)")
+
+
+def test_unknown_names_are_listed_by_likeness() -> None:
+    names = [f"task_{letter}{number}" for letter in "abc" for number in range(200)]
+    assert did_you_mean("task_b77", names) == "; did you mean 'task_b77'?"
+    assert did_you_mean("taskb77", names) == "; did you mean 'task_b77'?"
+    assert did_you_mean("TASK_B77X", names) == "; did you mean 'task_b77'?"
+    assert (
+        did_you_mean("model-x", ["model-s", "model-m", "other"]) == "; did you mean 'model-m' or 'model-s'?"
+    )
+    assert did_you_mean("b9999999", names).startswith("; known: task_b99, task_b199, task_b9, task_a99,")
+    assert did_you_mean("x" * 10**6, names).count(",") == 4
+    assert did_you_mean("x", []) == ""

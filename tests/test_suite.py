@@ -8,7 +8,7 @@ import pytest
 
 from harness import FileSource, HarnessError, HubSource, UnavailableError, UsageError
 from harness.config.suite import read_suite
-from harness.config.task_file import read_task
+from harness.config.task_file import read_task, read_tasks
 from harness.session import open_registry
 
 SUITE = """\
@@ -173,7 +173,10 @@ def test_settings_come_after_the_other_overrides_and_the_last_setting_wins(suite
         ("poolings.²=max", "--set 'poolings.²=max': the suite has no place '²' there"),
         ("models.5.ref=x", "--set 'models.5.ref=x': the suite has no place '5' there"),
         ("limit={a: 1, a: 2}", "--set 'limit' line 1: 'a' stands twice"),
-        ("limit={on: 1}", "--set 'limit' line 1: a field's name must be plain text, not 'on'"),
+        (
+            "limit={on: 1}",
+            '''--set 'limit' line 1: the name on is read as true; as a name or other text it needs quotes: "on"''',
+        ),
         ("limit=[*a]", "--set 'limit' line 1: the alias '*a' is not read: write its value out"),
         ("limit=" + "[" * 3000, "--set 'limit' line 1: nested deeper than 16 levels"),
         ("name.x=1", "--set 'name.x=1': the suite has no place 'x' there"),
@@ -237,15 +240,15 @@ def test_a_word_of_a_suite_means_what_it_means_in_YAML_1_1(suite, word, value):
         (
             "name: toy",
             "name: on",
-            "line 1: name: input should be a valid string, not true; text needs quotes",
+            'line 1: name: on is read as true; as a name or other text it needs quotes: "on"',
         ),
         (
             "[none]",
             "[no]",
-            "line 9: transforms.0: input should be a valid string, not false; text needs quotes",
+            'line 9: transforms.0: no is read as false; as a name or other text it needs quotes: "no"',
         ),
         ("name: toy\n", "", ": the field 'name' is missing"),
-        ("seeds: 3", "name: toy", "line 11: 'name' stands twice"),
+        ("seeds: 3", "name: toy", "line 11: 'name' stands twice, first on line 1"),
         ("n: 20", "n: 20, n: 21", "line 8: 'n' stands twice"),
         ("seeds: 3", "? [a]\n: 1", "line 11: a field's name must be plain text"),
         ("[none]", "[none", "line 10: not valid YAML: "),
@@ -339,17 +342,23 @@ def test_a_task_of_the_hub_is_pinned(write):
         ("{file: data.parquet}", "{file: a, hub: b, revision: c}", "source needs either 'hub' or 'file'"),
         ("{file: data.parquet}", "{}", "source needs either 'hub' or 'file'"),
         ("source: {file: data.parquet}\n", "", "the field 'source' is missing"),
-        ("{file: data.parquet}", "{path: x}", "line 3: there is no field 'source.path'"),
-        ("input: text", "inputs: text", "line 4: there is no field 'columns.inputs'"),
+        ("{file: data.parquet}", "{fil: x}", "line 3: there is no field 'source.fil'; did you mean 'file'?"),
+        ("{file: data.parquet}", "{path: x}", "line 3: there is no field 'source.path'; known: "),
+        ("input: text", "inputs: text", "there is no field 'columns.inputs'; did you mean 'input'?"),
+        ("licence: CC BY 4.0", "license: CC BY 4.0", "there is no field 'license'; did you mean 'licence'?"),
         ("version: 1", "modality: sound", "line 2: modality: input should be 'text' or 'image'"),
         ("licence: CC BY 4.0\n", "", "the field 'licence' is missing"),
         ("version: 1", "version: 1\nversion: 1", "line 3: 'version' stands twice"),
         (
             "[en]",
             "[en, no]",
-            "line 5: languages.1: input should be a valid string, not false; text needs quotes",
+            'line 5: languages.1: no is read as false; as a name or other text it needs quotes: "no"',
         ),
-        ("label: label", "label: 012", "line 4: columns.label: input should be a valid string, not 10"),
+        (
+            "label: label",
+            "label: 012",
+            'line 4: columns.label: 012 is read as 10; as a name or other text it needs quotes: "012"',
+        ),
     ],
 )
 def test_a_fault_of_a_task_file_is_one_sentence(write, old, new, sentence):
@@ -358,6 +367,101 @@ def test_a_fault_of_a_task_file_is_one_sentence(write, old, new, sentence):
     said = refusal(read_task, path)
     assert said.startswith(f"task '{path}'")
     assert sentence in said
+
+
+NO_TEXT = {
+    "no": "false", "on": "true", "off": "false", "Yes": "true", "~": "nothing", "null": "nothing", "012": "10",
+    "1:30": "90", "0x1F": "31", "1_000": "1000", "7": "a number", "1.5": "a number", "0": "a number",
+}  # fmt: skip
+"""Spellings of YAML 1.1 that are no text, and what they are read as."""
+
+
+@pytest.mark.parametrize(("spelling", "read"), NO_TEXT.items())
+def test_a_name_that_yaml_reads_as_something_else_is_told_to_be_quoted(write, spelling, read):
+    said = f'{spelling} is read as {read}; as a name or other text it needs quotes: "{spelling}"'
+    pairs = [(read_suite, SUITE, change) for change in (
+        ("name: toy", "name: @"),
+        ("[sms_spam,", "[@,"),
+        ("{name: banking77,", "{name: @,"),
+        ("representations: [hidden,", "representations: [@,"),
+        ("poolings: [max,", "poolings: [@,"),
+        ("name: topn_count", "@: 1, name: topn_count"),
+        ("ref: minigemma-m,", "ref: @,"),
+        ("sites: [resid_post.25%,", "sites: [@,"),
+        ("seeds: 3", "transfers: [{from: @, to: a}]"),
+        ("seeds: 3", "tokens: @"),
+    )] + [(read_task, TASK, change) for change in (
+        ("name: my_task", "name: @"),
+        ("[en]", "[@]"),
+        ("input: text", "input: @"),
+        ("citation: nobody", "citation: @"),
+        ("version: 1", "labels: {@: neg}"),
+        ("version: 1", "labels: {neg: @}"),
+        ("version: 1", "where: {year: @}"),
+        ("version: 1", "class_names: {@: zero}"),
+    )]  # fmt: skip
+    for read_file, text, (old, new) in pairs:
+        assert old in text
+        line = text[: text.index(old)].count("\n") + 1
+        refused = refusal(read_file, write("f.yaml", text.replace(old, new.replace("@", spelling))))
+        assert f"line {line}: " in refused and said in refused
+        if not any(one in new for one in ("name: ", "ref:", "transfers")):  # which may need more than quotes
+            read_file(write("f.yaml", text.replace(old, new.replace("@", f'"{spelling}"'))))
+
+
+@pytest.mark.parametrize("spelling", ["", "2020-01-01", ".nan", "!!binary aGk="])
+def test_what_is_neither_a_name_nor_a_number_is_refused_too(write, spelling):
+    refused = refusal(read_task, write("f.yaml", TASK.replace("nobody", spelling)))
+    assert "line 7: " in refused and ("needs quotes" in refused or "is empty" in refused)
+
+
+def test_norwegian_is_a_language_in_quotes_and_1e3_a_name(write):
+    task = read_task(write("f.yaml", TASK.replace("[en]", "[en, 'no']").replace("nobody", "1e3")))
+    assert task.languages == ("en", "no") and task.citation == "1e3"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        (
+            "tasks: [sms_spam, {name: banking77, limit: 4000}]",
+            "tasks:\n- a\n- b\n- {name: a, limit: 3}",
+            "task 'a' is given twice: on line 4 and on line 6",
+        ),
+        ("{name: banking77, limit: 4000}", "sms_spam", "task 'sms_spam' is given twice: on line 3"),
+        (
+            "ref: google/gemma-2-2b, sites",
+            "ref: minigemma-m, sites",
+            None,  # with another dtype it is another model
+        ),
+        (
+            'ref: google/gemma-2-2b, sites: "resid_post.[5,12,19]", dtype: bfloat16',
+            "ref: minigemma-m",
+            "model 'minigemma-m' is given twice: on line 5 and on line 6",
+        ),
+        ("[hidden,", "[hidden, {name: hidden},", "representation 'hidden' is given twice: on line 7"),
+        (
+            "poolings: [max, {name: topn_count, n: 20}]",
+            "poolings:\n- {name: count, t: 1}\n- max\n- {t: 1, name: count}",
+            "pooling 'count[t=1]' is given twice: on line 9 and on line 11",
+        ),
+        ("[none]", "[none, none]", "transform 'none' is given twice: on line 9"),
+        ("seeds: 3", "seeds: [1, 2,\n 1]", "seed '1' is given twice: on line 11 and on line 12"),
+    ],
+)
+def test_twins_say_where_both_stand(write, old, new, sentence):
+    assert old in SUITE
+    path = write("f.yaml", SUITE.replace(old, new))
+    if sentence is None:
+        assert len(read_suite(path).models) == 2
+    else:
+        assert refusal(read_suite, path) == f"suite '{path}': {sentence}"
+
+
+def test_two_task_files_of_one_name_are_both_named(write):
+    paths = [write("a.yaml", TASK), write("b.yaml", "version: 1\n" + TASK.replace("version: 1\n", ""))]
+    said = refusal(read_tasks, paths)
+    assert f"in '{paths[0]}' line 1 and in '{paths[1]}' line 2; rename one" in said
 
 
 def test_a_task_file_without_languages_is_refused(write):

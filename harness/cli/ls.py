@@ -8,17 +8,23 @@ from typing import Any
 
 import click
 
+from harness.api.errors import UsageError, did_you_mean
 from harness.cli.options import json_option, open_registry
 from harness.cli.streams import echo
 from harness.registry.loading import OFFERED
 
+KINDS = (*OFFERED, "plugins", "runs")
 
-@click.command("ls")
-@click.argument("kind", type=click.Choice([*OFFERED, "plugins", "runs"]))
+
+@click.command("ls", help=f"List everything of one KIND, with its origin: {', '.join(KINDS)}.")
+@click.argument("kind")
 @json_option
 @click.pass_context
 def command(context: click.Context, kind: str, as_json: bool) -> None:
-    """List everything of one KIND, with its origin."""
+    if kind not in KINDS:
+        raise UsageError(
+            f"there is no kind '{kind}'{did_you_mean(kind, KINDS, listed_by='harness ls --help')}"
+        )
     rows = _runs() if kind == "runs" else _rows(open_registry(context), kind)
     if as_json:
         for row in rows:

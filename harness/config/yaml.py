@@ -147,8 +147,9 @@ class _Reader(yaml.SafeLoader):
         for key, value in node.value:
             name = self._read_name(key)
             if name in mapping:  # YAML itself would silently keep the last
-                said = f"'{name}' stands twice, first on line {self.lines[(*place, name)]}"
-                raise self._refuse(key, said)
+                first = self.lines[(*place, name)]
+                also = f", first on line {first}" * (first != key.start_mark.line + 1)
+                raise self._refuse(key, f"'{name}' stands twice{also}")
             self.lines[(*place, name)] = key.start_mark.line + 1
             mapping[name] = self._read(value, (*place, name))
         return mapping
