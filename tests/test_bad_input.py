@@ -436,7 +436,8 @@ UNKNOWN = [
     Case("a task file in a folder that is not there", "run suite.yaml --include missing/task.yaml -o {run}", 3,
          ("task 'missing/task.yaml' cannot be read",)),
     Case("a folder as a task file", "run suite.yaml --include . -o {run}", 3, ("task '.' cannot be read",)),
-    Case("one task file twice", f"{RUN} --include task.yaml", 2, ("task 'toy_task' is given twice: in 'task.yaml' line 1 and in 'task.yaml' line 1",)),
+    Case("one task file twice", f"{RUN} --include task.yaml", 2,
+         ("task 'toy_task' is given twice: in 'task.yaml' line 1 and in 'task.yaml' line 1",)),
     Case("data of a mirror that is not given", f"{RUN} -t sms_spam", 3, ("task 'sms_spam'", "--data-dir")),
     Case("data that the mirror lacks", f"{RUN} -t sms_spam --data-dir .", 3, ("task 'sms_spam'",)),
 ]

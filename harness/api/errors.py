@@ -93,13 +93,17 @@ _NEAR, _AS_NEAR = 0.6, 0.05
 """Likeness of a name that may be meant, from 0 to 1, and the most by which others may be less like it."""
 
 
-def did_you_mean(name: str, known: Iterable[str], *, listed_by: str = "") -> str:
+def did_you_mean(name: str, known: Iterable[str], *, listed_by: str = "", owner_has: str = "") -> str:
     """Return `; did you mean 'x'?` with the names that are likest to an unknown one, else some known names by likeness
     and how many more there are, else nothing.
 
-    `listed_by` is the command that lists all of them.
+    `listed_by` is the command that lists all of them. With `owner_has`, such as `it takes`, a few names are all given,
+    in their order.
     """
-    names = sorted(set(known))
+    given = [*dict.fromkeys(known)]
+    if owner_has and len(given) <= MOST_NAMES:
+        return f"; {owner_has}: {', '.join(given)}" if given else f"; {owner_has} none"
+    names = sorted(given)
     likest = _by_likeness(name, names)
     if likest and likest[0][0] >= _NEAR:
         near = [f"'{one}'" for likeness, one in likest if likeness >= likest[0][0] - _AS_NEAR]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import inspect
 import json
 from collections.abc import Mapping
@@ -15,6 +16,16 @@ from harness.api.errors import UsageError, did_you_mean
 from harness.cli.options import json_option, open_registry
 from harness.cli.streams import echo
 
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+SCHEMAS = {
+    "suite-schema": "harness.config.suite:Suite",
+    "task-schema": "harness.config.task_file:TaskFile",
+    "board-schema": "harness.config.board_file:BoardFile",
+    "record-schema": "harness.runs.record:Record",
+}
+"""Models of files, by the name of their schema."""
+
 
 @click.command("show")
 @click.argument("name")
@@ -23,12 +34,13 @@ from harness.cli.streams import echo
 def command(context: click.Context, name: str, as_json: bool) -> None:
     """Show everything called NAME: kind, owner, parameters with defaults, licence, citation, source.
 
-    The name record-schema shows the JSON Schema of a line of results.jsonl.
+    The names suite-schema, task-schema, board-schema and record-schema show the JSON Schema of a suite, a task file, a
+    board file and a line of results.jsonl.
     """
-    if name == "record-schema":
-        from harness.runs.record import Record
-
-        echo(json.dumps(Record.model_json_schema(), indent=None if as_json else 2))
+    if name in SCHEMAS:
+        module, _, model = SCHEMAS[name].partition(":")
+        schema = getattr(importlib.import_module(module), model).model_json_schema()
+        echo(json.dumps({"$schema": DIALECT, **schema}, indent=None if as_json else 2))
         return
     registry = open_registry(context)
     for fault in registry.faults:
@@ -41,7 +53,7 @@ def command(context: click.Context, name: str, as_json: bool) -> None:
         for entry in catalog.get(name, ())
     ]
     if not found:
-        known = {known for catalog in registry.catalogs.values() for known in catalog}
+        known = {*SCHEMAS, *(known for catalog in registry.catalogs.values() for known in catalog)}
         raise UsageError(
             f"nothing is called '{name}'{did_you_mean(name, known, listed_by='harness ls KIND')}"
         )

@@ -10,19 +10,26 @@ from pydantic import Field
 
 from harness.api.errors import UsageError
 from harness.config.suite import Reference
-from harness.config.yaml import Strict, Whole, read_yaml
+from harness.config.yaml import Name, Strict, Whole, read_yaml
 
 
 class RunChoice(Strict):
     """One run of a published board: a suite or a part of it, and how it is run."""
 
-    name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: Name | None = None
+    """The name of the run among others."""
     suite: str
+    """A suite by name, or a file relative to the folder of the board."""
     models: tuple[str, ...] | None = None
+    """The models to run, instead of all of the suite; none if empty."""
     representations: tuple[Reference, ...] | None = None
+    """The representations to run, instead of all of the suite."""
     batch_size: Annotated[Whole, Field(ge=1)] | Literal["auto"] = "auto"
+    """Examples in a batch."""
     cache: Literal["shared", "own"] = "shared"
+    """Whether features are taken from the usual cache, or computed for this run alone."""
     folder: str = Field(default=".", pattern=r"^(\.|[A-Za-z0-9][A-Za-z0-9._-]*)$")
+    """The folder below the board's that the run is published in."""
 
     @property
     def overrides(self) -> dict[str, Any]:
@@ -33,8 +40,11 @@ class RunChoice(Strict):
         return {"models": self.models or (), "settings": settings}
 
 
-class _BoardFile(Strict):
+class BoardFile(Strict):
+    """The runs that a published board is made of."""
+
     runs: tuple[RunChoice, ...] = Field(min_length=1)
+    """The runs; each of several has a `name`."""
 
 
 def read_board(folder: Path) -> tuple[RunChoice, ...]:
@@ -46,7 +56,7 @@ def read_board(folder: Path) -> tuple[RunChoice, ...]:
     if not path.is_file():
         return (RunChoice(suite=folder.resolve().name),)
     file = read_yaml(path, "board")
-    runs = file.validate(_BoardFile).runs
+    runs = file.validate(BoardFile).runs
     names = [run.name for run in runs if run.name is not None]
     if len(names) < len(runs) > 1:
         raise UsageError(f"{file.where}: each of several runs needs a name of its own")

@@ -8,15 +8,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from harness.api.errors import UsageError
-from harness.config.yaml import Strict, UnsupportedValueError, Whole, read_value, read_yaml
+from harness.config.yaml import Name, Strict, UnsupportedValueError, Whole, read_value, read_yaml
 
 DEFAULT_SITES = ("resid_post.50%",)
 
@@ -26,8 +27,10 @@ def _check_reference(value: Any) -> str | dict[str, Any]:
         return value
     if not isinstance(value, dict):
         raise PydanticKnownError("string_type")
-    if not isinstance(value.get("name"), str):
+    if "name" not in value:
         raise PydanticCustomError("reference", "a mapping needs a 'name'")
+    if not isinstance(value["name"], str):
+        raise PydanticCustomError("reference", "the 'name' of a mapping is text; others need quotes")
     return value
 
 
@@ -53,31 +56,71 @@ MOST_SEEDS = 1000
 """Limit on the seeds of a suite; an expanded range has one more, so that validation reports it."""
 
 
+# ── short spellings ──────────────────────────────────────────────────────────────────────────────────────
+
+_Scalar = str | bool | int | float | None
+
+
+def _expand(key: str, value: Any) -> Any:
+    """Return `{key: value}` for a name alone, and for what YAML reads as none, which is then told to be quoted."""
+    return {key: value} if isinstance(value, _Scalar) else value
+
+
+def _expand_seeds(value: Any) -> Any:
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return list(range(min(value, MOST_SEEDS + 1))) if is_number else value
+
+
+def _short(key: str, model: type) -> BeforeValidator:
+    """Return the validator of what may be a model or, in short, its field `key`."""
+    return BeforeValidator(partial(_expand, key), json_schema_input_type=str | model)
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+_SiteList = Annotated[tuple[str, ...], Field(min_length=1)]
+_Sites = Annotated[_SiteList, BeforeValidator(_listed, json_schema_input_type=str | _SiteList)]
+_ReferenceList = tuple[Reference, ...]
+_References = Annotated[_ReferenceList, BeforeValidator(_listed, json_schema_input_type=str | _ReferenceList)]
+_SeedList = Annotated[tuple[_Seed, ...], Field(min_length=1, max_length=MOST_SEEDS)]
+_Seeds = Annotated[
+    _SeedList,
+    BeforeValidator(
+        _expand_seeds, json_schema_input_type=Annotated[int, Field(ge=1, le=MOST_SEEDS)] | _SeedList
+    ),
+]
+
+
 RemovedLeaks = Literal["exact", "near"]
 """Leaks that a suite may have removed; tasks that keep theirs are published ones, and say so themselves."""
 
 
 class TaskChoice(Strict):
-    """A task of a suite; `limit` is the number of its rows to read, stratified, and `leaks` those to remove."""
+    """A task of a suite."""
 
     name: str
+    """The task, as `harness ls tasks` or a task file has it."""
     limit: _Count | None = None
+    """The number of its rows to read, stratified by label."""
     # Left out if not given, so that suites equal those in older run folders, which lack the field.
     leaks: RemovedLeaks | None = Field(default=None, exclude_if=lambda leaks: leaks is None)
+    """The leaks to remove from it."""
 
 
 class ModelChoice(BaseModel):
-    """A model of a suite, with the sites to read and representations beside those of the suite.
+    """A model of a suite. Any other field is a parameter of the model, such as `dtype`."""
 
-    Any other field is a parameter of the model.
-    """
-
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
 
     ref: str
-    sites: tuple[str, ...] = Field(default=DEFAULT_SITES, min_length=1)
+    """The model: a name of `harness ls models`, a hub id or a folder."""
+    sites: _Sites = DEFAULT_SITES
+    """Where to read it, such as `resid_post.12`, `resid_post.[5,12]` or `resid_post.50%`; one, or a list."""
     # Left out if empty, so that suites equal those in older run folders, which lack the field.
-    representations: tuple[Reference, ...] = Field(default=(), exclude_if=lambda references: not references)
+    representations: _References = Field(default=(), exclude_if=lambda references: not references)
+    """Representations of this model alone, beside those of the suite; one, or a list."""
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -86,40 +129,60 @@ class ModelChoice(BaseModel):
 
 
 class TransferChoice(Strict):
-    """A transfer: classifiers trained on features of the model `source` are tested on those of `target`."""
+    """A transfer: classifiers trained on features of one model are tested on those of another."""
 
     model_config = ConfigDict(populate_by_name=True)
 
     source: str = Field(alias="from")
+    """The model that classifiers are trained on."""
     target: str = Field(alias="to")
+    """The model whose features they are tested on."""
 
 
 class Suite(Strict):
     """Configuration of one evaluation, with unresolved names.
 
-    `leaks` are those to remove from every task of texts that does not say so itself; with `fuzzy_leaks`, texts that
-    resemble one of an earlier split are counted.
+    Every task is evaluated with every model, site, representation, pooling, transform, classifier, regime and seed
+    that fit together. A reference is a name, a name with parameters as in `pca[n=4]` or `count(t=0)`, or a mapping of
+    both as in `{name: count, t: 0}`.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: Name
+    """The name in records and on boards; `runs/NAME` is where its run goes."""
     version: Whole = 1
+    """A whole number, raised when what it covers changes."""
     summary: str = ""
-    tasks: tuple[TaskChoice, ...] = Field(min_length=1)
-    models: tuple[ModelChoice, ...] = ()
+    """One line for `harness ls suites`."""
+    tasks: tuple[Annotated[TaskChoice, _short("name", TaskChoice)], ...] = Field(min_length=1)
+    """Tasks: names, or mappings of `name`, `limit` and `leaks`."""
+    models: tuple[Annotated[ModelChoice, _short("ref", ModelChoice)], ...] = ()
+    """Models: references, or mappings of `ref`, `sites`, `representations` and the model's parameters."""
     representations: tuple[Reference, ...] = Field(min_length=1)
+    """What is pooled: `hidden`, dictionaries, controls, and arms without a model."""
     tokens: Reference = "content"
+    """The tokens that are pooled: `content`, `prompt`, `last(k=5)`, `all` or `cls`."""
     poolings: tuple[Reference, ...] = Field(default=("mean",), min_length=1)
+    """From tokens to one vector for each example; the best on validation counts."""
     transforms: tuple[Reference, ...] = Field(default=("none",), min_length=1)
+    """From pooled features to others; the best on validation counts."""
     classifiers: tuple[Reference, ...] = Field(default=("logreg",), min_length=1)
+    """Classifiers, each with its grid; the best on validation counts."""
     regimes: tuple[Reference, ...] = Field(default=("full",), min_length=1)
+    """The rows that are trained on."""
     alignments: tuple[Reference, ...] = ()
+    """Maps from the features of one model to those of another, for `transfers`."""
     transfers: tuple[TransferChoice, ...] = ()
-    seeds: tuple[_Seed, ...] = Field(default=(0,), min_length=1, max_length=MOST_SEEDS)
+    """Pairs of models, `{from: REF, to: REF}`; both are among `models`."""
+    seeds: _Seeds = (0,)
+    """The seeds; a number stands for so many, from 0 on."""
     limit: _Count | None = None
+    """The number of rows to read of every task; such a run cannot be published."""
     leaks: RemovedLeaks | None = Field(default=None, exclude_if=lambda leaks: leaks is None)
+    """The leaks to remove from every task of texts that does not say so itself."""
     fuzzy_leaks: Annotated[bool, Field(strict=True)] = Field(
         default=False, exclude_if=lambda count: not count
     )
+    """Whether to count texts that resemble one of an earlier split."""
 
 
 def read_suite(
@@ -135,7 +198,7 @@ def read_suite(
     """Read a suite with command-line overrides; `settings` are `a.b=value`, applied last."""
     file = read_yaml(path, "suite")
     tree = file.tree
-    _normalise(tree)
+    _expand_names(tree)
     if models:
         tree["models"] = [_override_model(tree.get("models"), ref) for ref in models]
         _drop_transfers(tree, models)
@@ -147,9 +210,8 @@ def read_suite(
     if limit is not None:
         tree["limit"] = limit
     if seeds is not None:
-        tree["seeds"] = list(range(min(seeds, MOST_SEEDS + 1)))
+        tree["seeds"] = seeds
     _apply_settings(tree, settings)
-    _normalise(tree)
     suite = file.validate(Suite)
     # The lines of a list that the command line replaces say nothing; what is twice there is found in the plan.
     replaced = {re.split("[.=]", setting)[0] for setting in settings}
@@ -197,18 +259,11 @@ def _drop_transfers(tree: dict[str, Any], models: Sequence[str]) -> None:
 # ── overrides ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _normalise(tree: dict[str, Any]) -> None:
-    """Expand short spellings: a name of a task or model, a single site or representation, a number of seeds."""
+def _expand_names(tree: dict[str, Any]) -> None:
+    """Expand tasks and models that are names alone, so that they can be overridden."""
     for field, key in (("tasks", "name"), ("models", "ref")):
         if isinstance(tree.get(field), list):
-            tree[field] = [item if isinstance(item, dict | list) else {key: item} for item in tree[field]]
-    for model in _mappings(tree.get("models")):
-        for field in ("sites", "representations"):
-            if isinstance(model.get(field), str):
-                model[field] = [model[field]]
-    seeds = tree.get("seeds")
-    if isinstance(seeds, int) and not isinstance(seeds, bool):
-        tree["seeds"] = list(range(min(seeds, MOST_SEEDS + 1)))
+            tree[field] = [_expand(key, item) for item in tree[field]]
 
 
 def _mappings(value: Any) -> Iterable[dict[str, Any]]:

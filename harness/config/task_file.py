@@ -7,44 +7,73 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from harness.api.errors import UsageError
 from harness.api.tasks import Columns, FileSource, HubSource, TaskSpec
-from harness.config.yaml import Strict, Whole, read_yaml
+from harness.config.yaml import TEMPLATE, Name, Strict, Whole, read_yaml
 
 
 class _Source(Strict):
+    """Where the rows are: a `file`, or a data set of the hub with its `revision`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [{"required": ["file"]}, {"required": ["hub", "revision"]}]}
+    )
+
     hub: str | None = None
+    """A data set of the hub, `org/name`."""
     revision: str | None = None
+    """Its commit."""
     config: str | None = None
+    """Its configuration, where it has several."""
     file: Path | None = None
+    """A file or a folder of images, relative to the task file."""
 
 
-class _TaskFile(Strict):
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+class TaskFile(Strict):
+    """One task: labelled rows, where they are, and whose they are."""
+
+    name: Name
+    """The name in suites, records and on boards."""
     version: Whole = 1
+    """A whole number, raised when its rows change."""
     summary: str = ""
+    """One line for `harness ls tasks`."""
     modality: Literal["text", "image"] = "text"
+    """What the inputs are."""
     source: _Source
+    """Where the rows are: `{file: PATH}`, or `{hub: ORG/NAME, revision: COMMIT}`."""
     columns: Columns = Columns()
+    """The names of the columns `input`, `label`, `split`, `language` and `group`; null for one that is not there."""
     languages: tuple[str, ...] = Field(default=("en",), min_length=1)
+    """The languages of the inputs, as BCP 47 tags; Norwegian is "no", in quotes."""
     licence: str
+    """The licence of the data."""
     citation: str
+    """Who made it."""
     metric: Literal["macro_f1"] = "macro_f1"
+    """The primary metric."""
     content_warning: Annotated[bool, Field(strict=True)] = False
-    where: dict[str, str] = Field(default_factory=dict)
-    labels: dict[str, str] = Field(default_factory=dict)
+    """Whether texts may hurt who reads them."""
+    where: dict[str, str] = Field(default={})
+    """Columns and the value that a row must have there to be read."""
+    labels: dict[str, str] = Field(default={})
+    """Labels of the source and the class that each stands for; numbers in quotes."""
     trained_on: str | None = None
+    """The task whose rows are learnt from; this one is then tested only."""
     leaks: Literal["exact", "near"] = "exact"
-    class_names: dict[str, str] = Field(default_factory=dict)
-    templates: tuple[Annotated[str, Field(pattern=r"\{\}")], ...] = ()
+    """The leaks to remove."""
+    class_names: dict[str, str] = Field(default={})
+    """Classes as a sentence would name them."""
+    templates: tuple[Annotated[str, Field(pattern=TEMPLATE)], ...] = ()
+    """Sentences about an image, with {} for the name of its class."""
 
 
 def read_task(path: Path) -> TaskSpec:
     """Read the task in a YAML file; a relative `source.file` is relative to that file."""
     file = read_yaml(path, "task")
-    task = file.validate(_TaskFile)
+    task = file.validate(TaskFile)
     fields = task.model_dump() | {
         "summary": task.summary or f"task of {path.name}",
         "source": _find_source(task.source, path, file.where),

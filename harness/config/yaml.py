@@ -29,6 +29,13 @@ DEEPEST = 16
 Whole = Annotated[int, Field(strict=True)]
 """A whole number; YAML's `yes` is not 1."""
 
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+Name = Annotated[str, Field(pattern=_NAME)]
+"""A name that can be that of a folder."""
+
+TEMPLATE = r"\{\}"
+"""Pattern of a template."""
+
 _Place = tuple[str | int, ...]
 _Validated = TypeVar("_Validated", bound=BaseModel)
 
@@ -40,7 +47,7 @@ class UnsupportedValueError(UsageError):
 class Strict(BaseModel):
     """Immutable model that has no field beside the declared ones."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 @dataclass(frozen=True)
@@ -214,11 +221,17 @@ def _fields(model: type[BaseModel], place: _Place) -> list[str]:
 
 
 def _follow(schema: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
-    return schema["$defs"][node["$ref"].rpartition("/")[2]] if "$ref" in node else node
+    """Return what a node of a JSON Schema refers to; of alternatives, such as a short spelling, the last."""
+    while "$ref" in node or "anyOf" in node:
+        node = schema["$defs"][node["$ref"].rpartition("/")[2]] if "$ref" in node else node["anyOf"][-1]
+    return node
 
 
 def _explain(fault: ErrorDetails, spelled: str | None) -> str:
     field = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "string_pattern_mismatch":
+        pattern = fault["ctx"]["pattern"]
+        return f"{field}: '{fault['input']}' {_PATTERNS.get(pattern, f'does not match {pattern}')}"
     if fault["type"] in _SENTENCES:
         return _SENTENCES[fault["type"]].format(field=field, **fault.get("ctx", {}))
     if fault["type"] == "string_type" and isinstance(fault["input"], bool | int | float | None):
@@ -234,6 +247,12 @@ def _quote_it(spelled: str, value: Any) -> str:
     means = "a number" if read == spelled else read
     return f'{spelled} is read as {means}; as a name or other text it needs quotes: "{spelled}"'
 
+
+_PATTERNS = {
+    _NAME: "is no name: it needs a letter or digit, and then only letters, digits, '.', '_' and '-'",
+    TEMPLATE: "is no template: it lacks {}, where the name of the class goes",
+}
+"""Sentences for texts that do not match."""
 
 _MAPPING = "{field}: input should be a mapping of fields"
 _SENTENCES = {

@@ -272,7 +272,9 @@ def select_rows(spec: TaskSpec, rows: Rows) -> Sequence[int]:
 
 def _column(spec: TaskSpec, rows: Rows, name: str) -> Sequence[Any]:
     if name not in rows:
-        raise data_error(spec, f" has no column '{name}'{did_you_mean(name, rows)}")
+        raise data_error(
+            spec, f" has no column '{name}'{did_you_mean(name, sorted(rows), owner_has='it has')}"
+        )
     return rows[name]
 
 

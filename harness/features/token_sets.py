@@ -13,7 +13,7 @@ from typing import Any
 
 from harness.api.data import Tokens
 from harness.api.errors import UsageError, did_you_mean
-from harness.registry.catalog import name_parameters, parse_reference
+from harness.registry.catalog import parse_reference
 
 _SETS: Mapping[str, tuple[str, ...]] = {"content": (), "all": (), "prompt": (), "last": ("k",), "cls": ()}
 
@@ -39,7 +39,7 @@ class TokenSet:
         for key in given:
             if key not in _SETS[name]:
                 raise UsageError(
-                    f"token set '{name}' has no parameter '{key}'{name_parameters(key, _SETS[name])}"
+                    f"token set '{name}' has no parameter '{key}'{did_you_mean(key, _SETS[name], owner_has='it takes')}"
                 )
         k = given.get("k")
         if name == "last" and (isinstance(k, bool) or not isinstance(k, int) or k < 1):

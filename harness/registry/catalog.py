@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from harness.api.errors import MOST_NAMES, HarnessError, UnavailableError, UsageError, describe, did_you_mean
+from harness.api.errors import HarnessError, UnavailableError, UsageError, describe, did_you_mean
 from harness.api.specs import ClassifierSpec, Spec
 from harness.registry.loading import OFFERED, Fault, Plugin, Plugins, offer_name
 from harness.registry.source import Source
@@ -300,7 +300,9 @@ def _bind(kind: str, entry: Entry, name: str, given: Mapping[str, Any]) -> dict[
     known = parameters_of(entry.spec)
     for key in given:
         if key not in known:
-            raise UsageError(f"{owner} has no parameter '{key}'{name_parameters(key, known)}")
+            raise UsageError(
+                f"{owner} has no parameter '{key}'{did_you_mean(key, known, owner_has='it takes')}"
+            )
     bound = {key: given.get(key, default) for key, default in known.items()}
     for key, value in bound.items():
         if value is inspect.Parameter.empty:
@@ -310,14 +312,6 @@ def _bind(kind: str, entry: Entry, name: str, given: Mapping[str, Any]) -> dict[
         except ValueError as error:  # NaN, dates, integers beyond 2^53: JSON cannot identify a result by them
             raise UsageError(f"{owner} cannot take {key}={_write(value)}: {error}") from error
     return bound
-
-
-def name_parameters(unknown: str, known: Iterable[str]) -> str:
-    """Return `; it takes: …` for a parameter that nothing has: all where they are few, else the nearest ones."""
-    names = [*known]
-    if len(names) > MOST_NAMES:
-        return did_you_mean(unknown, names)
-    return f"; it takes: {', '.join(names)}" if names else "; it takes none"
 
 
 def _owners(entries: Iterable[Entry]) -> str:
