@@ -160,7 +160,7 @@ PLANNED = {
     "an unknown pooling": (
         ["--set", "poolings=[avg]"],
         2,
-        "there is no pooling 'avg'; known: count, first, last",
+        "there is no pooling 'avg'; known: max, last, mean, count, first and 2 more (`harness ls poolings`",
     ),
     "an unknown transform": (
         ["--set", "transforms=[non]"],
@@ -177,7 +177,11 @@ PLANNED = {
         2,
         "has no parameter 'c'; it takes: C, max_iter",
     ),
-    "a parameter of a model": (["-m", "minigemma-s[dtyp=x]"], 2, "has no parameter 'dtyp'; it takes: dtype"),
+    "a parameter of a model": (
+        ["-m", "minigemma-s[dtyp=x]"],
+        2,
+        "has no parameter 'dtyp'; did you mean 'dtype'?",
+    ),
     "a bad value of a model": (
         ["-m", "minigemma-s[dtype=int3]"],
         2,

@@ -236,7 +236,11 @@ def test_a_word_of_a_suite_means_what_it_means_in_YAML_1_1(suite, word, value):
             "classifiers: []",
             "line 10: classifiers must not be empty",
         ),
-        ("name: toy", "name: ../up", "line 1: name: string should match pattern"),
+        (
+            "name: toy",
+            "name: ../up",
+            "line 1: name: '../up' is no name: it needs a letter or digit, and then only letters",
+        ),
         (
             "name: toy",
             "name: on",

@@ -260,10 +260,12 @@ def _drop_transfers(tree: dict[str, Any], models: Sequence[str]) -> None:
 
 
 def _expand_names(tree: dict[str, Any]) -> None:
-    """Expand tasks and models that are names alone, so that they can be overridden."""
+    """Expand the short spellings in lists of tasks and models, so that each part can be overridden."""
     for field, key in (("tasks", "name"), ("models", "ref")):
         if isinstance(tree.get(field), list):
             tree[field] = [_expand(key, item) for item in tree[field]]
+    for model in _mappings(tree.get("models")):
+        model |= {field: _listed(model[field]) for field in ("sites", "representations") if field in model}
 
 
 def _mappings(value: Any) -> Iterable[dict[str, Any]]:
