@@ -101,6 +101,8 @@ def describe_path(path: Path) -> str:
 
 
 def _describe_file(path: Path) -> str:
+    if not path.is_file():
+        return f"neither a file nor a folder: {_READ}"
     if path.name in _BELOW[:5]:
         return describe_path(path.parent)
     with path.open("rb") as file:
@@ -117,6 +119,8 @@ def _describe_file(path: Path) -> str:
 def _config(folder: Path) -> Mapping[str, Any]:
     """Return the config of a folder as far as it can be read."""
     for name in ("cfg.json", "config.json"):
+        if not (folder / name).is_file():  # a pipe would be waited for
+            continue
         try:
             with (folder / name).open("rb") as file:
                 config = json.loads(file.read(_MOST_BYTES))

@@ -1,0 +1,345 @@
+"""What is given for a model, a dictionary or a site and is none: what the one sentence says, and the way out."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import harness
+from harness.models.site_names import explain_site
+
+WEIGHTS = Path(__file__).parents[1] / "plugins" / "harness_minigemma" / "weights"
+MODEL = WEIGHTS / "minigemma-s"
+BASE = "meta-llama/Llama-3.2-1B"
+
+Make = Callable[[Path], object]
+
+
+@pytest.fixture(scope="module")
+def session() -> Any:
+    return harness.open(device="cpu")
+
+
+@pytest.fixture(scope="module")
+def registry(session: Any) -> Any:
+    return session.registry
+
+
+def holding(*names: str, **contents: Any) -> Make:
+    """A folder with files of these names, and JSON under the others (`a_json` is a.json)."""
+
+    def make(path: Path) -> None:
+        path.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            (path / name).write_bytes(b"{}")
+        for name, content in contents.items():
+            (path / f"{name.removesuffix('_json')}.json").write_text(json.dumps(content))
+
+    return make
+
+
+def without_weights(*names: str) -> Make:
+    """A folder of a model with files of these names in place of its weights."""
+
+    def make(path: Path) -> None:
+        shutil.copytree(MODEL, path)
+        (path / "model.safetensors").unlink()
+        holding(*names)(path)
+
+    return make
+
+
+def file(content: bytes = b"a file") -> Make:
+    def make(path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+    return make
+
+
+def tensors(**held: Any) -> Make:
+    return lambda path: torch.save({name: torch.zeros(2) for name in held}, path)
+
+
+MODELS: dict[str, tuple[str, Make, tuple[str, ...]]] = {
+    "an adapter": (
+        "x",
+        holding("adapter_model.safetensors", adapter_config_json={"base_model_name_or_path": BASE}),
+        (f"an adapter (LoRA, PEFT) of '{BASE}'", "merge_and_unload", "name that folder"),
+    ),
+    "an adapter that names no base": (
+        "x",
+        holding("adapter_config.json"),
+        ("an adapter (LoRA, PEFT), no model",),
+    ),
+    "an adapter whose config is a pipe": (
+        "x",
+        lambda path: (path.mkdir(), os.mkfifo(path / "adapter_config.json")),
+        ("an adapter (LoRA, PEFT), no model by itself",),
+    ),
+    "a file of GGUF": ("x.gguf", file(b"GGUF"), ("a model in GGUF", "with safetensors")),
+    "a folder of GGUF": ("x", holding("llama-Q4_K_M.gguf", "README.md"), ("a model in GGUF",)),
+    "a pipeline of diffusers": (
+        "x",
+        holding("model_index.json"),
+        ("a pipeline of diffusers", "such as text_encoder"),
+    ),
+    "sentence-transformers": (
+        "x",
+        holding("modules.json", "0_Transformer/config.json"),
+        ("sentence-transformers",),
+    ),
+    "a dictionary": (
+        "x",
+        holding("cfg.json", "sae_weights.safetensors"),
+        ("a dictionary", "under representations"),
+    ),
+    "pickles without config": ("x", holding("pytorch_model.bin"), ("pickled weights (pytorch_model.bin)",)),
+    "a checkpoint of Meta's": (
+        "x",
+        holding("consolidated.00.pth", "params.json"),
+        ("(consolidated.00.pth)",),
+    ),
+    "TensorFlow": ("x", holding("tf_model.h5"), ("for TensorFlow (tf_model.h5)", "with safetensors")),
+    "Flax": ("x", holding("flax_model.msgpack"), ("for Flax (flax_model.msgpack)",)),
+    "ONNX": ("x", holding("model.onnx", "tokenizer.json"), ("in ONNX (model.onnx)",)),
+    "MLX": ("x", holding("weights.00.npz"), ("for MLX (weights.00.npz)",)),
+    "weights alone": ("x", holding("model.safetensors"), ("without the config.json of its model",)),
+    "a file of weights": ("x/model.safetensors", file(), ("a file: name the folder that holds config.json",)),
+    "a config.json": ("x/config.json", file(b"{}"), ("a file: name the folder",)),
+    "another file": ("x.txt", file(), ("a file: name the folder",)),
+    "an empty folder": ("x", holding(), ("an empty folder",)),
+    "a folder one level too high": (
+        "x",
+        holding(*(f"{name}/config.json" for name in "abcdefg")),
+        ("a folder of models: name one of them, a, b, c, d, e, …",),
+    ),
+    "a folder of the hub's cache": (
+        "hub",
+        holding("models--org--name/snapshots/c/config.json"),
+        ("hub's cache: name the model itself, org/name",),
+    ),
+    "a folder of something else": ("x", holding("notes.txt"), ("a folder without config.json",)),
+    "shards without index": (
+        "x",
+        without_weights("model-00001-of-00002.safetensors"),
+        (
+            "no file model.safetensors",
+            "shards of a model without model.safetensors.index.json",
+            "copy that file",
+        ),
+    ),
+    "pickles with config": (
+        "x",
+        without_weights("pytorch_model.bin"),
+        ("pickled weights (pytorch_model.bin)",),
+    ),
+    "ONNX with config": ("x", without_weights("model.onnx"), ("in ONNX (model.onnx)",)),
+}
+"""Name → what is given, how it is made, and what the sentence holds."""
+
+DICTIONARIES: dict[str, tuple[str, Make, tuple[str, ...]]] = {
+    "SAELens": (
+        "x",
+        holding(
+            "sae_weights.safetensors", cfg_json={"architecture": "jumprelu", "hook_name": "blocks.2.hook_z"}
+        ),
+        ("a dictionary of SAELens", "into a params.npz", "name its folder"),
+    ),
+    "weights of SAELens": (
+        "x/sae_weights.safetensors",
+        lambda path: holding("sae_weights.safetensors", "cfg.json")(path.parent),
+        ("a dictionary of SAELens",),
+    ),
+    "a transcoder of SAELens": (
+        "x",
+        holding("sae_weights.safetensors", cfg_json={"architecture": "transcoder"}),
+        ("a transcoder or crosscoder", "only sparse autoencoders are read"),
+    ),
+    "sparsify": ("x", holding("cfg.json", "sae.safetensors"), ("a dictionary of sparsify", "params.npz")),
+    "a transcoder of sparsify": (
+        "x",
+        holding("sae.safetensors", cfg_json={"transcode": True}),
+        ("a transcoder",),
+    ),
+    "dictionary_learning": (
+        "x",
+        holding("ae.pt", config_json={"trainer": {"dict_class": "AutoEncoderTopK"}}),
+        ("a dictionary of dictionary_learning", "params.npz"),
+    ),
+    "a crosscoder of dictionary_learning": (
+        "x",
+        holding("ae.pt", config_json={"trainer": {"dict_class": "CrossCoder"}}),
+        ("a transcoder or crosscoder",),
+    ),
+    "OpenAI": ("x.pt", tensors(pre_bias=1, latent_bias=1), ("OpenAI's sparse_autoencoder", "params.npz")),
+    "another pickle": ("x.pt", tensors(weight=1), ("a pickled file of none of the layouts",)),
+    "a model": (
+        "x",
+        holding("model.safetensors", config_json={"model_type": "gemma2"}),
+        ("a model, no dictionary",),
+    ),
+    "an adapter": ("x", holding("adapter_config.json"), ("a model, no dictionary: name it under models",)),
+    "GGUF": ("x.gguf", file(b"GGUF"), ("a file of weights",)),
+    "a config without weights": ("x", holding("cfg.json"), ("without the weights",)),
+    "an empty folder": ("x", holding(), ("an empty folder",)),
+    "a folder one level too high": (
+        "x",
+        holding("a/ae.pt", "b/sae.safetensors"),
+        ("name one of them, a, b",),
+    ),
+    "a folder of something else": ("x", holding("notes.txt"), ("a folder without a dictionary",)),
+    "a text": ("x.txt", file(), ("a file of no dictionary",)),
+    "a pipe": ("x", lambda path: os.mkfifo(path), ("neither a file nor a folder",)),
+}
+
+
+@pytest.mark.parametrize("form", ["{}", "folder/{}"])
+@pytest.mark.parametrize("case", MODELS)
+def test_what_is_no_model_is_said_to_be_what_it_is(
+    registry: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str, form: str
+) -> None:
+    name, make, wanted = MODELS[case]
+    monkeypatch.chdir(tmp_path)
+    ref = form.format(name)
+    (tmp_path / ref).parent.mkdir(parents=True, exist_ok=True)
+    make(tmp_path / ref)
+    with pytest.raises(harness.UnavailableError) as caught:
+        registry.choose("models", ref).make().identity(harness.Site.parse("resid_post.0"))
+    said = str(caught.value)
+    assert said.startswith(f"model '{ref}' ") and "\n" not in said and "hf download" not in said
+    for part in wanted:
+        assert part in said
+
+
+@pytest.mark.parametrize("form", ["./{}", "folder/{}"])
+@pytest.mark.parametrize("case", DICTIONARIES)
+def test_what_is_no_dictionary_that_is_read_is_said_to_be_what_it_is(
+    registry: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str, form: str
+) -> None:
+    name, make, wanted = DICTIONARIES[case]
+    monkeypatch.chdir(tmp_path)
+    ref = form.format(name)
+    (tmp_path / ref).parent.mkdir(parents=True, exist_ok=True)
+    make(tmp_path / ref)
+    with pytest.raises(harness.UnavailableError) as caught:
+        registry.choose("representations", ref)
+    said = str(caught.value)
+    assert said.startswith(f"representation '{ref}' is ") and "\n" not in said
+    for part in wanted:
+        assert part in said
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("gemma-scope-2b-pt-res-canonical", "write gemma-scope[width=16k], at the site resid_post.LAYER"),
+        (
+            "gemma-scope-9b-pt-att-canonical/layer_12/width_131k/canonical",
+            "write gemma-scope[width=131k], at the site attn_z.12",
+        ),
+        (
+            "gemma-scope-2b-pt-mlp/layer_3/width_16k/average_l0_30",
+            "write google/gemma-scope-2b-pt-mlp/layer_3/width_16k/average_l0_30, at the site mlp_out.3",
+        ),
+        ("gemma-scope-2b-pt-transcoders", "only sparse autoencoders are read"),
+        (
+            "gemma-scope-2-1b-it-res/layer_13_width_65k_l0_small",
+            "write gemma-scope-2[width=65k,l0=small], at the site resid_post.13",
+        ),
+        ("gemma-scope-2-1b-it-transcoders-all", "only sparse autoencoders are read"),
+        ("gpt2-small-res-jb", "a name of SAELens, whose releases are not looked up here"),
+        ("gpt2-small-res-jb/blocks.3.hook_resid_pre", "a name of SAELens"),
+        ("pythia-70m-deduped-res-sm", "a name of SAELens"),
+        ("jbloom/GPT2-Small-SAEs/blocks.3.hook_resid_pre", "a name of SAELens"),
+    ],
+)
+def test_a_name_of_saelens_is_told_what_to_write_here(registry: Any, name: str, wanted: str) -> None:
+    with pytest.raises(harness.UsageError) as caught:
+        registry.choose("representations", name)
+    said = str(caught.value)
+    assert said.startswith(f"representation '{name}' is ") and wanted in said
+    if match := said.partition("write ")[2].partition(", at the site")[0]:
+        assert registry.choose("representations", match).make()  # it leads somewhere
+
+
+SITES = {
+    "blocks.2.hook_resid_post": "resid_post.2",
+    "blocks.2.hook_mlp_out": "mlp_out.2",
+    "blocks.2.hook_attn_out": "attn_out.2",
+    "blocks.2.attn.hook_z": "attn_z.2",
+    "blocks.2.hook_z": "attn_z.2",
+    "hook_z": "attn_z.LAYER",
+    "hook_resid_post": "resid_post.LAYER",
+    "blocks.2.hook_resid_pre": "resid_post.1",
+    "model.layers.17": "resid_post.17",
+    "model.layers.17.output": "resid_post.17",
+    "model.layers.17.mlp": "mlp_out.17",
+    "model.layers.17.self_attn.o_proj.input": "attn_z.17",
+    "model.language_model.layers.3": "resid_post.3",
+    "vision_tower.vision_model.encoder.layers.9": "vision.resid_post.9",
+    "visual.transformer.resblocks.9": "vision.resid_post.9",
+    "transformer.h.3": "resid_post.3",
+    "gpt_neox.layers.3.attention.dense": "attn_z.3",
+    "layers.5.mlp": "mlp_out.5",
+    "resid_pre.2": "resid_post.1",
+    "hidden_states[3]": "resid_post.2",
+}
+
+
+@pytest.mark.parametrize("name", SITES)
+def test_a_site_by_the_name_of_another_library_is_told_its_own(session: Any, name: str) -> None:
+    with pytest.raises(harness.UsageError) as caught:
+        session.features(["one"], model="minigemma-s", site=name, representation="hidden")
+    assert f"model 'minigemma-s' has no site '{name}': " in str(caught.value)
+    assert f"write {SITES[name]}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("resid_pre.0", "the embedding, which is no site; the first is resid_post.0"),
+        ("blocks.0.hook_resid_pre", "the embedding, which is no site"),
+        ("vision.resid_pre.0", "the first is vision.resid_post.0"),
+        (
+            "blocks.3.hook_resid_mid",
+            "that hook is no site: the kinds are resid_post, mlp_out, attn_out and attn_z",
+        ),
+        ("model.layers.3.input_layernorm", "that part of a block is no site"),
+        ("resid_post.3", ""),
+        ("vision.resid_post.50%", ""),
+    ],
+)
+def test_a_place_that_is_no_site_is_said_to_be_none(name: str, wanted: str) -> None:
+    assert wanted in explain_site(name) and bool(wanted) == bool(explain_site(name))
+
+
+def test_the_arrays_that_a_refusal_asks_for_are_read(registry: Any, tmp_path: Path) -> None:
+    """A ReLU dictionary is one of threshold 0."""
+    random = np.random.default_rng(0)
+    parts = {
+        "W_enc": random.normal(size=(64, 8)),
+        "W_dec": random.normal(size=(8, 64)),
+        "b_enc": random.normal(size=8),
+    }
+    np.savez(tmp_path / "params.npz", **parts, b_dec=np.zeros(64), threshold=np.zeros(8))
+    site = harness.Site.parse("resid_post.1")
+    placed = (
+        registry.choose("representations", str(tmp_path))
+        .make()
+        .at(registry.choose("models", "minigemma-s").make(), site)
+    )
+    x = torch.from_numpy(random.normal(size=(5, 64))).float()
+    wanted = torch.relu(
+        x @ torch.from_numpy(parts["W_enc"]).float() + torch.from_numpy(parts["b_enc"]).float()
+    )
+    torch.testing.assert_close(placed.load("cpu").encode(x), wanted)
