@@ -360,7 +360,9 @@ UNKNOWN = [
          "C=-1")),
     Case("a value that is not finite", f"{RUN} --set 'poolings=[count(t=.nan)]'", 2, ("pooling 'count'",
          "cannot take t=nan")),
-    Case("a kind of site", f"{RUN} --set models.0.sites=resid_pre.1", 2, ("no site 'resid_pre.1': it has",
+    Case("a kind of site", f"{RUN} --set models.0.sites=resid_pre.1", 2, ("no site 'resid_pre.1': the",
+         "write resid_post.0")),
+    Case("a kind of site that nothing has", f"{RUN} --set models.0.sites=residue.1", 2, ("no site 'residue.1': it has",
          "resid_post.LAYER")),
     Case("a site without a layer", f"{RUN} --set models.0.sites=resid_post", 2, ("not of the form KIND.LAYER",)),
     Case("a layer too deep", f"{RUN} --set models.0.sites=resid_post.9", 2,
@@ -429,9 +431,10 @@ UNKNOWN = [
          env={"HARNESS_DATA_DIR": "nowhere"}),
     Case("HARNESS_DATA_DIR that is not there, where no data is read", FEATURES, 0, ("out.npy: 2 × 64",),
          env={"HARNESS_DATA_DIR": "nowhere"}),
-    Case("a cache folder that is a file", f"{RUN} --cache-dir task.yaml", 3,
-         ("the cache 'task.yaml' cannot be written",)),
-    Case("HARNESS_CACHE_DIR that is a file", RUN, 3, ("the cache 'task.yaml' cannot be written",),
+    Case("a cache folder that is a file", f"{RUN.replace('{run}', 'new')} --cache-dir task.yaml", 3,
+         ("the cache 'task.yaml' cannot be written", "--cache-dir or HARNESS_CACHE_DIR"), begins=True),
+    Case("HARNESS_CACHE_DIR that is a file", RUN.replace("{run}", "new"), 3,
+         ("the cache 'task.yaml' cannot be written", "--cache-dir or HARNESS_CACHE_DIR"), begins=True,
          env={"HARNESS_CACHE_DIR": "task.yaml"}),
     Case("a task file in a folder that is not there", "run suite.yaml --include missing/task.yaml -o {run}", 3,
          ("task 'missing/task.yaml' cannot be read",)),
@@ -539,7 +542,7 @@ DATA = [
 ]
 
 WEIGHTS = [
-    Case("a folder without config.json", OWN, 3, ("no plugin can read what lies in './model' as a model",),
+    Case("a folder without config.json", OWN, 3, ("model './model' is a file of weights (model.safetensors) without",),
          both(model, remove("model/config.json"))),
     Case("a config.json that is no JSON", OWN, 3, ("model './model': its config.json",), both(model,
          put("model/config.json", "{"))),

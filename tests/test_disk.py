@@ -139,6 +139,7 @@ def test_a_full_cache_ends_the_run_and_its_folder_says_so(forks: Any, moment: st
     told, said = run_on_disk(forks, name, output=f"beside {moment}", cache="disk/cache", before=FULL[moment])
     assert (told["first"], told["second"], told["status"]) == (3, 0, "failed")
     assert len(said) == 1 and "disk/cache" in said[0] and "No space left on device" in said[0]
+    assert "--cache-dir or HARNESS_CACHE_DIR" in said[0]
     assert_finished(forks, name)
 
 
@@ -165,7 +166,8 @@ def test_a_full_run_folder_keeps_what_is_done_and_the_features(forks: Any, momen
         (
             "run beside",
             "disk",
-            "harness: the cache 'disk' cannot be written: use another folder with --cache-dir",
+            "harness: the cache 'disk' cannot be written: make room there, or name another cache with --cache-dir or "
+            "HARNESS_CACHE_DIR",
         ),
     ],
 )

@@ -45,6 +45,9 @@ KINDS: Mapping[str, bool] = {
 }
 """Folders of `<key>/<sha256 of the file>.safetensors`; True where a set is complete only with its complete.json."""
 
+ANOTHER_CACHE = "name another cache with --cache-dir or HARNESS_CACHE_DIR"
+"""What can be done about a cache that cannot be written."""
+
 
 class FeatureStore:
     """Store of pooled features and other tensors under `root`, shared by all runs."""
@@ -80,7 +83,8 @@ class FeatureStore:
             matrix = matrix.astype(np.float32, copy=False)
         if find_row(matrix) is not None:
             raise PluginResultError("features that are not finite in float32 are not kept in the cache")
-        _write_named(self._folder(key), save(*_pack(np.asarray(rows, dtype=np.int64), matrix)))
+        with _naming_way_out():
+            _write_named(self._folder(key), save(*_pack(np.asarray(rows, dtype=np.int64), matrix)))
 
     def discard(self, key: str) -> None:
         """Remove everything under a key."""
@@ -89,7 +93,8 @@ class FeatureStore:
 
     def complete(self, key: str, about: Mapping[str, Any]) -> None:
         """Mark a key as complete; `about` is a description for people."""
-        write_json(self._folder(key) / "complete.json", about)
+        with _naming_way_out():
+            write_json(self._folder(key) / "complete.json", about)
 
     def about(self, key: str) -> dict[str, Any]:
         """Return the description of a complete key; empty when it is not complete."""
@@ -119,7 +124,8 @@ class FeatureStore:
 
     def write_batches(self, key: str, batches: Sequence[Sequence[int]]) -> None:
         """Write the batches of a forward pass: before it begins, and again when one of them is halved."""
-        write_json(self.root / "plans" / f"{key}.json", {"batches": [list(batch) for batch in batches]})
+        with _naming_way_out():
+            write_json(self.root / "plans" / f"{key}.json", {"batches": [list(batch) for batch in batches]})
 
     # ── tensors by kind and key ──────────────────────────────────────────────────────────────────────
 
@@ -157,7 +163,8 @@ class FeatureStore:
             if not bool(tensor.isfinite().all()):
                 raise PluginResultError(f"{name} that are not finite are not kept in the cache")
         on_host = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        _write_named(self.root / kind / key, save(on_host, metadata=_describe(about, key)))
+        with _naming_way_out():
+            _write_named(self.root / kind / key, save(on_host, metadata=_describe(about, key)))
 
     # ── shards ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -211,7 +218,7 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
     except OSError as error:
         raise WriteError(
-            f"'{path}' in the cache is damaged and cannot be removed ({error.strerror}): use another --cache-dir"
+            f"'{path}' in the cache is damaged and cannot be removed ({error.strerror}): {ANOTHER_CACHE}"
         ) from error
 
 
@@ -311,9 +318,19 @@ def default_cache_dir() -> Path:
 
 def check_writable(root: Path) -> None:
     """Raise WriteError when the cache folder cannot be made or written."""
+    with _naming_way_out():
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise WriteError.from_os(f"the cache '{root}'", error) from error
+        if not os.access(root, os.W_OK):
+            raise WriteError(f"the cache '{root}' cannot be written")
+
+
+@contextmanager
+def _naming_way_out() -> Iterator[None]:
+    """Add to a WriteError of the block, which writes into the cache, what can be done about it."""
     try:
-        root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WriteError.from_os(f"the cache '{root}'", error) from error
-    if not os.access(root, os.W_OK):
-        raise WriteError(f"the cache '{root}' cannot be written: use another folder with --cache-dir")
+        yield
+    except WriteError as error:
+        raise WriteError(f"{error}: make room there, or {ANOTHER_CACHE}") from error
