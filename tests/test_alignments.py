@@ -209,7 +209,7 @@ def test_an_assignment_too_large_for_memory_says_what_to_do(monkeypatch: pytest.
     make("assignment").fit(source, target)
     monkeypatch.setattr(matching, "MOST_PAIRS", 199)
     with pytest.raises(
-        harness.UnavailableError, match=r"each of 10 features .* of 20.* take alignment 'correlation'"
+        harness.UnavailableError, match=r"of 10 to 20 features .* use alignment 'correlation'"
     ):
         make("assignment").fit(source, target)
 
@@ -305,7 +305,7 @@ def test_a_regression_too_large_for_memory_says_what_to_do(monkeypatch: pytest.M
     make("least_squares").fit(firing(31, 100, 5), firing(32, 100, 20))
     make("least_squares").fit(firing(31, 20, 5), firing(32, 20, 100))
     with pytest.raises(
-        harness.UnavailableError, match=r"fewer of 22 rows and 21 .* no wider than 20: give it fewer rows"
+        harness.UnavailableError, match=r"at most 20 training rows .* here are 22 and 21: read fewer rows"
     ):
         make("least_squares").fit(firing(31, 22, 5), firing(32, 22, 21))
 

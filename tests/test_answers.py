@@ -505,10 +505,14 @@ def test_earlier_names_of_options_still_work_with_a_line_of_warning(
         (
             {"prompt": "2 + 1 =", "choices": ["1", "2", "3", "4"], "answer": 3},
             "sum",
-            "row 1: its answer 3 may be choice number 3 (from 0), which is '4', or the choice '3': write the choice "
-            'that is meant as text, "answer": "3" or "answer": "4"',
+            "row 1: its answer 3 may mean the choice '3' or choice number 3 (from 0), '4'; write which as text: "
+            '"answer": "3" or "answer": "4"',
         ),
-        ({"prompt": "x", "choices": ["b", " 0.0"], "answer": 0}, "sum", "or the choice ' 0.0'"),
+        (
+            {"prompt": "x", "choices": ["b", " 0.0"], "answer": 0},
+            "sum",
+            "the choice ' 0.0' or choice number 0",
+        ),
         ({"prompt": "x", "answers": []}, "exact", "needs one or more answers"),
         ({"prompt": [{"role": "user"}], "answers": ["a"]}, "exact", 'has no text under "content"'),
     ],

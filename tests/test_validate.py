@@ -139,7 +139,7 @@ def test_a_bundle_that_does_not_fit_this_machine_is_noted(validate, monkeypatch)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: types.SimpleNamespace(total=1 << 20))
     code, findings = validate()
     assert code == 0
-    assert any("is expected to take" in sentence for sentence in faults(findings, "note"))
+    assert any("needs about" in sentence for sentence in faults(findings, "note"))
 
 
 def test_neither_a_suite_nor_a_run_is_said_to_be_neither(harness_command, tmp_path):

@@ -261,8 +261,8 @@ def test_a_pickle_that_needs_more_than_tensors_is_not_read(
     with pytest.raises(UnavailableError) as caught:
         find(registry, str(folder))
     assert str(caught.value) == (
-        f"dictionary '{folder}': weights.pt holds Python objects beside tensors, and reading those may run code, so "
-        f"it is not read: save the state dict alone, with torch.save(sae.state_dict(), path)"
+        f"dictionary '{folder}': weights.pt is not read, as Python objects in it could run code: ask its author for "
+        f"the tensors alone, torch.save(sae.state_dict(), path)"
     )
     assert not ran.exists()
     pickle.loads(pickle.dumps(Attack(str(ran))))
@@ -546,7 +546,7 @@ def test_checkpoints_of_saev_that_are_something_else_are_refused_in_one_sentence
         "has the activation 'None'": (header(4, None), None),
         "first line is no header of saev": ({"schema": 5, "cfg": {"d_sae": 5}}, None),
         "has no activation.threshold": (header(5, "BatchTopK"), None),
-        "holds Python objects beside tensors": (FIRST, {"W_enc": Attack(str(tmp_path / "ran"))}),
+        "Python objects in it could run code": (FIRST, {"W_enc": Attack(str(tmp_path / "ran"))}),
         "has no W_enc": (FIRST, {"weight": torch.ones(2)}),
         r"W_enc is \[6, 7\], not \[6, 48\]": (FIRST, tensors() | {"W_enc": torch.ones(D_IN, 7)}),
     }

@@ -84,10 +84,9 @@ def describe_large_fits(plan: Plan, memory: int) -> Iterator[str]:
             if needed > memory:
                 told.setdefault(
                     cell.classifier.name,
-                    f"'{bundle.name}': {cell.classifier.name} on {classes:,} classes and about {columns:,} features "
-                    f"of '{cell.features.representation.label}' is expected to take {needed / 2**30:.0f} GiB of "
-                    f"memory, and this machine has {memory / 2**30:.0f}: use fewer classes, another classifier, or a "
-                    "transform that keeps some of the features",
+                    f"'{bundle.name}': {cell.classifier.name} needs about {needed / 2**30:.0f} GiB for {classes:,} "
+                    f"classes × {columns:,} features of '{cell.features.representation.label}', more than this "
+                    f"machine's {memory / 2**30:.0f}: use a transform that keeps fewer, or another classifier",
                 )
         yield from told.values()
 

@@ -116,8 +116,8 @@ def _check_data(tables: Sequence[TaskData], strict: bool) -> Iterator[Finding]:
             )
             yield Finding(
                 "note",
-                f"task '{data.spec.name}' keeps {data.hygiene.near_leaks} near leaks{opposite}: texts that are in an "
-                f"earlier split but for case, blanks, final punctuation or look-alikes; 'leaks: near' removes them",
+                f"task '{data.spec.name}' keeps {data.hygiene.near_leaks} near leaks{opposite}: texts of training but "
+                f"for case, blanks, punctuation or look-alikes; 'leaks: near' removes them",
             )
         broken = {name: count for name, count in removed.items() if name != "duplicates"}
         if strict and broken:

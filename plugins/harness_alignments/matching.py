@@ -117,9 +117,8 @@ class Assignment(Matching):
         a, b = len(source.varying), len(target.varying)
         if a * b > MOST_PAIRS:
             raise harness.UnavailableError(
-                f"alignment 'assignment' compares each of {a} features that vary with each of {b}, which needs "
-                f"{8 * a * b / 2**30:.1f} GiB of memory; it has {8 * MOST_PAIRS / 2**30:.1f}: "
-                "take alignment 'correlation', or narrower dictionaries"
+                f"alignment 'assignment' of {a:,} to {b:,} features would take {8 * a * b / 2**30:.1f} GiB, more than "
+                f"the {8 * MOST_PAIRS / 2**30:.1f} it may: use alignment 'correlation', or narrower dictionaries"
             )
         gains = np.zeros((a, b))
         for part, correlations in _correlate(source, target):

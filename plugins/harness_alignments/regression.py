@@ -109,8 +109,8 @@ def _find_directions(standard: Standard) -> _Directions:
     n, width = scaled.shape
     if min(n, width) > LARGEST:
         raise harness.UnavailableError(
-            f"alignment 'least_squares' decomposes a matrix as wide as the fewer of {n} rows and {width} "
-            f"target features that vary, but no wider than {LARGEST}: give it fewer rows"
+            f"alignment 'least_squares' takes at most {LARGEST:,} training rows or target features, and here are "
+            f"{n:,} and {width:,}: read fewer rows (-L), or use alignment 'correlation'"
         )
     if width <= n:
         squares, vectors = _decompose(multiply(scaled.T, scaled) - n * np.outer(centre, centre))

@@ -20,7 +20,6 @@ def check_room(name: str, classes: int, features: int) -> None:
     free = psutil.virtual_memory().available
     if needed > free:
         raise MemoryError(
-            f"{name} on {classes:,} classes and {features:,} features takes about {needed / 2**30:.1f} GiB and "
-            f"{free / 2**30:.1f} are free; fewer classes, another classifier or a transform that keeps some of the "
-            "features take less"
+            f"{name} needs about {needed / 2**30:.1f} GiB for {classes:,} classes × {features:,} features, and "
+            f"{free / 2**30:.1f} are free: use a transform that keeps fewer, or another classifier"
         )

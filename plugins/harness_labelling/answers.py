@@ -188,8 +188,8 @@ def score_choices(
         if not np.isfinite(value):
             number, choice = owners[row]
             raise UnavailableError(
-                f"item {number + 1}: model '{model.name}' gives its choice {choice!r} the log-likelihood {value}, "
-                f"which is not finite: its weights may be broken, or need another dtype"
+                f"item {number + 1}: model '{model.name}' gives its choice {choice!r} the log-likelihood {value}: "
+                f"try --dtype float32; if that does not help, its weights are broken"
             )
     found: list[Scores | None] = []
     rows_in_order = iter(range(len(owners)))

@@ -197,9 +197,8 @@ def _as_place(value: Any, choices: Sequence[str], where: str) -> int:
         spelled = next((choice for choice in choices if _is_number(choice, value)), None)
         if spelled is not None and choices.index(spelled) != value:
             raise UsageError(
-                f"{where}: its answer {value} may be choice number {value} (from 0), which is '{choices[value]}', or "
-                f'the choice \'{spelled}\': write the choice that is meant as text, "answer": "{spelled}" or '
-                f'"answer": "{choices[value]}"'
+                f"{where}: its answer {value} may mean the choice '{spelled}' or choice number {value} (from 0), "
+                f'\'{choices[value]}\'; write which as text: "answer": "{spelled}" or "answer": "{choices[value]}"'
             )
         return value
     raise UsageError(f"{where}: its answer {value!r} is none of its choices, nor the number of one")

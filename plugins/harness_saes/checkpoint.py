@@ -93,8 +93,8 @@ class Checkpoint:
             # torch has one type for a damaged file and for one of Python objects; the text only chooses the sentence.
             if isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error):
                 raise harness.UnavailableError(
-                    f"dictionary '{self.ref}': {self.file} holds Python objects beside tensors, and reading those may "
-                    f"run code, so it is not read: save the state dict alone, with torch.save(sae.state_dict(), path)"
+                    f"dictionary '{self.ref}': {self.file} is not read, as Python objects in it could run code: ask "
+                    f"its author for the tensors alone, torch.save(sae.state_dict(), path)"
                 ) from error
             raise harness.UnavailableError(
                 f"dictionary '{self.ref}': {self.file} cannot be read as a file of PyTorch tensors: fetch it again"

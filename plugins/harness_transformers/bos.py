@@ -101,8 +101,8 @@ class TextEncoder:
             if len(beyond := tokens.ids[tokens.ids >= self._n_embedded]):
                 token = self._tokenizer.convert_ids_to_tokens(int(beyond[0]))
                 raise UnavailableError(
-                    f"model '{self._name}': its tokenizer has the token {token!r} with the id {beyond[0]}, and the "
-                    f"model embeds {self._n_embedded} tokens, from id 0: fetch tokenizer and weights of one checkpoint"
+                    f"model '{self._name}': its tokenizer has the token {token!r} with the id {beyond[0]}, and its "
+                    f"weights only {self._n_embedded} tokens: fetch both from one checkpoint"
                 )
         return encoded
 

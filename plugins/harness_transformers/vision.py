@@ -255,8 +255,8 @@ class VisionLanguageModel:
             )
             if any(tensor.ndim > 1 and not tensor.any() for tensor in drawn.values()):
                 raise UsageError(
-                    f"model '{self.name}' with random_weights has a projector of zeros, as its kind begins, so that "
-                    f"nothing of an image reaches its language tower: use a site of the vision tower"
+                    f"model '{self.name}' with random_weights begins with a projector of zeros, which passes nothing "
+                    f"of an image on: use a site of the vision tower, such as vision.resid_post.50%"
                 )
             tensors |= drawn
         return tensors
