@@ -15,7 +15,10 @@ import numpy as np
 import pytest
 import torch
 
-from harness import Site, UnavailableError
+import harness
+from harness import Site, UnavailableError, UsageError
+from harness.models.opened import parse_sites
+from harness.registry.catalog import LONGEST
 from harness.storage import reading
 
 MODEL = Path(__file__).parents[1] / "plugins" / "harness_minigemma" / "weights" / "minigemma-s"
@@ -208,3 +211,50 @@ def test_a_dictionary_that_says_more_than_its_file_holds_is_refused_before_it_is
     assert said in found.err, found
     assert found.code == 3
     assert len(found.said) == 1
+
+
+# ── references ───────────────────────────────────────────────────────────────────────────────────────────
+
+LONG = "x" * 200_000
+REFERENCES = {
+    "a long model": ("models", LONG),
+    "a long name on the hub": ("models", f"org/{LONG}"),
+    "a long path": ("models", "./" + "a/" * 100_000),
+    "a long parameter": ("representations", f"random_sae[k={LONG}]"),
+    "a long name with a parameter": ("representations", {"name": LONG, "k": 1}),
+    "open brackets": ("poolings", "count(" * 600),
+    "blanks before a bracket": ("poolings", "count" + " " * 4_000 + "]"),
+    "equals in brackets": ("representations", "./" + "[=" * 2_000),
+    "brackets in a path": ("representations", "./" + "[a](a)" * 600 + "["),
+    "a deep value": ("poolings", "count(t=" + "[" * 3_000 + ")"),
+    "a list in itself": ("poolings", "count(t=&a [*a])"),
+}
+
+
+@pytest.fixture(scope="module")
+def registry() -> Any:
+    return harness.open(device="cpu").registry
+
+
+@pytest.mark.parametrize("what", REFERENCES)
+def test_a_reference_without_measure_ends_in_a_sentence(registry: Any, what: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        registry.choose(*REFERENCES[what])
+    assert len(str(caught.value)) < 2 * LONGEST + 500
+    if what.startswith("a long"):
+        assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("site", [f"resid_post.{LONG}", f"resid_post.[{','.join('1' * 50_000)}]"])
+def test_a_site_without_measure_ends_in_a_short_sentence(site: str) -> None:
+    with pytest.raises(UsageError, match="letters, and at most") as caught:
+        parse_sites(site, lambda tower: 4)
+    assert len(str(caught.value)) < 200
+
+
+def test_a_name_without_measure_is_not_printed_back(harness_command) -> None:
+    found = harness_command("show", LONG)
+    assert found.code == 2
+    assert len(found.said) == 1
+    assert "… (200,0" in found.err
+    assert len(found.err) < 1_000

@@ -45,6 +45,25 @@ def csv_text(text: str) -> str:
     return f"'{line}" if line.lstrip().startswith(_FORMULAS) else line
 
 
+def shorten(text: str) -> str:
+    """Return a message without the middle of words of more than a thousand letters, and of more than ten thousand."""
+    if len(text) <= _LONG_WORD:
+        return text
+    words = [_cut(word, _LONG_WORD) for word in text.split(" ")]
+    return _cut(" ".join(words), _LONG_MESSAGE)
+
+
+_LONG_WORD, _LONG_MESSAGE = 1_000, 10_000
+"""A name of a file has 255 letters at most; the command that fetches every file of a large model has some thousand."""
+
+
+def _cut(text: str, most: int) -> str:
+    """Return a text without its middle if it has more letters than `most`."""
+    if len(text) <= most:
+        return text
+    return f"{text[: most // 5]}… ({len(text):,} letters) …{text[-most // 10 :]}"
+
+
 _FORMULAS = tuple("=+-@＝＋－＠")
 """First letters of what spreadsheets compute, in some languages also in full width."""
 

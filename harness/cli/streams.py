@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import click
 
-from harness.api.text import printable
+from harness.api.text import printable, shorten
 from harness.runs.messages import PassingStream
 
 
@@ -29,8 +29,9 @@ def open_closed_streams() -> None:
 
 
 def echo(message: object = "", *, err: bool = False) -> None:
-    """Print a line of an answer, or of a message with `err`; no name in it can steer the terminal."""
-    click.echo(printable(str(message)), err=err)
+    """Print a line of an answer, or of a message with `err`; no name in it can steer the terminal, nor
+    fill it in a message."""
+    click.echo(printable(shorten(str(message)) if err else str(message)), err=err)
 
 
 class StdoutLost(OSError):

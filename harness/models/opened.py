@@ -24,7 +24,7 @@ from harness.api.protocols import (
 from harness.config.suite import ModelChoice
 from harness.data.partitions import Draw
 from harness.models.site_names import explain_site
-from harness.registry.catalog import Choice, Registry
+from harness.registry.catalog import LONGEST, Choice, Registry
 
 PRECISION = {"tf32": False, "encode": "float32"}
 """Part of the identity of activations, so its words never change."""
@@ -153,6 +153,10 @@ def parse_sites(text: str, count: Callable[[str], int]) -> list[Site]:
     `count` returns the number of blocks of a tower by its name, "" for the model itself. P % means the first block
     after which at least P % of all blocks have run. Raise UsageError for another form.
     """
+    if len(text) > LONGEST:
+        raise UsageError(
+            f"the site '{text[:60]}…' has {len(text):,} letters, and at most {LONGEST:,} are read"
+        )
     match = re.fullmatch(r"(?P<kind>[a-z_.]+)\.(?:\[(?P<several>[^\]]+)\]|(?P<one>[^\[\]]+))", text.strip())
     if match is None:
         raise UsageError(f"site '{text}' is not of the form KIND.LAYER, for example resid_post.12")

@@ -171,6 +171,7 @@ class Registry:
 
     def choose(self, kind: str, reference: str | Mapping[str, Any]) -> Choice:
         """Resolve a reference (`NAME`, `NAME[k=v]`, `NAME(k=v)`, or a mapping with `name`) of one kind."""
+        _check_length(kind, reference)
         name, given = _split(kind, reference)
         target = entry = self._find(kind, name)
         implied: dict[str, Any] = {}
@@ -230,6 +231,18 @@ def _is_local(name: str) -> bool:
         return False
 
 
+LONGEST = 4_096
+"""Limit in letters on a reference, as on paths; what is written of it, and patterns over it, stay small."""
+
+
+def _check_length(kind: str, reference: str | Mapping[str, Any]) -> None:
+    name = reference if isinstance(reference, str) else reference.get("name")
+    if isinstance(name, str) and len(name) > LONGEST:
+        raise UsageError(
+            f"the {_singular(kind)} '{name[:60]}…' has {len(name):,} letters, and at most {LONGEST:,} are read"
+        )
+
+
 def _split(kind: str, reference: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Split a reference as `parse_reference`, but take the name of what lies on the disk as it is written."""
     if kind in RESOLVED:
@@ -277,7 +290,7 @@ def _parse_pair(pair: str, reference: str) -> tuple[str, Any]:
         raise UsageError(f"'{pair.strip()}' in '{reference}' is not of the form key=value")
     try:
         return key.strip(), yaml.safe_load(value)
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UsageError(f"'{value.strip()}' in '{reference}' cannot be read as a value") from error
 
 
@@ -309,7 +322,8 @@ def _bind(kind: str, entry: Entry, name: str, given: Mapping[str, Any]) -> dict[
             raise UsageError(f"{owner} needs its parameter '{key}'")
         try:
             hash_json({key: value})
-        except ValueError as error:  # NaN, dates, integers beyond 2^53: JSON cannot identify a result by them
+        # NaN, dates, integers beyond 2^53, lists in themselves: JSON cannot identify a result by them
+        except (ValueError, RecursionError) as error:
             raise UsageError(f"{owner} cannot take {key}={_write(value)}: {error}") from error
     return bound
 
