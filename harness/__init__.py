@@ -19,6 +19,7 @@ from harness.api.errors import (
     WriteError,
     did_you_mean,
     name_some,
+    naming_panics,
 )
 from harness.api.events import (
     BatchFinished,
@@ -153,6 +154,7 @@ __all__ = [
     "is_offline",
     "local_path",
     "name_some",
+    "naming_panics",
     "open",
     "open_parquet",
     "parse_json",

@@ -76,6 +76,29 @@ def test_a_configuration_that_says_more_than_the_weights_hold_is_refused_before_
     assert len(found.said) == 1
 
 
+NORMALIZERS: dict[str, tuple[list[dict[str, Any]], str]] = {
+    "letters that become thousands": (
+        [{"type": "Replace", "pattern": {"Regex": "."}, "content": "z" * 60}] * 2,
+        "may make 14,400 letters of one",
+    ),
+    "a pattern that never ends": (
+        [{"type": "Replace", "pattern": {"Regex": "(e|e|ee)+(e|e|ee)+(e+)+$"}, "content": "z"}],
+        "its tokenizer cannot encode a text: PanicException: Onig",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", NORMALIZERS)
+def test_a_tokenizer_that_takes_too_much_ends_in_a_sentence(harness_command, model: Path, what: str) -> None:
+    steps, said = NORMALIZERS[what]
+    (model.parent / "texts.jsonl").write_text(json.dumps({"text": "e" * 40 + "b"}) + "\n")
+    edit(model / "tokenizer.json", normalizer={"type": "Sequence", "normalizers": steps})
+    found = harness_command(*FEATURES)
+    assert said in found.err, found
+    assert found.code == 3
+    assert found.said[-1].startswith("harness: model './model'")
+
+
 @pytest.mark.parametrize("fields", [{"vocab_size": 10**9}, {"intermediate_size": 10**9}])
 def test_random_weights_beyond_the_memory_of_the_machine_are_refused_before_they_are_drawn(
     harness_command, model: Path, fields: dict[str, int]

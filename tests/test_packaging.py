@@ -94,6 +94,7 @@ PUBLIC = [
     "is_offline",
     "local_path",
     "name_some",
+    "naming_panics",
     "open",
     "open_parquet",
     "parse_json",

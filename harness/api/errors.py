@@ -14,7 +14,8 @@ HarnessError            70  never raised itself
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -132,6 +133,20 @@ def _by_likeness(name: str, names: Iterable[str]) -> list[tuple[float, str]]:
 
 LONGEST = 200
 """Letters of a name beyond these are not compared."""
+
+
+@contextmanager
+def naming_panics(said: str) -> Iterator[None]:
+    """Raise a panic of a library in Rust, such as tokenizers, as an UnavailableError whose message begins with `said`.
+
+    A panic is no Exception, so that nothing that catches those would see it.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise UnavailableError(f"{said}: {describe(error)}") from error
 
 
 def describe(error: BaseException) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from harness import Image, Site, Tokens, UsageError
+from harness import Image, Site, Tokens, UsageError, naming_panics
 from harness_open_clip.card import read_datasets
 from harness_open_clip.forward import LoadedOpenClip
 from harness_open_clip.preprocessing import Preprocessing
@@ -114,7 +114,8 @@ class OpenClipModel:
 
     def tokenize_prompts(self, prompts: Sequence[str]) -> torch.Tensor:
         """Return token ids `[prompts, context]`; raise UnavailableError without a tokenizer."""
-        return self._read_prompts(list(prompts))
+        with naming_panics(f"model '{self.name}': the tokenizer of its text tower cannot encode a prompt"):
+            return self._read_prompts(list(prompts))
 
     def load_text(self, device: str) -> TextTower:
         """Load the text tower onto a device."""

@@ -11,7 +11,7 @@ from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 from torch import nn
 from torch.nn.functional import normalize
 
-from harness import TaskSpec, UnavailableError, UsageError, did_you_mean
+from harness import TaskSpec, UnavailableError, UsageError, did_you_mean, naming_panics
 from harness_open_clip.references import Checkpoint
 from harness_open_clip.structure import first_of
 
@@ -61,13 +61,17 @@ def read_tokenizer(checkpoint: Checkpoint) -> Callable[[list[str]], torch.Tensor
     into = f" --local-dir {checkpoint.tokenizer}" if checkpoint.tokenizer else ""
     remedy = f": when online, run `hf download {named} --include '*token*'{into}`" if named else ""
     tokenizer: Callable[[list[str]], torch.Tensor]
+    reading = naming_panics(f"model '{checkpoint.name}': the tokenizer of its text tower cannot be read")
     try:
         if named:
             source = str(checkpoint.tokenizer or named)
             mode = config.get("tokenizer_mode")
-            tokenizer = HFTokenizer(source, tokenizer_mode=mode, trust_remote_code=False, **parameters)
+            with reading:
+                tokenizer = HFTokenizer(source, tokenizer_mode=mode, trust_remote_code=False, **parameters)
         else:
             tokenizer = SimpleTokenizer(**parameters)
+    except UnavailableError:
+        raise
     except Exception as error:  # a tokenizer's code may raise any type on absent or broken files
         reason = str(error).strip().split("\n")[0]
         raise UnavailableError(

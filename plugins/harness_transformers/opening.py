@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 import transformers
 from transformers.utils import logging
 
-from harness import UnavailableError, UsageError, check_numbers
+from harness import UnavailableError, UsageError, check_numbers, naming_panics
 from harness_transformers.references import Files
 from harness_transformers.structure import Layout, find_layout
 
@@ -22,6 +23,8 @@ TEMPLATE_FILE = "chat_template.jinja"
 """Name of the file of a chat template; it takes precedence over tokenizer_config.json."""
 LARGEST = 500_000_000
 """Limit in bytes of each file beside the weights; the tokenizers of Gemma have 35 MB."""
+MOST_GROWTH = 1_000
+"""Times its length that a normalizer may make of a text; that of most models makes it one letter longer."""
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 
 
@@ -89,6 +92,7 @@ def read_tokenizer(files: Files) -> Any:
         raise UnavailableError(
             f"model '{files.name}' has no fast tokenizer: save it again with save_pretrained"
         )
+    _check_growth(files.name, tokenizer)
     tokenizer.truncation_side = "right"
     return tokenizer
 
@@ -114,7 +118,28 @@ def read_processor(files: Files) -> Any:
             f"model '{files.name}': its {' and '.join(PROCESSOR_FILES)} are not those of a processor that "
             f"transformers {transformers.__version__} can read: {first_line(error)}"
         ) from error
+    _check_growth(files.name, processor.tokenizer)
     return processor
+
+
+def _check_growth(name: str, tokenizer: Any) -> None:
+    """Raise UnavailableError if the normalizer may make a text many times longer, as it could fill the memory."""
+    normalizer = tokenizer.is_fast and tokenizer.backend_tokenizer.normalizer
+    if not normalizer:
+        return
+    growth, left = 1.0, [json.loads(normalizer.__getstate__())]
+    while left:
+        step = left.pop()
+        left += step.get("normalizers", ())
+        # An expression may match nothing, between any two letters.
+        replaced = len(step.get("pattern", {}).get("String", "")) or 0.5
+        added = len(step.get("content", "") or step.get("prepend", ""))
+        growth *= max(1, added / replaced)
+    if growth > MOST_GROWTH:
+        raise UnavailableError(
+            f"model '{name}': the normalizer in its tokenizer.json may make {growth:,.0f} letters of one, and at most "
+            f"{MOST_GROWTH:,} are taken: fetch it again from a source that you trust"
+        )
 
 
 def _check_own_code(files: Files, file: str, error: Exception) -> None:
@@ -140,7 +165,7 @@ def _opening(files: Files, *names: str) -> Iterator[Path]:
     for name in names:
         if name.endswith(".json") and name not in ("tokenizer.json", "added_tokens.json"):
             check_numbers(files.read_json(name), f"model '{files.name}': its {name}")
-    with files.reading(*names) as paths:
+    with naming_panics(f"model '{files.name}': its files cannot be read"), files.reading(*names) as paths:
         for path in paths:
             if (size := path.stat().st_size) > LARGEST:
                 raise UnavailableError(

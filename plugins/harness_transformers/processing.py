@@ -8,7 +8,7 @@ from typing import Any
 import PIL.Image
 import torch
 
-from harness import Image, UnavailableError, UsageError, decode_image
+from harness import Image, UnavailableError, UsageError, decode_image, naming_panics
 from harness_transformers.opening import first_line, quiet, read_processor
 from harness_transformers.references import Files
 
@@ -78,9 +78,14 @@ class Processing:
         token = str(processor.image_token)
         text = prompt if token in prompt else token + prompt
         try:
-            with quiet():
+            with (
+                quiet(),
+                naming_panics(f"model '{self._name}': its tokenizer cannot encode the prompt {prompt!r}"),
+            ):
                 encoded = processor(images=BLANK, text=text, return_tensors="pt", **self._fixed)
                 return {key: encoded[key] for key in ("pixel_values", "input_ids", *encoded)}
+        except UnavailableError:
+            raise
         except Exception as error:  # a processor's code may raise any type
             raise UsageError(
                 f"model '{self._name}': its processor cannot encode an image with the prompt {prompt!r}: "
