@@ -191,7 +191,7 @@ PLANNED = {
     "an unknown kind of site": (
         ["--set", "models.0.sites=resid_pre.1"],
         2,
-        "has no site 'resid_pre.1': it has",
+        "has no site 'resid_pre.1': the residual stream before block 1 is that after block 0",
     ),
     "a site too deep": (
         ["--set", "models.0.sites=resid_post.4"],
