@@ -68,7 +68,7 @@ def inlines(page: str) -> list[list[tuple[str, str]]]:
 
 @pytest.mark.parametrize("everywhere", [False, True])
 @pytest.mark.parametrize("place", PLACES)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(text=TEXTS)
 def test_a_name_in_markdown_is_rendered_as_that_very_name(place: str, everywhere: bool, text: str) -> None:
     page, line = PLACES[place]
@@ -85,7 +85,7 @@ def test_a_name_in_markdown_is_rendered_as_that_very_name(place: str, everywhere
         assert shown.removeprefix("b: " if place == "a list" else "").strip() == wanted
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(text=TEXTS)
 def test_a_name_is_the_text_of_its_link_and_nothing_else(text: str) -> None:
     wanted = seen(text).strip()
@@ -125,7 +125,7 @@ def test_the_usual_names_are_readable_in_the_source_of_a_page() -> None:
 # ── CSV ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(text=TEXTS)
 def test_no_cell_of_a_csv_is_a_formula_and_each_is_read_back(text: str) -> None:
     text = text.replace("\ud800", "")  # no frame holds half a character
@@ -151,7 +151,7 @@ def steers(text: str) -> bool:
     )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(text=TEXTS)
 def test_nothing_printed_steers_the_terminal_and_json_means_the_same(text: str) -> None:
     assert not steers(printable(text))
@@ -222,7 +222,8 @@ def test_every_line_of_a_command_is_printed_through_one_function() -> None:
     loose = []
     for folder in ("harness", "plugins", "tasks"):
         for path in (root / folder).rglob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            source = path.read_text("utf-8")
+            for node in ast.walk(ast.parse(source)) if "click.echo" in source else ():
                 if isinstance(node, ast.Call) and ast.unparse(node.func) == "click.echo":
                     shown = ast.unparse(node.args[0]) if node.args else ""
                     if "printable(" not in shown and not re.fullmatch(r"f?'[^{}]*'", shown):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -48,20 +49,25 @@ def schema_of(name: str) -> dict[str, Any]:
     return FILES[name][0].model_json_schema()
 
 
+@cache
+def validator_of(name: str) -> Draft202012Validator:
+    return Draft202012Validator(schema_of(name))
+
+
 def accepts(name: str, tree: Any) -> bool:
-    return bool(Draft202012Validator(schema_of(name)).is_valid(tree))
+    return bool(validator_of(name).is_valid(tree))
 
 
 @pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
 def test_every_shipped_suite_is_as_the_schema_says(path: Path) -> None:
     read_suite(path)
-    Draft202012Validator(schema_of("suite-schema")).validate(yaml.safe_load(path.read_text("utf-8")))
+    validator_of("suite-schema").validate(yaml.safe_load(path.read_text("utf-8")))
 
 
 @pytest.mark.parametrize("path", BOARDS, ids=lambda path: path.parent.name)
 def test_every_published_board_is_as_the_schema_says(path: Path) -> None:
     read_board(path.parent)
-    Draft202012Validator(schema_of("board-schema")).validate(yaml.safe_load(path.read_text("utf-8")))
+    validator_of("board-schema").validate(yaml.safe_load(path.read_text("utf-8")))
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
@@ -129,7 +135,7 @@ def places(tree: Any) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("name", FILES)
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(data=st.data())
 def test_schema_and_reader_accept_the_same(name: str, data: st.DataObject) -> None:
     model, tree = FILES[name]
