@@ -12,9 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from harness.api.errors import UnavailableError
+from harness.api.errors import UnavailableError, WriteError
 from harness.config.yaml import LARGEST
 from harness.storage import reading
+from harness.storage.atomic import append_line, lock
 from harness.storage.paths import path_inside
 
 
@@ -77,6 +78,23 @@ def test_a_pipe_or_a_device_in_place_of_a_file_is_refused_and_never_waited_for(
     found = harness_command(*command.split())
     assert found.code in (2, 3), found
     assert len(found.said) == 1, found
+    assert "Traceback" not in found.err
+
+
+@pytest.mark.parametrize("name", ["results.jsonl", "events.jsonl"])
+def test_a_pipe_in_a_run_folder_is_refused_and_never_waited_for(
+    harness_command, tmp_path: Path, name: str
+) -> None:
+    write_suite(tmp_path)
+    (tmp_path / "run").mkdir()
+    os.mkfifo(tmp_path / "run" / name)
+    path = tmp_path / "run" / name
+    with pytest.raises(WriteError, match="it is a pipe"):
+        append_line(path, "{}")
+    with pytest.raises(WriteError, match="it is a pipe"), lock(path):
+        pass
+    found = harness_command("run", "suite.yaml", "--include", "task.yaml", "-o", "run")
+    assert found.code in (0, 3), found
     assert "Traceback" not in found.err
 
 

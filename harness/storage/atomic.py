@@ -12,6 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 from harness.api.errors import WriteError
+from harness.storage.reading import check_regular
 
 TEMPORARY = ".tmp-"
 """Prefix of files that are still being written; a killed writer leaves them behind."""
@@ -57,6 +58,7 @@ def append_line(path: Path, line: str) -> None:
     data = (line + "\n").encode("utf-8")
     try:
         # Unbuffered: what a buffer still held after a failure would be written when the file is closed.
+        _check_appendable(path)
         with path.open("ab", buffering=0) as file:
             before = os.fstat(file.fileno()).st_size
             try:
@@ -68,6 +70,12 @@ def append_line(path: Path, line: str) -> None:
                 raise
     except OSError as error:
         raise WriteError.from_os(f"'{path}'", error) from error
+
+
+def _check_appendable(path: Path) -> None:
+    """Raise OSError for a pipe, a device or a socket: opening it for writing would wait for a reader."""
+    with suppress(FileNotFoundError):
+        check_regular(path)
 
 
 def cut_unfinished_line(path: Path) -> None:
@@ -91,6 +99,7 @@ def lock(path: Path, *, wait: bool = False) -> Iterator[bool | None]:
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _check_appendable(path)
         file = path.open("ab")
     except OSError as error:
         raise WriteError.from_os(f"'{path}'", error) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gzip
+import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,15 +35,21 @@ class UnfitFileError(OSError):
         super().__init__(errno.EINVAL, said, str(path))
 
 
+def check_regular(path: Path) -> os.stat_result:
+    """Return the state of a file. Raise OSError, and UnfitFileError for a pipe, a device or a socket."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):  # a folder has its own error
+        raise UnfitFileError("it is a pipe, a device or a socket: put a file in its place", path)
+    return status
+
+
 def open_file(path: Path, *, at_most: int | None = None) -> BufferedReader:
     """Open a regular file of `at_most` so many bytes for reading.
 
     Raise OSError, and UnfitFileError (one of them) for a pipe, which would wait for a writer, a device or a socket, and
     for a larger file.
     """
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):  # a folder has its own error
-        raise UnfitFileError("it is a pipe, a device or a socket: save its content as a file", path)
+    status = check_regular(path)
     if at_most is not None and status.st_size > at_most:
         raise UnfitFileError(f"it has {status.st_size:,} bytes, and at most {at_most:,} are read", path)
     return path.open("rb")
