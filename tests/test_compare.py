@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
@@ -21,9 +22,24 @@ from harness.stats.few_groups import assess, tabulate
 from harness.stats.metrics import resampled_macro_f1
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Callable[..., Path]:
+    """`finished(key, make)` is the folder of a run with these options and data, made by the first test to ask."""
+    folders: dict[tuple[str, ...], Path] = {}
+
+    def find(key: tuple[str, ...], make: Callable[[Path], None]) -> Path:
+        if key not in folders:
+            folder = tmp_path_factory.mktemp("finished") / "run"
+            make(folder)
+            folders[key] = folder
+        return folders[key]
+
+    return find
+
+
 @pytest.fixture
-def run(harness_command, tmp_path) -> Callable[..., str]:
-    """`run("a", …)` runs two noisy tasks with arms that need no model into a folder; its name."""
+def run(harness_command, tmp_path, finished) -> Callable[..., str]:
+    """`run("a", …)` puts a run of two noisy tasks with arms that need no model into a folder; its name."""
     for number, name in enumerate(("one", "two")):
         generator = np.random.default_rng(number)
         rows = [
@@ -43,9 +59,13 @@ def run(harness_command, tmp_path) -> Callable[..., str]:
     )
 
     def call(name: str, *more: str) -> str:
-        include = ["--include", tmp_path / "one.yaml", "--include", tmp_path / "two.yaml"]
-        told = harness_command("run", suite, *include, "-o", name, "-d", "cpu", *more)
-        assert told.code == 0, told.err
+        def make(folder: Path) -> None:
+            include = ["--include", tmp_path / "one.yaml", "--include", tmp_path / "two.yaml"]
+            told = harness_command("run", suite, *include, "-o", folder, "-d", "cpu", *more)
+            assert told.code == 0, told.err
+
+        data = tuple((tmp_path / f"{task}.jsonl").read_text() for task in ("one", "two"))
+        shutil.copytree(finished((*more, *data), make), tmp_path / name)
         return name
 
     return call

@@ -127,7 +127,9 @@ def test_a_line_that_does_not_hold_ends_in_exit_code_4(
 
 
 @pytest.mark.slow
-def test_every_line_that_must_hold_does_and_what_is_published_of_2000_replicates_is_what_400_more_give() -> None:
+def test_every_line_that_must_hold_does_and_what_is_published_of_2000_replicates_is_what_400_more_give() -> (
+    None
+):
     truths = measure(400, seed=1)
     assert [truth for truth in truths if truth.ok is False] == []
     page = (Path(__file__).parents[1] / "leaderboards" / "TRUTHS.md").read_text("utf-8")
