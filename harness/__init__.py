@@ -75,6 +75,8 @@ from harness.storage.strict_json import parse_json
 
 if TYPE_CHECKING:
     from harness.data.images import decode_image, read_image
+    from harness.data.inputs import parse_input
+    from harness.data.sources import read_table
     from harness.dictionaries.dictionary import Dictionary as Dictionary
     from harness.features.featurize import plan_batches, run_batches
     from harness.models.opened import OpenModel
@@ -157,12 +159,14 @@ __all__ = [
     "naming_panics",
     "open",
     "open_parquet",
+    "parse_input",
     "parse_json",
     "path_inside",
     "plan_batches",
     "printable",
     "read_description",
     "read_image",
+    "read_table",
     "run_batches",
     "unchanged",
     "whole_file",
@@ -175,8 +179,10 @@ _LAZY = {
     "decode_image": "harness.data.images",
     "OpenModel": "harness.models.opened",
     "open": "harness.session",
+    "parse_input": "harness.data.inputs",
     "plan_batches": "harness.features.featurize",
     "read_image": "harness.data.images",
+    "read_table": "harness.data.sources",
     "run_batches": "harness.features.featurize",
     "whole_file": "harness.storage.atomic",
 }

@@ -6,20 +6,23 @@ import io
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from harness_labelling.labels import read_items
 from PIL import Image
 
+from harness.api.data import Conversation
 from harness.api.errors import HarnessError, UnavailableError, UsageError
 from harness.api.tasks import Columns, FileSource, HubSource, TaskSpec
 from harness.cli.features import read_texts
+from harness.config.task_file import read_task
 from harness.data.corpus import read_corpus
 from harness.data.task import TaskData, load_task
 from harness.session import open as open_session
@@ -173,7 +176,11 @@ FAULTY = {
     "backslashes": ('text,label\n"he said \\"no\\" ok",a\n', "row 1 (line 2) ends a quoted text"),
     "open_quote": ('text,label\ngood,a\n"two\nlines,b\nmore,b\n', "row 2 (line 3) opens a quoted text that never ends"),
     "text_twice": ("text,label,text\ngood,a,b\n", "the column 'text' stands twice in it: rename one"),
-    "semicolons": ("text;label\ngood;a\n", "its header has semicolons and no comma: separate fields by commas"),
+    "other_names": ("body;class\na;b\n", "its header has none of 'text', 'label', 'split' where commas separate "
+                    "it, and by semicolons the columns 'body', 'class': give the columns these names, or write commas"),
+    "two_separators": ("a,b;text;label\na,b;c;d\n", "commas separate it, and by semicolons the columns 'a,b', 't"),
+    "two_readings": ("text;x\tlabel;y\ta;text;b\ttext\n", "and by semicolons the columns 'text', 'x\\tlabel'"),
+    "semicolon_too_many": ("text;label\ngood;a;\n", "row 1 has 3 fields, the header 2 (line 2): remove the semicolon"),
     "empty": ("", "it is empty, without a header"),
 }  # fmt: skip
 
@@ -183,9 +190,210 @@ def test_a_csv_that_could_be_misread_is_refused_by_row(tmp_path: Path, fault: st
     content, said = FAULTY[fault]
     with pytest.raises(UnavailableError) as caught:
         load(write(tmp_path / "data.csv", content))
-    assert f"'{tmp_path}/data.csv' cannot be read as csv: {said}" in str(caught.value)
+    assert f"'{tmp_path}/data.csv' cannot be read as csv: " in str(caught.value) and said in str(caught.value)
     with pytest.raises(UnavailableError):
         list(read_corpus([tmp_path / "data.csv"], "train"))
+
+
+# ── endings, separators and packed files ─────────────────────────────────────────────────────────────────
+
+
+ROWS = [{"text": f"text {row}", "label": "ab"[row % 2], "prompt": f"text {row}"} for row in range(40)]
+
+
+def separated(mark: str) -> bytes:
+    return "\n".join(mark.join(row) for row in [list(ROWS[0]), *(row.values() for row in ROWS)]).encode()
+
+
+def pack(data: bytes, how: str) -> bytes:
+    """Data packed in two parts, one after another, as `cat` joins them."""
+    sink = io.BytesIO()
+    for part in (data[:99], data[99:]):
+        with pa.CompressedOutputStream(pa.PythonFile(sink, "w"), how) as stream:
+            stream.write(part)
+            sink.close = lambda: None  # type: ignore[method-assign]
+    return sink.getvalue()
+
+
+LINES = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
+FORMS: Mapping[str, bytes] = {
+    "a.jsonl": LINES,
+    "a.tsv": separated("\t"),
+    "a.csv": separated(";"),
+    "tabs.csv": separated("\t"),
+    "quoted.csv": b'"text";"label";"prompt"\n' + separated(";").partition(b"\n")[2],
+    "A.CSV": separated(","),
+    "A.JsonL": LINES,
+    "a.csv.gz": pack(separated(","), "gzip"),
+    "a.TSV.GZ": pack(separated("\t"), "gzip"),
+    "a.csv.zst": pack(separated(";"), "zstd"),
+    "a.jsonl.gz": pack(LINES, "gzip"),
+    "a.jsonl.zst": pack(LINES, "zstd"),
+    "a.json.gz": pack(json.dumps(ROWS).encode(), "gzip"),
+}
+
+
+def read_everywhere(file: Path) -> list[Callable[[], Any]]:
+    return [
+        lambda: load(file),
+        lambda: [*read_corpus([file], "train"), *read_corpus([file], "heldout")],
+        lambda: read_texts(file),
+        lambda: read_items(file, "refusal"),
+    ]
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_every_ending_of_a_table_is_read_wherever_tables_are_read(tmp_path: Path, name: str) -> None:
+    wanted = [row["text"] for row in ROWS]
+    data, corpus, texts, items = (read() for read in read_everywhere(write(tmp_path / name, FORMS[name])))
+    assert list(data.examples.inputs) == wanted and data.examples.labels[:3] == ("a", "b", "a")
+    assert sorted(corpus) == sorted(wanted) and list(texts) == wanted
+    assert [row.item.prompt for row in items] == wanted
+    assert set(read_corpus([tmp_path], "train")) <= set(wanted)
+
+
+def test_a_declared_separator_is_the_one_that_is_read_by(tmp_path: Path) -> None:
+    file = write(tmp_path / "data.csv", b"a,b;" + separated(";").replace(b"\n", b"\n1,2;"))
+    task = write(
+        tmp_path / "task.yaml",
+        "name: toy\nsource: {file: data.csv, separator: ';'}\nlicence: CC0\ncitation: none\n",
+    )
+    assert list(load_task(read_task(task)).examples.inputs) == [row["text"] for row in ROWS]
+    with pytest.raises(
+        UnavailableError, match='a task file may say which separator is right, as separator: ";"'
+    ):
+        load(file)
+    commas = load(write(tmp_path / "data.csv", separated(",")))
+    assert commas.fingerprint == load(write(tmp_path / "other.tsv", separated("\t"))).fingerprint
+    task.write_text(task.read_text().replace("';'", "';;'"))
+    with pytest.raises(UsageError, match=r"line 2: source\.separator: input should be ',', ';'"):
+        read_task(task)
+    with pytest.raises(UnavailableError, match="where tabs separate it, and by commas the columns 'text'"):
+        load(write(tmp_path / "data.tsv", separated(",")))
+
+
+UNREADABLE = {
+    "cut.jsonl.gz": (FORMS["a.jsonl.gz"][:-9], "it cannot be unpacked with gzip: Truncated compressed stream"),
+    "cut.jsonl.zst": (FORMS["a.jsonl.zst"][:-9], "it cannot be unpacked with zstd: Truncated compressed stream"),
+    "plain.jsonl.gz": (LINES, "it cannot be unpacked with gzip: "),
+    "more.csv.gz": (FORMS["a.csv.gz"] + b"more", "it cannot be unpacked with gzip: "),
+    "gzip.jsonl": (FORMS["a.jsonl.gz"], "it is packed with gzip: give it a name that ends in .gz too"),
+    "zstd.csv": (FORMS["a.csv.zst"], "it is packed with zstd: give it a name that ends in .zst too"),
+    "book.csv": (b"PK\x03\x04 ...", "it is an archive or a workbook, no text: save its table as CSV (UTF-8)"),
+    "rows.jsonl": (b"PAR1 ... PAR1", "it is a parquet file: give it a name that ends in .parquet"),
+    "excel.tsv": (separated("\t").decode().encode("utf-16"), "it is UTF-16 text: save it as UTF-8"),
+    "bomb.csv.gz": (pack(b"text,label,prompt\n" + b"a" * 3_000_000, "gzip"), "bytes unpack to more than 200 times"),
+    "bomb.jsonl.zst": (pack(b'{"text": "' + b" " * 3_000_000, "zstd"), "unpack it and name the unpacked file"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_a_file_that_cannot_be_unpacked_is_one_sentence_wherever_it_is_read(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.data.formats.FLOOR", 2**20)
+    content, said = UNREADABLE[name]
+    for read in read_everywhere(write(tmp_path / name, content)):
+        with pytest.raises(HarnessError) as caught:
+            read()
+        assert said in str(caught.value) and name in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_texts_of_a_plain_file_are_separated_by_empty_lines_for_features_as_for_training(
+    tmp_path: Path,
+) -> None:
+    file = write(tmp_path / "a.txt", "one\ntwo\n\n\nthree\n")
+    assert read_texts(file) == ["one\ntwo", "three"]
+    assert read_texts(write(tmp_path / "a.txt.gz", pack(b"alone\n", "gzip"))) == ["alone"]
+    with pytest.raises(UsageError, match="has lines and no empty line"):
+        read_texts(write(file, "one\ntwo\n"))
+    with pytest.raises(UsageError, match=r"has no column text or messages; it has: body"):
+        read_texts(write(tmp_path / "a.csv", "body\nhello\n"))
+
+
+# ── messages ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def parts(*texts: str) -> list[dict[str, str]]:
+    return [{"type": "text", "text": text} for text in texts]
+
+
+SAID = [{"role": "user", "content": "hello there"}, {"role": "assistant", "content": "good day"}]
+NOTATIONS: Mapping[str, Any] = {
+    "parts": [
+        {"role": "user", "content": parts("hello ", "there")},
+        {**SAID[1], "content": parts("good day")},
+    ],
+    "answers_of_an_interface": [
+        SAID[0],
+        {**SAID[1], "content": [{"type": "output_text", "text": "good day"}]},
+    ],
+    "other_keys": [SAID[0], {**SAID[1], "tool_calls": [], "function_call": None, "name": "x"}],
+    "json": json.dumps(SAID),
+    "json_of_parts": json.dumps([{"content": parts("hello there"), "role": "user"}, SAID[1]], indent=1),
+}
+STRANGE: Mapping[str, tuple[Any, str]] = {
+    "image": ([{"role": "user", "content": [*parts("see"), {"type": "image_url", "image_url": {"url": "x"}}]}],
+              "message 1 of the conversation has a part of the type 'image_url' where only"),
+    "part_of_text": ([{"role": "user", "content": ["hello"]}], "has a part without a type, str, where only"),
+    "tool": ([SAID[0], {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}],
+             'message 2 of the conversation calls a tool under "tool_calls", which is no text: write the call into'),
+    "other_names": ([{"from": "human", "value": "hello"}],
+                    'message 1 of the conversation has no text under "role", and has: from, value'),
+    "python": (str(SAID), "its messages are written as Python prints them, not as JSON: write them with json.dumps"),
+    "cut": (json.dumps(SAID)[:-9], "its text begins like messages in JSON, and is no JSON: Unterminated string"),
+    "deep": ('[{"role": "user", "content": ' + "[" * 90_000, "is no JSON: it is nested too deep"),
+    "twice": ('[{"role": "user", "role": "user", "content": "a"}]', "the key 'role' stands twice in one object"),
+    "half": ('[{"role": "user", "content": "\\ud83d"}]', "it holds half of a character, a lone surrogate"),
+    "number": (7, "the input is int, not text"),
+}  # fmt: skip
+
+
+def read_inputs(tmp_path: Path, value: Any, suffix: str) -> Iterator[Callable[[], Any]]:
+    """Readers of the first input of a table of each kind."""
+    for columns in ({"text": value, "label": "a"}, {"prompt": value}):
+        rows = [
+            columns,
+            *({**columns, "label": "ab"[n % 2], next(iter(columns)): f"x{n}"} for n in range(40)),
+        ]
+        file = tmp_path / f"{next(iter(columns))}{suffix}"
+        if suffix == ".jsonl":
+            write(file, "".join(json.dumps(row) + "\n" for row in rows))
+        else:
+            pd.DataFrame(rows).to_csv(file, index=False)
+        if "text" not in columns:
+            yield lambda file=file: read_items(file, "refusal")[0].item.prompt
+            return
+        yield lambda file=file: load(file).examples.inputs[0]
+        if isinstance(value, str) or suffix == ".csv":
+            yield lambda file=file: read_texts(file)[0]
+
+
+@pytest.mark.parametrize("notation", NOTATIONS)
+def test_every_notation_of_a_conversation_is_the_same_one(tmp_path: Path, notation: str) -> None:
+    value = NOTATIONS[notation]
+    for suffix in (".jsonl", ".csv")[: 2 if isinstance(value, str) else 1]:
+        for read in read_inputs(tmp_path, value, suffix):
+            assert read() == Conversation.parse(SAID)
+
+
+@pytest.mark.parametrize("what", STRANGE)
+def test_messages_that_are_no_text_are_refused_by_row(tmp_path: Path, what: str) -> None:
+    value, said = STRANGE[what]
+    for suffix in (".jsonl", ".csv")[: 2 if isinstance(value, str) else 1]:
+        for read in read_inputs(tmp_path, value, suffix):
+            with pytest.raises(HarnessError, match=r"row|line") as caught:
+                read()
+            assert said in str(caught.value)
+
+
+def test_a_text_that_only_looks_like_json_stays_a_text(tmp_path: Path) -> None:
+    for text in ('["hello"]', '[{"user": "x"}]', "[{", '{"role": "user", "content": "x"}', "[{'a': 1}]"):
+        for read in read_inputs(tmp_path, text, ".csv"):
+            assert read() == text
+
+
+# ── JSON ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 BROKEN = {
@@ -207,7 +415,7 @@ def test_broken_json_is_refused_by_line_wherever_it_is_read(tmp_path: Path, faul
         lambda: read_texts(file),
         lambda: read_items(file, "refusal"),
     ]
-    for read in readers[: 3 if fault == "number" else 4]:
+    for read in readers:
         with pytest.raises((UnavailableError, UsageError)) as caught:
             read()
         assert said in str(caught.value) and "data.jsonl" in str(caught.value)
@@ -346,6 +554,9 @@ LAYOUTS: Mapping[str, tuple[Callable[[Path], Path], tuple[str, ...], Mapping[str
     "metadata_at_the_top_of_splits": (
         lambda at: pictures(at, "train/{}.png", "test/{}.png", metadata_csv=named("train/{}.png", "test/{}.png")),
         ("a", "b"), {"train": 10, "test": 10}, ()),
+    "metadata_of_another_ending": (
+        lambda at: pictures(at, "x/{}.png", **{"Metadata.TSV": named("x/{}.png").replace(",", "\t")}),
+        ("a", "b"), 10, ()),
     "metadata_in_each_split": (
         lambda at: pictures(at, "Train/{}.png", "Test/{}.png", Train__metadata_csv=named("{}.png"),
                             Test__metadata_csv=named("{}.png")),

@@ -81,16 +81,45 @@ class Conversation:
 
     @classmethod
     def parse(cls, value: Sequence[Any]) -> Conversation:
-        """Parse `[{"role": …, "content": …}, …]`; other keys are not read. Raise UsageError that names the first
-        message of another form.
+        """Parse `[{"role": …, "content": …}, …]`; other keys are not read.
+
+        A content is a text, or a list of parts `{"type": "text", "text": …}`, whose texts are joined without a blank,
+        as chat templates do. Raises UsageError that names the first message of another form, or one with anything
+        that is no text: an image, a call of a tool.
         """
-        messages = []
-        for number, message in enumerate(value, start=1):
-            for key in ("role", "content"):
-                if not isinstance(message, Mapping) or not isinstance(message.get(key), str):
-                    raise UsageError(f'message {number} of the conversation has no text under "{key}"')
-            messages.append(Message(role=message["role"], content=message["content"]))
-        return cls(messages=tuple(messages))
+        return cls(messages=tuple(_parse_message(one, number) for number, one in enumerate(value, start=1)))
+
+
+def _parse_message(message: Any, number: int) -> Message:
+    where = f"message {number} of the conversation"
+    given = message if isinstance(message, Mapping) else {}
+    for key in ("tool_calls", "function_call"):
+        if given.get(key):
+            raise UsageError(
+                f'{where} calls a tool under "{key}", which is no text: write the call into its "content", or leave '
+                "the row out"
+            )
+    for key, kinds in (("role", str), ("content", str | list)):
+        if not isinstance(given.get(key), kinds):
+            has = f", and has: {', '.join(map(str, [*given][:5]))}" if given else ""
+            raise UsageError(f'{where} has no text under "{key}"{has}')
+    content = given["content"]
+    if isinstance(content, list):
+        content = "".join(_parse_part(part, where) for part in content)
+    return Message(role=given["role"], content=content)
+
+
+def _parse_part(part: Any, where: str) -> str:
+    """Return the text of one part of a message's content, in the spellings of the usual interfaces."""
+    given = part if isinstance(part, Mapping) else {}
+    kind = given.get("type")
+    if kind in ("text", "input_text", "output_text") and isinstance(given.get("text"), str):
+        return str(given["text"])
+    named = f"of the type {str(kind)[:40]!r}" if kind else f"without a type, {type(part).__name__},"
+    raise UsageError(
+        f'{where} has a part {named} where only {{"type": "text", "text": …}} is read: write in words what it holds, '
+        "or leave the row out"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,9 +39,10 @@ class HubSource:
 
 @dataclass(frozen=True, kw_only=True)
 class FileSource:
-    """Parquet, csv or jsonl file, or a folder of images."""
+    """Table file, or a folder of images. `separator` is that of a csv whose header does not tell it."""
 
     file: Path
+    separator: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ from harness.api.data import Conversation
 from harness.api.errors import EmptyInputWarning, FlagWarning, UnavailableError, UsageError
 from harness.cli import options as shared
 from harness.cli.streams import echo
-from harness.storage.reading import read_file
 from harness.storage.strict_json import RepeatedKeyError, parse_json
 
 
@@ -33,7 +33,7 @@ from harness.storage.strict_json import RepeatedKeyError, parse_json
     "source",
     required=True,
     type=shared.PATH,
-    help='Read JSON lines with "text" or "messages".',
+    help='Read a table with "text" or "messages" (.jsonl, .parquet, .csv …), or a .txt.',
 )
 @click.option(
     "-o", "--output", required=True, type=shared.PATH, help="Write to this file, .npz (CSR) or .npy (dense)."
@@ -57,7 +57,7 @@ def command(
     as_json: bool,
     **machine: Any,
 ) -> None:
-    """Write one row of features for each line of the input, in its order."""
+    """Write one row of features for each row of the input, in its order."""
     if output.suffix not in {".npz", ".npy"}:
         raise UsageError(f"'{output}' must end in .npz (CSR) or .npy (dense)")
     texts = read_texts(source)
@@ -86,40 +86,86 @@ def command(
 
 
 def read_texts(path: Path) -> list[str | Conversation]:
-    """Read the texts and conversations of a JSON-lines file; raise UsageError with the line of the first fault."""
+    """Read the texts and conversations of a file: a table's column `text`, else `messages`; texts of a .txt.
+
+    A name without the ending of a table is JSON lines. Raises UsageError with the line or row of the first fault.
+    """
+    from harness.data.formats import endings_of, format_of
+
     try:
-        # Not splitlines, which also ends lines at U+2028, U+0085 and others that a JSON text may hold.
-        lines = read_file(path).decode("utf-8-sig").split("\n")
+        if format_of(path) == "txt":
+            texts: list[str | Conversation] = [*_read_plain(path)]
+        elif format_of(path) is None or endings_of(path)[0] == ".jsonl":
+            texts = [*_read_lines(path)]
+        else:
+            texts = [*_read_rows(path)]
     except UnicodeDecodeError as error:
         raise UsageError(f"'{path}' is not UTF-8 text") from error
     except OSError as error:
-        raise UnavailableError(f"'{path}' cannot be read: {error.strerror}") from error
-    texts = [
-        _text(line, f"'{path}' line {number}") for number, line in enumerate(lines, start=1) if line.strip()
-    ]
+        raise UnavailableError(f"'{path}' cannot be read: {error.strerror or error}") from error
     if not texts:
         raise UsageError(f"'{path}' holds no texts")
     return texts
 
 
-def _text(line: str, where: str) -> str | Conversation:
+def _read_plain(path: Path) -> Iterator[str]:
+    from harness.data.corpus import read_paragraphs
+
+    texts = [text.removesuffix("\n") for text in read_paragraphs(path) if text.strip()]
+    if len(texts) == 1 and "\n" in texts[0]:
+        raise UsageError(
+            f"'{path}' has lines and no empty line: texts of a .txt are separated by empty lines; where each line is "
+            'a text, write JSON lines ({"text": …}) or a .csv with a column text'
+        )
+    yield from texts
+
+
+def _read_lines(path: Path) -> Iterator[str | Conversation]:
+    from harness.data.formats import TableError, open_text
+
+    try:
+        # Not splitlines, which also ends lines at U+2028, U+0085 and others that a JSON text may hold.
+        with open_text(path, newline="\n") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield _parse_line(line, f"'{path}' line {number}")
+    except TableError as error:
+        raise UsageError(f"'{path}' cannot be read: {error}") from error
+
+
+def _read_rows(path: Path) -> Iterator[str | Conversation]:
+    from harness.data.sources import read_table
+
+    columns = read_table(path, needed=("text", "messages"))
+    name = next((name for name in ("text", "messages") if name in columns), None)
+    if name is None:
+        raise UsageError(f"'{path}' has no column text or messages; it has: {', '.join(sorted(columns))}")
+    for number, value in enumerate(columns[name]):
+        yield _parse(value, f"'{path}' row {number}")
+
+
+def _parse_line(line: str, where: str) -> str | Conversation:
     try:
         row = parse_json(line)
     except RepeatedKeyError as error:
         raise UsageError(f"{where}: {error}") from error
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{where} is not JSON") from error
-    if isinstance(row, dict) and isinstance(row.get("text"), str):
-        _check_characters(row["text"], where)
-        return str(row["text"])
-    if isinstance(row, dict) and isinstance(row.get("messages"), list):
-        try:
-            conversation = Conversation.parse(row["messages"])
-        except UsageError as error:
-            raise UsageError(f"{where}: {error}") from error
-        _check_characters(str(conversation), where)
-        return conversation
+    for name, kinds in (("text", str), ("messages", str | list)):
+        if isinstance(row, dict) and isinstance(row.get(name), kinds):
+            one = _parse(row[name], where)
+            _check_characters(str(one), where)
+            return one
     raise UsageError(f'{where} has no "text" and no list of "messages"')
+
+
+def _parse(value: Any, where: str) -> str | Conversation:
+    from harness.data.inputs import parse_input
+
+    try:
+        return parse_input(value)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from error
 
 
 def _check_characters(text: str, where: str) -> None:

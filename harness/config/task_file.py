@@ -29,6 +29,7 @@ class _Source(Strict):
     """Its configuration, where it has several."""
     file: Path | None = None
     """A file or a folder of images, relative to the task file."""
+    separator: Literal[",", ";", "\t", "|"] | None = None
 
 
 class TaskFile(Strict):
@@ -103,9 +104,11 @@ def read_tasks(paths: Sequence[Path]) -> list[TaskSpec]:
 
 def _find_source(source: _Source, path: Path, where: str) -> HubSource | FileSource:
     if source.hub is None and source.file is not None:
-        return FileSource(file=path.parent / source.file)
+        return FileSource(file=path.parent / source.file, separator=source.separator)
     if source.hub is None or source.file is not None:
         raise UsageError(f"{where}: source needs either 'hub' or 'file'")
+    if source.separator is not None:
+        raise UsageError(f"{where}: source.separator is that of a file, and the source is on the hub")
     if source.revision is None:
         raise UsageError(f"{where}: source.hub '{source.hub}' needs source.revision, a commit")
     return HubSource(hub=source.hub, revision=source.revision, config=source.config)

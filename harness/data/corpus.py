@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-import io
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 from harness.api.data import SPLITS
-from harness.api.errors import DataError, UnavailableError
+from harness.api.errors import DataError
+from harness.data.formats import ENDINGS, TableError, endings_of, format_of, open_text
 from harness.data.sources import naming_errors
 from harness.data.tables import read_blocks
 from harness.storage.hashing import unchanged
-from harness.storage.reading import open_file
 from harness.storage.strict_json import parse_json
 
 Part = Literal["train", "heldout"]
@@ -33,17 +32,14 @@ CHARACTERS = 400_000_000
 SPELLED: Mapping[Part, str] = {"train": "training", "heldout": "held-out"}
 """Part → its name in messages."""
 
-_LINES = (".jsonl", ".jsonl.zst")
-_SUFFIXES = (*_LINES, ".parquet", ".csv", ".json", ".txt")
-
 
 def read_corpus(sources: Sequence[Path], split: Part, *, characters: int = CHARACTERS) -> Iterator[str]:
     """Yield the texts of one part, each once, in the order of their SHA-256.
 
-    A source is a file (.jsonl, .jsonl.zst, .json, .parquet, .csv with a column `text`; .txt of texts separated by
-    empty lines) or a folder of such files, in which files without that column are ignored. Of more than `characters`
-    in all, the texts with the lowest hashes are kept. Raises DataError if a source is missing or unreadable, or if no
-    text remains.
+    A source is a file (.jsonl, .json, .parquet, .csv or .tsv with a column `text`; .txt of texts separated by empty
+    lines; also as .gz or .zst) or a folder of such files, in which files without that column are ignored. Of more than
+    `characters` in all, the texts with the lowest hashes are kept. Raises DataError if a source is missing or
+    unreadable, or if no text remains.
     """
     kept = Kept[str](characters)
     heldout: set[int] = set()
@@ -63,7 +59,7 @@ def read_corpus(sources: Sequence[Path], split: Part, *, characters: int = CHARA
 
 def read_parts(sources: Sequence[Path]) -> tuple[list[str], list[str]]:
     """Return the training texts and the held-out texts of `read_corpus`. Raises ChangedError if a file changes."""
-    paths = [path for source in sources for path in find_files(source, _SUFFIXES)]
+    paths = [path for source in sources for path in _find_texts(source)]
     with unchanged(dict.fromkeys(paths)):
         return list(read_corpus(sources, "train")), list(read_corpus(sources, "heldout"))
 
@@ -111,30 +107,31 @@ def part_of(place: int) -> Part:
     return "heldout" if place / 2**256 < HELDOUT_SHARE else "train"
 
 
-def find_files(
-    source: Path, suffixes: tuple[str, ...], pattern: str = "*", fold: Callable[[str], str] = str
-) -> list[Path]:
-    """Return the source itself or, for a folder, its files that match `pattern` and end in one of `suffixes`, sorted.
+def find_files(source: Path, is_read: Callable[[Path], bool], endings: str, pattern: str = "*") -> list[Path]:
+    """Return the source itself or, for a folder, its files that match `pattern` and that `is_read` takes, sorted.
 
-    `fold` is applied to a name before it is compared, for example `str.lower`. Raises DataError if no file fits.
+    `endings` says in messages which they are. Raises DataError if no file fits.
     """
     if source.is_dir():
-        paths = [path for path in source.glob(pattern) if fold(path.name).endswith(suffixes)]
-        if files := sorted(path for path in paths if path.is_file()):
+        if files := sorted(path for path in source.glob(pattern) if is_read(path) and path.is_file()):
             return files
-        raise DataError(f"the folder '{source}' has no file that ends in {', '.join(suffixes)}")
+        raise DataError(f"the folder '{source}' has no file that ends in {endings}")
     if not source.is_file():
         raise DataError(f"there is no file or folder '{source}'")
-    if not fold(source.name).endswith(suffixes):
-        raise DataError(f"'{source}' is none of {', '.join(suffixes)}")
+    if not is_read(source):
+        raise DataError(f"'{source}' is none of {endings}")
     return [source]
+
+
+def _find_texts(source: Path) -> list[Path]:
+    return find_files(source, lambda path: format_of(path) is not None, ENDINGS)
 
 
 def _read_all(sources: Sequence[Path]) -> Iterator[tuple[str, Part | None]]:
     """Yield each text that is not empty, with the part that its row names, or None."""
     for source in sources:
         found = False
-        for path in find_files(source, _SUFFIXES):
+        for path in _find_texts(source):
             for row in _read_rows(path):
                 if "text" not in row:
                     continue
@@ -147,51 +144,41 @@ def _read_all(sources: Sequence[Path]) -> Iterator[tuple[str, Part | None]]:
 
 def _read_rows(path: Path) -> Iterator[Mapping[str, Any]]:
     with naming_errors(f"'{path}' cannot be read"):
-        if path.name.endswith(_LINES):
+        if format_of(path) == "txt":
+            yield from ({"text": text} for text in read_paragraphs(path))
+        elif endings_of(path)[0] == ".jsonl":
             yield from _read_lines(path)
-        elif path.suffix == ".txt":
-            yield from _read_paragraphs(path)
         else:
             yield from _read_table(path)
 
 
 def _read_lines(path: Path) -> Iterator[Mapping[str, Any]]:
     """Yield the rows of JSON lines, one by one: a file may be larger than the memory."""
-    with open_file(path) as file:
-        raw: Any = _decompress(file, path) if path.suffix == ".zst" else file
-        # Other characters that end a line elsewhere may stand in a text of JSON.
-        for number, line in enumerate(io.TextIOWrapper(raw, "utf-8-sig", newline="\n"), start=1):
+    # Other characters that end a line elsewhere may stand in a text of JSON.
+    with open_text(path, newline="\n") as file:
+        for number, line in enumerate(file, start=1):
             if line.strip():
                 try:
                     row = parse_json(line)
                 except ValueError as error:
                     said = getattr(error, "msg", error)
-                    raise DataError(f"'{path}' cannot be read: line {number}: {said}") from error
+                    raise TableError(f"line {number}: {said}") from error
                 if not isinstance(row, dict):
-                    raise DataError(f"'{path}' line {number} is no JSON object")
+                    raise TableError(f"line {number} is no JSON object")
                 yield row
 
 
-def _read_paragraphs(path: Path) -> Iterator[Mapping[str, Any]]:
+def read_paragraphs(path: Path) -> Iterator[str]:
     """Yield the texts of a plain file, which empty lines separate."""
     paragraph: list[str] = []
-    with io.TextIOWrapper(open_file(path), "utf-8-sig") as file:
+    with open_text(path) as file:
         for line in file:
             if line == "\n":
-                yield {"text": "".join(paragraph)}
+                yield "".join(paragraph)
                 paragraph = []
             else:
                 paragraph.append(line)
-    yield {"text": "".join(paragraph)}
-
-
-def _decompress(file: Any, path: Path) -> Any:
-    try:
-        import zstandard
-    except ImportError as error:
-        hint = "pip install 'sae-harness[train]'"
-        raise UnavailableError(f"'{path}' is compressed with zstandard: {hint}") from error
-    return zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
+    yield "".join(paragraph)
 
 
 def _read_table(path: Path) -> Iterator[Mapping[str, Any]]:

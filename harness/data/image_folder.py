@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.api.data import SPLITS, Split
-from harness.data.tables import TableError, read_columns
+from harness.data.formats import TableError, is_table, stem_of
+from harness.data.tables import read_columns
 from harness.storage.paths import check_inside
 
 SUFFIXES = (
@@ -25,7 +26,6 @@ SUFFIXES = (
 )  # fmt: skip
 """Suffixes of image files, in lower case."""
 
-_METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 _NO_IMAGES = re.compile(
     r"(?i)(readme|licen[cs]e|copying)[^.]*(\.(md|txt|rst|html|pdf))?|thumbs\.db|desktop\.ini"
 )
@@ -45,8 +45,8 @@ def read_image_folder(
     and for a fault of the metadata.
     """
     files = sorted(_walk(folder), key=str)
-    metadata = [file for file in files if file.name in _METADATA]
-    others = [file for file in files if file.name not in _METADATA]
+    metadata = [file for file in files if _is_metadata(file)]
+    others = [file for file in files if not _is_metadata(file)]
     if not others:
         raise TableError("it holds no image")
     if metadata:
@@ -59,6 +59,11 @@ def read_image_folder(
     return {name: [row.get(name) for row in rows] for name in names}, tuple(faults)
 
 
+def _is_metadata(file: Path) -> bool:
+    """Return True for `metadata.csv` and its like: any table of that name, in any case."""
+    return stem_of(file).lower() == "metadata" and is_table(file)
+
+
 def is_image_name(file: Path) -> bool:
     """Return True if a name ends like that of an image, perhaps before one more suffix."""
     return any(suffix.lower() in SUFFIXES for suffix in file.suffixes[-2:])
@@ -66,7 +71,7 @@ def is_image_name(file: Path) -> bool:
 
 def holds_images(folder: Path) -> bool:
     """Return True if a folder is there and has an image or a metadata file that is not hidden, at any depth."""
-    return folder.is_dir() and any(file.name in _METADATA or is_image_name(file) for file in _walk(folder))
+    return folder.is_dir() and any(_is_metadata(file) or is_image_name(file) for file in _walk(folder))
 
 
 def name_splits(folders: Collection[str]) -> Mapping[str, Split]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from functools import lru_cache
@@ -14,8 +14,9 @@ from typing import Any
 from harness.api.data import SPLITS
 from harness.api.errors import DataError, UnavailableError, UsageError, describe
 from harness.api.tasks import Columns, FileSource, HubSource, TaskSpec
+from harness.data.formats import TABLES, TableError, format_of, is_table
 from harness.data.image_folder import holds_images, read_image_folder
-from harness.data.tables import FORMATS, TableError, name_classes, read_columns
+from harness.data.tables import name_classes, read_columns
 from harness.storage.hashing import unchanged
 
 Rows = Mapping[str, Sequence[Any]]
@@ -57,13 +58,25 @@ def naming_errors(said: str) -> Iterator[None]:
         raise DataError(f"{said}: {describe(error.__cause__ or error)}") from error
 
 
+def read_table(path: Path, *, needed: Collection[str] = ()) -> dict[str, list[Any]]:
+    """Return the columns of a table file (.parquet, .csv, .tsv, .jsonl, .json; packed ones too), each value as it is.
+
+    `needed` are columns that the caller reads, for what separates a CSV. Raises UsageError for another ending of the
+    name, DataError with file and row for what cannot be read, and ChangedError for a file that changes meanwhile.
+    """
+    if not is_table(path):
+        raise UsageError(f"'{path}' is none of {TABLES}")
+    with unchanged({path: None}), naming_errors(f"'{path}' cannot be read as {format_of(path)}"):
+        return read_columns(path, needed=needed)
+
+
 def read_source(spec: TaskSpec, data_dir: Path | None) -> Table:
     """Read a task's rows from its own file or folder, else from the mirror in `data_dir`, else from the hub.
 
     Raises DataError if they are missing or unreadable.
     """
     if isinstance(spec.source, FileSource):
-        return _read_file(spec, spec.source.file)
+        return _read_file(spec, spec.source.file, spec.source.separator)
     mirrored = data_dir / (spec.mirror or spec.name) / "data.parquet" if data_dir else None
     if mirrored is not None and mirrored.is_file():
         return _read_file(spec, mirrored)
@@ -77,32 +90,33 @@ def read_source(spec: TaskSpec, data_dir: Path | None) -> Table:
     raise data_error(spec, f" comes from a local mirror: {hint}")
 
 
-def _read_file(spec: TaskSpec, path: Path) -> Table:
+def _read_file(spec: TaskSpec, path: Path, separator: str | None = None) -> Table:
     if spec.modality == "image" and path.is_dir():
         return _read_folder(spec, path)
-    kind = FORMATS.get(path.suffix)
-    if kind is None:
-        raise UsageError(f"task '{spec.name}': '{path}' is none of {', '.join(FORMATS)}")
+    if not is_table(path):
+        raise UsageError(f"task '{spec.name}': '{path}' is none of {TABLES}")
     if not path.is_file():
         raise data_error(spec, f": there is no file '{path}'")
     needed = (*(name for name in astuple(spec.columns) if name is not None), *spec.where)
     status = path.stat()
     state = (status.st_size, status.st_mtime_ns, status.st_ino)
-    said = f"task '{spec.name}': '{path}' cannot be read as {kind}"
+    said = f"task '{spec.name}': '{path}' cannot be read as {format_of(path)}"
     with unchanged({path: None}), naming_errors(said):
-        rows = _parse(path, needed, spec.columns.label, state)
+        rows = _parse(path, needed, spec.columns.label, separator, state)
     if not rows:
         raise data_error(spec, f" has no rows in '{path}'")
     return Table(rows=rows, columns=spec.columns, classes=spec.labels, folder=path.parent.resolve())
 
 
 @lru_cache(maxsize=2)
-def _parse(path: Path, needed: tuple[str, ...], label: str, state: tuple[int, ...]) -> Rows:
+def _parse(
+    path: Path, needed: tuple[str, ...], label: str, separator: str | None, state: tuple[int, ...]
+) -> Rows:
     """Read the columns of a file. `state` (size, time, inode) is only a part of the cache's key.
 
     The cache serves families of tasks, which read one file many times.
     """
-    return read_columns(path, needed=needed, label=label)
+    return read_columns(path, needed=needed, label=label, separator=separator)
 
 
 def _read_folder(spec: TaskSpec, folder: Path) -> Table:

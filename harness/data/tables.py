@@ -1,25 +1,23 @@
 """Readers of table files (parquet, CSV, JSON): each value as the file has it, whatever the other rows hold.
 
 A path is opened as it is written. Nothing is guessed: every field of a CSV is text, and a value of JSON has the type
-that the file gives it. Rows are counted from 0 as in other messages; in messages about a CSV, row 0 is its header.
+that the file gives it. A .tsv is separated by tabs; a .csv by commas, or by what its header shows where it has none.
+Rows are counted from 0 as in other messages; in messages about a CSV, row 0 is its header.
 """
 
 from __future__ import annotations
 
 import csv
-import io
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from harness.storage.reading import open_file, open_parquet, read_file
+from harness.data.formats import TableError, format_of, open_text
+from harness.storage.reading import open_parquet
 from harness.storage.strict_json import RepeatedKeyError, parse_json_at
-
-FORMATS: Mapping[str, str] = {".parquet": "parquet", ".csv": "csv", ".jsonl": "json", ".json": "json"}
-"""Suffix of a file → its format."""
 
 Columns = dict[str, list[Any]]
 """Column → its values, one for each row."""
@@ -28,19 +26,23 @@ _TOGETHER = 10_000
 """Number of rows in a block."""
 
 
-class TableError(ValueError):
-    """A fault of a table in one sentence that begins with its place, without the file's name."""
+SEPARATORS: Mapping[str, str] = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+"""Character that may separate the fields of a CSV → its name in messages."""
 
 
-def read_columns(path: Path, *, needed: Collection[str], label: str) -> Columns:
+def read_columns(
+    path: Path, *, needed: Collection[str], label: str | None = None, separator: str | None = None
+) -> Columns:
     """Read a table whole; a value that a row lacks is None. Class numbers of `label` become names if the file has any.
+
+    `separator` is that of a CSV's fields, where it is not to be told from the file.
 
     Raises TableError for a fault of the file, among them a `needed` column that it has twice; and the errors of the
     operating system and of pyarrow.
     """
     columns: Columns = {}
     count = 0
-    for block in read_blocks(path, needed=needed, label=label):
+    for block in read_blocks(path, needed=needed, label=label, separator=separator):
         size = len(next(iter(block.values()), ()))
         for name in block:
             columns.setdefault(name, [None] * count)
@@ -50,12 +52,15 @@ def read_columns(path: Path, *, needed: Collection[str], label: str) -> Columns:
     return columns
 
 
-def read_blocks(path: Path, *, needed: Collection[str], label: str | None = None) -> Iterator[Columns]:
+def read_blocks(
+    path: Path, *, needed: Collection[str], label: str | None = None, separator: str | None = None
+) -> Iterator[Columns]:
     """Yield the columns of a table, some thousand rows at a time. Raises as `read_columns`."""
-    if path.suffix == ".parquet":
+    kind = format_of(path)
+    if kind == "parquet":
         yield from _read_parquet(path, needed, label)
-    elif path.suffix == ".csv":
-        yield from _read_csv(path, needed)
+    elif kind in ("csv", "tsv"):
+        yield from _read_csv(path, needed, separator or _find_separator(path, needed))
     else:
         rows = _read_json(path)
         while block := list(islice(rows, _TOGETHER)):
@@ -103,21 +108,63 @@ def _read_features(file: Any) -> dict[str, dict[str, Any]]:
 # ── CSV ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _read_csv(path: Path, needed: Collection[str]) -> Iterator[Columns]:
-    csv.field_size_limit(2**31 - 1)  # the module's own limit is 128 KiB, less than some texts have
-    with io.TextIOWrapper(open_file(path), "utf-8-sig", newline="") as file:
-        rows = _read_fields(csv.reader(file, strict=True))
+def _read_csv(path: Path, needed: Collection[str], separator: str) -> Iterator[Columns]:
+    with open_text(path, newline="") as file:
+        rows = _read_fields(_open_csv(file, separator), separator)
         header = next(rows, None)
         if header is None:
             raise TableError("it is empty, without a header")
         _check_names(header, needed)
-        if (other := _find_separator(header)) and not {*header} & {*needed}:
-            raise TableError(f"its header has {other} and no comma: separate fields by commas")
         while block := list(islice(rows, _TOGETHER)):
             yield dict(zip(header, map(list, zip(*block, strict=True)), strict=True))
 
 
-def _read_fields(reader: Any) -> Iterator[list[str]]:
+def _open_csv(file: IO[str], separator: str) -> Any:
+    csv.field_size_limit(2**31 - 1)  # the module's own limit is 128 KiB, less than some texts have
+    return csv.reader(file, delimiter=separator, strict=True)
+
+
+def _find_separator(path: Path, needed: Collection[str]) -> str:
+    """Return what separates the fields of a file: tabs in a .tsv, commas in a .csv.
+
+    A .csv without a comma in its header is read by the one separator that gives it a `needed` column. Raises
+    TableError, with the columns of each reading, for a header that has none of them and may be read otherwise.
+    """
+    usual = "\t" if format_of(path) == "tsv" else ","
+    header = _read_header(path, usual)
+    if header is None or {*header} & {*needed}:
+        return usual
+    readings = {mark: _read_header(path, mark) or [] for mark in SEPARATORS if mark != usual}
+    readings = {mark: names for mark, names in readings.items() if len(names) > 1}
+    fitting = [mark for mark, names in readings.items() if {*names} & {*needed}]
+    if usual == "," and len(header) == len(fitting) == 1:
+        return fitting[0]
+    if not fitting and (len(header) > 1 or not readings):
+        return usual  # then it lacks columns, which is not a matter of separators
+    said = " or ".join(
+        f"{SEPARATORS[mark]} the columns {', '.join(map(repr, readings[mark][:5]))}"
+        for mark in fitting or readings
+    )
+    raise TableError(
+        f"its header has none of {', '.join(map(repr, needed))} where {SEPARATORS[usual]} separate it, and by {said}: "
+        f"give the columns these names, or write {SEPARATORS[usual]}; a task file may say which separator is right, "
+        'as separator: ";" beside file'
+    )
+
+
+def _read_header(path: Path, separator: str) -> list[str] | None:
+    """Return the names of a CSV's columns as one separator gives them; None for an empty file.
+
+    A header with quotes that do not fit the separator is one name.
+    """
+    with open_text(path, newline="") as file:
+        try:
+            return next(filter(None, _open_csv(file, separator)), None)
+        except csv.Error:
+            return [""]
+
+
+def _read_fields(reader: Any, separator: str) -> Iterator[list[str]]:
     """Yield the header and the rows of a CSV, without empty lines; raise TableError for a row of another length."""
     header: list[str] | None = None
     number = 0
@@ -136,16 +183,10 @@ def _read_fields(reader: Any) -> Iterator[list[str]]:
             header = row
         elif len(row) != len(header):
             raise TableError(
-                f"{place} has {_count(row)}, the header {len(header)} (line {line}): {_hint(row, header)}"
+                f"{place} has {_count(row)}, the header {len(header)} (line {line}): {_hint(row, header, separator)}"
             )
         number += 1
         yield row
-
-
-def _find_separator(header: Sequence[str]) -> str | None:
-    """Return the name of what seems to separate the fields of a header that has no comma."""
-    names = {";": "semicolons", "\t": "tabs", "|": "bars"}
-    return next((name for mark, name in names.items() if len(header) == 1 and mark in header[0]), None)
 
 
 def _explain(error: csv.Error) -> str:
@@ -161,12 +202,13 @@ def _count(row: Sequence[str]) -> str:
     return f"{len(row)} field{'s' if len(row) != 1 else ''}"
 
 
-def _hint(row: Sequence[str], header: Sequence[str]) -> str:
+def _hint(row: Sequence[str], header: Sequence[str], separator: str) -> str:
+    mark = {"\t": "tab", ";": "semicolon", "|": "bar"}.get(separator, "comma")
     if len(row) < len(header):
-        return "write a comma for each field, and put a text with a line end into quotes"
+        return f"write a {mark} for each field, and put a text with a line end into quotes"
     if not any(field.strip() for field in row[len(header) :]):
-        return "remove the comma at its end, or name that column in the header"
-    return 'put a text that holds a comma into quotes, as "…"'
+        return f"remove the {mark} at its end, or name that column in the header"
+    return f'put a text that holds a {mark} into quotes, as "…"'
 
 
 # ── JSON ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -176,7 +218,8 @@ _BLANK = re.compile(r"[ \t\n\r]*")
 
 def _read_json(path: Path) -> Iterator[Mapping[str, Any]]:
     """Yield the rows of JSON objects, one after another or in one list. A list of texts is a column `text`."""
-    text = read_file(path).decode("utf-8-sig")
+    with open_text(path, newline="") as file:
+        text = file.read()
     escaped = _HALF.search(text) is not None
     start = _skip(text, 0)
     number = 0

@@ -28,6 +28,7 @@ from harness.data.cleaning import (
     leak_finder,
     normalise_text,
 )
+from harness.data.inputs import parse_input
 from harness.data.sources import Rows, Table, data_error, quote_path, read_source
 from harness.data.spellings import find_alike
 from harness.data.splits import parse_split, split_examples, take_stratified
@@ -279,12 +280,8 @@ def _column(spec: TaskSpec, rows: Rows, name: str) -> Sequence[Any]:
 
 
 def _parse_input(spec: TaskSpec, value: Any, name: str) -> str | Conversation:
-    if value is None or isinstance(value, str):
-        return value or ""
-    if not isinstance(value, list):
-        raise data_error(spec, f" {name}: the input is {type(value).__name__}, not text")
     try:
-        return Conversation.parse(value)
+        return parse_input(value)
     except UsageError as error:
         raise data_error(spec, f" {name}: {error}") from error
 

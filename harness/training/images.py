@@ -65,7 +65,10 @@ _Row = tuple[Any, Part | None]
 
 def _read_all(source: Path) -> Iterator[_Row]:
     found = False
-    paths = find_files(source, (".parquet", *SUFFIXES), "**/*", str.lower)
+    endings = (".parquet", *SUFFIXES)
+    paths = find_files(
+        source, lambda path: path.name.lower().endswith(endings), ", ".join(endings), pattern="**/*"
+    )
     splits = _find_splits(source, paths)
     for path in paths:
         by_folder = next((splits[folder] for folder in reversed(path.parents) if folder in splits), None)

@@ -89,9 +89,9 @@ def command(
 ) -> None:
     """Let MODEL answer ITEMS and write each prompt with a label: correct or incorrect, or refused or answered.
 
-    A task can then predict these labels. ITEMS is .parquet or .jsonl with the columns prompt (text or messages),
-    choices and answer (a choice, or its number from 0 where that is no other choice), or prompt and answers. Other
-    columns such as split, group and language are kept.
+    A task can then predict these labels. ITEMS is a table (.parquet, .jsonl, .csv …) with the columns prompt (text or
+    messages), choices and answer (a choice, or its number from 0 where that is no other choice), or prompt and answers.
+    Other columns such as split, group and language are kept.
     """
     if output.suffix != ".parquet":
         raise UsageError(f"'{output}' must end in .parquet")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,8 +16,9 @@ from harness import (
     UnavailableError,
     UsageError,
     hash_json,
-    open_parquet,
+    parse_input,
     parse_json,
+    read_table,
     whole_file,
 )
 from harness_labelling.answers import CHOOSING, Item
@@ -47,9 +48,7 @@ class Row:
 
 
 def find_items(path: Path, data_dir: Path | None) -> Path:
-    """Return the path of the items, as given or below the data folder. UsageError for an unknown suffix."""
-    if path.suffix not in {".parquet", ".jsonl"}:
-        raise UsageError(f"'{path}' must end in .parquet or .jsonl")
+    """Return the path of the items, as given or below the data folder."""
     places = [path, *([data_dir / path] if data_dir else [])]
     found = next((place for place in places if place.is_file()), None)
     if found is None:
@@ -129,30 +128,11 @@ def card_path(path: Path) -> Path:
 
 
 def _read_records(path: Path) -> list[dict[str, Any]]:
-    try:
-        if path.suffix == ".parquet":
-            with open_parquet(path) as file:
-                records: list[dict[str, Any]] = file.read().to_pylist()
-            return records
-        return [*_read_lines(path)]
-    except (OSError, ValueError) as error:
-        raise UnavailableError(f"'{path}' cannot be read as {path.suffix.removeprefix('.')}") from error
+    columns = read_table(path, needed=READ)
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
-def _read_lines(path: Path) -> Iterator[Any]:
-    # Not splitlines: a text may hold U+2028 and others that end a line for it, but not in JSON lines.
-    for number, line in enumerate(path.read_text("utf-8-sig").split("\n"), start=1):
-        if line.strip():
-            try:
-                yield parse_json(line)
-            except (ValueError, RecursionError) as error:
-                said = getattr(error, "msg", error)
-                raise UnavailableError(f"'{path}' cannot be read as jsonl: line {number}: {said}") from error
-
-
-def _as_row(record: Any, score: Score, where: str) -> Row:
-    if not isinstance(record, dict):
-        raise UsageError(f"{where} is no row with columns")
+def _as_row(record: Mapping[str, Any], score: Score, where: str) -> Row:
     prompt = _as_prompt(record.get("prompt"), where)
     kept = {name: value for name, value in record.items() if name not in (*READ, *OWN)}
     if score in CHOOSING:
@@ -169,18 +149,25 @@ def _as_row(record: Any, score: Score, where: str) -> Row:
     return Row(item=Item(prompt=prompt, accepted=accepted), kept=kept)
 
 
-def _as_prompt(value: Any, where: str) -> Any:
-    if isinstance(value, str) and value.strip():
-        return value
-    if isinstance(value, list) and value:
-        try:
-            return Conversation.parse(value)
-        except UsageError as error:
-            raise UsageError(f"{where}: {error}") from error
-    raise UsageError(f"{where} has no text and no messages under 'prompt'")
+def _as_prompt(value: Any, where: str) -> str | Conversation:
+    try:
+        prompt = parse_input(value)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from error
+    if not str(prompt).strip():
+        raise UsageError(f"{where} has no text and no messages under 'prompt'")
+    return prompt
 
 
 def _as_texts(value: Any, name: str, where: str) -> tuple[str, ...]:
+    """Return a list of texts, which is JSON in a table whose columns hold text alone."""
+    if isinstance(value, str):
+        try:
+            value = parse_json(value)
+        except (ValueError, RecursionError) as error:
+            raise UsageError(
+                f'{where} has a text under \'{name}\' that is no list in JSON: write ["…", "…"]'
+            ) from error
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
         raise UsageError(f"{where} has no list of texts under '{name}'")
     return tuple(value)
@@ -193,6 +180,8 @@ def _as_place(value: Any, choices: Sequence[str], where: str) -> int:
     """
     if isinstance(value, str) and value in choices:
         return choices.index(value)
+    if isinstance(value, str) and value.isascii() and value.isdecimal():
+        value = int(value)  # all fields of a CSV are text
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(choices):
         spelled = next((choice for choice in choices if _is_number(choice, value)), None)
         if spelled is not None and choices.index(spelled) != value:

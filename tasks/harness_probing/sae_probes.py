@@ -13,7 +13,6 @@ Probing", ICML; arXiv:2502.16681.
 
 from __future__ import annotations
 
-import io
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +22,7 @@ from typing import Any
 import click
 import numpy as np
 
-from harness import Columns, DataError, HarnessError, TaskSpec, printable
+from harness import Columns, DataError, HarnessError, TaskSpec, printable, read_table
 
 Rows = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -259,28 +258,30 @@ def convert(folder: Path, data_dir: Path) -> list[str]:
     return [stem for stem in SETS if stem not in found]
 
 
+_NAME = re.compile(r"(.+?)\.(?:csv|tsv)(\.gz|\.zst)?", re.IGNORECASE)
+"""Name of a set, and how its file is packed."""
+
+
 def find_files(folder: Path) -> dict[str, Path]:
     """Return the file of each set, in the order of SETS.
 
-    Plain csv files come before those of the package, whose texts are cut.
+    Plain csv files come before those of the package, which are packed and whose texts are cut.
     """
-    by_name: dict[str, Path] = {}
-    for pattern in ("*.csv.zst", "*.csv"):
-        by_name |= {path.name.split(".csv")[0]: path for path in sorted(folder.rglob(pattern))}
+    found = [(match, path) for path in sorted(folder.rglob("*")) if (match := _NAME.fullmatch(path.name))]
+    packed = {match[1]: path for match, path in found if match[2]}
+    by_name = packed | {match[1]: path for match, path in found if not match[2]}
     return {stem: by_name[stem] for stem in SETS if stem in by_name}
 
 
 def _read(path: Path) -> tuple[list[str], list[str]]:
     """Return the texts and labels of a file, in its order."""
-    import pandas as pd
-    import pyarrow as pa
-
-    try:
-        with pa.input_stream(str(path), compression="zstd" if path.suffix == ".zst" else None) as stream:
-            frame = pd.read_csv(io.BytesIO(stream.read()), dtype=str, keep_default_na=False)
-        texts, labels = (list(frame[name]) for name in ("prompt", "target"))
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"'{path}' is not a csv file with the columns prompt and target: {error}") from error
+    columns = read_table(path, needed=("prompt", "target"))
+    if missing := [name for name in ("prompt", "target") if name not in columns]:
+        raise DataError(
+            f"'{path}' is not a csv file with the columns prompt and target: it lacks {missing[0]}, and has "
+            f"{', '.join(sorted(columns)) or 'no rows'}"
+        )
+    texts, labels = columns["prompt"], columns["target"]
     if len(classes := sorted(set(labels))) != 2:
         raise DataError(f"'{path}' has {len(classes)} targets, not two")
     return texts, labels
