@@ -7,6 +7,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -435,6 +436,166 @@ def test_mixed_values_that_datasets_wrote_as_json_are_read_as_they_were(tmp_path
     rows = [{"text": said if row == 3 else f"text {row}", "label": "ab"[row % 2]} for row in range(40)]
     datasets.Dataset.from_list(rows, features=features).to_parquet(tmp_path / "data.parquet")
     assert [str(one) for one in load(tmp_path / "data.parquet").examples.inputs[2:4]] == ["text 2", "hello"]
+
+
+# ── splits in files of their own ─────────────────────────────────────────────────────────────────────────
+
+
+def frame(start: int, n: int = 20, **more: Any) -> pd.DataFrame:
+    """Rows of two classes whose texts no other start has."""
+    return pd.DataFrame(
+        {"text": [f"text {start + row}" for row in range(n)], "label": ["a", "b"] * (n // 2), **more}
+    )
+
+
+def fill(folder: Path, *names: str, **frames: pd.DataFrame) -> Path:
+    """A folder with a table under each name, of other rows, or of those that are given for it; or other files."""
+    for number, name in enumerate(names):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rows = frames.get(path.name.partition(".")[0], frame(1000 * number))
+        kind = next(
+            iter(suffix.lower() for suffix in path.suffixes if suffix.lower() not in (".gz", ".card")), ""
+        )
+        if kind == ".parquet":
+            rows.to_parquet(path)
+        elif kind == ".jsonl":
+            rows.to_json(path, orient="records", lines=True)
+        elif kind in (".csv", ".tsv"):
+            rows.to_csv(path, index=False, sep="\t" if kind == ".tsv" else ",")
+        else:
+            path.write_text("no data")
+    return folder
+
+
+SPLIT_LAYOUTS: Mapping[str, tuple[tuple[str, ...], Mapping[str, int]]] = {
+    "two_files": (("train.csv", "test.csv"), {"train": 20, "test": 20}),
+    "three_files": (("train.jsonl", "validation.jsonl", "test.jsonl"), {"train": 20, "validation": 20, "test": 20}),
+    "other_spellings": (("Train.CSV", "dev.jsonl", "TEST.tsv"), {"train": 20, "validation": 20, "test": 20}),
+    "packed": (("train.csv.gz", "test.csv"), {"train": 20, "test": 20}),
+    "shards": (("train-00000-of-00002.parquet", "train-00001-of-00002.parquet", "test-00000-of-00001.parquet"),
+               {"train": 40, "test": 20}),
+    "as_on_the_hub": (("README.md", ".gitattributes", "data/train-00000-of-00001.parquet",
+                       "data/test-00000-of-00001.parquet"), {"train": 20, "test": 20}),
+    "folders": (("train/one.jsonl", "train/two.jsonl", "test/one.jsonl"), {"train": 40, "test": 20}),
+    "no_data_beside": (("train.csv", "test.csv", "README.md", "LICENSE", "info.json", "test.csv.card.json"),
+                       {"train": 20, "test": 20}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", SPLIT_LAYOUTS)
+def test_a_folder_of_splits_is_read_whole_and_keeps_its_splits(tmp_path: Path, layout: str) -> None:
+    names, splits = SPLIT_LAYOUTS[layout]
+    folder = fill(tmp_path / "set", *names)
+    assert Counter(load(folder).examples.splits) == splits
+    assert Counter(load(folder, split="file_split").examples.splits) == splits
+
+
+def test_a_folder_of_images_in_tables_is_read_by_its_splits(tmp_path: Path) -> None:
+    for number, name in enumerate(("train", "test")):
+        rows = [{"image": {"bytes": png(20 * number + row)}, "label": "ab"[row % 2]} for row in range(20)]
+        pd.DataFrame(rows).to_parquet(tmp_path / f"{name}-00000-of-00001.parquet")
+    assert Counter(load(tmp_path, "image").examples.splits) == {"train": 20, "test": 20}
+
+
+STRAY: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "another_table": (("train.csv", "test.csv", "old.csv"),
+                      "'old.csv' is no table that is named like a split, and lies beside such: move it away"),
+    "another_file": (("train.csv", "test.csv", "notes.docx"), "'notes.docx' is no table"),
+    "another_folder": (("train.csv", "test.csv", "raw/a.csv"), "'raw/a.csv' is no table that is named"),
+    "file_in_a_split": (("train/a.csv", "test/a.csv", "test/a.log"), "'test/a.log' is no table"),
+    "two_formats": (("train.csv", "train.jsonl", "test.csv"), "'train.csv' and 'train.jsonl' are both of the split"),
+    "two_spellings": (("train.csv", "val.csv", "valid.csv"), "'val.csv' and 'valid.csv' are both of the split 'val"),
+    "whole_and_shards": (("train.csv", "train-00000-of-00001.csv"), "are both of the split 'train': keep one"),
+    "missing_shard": (("train-00000-of-00003.csv", "train-00002-of-00003.csv", "test.csv"),
+                      "of the 3 shards beside 'train-00000-of-00003.csv' 1 are missing, the first with the number"),
+    "no_split": (("data.csv",), "is named like a split (train.csv, test-00000-of-00002.parquet): name one"),
+    "empty": (("README.md",), "has no table that is named like a split"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", STRAY)
+def test_a_folder_of_splits_with_anything_that_would_be_lost_is_refused(tmp_path: Path, layout: str) -> None:
+    names, said = STRAY[layout]
+    with pytest.raises(UnavailableError) as caught:
+        load(fill(tmp_path / "set", *names))
+    assert said in str(caught.value) and f"'{tmp_path}/set'" in str(caught.value)
+
+
+def split_task(folder: Path, files: str, more: str = "") -> TaskSpec:
+    text = f"name: toy\nsource: {{{files}}}\nlicence: CC0\ncitation: none\n{more}"
+    return read_task(write(folder / "task.yaml", text))
+
+
+def test_a_task_file_names_the_files_of_each_split(tmp_path: Path) -> None:
+    fill(tmp_path, "a.csv", "b.jsonl", "c.csv", c=frame(990))  # ten of them are also in a.csv's successor
+    data = load_task(split_task(tmp_path, "files: {train: [a.csv, b.jsonl], test: c.csv}"))
+    assert Counter(data.examples.splits) == {"train": 40, "test": 10} and data.hygiene.leaks == 10
+    same = split_task(tmp_path, "files: {test: c.csv, training: [a.csv, b.jsonl]}")
+    assert load_task(same).fingerprint == data.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (
+            "files: {train: a.csv, holdout: b.csv}",
+            "source.files has 'holdout', which is none of train, training",
+        ),
+        (
+            "files: {train: a.csv, dev: b.csv, val: b.csv}",
+            "source.files has two names for the split 'validation'",
+        ),
+        ("files: {train: a.csv, test: []}", "source.files has no file for the split 'test'"),
+        ("files: {train: a.csv}, file: b.csv", "source needs either 'hub', 'file' or 'files'"),
+        ("files: {}", "source needs either 'hub', 'file' or 'files'"),
+        ("files: {train: a.csv, test: b.xlsx}", "b.xlsx' is none of .parquet"),
+        ("files: {train: a.csv, test: gone.csv}", "there is no file '"),
+        ("files: {train: a.csv, test: other.csv}", "other.csv' has no column 'label', which '"),
+        ("files: {train: a.csv, test: holes.csv}", "task 'toy' row 3 of 'holes.csv' has no label"),
+        (
+            "files: {train: a.csv, test: said.csv}",
+            "row 20 is in the split 'test', and its column 'split' says 'train'",
+        ),
+        ("files: {train: a.csv, test: head.csv}", "task 'toy' has no rows in '"),
+        ("files: {train: a.csv, test: a.csv}", "has no test rows left; removed were 20 leaks"),
+        (
+            "files: {train: a.csv, test: bad.csv}",
+            "bad.csv' cannot be read as csv: row 1 has 1 field, the header 2",
+        ),
+    ],
+)
+def test_files_of_splits_that_do_not_fit_are_refused_by_name(tmp_path: Path, files: str, said: str) -> None:
+    fill(tmp_path, "a.csv", "b.csv", "said.csv", a=frame(0, split="train"), said=frame(50, split="train"))
+    fill(tmp_path, "holes.csv", holes=frame(100).assign(label=["a", "b", "a", None] * 5))
+    fill(tmp_path, "other.csv", other=frame(200).rename(columns={"label": "class"}))
+    write(tmp_path / "bad.csv", "text,label\nalone\n")
+    write(tmp_path / "head.csv", "text,label\n")
+    with pytest.raises(HarnessError) as caught:
+        load_task(split_task(tmp_path, files))
+    assert said in str(caught.value)
+    fill(tmp_path, "a.csv")
+    with pytest.raises(UsageError, match="has the files of each split, and no split by its columns"):
+        load_task(split_task(tmp_path, "files: {train: a.csv, test: b.csv}", "columns: {split: null}\n"))
+
+
+def test_a_mirror_may_be_a_dataset_as_it_lies_on_the_hub(tmp_path: Path) -> None:
+    for number, name in enumerate(("train", "test")):
+        rows = {"body": [f"text {20 * number + row}" for row in range(20)], "class": [0, 1] * 10}
+        features = datasets.Features(
+            {"body": datasets.Value("string"), "class": datasets.ClassLabel(names=["no", "yes"])}
+        )
+        path = tmp_path / "toy" / "plain" / f"{name}-00000-of-00001.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        datasets.Dataset.from_dict(rows, features=features).to_parquet(path)
+    columns = Columns(input="body", label="class")
+    source = HubSource(hub="org/toy", revision="0" * 40, config="plain", columns=columns, labels={"no": "n"})
+    spec = replace(split_task(tmp_path, "file: none.csv"), source=source)
+    data = load_task(spec, data_dir=tmp_path)
+    assert Counter(data.examples.splits) == {"train": 20, "test": 20} and data.classes == ("n", "yes")
+    shutil.rmtree(tmp_path / "toy" / "plain")
+    fill(tmp_path / "toy", "train.csv", "test.csv")  # the task's own mirror, with its own names
+    assert load_task(spec, data_dir=tmp_path).classes == ("a", "b")
 
 
 # ── a column called split ────────────────────────────────────────────────────────────────────────────────

@@ -159,7 +159,7 @@ def test_what_cannot_be_read_is_said_in_a_sentence(tmp_path: Path) -> None:
     write_lines(tmp_path / "blank.jsonl", [{"text": " "}])
     said = {
         "nowhere.jsonl": "there is no file or folder",
-        "empty": "has no file that ends in .jsonl",
+        "empty": "has no file that ends in .parquet, .csv, .jsonl",
         "broken.jsonl": "cannot be read",
         "list.jsonl": "line 1 is no JSON object",
         "broken.parquet": "cannot be read",

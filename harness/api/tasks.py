@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from harness.api.data import Modality
+from harness.api.data import Modality, Split
+from harness.api.errors import UsageError
 
 Leaks = Literal["kept", "exact", "near"]
 """Leaks of later splits that are removed: none, texts and groups that are the same, or nearly the same texts too."""
@@ -39,10 +40,19 @@ class HubSource:
 
 @dataclass(frozen=True, kw_only=True)
 class FileSource:
-    """Table file, or a folder of images. `separator` is that of a csv whose header does not tell it."""
+    """Table file, folder of images, or folder of tables that are named like splits; or the `files` of each split.
 
-    file: Path
+    `separator` is that of a csv whose header does not tell it.
+    """
+
+    file: Path | None = None
+    files: Mapping[Split, tuple[Path, ...]] = field(default_factory=dict)
     separator: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise UsageError unless there is either `file` or `files`."""
+        if (self.file is None) != bool(self.files):
+            raise UsageError("a FileSource needs either 'file' or 'files'")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
+from harness.api.data import SPLITS, Split
 from harness.api.errors import UsageError
 from harness.api.tasks import Columns, FileSource, HubSource, TaskSpec
 from harness.config.yaml import TEMPLATE, Name, Strict, Whole, read_yaml
 
 
 class _Source(Strict):
-    """Where the rows are: a `file`, or a data set of the hub with its `revision`."""
+    """Where the rows are: a `file`, the `files` of each split, or a data set of the hub with its `revision`."""
 
     model_config = ConfigDict(
-        json_schema_extra={"oneOf": [{"required": ["file"]}, {"required": ["hub", "revision"]}]}
+        json_schema_extra={
+            "oneOf": [{"required": ["file"]}, {"required": ["files"]}, {"required": ["hub", "revision"]}]
+        }
     )
 
     hub: str | None = None
@@ -28,8 +31,11 @@ class _Source(Strict):
     config: str | None = None
     """Its configuration, where it has several."""
     file: Path | None = None
-    """A file or a folder of images, relative to the task file."""
+    """A file, a folder of images, or a folder of tables that are named like splits, relative to the task file."""
+    files: dict[str, Path | tuple[Path, ...]] = Field(default={})
+    """The files of each split (`train`, `validation`, `test`), one path or a list of them."""
     separator: Literal[",", ";", "\t", "|"] | None = None
+    """What separates the fields of a CSV, where its header does not tell."""
 
 
 class TaskFile(Strict):
@@ -44,7 +50,7 @@ class TaskFile(Strict):
     modality: Literal["text", "image"] = "text"
     """What the inputs are."""
     source: _Source
-    """Where the rows are: `{file: PATH}`, or `{hub: ORG/NAME, revision: COMMIT}`."""
+    """Where the rows are: `{file: PATH}`, `{files: {train: PATH, …}}`, or `{hub: ORG/NAME, revision: COMMIT}`."""
     columns: Columns = Columns()
     """The names of the columns `input`, `label`, `split`, `language` and `group`; null for one that is not there."""
     languages: tuple[str, ...] = Field(default=("en",), min_length=1)
@@ -103,12 +109,31 @@ def read_tasks(paths: Sequence[Path]) -> list[TaskSpec]:
 
 
 def _find_source(source: _Source, path: Path, where: str) -> HubSource | FileSource:
-    if source.hub is None and source.file is not None:
+    given = [name for name in ("hub", "file", "files") if getattr(source, name)]
+    if len(given) != 1:
+        raise UsageError(f"{where}: source needs either 'hub', 'file' or 'files'")
+    if source.file is not None:
         return FileSource(file=path.parent / source.file, separator=source.separator)
-    if source.hub is None or source.file is not None:
-        raise UsageError(f"{where}: source needs either 'hub' or 'file'")
+    if source.files:
+        return FileSource(files=_find_files(source.files, path, where), separator=source.separator)
     if source.separator is not None:
         raise UsageError(f"{where}: source.separator is that of a file, and the source is on the hub")
     if source.revision is None:
         raise UsageError(f"{where}: source.hub '{source.hub}' needs source.revision, a commit")
+    assert source.hub is not None  # the only one given
     return HubSource(hub=source.hub, revision=source.revision, config=source.config)
+
+
+def _find_files(
+    files: Mapping[str, Path | tuple[Path, ...]], path: Path, where: str
+) -> Mapping[Split, tuple[Path, ...]]:
+    """Return the files of each split; raise UsageError for an unknown name, or a split of no file or two names."""
+    found: dict[Split, tuple[Path, ...]] = {}
+    for name, given in files.items():
+        if (split := SPLITS.get(name)) is None:
+            raise UsageError(f"{where}: source.files has '{name}', which is none of {', '.join(SPLITS)}")
+        if split in found or not given:
+            said = "two names" if split in found else "no file"
+            raise UsageError(f"{where}: source.files has {said} for the split '{split}'")
+        found[split] = tuple(path.parent / one for one in (given if isinstance(given, tuple) else (given,)))
+    return {split: found[split] for split in dict.fromkeys(SPLITS.values()) if split in found}

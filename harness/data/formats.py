@@ -6,6 +6,7 @@ A name may end in any case, and a file of text may be packed (`.csv.gz`, `.jsonl
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -24,6 +25,12 @@ FORMATS: Mapping[str, str] = {
 
 PACKED: Mapping[str, str] = {".gz": "gzip", ".zst": "zstd"}
 """Second ending of a name → how the file is packed."""
+
+NO_DATA = re.compile(
+    r"(?i)(readme|licen[cs]e|copying)[^.]*(\.(md|txt|rst|html|pdf))?|thumbs\.db|desktop\.ini"
+    r"|(dataset_)?infos?\.json|.*\.card\.json"
+)
+"""Names of files that are not meant as data."""
 
 _TOO = "(all but .parquet also packed, as .csv.gz or .jsonl.zst)"
 

@@ -8,7 +8,6 @@ that are not meant as images (hidden files, README, LICENSE).
 from __future__ import annotations
 
 import os
-import re
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.api.data import SPLITS, Split
-from harness.data.formats import TableError, is_table, stem_of
+from harness.data.formats import NO_DATA, TableError, is_table, stem_of
 from harness.data.tables import read_columns
 from harness.storage.paths import check_inside
 
@@ -26,10 +25,6 @@ SUFFIXES = (
 )  # fmt: skip
 """Suffixes of image files, in lower case."""
 
-_NO_IMAGES = re.compile(
-    r"(?i)(readme|licen[cs]e|copying)[^.]*(\.(md|txt|rst|html|pdf))?|thumbs\.db|desktop\.ini"
-)
-"""Names of files that are not meant as images."""
 
 Row = dict[str, Any]
 """Column → value; `image` is the path of the file."""
@@ -92,7 +87,7 @@ def _walk(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
             continue
         if entry.is_dir():
             yield from (Path(entry.name) / file for file in _walk(folder / entry.name, (*above, real)))
-        elif not _NO_IMAGES.fullmatch(entry.name):
+        elif not NO_DATA.fullmatch(entry.name):
             yield Path(entry.name)
 
 

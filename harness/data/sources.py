@@ -1,13 +1,15 @@
-"""Reader of a task's source: a file, a folder of images, the local mirror or the hub. Rows are returned unchanged."""
+"""Reader of a task's source: files, a folder, the local mirror or the hub. Rows are returned unchanged."""
 
 from __future__ import annotations
 
 import os
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from harness.api.errors import DataError, UnavailableError, UsageError, describe
 from harness.api.tasks import Columns, FileSource, HubSource, TaskSpec
 from harness.data.formats import TABLES, TableError, format_of, is_table
 from harness.data.image_folder import holds_images, read_image_folder
+from harness.data.split_files import SplitFiles, find_split_files
 from harness.data.tables import name_classes, read_columns
 from harness.storage.hashing import unchanged
 
@@ -28,7 +31,7 @@ class Table:
     """Rows of a source, with the names of its columns and its spelling of classes.
 
     `classes` maps labels to classes where the two differ, `folder` is the base of relative paths, and `faults` are
-    faults of files that have no row.
+    faults of files that have no row. `files` are the first row of each of several files, with the file's name.
     """
 
     rows: Rows
@@ -36,6 +39,15 @@ class Table:
     classes: Mapping[str, str]
     folder: Path | None = None
     faults: tuple[str, ...] = ()
+    files: tuple[tuple[int, str], ...] = ()
+
+    def name_row(self, row: int) -> str:
+        """Return the name of a row in messages, with its file if there are several."""
+        place = bisect_right(self.files, row, key=lambda file: file[0])
+        if not place:
+            return f"row {row}"
+        start, name = self.files[place - 1]
+        return f"row {row - start} of '{name}'"
 
 
 def data_error(spec: TaskSpec, said: str) -> DataError:
@@ -71,52 +83,156 @@ def read_table(path: Path, *, needed: Collection[str] = ()) -> dict[str, list[An
 
 
 def read_source(spec: TaskSpec, data_dir: Path | None) -> Table:
-    """Read a task's rows from its own file or folder, else from the mirror in `data_dir`, else from the hub.
+    """Read a task's rows from its own files or folder, else from the mirror in `data_dir`, else from the hub.
 
     Raises DataError if they are missing or unreadable.
     """
     if isinstance(spec.source, FileSource):
-        return _read_file(spec, spec.source.file, spec.source.separator)
+        return _read_own(spec, spec.source)
     mirrored = data_dir / (spec.mirror or spec.name) / "data.parquet" if data_dir else None
     if mirrored is not None and mirrored.is_file():
         return _read_file(spec, mirrored)
     if spec.modality == "image" and mirrored is not None and holds_images(mirrored.parent):
         return _read_folder(spec, mirrored.parent)
+    if mirrored is not None and (files := _find_files(spec, mirrored.parent)):
+        return _read_mirror(spec, files)
     if isinstance(spec.source, HubSource):
         hub = spec.source
-        labels = spec.labels if hub.labels is None else hub.labels
-        return Table(rows=_read_hub(spec, hub), columns=hub.columns or spec.columns, classes=labels)
+        return Table(
+            rows=_read_hub(spec, hub), columns=hub.columns or spec.columns, classes=_hub_labels(spec)
+        )
     hint = f"there is no '{mirrored}'" if mirrored else "give its folder with --data-dir or HARNESS_DATA_DIR"
     raise data_error(spec, f" comes from a local mirror: {hint}")
 
 
+def _hub_labels(spec: TaskSpec) -> Mapping[str, str]:
+    labels = spec.source.labels if isinstance(spec.source, HubSource) else None
+    return spec.labels if labels is None else labels
+
+
+def _read_own(spec: TaskSpec, source: FileSource) -> Table:
+    if source.file is None:
+        return _read_files(spec, source.files, source.separator)
+    if not source.file.is_dir():
+        return _read_file(spec, source.file, source.separator)
+    if spec.modality == "image" and holds_images(source.file):
+        return _read_folder(spec, source.file)
+    if files := _find_files(spec, source.file):
+        return _read_files(spec, files, source.separator)
+    if spec.modality == "image":
+        return _read_folder(spec, source.file)  # which says what it lacks
+    raise data_error(
+        spec,
+        f": the folder '{source.file}' has no table that is named like a split (train.csv, "
+        "test-00000-of-00002.parquet): name one file as source.file, or the files of each split as source.files",
+    )
+
+
+def _find_files(spec: TaskSpec, folder: Path) -> SplitFiles | None:
+    config = spec.source.config if isinstance(spec.source, HubSource) else None
+    with naming_errors(f"task '{spec.name}': '{folder}' cannot be read as a folder of splits"):
+        return find_split_files(folder, config=config)
+
+
+def _read_mirror(spec: TaskSpec, files: SplitFiles) -> Table:
+    """Read the splits of a mirror, which has the columns of the task's own mirror or those of the hub."""
+    table = _read_files(spec, files)
+    hub = spec.source.columns if isinstance(spec.source, HubSource) else None
+    if hub is None or spec.columns.input in table.rows:
+        return table
+    table = _read_files(replace(spec, columns=hub), files)
+    return replace(table, columns=hub, classes=_hub_labels(spec))
+
+
 def _read_file(spec: TaskSpec, path: Path, separator: str | None = None) -> Table:
-    if spec.modality == "image" and path.is_dir():
-        return _read_folder(spec, path)
-    if not is_table(path):
-        raise UsageError(f"task '{spec.name}': '{path}' is none of {TABLES}")
-    if not path.is_file():
-        raise data_error(spec, f": there is no file '{path}'")
-    needed = (*(name for name in astuple(spec.columns) if name is not None), *spec.where)
-    status = path.stat()
-    state = (status.st_size, status.st_mtime_ns, status.st_ino)
-    said = f"task '{spec.name}': '{path}' cannot be read as {format_of(path)}"
-    with unchanged({path: None}), naming_errors(said):
-        rows = _parse(path, needed, spec.columns.label, separator, state)
+    (rows,) = _parse_files(spec, [path], separator)
     if not rows:
         raise data_error(spec, f" has no rows in '{path}'")
     return Table(rows=rows, columns=spec.columns, classes=spec.labels, folder=path.parent.resolve())
 
 
+def _read_files(spec: TaskSpec, files: SplitFiles, separator: str | None = None) -> Table:
+    """Read the files of each split, whose columns of the task must be in all of them or in none."""
+    if spec.columns.split is None and isinstance(spec.source, FileSource):
+        raise UsageError(
+            f"task '{spec.name}' has the files of each split, and no split by its columns: leave out 'split: null'"
+        )
+    paths = [path for some in files.values() for path in some]
+    folders = {path.parent.resolve() for path in paths}
+    if spec.modality == "image" and len(folders) > 1:
+        raise UsageError(
+            f"task '{spec.name}': the files of its splits lie in {len(folders)} folders, so that paths of images have "
+            "no one base: put them into one folder"
+        )
+    tables = dict(zip(paths, _parse_files(spec, paths, separator), strict=True))
+    _check_columns(spec, tables)
+    parts = {split: _append([tables[path] for path in some]) for split, some in files.items()}
+    if any("split" in part for part in parts.values()):
+        for split, part in parts.items():
+            part.setdefault("split", [split] * len(next(iter(part.values()), ())))
+    starts = accumulate((len(next(iter(tables[path].values()))) for path in paths), initial=0)
+    return Table(
+        rows=_join_splits(spec, parts, spec.columns),
+        columns=spec.columns,
+        classes=spec.labels,
+        folder=min(folders),
+        files=tuple(zip(starts, (path.name for path in paths), strict=False)),  # the last start is the end
+    )
+
+
+def _check_columns(spec: TaskSpec, tables: Mapping[Path, Rows]) -> None:
+    """Raise DataError for a file without rows, as others would take its place, or without a column of the others."""
+    if empty := [path for path, table in tables.items() if not table]:
+        raise data_error(spec, f" has no rows in '{empty[0]}'")
+    for name in _needed(spec):
+        having = [path for path, table in tables.items() if name in table]
+        lacking = [path for path, table in tables.items() if name not in table]
+        if having and lacking and name != "split":  # the split is said by the files
+            said = f"'{lacking[0]}' has no column '{name}', which '{having[0]}' has: name it alike in both"
+            raise data_error(spec, f": {said}")
+
+
+def _append(tables: Sequence[Rows]) -> dict[str, Sequence[Any]]:
+    """Return the rows of tables one after another, in the columns that all of them have."""
+    shared = [name for name in tables[0] if all(name in table for table in tables)] if tables else []
+    return {name: [value for table in tables for value in table[name]] for name in shared}
+
+
+def _needed(spec: TaskSpec) -> tuple[str, ...]:
+    return (*(name for name in astuple(spec.columns) if name is not None), *spec.where)
+
+
+def _parse_files(spec: TaskSpec, paths: Sequence[Path], separator: str | None) -> tuple[Rows, ...]:
+    for path in paths:
+        if not is_table(path):
+            raise UsageError(f"task '{spec.name}': '{path}' is none of {TABLES}")
+        if not path.is_file():
+            raise data_error(spec, f": there is no file '{path}'")
+    states = tuple((status.st_size, status.st_mtime_ns, status.st_ino) for status in map(Path.stat, paths))
+    with unchanged(dict.fromkeys(paths)):
+        try:
+            return _parse(tuple(paths), _needed(spec), spec.columns.label, separator, states)
+        except DataError as error:
+            raise data_error(spec, f": {error}") from error.__cause__
+
+
 @lru_cache(maxsize=2)
 def _parse(
-    path: Path, needed: tuple[str, ...], label: str, separator: str | None, state: tuple[int, ...]
-) -> Rows:
-    """Read the columns of a file. `state` (size, time, inode) is only a part of the cache's key.
+    paths: tuple[Path, ...],
+    needed: tuple[str, ...],
+    label: str,
+    separator: str | None,
+    states: tuple[tuple[int, ...], ...],
+) -> tuple[Rows, ...]:
+    """Read the columns of files. `states` (size, time, inode) are only a part of the cache's key.
 
     The cache serves families of tasks, which read one file many times.
     """
-    return read_columns(path, needed=needed, label=label, separator=separator)
+    tables = []
+    for path in paths:
+        with naming_errors(f"'{path}' cannot be read as {format_of(path)}"):
+            tables.append(read_columns(path, needed=needed, label=label, separator=separator))
+    return tuple(tables)
 
 
 def _read_folder(spec: TaskSpec, folder: Path) -> Table:
@@ -149,19 +265,22 @@ def _read_hub(spec: TaskSpec, source: HubSource) -> Rows:
         except Exception as error:  # network, cache and parser errors of many kinds
             hint = "the hub or its local cache; use --data-dir for a local mirror"
             raise data_error(spec, f": the dataset '{source.hub}' cannot be loaded from {hint}") from error
-        return _join_splits(spec, splits, source.columns or spec.columns, datasets)
+        columns = source.columns or spec.columns
+        parts = {name: _read_columns(part, columns.label, datasets) for name, part in splits.items()}
+        return _join_splits(spec, parts, columns)
 
 
-def _join_splits(spec: TaskSpec, splits: Any, columns: Columns, datasets: Any) -> Rows:
+def _join_splits(spec: TaskSpec, parts: Mapping[Any, Rows], columns: Columns) -> Rows:
     """Return the rows of all splits in the columns they share, with the names of the splits under `file_split`.
 
     They are also under `split`, unless the rows have such a column, which has to agree if there are several splits.
     """
-    parts = {name: _read_columns(part, columns.label, datasets) for name, part in splits.items()}
     parts = {name: part for name, part in parts.items() if any(part.values())}
     names = [name for name, part in parts.items() for _ in next(iter(part.values()))]
     shared = set.intersection(*map(set, parts.values())) if parts else set[str]()
-    joined = {key: [value for part in parts.values() for value in part[key]] for key in shared}
+    joined: dict[str, Sequence[Any]] = {
+        key: [value for part in parts.values() for value in part[key]] for key in shared
+    }
     joined.setdefault("file_split", names)
     if "split" not in joined:
         return {**joined, "split": names}

@@ -222,7 +222,7 @@ def _read_inputs(spec: TaskSpec, table: Table, rows: Sequence[int]) -> _Inputs:
     values = _column(spec, table.rows, table.columns.input)
     if spec.modality == "image":
         return _read_images(table, {row: values[row] for row in rows})
-    names = {row: f"row {row}" for row in rows}
+    names = {row: table.name_row(row) for row in rows}
     given = [_parse_input(spec, values[row], name) for row, name in names.items()]
     inputs = [normalise_text(one) for one in given]
     normalised = sum(one != other for one, other in zip(given, inputs, strict=True))
@@ -236,7 +236,7 @@ def _read_images(table: Table, values: Mapping[int, Any]) -> _Inputs:
     sources = {row: _resolve_source(value, table.folder) for row, value in values.items()}
     images, names, faults = [], {}, []
     for (row, source), image in zip(sources.items(), read_images([*sources.values()]), strict=True):
-        name = f"row {row}{_quote_source(source, table.folder)}"
+        name = f"{table.name_row(row)}{_quote_source(source, table.folder)}"
         if isinstance(image, Broken):
             faults.append(f"{name}: {image.kind}: {image.reason}")
         else:
