@@ -558,7 +558,7 @@ def test_a_task_file_names_the_files_of_each_split(tmp_path: Path) -> None:
             "row 20 is in the split 'test', and its column 'split' says 'train'",
         ),
         ("files: {train: a.csv, test: head.csv}", "task 'toy' has no rows in '"),
-        ("files: {train: a.csv, test: a.csv}", "has no test rows left; removed were 20 leaks"),
+        ("files: {train: b.csv, test: b.csv}", "has no test rows left; removed were 20 leaks"),
         (
             "files: {train: a.csv, test: bad.csv}",
             "bad.csv' cannot be read as csv: row 1 has 1 field, the header 2",
