@@ -273,3 +273,19 @@ def test_names_are_no_markup_in_a_report_of_a_dictionary() -> None:
     assert made.count("<img") == 1 and "frequencies.png" in made.split("<img")[1]  # our own
     assert not any(tag in made for tag in ("<a ", "<b>", "<code"))
     assert made.count("<em>") == 2 and made.count("![a](http://b.c/d.png) *e* _f_ #") == 6
+
+
+@pytest.mark.parametrize(
+    "name", ["no", "a: b #c", "2024", "{x}", "$l$ [m](n)", "Ünï 漢\u202e", "~", "'\"", "-"]
+)
+def test_the_task_file_that_labelling_proposes_reads_every_name_as_it_is(name: str, tmp_path: Path) -> None:
+    from harness_labelling.command import _describe
+
+    from harness.config.task_file import read_task
+
+    card = {"labels": {"right": 1}, "left_out": 0, "score": "exact", "model": name}
+    said = _describe(card, [{"language": "no"}, {"language": "en"}], tmp_path / f"{name}.parquet")
+    (tmp_path / "task.yaml").write_text(printable(said.split("\n\n", 1)[1]), "utf-8")
+    task = read_task(tmp_path / "task.yaml")
+    assert task.languages == ("en", "no") and task.summary == f"does {name} answer this rightly?"
+    assert task.source.file.name == f"{name}.parquet"  # type: ignore[union-attr]

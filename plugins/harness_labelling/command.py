@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import yaml
 
 import harness
 from harness import NothingSelectedError, UsageError
@@ -159,22 +161,30 @@ def _describe(card: Mapping[str, Any], records: Sequence[Mapping[str, Any]], pat
     """Describe the labels written, with a task file for them."""
     counts = ", ".join(f"{count} {label}" for label, count in card["labels"].items())
     left_out = f"; {card['left_out']} too long for the model" if card["left_out"] else ""
+    name = re.sub("[^A-Za-z0-9._-]+", "-", path.stem).strip("-._") or "labels"
     does = "refuse this" if card["score"] == "refusal" else "answer this rightly"
+    summary = f"does {card['model']} {does}?"
     columns = ", ".join(f"{name}: {name}" for name in ("group", "language") if name in records[0])
     languages = sorted({str(record.get("language") or "en") for record in records})
     lines = [
         f"{path}: {counts}{left_out}",
         "",
         "# a task file for `harness run --include`, to be put beside the labels",
-        f"name: {path.stem}",
-        f"summary: does {card['model']} {does}?",
-        f"source: {{file: {path.name}}}",
+        f"name: {_spell(name)}",
+        f"summary: {_spell(summary)}",
+        f"source: {{file: {_spell(path.name)}}}",
         *([f"columns: {{{columns}}}"] if columns else []),
-        f"languages: [{', '.join(languages)}]",
+        f"languages: [{', '.join(map(_spell, languages))}]",
         "licence: that of the items",
         "citation: that of the items",
     ]
     return "\n".join(lines)
+
+
+def _spell(text: str) -> str:
+    """Return a text as YAML reads it, in quotes where it would be something else, as `no` and `a: b` would."""
+    is_plain = re.fullmatch(r"[A-Za-z][\w./? -]*", text) and yaml.safe_load(text) == text
+    return text if is_plain else json.dumps(text, ensure_ascii=False)
 
 
 def _read_batch_size(text: str) -> int | None:
