@@ -74,7 +74,7 @@ BROKEN_SUITES = {
     "a parameter of a representation": ("[hidden,", '["random_sae[kk=2]",', "has no parameter 'kk'"),
     "a site": ("resid_post.1", "resid_post.99", "its layers are 0 to"),
     "a site's form": ("resid_post.1", "layer one", "is not of the form KIND.LAYER"),
-    "two names for one thing": ("[mean]", "[mean, mean]", "are the same; leave one out"),
+    "two names for one thing": ("[mean]", "[mean, mean]", "pooling 'mean' is given twice: on line "),
 }
 
 

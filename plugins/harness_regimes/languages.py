@@ -170,7 +170,7 @@ class _Task:
     def require_source(self, source: str) -> str:
         """Return `source`; raise UnavailableError, naming the sources, if it has no training rows."""
         if source not in self.train:
-            hint = harness.did_you_mean(source, self.sources)
+            hint = harness.did_you_mean(source, self.sources, owner_has="there are some in")
             raise harness.UnavailableError(f"{self.regime}: there are no training rows in '{source}'{hint}")
         return source
 

@@ -14,7 +14,7 @@ import math
 import re
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
@@ -220,8 +220,7 @@ class Folder:
         entries = [entry for path in files.names if (entry := Entry.parse(path))]
         here = [entry for entry in entries if entry.layer == site.layer]
         if files.whole and not here:
-            near = sorted({entry.layer for entry in entries}, key=lambda layer: abs(layer - site.layer))
-            layers = harness.name_some(near)
+            layers = _name_nearest({entry.layer for entry in entries}, site.layer)
             raise harness.UsageError(f"'{self.ref}' has no dictionary for '{site}'; its layers: {layers}")
         if files.whole:
             return self._choose(here, site), ()
@@ -311,6 +310,12 @@ def _choose(
     return _nearest(ref, [entry for entry in here if entry.width == width], l0)
 
 
+def _name_nearest(numbers: Collection[int], wanted: int) -> str:
+    """Return the numbers nearest to one, in their order, and how many more there are."""
+    near = sorted(numbers, key=lambda number: (abs(number - wanted), number))[:5]
+    return harness.name_some(sorted(near), of=len(numbers))
+
+
 def _nearest(ref: str, entries: Sequence[Entry], wanted: str | int | None) -> Entry:
     """Return the entry with L0 `82` exactly, or the one nearest to `~82`; by default nearest to 100."""
     text = str(wanted) if wanted is not None else f"~{CANONICAL_L0}"
@@ -320,8 +325,7 @@ def _nearest(ref: str, entries: Sequence[Entry], wanted: str | int | None) -> En
     l0 = int(match[2])
     nearest = min(entries, key=lambda entry: (abs(entry.l0 - l0), entry.l0))
     if not match[1] and nearest.l0 != l0:
-        by_distance = sorted(entries, key=lambda entry: abs(entry.l0 - l0))
-        published = harness.name_some(entry.l0 for entry in by_distance)
+        published = _name_nearest([entry.l0 for entry in entries], l0)
         raise harness.UsageError(f"'{ref}' has no dictionary with l0={l0}; it has: {published}")
     return nearest
 
