@@ -43,6 +43,7 @@ class Hub:
     def answer(self, path: str) -> tuple[int, dict[str, str], bytes]:
         """Status, headers and body for a path."""
         self.asked.append(path)
+        path = path.replace("/api/datasets/", "/api/models/").removeprefix("/datasets")
         if isinstance(self.behaviour, int):
             return self.behaviour, {}, b""
         file = re.fullmatch(r"/(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<name>.+)", path)

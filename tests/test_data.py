@@ -670,7 +670,7 @@ def test_a_hub_dataset_that_cannot_be_had_is_one_sentence(monkeypatch: pytest.Mo
     with pytest.raises(UnavailableError) as caught:
         load_task(hub_spec("nobody/no-such-dataset", Columns()))
     error: HarnessError = caught.value
-    assert "'nobody/no-such-dataset' cannot be loaded from the hub or its local cache" in str(error)
+    assert "'nobody/no-such-dataset' cannot be loaded from its local cache (offline)" in str(error)
     assert "--data-dir" in str(error)
     assert error.exit_code == 3
 

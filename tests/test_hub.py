@@ -14,7 +14,8 @@ import pytest
 from hub_stand_in import Hub
 
 import harness
-from harness import HubFiles, UnavailableError
+from harness import Columns, DataError, HubFiles, HubSource, TaskSpec, UnavailableError
+from harness.data.sources import read_source
 
 MODEL = Path(__file__).parents[1] / "plugins" / "harness_minigemma" / "weights" / "minigemma-s"
 TOLD = re.compile(r"`(hf download [^`]+)`")
@@ -56,7 +57,12 @@ def test_what_the_hub_has_is_fetched_once_and_what_it_has_not_is_asked_once(hub:
             "a.json",
             "there is no repository 'org/none' on the hub, or it is private: check the name",
         ),
-        ("org/name", "v9", "a.json", "there is no revision 'v9' of 'org/name' on the hub: leave out @v9"),
+        (
+            "org/name",
+            "v9",
+            "a.json",
+            "there is no revision 'v9' of 'org/name' on the hub: name none, or one that",
+        ),
         (
             "org/gated",
             None,
@@ -125,6 +131,33 @@ def test_a_file_that_a_cached_list_names_is_missed_offline_and_another_is_not(
     with pytest.raises(UnavailableError, match=r"run `hf download org/name b\.json`"):
         files().find("b.json")
     assert files().names() == (["a.json", "b.json"], True)
+
+
+@pytest.mark.parametrize(
+    ("repo", "behaviour", "sentence"),
+    [
+        ("org/none", "ok", "it is not on the hub, or it is private or gated: check the name"),
+        ("org/gated", "ok", "accept the terms at https://huggingface.co/datasets/org/gated and log in with"),
+        ("org/name", 503, "the hub cannot be asked (it answers with status 503)"),
+        ("org/name", "ok", "there is no revision 'v9' of 'org/name' on the hub"),
+    ],
+)
+def test_a_dataset_that_is_not_there_is_told_apart_from_a_hub_that_cannot_be_asked(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, repo: str, behaviour: str | int, sentence: str
+) -> None:
+    monkeypatch.setattr("datasets.config.HF_ENDPOINT", hub.url)
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", False)
+    hub.add("org/name", {"README.md": b"", "data.csv": b"text,label"})
+    hub.add("org/gated", {"README.md": b""})
+    hub.gated.add("org/gated")
+    hub.behaviour = behaviour
+    source = HubSource(hub=repo, revision="v9")
+    about: Any = {"summary": "toy", "languages": ("en",), "licence": "CC0", "citation": "nobody"}
+    spec = TaskSpec(name="toy", version=1, source=source, columns=Columns(), **about)
+    with pytest.raises(DataError) as caught:
+        read_source(spec, None)
+    assert str(caught.value).startswith(f"task 'toy': the dataset '{repo}' cannot be loaded")
+    assert sentence in str(caught.value)
 
 
 # ── advice that works ────────────────────────────────────────────────────────────────────────────────────

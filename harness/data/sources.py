@@ -21,6 +21,7 @@ from harness.data.image_folder import holds_images, read_image_folder
 from harness.data.split_files import SplitFiles, find_split_files
 from harness.data.tables import name_classes, read_columns
 from harness.storage.hashing import unchanged
+from harness.storage.hub import HubFiles, is_answer, is_offline
 
 Rows = Mapping[str, Sequence[Any]]
 """Rows of a source, column by column."""
@@ -263,11 +264,27 @@ def _read_hub(spec: TaskSpec, source: HubSource) -> Rows:
         try:
             splits = datasets.load_dataset(source.hub, source.config, revision=source.revision)
         except Exception as error:  # network, cache and parser errors of many kinds
-            hint = "the hub or its local cache; use --data-dir for a local mirror"
-            raise data_error(spec, f": the dataset '{source.hub}' cannot be loaded from {hint}") from error
+            raise _not_loaded(spec, source, error) from error
         columns = source.columns or spec.columns
         parts = {name: _read_columns(part, columns.label, datasets) for name, part in splits.items()}
         return _join_splits(spec, parts, columns)
+
+
+def _not_loaded(spec: TaskSpec, source: HubSource, error: Exception) -> DataError:
+    """Return the error for a dataset: it is not cached, not there, not to be asked for, or cannot be read."""
+    from datasets.exceptions import DatasetNotFoundError
+
+    said = f"the dataset '{source.hub}' cannot be loaded"
+    if is_offline():
+        hint = "run the same once online, or use --data-dir for a local mirror"
+        return data_error(spec, f": {said} from its local cache (offline): {hint}")
+    files = HubFiles(f"task '{spec.name}': {said}: it", source.hub, source.revision, is_dataset=True)
+    if is_answer(error):
+        return DataError(str(files.refusal(error)))
+    if isinstance(error, DatasetNotFoundError):  # the library keeps to itself which of the three it is
+        hint = f"check the name, accept the terms at {files.address} if there are any, and log in with `hf auth login`"
+        return data_error(spec, f": {said}: it is not on the hub, or it is private or gated: {hint}")
+    return data_error(spec, f": {said} ({describe(error)}): use --data-dir for a local mirror of it")
 
 
 def _join_splits(spec: TaskSpec, parts: Mapping[Any, Rows], columns: Columns) -> Rows:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,6 +37,12 @@ class HubFiles:
     owner: str
     repo: str
     revision: str | None = None
+    is_dataset: bool = False
+
+    @property
+    def address(self) -> str:
+        """Page of the repository."""
+        return f"https://huggingface.co/{'datasets/' if self.is_dataset else ''}{self.repo}"
 
     @classmethod
     def at(cls, owner: str, repo: str, revision: str | None) -> HubFiles:
@@ -149,7 +155,7 @@ class HubFiles:
             try:
                 return HfApi().list_repo_files(self.repo, revision=self.revision), True
             except Exception as error:  # the network and the hub client raise many types
-                raise self._refusal(error) from error
+                raise self.refusal(error) from error
         if (listed := self._listed()) is not None:
             return sorted(listed), True
         root = _cache(self.repo) / "snapshots" / self._commit
@@ -172,7 +178,7 @@ class HubFiles:
         revision = self.revision and not self._is_commit and self.revision != "main"
         at = f" at revision '{self.revision}'" if revision else ""
         return UnavailableError(
-            f"{self.owner} has no {which} on the hub{at}{note}: see https://huggingface.co/{self.repo} for what it has"
+            f"{self.owner} has no {which} on the hub{at}{note}: see {self.address} for what it has"
         )
 
     def download_command(self, *wanted: str) -> str:
@@ -247,41 +253,66 @@ class HubFiles:
                 return None
             if self._is_listed(name) is False:  # what cannot be asked now was answered before
                 return None
-            raise self._refusal(error, name) from error
+            raise self.refusal(error, name) from error
 
-    def _refusal(self, error: Exception, name: str = "") -> UnavailableError:
-        """Return the error for an answer other than a file: one sentence for each kind, with its way out."""
+    def refusal(self, error: Exception, name: str = "") -> UnavailableError:
+        """Return the error for an answer other than a file, raised by the hub's client or what is around it: one
+        sentence for each kind, with its way out.
+        """
         from huggingface_hub import constants, errors
 
+        found = next(
+            (
+                each
+                for each in _chain(error)
+                if isinstance(each, errors.HfHubHTTPError | errors.FileMetadataError)
+            ),
+            error,
+        )
         at = f"'{self.repo}' on the hub"
-        status = _status(error)
-        if isinstance(error, errors.GatedRepoError) or (
-            status in {401, 403} and not isinstance(error, errors.RepositoryNotFoundError)
+        status = getattr(getattr(found, "response", None), "status_code", None)
+        if isinstance(found, errors.GatedRepoError) or (
+            status in {401, 403} and not isinstance(found, errors.RepositoryNotFoundError)
         ):
             return UnavailableError(
-                f"{self.owner} is gated: accept the terms at https://huggingface.co/{self.repo} and log in with "
-                f"`hf auth login`"
+                f"{self.owner} is gated: accept the terms at {self.address} and log in with `hf auth login`"
             )
-        if isinstance(error, errors.RepositoryNotFoundError):
+        if isinstance(found, errors.RepositoryNotFoundError):
             return UnavailableError(
                 f"{self.owner}: there is no repository {at}, or it is private: check the name, and log in with "
                 f"`hf auth login` if it is private"
             )
-        if isinstance(error, errors.RevisionNotFoundError):
+        if isinstance(found, errors.RevisionNotFoundError):
             return UnavailableError(
-                f"{self.owner}: there is no revision '{self.revision}' of {at}: leave out @{self.revision}, or name "
-                f"one that https://huggingface.co/{self.repo}/commits/main lists"
+                f"{self.owner}: there is no revision '{self.revision}' of {at}: name none, or one that "
+                f"{self.address}/commits/main lists"
             )
-        if isinstance(error, OSError) and error.errno is not None and error.filename is not None:
+        if isinstance(found, OSError) and found.errno is not None and found.filename is not None:
             return WriteError(
                 f"{self.owner}: the hub's cache '{constants.HF_HUB_CACHE}' cannot be written "
-                f"({error.strerror}): make room there, or name another folder as HF_HUB_CACHE"
+                f"({found.strerror}): make room there, or name another folder as HF_HUB_CACHE"
             )
         wanted = f" for {name}" if name else ""
+        reason = f"it answers with status {status}" if status else describe(found.__cause__ or found)[:200]
         return UnavailableError(
-            f"{self.owner}: the hub cannot be asked{wanted} ({_reason(error)}): check the network, the proxy and "
+            f"{self.owner}: the hub cannot be asked{wanted} ({reason}): check the network, the proxy and "
             f"HF_ENDPOINT, or read the local cache alone with --offline"
         )
+
+
+def is_answer(error: Exception) -> bool:
+    """Return whether an error tells of the hub's answer, or of no answer, rather than of a file that was fetched."""
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    kinds = (HfHubHTTPError, LocalEntryNotFoundError, ConnectionError, TimeoutError)
+    return any(isinstance(each, kinds) for each in _chain(error))
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and those that it came from."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _cache(repo: str) -> Path:
@@ -290,21 +321,3 @@ def _cache(repo: str) -> Path:
     from huggingface_hub.file_download import repo_folder_name
 
     return Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repo, repo_type="model")
-
-
-def _status(error: BaseException | None) -> int | None:
-    """Return the status of the hub's answer in an error or its cause; None if there was no answer."""
-    while error is not None:
-        status = getattr(getattr(error, "response", None), "status_code", None)
-        if isinstance(status, int):
-            return status
-        error = error.__cause__
-    return None
-
-
-def _reason(error: Exception) -> str:
-    """Return in a few words why the hub cannot be asked."""
-    if status := _status(error):
-        return f"it answers with status {status}"
-    # The client's own text for each of these is a paragraph.
-    return describe(error.__cause__ or error)[:200]
