@@ -7,7 +7,7 @@ import json
 import re
 import shlex
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,6 +16,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
+
+from harness import UnavailableError
 
 
 @dataclass
@@ -159,3 +161,19 @@ def hf(command: str) -> None:
     program, *arguments = shlex.split(command)
     assert program == "hf"
     app(arguments, standalone_mode=False)
+
+
+def follow(command: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> tuple[Any, list[str]]:
+    """Run something offline and, while its message names a command, that one online; return its end and commands."""
+    told: list[str] = []
+    while True:
+        go(monkeypatch, offline=True)
+        try:
+            return command(), told
+        except UnavailableError as error:
+            said = str(error)
+        (wanted,) = re.findall("`(hf download [^`]+)`", said)
+        assert wanted not in told, "the same message again"
+        told.append(wanted)
+        go(monkeypatch, offline=False)
+        hf(wanted.replace("ORG/REPO", "org/clip"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -58,8 +59,14 @@ def read_tokenizer(checkpoint: Checkpoint) -> Callable[[list[str]], torch.Tensor
     if "context_length" in config:
         parameters["context_length"] = config["context_length"]
     named = config.get("hf_tokenizer_name")
-    into = f" --local-dir {checkpoint.tokenizer}" if checkpoint.tokenizer else ""
-    remedy = f": when online, run `hf download {named} --include '*token*'{into}`" if named else ""
+    # A folder may have a config.json of its own, which must not be written over.
+    more = (
+        f"--local-dir {shlex.quote(str(checkpoint.tokenizer))}"
+        if checkpoint.tokenizer
+        else "--include config.json"
+    )
+    wanted = "--include '*token*' --include 'vocab*' --include 'merges*' --include '*.model'"
+    remedy = f": when online, run `hf download {named} {wanted} {more}`" if named else ""
     tokenizer: Callable[[list[str]], torch.Tensor]
     reading = naming_panics(f"model '{checkpoint.name}': the tokenizer of its text tower cannot be read")
     try:

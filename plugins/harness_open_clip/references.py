@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -220,7 +221,7 @@ class Folder(Files):
         lacks = lacks or f"no file {WEIGHTS} {PICKLE_NOTE}"
         raise UnavailableError(
             f"model '{self.name}' has {lacks}: when online, run `hf download ORG/REPO {WEIGHTS} --local-dir "
-            f"{self.folder}` with the repository it is from"
+            f"{shlex.quote(str(self.folder))}` with the repository it is from"
         )
 
     def _hash_weights(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def _check_pictures(folder: Path, board: Board) -> Iterator[str]:
     found = {path.name for path in folder.glob("*.png")}
     for name in sorted(wanted ^ found):
         fault = "is missing" if name in wanted else "shows what no published run has"
-        yield f"'{folder / name}' {fault}; `harness leaderboard build {folder.parent}` writes it anew"
+        yield f"'{folder / name}' {fault}; `harness leaderboard build {shlex.quote(str(folder.parent))}` writes it anew"
 
 
 def _check_pages(folder: Path, runs: Sequence[PublishedRun]) -> Iterator[str]:
@@ -64,7 +65,6 @@ def _check_pages(folder: Path, runs: Sequence[PublishedRun]) -> Iterator[str]:
     for name in FILES:
         page, text = folder / name, pages.get(name)
         if (page.read_bytes() if page.is_file() else None) != (text.encode() if text else None):
-            yield (
-                f"'{page}' is not what the published runs give; `harness leaderboard build {folder}` writes it anew"
-            )
+            remedy = f"`harness leaderboard build {shlex.quote(str(folder))}`"
+            yield f"'{page}' is not what the published runs give; {remedy} writes it anew"
     yield from _check_pictures(folder / PICTURES, board)

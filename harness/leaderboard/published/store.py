@@ -13,6 +13,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import shlex
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -239,9 +240,9 @@ def _check_sound(run: RunFolder, findings: Iterable[Finding], tell: Callable[[st
         sentences[finding.severity].append(finding.sentence)
     if faults := sentences["fault"]:
         others = f"; and {len(faults) - 1} more" if len(faults) > 1 else ""
+        remedy = f"`harness validate {shlex.quote(str(run.path))}`"
         raise GateError(
-            f"the run in '{run.path}' cannot be published: {faults[0]}{others} (`harness validate {run.path}` tells "
-            f"all)"
+            f"the run in '{run.path}' cannot be published: {faults[0]}{others} ({remedy} tells all)"
         )
     for note in (*sentences["missing"], *sentences["note"]):
         tell(note)
