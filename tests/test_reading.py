@@ -81,6 +81,7 @@ def test_a_pipe_or_a_device_in_place_of_a_file_is_refused_and_never_waited_for(
     assert "Traceback" not in found.err
 
 
+@pytest.mark.filterwarnings("ignore:events of the run are lost")
 @pytest.mark.parametrize("name", ["results.jsonl", "events.jsonl"])
 def test_a_pipe_in_a_run_folder_is_refused_and_never_waited_for(
     harness_command, tmp_path: Path, name: str
