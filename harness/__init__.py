@@ -70,7 +70,7 @@ from harness.storage.hashing import hash_file, hash_json, unchanged
 from harness.storage.hub import HubFiles, is_offline
 from harness.storage.limits import check_memory, check_numbers
 from harness.storage.paths import local_path, path_inside
-from harness.storage.reading import check_unpacked, open_parquet, read_description
+from harness.storage.reading import check_unpacked, open_parquet, read_description, read_unpacked
 from harness.storage.strict_json import parse_json
 
 if TYPE_CHECKING:
@@ -167,6 +167,7 @@ __all__ = [
     "read_description",
     "read_image",
     "read_table",
+    "read_unpacked",
     "run_batches",
     "unchanged",
     "whole_file",

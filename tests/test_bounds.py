@@ -58,6 +58,14 @@ CONFIGS: dict[str, tuple[dict[str, Any], str]] = {
     "a billion heads": ({"num_attention_heads": 10**9}, "its config.json says num_attention_heads = 1e+09"),
     "a billion words": ({"vocab_size": 10**9}, "numbers for what is read here, and its weights hold"),
     "a wide residual stream": ({"hidden_size": 2**20}, "numbers for what is read here, and its weights hold"),
+    "no position": (
+        {"max_position_embeddings": -1},
+        "its config.json says max_position_embeddings = -1, fewer than",
+    ),
+    "no window": (
+        {"sliding_window": None},
+        "a Gemma2Model cannot be run as its config.json says: Could not find",
+    ),
     "a wide MLP": ({"intermediate_size": 10**8}, "numbers for what is read here, and its weights hold"),
 }
 

@@ -105,6 +105,7 @@ PUBLIC = [
     "read_description",
     "read_image",
     "read_table",
+    "read_unpacked",
     "run_batches",
     "unchanged",
     "whole_file",

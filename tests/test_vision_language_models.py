@@ -21,6 +21,7 @@ import PIL.Image
 import pytest
 import torch
 import transformers
+from harness_transformers.opening import PROCESSOR_FILES
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
@@ -910,3 +911,24 @@ def test_vision_output_is_refused_for_a_model_of_texts(folder_of: Folder) -> Non
     model = open_model(folder_of("gemma3"), modality="text")
     with pytest.raises(UsageError, match="vision_output is of a vision-language model"):
         vision_output().at(model, site("resid_post.1"))
+
+
+PIXELS: dict[str, Callable[[dict[str, Any]], object]] = {
+    "height": lambda images: images.update(size={"height": 10**6, "width": SIZE}),
+    "longest_edge": lambda images: images.update(size={"longest_edge": 10**9}),
+    "image_seq_length": lambda images: images.update(image_seq_length=10**12),
+}
+
+
+@pytest.mark.parametrize("key", PIXELS)
+def test_a_processor_that_would_fill_the_memory_is_refused_before_it_is_made(
+    copy_of: Folder, key: str
+) -> None:
+    folder = copy_of("paligemma")
+    path = next(folder / name for name in PROCESSOR_FILES if (folder / name).exists())
+    content = json.loads(path.read_text())
+    PIXELS[key](content.get("image_processor", content))
+    path.write_text(json.dumps(content))
+    with pytest.raises(UnavailableError, match=rf"its {path.name} says {key} = 1e\+") as caught:
+        harness_transformers.open_model(str(folder), modality="image")
+    assert "\n" not in str(caught.value)

@@ -28,7 +28,7 @@ from harness.probing.attribution import TopFeature
 from harness.probing.shared_features import Sharing
 from harness.stats.metrics import auroc
 from harness.storage.hashing import hash_lines
-from harness.storage.reading import read_file, unzip
+from harness.storage.reading import read_unpacked
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,10 +55,6 @@ ADDED_FIELDS: Mapping[str, Any] = {
     "transfers": [],
 }
 """Fields of suites that are newer than schema version 1, with their defaults."""
-
-
-UNPACKED = 500_000_000
-"""Limit in bytes of records that are kept compressed, when they are unpacked."""
 
 
 ROUNDING = 1e-9
@@ -286,7 +282,7 @@ def read_records(path: Path) -> list[Record]:
     An unfinished last line is ignored. Raise UnavailableError, with the line number, on any other broken line.
     """
     try:
-        data = unzip(path, at_most=UNPACKED) if path.suffix == ".gz" else read_file(path)
+        data = read_unpacked(path)
     except (OSError, EOFError) as error:
         raise UnavailableError(
             f"'{path}' cannot be read: {getattr(error, 'strerror', None) or error}"

@@ -24,6 +24,9 @@ parameters has 15 MB.
 HARMLESS = 1_000_000_000
 """Bytes that an archive may unpack to, whatever its size."""
 
+UNPACKED = 500_000_000
+"""Limit in bytes of what a gzip file holds; its own word for that is not to be relied on."""
+
 MOST_TIMES = 100
 """Times its own size that a larger archive may unpack to."""
 
@@ -73,6 +76,11 @@ def unzip(path: Path, *, at_most: int) -> bytes:
     if len(data) > at_most:
         raise UnfitFileError(f"it unpacks to more than {at_most:,} bytes", path)
     return data
+
+
+def read_unpacked(path: Path) -> bytes:
+    """Return the bytes of a file, unpacked if its name ends in .gz. Raises as `unzip`."""
+    return unzip(path, at_most=UNPACKED) if path.suffix == ".gz" else read_file(path)
 
 
 def check_unpacked(path: Path, declared: int) -> None:

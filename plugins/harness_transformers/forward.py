@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from harness import Tokens
+from harness import Tokens, UnavailableError
+from harness_transformers.opening import first_line
 from harness_transformers.structure import Place
 
 
@@ -34,7 +35,13 @@ class LoadedTransformer:
         with contextlib.ExitStack() as hooks:
             for key, place in self._places.items():
                 hooks.enter_context(keep(place, key, select_rows(padded.rows, place.width), kept))
-            self._model(**padded.inputs)
+            try:
+                self._model(**padded.inputs)
+            # Of a configuration that contradicts itself; a lack of memory is a RuntimeError.
+            except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError) as error:
+                raise UnavailableError(
+                    f"a {type(self._model).__name__} cannot be run as its config.json says: {first_line(error)}"
+                ) from error
         return kept
 
 

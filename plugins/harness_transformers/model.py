@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from harness import Conversation, Image, Site, Tokens, UsageError
+from harness import Conversation, Image, Site, Tokens, UnavailableError, UsageError
 from harness_transformers.answering import AnsweringTransformer, answering_files, ending_tokens
 from harness_transformers.bos import FLAG, TextEncoder, describe_missing, find_declaration
 from harness_transformers.card import read_languages
@@ -259,7 +259,13 @@ class TransformersModel:
         least = self._encoder.n_special + 1
         if isinstance(asked, bool) or not isinstance(asked, int) or asked < least:
             raise UsageError(f"model '{self.name}' takes a max_length of at least {least}, not {asked!r}")
-        return min(asked, getattr(self._config, "max_position_embeddings", None) or asked)
+        positions = getattr(self._config, "max_position_embeddings", None) or asked
+        if positions < least:
+            raise UnavailableError(
+                f"model '{self.name}': its config.json says max_position_embeddings = {positions}, fewer than the "
+                f"{least} that a text needs: fetch it again"
+            )
+        return min(asked, positions)
 
 
 def _check_text(name: str, number: int, one: Any) -> None:

@@ -21,7 +21,7 @@ ATTENTION = ("eager", "sdpa", "flex_attention", "flash_attention_2")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 TEMPLATE_FILE = "chat_template.jinja"
 """Name of the file of a chat template; it takes precedence over tokenizer_config.json."""
-LARGEST = 500_000_000
+LARGEST = 200_000_000
 """Limit in bytes of each file beside the weights; the tokenizers of Gemma have 35 MB."""
 MOST_GROWTH = 1_000
 """Times its length that a normalizer may make of a text; that of most models makes it one letter longer."""

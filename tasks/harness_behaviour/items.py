@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import DataError, HarnessError, UsageError
+from harness import DataError, HarnessError, UsageError, open_parquet
 
 Row = Mapping[str, Any]
 Record = dict[str, Any]
@@ -118,12 +118,12 @@ def _from_hub(name: str, dataset: Dataset, revision: str) -> Iterator[tuple[str,
 
 def _from_mirror(name: str, folder: Path) -> Iterator[tuple[str, Row]]:
     """Return the rows of the mirror in the hub's format; only GSM8K is mirrored."""
-    import pyarrow.parquet as pq
-
     path = folder / name / "data.parquet"
     if name != "gsm8k" or not path.is_file():
         raise DataError(f"'{name}' is not in the mirror '{folder}': give --revision to read it from the hub")
-    for row in pq.read_table(path).to_pylist():
+    with open_parquet(path) as file:
+        rows = file.read().to_pylist()
+    for row in rows:
         yield row["split"], {"question": row["text"], "answer": row["answer"]}
 
 

@@ -7,7 +7,6 @@ leaderboards/mosaic-faults` publishes them, and `right`, the same study without 
 from __future__ import annotations
 
 import csv
-import gzip
 import json
 import sys
 from collections import defaultdict
@@ -120,9 +119,7 @@ def _validation(record: Mapping[str, Any]) -> float:
 
 
 def _records(path: Path) -> Iterator[Mapping[str, Any]]:
-    data = path.read_bytes()
-    text = gzip.decompress(data) if path.suffix == ".gz" else data
-    yield from map(json.loads, text.splitlines())
+    yield from map(json.loads, harness.read_unpacked(path).splitlines())
 
 
 def _read(path: Path) -> list[Row]:

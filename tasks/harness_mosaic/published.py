@@ -11,7 +11,6 @@ scores are of other splits (rows came in the order in which threads finished): t
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
 import re
@@ -21,7 +20,7 @@ from typing import Any
 
 import click
 
-from harness import HarnessError, UnavailableError, csv_text, printable
+from harness import HarnessError, UnavailableError, csv_text, printable, read_unpacked
 
 KEYS = ("model", "dataset", "layer", "width", "top_n", "binarized")
 SCORES = ("sae_macro_f1", "hidden_last_token_macro_f1")
@@ -103,8 +102,7 @@ def _width(record: Mapping[str, Any]) -> str:
 def _read_records(path: Path) -> list[dict[str, Any]]:
     file = path / "results.jsonl" if path.is_dir() else path
     try:
-        data = file.read_bytes()
-        lines = (gzip.decompress(data) if file.suffix == ".gz" else data).splitlines()
+        lines = read_unpacked(file).splitlines()
         records = {record["cell_id"]: record for record in map(json.loads, lines)}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UnavailableError(f"'{file}' cannot be read as the results of a run") from error
