@@ -6,6 +6,7 @@ the table: name, exit code, sentence.
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
@@ -447,8 +448,27 @@ UNKNOWN = [
 
 DATA = [
     Case("no file", RUN, 3, ("task 'toy_task': there is no file", "data.jsonl"), remove("data.jsonl")),
-    Case("a folder", RUN, 3, ("there is no file", "data.jsonl"), both(remove("data.jsonl"),
+    Case("a folder", RUN, 3, ("data.jsonl' has no table that is named like a split",), both(remove("data.jsonl"),
          lambda folder: (folder / "data.jsonl").mkdir())),
+    Case("a folder of splits with another table", RUN, 3, ("'old.csv' is no table that is named like a split",),
+         both(task("data.jsonl", "set"), put("set/train.csv", "text,label\n"), put("set/old.csv", "text,label\n"))),
+    Case("a split's file without rows", RUN, 3, ("task 'toy_task' has no rows in 'test.csv'",), both(
+         task("file: data.jsonl", "files: {train: data.jsonl, test: test.csv}"), put("test.csv", "text,label\n"))),
+    Case("files of splits that are none", RUN, 2, ("source.files has 'train2', which is none of train",),
+         task("file: data.jsonl", "files: {train2: data.jsonl}")),
+    Case("files of splits and no split", RUN, 2, ("leave out 'split: null'",), both(
+         task("file: data.jsonl", "files: {train: data.jsonl}"), task("split: split", "split: null"))),
+    Case("a packed file cut short", RUN, 3, ("data.csv.gz' cannot be read as csv: it cannot be unpacked with gzip",),
+         source("data.csv.gz", gzip.compress(b"text,label\na,b\n")[:-4])),
+    Case("a packed file without its ending", RUN, 3, ("it is packed with gzip: give it a name that ends in .gz",),
+         source("data.csv", gzip.compress(b"text,label\na,b\n"))),
+    Case("a few bytes that unpack to many", RUN, 3, ("unpack to more than 200 times as many: if that is right",),
+         source("data.csv.gz", gzip.compress(b"text,label\n" + bytes(70_000_000), 1))),
+    Case("a csv by semicolons without the columns", RUN, 3,
+         ("where commas separate it, and by semicolons the columns 'body', 'class'",),
+         source("data.csv", "body;class\na;b\n")),
+    Case("a separator of two characters", RUN, 2, ("task.yaml' line 3: source.separator:",),
+         task("data.jsonl}", "data.jsonl, separator: '||'}")),
     Case("a file of another kind", RUN, 2, ("data.xlsx' is none of .parquet, .csv, .jsonl",),
          source("data.xlsx", "x")),
     *(
@@ -512,6 +532,15 @@ DATA = [
          text: n)),
     Case("texts that are lists", RUN, 3, ("row 0: message 1 of the conversation",), changed(text=lambda n,
          text: [text])),
+    Case("messages with an image", RUN, 3,
+         ("row 0: message 1 of the conversation has a part of the type 'image_url'", "or leave the row out"),
+         changed(text=lambda n, text: [{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}])),
+    Case("messages that call a tool", RUN, 3, ('message 1 of the conversation calls a tool under "tool_calls"',),
+         changed(text=lambda n, text: [{"role": "assistant", "tool_calls": [{"id": n}]}])),
+    Case("messages as Python prints them", RUN, 3, ("row 0: its messages are written as Python prints them",),
+         changed(text=lambda n, text: str([{"role": "user", "content": text}]))),
+    Case("messages in a text that is cut", RUN, 3, ("row 0: its text begins like messages in JSON, and is no JSON",),
+         changed(text=lambda n, text: json.dumps([{"role": "user", "content": text}])[:-3])),
     Case("texts that are bytes", RUN, 3, ("row 0: the input is bytes, not text",),
          parquet(lambda frame: frame.assign(text=[text.encode() for text in frame["text"]]))),
     Case("texts that are objects", RUN, 3, ("row 0: the input is dict, not text",), changed(text=lambda n,

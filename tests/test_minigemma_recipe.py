@@ -54,6 +54,14 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_a_file_of_the_corpus_that_lacks_its_end_is_not_read_as_a_shorter_one(
+    corpus: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "en.jsonl.zst").write_bytes((corpus / "en.jsonl.zst").read_bytes()[:-4])
+    with pytest.raises(OSError, match="Truncated"):
+        list(read_documents(tmp_path, "en"))
+
+
 def toy_recipe(corpus: Path) -> train.Recipe:
     return train.Recipe(size=TOY, corpus=corpus, minutes=None, tokens=8 * 4 * 32, context=32, batch_rows=4)
 

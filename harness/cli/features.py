@@ -141,7 +141,7 @@ def _read_rows(path: Path) -> Iterator[str | Conversation]:
     if name is None:
         raise UsageError(f"'{path}' has no column text or messages; it has: {', '.join(sorted(columns))}")
     for number, value in enumerate(columns[name]):
-        yield _parse(value, f"'{path}' row {number}")
+        yield _parse(value, f"'{path}' row {number}", name)
 
 
 def _parse_line(line: str, where: str) -> str | Conversation:
@@ -153,19 +153,22 @@ def _parse_line(line: str, where: str) -> str | Conversation:
         raise UsageError(f"{where} is not JSON") from error
     for name, kinds in (("text", str), ("messages", str | list)):
         if isinstance(row, dict) and isinstance(row.get(name), kinds):
-            one = _parse(row[name], where)
+            one = _parse(row[name], where, name)
             _check_characters(str(one), where)
             return one
     raise UsageError(f'{where} has no "text" and no list of "messages"')
 
 
-def _parse(value: Any, where: str) -> str | Conversation:
+def _parse(value: Any, where: str, name: str) -> str | Conversation:
     from harness.data.inputs import parse_input
 
     try:
-        return parse_input(value)
+        one = parse_input(value)
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from error
+    if name == "messages" and isinstance(one, str):
+        raise UsageError(f'{where} has no "text" and no list of "messages"')
+    return one
 
 
 def _check_characters(text: str, where: str) -> None:

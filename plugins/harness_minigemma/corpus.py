@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import zstandard
+import pyarrow as pa
 
 Split = Literal["train", "validation"]
 SUFFIX = ".jsonl.zst"
@@ -64,8 +64,8 @@ def list_languages(corpus: Path) -> list[str]:
 
 def read_documents(corpus: Path, language: str, split: Split | None = None) -> Iterator[Document]:
     """Yield the documents of one language in file order, of all splits or one."""
-    with (corpus / f"{language}{SUFFIX}").open("rb") as raw:
-        stream = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
+    # pyarrow, unlike the package zstandard, raises OSError for a file that lacks its end.
+    with pa.input_stream(corpus / f"{language}{SUFFIX}", compression="zstd") as stream:
         for line in io.TextIOWrapper(stream, encoding="utf-8"):
             row = json.loads(line)
             if split is None or row["split"] == split:
