@@ -19,7 +19,6 @@ from harness.api.errors import (
     WriteError,
     did_you_mean,
     name_some,
-    naming_panics,
 )
 from harness.api.events import (
     BatchFinished,
@@ -69,6 +68,7 @@ from harness.api.text import csv_text, escape_markdown, printable
 from harness.storage.hashing import hash_file, hash_json, unchanged
 from harness.storage.hub import HubFiles, is_offline
 from harness.storage.limits import check_memory, check_numbers
+from harness.storage.parsing import parsing, read_mapping
 from harness.storage.paths import local_path, path_inside
 from harness.storage.reading import check_unpacked, open_parquet, read_description, read_unpacked
 from harness.storage.strict_json import parse_json
@@ -156,16 +156,17 @@ __all__ = [
     "is_offline",
     "local_path",
     "name_some",
-    "naming_panics",
     "open",
     "open_parquet",
     "parse_input",
     "parse_json",
+    "parsing",
     "path_inside",
     "plan_batches",
     "printable",
     "read_description",
     "read_image",
+    "read_mapping",
     "read_table",
     "read_unpacked",
     "run_batches",

@@ -187,7 +187,7 @@ def test_verify_finds_what_has_the_right_checksum_and_is_wrong_all_the_same(
     plan.write_text("{}")
     told = harness_command("cache", "verify", "--remove", "--json")
     assert told.code == 4
-    assert sorted(told.rows[0]["damaged"].values()) == [
+    assert sorted(said.partition(":")[0] for said in told.rows[0]["damaged"].values()) == [
         "holds no rows of features",
         "holds no rows of features",
         "is no batch plan",
@@ -218,7 +218,7 @@ def test_what_was_fitted_is_looked_after_like_features(store: FeatureStore, harn
     assert told.code == 4
     assert told.rows[0]["damaged"] == {
         str(path): "is not what its name says",
-        str(junk): "is not a safetensors file",
+        str(junk): "is not a safetensors file: SafetensorError: Error while deserializing: header too small",
     }
     assert harness_command("cache", "prune", "--incomplete", "--json").rows[0]["taken"] == []
     assert harness_command("cache", "prune", "--all", "--json").rows[0]["taken"] == [str(path.parent)]

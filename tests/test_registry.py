@@ -109,8 +109,14 @@ def test_references_are_read_as_SCHEMAS_writes_them(reference, name, parameters)
         ("a[=1]", "'=1' in 'a[=1]' is not of the form key=value"),
         ("a[b=]", "'b=' in 'a[b=]' is not of the form key=value"),
         ("a[b=1,b=2]", "'b' stands twice in 'a[b=1,b=2]'"),
-        ("a[b={]", "'{' in 'a[b={]' cannot be read as a value"),
-        ("a[b=2020-13-45]", "'2020-13-45' in 'a[b=2020-13-45]' cannot be read as a value"),
+        (
+            "a[b={]",
+            "'{' in 'a[b={]' cannot be read as a value: line 1: expected the node content, but found '<stream end>'",
+        ),
+        (
+            "a[b=2020-13-45]",
+            "'2020-13-45' in 'a[b=2020-13-45]' cannot be read as a value: ValueError: month must be in 1..12",
+        ),
         ({"t": 0}, "{'t': 0} needs a 'name'"),
         ({"name": 3}, "{'name': 3} needs a 'name'"),
     ],

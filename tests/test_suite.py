@@ -166,8 +166,15 @@ def test_settings_come_after_the_other_overrides_and_the_last_setting_wins(suite
     [
         ("name", "--set 'name' is not of the form a.b=value"),
         ("=1", "--set '=1' is not of the form a.b=value"),
-        ("name=[", "--set 'name=[': '[' is not a YAML value"),
-        ("name=2020-13-45", "--set 'name=2020-13-45': '2020-13-45' is not a YAML value"),
+        (
+            "name=[",
+            "--set 'name': '[' is not a YAML value: line 1: expected the node content, but found '<stream end>'",
+        ),
+        (
+            "name=2020-13-45",
+            "--set 'name' line 1: '2020-13-45' is neither text, a finite number, yes, no nor nothing; "
+            "text needs quotes",
+        ),
         ("poolings.7=max", "--set 'poolings.7=max': the suite has no place '7' there"),
         ("poolings.-1=max", "--set 'poolings.-1=max': the suite has no place '-1' there"),
         ("poolings.²=max", "--set 'poolings.²=max': the suite has no place '²' there"),
@@ -255,15 +262,15 @@ def test_a_word_of_a_suite_means_what_it_means_in_YAML_1_1(suite, word, value):
         ("seeds: 3", "name: toy", "line 11: 'name' stands twice, first on line 1"),
         ("n: 20", "n: 20, n: 21", "line 8: 'n' stands twice"),
         ("seeds: 3", "? [a]\n: 1", "line 11: a field's name must be plain text"),
-        ("[none]", "[none", "line 10: not valid YAML: "),
+        ("[none]", "[none", "not valid YAML: line 10: "),
         (
             "seeds: 3",
             "\tseeds: 3",
-            "line 11: not valid YAML: found character '\\t' that cannot start any token",
+            "not valid YAML: line 11: found character '\\t' that cannot start any token",
         ),
-        ("seeds: 3", "seeds: !x 3", "line 11: not valid YAML: could not determine a constructor"),
+        ("seeds: 3", "seeds: !x 3", "not valid YAML: line 11: could not determine a constructor"),
         ("version: 2", "version: 2020-13-45", "line 2: '2020-13-45' is neither text, a finite number"),
-        ("seeds: 3", "summary: \x07", "line 11: not valid YAML: "),
+        ("seeds: 3", "summary: \x07", "not valid YAML: line 11: "),
     ],
 )
 def test_a_fault_is_one_sentence_with_the_file_and_the_line(write, old, new, sentence):
@@ -299,7 +306,10 @@ def test_a_file_that_is_no_mapping_is_refused(write, text, sentence):
 def test_a_file_that_is_not_utf_8_is_refused(tmp_path):
     path = tmp_path / "latin.yaml"
     path.write_bytes("name: Müller\n".encode("latin-1"))
-    assert refusal(read_suite, path) == f"suite '{path}' is not UTF-8 text"
+    assert (
+        refusal(read_suite, path)
+        == f"suite '{path}' is not valid YAML: it is not UTF-8 text: save it as UTF-8"
+    )
 
 
 def test_a_byte_order_mark_is_no_fault(tmp_path):

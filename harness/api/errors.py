@@ -14,8 +14,7 @@ HarnessError            70  never raised itself
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -135,24 +134,15 @@ LONGEST = 200
 """Letters of a name beyond these are not compared."""
 
 
-@contextmanager
-def naming_panics(said: str) -> Iterator[None]:
-    """Raise a panic of a library in Rust, such as tokenizers, as an UnavailableError whose message begins with `said`.
-
-    A panic is no Exception, so that nothing that catches those would see it.
-    """
-    try:
-        yield
-    except BaseException as error:
-        if type(error).__name__ != "PanicException":
-            raise
-        raise UnavailableError(f"{said}: {describe(error)}") from error
+LONGEST_MESSAGE = 160
+"""Most characters of a stranger's message in a sentence: parsers may quote a whole file."""
 
 
 def describe(error: BaseException) -> str:
-    """Return an error in one line: its type, and the first line of its message."""
+    """Return an error in one line: its type, and the first line of its message, cut if it is long."""
     try:
         text = str(error).strip().splitlines()
     except Exception:  # an error of a plugin may fail to say what it is
         text = []
-    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+    said = text[0][:LONGEST_MESSAGE] + "…" * (len(text[0]) > LONGEST_MESSAGE) if text else ""
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__

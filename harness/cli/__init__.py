@@ -13,17 +13,26 @@ import sys
 import time
 import warnings
 from contextlib import redirect_stdout
+from pathlib import Path
 from typing import Any
 
 import click
 
-from harness.api.errors import HarnessError, UnavailableError, WriteError
+from harness.api.errors import HarnessError, UnavailableError, WriteError, describe
 from harness.api.memory import explain, find_memory_error
 from harness.api.text import printable
 from harness.cli.meta import ARGUMENTS, OWNER
-from harness.cli.streams import AnswerStream, StdoutLost, discard_stdout, echo, open_closed_streams
+from harness.cli.streams import (
+    AnswerStream,
+    StdoutLost,
+    discard_stdout,
+    echo,
+    escape_unwritable,
+    open_closed_streams,
+)
 from harness.registry.commands import COMMANDS, RENAMED
 from harness.runs.messages import LossyStream
+from harness.storage.parsing import is_panic
 
 BUG = 70
 INTERRUPTED = 130
@@ -95,11 +104,24 @@ def cli(context: click.Context, plugins: tuple[str, ...]) -> None:
     context.obj = plugins
     if context.invoked_subcommand is None:
         echo(context.get_help())
+    else:
+        _check_working_folder()
+
+
+def _check_working_folder() -> None:
+    """Raise UnavailableError where the working folder is gone: libraries that look for it end the process."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise UnavailableError(
+            "the working folder was deleted or moved: go to another one with cd"
+        ) from error
 
 
 def main() -> None:
     """Run the command line and exit with its code."""
     open_closed_streams()
+    escape_unwritable()
     sys.stderr = LossyStream(sys.stderr)
     spell = warnings.formatwarning
     warnings.formatwarning = lambda *said, **more: printable(spell(*said, **more))
@@ -131,9 +153,7 @@ def execute(arguments: list[str]) -> int:
         return _fail(f"interrupted; {kept}", INTERRUPTED)
     except StdoutLost as lost:
         discard_stdout()
-        if isinstance(lost.__cause__, OSError) and not isinstance(lost.__cause__, BrokenPipeError):
-            return _fail(str(WriteError.from_os("standard output", lost.__cause__)), WriteError.exit_code)
-        return INTERRUPTED
+        return _fail(str(WriteError.from_os("standard output", lost.cause)), WriteError.exit_code)
     except Exception as error:
         if os.environ.get("HARNESS_DEBUG"):
             raise
@@ -142,6 +162,12 @@ def execute(arguments: list[str]) -> int:
         message = f"{type(error).__name__}: {error}".splitlines()[0]
         owner = getattr(error, "owner", "the harness")
         return _fail(f"a bug in {owner}: {message} (HARNESS_DEBUG=1 shows where)", BUG)
+    except BaseException as error:
+        if not is_panic(error):
+            raise
+        return _fail(
+            f"a library broke off on what it was given: {describe(error)}", UnavailableError.exit_code
+        )
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -11,10 +11,11 @@ from typing import Any
 import click
 
 from harness.api.data import Conversation
-from harness.api.errors import EmptyInputWarning, FlagWarning, UnavailableError, UsageError
+from harness.api.errors import EmptyInputWarning, FlagWarning, UsageError
 from harness.cli import options as shared
 from harness.cli.streams import echo
-from harness.storage.strict_json import RepeatedKeyError, parse_json
+from harness.storage.parsing import parsing, reason_of
+from harness.storage.strict_json import parse_json
 
 
 @click.command("features")
@@ -92,17 +93,16 @@ def read_texts(path: Path) -> list[str | Conversation]:
     """
     from harness.data.formats import endings_of, format_of
 
-    try:
-        if format_of(path) == "txt":
-            texts: list[str | Conversation] = [*_read_plain(path)]
-        elif format_of(path) is None or endings_of(path)[0] == ".jsonl":
-            texts = [*_read_lines(path)]
-        else:
-            texts = [*_read_rows(path)]
-    except UnicodeDecodeError as error:
-        raise UsageError(f"'{path}' is not UTF-8 text") from error
-    except OSError as error:
-        raise UnavailableError(f"'{path}' cannot be read: {error.strerror or error}") from error
+    with parsing(f"'{path}' cannot be read"):
+        try:
+            if format_of(path) == "txt":
+                texts: list[str | Conversation] = [*_read_plain(path)]
+            elif format_of(path) is None or endings_of(path)[0] == ".jsonl":
+                texts = [*_read_lines(path)]
+            else:
+                texts = [*_read_rows(path)]
+        except ValueError as error:  # what is in the file, not that it cannot be opened
+            raise UsageError(f"'{path}' cannot be read: {reason_of(error)}") from error
     if not texts:
         raise UsageError(f"'{path}' holds no texts")
     return texts
@@ -121,16 +121,13 @@ def _read_plain(path: Path) -> Iterator[str]:
 
 
 def _read_lines(path: Path) -> Iterator[str | Conversation]:
-    from harness.data.formats import TableError, open_text
+    from harness.data.formats import open_text
 
-    try:
-        # Not splitlines, which also ends lines at U+2028, U+0085 and others that a JSON text may hold.
-        with open_text(path, newline="\n") as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    yield _parse_line(line, f"'{path}' line {number}")
-    except TableError as error:
-        raise UsageError(f"'{path}' cannot be read: {error}") from error
+    # Not splitlines, which also ends lines at U+2028, U+0085 and others that a JSON text may hold.
+    with open_text(path, newline="\n") as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                yield _parse_line(line, f"'{path}' line {number}")
 
 
 def _read_rows(path: Path) -> Iterator[str | Conversation]:
@@ -145,12 +142,8 @@ def _read_rows(path: Path) -> Iterator[str | Conversation]:
 
 
 def _parse_line(line: str, where: str) -> str | Conversation:
-    try:
+    with parsing(f"{where} is not JSON", kind=UsageError):
         row = parse_json(line)
-    except RepeatedKeyError as error:
-        raise UsageError(f"{where}: {error}") from error
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{where} is not JSON") from error
     for name, kinds in (("text", str), ("messages", str | list)):
         if isinstance(row, dict) and isinstance(row.get(name), kinds):
             one = _parse(row[name], where, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import sys
 from collections.abc import Iterator
@@ -34,22 +35,54 @@ def echo(message: object = "", *, err: bool = False) -> None:
     click.echo(printable(shorten(str(message)) if err else str(message)), err=err)
 
 
+ESCAPED = "harness-escaped"
+"""Name of the error handler that writes a character as JSON escapes it."""
+
+
+def escape_unwritable() -> None:
+    """Let standard output and error write a character that their encoding lacks as JSON does: Δ as \\u0394.
+
+    Encodings such as cp1252 and ASCII lack characters of tables and of the user's own names.
+    """
+    codecs.register_error(ESCAPED, _escape)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors=ESCAPED)
+
+
+def _escape(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    halves = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
+    codes = (halves[start : start + 2].hex() for start in range(0, len(halves), 2))
+    return "".join(f"\\u{code}" for code in codes), error.end
+
+
 class StdoutLost(OSError):
-    """Standard output cannot take what a command prints; the cause says why.
+    """Standard output cannot take what a command prints; `cause` says why.
 
     It has no `errno`: click and rich end the process by themselves where they see that of a broken pipe.
     """
 
+    def __init__(self, cause: OSError) -> None:
+        super().__init__()
+        self.cause = cause
+
 
 class AnswerStream(PassingStream):
-    """Standard output of a command, whose answer is there or the command fails with StdoutLost."""
+    """Standard output of a command, whose answer is there or the command fails with StdoutLost.
+
+    A reader that goes away, as `head` does, has what it wants: the rest is discarded, and the command goes on.
+    """
 
     @contextmanager
     def guard(self) -> Iterator[None]:
         try:
             yield
+        except BrokenPipeError:
+            discard_stdout()
         except OSError as error:
-            raise StdoutLost from error
+            raise StdoutLost(error) from error
 
 
 def discard_stdout() -> None:

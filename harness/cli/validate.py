@@ -60,6 +60,7 @@ def _check_results(folder: Path, session: Session) -> Sequence[Finding]:
     from harness.config.suite import Suite
     from harness.leaderboard import check_published, find_published
     from harness.runs.folder import RunFolder
+    from harness.storage.parsing import parsing
     from harness.validation.data import check_data
     from harness.validation.finding import Finding
     from harness.validation.parameters import check_parameters
@@ -75,7 +76,8 @@ def _check_results(folder: Path, session: Session) -> Sequence[Finding]:
         return faults
     findings: list[Finding] = []
     for run in published:
-        suite = Suite.model_validate(run.about()["suite"])
+        with parsing(f"'{run.files[2]}' does not hold the suite of a run"):
+            suite = Suite.model_validate(run.about()["suite"])
         findings += (Finding("fault", sentence) for sentence in check_whole(run.records()))
         findings += check_flags(run.records())
         findings += check_parameters(run.records(), session.registry)

@@ -12,12 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from harness.api.errors import UsageError
-from harness.config.yaml import Name, Strict, UnsupportedValueError, Whole, read_value, read_yaml
+from harness.config.yaml import Name, Strict, Whole, read_value, read_yaml
 
 DEFAULT_SITES = ("resid_post.50%",)
 
@@ -284,10 +283,7 @@ def _apply_settings(tree: dict[str, Any], settings: Sequence[str]) -> None:
         path, equals, text = setting.partition("=")
         if not equals or not path:
             raise UsageError(f"--set '{setting}' is not of the form a.b=value")
-        try:
-            value = read_value(text, f"--set '{path}'")
-        except (yaml.YAMLError, UnsupportedValueError) as error:
-            raise UsageError(f"--set '{setting}': '{text}' is not a YAML value") from error
+        value = read_value(text, f"--set '{path}'")
         _set(tree, path.split("."), value, setting)
 
 

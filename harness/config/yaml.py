@@ -16,8 +16,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from harness.api.errors import UnavailableError, UsageError, did_you_mean
+from harness.api.errors import UsageError, did_you_mean
 from harness.storage.hashing import hash_json
+from harness.storage.parsing import ParseError, parsing
 from harness.storage.reading import read_file
 
 LARGEST = 1_000_000
@@ -38,10 +39,6 @@ TEMPLATE = r"\{\}"
 
 _Place = tuple[str | int, ...]
 _Validated = TypeVar("_Validated", bound=BaseModel)
-
-
-class UnsupportedValueError(UsageError):
-    """A value that JSON cannot express, so that no result could be identified by it."""
 
 
 class Strict(BaseModel):
@@ -81,32 +78,20 @@ class YamlFile:
 def read_yaml(path: Path, kind: str) -> YamlFile:
     """Read the mapping in a YAML file; `kind` names the file in messages, for example "suite"."""
     where = f"{kind} '{path}'"
-    try:
-        text = read_file(path, at_most=LARGEST).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{where} is not UTF-8 text") from error
-    except OSError as error:
-        raise UnavailableError(f"{where} cannot be read: {error.strerror}") from error
-    try:
-        reader = _Reader(text, where)
+    with parsing(f"{where} cannot be read"):
+        data = read_file(path, at_most=LARGEST)
+    with parsing(f"{where} is not valid YAML", kind=UsageError):
+        reader = _Reader(data.decode(), where)
         tree = reader.read()
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise UsageError(f"{where} line {line}: not valid YAML: {error.problem}") from error
-    except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        raise UsageError(f"{where} line {line}: not valid YAML: {error.reason}") from error
     if not isinstance(tree, dict):
         raise UsageError(f"{where} is not a mapping of fields")
     return YamlFile(where=where, tree=tree, lines=reader.lines, spelled=reader.spelled)
 
 
 def read_value(text: str, where: str) -> Any:
-    """Return one YAML value; raise yaml.YAMLError if it is not YAML, and UsageError if it is not supported.
-
-    `where` names the place of the text in messages.
-    """
-    return _Reader(text, where).read()
+    """Return one YAML value; raise UsageError if it is not YAML or not supported. `where` names its place."""
+    with parsing(f"{where}: '{text}' is not a YAML value", kind=UsageError):
+        return _Reader(text, where).read()
 
 
 class _Reader(yaml.SafeLoader):
@@ -116,7 +101,11 @@ class _Reader(yaml.SafeLoader):
     """
 
     def __init__(self, text: str, where: str) -> None:
-        super().__init__(text)
+        try:
+            super().__init__(text)
+        except yaml.reader.ReaderError as error:
+            line = text.count("\n", 0, error.position) + 1
+            raise ParseError(f"line {line}: {error.reason}") from error
         self.where = where
         self.lines: dict[_Place, int] = {}
         self.spelled: dict[_Place, str] = {}
@@ -175,16 +164,16 @@ class _Reader(yaml.SafeLoader):
         try:
             value = self.construct_object(node)
             hash_json({"": value})  # no result can be identified by NaN, dates, bytes or integers beyond 2^53
-        except ValueError as error:  # also of a date such as 2020-13-45
+        except yaml.YAMLError:
+            raise
+        except Exception as error:  # of `!!bool x` or a date such as 2020-13-45, PyYAML raises any type
             said = f"'{node.value}' is neither text, a finite number, yes, no nor nothing; text needs quotes"
             said += f': "{node.value}"' * node.value.isprintable()
-            raise self._refuse(node, said, UnsupportedValueError) from error
+            raise self._refuse(node, said) from error
         return value
 
-    def _refuse(
-        self, at: yaml.Node | yaml.Event, sentence: str, kind: type[UsageError] = UsageError
-    ) -> UsageError:
-        return kind(f"{self.where} line {at.start_mark.line + 1 if at.start_mark else 1}: {sentence}")
+    def _refuse(self, at: yaml.Node | yaml.Event, sentence: str) -> UsageError:
+        return UsageError(f"{self.where} line {at.start_mark.line + 1 if at.start_mark else 1}: {sentence}")
 
 
 def _describe(error: ValidationError, file: YamlFile, model: type[BaseModel]) -> str:

@@ -16,9 +16,9 @@ from typing import Any, Generic, Literal, TypeVar
 from harness.api.data import SPLITS
 from harness.api.errors import DataError
 from harness.data.formats import ENDINGS, TableError, endings_of, format_of, open_text
-from harness.data.sources import naming_errors
 from harness.data.tables import read_blocks
 from harness.storage.hashing import unchanged
+from harness.storage.parsing import parsing
 from harness.storage.strict_json import parse_json
 
 Part = Literal["train", "heldout"]
@@ -143,7 +143,7 @@ def _read_all(sources: Sequence[Path]) -> Iterator[tuple[str, Part | None]]:
 
 
 def _read_rows(path: Path) -> Iterator[Mapping[str, Any]]:
-    with naming_errors(f"'{path}' cannot be read"):
+    with parsing(f"'{path}' cannot be read", kind=DataError):
         if format_of(path) == "txt":
             yield from ({"text": text} for text in read_paragraphs(path))
         elif endings_of(path)[0] == ".jsonl":
@@ -158,11 +158,8 @@ def _read_lines(path: Path) -> Iterator[Mapping[str, Any]]:
     with open_text(path, newline="\n") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
-                try:
+                with parsing(f"'{path}' line {number} cannot be read", kind=DataError):
                     row = parse_json(line)
-                except ValueError as error:
-                    said = getattr(error, "msg", error)
-                    raise TableError(f"line {number}: {said}") from error
                 if not isinstance(row, dict):
                     raise TableError(f"line {number} is no JSON object")
                 yield row

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from harness.storage.parsing import ParseError
 from harness.storage.reading import open_file
 
 FORMATS: Mapping[str, str] = {
@@ -57,7 +58,7 @@ _BEGINNINGS: Mapping[bytes, str] = {
 """First bytes of a file that is no UTF-8 text → what it is, with the way out."""
 
 
-class TableError(ValueError):
+class TableError(ParseError):
     """A fault of a file of data in one sentence that begins with its place, without the file's name."""
 
 

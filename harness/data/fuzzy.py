@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -60,14 +60,19 @@ def count_fuzzy_leaks(data: TaskData, store: FeatureStore | None = None) -> Task
     }
     contents = hash_lines(json.dumps([one.text, one.split, one.label, one.rows]) for one in texts)
     key = hash_json({**rules, "bands": [BANDS, BAND_ROWS], "contents": contents})
-    kept = store.read_tensors("leaks", key, "cpu") if store else None
-    counts = json.loads(kept[1]["fuzzy"]) if kept else _count(texts)
+    kept = store.read_tensors("leaks", key, "cpu", _read_counts) if store else None
+    counts = kept or _count(texts)
     if store and not kept:
         with suppress(
             WriteError
         ):  # what is counted is at hand, and a plan needs no cache that can be written
             store.write_tensors("leaks", key, {}, {"fuzzy": json.dumps(counts)})
     return replace(data, hygiene=replace(data.hygiene, fuzzy_leaks=counts[0], fuzzy_opposite=counts[1]))
+
+
+def _read_counts(_: Any, about: Mapping[str, str]) -> tuple[int, int]:
+    rows, opposite = json.loads(about["fuzzy"])
+    return int(rows), int(opposite)
 
 
 def _datasketch() -> Any:

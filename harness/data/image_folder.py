@@ -17,6 +17,7 @@ from typing import Any
 from harness.api.data import SPLITS, Split
 from harness.data.formats import NO_DATA, TableError, is_table, stem_of
 from harness.data.tables import read_columns
+from harness.storage.parsing import parsing
 from harness.storage.paths import check_inside
 
 SUFFIXES = (
@@ -203,10 +204,8 @@ def _place(file: Path, row: Row) -> Path | None:
 
 
 def _read_metadata(folder: Path, file: Path, needed: Sequence[str]) -> list[Row]:
-    try:
+    with parsing(f"'{file}'", kind=TableError):
         columns = read_columns(folder / file, needed=needed, label=needed[-1])
-    except TableError as error:
-        raise TableError(f"'{file}': {error}") from error
     if not columns:
         raise TableError(f"'{file}' has no rows")
     for name, wanted in (("file_name", True), ("image", False)):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
 from harness.api.data import Conversation
 from harness.api.errors import UsageError
-from harness.storage.strict_json import RepeatedKeyError, parse_json
+from harness.storage.parsing import parsing
+from harness.storage.strict_json import parse_json
 
 _JSON = re.compile(r'\s*\[\s*\{\s*"(?:role|content)"\s*:')
 _PYTHON = re.compile(r"\s*\[\s*\{\s*'(?:role|content)'\s*:")
@@ -31,16 +31,7 @@ def parse_input(value: Any) -> str | Conversation:
                 "its messages are written as Python prints them, not as JSON: write them with json.dumps"
             )
         return value or ""
-    try:
+    with parsing("its text begins like messages in JSON, and is no JSON", kind=UsageError):
         conversation = Conversation.parse(parse_json(value))
         str(conversation).encode()
-    except (json.JSONDecodeError, RecursionError) as error:
-        said = error.msg if isinstance(error, json.JSONDecodeError) else "it is nested too deep"
-        raise UsageError(f"its text begins like messages in JSON, and is no JSON: {said}") from error
-    except RepeatedKeyError as error:
-        raise UsageError(str(error)) from error
-    except UnicodeEncodeError as error:
-        raise UsageError(
-            "it holds half of a character, a lone surrogate: write the whole character"
-        ) from error
     return conversation

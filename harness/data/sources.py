@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from harness.api.data import SPLITS
-from harness.api.errors import DataError, UnavailableError, UsageError, describe
+from harness.api.errors import DataError, UsageError, describe
 from harness.api.tasks import Columns, FileSource, HubSource, TaskSpec
-from harness.data.formats import TABLES, TableError, format_of, is_table
+from harness.data.formats import TABLES, format_of, is_table
 from harness.data.image_folder import holds_images, read_image_folder
 from harness.data.split_files import SplitFiles, find_split_files
 from harness.data.tables import name_classes, read_columns
 from harness.storage.hashing import unchanged
 from harness.storage.hub import HubFiles, is_answer, is_offline
+from harness.storage.parsing import parsing
 
 Rows = Mapping[str, Sequence[Any]]
 """Rows of a source, column by column."""
@@ -56,21 +57,6 @@ def data_error(spec: TaskSpec, said: str) -> DataError:
     return DataError(f"task '{spec.name}'{said}")
 
 
-@contextmanager
-def naming_errors(said: str) -> Iterator[None]:
-    """Raise every exception of the block as a DataError whose message begins with `said`; pass errors of data on."""
-    try:
-        yield
-    except UnavailableError:
-        raise
-    except TableError as error:
-        raise DataError(f"{said}: {error}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{said}: it is not UTF-8 text: save it as UTF-8") from error
-    except Exception as error:  # readers of five formats raise any type
-        raise DataError(f"{said}: {describe(error.__cause__ or error)}") from error
-
-
 def read_table(path: Path, *, needed: Collection[str] = ()) -> dict[str, list[Any]]:
     """Return the columns of a table file (.parquet, .csv, .tsv, .jsonl, .json; packed ones too), each value as it is.
 
@@ -79,7 +65,7 @@ def read_table(path: Path, *, needed: Collection[str] = ()) -> dict[str, list[An
     """
     if not is_table(path):
         raise UsageError(f"'{path}' is none of {TABLES}")
-    with unchanged({path: None}), naming_errors(f"'{path}' cannot be read as {format_of(path)}"):
+    with unchanged({path: None}), parsing(f"'{path}' cannot be read as {format_of(path)}", kind=DataError):
         return read_columns(path, needed=needed)
 
 
@@ -131,7 +117,7 @@ def _read_own(spec: TaskSpec, source: FileSource) -> Table:
 
 def _find_files(spec: TaskSpec, folder: Path) -> SplitFiles | None:
     config = spec.source.config if isinstance(spec.source, HubSource) else None
-    with naming_errors(f"task '{spec.name}': '{folder}' cannot be read as a folder of splits"):
+    with parsing(f"task '{spec.name}': '{folder}' cannot be read as a folder of splits", kind=DataError):
         return find_split_files(folder, config=config)
 
 
@@ -231,7 +217,7 @@ def _parse(
     """
     tables = []
     for path in paths:
-        with naming_errors(f"'{path}' cannot be read as {format_of(path)}"):
+        with parsing(f"'{path}' cannot be read as {format_of(path)}", kind=DataError):
             tables.append(read_columns(path, needed=needed, label=label, separator=separator))
     return tuple(tables)
 
@@ -239,7 +225,8 @@ def _parse(
 def _read_folder(spec: TaskSpec, folder: Path) -> Table:
     """Read a folder of images: [SPLIT/]CLASS/FILE, or files beside a metadata.csv."""
     folder = folder.resolve()
-    with naming_errors(f"task '{spec.name}': '{folder}' cannot be read as a folder of images"):
+    said = f"task '{spec.name}': '{folder}' cannot be read as a folder of images"
+    with parsing(said, kind=DataError):
         rows, faults = read_image_folder(folder, label=spec.columns.label, split=spec.columns.split)
     if not rows:
         raise data_error(spec, f" has no image that can be read in '{folder}': {faults[0]}")

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from harness.data.formats import TableError, format_of, open_text
+from harness.storage.parsing import ParseError
 from harness.storage.reading import open_parquet
-from harness.storage.strict_json import RepeatedKeyError, parse_json_at
+from harness.storage.strict_json import parse_json_at
 
 Columns = dict[str, list[Any]]
 """Column → its values, one for each row."""
@@ -230,7 +231,7 @@ def _read_json(path: Path) -> Iterator[Mapping[str, Any]]:
                 _check_characters(value)
         except json.JSONDecodeError as error:
             raise TableError(f"line {error.lineno}: {error.msg}") from error
-        except (TableError, RepeatedKeyError) as error:
+        except ParseError as error:
             raise TableError(f"row {number} (line {_line(text, start)}): {error}") from error
         is_list = isinstance(value, list) and not number and _skip(text, end) == len(text)
         for row in value if is_list else (value,):

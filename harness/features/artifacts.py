@@ -7,20 +7,23 @@ from dataclasses import asdict, fields
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 
 from harness.dictionaries.dictionary import Dictionary
 from harness.dictionaries.gate import Fidelity
 from harness.storage.feature_store import FeatureStore
 
+_FIDELITY = TypeAdapter(Fidelity)
+
 
 def read_fitted(store: FeatureStore, key: str, device: str) -> Dictionary | None:
     """Return the dictionary fitted under `key`, on `device`; None when there is none."""
-    found = store.read_tensors("fitted", key, device)
-    if found is None:
-        return None
-    tensors, about = found
-    parameters: dict[str, Any] = {**json.loads(about["dictionary"]), **tensors}
-    return Dictionary(**parameters)
+
+    def make(tensors: dict[str, torch.Tensor], about: dict[str, str]) -> Dictionary:
+        parameters: dict[str, Any] = {**json.loads(about["dictionary"]), **tensors}
+        return Dictionary(**parameters)
+
+    return store.read_tensors("fitted", key, device, make)
 
 
 def write_fitted(store: FeatureStore, key: str, dictionary: Dictionary) -> None:
@@ -32,8 +35,9 @@ def write_fitted(store: FeatureStore, key: str, dictionary: Dictionary) -> None:
 
 def read_measured(store: FeatureStore, key: str) -> Fidelity | None:
     """Return what the fidelity gate measured under `key`; None when it has not measured yet."""
-    found = store.read_tensors("fidelity", key, "cpu")
-    return None if found is None else Fidelity(**json.loads(found[1]["measured"]))
+    return store.read_tensors(
+        "fidelity", key, "cpu", lambda _, about: _FIDELITY.validate_python(json.loads(about["measured"]))
+    )
 
 
 def write_measured(store: FeatureStore, key: str, measured: Fidelity) -> None:
@@ -45,8 +49,7 @@ def write_measured(store: FeatureStore, key: str, measured: Fidelity) -> None:
 
 def read_activations(store: FeatureStore, key: str, device: str) -> torch.Tensor | None:
     """Return activations `[content tokens, width]` of one batch at one site; None when they were not kept."""
-    found = store.read_tensors("activations", key, device)
-    return None if found is None else found[0]["activations"]
+    return store.read_tensors("activations", key, device, lambda tensors, _: tensors["activations"])
 
 
 def write_activations(store: FeatureStore, key: str, activations: torch.Tensor) -> None:

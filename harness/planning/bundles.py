@@ -9,8 +9,7 @@ from itertools import product
 from typing import Any, NamedTuple
 
 from harness.api.data import Site, Tokens
-from harness.api.errors import UnavailableError, UsageError
-from harness.api.memory import explain
+from harness.api.errors import HarnessError, UnavailableError, UsageError
 from harness.api.protocols import PlacedRepresentation
 from harness.data.partitions import Draw, make_draws
 from harness.data.task import TaskData, without
@@ -29,6 +28,7 @@ from harness.planning.arms import Arms, suits_task
 from harness.planning.cells import Bundle, Cell, InputFeatures, ModelFeatures
 from harness.registry.catalog import Choice
 from harness.storage.hashing import IDENTITY_VERSION, hash_json, hash_lines
+from harness.storage.parsing import ParseError, parsing
 
 
 class PlacedArm(NamedTuple):
@@ -130,12 +130,12 @@ def _check_fitted_rows(sample: Sequence[int], placed: Sequence[PlacedArm], draws
 
 def _tokenize(data: TaskData, model: OpenModel, token_set: TokenSet) -> list[Tokens]:
     """Encode the inputs of a task for a model. Raise UnavailableError when its tokenizer fails."""
-    try:
-        tokens = model.model.tokenize(data.examples.inputs)
-    except Exception as error:  # a tokenizer of any plugin may fail in any way
-        raise UnavailableError(
-            f"task '{data.spec.name}' cannot be read by model '{model.label}': {explain(error)}"
-        ) from error
+    said = f"task '{data.spec.name}' cannot be read by model '{model.label}'"
+    with parsing(said):  # a tokenizer of any plugin may fail in any way
+        try:
+            tokens = model.model.tokenize(data.examples.inputs)
+        except HarnessError as error:
+            raise ParseError(str(error)) from error
     return [token_set.select(one) for one in tokens]
 
 

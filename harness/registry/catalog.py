@@ -22,6 +22,7 @@ from harness.api.specs import ClassifierSpec, Spec
 from harness.registry.loading import OFFERED, Fault, Plugin, Plugins, offer_name
 from harness.registry.source import Source
 from harness.storage.hashing import hash_json
+from harness.storage.parsing import parsing
 from harness.storage.paths import local_path
 
 RESOLVED = {"models": "harness_resolve_model", "representations": "harness_resolve_representation"}
@@ -288,10 +289,8 @@ def _parse_pair(pair: str, reference: str) -> tuple[str, Any]:
     key, equals, value = pair.partition("=")
     if not equals or not key.strip() or not value.strip():
         raise UsageError(f"'{pair.strip()}' in '{reference}' is not of the form key=value")
-    try:
+    with parsing(f"'{value.strip()}' in '{reference}' cannot be read as a value", kind=UsageError):
         return key.strip(), yaml.safe_load(value)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UsageError(f"'{value.strip()}' in '{reference}' cannot be read as a value") from error
 
 
 def parameters_of(spec: Spec) -> dict[str, Any]:

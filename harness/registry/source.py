@@ -190,7 +190,7 @@ def _imports(path: Path) -> set[str]:
         return set()
     try:
         tree = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # MemoryError: nested too deeply
         return set()  # importing it says so
     found: set[str] = set()
     for node in ast.walk(tree):

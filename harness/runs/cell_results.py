@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scipy import sparse
 
@@ -17,7 +18,7 @@ from harness.probing.shared_features import Sharing
 from harness.probing.threads import one_thread
 from harness.runs.context import RunContext
 from harness.runs.make_record import make_record
-from harness.runs.record import Record, Status
+from harness.runs.record import Cost, Record, Status
 from harness.stats.finite import check_rows
 
 if TYPE_CHECKING:
@@ -81,9 +82,9 @@ class CellResults:
             scores=outcome.scores,
             classes=rows.classes,
         )
-        forward = {}
+        forward: dict[str, float] = {}
         if isinstance(cell.features, ModelFeatures):
-            forward = self.context.store.about(cell.features.key).get("cost", {})
+            forward = _read_cost(self.context.store.about(cell.features.key).get("cost"))
         record = make_record(
             cell,
             self.bundle,
@@ -106,3 +107,14 @@ class CellResults:
             record = make_record(cell, self.bundle, self.plan, status=status, error=said)
             self.context.folder.add(record)
             self.context.announce(record)
+
+
+def _read_cost(told: Any) -> dict[str, float]:
+    """Return the cost that the cache tells of a forward pass: numbers from 0 on, by name."""
+    found = told.items() if isinstance(told, dict) else ()
+    return {name: value for name, value in found if _is_cost(name, value)}
+
+
+def _is_cost(name: str, value: Any) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return name in Cost.model_fields and is_number and 0 <= value < sys.float_info.max

@@ -68,7 +68,7 @@ def is_alive(process: Mapping[str, Any]) -> bool:
         found = psutil.Process(process["pid"])
         alive = found.status() != psutil.STATUS_ZOMBIE
         return bool(alive and abs(found.create_time() - process["started"]) < 1)
-    except (psutil.Error, KeyError, TypeError, ValueError):
+    except (psutil.Error, KeyError, TypeError, ValueError, OverflowError):
         return False
 
 

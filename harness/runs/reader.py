@@ -8,14 +8,32 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel, ConfigDict, Field
+
 from harness.api.errors import UnavailableError
 from harness.runs.environment import is_alive, machine_id
-from harness.runs.record import Record, are_scored, check_version, give_auroc, read_records
+from harness.runs.record import Record, are_scored, check_frame, check_version, give_auroc, read_records
+from harness.storage.parsing import parsing, read_mapping
 from harness.storage.paths import path_inside
 from harness.storage.reading import open_parquet, read_file
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+class _About(BaseModel):
+    """Fields of run.json that are read; others are only kept."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    schema_version: int = 0
+    suite: dict[str, Any]
+    cells: list[str] = Field(default_factory=list)
+    tasks: dict[str, int] = Field(default_factory=dict)
+    left_out: dict[str, str] = Field(default_factory=dict)
+    status: str = "unknown"
+    started: str | None = None
+    finished: str | None = None
 
 
 class RunReader:
@@ -32,23 +50,15 @@ class RunReader:
     def about(self) -> dict[str, Any]:
         """Return the contents of run.json. Raise UnavailableError when it is missing or damaged."""
         path = self.path / "run.json"
-        try:
-            about = json.loads(read_file(path))
-            version = int(about.get("schema_version", 0))
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise UnavailableError(f"there is no run in '{self.path}'") from error
-        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
-            raise self._damaged() from error
-        check_version(version, f"the run in '{self.path}'")
-        if not isinstance(about.get("suite"), dict) or not isinstance(about.get("cells", []), list):
-            raise self._damaged()
-        return dict(about)
-
-    def _damaged(self) -> UnavailableError:
-        return UnavailableError(
-            f"'{self.path / 'run.json'}' cannot be read: it is damaged; remove it, and the same command again "
-            f"keeps what is done"
-        )
+        if not self.exists:
+            raise UnavailableError(f"there is no run in '{self.path}'")
+        hint = "remove it, and the same command again keeps what is done"
+        about = read_mapping(path, f"'{path}' is damaged", hint=hint)
+        with parsing(f"'{path}' is damaged", hint=hint):
+            version = about.get("schema_version")
+            check_version(version if isinstance(version, int) else 0, f"the run in '{self.path}'")
+            _About.model_validate(about)
+        return about
 
     def records(self) -> list[Record]:
         """Return the last record of every cell of the run, in the order of first appearance.
@@ -92,7 +102,7 @@ class RunReader:
         """Yield every whole line of events.jsonl, in order."""
         path = self.path / "events.jsonl"
         for line in read_file(path).split(b"\n") if path.is_file() else ():
-            with suppress(ValueError):
+            with suppress(ValueError, RecursionError):
                 event = json.loads(line)
                 if isinstance(event, dict):
                     yield event
@@ -131,9 +141,5 @@ class RunReader:
         """
         folder, name = self.path / "predictions", f"{cell_id}.parquet"
         path = path_inside(folder, name, by=f"'{self.path / 'results.jsonl'}'")
-        try:
-            with open_parquet(path) as file:
-                frame: pd.DataFrame = file.read().to_pandas()
-                return frame
-        except Exception as error:  # readers of parquet report damage by many kinds of errors
-            raise UnavailableError(f"the predictions '{path}' are missing or damaged") from error
+        with parsing(f"the predictions '{path}' are missing or damaged"), open_parquet(path) as file:
+            return check_frame(file.read().to_pandas())

@@ -28,6 +28,7 @@ from harness.probing.attribution import TopFeature
 from harness.probing.shared_features import Sharing
 from harness.stats.metrics import auroc
 from harness.storage.hashing import hash_lines
+from harness.storage.parsing import ParseError, parsing
 from harness.storage.reading import read_unpacked
 
 if TYPE_CHECKING:
@@ -230,6 +231,25 @@ def read_scored(run: Results, record: Record) -> pd.DataFrame:
     return frame
 
 
+def check_frame(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return predictions as they are; raise ParseError for a column of another type than a run writes."""
+    for name in frame.columns:
+        column = frame[name]
+        if name in ("example_id", "label", "prediction"):
+            values = column.cat.categories if hasattr(column, "cat") else column
+            if column.isna().any() or not all(isinstance(value, str) for value in values):
+                raise ParseError(f"its column '{name}' holds something else than texts")
+        elif str(name).startswith("score_") and column.dtype.kind != "f":
+            raise ParseError(f"its column '{name}' holds something else than numbers")
+        elif name == "group" and not all(map(_is_group, column)):
+            raise ParseError("its column 'group' holds something else than texts or numbers")
+    return frame
+
+
+def _is_group(value: Any) -> bool:
+    return not isinstance(value, dict | list | np.ndarray)
+
+
 def classes_of(frame: pd.DataFrame) -> list[str]:
     """Return the classes that a cell chose from, also those without a test row: those of the columns score_<class>,
     else the categories of `label`.
@@ -281,21 +301,16 @@ def read_records(path: Path) -> list[Record]:
 
     An unfinished last line is ignored. Raise UnavailableError, with the line number, on any other broken line.
     """
-    try:
+    with parsing(f"'{path}' cannot be read"):
         data = read_unpacked(path)
-    except (OSError, EOFError) as error:
-        raise UnavailableError(
-            f"'{path}' cannot be read: {getattr(error, 'strerror', None) or error}"
-        ) from error
     lines = data.split(b"\n")[:-1]  # bytes: a cut may have fallen inside a character
     records = []
     for number, line in enumerate(lines, start=1):
         if not line:
             continue
-        try:
-            records.append(_read_record(line, f"'{path}' line {number}"))
-        except ValueError as error:  # not UTF-8, not JSON, or not a record
-            raise UnavailableError(f"'{path}' line {number} is not a valid record") from error
+        where = f"'{path}' line {number}"
+        with parsing(f"{where} is not a valid record"):
+            records.append(_read_record(line, where))
     return records
 
 

@@ -22,6 +22,7 @@ from harness.storage.feature_store import (
     read_json,
     read_shard,
 )
+from harness.storage.parsing import ParseError, parsing
 
 GRACE = 3600.0
 """Seconds after its last use in which an entry is not pruned while any run uses the cache."""
@@ -186,14 +187,14 @@ def _damage(entry: Entry) -> dict[Path, str]:
                 else:
                     _check_tensors(read_checked(path))
             elif path.name == "complete.json" and not entry.complete:
-                raise ValueError("is not JSON")
+                raise ParseError("is not JSON")
             elif entry.kind == "plans" and read_batches_file(path) is None:
-                raise ValueError("is no batch plan")
+                raise ParseError("is no batch plan")
         except FileNotFoundError:
             continue  # deleted meanwhile
         except OSError as error:
             damage[path] = f"cannot be read: {error.strerror}"
-        except ValueError as error:
+        except ParseError as error:
             damage[path] = str(error)
     wanted = entry.about.get("rows")
     if not damage and isinstance(wanted, int) and entry.kind == "features" and rows != set(range(wanted)):
@@ -202,13 +203,11 @@ def _damage(entry: Entry) -> dict[Path, str]:
 
 
 def _check_tensors(data: bytes) -> None:
-    """Raise ValueError when the bytes are no safetensors file."""
-    from safetensors import SafetensorError, deserialize
+    """Raise ParseError when the bytes are no safetensors file."""
+    from safetensors import deserialize
 
-    try:
+    with parsing("is not a safetensors file", kind=ParseError):
         deserialize(data)  # type: ignore[no-untyped-call]
-    except SafetensorError as error:
-        raise ValueError("is not a safetensors file") from error
 
 
 def _date(entry: Entry, now: float) -> None:

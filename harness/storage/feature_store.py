@@ -15,23 +15,26 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from scipy import sparse
 
-from harness.api.errors import PluginResultError, WriteError
+from harness.api.errors import PluginResultError, UnavailableError, WriteError
 from harness.stats.finite import find_row
 from harness.storage.atomic import hold_shared, whole_file, write_json
+from harness.storage.parsing import ParseError, parsing, read_mapping
 from harness.storage.reading import read_file
 
 if TYPE_CHECKING:
     import torch
 
     from harness.api.data import Matrix
+
+_Made = TypeVar("_Made")
 
 BREAK_EVEN = 0.5
 """Density above which CSR (an int32 and a float32 for each value) is larger than dense rows."""
@@ -130,24 +133,30 @@ class FeatureStore:
     # ── tensors by kind and key ──────────────────────────────────────────────────────────────────────
 
     def read_tensors(
-        self, kind: str, key: str, device: str
-    ) -> tuple[dict[str, torch.Tensor], dict[str, str]] | None:
-        """Return the tensors under a kind (a folder of KINDS) and key, on `device`, and the text that was written
-        with them; None when there are none. A damaged file is removed, as is one that was written under another key.
+        self,
+        kind: str,
+        key: str,
+        device: str,
+        make: Callable[[dict[str, torch.Tensor], dict[str, str]], _Made],
+    ) -> _Made | None:
+        """Return what `make` makes of the tensors under a kind (a folder of KINDS) and key, on `device`, and of the
+        text that was written with them; None when there are none. A damaged file, of which it can make nothing, is
+        removed, as is one that was written under another key.
         """
         from safetensors.torch import load
 
         for path in sorted((self.root / kind / key).glob("*.safetensors")):
             try:
-                data = read_checked(path)
-                about = _read_about(data, key)
-            except (OSError, ValueError):
+                with parsing("is damaged"):
+                    data = read_checked(path)
+                    about = _read_about(data, key)
+                    made = make({name: tensor.to(device) for name, tensor in load(data).items()}, about)
+            except UnavailableError:
                 _remove(path)
                 continue
             with suppress(OSError):  # only `prune` uses the time
                 os.utime(path)
-            tensors = {name: tensor.to(device) for name, tensor in load(data).items()}
-            return tensors, about
+            return made
         return None
 
     def write_tensors(
@@ -182,8 +191,8 @@ class FeatureStore:
             try:
                 rows, values = read_shard(shard)
                 if n_rows is not None and rows.max(initial=-1) >= n_rows:
-                    raise ValueError("holds rows that are not there")
-            except (OSError, ValueError):
+                    raise ParseError("holds rows that are not there")
+            except (OSError, ParseError):
                 _remove(shard)
             else:
                 yield rows, values
@@ -225,16 +234,17 @@ def _remove(path: Path) -> None:
 def read_json(path: Path) -> dict[str, Any] | None:
     """Return a JSON mapping; None without a readable one."""
     try:
-        return dict(json.loads(read_file(path)))
-    except (OSError, ValueError, TypeError):
+        return read_mapping(path, "")
+    except UnavailableError:
         return None
 
 
 def read_batches_file(path: Path) -> list[list[int]] | None:
     """Return the batches in one file; None without readable ones."""
     try:
-        return [[int(row) for row in batch] for batch in (read_json(path) or {})["batches"]]
-    except (ValueError, KeyError, TypeError):
+        with parsing(""):
+            return [[int(row) for row in batch] for batch in (read_json(path) or {})["batches"]]
+    except UnavailableError:
         return None
 
 
@@ -256,12 +266,11 @@ def _pack(
 
 
 def read_shard(path: Path) -> tuple[np.ndarray[Any, Any], Matrix]:
-    """Return rows and values `[rows, features]`. Raise ValueError, saying what is wrong, when the file is damaged."""
-    from safetensors import SafetensorError
+    """Return rows and values `[rows, features]`. Raise ParseError, saying what is wrong, when the file is damaged."""
     from safetensors.numpy import load
 
     data = read_checked(path)
-    try:
+    with parsing("holds no rows of features", kind=ParseError):
         tensors = load(data)
         header = _read_header(data)
         rows = tensors["rows"]
@@ -271,21 +280,20 @@ def read_shard(path: Path) -> tuple[np.ndarray[Any, Any], Matrix]:
             shape = (len(rows), int(header["__metadata__"]["features"]))
             values = sparse.csr_array((tensors["values"], tensors["indices"], tensors["indptr"]), shape=shape)
             values.check_format(full_check=True)
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ValueError("holds no rows of features") from error
-    aligned = values.ndim == 2 and rows.shape == values.shape[:1] and rows.dtype == np.int64
-    if not aligned or rows.min(initial=0) < 0 or len(np.unique(rows)) < len(rows):
-        raise ValueError("holds no rows of features")
+        aligned = values.ndim == 2 and rows.shape == values.shape[:1] and rows.dtype == np.int64
+        floats = values.dtype == np.float32
+    if not (aligned and floats) or rows.min(initial=0) < 0 or len(np.unique(rows)) < len(rows):
+        raise ParseError("holds no rows of features")
     if find_row(values) is not None:
-        raise ValueError("holds values that are not finite")
+        raise ParseError("holds values that are not finite")
     return rows, values
 
 
 def read_checked(path: Path) -> bytes:
-    """Return the bytes of a file named by their SHA-256. Raise ValueError when the name is not theirs."""
+    """Return the bytes of a file named by their SHA-256. Raise ParseError when the name is not theirs."""
     data = read_file(path)
     if hashlib.sha256(data).hexdigest() != path.stem:
-        raise ValueError("is not what its name says")
+        raise ParseError("is not what its name says")
     return data
 
 
@@ -295,11 +303,11 @@ def _describe(about: Mapping[str, str], key: str) -> dict[str, str]:
 
 
 def _read_about(data: bytes, key: str) -> dict[str, str]:
-    """Return the text that was written with tensors. Raise ValueError when they were written under another key."""
+    """Return the text that was written with tensors. Raise ParseError when they were written under another key."""
     metadata: dict[str, str] = _read_header(data).get("__metadata__", {})
     about = dict(json.loads(metadata["about"])) if "about" in metadata else metadata
     if about.pop("key", key) != key:  # files of earlier versions do not name their key
-        raise ValueError("belongs to another key")
+        raise ParseError("belongs to another key")
     return about
 
 

@@ -16,7 +16,7 @@ from harness.data.corpus import SPELLED, Kept, Part, find_files, part_of, read_p
 from harness.data.image_folder import SUFFIXES, name_splits
 from harness.data.image_limits import Broken
 from harness.data.images import read_images
-from harness.data.sources import naming_errors
+from harness.storage.parsing import parsing
 from harness.storage.reading import open_parquet
 
 IMAGE_BYTES = 4_000_000_000
@@ -88,7 +88,7 @@ def _find_splits(source: Path, paths: Sequence[Path]) -> Mapping[Path, Part]:
             beside[folder.parent].add(folder)
     splits: dict[Path, Part] = {}
     for above, folders in beside.items():
-        with naming_errors(f"'{above}' cannot be read as a folder of images"):
+        with parsing(f"'{above}' cannot be read as a folder of images", kind=DataError):
             named = name_splits({folder.name for folder in folders})
         for folder in folders if named else ():
             splits[folder] = "train" if named[folder.name] == "train" else "heldout"
@@ -97,7 +97,7 @@ def _find_splits(source: Path, paths: Sequence[Path]) -> Mapping[Path, Part]:
 
 def _rows(path: Path) -> Iterator[_Row]:
     """Yield the rows of a table; none if it has no column `image`."""
-    with naming_errors(f"'{path}' cannot be read"), open_parquet(path) as table:
+    with parsing(f"'{path}' cannot be read", kind=DataError), open_parquet(path) as table:
         names = [name for name in ("image", "split") if name in table.schema_arrow.names]
         if "image" not in names:
             return

@@ -14,14 +14,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from harness.api.errors import UnavailableError, UsageError
 from harness.api.tasks import TaskSpec
 from harness.config.suite import Suite
 from harness.registry.catalog import Registry
 from harness.runs.folder import RunFolder
 from harness.runs.record import Record
+from harness.storage.parsing import parsing
 from harness.validation.cells import check_predictions
 from harness.validation.data import check_data
 from harness.validation.finding import Finding
@@ -44,10 +43,10 @@ def check_run(
     """
     about = run.about()
     try:
-        suite, cells = Suite.model_validate(about.get("suite")), list(map(str, about["cells"]))
-    except (ValidationError, KeyError, TypeError):
-        sentence = f"'{run.path / 'run.json'}' does not hold a suite and its cells as a run writes them"
-        return (Finding("fault", sentence),)
+        with parsing(f"'{run.path / 'run.json'}' does not hold a suite and its cells as a run writes them"):
+            suite, cells = Suite.model_validate(about.get("suite")), list(map(str, about["cells"]))
+    except UnavailableError as error:
+        return (Finding("fault", str(error)),)
     try:
         records = run.records()
     except UnavailableError as error:

@@ -5,9 +5,7 @@ A card changes no result, so it is not part of a model's identity; a card that c
 
 from __future__ import annotations
 
-import yaml
-
-from harness import UnavailableError
+from harness import UnavailableError, parsing
 from harness_open_clip.references import Files
 
 CARD = "README.md"
@@ -21,10 +19,10 @@ def read_datasets(files: Files) -> tuple[str, ...]:
     from huggingface_hub import metadata_load
 
     try:
-        path = files.find(CARD)
-        content = metadata_load(path) if path and path.stat().st_size <= LARGEST else None
-    # Absent, unreachable, not text, not YAML, or YAML with impossible dates or too deep nesting.
-    except (UnavailableError, OSError, ValueError, yaml.YAMLError, RecursionError):
+        with parsing(f"{CARD} cannot be read"):
+            path = files.find(CARD)
+            content = metadata_load(path) if path and path.stat().st_size <= LARGEST else None
+    except UnavailableError:
         return ()
     named = content.get("datasets") if isinstance(content, dict) else None
     named = [named] if isinstance(named, str) else named

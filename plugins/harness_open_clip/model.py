@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from harness import Image, Site, Tokens, UsageError, naming_panics
+from harness import Image, Site, Tokens, UsageError, parsing
 from harness_open_clip.card import read_datasets
 from harness_open_clip.forward import LoadedOpenClip
 from harness_open_clip.preprocessing import Preprocessing
@@ -114,7 +114,7 @@ class OpenClipModel:
 
     def tokenize_prompts(self, prompts: Sequence[str]) -> torch.Tensor:
         """Return token ids `[prompts, context]`; raise UnavailableError without a tokenizer."""
-        with naming_panics(f"model '{self.name}': the tokenizer of its text tower cannot encode a prompt"):
+        with parsing(f"model '{self.name}': the tokenizer of its text tower cannot encode a prompt"):
             return self._read_prompts(list(prompts))
 
     def load_text(self, device: str) -> TextTower:

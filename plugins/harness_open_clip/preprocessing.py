@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
 
-from harness import Image, UnavailableError, decode_image
+from harness import Image, decode_image, parsing
 
 
 class Preprocessing:
@@ -20,15 +20,11 @@ class Preprocessing:
     """
 
     def __init__(self, name: str, given: Mapping[str, Any], size: tuple[int, int]) -> None:
-        merged = merge_preprocess_dict(dataclasses.asdict(PreprocessCfg()), dict(given)) | {"size": size}
-        try:
+        with parsing(f"model '{name}': its preprocess_cfg {dict(given)} is not one that open_clip knows"):
+            merged = merge_preprocess_dict(dataclasses.asdict(PreprocessCfg()), dict(given)) | {"size": size}
             *geometry, to_tensor, normalize = image_transform_v2(
                 PreprocessCfg(**merged), is_train=False
             ).transforms
-        except (AssertionError, TypeError, ValueError) as error:
-            raise UnavailableError(
-                f"model '{name}': its preprocess_cfg {dict(given)} is not one that open_clip knows"
-            ) from error
         self._geometry, self._numbers = geometry, (to_tensor, normalize)
         self.identity = {
             key: list(value) if isinstance(value, tuple) else value for key, value in merged.items()

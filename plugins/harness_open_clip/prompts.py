@@ -12,7 +12,7 @@ from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 from torch import nn
 from torch.nn.functional import normalize
 
-from harness import TaskSpec, UnavailableError, UsageError, did_you_mean, naming_panics
+from harness import TaskSpec, UsageError, did_you_mean, parsing
 from harness_open_clip.references import Checkpoint
 from harness_open_clip.structure import first_of
 
@@ -55,9 +55,6 @@ def to_words(label: str) -> str:
 def read_tokenizer(checkpoint: Checkpoint) -> Callable[[list[str]], torch.Tensor]:
     """Read the tokenizer that open_clip chooses for a text tower; raise UnavailableError if it is unavailable."""
     config = checkpoint.model["text_cfg"]
-    parameters: dict[str, Any] = dict(config.get("tokenizer_kwargs") or {})
-    if "context_length" in config:
-        parameters["context_length"] = config["context_length"]
     named = config.get("hf_tokenizer_name")
     # A folder may have a config.json of its own, which must not be written over.
     more = (
@@ -66,24 +63,18 @@ def read_tokenizer(checkpoint: Checkpoint) -> Callable[[list[str]], torch.Tensor
         else "--include config.json"
     )
     wanted = "--include '*token*' --include 'vocab*' --include 'merges*' --include '*.model'"
-    remedy = f": when online, run `hf download {named} {wanted} {more}`" if named else ""
+    remedy = f"when online, run `hf download {named} {wanted} {more}`" if named else ""
     tokenizer: Callable[[list[str]], torch.Tensor]
-    reading = naming_panics(f"model '{checkpoint.name}': the tokenizer of its text tower cannot be read")
-    try:
+    with parsing(f"model '{checkpoint.name}': the tokenizer of its text tower is unavailable", hint=remedy):
+        parameters: dict[str, Any] = dict(config.get("tokenizer_kwargs") or {})
+        if "context_length" in config:
+            parameters["context_length"] = config["context_length"]
         if named:
             source = str(checkpoint.tokenizer or named)
             mode = config.get("tokenizer_mode")
-            with reading:
-                tokenizer = HFTokenizer(source, tokenizer_mode=mode, trust_remote_code=False, **parameters)
+            tokenizer = HFTokenizer(source, tokenizer_mode=mode, trust_remote_code=False, **parameters)
         else:
             tokenizer = SimpleTokenizer(**parameters)
-    except UnavailableError:
-        raise
-    except Exception as error:  # a tokenizer's code may raise any type on absent or broken files
-        reason = str(error).strip().split("\n")[0]
-        raise UnavailableError(
-            f"model '{checkpoint.name}': the tokenizer of its text tower is unavailable ({reason}){remedy}"
-        ) from error
     return tokenizer
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from abc import ABC, abstractmethod
@@ -20,7 +19,8 @@ from harness import (
     did_you_mean,
     hash_file,
     local_path,
-    read_description,
+    parsing,
+    read_mapping,
     unchanged,
 )
 
@@ -118,28 +118,23 @@ def open_checkpoint(ref: str) -> Checkpoint:
 
 def _open_configured(files: Folder | Hub, tokenizer: Path | None = None) -> Checkpoint:
     path = files.find_config()
-    try:
-        content = json.loads(read_description(path))
-        check_numbers(content, f"model '{files.name}': its {CONFIG}")
+    said = f"model '{files.name}': its {CONFIG} is not that of an OpenCLIP model"
+    content = read_mapping(path, said, hint="fetch it again")
+    check_numbers(content, f"model '{files.name}': its {CONFIG}")
+    with parsing(said, hint="fetch it again"):
         model, preprocessing = content["model_cfg"], content.get("preprocess_cfg") or {}
         _check_model(model)
         _check_named(files.name, model)
         dict(preprocessing)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UnavailableError(
-            f"model '{files.name}': its {CONFIG} is not that of an OpenCLIP model ({error!r}): fetch it again"
-        ) from error
     return Checkpoint(
         name=files.name, model=model, preprocessing=preprocessing, files=files, tokenizer=tokenizer
     )
 
 
 def _check_model(model: Any) -> None:
-    for key in ("embed_dim", "vision_cfg", "text_cfg"):
-        if key not in model:
+    for key, kind in (("embed_dim", int), ("vision_cfg", dict), ("text_cfg", dict)):
+        if not isinstance(model.get(key), kind):
             raise KeyError(f"model_cfg.{key}")
-    for key in ("vision_cfg", "text_cfg"):
-        dict(model[key])
 
 
 def _check_named(name: str, model: Mapping[str, Any]) -> None:

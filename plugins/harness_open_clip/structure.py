@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from harness import UnavailableError, UsageError
+from harness import UnavailableError, UsageError, parsing
 
 BLOCKS = ("transformer.resblocks", "trunk.blocks")
 """Paths of the blocks in open_clip's own transformer and in timm's."""
@@ -112,14 +112,14 @@ def _run(
         block.register_forward_hook(lambda module, inputs, output: shapes.append(tuple(output.shape)))
         for block in tower.get_submodule(blocks).children()
     ]
+    said = (
+        f"model '{name}': its vision tower takes no image of {size[0]} × {size[1]} pixels, as its "
+        f"configuration says"
+    )
     try:
-        output = tower(torch.empty(1, 3, *size, device=next(tower.parameters()).device))
-        return shapes, tuple(first_of(output).shape)
-    except Exception as error:  # a contradictory configuration may raise any type
-        raise UnavailableError(
-            f"model '{name}': its vision tower takes no image of {size[0]} × {size[1]} pixels, as its "
-            f"configuration says: {error}"
-        ) from error
+        with parsing(said):  # a contradictory configuration may raise any type
+            output = tower(torch.empty(1, 3, *size, device=next(tower.parameters()).device))
+            return shapes, tuple(first_of(output).shape)
     finally:
         for hook in hooks:
             hook.remove()

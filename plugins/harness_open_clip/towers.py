@@ -12,7 +12,7 @@ import torch
 from open_clip.model import _build_text_tower, _build_vision_tower
 from torch import nn
 
-from harness import UnavailableError, UsageError, check_memory, hash_json
+from harness import UnavailableError, UsageError, check_memory, hash_json, parsing
 from harness_open_clip.references import Checkpoint
 from harness_open_clip.structure import Layout, truncate, unsaved_buffers
 
@@ -88,22 +88,21 @@ def check_seed(name: str, seed: Any) -> None:
 
 
 def _build(checkpoint: Checkpoint, factory: Callable[..., nn.Module], config: Any, device: str) -> nn.Module:
-    model = checkpoint.model
-    try:
-        with torch.random.fork_rng(devices=[]), torch.device(device), _asking_nobody():
-            return factory(model["embed_dim"], config, model.get("quick_gelu", False)).eval()
-    except ImportError as error:
-        raise UnavailableError(f"model '{checkpoint.name}' needs a package: {error}") from error
-    except Exception as error:  # open_clip may raise any type for a broken or unknown configuration
-        if _brings_code(config.get("hf_model_name")):
+    model, name = checkpoint.model, checkpoint.name
+    # open_clip may raise any type for a broken or unknown configuration.
+    with parsing(f"model '{name}': open_clip {open_clip.__version__} cannot build it from its configuration"):
+        try:
+            with torch.random.fork_rng(devices=[]), torch.device(device), _asking_nobody():
+                return factory(model["embed_dim"], config, model.get("quick_gelu", False)).eval()
+        except ImportError as error:
+            raise UnavailableError(f"model '{name}' needs a package: {error}") from error
+        except Exception as error:
+            if not _brings_code(config.get("hf_model_name")):
+                raise
             raise UnavailableError(
-                f"model '{checkpoint.name}': its text tower '{config['hf_model_name']}' needs code of its own, which "
-                f"is never run: use a model whose tower transformers knows without"
+                f"model '{name}': its text tower '{config['hf_model_name']}' needs code of its own, which is never "
+                f"run: use a model whose tower transformers knows without"
             ) from error
-        raise UnavailableError(
-            f"model '{checkpoint.name}': open_clip {open_clip.__version__} cannot build it from its configuration: "
-            f"{str(error).strip() or type(error).__name__}"
-        ) from error
 
 
 def _brings_code(ref: str | None) -> bool:
@@ -180,16 +179,15 @@ def _fill(
 @contextmanager
 def _weights(checkpoint: Checkpoint) -> Iterator[Any]:
     """Open the file of weights in the context; raise UnavailableError if it is broken or has changed."""
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
-    try:
-        with checkpoint.files.reading_weights() as path, safe_open(path, framework="pt") as file:
-            yield file
-    except (SafetensorError, OSError) as error:
-        name = checkpoint.files.weights().name
-        raise UnavailableError(
-            f"model '{checkpoint.name}': {name} is broken ({error}): delete it and fetch it again"
-        ) from error
+    said = f"model '{checkpoint.name}': {checkpoint.files.weights().name} is broken"
+    with (
+        parsing(said, hint="delete it and fetch it again"),
+        checkpoint.files.reading_weights() as path,
+        safe_open(path, framework="pt") as file,
+    ):
+        yield file
 
 
 def _check_known(name: str, stored: set[str], prefix: str, known: frozenset[str]) -> None:

@@ -81,24 +81,21 @@ class Checkpoint:
 
         Tensors of a path are memory-mapped.
         """
-        try:
-            mapped = isinstance(source, Path) and zipfile.is_zipfile(source)
-            self._check_unpacked(source)
-            return torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
-        except OSError as error:
-            raise harness.UnavailableError(
-                f"dictionary '{self.ref}': {self.file} cannot be read ({error.strerror or error}): fetch it again"
-            ) from error
-        except Exception as error:  # torch, pickle and zipfile raise many types
-            # torch has one type for a damaged file and for one of Python objects; the text only chooses the sentence.
-            if isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error):
+        said = f"dictionary '{self.ref}': {self.file} cannot be read as a file of PyTorch tensors"
+        with harness.parsing(said, hint="fetch it again"):
+            try:
+                mapped = isinstance(source, Path) and zipfile.is_zipfile(source)
+                self._check_unpacked(source)
+                return torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
+            except pickle.UnpicklingError as error:
+                # torch has one type for a damaged file and for one of Python objects; the text only chooses the
+                # sentence.
+                if "GLOBAL" not in str(error):
+                    raise
                 raise harness.UnavailableError(
                     f"dictionary '{self.ref}': {self.file} is not read, as Python objects in it could run code: ask "
                     f"its author for the tensors alone, torch.save(sae.state_dict(), path)"
                 ) from error
-            raise harness.UnavailableError(
-                f"dictionary '{self.ref}': {self.file} cannot be read as a file of PyTorch tensors: fetch it again"
-            ) from error
 
     def _check_unpacked(self, source: Path | IO[bytes]) -> None:
         """Raise OSError for an archive of far more bytes than the file has; torch unpacks what is compressed."""

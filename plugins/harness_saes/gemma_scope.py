@@ -9,11 +9,9 @@ layers 9, 20 and 31), else those of its pretrained sibling; those results carry 
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import zipfile
-import zlib
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -49,18 +47,6 @@ CANONICAL_L0 = 100
 
 _KINDS = {"resid_post": "res", "mlp_out": "mlp", "attn_z": "att"}
 """Suffix of the repository by site kind; `att` reads the input of the output projection."""
-
-_UNREADABLE = (
-    OSError,
-    EOFError,
-    KeyError,
-    ValueError,
-    TypeError,
-    RuntimeError,
-    zlib.error,
-    zipfile.BadZipFile,
-)
-"""Errors that numpy, zipfile and zlib raise on damaged or foreign files."""
 
 _FILES = f"layer_*/width_*/average_l0_*/{PARAMS}"
 
@@ -292,8 +278,9 @@ def require_offset(value: Any) -> int:
 def read_site(path: Path | None) -> harness.Site | None:
     """Return the site named in a training record; None if there is no file or no valid site."""
     try:
-        return harness.Site.parse(json.loads(harness.read_description(path))["site"]) if path else None
-    except (OSError, ValueError, LookupError, TypeError, harness.UsageError):
+        said = f"'{path}' cannot be read"
+        return harness.Site.parse(str(harness.read_mapping(path, said).get("site"))) if path else None
+    except harness.HarnessError:
         return None
 
 
@@ -358,17 +345,13 @@ def flag_width(named: str | None, held: int) -> tuple[str, ...]:
 
 def read_shape(path: Path) -> tuple[int, int]:
     """Return `(d_in, d_sae)` from the headers of W_enc and W_dec, without values. UsageError for a transcoder."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            harness.check_unpacked(path, sum(entry.file_size for entry in archive.infolist()))
-            shape, dtype = _read_header(archive, "W_enc")
-            decoder: tuple[int, ...] = ()
-            with suppress(*_UNREADABLE):  # features need no decoder
-                decoder, _ = _read_header(archive, "W_dec")
-    except _UNREADABLE as error:
-        raise harness.UnavailableError(
-            f"'{path}' cannot be read as a Gemma Scope dictionary ({_reason(error)}): fetch it again"
-        ) from error
+    decoder: tuple[int, ...] = ()
+    said = f"'{path}' cannot be read as a Gemma Scope dictionary"
+    with harness.parsing(said, hint="fetch it again"), zipfile.ZipFile(path) as archive:
+        harness.check_unpacked(path, sum(entry.file_size for entry in archive.infolist()))
+        shape, dtype = _read_header(archive, "W_enc")
+        with suppress(harness.UnavailableError), harness.parsing("W_dec"):  # features need no decoder
+            decoder, _ = _read_header(archive, "W_dec")
     if len(shape) != 2:
         raise harness.UnavailableError(f"'{path}': W_enc has {len(shape)} dimensions, not 2")
     _check_dtype(f"'{path}'", "W_enc", dtype)
@@ -416,14 +399,9 @@ def load(
 
     Raise UnavailableError for a damaged file or one without floating-point arrays.
     """
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            wanted = dict.fromkeys(
-                (*ENCODER, *(DECODER if decoder else ()), *(("b_dec",) if subtracts else ()))
-            )
-            stored = {key: arrays[key] for key in wanted}
-    except _UNREADABLE as error:
-        raise harness.UnavailableError(f"dictionary '{name}' cannot be read: {error}") from error
+    wanted = dict.fromkeys((*ENCODER, *(DECODER if decoder else ()), *(("b_dec",) if subtracts else ())))
+    with harness.parsing(f"dictionary '{name}' cannot be read"), np.load(path, allow_pickle=False) as arrays:
+        stored = {key: arrays[key] for key in wanted}
     for key, array in stored.items():
         _check_dtype(f"dictionary '{name}'", key, array.dtype)
     parts: dict[str, Any] = {

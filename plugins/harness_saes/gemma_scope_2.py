@@ -7,8 +7,8 @@ projection, our `attn_z`. Files are fetched one by one, because gigabytes of exa
 
 from __future__ import annotations
 
-import json
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -210,15 +210,8 @@ class Folder:
         path = self.repository.find(name)
         if path is None:
             return {}
-        try:
-            config = json.loads(harness.read_description(path))
-        except (OSError, ValueError) as error:
-            raise harness.UnavailableError(
-                f"dictionary '{self.ref}': its config.json cannot be read: delete it and fetch it again"
-            ) from error
-        if not isinstance(config, dict):
-            raise harness.UnavailableError(f"dictionary '{self.ref}': its config.json is no mapping")
-        return config
+        said = f"dictionary '{self.ref}': its config.json cannot be read"
+        return harness.read_mapping(path, said, hint="delete it and fetch it again")
 
     def _check_site(
         self, config: Mapping[str, Any], entry: Entry | None, site: harness.Site, *, beside: str
@@ -233,7 +226,7 @@ class Folder:
         is_pair = read is not None and written is not None and read != written  # whatever its type says
         if kind != "sae" or config.get("affine_connection") or is_pair:
             raise no_autoencoder(self.ref, kind if kind != "sae" else "transcoder")
-        if config.get("architecture", "jump_relu") not in {"jump_relu", "jumprelu"}:
+        if config.get("architecture", "jump_relu") not in ("jump_relu", "jumprelu"):
             raise harness.UsageError(
                 f"dictionary '{self.ref}' has the architecture '{config['architecture']}', not jump_relu"
             )
@@ -290,7 +283,6 @@ class Folder:
                 return load(path, name=ref, device=device, subtracts=subtracts, decoder=decoder)
 
         borrowed = is_instruction_tuned(model.name) and self._trained_on(config) == "pt"
-        l0 = config.get("l0")
         reference = full_reference(repository, name, depth=3 if entry else 1)
         return harness.PlacedRepresentation(
             identity={
@@ -304,7 +296,7 @@ class Folder:
             load=load_as_hashed,
             load_whole=lambda device: load_as_hashed(device, decoder=True),
             sparse=True,
-            published_l0=float(l0) if isinstance(l0, int | float) and not isinstance(l0, bool) else None,
+            published_l0=_read_l0(config),
             reference=reference,
             flags=(
                 *((PT_DICTIONARY,) if borrowed else ()),
@@ -320,6 +312,14 @@ class Folder:
             return named[2]
         model = config.get("model_name")
         return None if model is None else "it" if is_instruction_tuned(str(model)) else "pt"
+
+
+def _read_l0(config: Mapping[str, Any]) -> float | None:
+    """Return the published L0; None if the config has none that is a finite number."""
+    l0 = config.get("l0")
+    if isinstance(l0, bool) or not isinstance(l0, int | float):
+        return None
+    return float(l0) if 0 <= l0 <= sys.float_info.max else None
 
 
 # ── the file ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -364,13 +364,9 @@ def _open(path: Path, name: str, wanted: Sequence[str] = ENCODER) -> Any:
     """Open a safetensors file; raise UnavailableError unless it holds the `wanted` tensors as floats."""
     from safetensors import safe_open
 
-    try:
+    with harness.parsing(f"dictionary '{name}' cannot be read", hint=f"delete {PARAMS} and fetch it again"):
         file: Any = safe_open(path, framework="pt")
         types = {key: file.get_slice(key).get_dtype() for key in list(file.keys())}
-    except Exception as error:  # safetensors raises its own error, OSError or RuntimeError
-        raise harness.UnavailableError(
-            f"dictionary '{name}' cannot be read ({error}): delete {PARAMS} and fetch it again"
-        ) from error
     for key in wanted:
         if key not in types:
             held = harness.name_some(sorted(types), nothing="nothing")

@@ -7,7 +7,6 @@ Reconstructions are scaled back to the token's own units.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -102,7 +101,8 @@ def _rule(config: Mapping[str, Any], ref: str) -> tuple[Activation, int | None]:
     if function is None:
         raise harness.UnavailableError(f"dictionary '{ref}': its config has no activation_fn_str")
     if (architecture, function) == ("standard", "topk"):
-        k = (config.get("activation_fn_kwargs") or {}).get("k")
+        settings = config.get("activation_fn_kwargs")
+        k = settings.get("k") if isinstance(settings, Mapping) else None
         if isinstance(k, bool) or not isinstance(k, int):
             raise harness.UnavailableError(f"dictionary '{ref}': its config has no k for topk")
         return "topk", k
@@ -216,12 +216,8 @@ class Folder:
             assert checkpoint.path is not None
             config, _ = self._read(checkpoint.path)
         else:
-            try:
-                config = json.loads(harness.read_description(path))
-            except (OSError, ValueError) as error:
-                raise harness.UnavailableError(
-                    f"dictionary '{self.ref}': its config.json cannot be read: fetch it again"
-                ) from error
+            said = f"dictionary '{self.ref}': its config.json cannot be read"
+            config = harness.read_mapping(path, said, hint="fetch it again")
         if not isinstance(config, Mapping):
             raise harness.UnavailableError(
                 f"dictionary '{self.ref}' has no config.json beside {checkpoint.file}, and no config in it"

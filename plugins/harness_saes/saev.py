@@ -78,18 +78,14 @@ class Header:
 
         Raise UnavailableError for a line that is no header, UsageError for an unsupported schema or activation.
         """
-        try:
+        said = f"dictionary '{ref}': its first line is no header of saev with the sizes of the dictionary"
+        with harness.parsing(said, hint="fetch it again"):
             header = json.loads(line)
             schema = header.get("schema")
             config = header if schema is None else header["cfg"]
             d_in = int(config["d_vit"] if "d_vit" in config else config["d_model"])
             width = int(config["d_sae"]) if "d_sae" in config else d_in * int(config["exp_factor"])
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise harness.UnavailableError(
-                f"dictionary '{ref}': its first line is no header of saev with the sizes of the dictionary: fetch it "
-                f"again"
-            ) from error
-        if schema not in {None, *range(1, NEWEST_SCHEMA + 1)}:
+        if schema not in (None, *range(1, NEWEST_SCHEMA + 1)):
             raise harness.UsageError(
                 f"dictionary '{ref}' has schema {schema}; read are 1 to {NEWEST_SCHEMA} and files without one"
             )
@@ -102,6 +98,8 @@ class Header:
                 f"dictionary '{ref}' has the activation '{name}'; read are {', '.join(_RULES)}"
             )
         k = settings.get("top_k", min(32, width)) if name == "TopK" else None
+        if k is not None and (isinstance(k, bool) or not isinstance(k, int)):
+            raise harness.UnavailableError(f"dictionary '{ref}': its top_k is {k!r}, which is no number")
         return cls(d_in=d_in, width=width, activation=_RULES[name], k=k, subtracts=is_old)
 
 
@@ -110,10 +108,11 @@ def _activation(
 ) -> tuple[str, Mapping[str, Any]]:
     """Return the name of the activation rule and its parameters."""
     if is_old:
-        return header.get("cls", "Relu"), config
+        return str(header.get("cls", "Relu")), config
     activation = config.get("activation")
     named = activation if isinstance(activation, Mapping) else {}
-    return str(named.get("cls")), named.get("params") or {}
+    settings = named.get("params")
+    return str(named.get("cls")), settings if isinstance(settings, Mapping) else {}
 
 
 class Folder:

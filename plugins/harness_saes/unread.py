@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -119,15 +119,8 @@ def _describe_file(path: Path) -> str:
 def _config(folder: Path) -> Mapping[str, Any]:
     """Return the config of a folder as far as it can be read."""
     for name in ("cfg.json", "config.json"):
-        if not (folder / name).is_file():  # a pipe would be waited for
-            continue
-        try:
-            with (folder / name).open("rb") as file:
-                config = json.loads(file.read(_MOST_BYTES))
-        except (OSError, ValueError, RecursionError):
-            continue
-        if isinstance(config, Mapping):
-            return config
+        with suppress(harness.UnavailableError):
+            return harness.read_mapping(folder / name, name)
     return {}
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from harness import Conversation, Tokens, UnavailableError, UsageError, naming_panics
+from harness import Conversation, Tokens, UnavailableError, UsageError, parsing
 from harness_transformers.chat import ChatTemplate
 from harness_transformers.encoding import encode_chat, encode_plain
 from harness_transformers.opening import check_choice
@@ -52,7 +52,7 @@ class TextEncoder:
         self._token = tokenizer.bos_token_id
         if bos == "add" and self._token is None:
             raise UsageError(f"model '{name}' takes no bos=add: its tokenizer has no bos_token")
-        with self._naming_panics():
+        with self._encoding():
             first = tokenizer("a", verbose=False).encodings[0]
         self.adds_bos = first.ids[:1] == [self._token] and first.special_tokens_mask[0] == 1
         """True if the tokenizer adds BOS without an option."""
@@ -77,7 +77,7 @@ class TextEncoder:
 
     def encode_plain(self, inputs: Sequence[str | Conversation], *, max_length: int) -> list[Tokens]:
         """Return the Tokens of `encoding.encode_plain`, with BOS or without it as the rule says."""
-        with self._naming_panics():
+        with self._encoding():
             encoded = encode_plain(self._tokenizer, inputs, max_length=max_length - self._added)
         if self._added > 0:
             encoded = [_with_first(tokens, self._token) for tokens in encoded]
@@ -93,14 +93,14 @@ class TextEncoder:
         Without a rule the template alone decides.
         """
         longest = max_length + (self._bos == "none")  # a BOS of the template is taken away below
-        with self._naming_panics():
+        with self._encoding():
             encoded = encode_chat(self._tokenizer, template, inputs, max_length=longest)
         if self._bos:
             encoded = [_cut(self._apply(tokens), max_length) for tokens in encoded]
         return self._check_ids(encoded)
 
-    def _naming_panics(self) -> AbstractContextManager[None]:
-        return naming_panics(f"model '{self._name}': its tokenizer cannot encode a text")
+    def _encoding(self) -> AbstractContextManager[None]:
+        return parsing(f"model '{self._name}': its tokenizer cannot encode a text")
 
     def _check_ids(self, encoded: list[Tokens]) -> list[Tokens]:
         """Return the tokens; raise UnavailableError for one that the model has no embedding for."""

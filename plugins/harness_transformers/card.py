@@ -5,13 +5,11 @@ A card changes no result, so it is not part of a model's identity; a card that c
 
 from __future__ import annotations
 
-import math
 import re
+import sys
 from typing import Any
 
-import yaml
-
-from harness import UnavailableError
+from harness import UnavailableError, parsing
 from harness_transformers.references import Files
 
 CARD = "README.md"
@@ -47,10 +45,10 @@ def _read_front_matter(files: Files) -> dict[Any, Any]:
     from huggingface_hub import metadata_load
 
     try:
-        path = files.find(CARD)
-        content = metadata_load(path) if path and path.stat().st_size <= LARGEST else None
-    # Absent, unreachable, not text, not YAML, or YAML with impossible dates or too deep nesting.
-    except (UnavailableError, OSError, ValueError, yaml.YAMLError, RecursionError):
+        with parsing(f"model '{files.name}': {CARD} cannot be read"):
+            path = files.find(CARD)
+            content = metadata_load(path) if path and path.stat().st_size <= LARGEST else None
+    except UnavailableError:
         return {}
     return content if isinstance(content, dict) else {}
 
@@ -61,6 +59,5 @@ def _is_amount(tag: Any, size: Any) -> bool:
         and re.fullmatch(r"[a-z]{2,3}(-[A-Za-z0-9]{1,8})*", tag) is not None
         and isinstance(size, int | float)
         and not isinstance(size, bool)
-        and math.isfinite(size)
-        and size >= 0
+        and 0 <= size <= sys.float_info.max
     )

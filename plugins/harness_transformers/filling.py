@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from harness import Tokens, UnavailableError, UsageError
+from harness import Tokens, UnavailableError, UsageError, parsing
 from harness_transformers.forward import LoadedTransformer
-from harness_transformers.opening import first_line, quiet
+from harness_transformers.opening import quiet
 from harness_transformers.references import Files
 from harness_transformers.structure import Place, find_place
 
@@ -35,22 +35,17 @@ def fill(
             f"model '{name}': its config.json says {wanted:,} numbers for what is read here, and its weights hold "
             f"{held:,}: fetch a checkpoint that fits"
         )
-    try:
-        with quiet():
-            model, report = kind.from_pretrained(
-                None,
-                config=config,
-                state_dict=tensors,
-                dtype=getattr(torch, dtype),
-                attn_implementation=attention,
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-                trust_remote_code=False,
-            )
-    except (ValueError, RuntimeError) as error:
-        raise UnavailableError(
-            f"model '{name}': its weights cannot be loaded: {first_line(error)}"
-        ) from error
+    with parsing(f"model '{name}': its weights cannot be loaded"), quiet():
+        model, report = kind.from_pretrained(
+            None,
+            config=config,
+            state_dict=tensors,
+            dtype=getattr(torch, dtype),
+            attn_implementation=attention,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            trust_remote_code=False,
+        )
     return model, {*report["missing_keys"], *(weight for weight, *_ in report["mismatched_keys"])}
 
 

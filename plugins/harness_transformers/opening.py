@@ -12,7 +12,7 @@ import torch
 import transformers
 from transformers.utils import logging
 
-from harness import UnavailableError, UsageError, check_numbers, naming_panics
+from harness import UnavailableError, UsageError, check_numbers, parsing
 from harness_transformers.references import Files
 from harness_transformers.structure import Layout, find_layout
 
@@ -51,20 +51,14 @@ def read_config(files: Files) -> Any:
 
     Raise UnavailableError if config.json is not that of a decoder, UsageError for a quantised checkpoint.
     """
-    try:
-        with _opening(files, "config.json") as path, quiet():
+    version = transformers.__version__
+    said = f"model '{files.name}': its config.json is not one that transformers {version} can read"
+    with parsing(said), _opening(files, "config.json") as path, quiet():
+        with _refusing_code(files, "config.json"):
             config = transformers.AutoConfig.from_pretrained(
                 path.parent, local_files_only=True, trust_remote_code=False
             )
-            config.get_text_config().num_hidden_layers  # noqa: B018
-    except UnavailableError:
-        raise
-    except Exception as error:  # a config class may raise any type on a broken file
-        _check_own_code(files, "config.json", error)
-        raise UnavailableError(
-            f"model '{files.name}': its config.json is not one that transformers {transformers.__version__} "
-            f"can read: {first_line(error)}"
-        ) from error
+        config.get_text_config().num_hidden_layers  # noqa: B018
     if getattr(config, "quantization_config", None):
         raise UsageError(f"model '{files.name}' is quantized: use a checkpoint that is not")
     return config
@@ -76,18 +70,16 @@ def read_tokenizer(files: Files) -> Any:
     Raise UnavailableError if there is none or it cannot be read.
     """
     present = [file for file in (*TOKENIZER_FILES, TEMPLATE_FILE) if files.find(file)]
-    try:
-        with _opening(files, "tokenizer.json", "config.json", *present) as path, quiet():
-            tokenizer = transformers.AutoTokenizer.from_pretrained(
-                path.parent, local_files_only=True, trust_remote_code=False
-            )
-    except UnavailableError:
-        raise
-    except Exception as error:  # a tokenizer class may raise any type on a broken file
-        _check_own_code(files, "tokenizer_config.json", error)
-        raise UnavailableError(
-            f"model '{files.name}': its tokenizer cannot be read: {first_line(error)}"
-        ) from error
+    said = f"model '{files.name}': its tokenizer cannot be read"
+    with (
+        parsing(said),
+        _opening(files, "tokenizer.json", "config.json", *present) as path,
+        quiet(),
+        _refusing_code(files, "tokenizer_config.json"),
+    ):
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            path.parent, local_files_only=True, trust_remote_code=False
+        )
     if not tokenizer.is_fast:
         raise UnavailableError(
             f"model '{files.name}' has no fast tokenizer: save it again with save_pretrained"
@@ -103,21 +95,20 @@ def read_processor(files: Files) -> Any:
     Raise UnavailableError if there is none or it cannot be read.
     """
     present = [file for file in (*PROCESSOR_FILES, *TOKENIZER_FILES) if files.find(file)]
-    try:
-        with _opening(files, "config.json", *present) as path, quiet():
-            processor = transformers.AutoProcessor.from_pretrained(
-                path.parent, local_files_only=True, trust_remote_code=False
-            )
-            processor.tokenizer, processor.image_processor, processor.image_token  # noqa: B018
-    except UnavailableError:
-        raise
-    except Exception as error:  # a processor class may raise any type on broken or absent files
-        for file in (*PROCESSOR_FILES, "tokenizer_config.json"):
-            _check_own_code(files, file, error)
-        raise UnavailableError(
-            f"model '{files.name}': its {' and '.join(PROCESSOR_FILES)} are not those of a processor that "
-            f"transformers {transformers.__version__} can read: {first_line(error)}"
-        ) from error
+    said = (
+        f"model '{files.name}': its {' and '.join(PROCESSOR_FILES)} are not those of a processor that "
+        f"transformers {transformers.__version__} can read"
+    )
+    with (
+        parsing(said),
+        _opening(files, "config.json", *present) as path,
+        quiet(),
+        _refusing_code(files, *PROCESSOR_FILES, "tokenizer_config.json"),
+    ):
+        processor = transformers.AutoProcessor.from_pretrained(
+            path.parent, local_files_only=True, trust_remote_code=False
+        )
+        processor.tokenizer, processor.image_processor, processor.image_token  # noqa: B018
     _check_growth(files.name, processor.tokenizer)
     return processor
 
@@ -142,10 +133,16 @@ def _check_growth(name: str, tokenizer: Any) -> None:
         )
 
 
-def _check_own_code(files: Files, file: str, error: Exception) -> None:
-    """Raise UnavailableError if a file that could not be read names code of the model's own."""
-    if (files.read_json(file) or {}).get("auto_map"):
-        raise _own_code(files.name, file) from error
+@contextlib.contextmanager
+def _refusing_code(files: Files, *names: str) -> Iterator[None]:
+    """Raise UnavailableError where the block fails and one of the files that it reads names code of the model's own."""
+    try:
+        yield
+    except Exception as error:  # a class of transformers may raise any type
+        for name in names:
+            if (files.read_json(name) or {}).get("auto_map"):
+                raise _own_code(files.name, name) from error
+        raise
 
 
 def _own_code(name: str, file: str) -> UnavailableError:
@@ -165,7 +162,7 @@ def _opening(files: Files, *names: str) -> Iterator[Path]:
     for name in names:
         if name.endswith(".json") and name not in ("tokenizer.json", "added_tokens.json"):
             check_numbers(files.read_json(name), f"model '{files.name}': its {name}")
-    with naming_panics(f"model '{files.name}': its files cannot be read"), files.reading(*names) as paths:
+    with files.reading(*names) as paths:
         for path in paths:
             if (size := path.stat().st_size) > LARGEST:
                 raise UnavailableError(
@@ -207,15 +204,18 @@ def build_whole_skeleton(name: str, config: Any, attention: str, decoder: type) 
 
 
 def _build(factory: Any, name: str, config: Any, attention: str) -> Any:
-    try:
-        with quiet(), torch.device("meta"):
-            return factory.from_config(config, attn_implementation=attention, trust_remote_code=False)
-    except ImportError as error:
-        raise UnavailableError(f"model '{name}' with attention={attention}: {first_line(error)}") from error
-    except (ValueError, KeyError) as error:
-        if getattr(config, "auto_map", None):
-            raise _own_code(name, "config.json") from error
-        raise UsageError(f"model '{name}' with attention={attention}: {first_line(error)}") from error
+    said = f"model '{name}' with attention={attention}"
+    # A class may raise any type for values of another type than it expects.
+    with parsing(f"{said}: its config.json fits no {config.model_type}"):
+        try:
+            with quiet(), torch.device("meta"):
+                return factory.from_config(config, attn_implementation=attention, trust_remote_code=False)
+        except ImportError as error:
+            raise UnavailableError(f"{said}: {first_line(error)}") from error
+        except (ValueError, KeyError) as error:
+            if getattr(config, "auto_map", None):
+                raise _own_code(name, "config.json") from error
+            raise UsageError(f"{said}: {first_line(error)}") from error
 
 
 @contextlib.contextmanager

@@ -8,8 +8,8 @@ from typing import Any
 import PIL.Image
 import torch
 
-from harness import Image, UnavailableError, UsageError, decode_image, naming_panics
-from harness_transformers.opening import first_line, quiet, read_processor
+from harness import Image, UsageError, decode_image, parsing
+from harness_transformers.opening import quiet, read_processor
 from harness_transformers.references import Files
 
 BLANK = PIL.Image.new("RGB", (48, 32))
@@ -59,13 +59,10 @@ class Processing:
 
     def _process(self, image: Image, **settings: bool) -> torch.Tensor:
         decoded = decode_image(image)
-        try:
+        # Some refuse an image that is very small or very elongated.
+        with parsing(f"model '{self._name}': its image processor refuses an {image}"):
             processed = self._images(decoded, return_tensors="pt", **self._fixed, **settings)
-        except Exception as error:  # some refuse an image that is very small or very elongated
-            raise UnavailableError(
-                f"model '{self._name}': its image processor refuses an {image}: {first_line(error)}"
-            ) from error
-        pixels: torch.Tensor = processed["pixel_values"][0]
+            pixels: torch.Tensor = processed["pixel_values"][0]
         if tuple(pixels.shape) != self.size:
             raise UsageError(
                 f"model '{self._name}' makes of an {image} pixels of shape {tuple(pixels.shape)}, of others "
@@ -77,17 +74,7 @@ class Processing:
         """Encode a blank image and the prompt; the image comes first unless the prompt places it."""
         token = str(processor.image_token)
         text = prompt if token in prompt else token + prompt
-        try:
-            with (
-                quiet(),
-                naming_panics(f"model '{self._name}': its tokenizer cannot encode the prompt {prompt!r}"),
-            ):
-                encoded = processor(images=BLANK, text=text, return_tensors="pt", **self._fixed)
-                return {key: encoded[key] for key in ("pixel_values", "input_ids", *encoded)}
-        except UnavailableError:
-            raise
-        except Exception as error:  # a processor's code may raise any type
-            raise UsageError(
-                f"model '{self._name}': its processor cannot encode an image with the prompt {prompt!r}: "
-                f"{first_line(error)}"
-            ) from error
+        said = f"model '{self._name}': its processor cannot encode an image with the prompt {prompt!r}"
+        with parsing(said, kind=UsageError), quiet():
+            encoded = processor(images=BLANK, text=text, return_tensors="pt", **self._fixed)
+            return {key: encoded[key] for key in ("pixel_values", "input_ids", *encoded)}

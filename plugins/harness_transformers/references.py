@@ -6,7 +6,6 @@ hashes each of them once, and `reading` refuses one that is another by then.
 
 from __future__ import annotations
 
-import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +21,7 @@ from harness import (
     hash_file,
     local_path,
     path_inside,
-    read_description,
+    read_mapping,
     unchanged,
 )
 from harness_transformers.refusals import ADAPTER, describe_files
@@ -34,6 +33,8 @@ INDEX = "model.safetensors.index.json"
 
 SMALL_FILES = ("*.json", "*.jinja", "README.md")
 """Patterns of all files beside the weights: configuration, tokenizer, chat template and model card."""
+REMEDY = "delete it and fetch it again"
+"""Advice for a file that is broken."""
 
 
 class Files(ABC):
@@ -128,13 +129,8 @@ class Files(ABC):
 
     def _parse(self, file: str) -> Mapping[str, Any]:
         self.hashes([file])
-        try:
-            with self.reading(file) as [path]:
-                return dict(json.loads(read_description(path)))
-        except (OSError, ValueError, TypeError, RecursionError) as error:
-            raise UnavailableError(
-                f"model '{self.name}': {file} is broken ({error!r}): delete it and fetch it again"
-            ) from error
+        with self.reading(file) as [path]:
+            return read_mapping(path, f"model '{self.name}': {file} is broken", hint=REMEDY)
 
 
 def open_files(ref: str, beside: Files | None = None) -> Files:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
-from harness import UnavailableError
+from harness import UnavailableError, read_mapping
 
 CONFIG = "config.json"
 """Name of the configuration that every model has."""
 ADAPTER = "adapter_config.json"
 """Name of the configuration of an adapter, which transformers lays over the weights where peft is installed."""
-_MOST_BYTES = 1 << 20
-"""Longest configuration of an adapter of which the name of its base model is read."""
-
 _ANOTHER = "name the repository or folder of the same model with safetensors"
 
 _KINDS: Sequence[tuple[Sequence[str], str]] = (
@@ -101,11 +97,8 @@ def refuse(ref: str, path: Path) -> UnavailableError:
 def _of_base(folder: Path | None) -> str:
     """Return ` of 'BASE'` for an adapter whose configuration names its base model."""
     path = folder and folder / ADAPTER
-    if not path or not path.is_file():  # a pipe would be waited for
-        return ""
     try:
-        with path.open("rb") as file:
-            base = json.loads(file.read(_MOST_BYTES))["base_model_name_or_path"]
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        base = read_mapping(path, ADAPTER).get("base_model_name_or_path") if path else None
+    except UnavailableError:
         return ""
     return f" of '{base[:200]}'" if isinstance(base, str) and base else ""

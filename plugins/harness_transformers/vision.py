@@ -13,7 +13,7 @@ import PIL.Image
 import torch
 from torch import nn
 
-from harness import Image, Site, Tokens, UsageError
+from harness import Image, Site, Tokens, UsageError, parsing
 from harness_transformers.bos import FLAG, describe_missing, find_declaration
 from harness_transformers.card import read_tasks
 from harness_transformers.drawing import check_seed, draw_part, draw_tensors
@@ -24,7 +24,6 @@ from harness_transformers.opening import (
     build_bare,
     check_computing,
     check_softcap,
-    first_line,
     read_config,
 )
 from harness_transformers.processing import Processing
@@ -296,14 +295,13 @@ class VisionLanguageModel:
     @torch.inference_mode()
     def _count_features(self) -> tuple[int, int]:
         """Return the number of image features for one image, and of positions of the vision tower."""
-        try:
+        said = (
+            f"model '{self.name}': its vision tower cannot take what its processor makes of an image, "
+            f"{self._processing.size}"
+        )
+        with parsing(said, kind=UsageError):
             seen = self._skeleton.get_image_features(torch.empty(1, *self._processing.size, device="meta"))
             return len(torch.cat([*seen.pooler_output])), seen.last_hidden_state.shape[1]
-        except Exception as error:  # a vision tower's code may raise any type
-            raise UsageError(
-                f"model '{self.name}': its vision tower cannot take what its processor makes of an image, "
-                f"{self._processing.size}: {first_line(error)}"
-            ) from error
 
     def _check_ids(self, n_features: int) -> None:
         n_tokens, n_positions = (

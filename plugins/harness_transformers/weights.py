@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from harness import UnavailableError
-from harness_transformers.references import Files
+from harness import UnavailableError, parsing
+from harness_transformers.references import REMEDY, Files
 from harness_transformers.structure import Layout
 
 if TYPE_CHECKING:
@@ -59,17 +59,14 @@ def _read(files: Files, choose: Callable[[Iterable[str]], dict[str, str]]) -> di
     index = _read_index(files)
     names = None if index is None else choose(index)
     for shard in [files.weights] if index is None or names is None else sorted({index[key] for key in names}):
-        try:
-            with files.reading(shard) as [path], safe_open(path, framework="pt") as file:
-                stored = list(file.keys())
-                wanted = choose(stored) if names is None else names
-                tensors |= {wanted[key]: file.get_tensor(key) for key in stored if key in wanted}
-        except UnavailableError:
-            raise
-        except Exception as error:  # safetensors raises its own error, OSError or RuntimeError
-            raise UnavailableError(
-                f"model '{files.name}': {shard} is broken ({error}): delete it and fetch it again"
-            ) from error
+        with (
+            parsing(f"model '{files.name}': {shard} is broken", hint=REMEDY),
+            files.reading(shard) as [path],
+            safe_open(path, framework="pt") as file,
+        ):
+            stored = list(file.keys())
+            wanted = choose(stored) if names is None else names
+            tensors |= {wanted[key]: file.get_tensor(key) for key in stored if key in wanted}
     for name, tensor in tensors.items():
         if not tensor.is_floating_point() and name.endswith((".weight", ".bias")):
             dtype = str(tensor.dtype).removeprefix("torch.")
@@ -108,15 +105,13 @@ def _read_index(files: Files) -> Mapping[str, str] | None:
     """Return the file of each tensor; None for a checkpoint in one file."""
     if not files.weights.endswith(".json"):
         return None
-    try:
-        index: dict[str, str] = dict((files.read_json(files.weights) or {})["weight_map"])
+    with parsing(f"model '{files.name}': {files.weights} is broken", hint=REMEDY):
+        index = (files.read_json(files.weights) or {})["weight_map"]
+        if not isinstance(index, dict) or not all(isinstance(file, str) for file in index.values()):
+            raise ValueError("its weight_map does not name a file for each tensor")
         for shard in sorted(set(index.values())):
             files.check_named(shard, by=files.weights)
         return index
-    except (ValueError, KeyError, TypeError) as error:
-        raise UnavailableError(
-            f"model '{files.name}': {files.weights} is broken ({error!r}): delete it and fetch it again"
-        ) from error
 
 
 def _needed_tensors(files: Files, stored: Iterable[str], layout: Layout, n_blocks: int) -> dict[str, str]:
@@ -174,5 +169,6 @@ def _prefix(stored: list[str], layout: Layout) -> str | None:
 
 def _is_needed(name: str, layout: Layout, n_blocks: int) -> bool:
     if name.startswith(f"{layout.blocks}."):
-        return int(name.removeprefix(f"{layout.blocks}.").split(".")[0]) < n_blocks
+        number = name.removeprefix(f"{layout.blocks}.").split(".")[0]
+        return number.isdecimal() and int(number) < n_blocks
     return name.split(".")[0] in layout.parts

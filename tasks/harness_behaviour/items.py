@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import DataError, HarnessError, UsageError, open_parquet
+from harness import DataError, HarnessError, UsageError, open_parquet, parsing
 
 Row = Mapping[str, Any]
 Record = dict[str, Any]
@@ -121,10 +121,11 @@ def _from_mirror(name: str, folder: Path) -> Iterator[tuple[str, Row]]:
     path = folder / name / "data.parquet"
     if name != "gsm8k" or not path.is_file():
         raise DataError(f"'{name}' is not in the mirror '{folder}': give --revision to read it from the hub")
-    with open_parquet(path) as file:
-        rows = file.read().to_pylist()
-    for row in rows:
-        yield row["split"], {"question": row["text"], "answer": row["answer"]}
+    with parsing(f"'{path}' cannot be read", kind=DataError):
+        with open_parquet(path) as file:
+            rows = file.read().to_pylist()
+        pairs = [(row["split"], {"question": row["text"], "answer": row["answer"]}) for row in rows]
+    yield from pairs
 
 
 def _digest(text: str) -> str:

@@ -160,7 +160,9 @@ def main(arguments: Sequence[str]) -> int:
         print("usage: python -m harness_mosaic.faults FOLDER", file=sys.stderr)
         return 2
     try:
-        print(write_table(Path(arguments[0])))
+        with harness.parsing(f"'{arguments[0]}' cannot be read as a published board"):
+            text = write_table(Path(arguments[0]))
+        print(text)
     except harness.HarnessError as error:
         print(harness.printable(f"harness: {error}"), file=sys.stderr)
         return error.exit_code

@@ -20,7 +20,7 @@ from typing import Any
 
 import click
 
-from harness import HarnessError, UnavailableError, csv_text, printable, read_unpacked
+from harness import HarnessError, UnavailableError, csv_text, parsing, printable, read_unpacked
 
 KEYS = ("model", "dataset", "layer", "width", "top_n", "binarized")
 SCORES = ("sae_macro_f1", "hidden_last_token_macro_f1")
@@ -101,19 +101,14 @@ def _width(record: Mapping[str, Any]) -> str:
 
 def _read_records(path: Path) -> list[dict[str, Any]]:
     file = path / "results.jsonl" if path.is_dir() else path
-    try:
+    with parsing(f"'{file}' cannot be read as the results of a run"):
         lines = read_unpacked(file).splitlines()
-        records = {record["cell_id"]: record for record in map(json.loads, lines)}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UnavailableError(f"'{file}' cannot be read as the results of a run") from error
-    return list(records.values())
+        return list({record["cell_id"]: record for record in map(json.loads, lines)}.values())
 
 
 def _read_published(path: Path) -> list[Row]:
-    try:
+    with parsing(f"'{path}' cannot be read as a table"):
         rows = list(csv.DictReader(io.StringIO(path.read_text("utf-8"))))
-    except (OSError, ValueError) as error:
-        raise UnavailableError(f"'{path}' cannot be read as a table") from error
     if not rows or not {*KEYS, *SCORES} <= rows[0].keys():
         raise UnavailableError(f"'{path}' lacks one of the columns {', '.join((*KEYS, *SCORES))}")
     return rows
@@ -125,8 +120,9 @@ def _read_published(path: Path) -> list[Row]:
 def command(run: Path, against: Path | None) -> None:
     """Print the study's table of RUN as csv."""
     try:
-        rows = make_table(_read_records(run))
-        rows = set_against(rows, _read_published(against)) if against else rows
+        with parsing(f"'{run}' does not hold records of the study's arms"):
+            rows = make_table(_read_records(run))
+            rows = set_against(rows, _read_published(against)) if against else rows
     except HarnessError as error:
         click.echo(printable(f"harness: {error}"), err=True)
         raise SystemExit(error.exit_code) from None

@@ -11,7 +11,6 @@ leaderboard*, matrix*        the board of all runs published in the folder
 from __future__ import annotations
 
 import gzip
-import json
 import re
 import shlex
 import shutil
@@ -34,9 +33,10 @@ from harness.leaderboard.scoring import read_predictions
 from harness.leaderboard.selection import Cell, Unit, choose, once, read_cells
 from harness.registry.catalog import Registry
 from harness.runs.folder import RunFolder
-from harness.runs.record import Record, Results, read_records
+from harness.runs.record import Record, Results, check_frame, read_records
 from harness.storage.atomic import whole_file, write_json
-from harness.storage.reading import open_parquet, read_file
+from harness.storage.parsing import parsing, read_mapping
+from harness.storage.reading import open_parquet
 from harness.validation.finding import Finding
 from harness.validation.run import check_run
 
@@ -81,12 +81,9 @@ class PublishedRun:
     def about(self) -> dict[str, Any]:
         """Read `<name>.env.json`. Raise UnavailableError when it is missing or damaged."""
         path = self._beside(".env.json")
-        try:
-            about = dict(json.loads(read_file(path)))
-            int(about["cells"])
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise UnavailableError(f"'{path}' is missing or damaged") from error
-        return about
+        about = read_mapping(path, f"'{path}' is missing or damaged")
+        with parsing(f"'{path}' is damaged"):
+            return {**about, "cells": int(about["cells"])}
 
     def records(self) -> list[Record]:
         """Read the records. Raise UnavailableError with the number of the first line that is not one."""
@@ -114,16 +111,14 @@ class PublishedRun:
                 f"'{path}' lacks the predictions of cell '{cell_id}', which the board needs;"
                 " publish the run anew, or one run with all rows"
             )
-        try:
+        with parsing(f"the predictions '{path}' are damaged"):  # lists of unlike lengths, missing columns
             columns: dict[str, Any] = {"example_id": task["example_id"]}
             if task["group"] is not None:
                 columns["group"] = pd.array(task["group"], "Int64")
             predicted = task["prediction"][task["cell_id"].index(cell_id)]
             for name, values in (("label", task["label"]), ("prediction", predicted)):
                 columns[name] = pd.Categorical(values, task["classes"])
-            return pd.DataFrame(columns)
-        except (LookupError, TypeError, ValueError) as error:  # lists of unlike lengths, missing columns
-            raise UnavailableError(f"the predictions '{path}' are damaged") from error
+            return check_frame(pd.DataFrame(columns))
 
     @cached_property
     def _records(self) -> list[Record]:
@@ -133,12 +128,9 @@ class PublishedRun:
     def _tasks(self) -> Mapping[str, Mapping[str, Any]]:
         """Row of the task that holds a cell's predictions, by cell id."""
         path = self._beside(".predictions.parquet")
-        try:
-            with open_parquet(path) as file:
-                tasks = file.read().to_pylist()
+        with parsing(f"the predictions '{path}' are missing or damaged"), open_parquet(path) as file:
+            tasks = file.read().to_pylist()
             return {cell_id: task for task in tasks for cell_id in task["cell_id"]}
-        except Exception as error:  # a missing file, or any damage that parquet readers report in many ways
-            raise UnavailableError(f"the predictions '{path}' are missing or damaged") from error
 
     def _beside(self, ending: str) -> Path:
         return self.path.with_name(self.name + ending)
@@ -366,19 +358,17 @@ def _environment(run: RunFolder) -> dict[str, Any]:
     """Return the suite, times, machine and software of a run, without arguments and paths."""
     about = run.about()
     path = run.path / "env.json"
-    try:
-        facts = json.loads(read_file(path))
-        events = [json.loads(line) for line in read_file(run.path / "events.jsonl").splitlines()]
-    except (OSError, ValueError) as error:
-        raise UnavailableError(f"'{path}' or events.jsonl beside it is missing or damaged") from error
-    starts = [event for event in events if event.get("event") == "started"]
+    facts = read_mapping(path, f"'{path}' is missing or damaged")
+    starts = [event for event in run.events() if event.get("event") == "started"]
     for told in (facts, *starts):
         told["os"] = str(told.get("os")).split("-")[0]  # the rest names a host's own kernel
+    distributions = facts.get("distributions")
+    known = distributions if isinstance(distributions, dict) else {}
     return {
         "cells": len(about["cells"]),
         "finished": about.get("finished"),
         **{name: facts.get(name) for name in _FACTS},
-        "distributions": {name: facts.get("distributions", {}).get(name) for name in _DISTRIBUTIONS},
+        "distributions": {name: known.get(name) for name in _DISTRIBUTIONS},
         # a resumed run may have begun elsewhere
         "starts": [
             {name: told for name, told in start.items() if name not in ("argv", "event")} for start in starts
