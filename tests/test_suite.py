@@ -173,7 +173,7 @@ def test_settings_come_after_the_other_overrides_and_the_last_setting_wins(suite
         (
             "name=2020-13-45",
             "--set 'name' line 1: '2020-13-45' is neither text, a finite number, yes, no nor nothing; "
-            "text needs quotes",
+            'text needs quotes: "2020-13-45"',
         ),
         ("poolings.7=max", "--set 'poolings.7=max': the suite has no place '7' there"),
         ("poolings.-1=max", "--set 'poolings.-1=max': the suite has no place '-1' there"),
