@@ -234,3 +234,33 @@ def test_no_call_in_the_source_may_run_code_of_a_file() -> None:
             assert isinstance(value, ast.Constant), f"{path} line {call.lineno}: {name} without {needed[0]}"
             assert value.value is needed[1], f"{path} line {call.lineno}: {name} with another {needed[0]}"
     assert found >= 10
+
+
+CORE = (
+    "config",
+    "data",
+    "dictionary_report",
+    "features",
+    "leaderboard",
+    "registry",
+    "runs",
+    "training",
+    "validation",
+)
+OPENING_THEMSELVES = {
+    "data/images.py": "it gives each fault its own name",
+    "leaderboard/published/check.py": "pages that are files already",
+    "registry/source.py": "code of plugins, which runs anyway",
+    "runs/folder.py": "what it has just written",
+    "training/files.py": "what it writes",
+}
+
+
+def test_rooms_that_read_files_of_others_open_them_in_one_place() -> None:
+    for path in (each for room in CORE for each in sorted((ROOT / "harness" / room).rglob("*.py"))):
+        inside = path.relative_to(ROOT / "harness").as_posix()
+        for name, call in calls(path):
+            if inside not in OPENING_THEMSELVES:
+                last = name.rpartition(".")[2]
+                assert last not in ("read_text", "read_bytes"), f"{inside} line {call.lineno}: {name}"
+                assert last != "open" or name == "gzip.open", f"{inside} line {call.lineno}: {name}"
