@@ -348,6 +348,15 @@ def test_of_very_many_known_names_the_first_are_named_and_the_others_counted() -
     assert said.endswith("name004 and 395 more (`harness ls tasks` lists all)")
 
 
+def test_a_model_nobody_listed_is_told_how_others_are_written() -> None:
+    said = "; one of the hub is written ORG/NAME, a folder ./NAME"
+    with pytest.raises(UsageError, match=re.escape(said)):
+        open_registry().choose("models", "gemma-2-2b")
+    with pytest.raises(UsageError) as refused:
+        open_registry().choose("poolings", "gemma-2-2b")
+    assert said not in str(refused.value)
+
+
 def test_unknown_names_are_listed_by_likeness() -> None:
     names = [f"task_{letter}{number}" for letter in "abc" for number in range(200)]
     assert did_you_mean("task_b77", names) == "; did you mean 'task_b77'?"

@@ -472,6 +472,21 @@ def test_twins_say_where_both_stand(write, old, new, sentence):
         assert refusal(read_suite, path) == f"suite '{path}': {sentence}"
 
 
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ("poolings=[a, a]", ": pooling 'a' is given twice"),
+        ("poolings=[no]", ": poolings.0: false is no text; a name that is read so needs quotes"),
+        ("classifiers=[{k: 1}]", ": classifiers.0: a mapping needs a 'name'"),
+        ("modles=[]", ": there is no field 'modles'; did you mean 'models'?"),
+    ],
+)
+def test_what_the_command_line_replaces_has_no_line_in_the_file(suite, setting, sentence):
+    with pytest.raises(UsageError) as refused:
+        read_suite(suite, settings=[setting])
+    assert str(refused.value) == f"suite '{suite}'{sentence}"
+
+
 def test_two_task_files_of_one_name_are_both_named(write):
     paths = [write("a.yaml", TASK), write("b.yaml", "version: 1\n" + TASK.replace("version: 1\n", ""))]
     said = refusal(read_tasks, paths)

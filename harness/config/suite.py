@@ -211,13 +211,12 @@ def read_suite(
     if seeds is not None:
         tree["seeds"] = seeds
     _apply_settings(tree, settings)
-    suite = file.validate(Suite)
-    # The lines of a list that the command line replaces say nothing; what is twice there is found in the plan.
     replaced = {re.split("[.=]", setting)[0] for setting in settings}
-    replaced |= {field for field, given in (("models", models), ("tasks", tasks), ("seeds", seeds)) if given}
+    given = {"models": models, "tasks": tasks, "limit": limit, "seeds": seeds}
+    file = file.without_lines({*replaced, *(field for field, value in given.items() if value)})
+    suite = file.validate(Suite)
     for field, what in _LISTS.items():
-        if field not in replaced:
-            file.check_twins((field,), what, [*map(_spell, getattr(suite, field))])
+        file.check_twins((field,), what, [*map(_spell, getattr(suite, field))])
     return suite
 
 

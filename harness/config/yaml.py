@@ -7,8 +7,8 @@ cells, so another library or another version of YAML would need to read each val
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -55,6 +55,13 @@ class YamlFile:
     tree: dict[str, Any]
     lines: Mapping[_Place, int]
     spelled: Mapping[_Place, str]
+
+    def without_lines(self, fields: Collection[str]) -> YamlFile:
+        """Return the same without the lines of fields that were replaced by values from elsewhere."""
+        lines = {at: line for at, line in self.lines.items() if not at or at[0] not in fields}
+        return replace(
+            self, lines=lines, spelled={at: self.spelled[at] for at in lines if at in self.spelled}
+        )
 
     def check_twins(self, place: _Place, what: str, names: Sequence[str]) -> None:
         """Raise UsageError, with both lines, if two entries of the list at `place` have one name, in the order of
@@ -224,9 +231,13 @@ def _explain(fault: ErrorDetails, spelled: str | None) -> str:
     if fault["type"] in _SENTENCES:
         return _SENTENCES[fault["type"]].format(field=field, **fault.get("ctx", {}))
     if fault["type"] == "string_type" and isinstance(fault["input"], bool | int | float | None):
-        if spelled == "":
-            return f"{field} is empty, and needs a text"
-        return f"{field}: {_quote_it(spelled or json.dumps(fault['input']), fault['input'])}"
+        if spelled is None:
+            return f"{field}: {json.dumps(fault['input'])} is no text; a name that is read so needs quotes"
+        return (
+            f"{field}: {_quote_it(spelled, fault['input'])}"
+            if spelled
+            else f"{field} is empty, and needs a text"
+        )
     return f"{field}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
 
 

@@ -118,7 +118,8 @@ def open_available(
 
 def open_model(wanted: ModelChoice, registry: Registry) -> OpenModel:
     """Open one model. Raise UsageError for a parameter or site that it does not have."""
-    choice = registry.choose("models", {"name": wanted.ref, **wanted.parameters})
+    fields = ("sites", "representations") if wanted.parameters else ()
+    choice = registry.choose("models", {"name": wanted.ref, **wanted.parameters}, beside=fields)
     model: Model = choice.make()
     sites: list[Site] = []
     for text in wanted.sites:

@@ -164,14 +164,19 @@ class Registry:
             if kind in RESOLVED and _is_local(name):
                 raise UnavailableError(f"no plugin can read what lies in '{name}' as a {_singular(kind)}")
             hint = did_you_mean(name, [*self.names(kind), *beside], listed_by=f"harness ls {kind}")
+            if kind in RESOLVED and "/" not in name and "did you mean" not in hint:
+                hint += "; one of the hub is written ORG/NAME, a folder ./NAME"
             raise UsageError(f"there is no {_singular(kind)} '{name}'{hint}")
         if len(entries) > 1:
             offered = f"is offered by {_owners(entries)}: disable one with -p no:NAME"
             raise UsageError(f"{_singular(kind)} '{name}' {offered}")
         return entries[0]
 
-    def choose(self, kind: str, reference: str | Mapping[str, Any]) -> Choice:
-        """Resolve a reference (`NAME`, `NAME[k=v]`, `NAME(k=v)`, or a mapping with `name`) of one kind."""
+    def choose(self, kind: str, reference: str | Mapping[str, Any], *, beside: Iterable[str] = ()) -> Choice:
+        """Resolve a reference (`NAME`, `NAME[k=v]`, `NAME(k=v)`, or a mapping with `name`) of one kind.
+
+        Of an unknown parameter, what stands `beside` the parameters may be meant too.
+        """
         _check_length(kind, reference)
         name, given = _split(kind, reference)
         target = entry = self._find(kind, name)
@@ -182,7 +187,7 @@ class Registry:
             target = self._find(kind, other)
         implied = {key: value for key, value in implied.items() if key not in given}
         given = {**implied, **given}  # in this order, which labels show
-        parameters = _bind(kind, target, name, given)
+        parameters = _bind(kind, target, name, given, beside)
         return Choice(
             kind=kind,
             name=name,
@@ -306,14 +311,16 @@ def parameters_of(spec: Spec) -> dict[str, Any]:
     }
 
 
-def _bind(kind: str, entry: Entry, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+def _bind(
+    kind: str, entry: Entry, name: str, given: Mapping[str, Any], beside: Iterable[str]
+) -> dict[str, Any]:
     """Fill in the defaults of one offer; raise UsageError for unknown and missing parameters."""
     owner = _name_offer(kind, name, entry.distribution)
     known = parameters_of(entry.spec)
     for key in given:
         if key not in known:
             raise UsageError(
-                f"{owner} has no parameter '{key}'{did_you_mean(key, known, owner_has='it takes')}"
+                f"{owner} has no parameter '{key}'{did_you_mean(key, (*known, *beside), owner_has='it takes')}"
             )
     bound = {key: given.get(key, default) for key, default in known.items()}
     for key, value in bound.items():
