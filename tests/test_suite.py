@@ -353,8 +353,12 @@ def test_a_task_of_the_hub_is_pinned(write):
     ("old", "new", "sentence"),
     [
         ("{file: data.parquet}", "{hub: org/name}", "source.hub 'org/name' needs source.revision, a commit"),
-        ("{file: data.parquet}", "{file: a, hub: b, revision: c}", "source needs either 'hub' or 'file'"),
-        ("{file: data.parquet}", "{}", "source needs either 'hub' or 'file'"),
+        (
+            "{file: data.parquet}",
+            "{file: a, hub: b, revision: c}",
+            "source needs either 'hub', 'file' or 'files'",
+        ),
+        ("{file: data.parquet}", "{}", "source needs either 'hub', 'file' or 'files'"),
         ("source: {file: data.parquet}\n", "", "the field 'source' is missing"),
         ("{file: data.parquet}", "{fil: x}", "line 3: there is no field 'source.fil'; did you mean 'file'?"),
         ("{file: data.parquet}", "{path: x}", "line 3: there is no field 'source.path'; known: "),
