@@ -281,7 +281,7 @@ UNREADABLE = {
     "gzip.jsonl": (FORMS["a.jsonl.gz"], "it is packed with gzip: give it a name that ends in .gz too"),
     "zstd.csv": (FORMS["a.csv.zst"], "it is packed with zstd: give it a name that ends in .zst too"),
     "book.csv": (b"PK\x03\x04 ...", "it is an archive or a workbook, no text: save its table as CSV (UTF-8)"),
-    "rows.jsonl": (b"PAR1 ... PAR1", "it is a parquet file: give it a name that ends in .parquet"),
+    "rows.jsonl": (b"PAR1\x15 ... PAR1", "it is a parquet file: give it a name that ends in .parquet"),
     "excel.tsv": (separated("\t").decode().encode("utf-16"), "it is UTF-16 text: save it as UTF-8"),
     "bomb.csv.gz": (pack(b"text,label,prompt\n" + b"a" * 3_000_000, "gzip"), "bytes unpack to more than 200 times"),
     "bomb.jsonl.zst": (pack(b'{"text": "' + b" " * 3_000_000, "zstd"), "unpack it and name the unpacked file"),
@@ -342,11 +342,12 @@ STRANGE: Mapping[str, tuple[Any, str]] = {
     "other_names": ([{"from": "human", "value": "hello"}],
                     'message 1 of the conversation has no text under "role", and has: from, value'),
     "python": (str(SAID), "its messages are written as Python prints them, not as JSON: write them with json.dumps"),
-    "cut": (json.dumps(SAID)[:-9], "its text begins like messages in JSON, and is no JSON: Unterminated string"),
+    "cut": (json.dumps(SAID)[:-9], "its text begins like messages in JSON, and is no JSON: character 79: Unterm"),
     "deep": ('[{"role": "user", "content": ' + "[" * 90_000, "is no JSON: it is nested too deep"),
     "twice": ('[{"role": "user", "role": "user", "content": "a"}]', "the key 'role' stands twice in one object"),
     "half": ('[{"role": "user", "content": "\\ud83d"}]', "it holds half of a character, a lone surrogate"),
     "number": (7, "the input is int, not text"),
+    "digits": ('[{"role": "user", "content": "a", "n": ' + "1" * 5000 + "}]", "a number in it has thousands of digits"),
 }  # fmt: skip
 
 
@@ -386,6 +387,29 @@ def test_messages_that_are_no_text_are_refused_by_row(tmp_path: Path, what: str)
             with pytest.raises(HarnessError, match=r"row|line") as caught:
                 read()
             assert said in str(caught.value)
+
+
+def test_items_in_a_csv_have_their_lists_as_json(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": "1 + 1 =", "choices": '["2", "3"]', "answer": "2"},
+        {"prompt": "x", "choices": '["a", "b"]', "answer": "1"},
+    ]
+    file = tmp_path / "a.csv"
+    pd.DataFrame(rows).to_csv(file, index=False)
+    assert [(row.item.choices, row.item.right) for row in read_items(file, "sum")] == [
+        (("2", "3"), 0),
+        (("a", "b"), 1),
+    ]
+    for column, value, said in (
+        ("choices", "a, b", "row 1 has a text under 'choices' that is no list in JSON: write"),
+        ("choices", '{"a": 1}', "row 1 has no list of texts under 'choices'"),
+        ("answer", "9" * 5000, "is none of its choices"),
+        ("answer", "2.0", "is none of its choices"),
+    ):
+        pd.DataFrame([{**rows[1], column: value}]).to_csv(file, index=False)
+        with pytest.raises(UsageError) as caught:
+            read_items(file, "sum")
+        assert said in str(caught.value)
 
 
 def test_a_text_that_only_looks_like_json_stays_a_text(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from harness.api.data import Conversation
-from harness.api.errors import EmptyInputWarning, FlagWarning, UsageError
+from harness.api.errors import EmptyInputWarning, FlagWarning, UsageError, name_some
 from harness.cli import options as shared
 from harness.cli.streams import echo
 from harness.storage.parsing import parsing, reason_of
@@ -136,7 +136,7 @@ def _read_rows(path: Path) -> Iterator[str | Conversation]:
     columns = read_table(path, needed=("text", "messages"))
     name = next((name for name in ("text", "messages") if name in columns), None)
     if name is None:
-        raise UsageError(f"'{path}' has no column text or messages; it has: {', '.join(sorted(columns))}")
+        raise UsageError(f"'{path}' has no column text or messages; it has: {name_some(sorted(columns))}")
     for number, value in enumerate(columns[name]):
         yield _parse(value, f"'{path}' row {number}", name)
 

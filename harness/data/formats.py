@@ -51,7 +51,7 @@ _BEGINNINGS: Mapping[bytes, str] = {
     b"\x1f\x8b": "it is packed with gzip: give it a name that ends in .gz too",
     b"\x28\xb5\x2f\xfd": "it is packed with zstd: give it a name that ends in .zst too",
     b"PK\x03\x04": "it is an archive or a workbook, no text: save its table as CSV (UTF-8)",
-    b"PAR1": "it is a parquet file: give it a name that ends in .parquet",
+    b"PAR1\x15": "it is a parquet file: give it a name that ends in .parquet",
     b"\xff\xfe": "it is UTF-16 text: save it as UTF-8",
     b"\xfe\xff": "it is UTF-16 text: save it as UTF-8",
 }
@@ -95,7 +95,7 @@ def open_text(path: Path, *, newline: str | None = None) -> IO[str]:
     """
     packing = PACKED.get(endings_of(path)[1])
     raw: Any = io.BufferedReader(_Unpacked(path, packing), 2**20) if packing else open_file(path)
-    begin = raw.peek(4)[:4]
+    begin = raw.peek(5)[:5]
     for beginning, said in _BEGINNINGS.items():
         if begin.startswith(beginning):
             raw.close()

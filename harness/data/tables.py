@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
+from harness.api.errors import name_some
 from harness.data.formats import TableError, format_of, open_text
 from harness.storage.parsing import ParseError
 from harness.storage.reading import open_parquet
@@ -143,11 +144,11 @@ def _find_separator(path: Path, needed: Collection[str]) -> str:
     if not fitting and (len(header) > 1 or not readings):
         return usual  # then it lacks columns, which is not a matter of separators
     said = " or ".join(
-        f"{SEPARATORS[mark]} the columns {', '.join(map(repr, readings[mark][:5]))}"
+        f"{SEPARATORS[mark]} the columns {name_some(repr(name[:60]) for name in readings[mark])}"
         for mark in fitting or readings
     )
     raise TableError(
-        f"its header has none of {', '.join(map(repr, needed))} where {SEPARATORS[usual]} separate it, and by {said}: "
+        f"its header has none of {name_some(map(repr, needed))} where {SEPARATORS[usual]} separate it, and by {said}: "
         f"give the columns these names, or write {SEPARATORS[usual]}; a task file may say which separator is right, "
         'as separator: ";" beside file'
     )

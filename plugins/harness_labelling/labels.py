@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -180,7 +181,7 @@ def _as_place(value: Any, choices: Sequence[str], where: str) -> int:
     """
     if isinstance(value, str) and value in choices:
         return choices.index(value)
-    if isinstance(value, str) and value.isascii() and value.isdecimal():
+    if isinstance(value, str) and re.fullmatch("[0-9]{1,6}", value):
         value = int(value)  # all fields of a CSV are text
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(choices):
         spelled = next((choice for choice in choices if _is_number(choice, value)), None)

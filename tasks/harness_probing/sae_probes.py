@@ -22,7 +22,7 @@ from typing import Any
 import click
 import numpy as np
 
-from harness import Columns, DataError, HarnessError, TaskSpec, printable, read_table
+from harness import Columns, DataError, HarnessError, TaskSpec, name_some, printable, read_table
 
 Rows = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -279,7 +279,7 @@ def _read(path: Path) -> tuple[list[str], list[str]]:
     if missing := [name for name in ("prompt", "target") if name not in columns]:
         raise DataError(
             f"'{path}' is not a csv file with the columns prompt and target: it lacks {missing[0]}, and has "
-            f"{', '.join(sorted(columns)) or 'no rows'}"
+            f"{name_some(sorted(columns), nothing='no rows')}"
         )
     texts, labels = columns["prompt"], columns["target"]
     if len(classes := sorted(set(labels))) != 2:
