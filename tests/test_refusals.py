@@ -197,6 +197,14 @@ DICTIONARIES: dict[str, tuple[str, Make, tuple[str, ...]]] = {
         holding("a/ae.pt", "b/sae.safetensors"),
         ("name one of them, a, b",),
     ),
+    "a folder of repositories": (
+        "x",
+        holding(
+            "one/layer_1/width_16k/average_l0_9/params.npz",
+            "two/resid_post/layer_1_width_1k/params.safetensors",
+        ),
+        ("name one of them, one, two",),
+    ),
     "a folder of something else": ("x", holding("notes.txt"), ("a folder without a dictionary",)),
     "a text": ("x.txt", file(), ("a file of no dictionary",)),
     "a pipe": ("x", lambda path: os.mkfifo(path), ("neither a file nor a folder",)),
@@ -343,3 +351,20 @@ def test_the_arrays_that_a_refusal_asks_for_are_read(registry: Any, tmp_path: Pa
         x @ torch.from_numpy(parts["W_enc"]).float() + torch.from_numpy(parts["b_enc"]).float()
     )
     torch.testing.assert_close(placed.load("cpu").encode(x), wanted)
+
+
+@pytest.mark.parametrize("kind", ["models", "representations"])
+def test_a_path_at_which_nothing_lies_is_told_where_it_ends(
+    registry: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("models/gemma").mkdir(parents=True)
+    with pytest.raises(harness.UsageError, match="'models' holds no 'gema'; it holds: gemma"):
+        registry.choose(kind, "./models/gema/deep")
+    with pytest.raises(harness.UsageError, match=f"there is no {kind[:-1]} './{'x' * 300}/y'"):
+        registry.choose(kind, f"./{'x' * 300}/y")
+
+
+def test_a_repository_whose_name_says_no_layout_is_told_which_are_read(registry: Any) -> None:
+    with pytest.raises(harness.UsageError, match="is the name of no repository that is read"):
+        registry.choose("representations", "EleutherAI/sae-llama-3-8b-32x")

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -164,7 +165,9 @@ class Registry:
             if kind in RESOLVED and _is_local(name):
                 raise UnavailableError(f"no plugin can read what lies in '{name}' as a {_singular(kind)}")
             hint = did_you_mean(name, [*self.names(kind), *beside], listed_by=f"harness ls {kind}")
-            if kind in RESOLVED and "/" not in name and "did you mean" not in hint:
+            if kind in RESOLVED and name.startswith((".", "/", "~")):
+                hint = _nothing_there(local_path(name))
+            elif kind in RESOLVED and "/" not in name and "did you mean" not in hint:
                 hint += "; one of the hub is written ORG/NAME, a folder ./NAME"
             raise UsageError(f"there is no {_singular(kind)} '{name}'{hint}")
         if len(entries) > 1:
@@ -228,6 +231,23 @@ def _entry(name: str, spec: Any, plugin: Plugin) -> Entry:
     return Entry(
         name=name, spec=spec, plugin=plugin.name, distribution=plugin.distribution, source=plugin.source
     )
+
+
+def _nothing_there(path: Path) -> str:
+    """Return what is said of a path at which nothing lies: the part of it that is there, and the names in that."""
+    # Of a path that no file can have, os.path says that it is no folder, where pathlib raises an error.
+    there = next((each for each in path.parents if os.path.isdir(each)), None)  # noqa: PTH112
+    if there is None:
+        return ": nothing lies there"
+    wanted = path.relative_to(there).parts[0]
+    return f": '{there}' holds no '{wanted}'{did_you_mean(wanted, _listed(there), owner_has='it holds')}"
+
+
+def _listed(folder: Path) -> list[str]:
+    try:
+        return [each.name for each in folder.iterdir() if not each.name.startswith(".")]
+    except OSError:
+        return []
 
 
 def _is_local(name: str) -> bool:

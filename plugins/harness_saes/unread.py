@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import harness
+from harness_saes.repository import is_hub_reference
 
 _MOST_BYTES = 1 << 20
 """Longest config, or beginning of a file, that is read to recognise something."""
@@ -71,11 +72,14 @@ _KINDS: Sequence[Kind] = (
 )
 """What has such a file, and is not read; the first that fits counts."""
 
+_WEIGHTS = ("sae_weights.safetensors", "sae.safetensors", "ae.pt", "params.npz", "params.safetensors")
+"""Files of weights that are described with their folder."""
+
 _BELOW = (
-    *("params.npz", "params.safetensors", "sae_weights.safetensors", "sae.safetensors"),
-    *("ae.pt", "sae.pt", "weights.pt"),
+    *(f"*/{name}" for name in (*_WEIGHTS, "sae.pt", "weights.pt")),
+    *("*/layer_*/*/*/params.npz", "*/*/layer_*/params.safetensors"),
 )
-"""Files of dictionaries in folders below one that is named."""
+"""Dictionaries in folders below one that is named."""
 
 _OPENAI = (b"pre_bias", b"latent_bias")
 """Names in the state dict of OpenAI's checkpoints."""
@@ -92,7 +96,8 @@ def describe_path(path: Path) -> str:
         for pattern in kind.files:
             if any(fnmatch(name, pattern) for name in names) and kind.says(_config(path)):
                 return kind.sentence
-    below = sorted({each.parent.name for file in _BELOW for each in path.glob(f"*/{file}")})
+    found = (each for file in _BELOW for each in path.glob(file))
+    below = sorted({each.relative_to(path).parts[0] for each in found})
     if below:
         return (
             f"a folder of dictionaries: name one of them, {', '.join(below[:5])}{', …' if below[5:] else ''}"
@@ -103,7 +108,7 @@ def describe_path(path: Path) -> str:
 def _describe_file(path: Path) -> str:
     if not path.is_file():
         return f"neither a file nor a folder: {_READ}"
-    if path.name in _BELOW[:5]:
+    if path.name in _WEIGHTS:
         return describe_path(path.parent)
     with path.open("rb") as file:
         start = file.read(_MOST_BYTES)
@@ -179,4 +184,9 @@ def refuse(ref: str) -> harness.HarnessError | None:
     if path.exists():
         return harness.UnavailableError(f"representation '{ref}' is {describe_path(path)}")
     said = explain_name(ref)
+    if not said and is_hub_reference(ref):
+        said = (
+            "the name of no repository that is read (google/gemma-scope-…, Prisma-Multimodal/…, osunlp/SAE_…), and of "
+            f"nothing here: if its layout is read, fetch it and {_READ}"
+        )
     return harness.UsageError(f"representation '{ref}' is {said}") if said else None

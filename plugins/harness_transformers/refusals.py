@@ -89,8 +89,8 @@ def describe_path(path: Path) -> str:
 
 def refuse(ref: str, path: Path) -> UnavailableError:
     """Return the error for a reference to something on this machine that is no model."""
-    elsewhere = "; for the model of that name on the hub, work in another folder" if "/" in ref[1:] else ""
-    elsewhere = "" if ref.startswith((".", "/", "~")) else elsewhere
+    like_hub = ref.count("/") == 1 and not ref.startswith((".", "/", "~"))
+    elsewhere = "; for the model of that name on the hub, work in another folder" if like_hub else ""
     return UnavailableError(f"model '{ref}' is {describe_path(path)}{elsewhere}")
 
 
