@@ -267,14 +267,34 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[hub_stand_i
         yield served
 
 
+def clip_files(tokenizer: str) -> dict[str, bytes]:
+    """An OpenCLIP model whose text tower names its tokenizer."""
+    files = {path.name: path.read_bytes() for path in CLIP.iterdir()}
+    config = json.loads(files["open_clip_config.json"])
+    config["model_cfg"]["text_cfg"]["hf_tokenizer_name"] = tokenizer
+    return files | {"open_clip_config.json": json.dumps(config).encode()}
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "said"),
+    [("ok", "there is no repository 'org/words' on the hub"), (503, "the hub cannot be asked")],
+)
+def test_a_tokenizer_that_is_not_there_is_told_apart_from_a_hub_that_cannot_be_asked(
+    hub: hub_stand_in.Hub, behaviour: str | int, said: str
+) -> None:
+    hub.add("org/clip", {name: data for name, data in clip_files("org/words").items() if "token" not in name})
+    model = harness.open(device="cpu").registry.choose("models", "hf-hub:org/clip").make()
+    hub.behaviour = behaviour
+    with pytest.raises(harness.UnavailableError) as caught:
+        model.tokenize_prompts(["a photo"])
+    assert said in str(caught.value) and "its tokenizer 'org/words'" in str(caught.value)
+
+
 @pytest.mark.parametrize("where", ["my clip", "hf-hub:org/clip"])
 def test_after_the_commands_for_an_open_clip_model_it_tells_classes_offline(
     hub: hub_stand_in.Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    files = {path.name: path.read_bytes() for path in CLIP.iterdir()}
-    config = json.loads(files["open_clip_config.json"])
-    config["model_cfg"]["text_cfg"]["hf_tokenizer_name"] = "org/words"
-    files["open_clip_config.json"] = json.dumps(config).encode()
+    files = clip_files("org/words")
     words = {name: data for name, data in files.items() if "token" in name}
     hub.add("org/words", words | {"config.json": b'{"model_type": "gemma2"}', "model.safetensors": b"large"})
     hub.add("org/clip", {name: data for name, data in files.items() if name not in words})

@@ -21,7 +21,7 @@ from harness.data.image_folder import holds_images, read_image_folder
 from harness.data.split_files import SplitFiles, find_split_files
 from harness.data.tables import name_classes, read_columns
 from harness.storage.hashing import unchanged
-from harness.storage.hub import HubFiles, is_answer, is_offline
+from harness.storage.hub import HubFiles, is_offline
 from harness.storage.parsing import parsing
 
 Rows = Mapping[str, Sequence[Any]]
@@ -266,7 +266,7 @@ def _not_loaded(spec: TaskSpec, source: HubSource, error: Exception) -> DataErro
         hint = "run the same once online, or use --data-dir for a local mirror"
         return data_error(spec, f": {said} from its local cache (offline): {hint}")
     files = HubFiles(f"task '{spec.name}': {said}: it", source.hub, source.revision, is_dataset=True)
-    if is_answer(error):
+    if files.is_answer(error):
         return DataError(str(files.refusal(error)))
     if isinstance(error, DatasetNotFoundError):  # the library keeps to itself which of the three it is
         hint = f"check the name, accept the terms at {files.address} if there are any, and log in with `hf auth login`"

@@ -255,6 +255,14 @@ class HubFiles:
                 return None
             raise self.refusal(error, name) from error
 
+    @staticmethod
+    def is_answer(error: Exception) -> bool:
+        """Return whether an error tells of the hub's answer, or of none, rather than of a file that was fetched."""
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+        kinds = (HfHubHTTPError, LocalEntryNotFoundError, ConnectionError, TimeoutError)
+        return any(isinstance(each, kinds) for each in _chain(error))
+
     def refusal(self, error: Exception, name: str = "") -> UnavailableError:
         """Return the error for an answer other than a file, raised by the hub's client or what is around it: one
         sentence for each kind, with its way out.
@@ -298,14 +306,6 @@ class HubFiles:
             f"{self.owner}: the hub cannot be asked{wanted} ({reason}): check the network, the proxy and "
             f"HF_ENDPOINT, or read the local cache alone with --offline"
         )
-
-
-def is_answer(error: Exception) -> bool:
-    """Return whether an error tells of the hub's answer, or of no answer, rather than of a file that was fetched."""
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    kinds = (HfHubHTTPError, LocalEntryNotFoundError, ConnectionError, TimeoutError)
-    return any(isinstance(each, kinds) for each in _chain(error))
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

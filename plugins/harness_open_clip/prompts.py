@@ -12,7 +12,7 @@ from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 from torch import nn
 from torch.nn.functional import normalize
 
-from harness import TaskSpec, UsageError, did_you_mean, parsing
+from harness import HubFiles, TaskSpec, UsageError, did_you_mean, is_offline, parsing
 from harness_open_clip.references import Checkpoint
 from harness_open_clip.structure import first_of
 
@@ -72,7 +72,13 @@ def read_tokenizer(checkpoint: Checkpoint) -> Callable[[list[str]], torch.Tensor
         if named:
             source = str(checkpoint.tokenizer or named)
             mode = config.get("tokenizer_mode")
-            tokenizer = HFTokenizer(source, tokenizer_mode=mode, trust_remote_code=False, **parameters)
+            hub = HubFiles(f"model '{checkpoint.name}': its tokenizer '{named}'", named)
+            try:
+                tokenizer = HFTokenizer(source, tokenizer_mode=mode, trust_remote_code=False, **parameters)
+            except Exception as error:  # a tokenizer's code may raise any type
+                if not checkpoint.tokenizer and not is_offline() and hub.is_answer(error):
+                    raise hub.refusal(error) from error
+                raise
         else:
             tokenizer = SimpleTokenizer(**parameters)
     return tokenizer
