@@ -185,21 +185,37 @@ class _Reader(yaml.SafeLoader):
 
 def _describe(error: ValidationError, file: YamlFile, model: type[BaseModel]) -> str:
     """Describe the first fault of a validation in one sentence, with its line if the file has one."""
-    faults = error.errors()
+    faults = [(_find_place(file.tree, fault), fault) for fault in error.errors()]
     # A wrong field comes before a missing one, because it is often the same field misspelt.
-    first = min(faults, key=lambda fault: fault["type"] == "missing")
-    place = first["loc"]
+    field, first = min(faults, key=lambda found: found[1]["type"] == "missing")
+    # Of the alternatives for one value, the one that was followed furthest was meant.
+    field, first = max(
+        (found for found in faults if found[0][: len(field)] == field), key=lambda found: len(found[0])
+    )
+    place = field
     while place and place not in file.lines:
         place = place[:-1]
     line = f" line {file.lines[place]}" if place else ""
-    places = {fault["loc"] for fault in faults}
+    places = {each for each, _ in faults}
     # A list is also reported as too short if one of its items is wrong.
     places -= {each[:end] for each in places for end in range(len(each))}
     more = f" (and {len(places) - 1} more)" if len(places) > 1 else ""
-    hint = (
-        did_you_mean(str(first["loc"][-1]), _fields(model, first["loc"][:-1])) if _is_unknown(first) else ""
-    )
-    return f"{file.where}{line}: {_explain(first, file.spelled.get(place))}{hint}{more}"
+    hint = did_you_mean(str(field[-1]), _fields(model, field[:-1])) if _is_unknown(first) else ""
+    return f"{file.where}{line}: {_explain(field, first, file.spelled.get(place))}{hint}{more}"
+
+
+def _find_place(tree: Any, fault: ErrorDetails) -> _Place:
+    """Return the place of a fault in a file, without the names that pydantic gives to alternatives for a value."""
+    place: _Place = ()
+    for number, part in enumerate(fault["loc"], 1):
+        is_there = (
+            part in tree if isinstance(tree, dict) else isinstance(tree, list) and part in range(len(tree))
+        )
+        if is_there:
+            tree = tree[part]
+        if is_there or (number == len(fault["loc"]) and fault["type"] == "missing"):
+            place = (*place, part)
+    return place
 
 
 def _is_unknown(fault: ErrorDetails) -> bool:
@@ -223,21 +239,18 @@ def _follow(schema: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
     return node
 
 
-def _explain(fault: ErrorDetails, spelled: str | None) -> str:
-    field = ".".join(str(part) for part in fault["loc"])
+def _explain(place: _Place, fault: ErrorDetails, spelled: str | None) -> str:
+    field = ".".join(map(str, place))
     if fault["type"] == "string_pattern_mismatch":
         pattern = fault["ctx"]["pattern"]
         return f"{field}: '{fault['input']}' {_PATTERNS.get(pattern, f'does not match {pattern}')}"
+    value = fault["input"]
+    if fault["type"] in ("string_type", "path_type") and isinstance(value, bool | int | float | None):
+        if spelled is None:
+            return f"{field}: {json.dumps(value)} is no text; a name that is read so needs quotes"
+        return f"{field}: {_quote_it(spelled, value)}" if spelled else f"{field} is empty, and needs a text"
     if fault["type"] in _SENTENCES:
         return _SENTENCES[fault["type"]].format(field=field, **fault.get("ctx", {}))
-    if fault["type"] == "string_type" and isinstance(fault["input"], bool | int | float | None):
-        if spelled is None:
-            return f"{field}: {json.dumps(fault['input'])} is no text; a name that is read so needs quotes"
-        return (
-            f"{field}: {_quote_it(spelled, fault['input'])}"
-            if spelled
-            else f"{field} is empty, and needs a text"
-        )
     return f"{field}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
 
 
