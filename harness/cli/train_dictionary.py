@@ -40,8 +40,8 @@ LINES = 20
     required=True,
     multiple=True,
     type=shared.PATH,
-    help="Read texts: .jsonl, .jsonl.zst, .json, .parquet, .csv, .txt, or a folder of such files. For a model of "
-    "images: .parquet with a column 'image', or a folder of image files.",
+    help="Read texts: .jsonl, .parquet, .csv, .tsv, .txt … (or .jsonl.zst, .csv.gz), or a folder of such files. For a "
+    "model of images: .parquet with a column 'image', or a folder of image files.",
 )
 @click.option("-o", "--output", required=True, type=shared.PATH, help="Write dictionaries to this folder.")
 @click.option(

@@ -41,7 +41,7 @@ ENDINGS = f"{', '.join(FORMATS)} {_TOO}"
 TABLES = f"{', '.join(ending for ending in FORMATS if ending != '.txt')} {_TOO}"
 """Endings of tables, for messages."""
 
-FLOOR = 64 * 2**20
+FLOOR = 16 * 2**20
 """Number of bytes that any file may unpack to."""
 
 RATIO = 200
