@@ -532,7 +532,7 @@ STRAY: Mapping[str, tuple[tuple[str, ...], str]] = {
     "two_spellings": (("train.csv", "val.csv", "valid.csv"), "'val.csv' and 'valid.csv' are both of the split 'val"),
     "whole_and_shards": (("train.csv", "train-00000-of-00001.csv"), "are both of the split 'train': keep one"),
     "missing_shard": (("train-00000-of-00003.csv", "train-00002-of-00003.csv", "test.csv"),
-                      "of the 3 shards beside 'train-00000-of-00003.csv' 1 are missing, the first with the number"),
+                      "'train-00000-of-00003.csv' is one of 3 shards, and these numbers are missing: 00001; fetch"),
     "no_split": (("data.csv",), "is named like a split (train.csv, test-00000-of-00002.parquet): name one"),
     "empty": (("README.md",), "has no table that is named like a split"),
 }  # fmt: skip

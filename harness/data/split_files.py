@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from harness.api.data import SPLITS, Split
+from harness.api.errors import name_some
 from harness.data.formats import NO_DATA, TableError, endings_of, is_table, stem_of
 
 SplitFiles = Mapping[Split, tuple[Path, ...]]
@@ -91,9 +92,9 @@ def _check_shards(files: Sequence[Path]) -> None:
         if shard := _SHARD.fullmatch(stem_of(file)):
             by_total[shard[3]].add(shard[2])
     for total, there in by_total.items():
-        missing = [number for number in range(min(int(total), 10_000)) if f"{number:05}" not in there]
+        missing = [f"{number:05}" for number in range(min(int(total), 10_000)) if f"{number:05}" not in there]
         if missing:
             raise TableError(
-                f"of the {int(total)} shards beside '{files[0].name}' {len(missing)} are missing, the first with the "
-                f"number {missing[0]:05}: fetch them, or name the files of each split as source.files"
+                f"'{files[0].name}' is one of {int(total)} shards, and these numbers are missing: "
+                f"{name_some(missing)}; fetch them, or name the files of each split as source.files"
             )
