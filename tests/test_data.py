@@ -552,7 +552,7 @@ BROKEN: dict[str, tuple[str, Callable[[Path], Any], str]] = {
         "task 'toy'",
     ),
     "absent": ("data.csv", lambda path: None, "there is no file"),
-    "folder": ("data.csv", lambda path: path.mkdir(), "there is no file"),
+    "folder": ("data.csv", lambda path: path.mkdir(), "has no table that is named like a split"),
 }
 
 
