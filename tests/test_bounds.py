@@ -254,7 +254,7 @@ REFERENCES = {
     "a long parameter": ("representations", f"random_sae[k={LONG}]"),
     "a long name with a parameter": ("representations", {"name": LONG, "k": 1}),
     "open brackets": ("poolings", "count(" * 600),
-    "blanks before a bracket": ("poolings", "count" + " " * 4_000 + "]"),
+    "blanks before a bracket": ("poolings", "count" + " " * 2_000 + "]"),
     "equals in brackets": ("representations", "./" + "[=" * 2_000),
     "brackets in a path": ("representations", "./" + "[a](a)" * 600 + "["),
     "a deep value": ("poolings", "count(t=" + "[" * 3_000 + ")"),
