@@ -9,6 +9,7 @@ import pytest
 from sklearn.dummy import DummyClassifier
 from sklearn.metrics import f1_score
 
+from harness.cli import execute
 from harness.leaderboard import build, to_markdown
 from harness.leaderboard.analyses.controls import controls
 from harness.runs.folder import RunFolder
@@ -17,15 +18,19 @@ from harness.runs.record import Record
 RANDOM = "minigemma-s[random_weights=0]"
 
 
-@pytest.fixture
-def run(harness_command) -> RunFolder:
-    told = harness_command(
-        "run", "quickstart", "-t", "quickstart_topic", "-t", "quickstart_roles", "-m", "minigemma-s", "-m", RANDOM,
-        "--set", "representations=[hidden, 'random_sae[k=4]', text_length, majority]", "--set", "poolings=[mean]",
-        "-L", 300, "-o", "out",
-    )  # fmt: skip
-    assert told.code == 0, told.err
-    return RunFolder(Path("out"))
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> RunFolder:
+    folder = tmp_path_factory.mktemp("controls") / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("HARNESS_PLUGINS", "HARNESS_DATA_DIR", "HARNESS_DEBUG"):
+            patch.delenv(name, raising=False)
+        code = execute([
+            "run", "quickstart", "-t", "quickstart_topic", "-t", "quickstart_roles", "-m", "minigemma-s", "-m", RANDOM,
+            "--set", "representations=[hidden, 'random_sae[k=4]', text_length, majority]", "--set", "poolings=[mean]",
+            "-L", "200", "-o", str(folder), "--cache-dir", str(folder.parent / "cache"), "-d", "cpu",
+        ])  # fmt: skip
+    assert code == 0
+    return RunFolder(folder)
 
 
 def test_controls_are_arms_without_a_model_and_the_same_model_otherwise(run):
@@ -53,12 +58,12 @@ def test_controls_are_arms_without_a_model_and_the_same_model_otherwise(run):
 
 
 def test_the_page_shows_them_and_a_board_without_models_does_not(run, harness_command):
-    page = Path("out/leaderboard.md").read_text("utf-8")
+    page = (run.path / "leaderboard.md").read_text("utf-8")
     section = page.split("## Hidden states against what should know less")[1].split("##")[0]
     assert f"| minigemma-s | {RANDOM} |" in section
     assert f"| {RANDOM} | majority |" not in section
     told = harness_command(
-        "run", "quickstart", "-t", "quickstart_topic", "-o", "words",
+        "run", "quickstart", "-t", "quickstart_topic", "-o", "words", "-L", 100,
         "--set", "representations=[tfidf, majority]", "--set", "models=[]",
     )  # fmt: skip
     assert told.code == 0, told.err

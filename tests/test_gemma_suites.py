@@ -223,6 +223,9 @@ def add_gemma_3(hub: Path, work: Path, size: str) -> None:
         add_to_cache(hub, f"google/gemma-scope-2-{short}-pt", files)
 
 
+QUICK = ("--set", "poolings=[max]", "--set", "classifiers=[{name: logreg, C: 1.0}]")
+"""What leaves all models, sites and dictionaries of a suite, and one fit for each."""
+
 # ── the command ──────────────────────────────────────────────────────────────────────────────────────────
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -287,7 +290,7 @@ def test_gemma_2_2b_runs_offline_from_the_hubs_cache(
 ) -> None:
     add_gemma_2(tmp_path / "hub", tmp_path / "work", "2b")
     words = ["gemma-2", "--offline", "-m", "google/gemma-2-2b", "-t", "toy_task", "--include", toy_task]
-    words += ["-d", "cpu", "-L", "32", "--set", "representations=[hidden, tfidf]", "--set", "poolings=[max]"]
+    words += ["-d", "cpu", "-L", "32", "--set", "representations=[hidden, tfidf]", *QUICK]
     planned = command("plan", *words, "--json")
     assert planned.returncode == 0, planned.stderr
     wanted = wanted_of("google/gemma-2-2b")
@@ -304,7 +307,7 @@ def test_gemma_2_runs_whole_offline_from_the_hubs_cache(
 ) -> None:
     for size in GEMMA_2:
         add_gemma_2(tmp_path / "hub", tmp_path / "work", size)
-    words = ["gemma-2", "--offline", "-t", "toy_task", "--include", toy_task, "-d", "cpu", "-L", 32]
+    words = ["gemma-2", "--offline", "-t", "toy_task", "--include", toy_task, "-d", "cpu", "-L", 32, *QUICK]
     small = "representations.1='random_sae[width=256,k=16]'"  # the real one takes memory and time
     ran = command("run", *words, "--set", small, "-o", "out")
     assert ran.returncode == 0, ran.stderr
@@ -322,7 +325,7 @@ def test_a_tuned_model_without_dictionaries_of_its_own_is_flagged_in_plan_record
     hub = tmp_path / "hub"
     (hub / "models--google--gemma-2-2b").rename(hub / "models--google--gemma-2-2b-it")
     words = ["gemma-2", "--offline", "-m", "google/gemma-2-2b-it", "-t", "toy_task", "--include", toy_task]
-    words += ["-d", "cpu", "-L", "32", "--set", "representations=[hidden]", "--set", "poolings=[max]"]
+    words += ["-d", "cpu", "-L", "32", "--set", "representations=[hidden]", *QUICK]
     planned = command("plan", *words)
     assert planned.returncode == 0, planned.stderr
     assert planned.stdout.count("(pt-dictionary)") == 6
@@ -342,7 +345,7 @@ def test_gemma_3_runs_whole_offline_from_the_hubs_cache(
 ) -> None:
     for size in GEMMA_3:
         add_gemma_3(tmp_path / "hub", tmp_path / "work", size)
-    words = ["gemma-3", "--offline", "-t", "toy_task", "--include", toy_task, "-d", "cpu", "-L", 32]
+    words = ["gemma-3", "--offline", "-t", "toy_task", "--include", toy_task, "-d", "cpu", "-L", 32, *QUICK]
     small = "representations.3='random_sae[width=256,k=16]'"  # the real one takes memory and time
     ran = command("run", *words, "--set", small, "-o", "out")
     assert ran.returncode == 0, ran.stderr

@@ -10,11 +10,14 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 import harness
+from harness.planning.cells import Plan
+from harness.planning.cost import estimate
 
 FILE = Path(__file__).with_name("plan_identity.json")
 QUICK = (
@@ -23,10 +26,14 @@ QUICK = (
     "planted",
     "probing-noise",
     "quickstart",
+    "safety-text",
     "vision",
     "vision-quick",
 )
 """Suites of every kind of bundle that take a minute together; all of them take seven (`make test-identities`)."""
+TIMED = ("safety-text", "general-text", "behaviours")
+"""Suites whose published runs ran alone on two cores, so that the time they took is known."""
+LEADERBOARDS = Path(__file__).parent.parent / "leaderboards"
 KINDS = ("cells", "features", "fitted", "gate")
 
 
@@ -36,9 +43,8 @@ def digest(keys: Iterable[str | None]) -> list[object]:
     return [len(present), hashlib.sha256("\n".join(present).encode()).hexdigest()[:32]]
 
 
-def identities(session: harness.Session, suite: str) -> dict[str, dict[str, list[object]]]:
-    """Return, for each bundle and transfer of a suite, the digests of its cell ids and of its three kinds of key."""
-    plan = session.plan(suite)
+def identities(plan: Plan) -> dict[str, dict[str, list[object]]]:
+    """Return, for each bundle and transfer of a plan, the digests of its cell ids and of its three kinds of key."""
     assert not plan.left_out
     bundles = {bundle.name: bundle for bundle in plan.bundles}
     bundles |= {transfer.name: transfer.target for transfer in plan.transfers}
@@ -64,15 +70,38 @@ def session() -> harness.Session:
     return harness.open(data_dir=os.environ.get("HARNESS_DATA_DIR"), device="cpu")
 
 
-@pytest.mark.slow
-@pytest.mark.data
-@pytest.mark.parametrize("suite", sorted(expected()))
-def test_every_identity_of_a_shipped_suite_is_what_it_was(suite, session):
+@pytest.fixture(scope="module")
+def planned(request, session) -> tuple[str, Plan]:
+    """A suite and its plan, which the tests of this file share: `scope` groups these by suite."""
+    suite = request.param
     if session.data_dir is None:
         pytest.skip("HARNESS_DATA_DIR is not set: the identities are of the mirrored datasets")
     if suite not in QUICK and not os.environ.get("HARNESS_ALL_IDENTITIES"):
         pytest.skip("planned by `make test-identities` only")
-    assert identities(session, suite) == expected()[suite]
+    return suite, session.plan(suite)
+
+
+@pytest.mark.slow
+@pytest.mark.data
+@pytest.mark.parametrize("planned", sorted(expected()), indirect=True, scope="module")
+def test_every_identity_of_a_shipped_suite_is_what_it_was(planned):
+    suite, plan = planned
+    assert identities(plan) == expected()[suite]
+
+
+@pytest.mark.slow
+@pytest.mark.data
+@pytest.mark.parametrize("planned", TIMED, indirect=True, scope="module")
+def test_a_plan_expects_what_the_published_run_took_within_a_factor_of_two(planned):
+    """Deterministic, since both are on record."""
+    suite, plan = planned
+    (path,) = (LEADERBOARDS / suite).glob("*.env.json")
+    about = json.loads(path.read_text("utf-8"))
+    began, ended = (datetime.fromisoformat(time) for time in (about["starts"][0]["time"], about["finished"]))
+    taken = (ended - began).total_seconds()
+    assert len(plan.cells) == about["cells"]
+    expected = sum(estimate(one, device="cpu", cached=lambda key: False).seconds for one in plan.bundles)
+    assert taken / 2 < expected < 2 * taken
 
 
 def write() -> None:
@@ -84,7 +113,7 @@ def write() -> None:
     for suite in opened.registry.names("suites"):
         began = time.perf_counter()
         try:
-            found[suite] = identities(opened, suite)
+            found[suite] = identities(opened.plan(suite))
         except (harness.HarnessError, AssertionError) as error:
             print(f"{suite}: left out: {str(error)[:100]}")
             continue
