@@ -27,12 +27,8 @@ def is_offline() -> bool:
 
 
 @dataclass(frozen=True)
-class HubFiles:
-    """Files of one repository on the hub. `owner` says in messages whose they are: `model 'x'`.
-
-    A file that is cached for this commit is never asked for. Whether another one is there at all is known from the
-    cache where an earlier download left a list of the repository's files, or the note that there is none.
-    """
+class CachedRepository:
+    """A repository of the hub as far as the local cache knows it. `owner` says in messages whose it is: `model 'x'`."""
 
     owner: str
     repo: str
@@ -43,6 +39,86 @@ class HubFiles:
     def address(self) -> str:
         """Page of the repository."""
         return f"https://huggingface.co/{'datasets/' if self.is_dataset else ''}{self.repo}"
+
+    def local(self, name: str) -> Path | None:
+        """Return the path of a cached file; None if it is not on this machine."""
+        found = self._cached(name)
+        return Path(found) if isinstance(found, str) else None
+
+    def lacks(
+        self, *names: str, fetch: Sequence[str] = (), note: str = "", then: str = ""
+    ) -> UnavailableError:
+        """Return the error for files that are not there; offline, with one command that fetches all of them.
+
+        `fetch` are the files or patterns of that command, if others than `names`; `note` follows what is missing, and
+        `then` the command.
+        """
+        which = f"file {names[0]}" if len(names) == 1 else f"files {', '.join(names)}"
+        if is_offline():
+            return UnavailableError(
+                f"{self.owner} has no {which} in the local hub cache (offline){note}: when online, run "
+                f"`{self.download_command(*(fetch or names))}`{then}"
+            )
+        revision = self.revision and not self._is_commit and self.revision != "main"
+        at = f" at revision '{self.revision}'" if revision else ""
+        return UnavailableError(
+            f"{self.owner} has no {which} on the hub{at}{note}: see {self.address} for what it has"
+        )
+
+    def download_command(self, *wanted: str) -> str:
+        """Return the command that fetches files or patterns of them into the cache."""
+        include = "--include " if any("*" in name for name in wanted) else ""
+        named = self.revision if self.revision != "main" else None
+        revision = f" --revision {shlex.quote(named)}" if named else ""
+        return f"hf download {self.repo} {' '.join(include + shlex.quote(name) for name in wanted)}{revision}"
+
+    @property
+    def _is_commit(self) -> bool:
+        return re.fullmatch(r"[0-9a-f]{40}", self.revision or "") is not None
+
+    @property
+    def _commit(self) -> str:
+        """Commit of the revision as the cache knows it; of no use where it does not."""
+        reference = _cache(self.repo) / "refs" / (self.revision or "main")
+        if self._is_commit or not reference.is_file():
+            return self.revision or "main"
+        return reference.read_text("utf-8").strip()
+
+    def _cached(self, name: str) -> Any:
+        from huggingface_hub import try_to_load_from_cache
+
+        return try_to_load_from_cache(self.repo, name, revision=self.revision)
+
+    def _settled_path(self, name: str) -> Path | None:
+        """Return the path of a cached file where the hub need not be asked whether there is a newer one."""
+        return self.local(name) if is_offline() or self._is_commit else None
+
+    def _listed(self) -> set[str] | None:
+        """Return the names in the cached list of the repository's files; None without one."""
+        from huggingface_hub import get_cached_repo_tree
+        from huggingface_hub.errors import CachedRepoTreeNotFoundError
+
+        try:
+            return {file.path for file in get_cached_repo_tree(self.repo, revision=self.revision)}
+        except CachedRepoTreeNotFoundError:
+            return None
+
+    def _is_listed(self, name: str) -> bool | None:
+        """Return whether the repository has a file as far as the cache knows, None where it does not."""
+        found = self._cached(name)
+        if found is not None:
+            return isinstance(found, str)  # the other value is the note that there is no such file
+        listed = self._listed()
+        return None if listed is None else name in listed
+
+
+@dataclass(frozen=True)
+class HubFiles(CachedRepository):
+    """Files of one repository on the hub, of which the local cache is read first.
+
+    A file that is cached for this commit is never asked for. Whether another one is there at all is known from the
+    cache where an earlier download left a list of the repository's files, or the note that there is none.
+    """
 
     @classmethod
     def at(cls, owner: str, repo: str, revision: str | None) -> HubFiles:
@@ -63,11 +139,6 @@ class HubFiles:
             commits = [path.name for path in (_cache(repo) / "snapshots").glob(f"{revision}*")]
             revision = commits[0] if len(commits) == 1 else revision
         return cls(owner, repo, revision)
-
-    def local(self, name: str) -> Path | None:
-        """Return the path of a cached file; None if it is not on this machine."""
-        found = self._cached(name)
-        return Path(found) if isinstance(found, str) else None
 
     def find(self, name: str) -> Path | None:
         """Return the path of a file, fetched if need be; None if the repository has none, or offline nothing says so.
@@ -160,74 +231,6 @@ class HubFiles:
             return sorted(listed), True
         root = _cache(self.repo) / "snapshots" / self._commit
         return [str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()], False
-
-    def lacks(
-        self, *names: str, fetch: Sequence[str] = (), note: str = "", then: str = ""
-    ) -> UnavailableError:
-        """Return the error for files that are not there; offline, with one command that fetches all of them.
-
-        `fetch` are the files or patterns of that command, if others than `names`; `note` follows what is missing, and
-        `then` the command.
-        """
-        which = f"file {names[0]}" if len(names) == 1 else f"files {', '.join(names)}"
-        if is_offline():
-            return UnavailableError(
-                f"{self.owner} has no {which} in the local hub cache (offline){note}: when online, run "
-                f"`{self.download_command(*(fetch or names))}`{then}"
-            )
-        revision = self.revision and not self._is_commit and self.revision != "main"
-        at = f" at revision '{self.revision}'" if revision else ""
-        return UnavailableError(
-            f"{self.owner} has no {which} on the hub{at}{note}: see {self.address} for what it has"
-        )
-
-    def download_command(self, *wanted: str) -> str:
-        """Return the command that fetches files or patterns of them into the cache."""
-        include = "--include " if any("*" in name for name in wanted) else ""
-        named = self.revision if self.revision != "main" else None
-        revision = f" --revision {shlex.quote(named)}" if named else ""
-        return f"hf download {self.repo} {' '.join(include + shlex.quote(name) for name in wanted)}{revision}"
-
-    # ── what the cache knows ─────────────────────────────────────────────────────────────────────────
-
-    @property
-    def _is_commit(self) -> bool:
-        return re.fullmatch(r"[0-9a-f]{40}", self.revision or "") is not None
-
-    @property
-    def _commit(self) -> str:
-        """Commit of the revision as the cache knows it; of no use where it does not."""
-        reference = _cache(self.repo) / "refs" / (self.revision or "main")
-        if self._is_commit or not reference.is_file():
-            return self.revision or "main"
-        return reference.read_text("utf-8").strip()
-
-    def _cached(self, name: str) -> Any:
-        from huggingface_hub import try_to_load_from_cache
-
-        return try_to_load_from_cache(self.repo, name, revision=self.revision)
-
-    def _settled_path(self, name: str) -> Path | None:
-        """Return the path of a cached file where the hub need not be asked whether there is a newer one."""
-        return self.local(name) if is_offline() or self._is_commit else None
-
-    def _listed(self) -> set[str] | None:
-        """Return the names in the cached list of the repository's files; None without one."""
-        from huggingface_hub import get_cached_repo_tree
-        from huggingface_hub.errors import CachedRepoTreeNotFoundError
-
-        try:
-            return {file.path for file in get_cached_repo_tree(self.repo, revision=self.revision)}
-        except CachedRepoTreeNotFoundError:
-            return None
-
-    def _is_listed(self, name: str) -> bool | None:
-        """Return whether the repository has a file as far as the cache knows, None where it does not."""
-        found = self._cached(name)
-        if found is not None:
-            return isinstance(found, str)  # the other value is the note that there is no such file
-        listed = self._listed()
-        return None if listed is None else name in listed
 
     def _may_ask(self, name: str) -> bool:
         """Return whether the hub may have a file that is not cached. Raise UnavailableError if offline it has."""
