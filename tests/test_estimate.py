@@ -65,3 +65,19 @@ def test_a_fit_that_is_larger_than_the_machine_is_told_beforehand_and_refused(
     assert record.status == "oom"
     assert "logreg needs about 0.3 GiB for 40 classes" in str(record.error)
     assert "use a transform that keeps fewer" in str(record.error)
+
+
+def test_the_vocabulary_of_very_long_texts_is_told_beforehand(
+    harness_command: Any, toy_suite: Path, toy_task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [
+        {"text": f"{label} " + f"{row} " * 20_000, "label": label, "split": split}
+        for row, label, split in [(n, "ab"[n % 2], "test" if n < 4 else "train") for n in range(12)]
+    ]
+    (tmp_path / "toy.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    arms = ("--set", "representations=[tfidf]", "--set", "classifiers=[decision_tree]")
+    for size, told_so in ((1 << 20, True), (1 << 40, False)):
+        monkeypatch.setattr(psutil, "virtual_memory", lambda size=size: SimpleNamespace(total=size))
+        told = harness_command("plan", toy_suite, "--include", toy_task, *arms)
+        assert told.code == 0, told.err
+        assert ("features of 'tfidf', more than this machine's" in told.err) is told_so

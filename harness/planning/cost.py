@@ -36,6 +36,9 @@ FIT_SECONDS = 0.004
 CHARACTERS_PER_FEATURE = 6
 """Characters of text that bring one more word or pair of words, about: most pairs are seen once."""
 
+BYTES_PER_TEXT_FEATURE = 280
+"""Memory of a vocabulary for each word or pair of words, measured on TF-IDF of words and pairs."""
+
 TEXT_WIDTH, OTHER_WIDTH = 800, 2
 """Assumed number of features of an arm without a model: fitted on texts, or not."""
 
@@ -76,11 +79,15 @@ def describe_large_fits(plan: Plan, memory: int) -> Iterator[str]:
     """Yield a sentence for each bundle and classifier of which the largest fit is expected to exceed `memory` bytes."""
     for bundle in plan.bundles:
         classes = len(bundle.data.classes)
-        n_text = sum(len(str(one)) for one in bundle.data.examples.inputs) // CHARACTERS_PER_FEATURE
+        n_text = 0
+        if any(_is_fitted_on_texts(cell.features) for cell in bundle.cells):
+            n_text = sum(len(str(one)) for one in bundle.data.examples.inputs) // CHARACTERS_PER_FEATURE
         told: dict[str, str] = {}
         for cell in sorted(bundle.cells, key=lambda cell: -_columns(cell.features, n_text)):
             columns = _columns(cell.features, n_text)
             needed = (1 if classes == 2 else classes) * columns * cell.classifier.spec.bytes_per_weight
+            if _is_fitted_on_texts(cell.features):
+                needed += columns * BYTES_PER_TEXT_FEATURE
             if needed > memory:
                 told.setdefault(
                     cell.classifier.name,
@@ -95,8 +102,12 @@ def _columns(features: Features, n_text: int) -> int:
     """Return the number of columns a classifier gets, given that of all words and pairs of words of the texts."""
     if isinstance(features, ModelFeatures):
         return features.placed.width
+    return n_text if _is_fitted_on_texts(features) else OTHER_WIDTH
+
+
+def _is_fitted_on_texts(features: Features) -> bool:
     spec = features.representation.spec
-    return n_text if spec.fitted and spec.needs == "text" else OTHER_WIDTH
+    return bool(spec.fitted and spec.needs == "text")
 
 
 def _parameters(bundle: Bundle, missing: list[ModelFeatures]) -> float:
