@@ -241,7 +241,7 @@ def check_frame(frame: pd.DataFrame) -> pd.DataFrame:
                 raise ParseError(f"its column '{name}' holds something else than texts")
         elif str(name).startswith("score_") and column.dtype.kind != "f":
             raise ParseError(f"its column '{name}' holds something else than numbers")
-        elif name == "group" and not all(map(_is_group, column)):
+        elif name == "group" and column.dtype == object and not all(map(_is_group, column)):
             raise ParseError("its column 'group' holds something else than texts or numbers")
     return frame
 
