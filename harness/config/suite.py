@@ -246,7 +246,7 @@ def _spell(entry: TaskChoice | ModelChoice | str | int | dict[str, Any]) -> str:
 def _drop_transfers(tree: dict[str, Any], models: Sequence[str]) -> None:
     """Keep only transfers between the given models; drop alignments if no transfer remains."""
     transfers = _mappings(tree.get("transfers"))
-    kept = [each for each in transfers if {each.get("from"), each.get("to")} <= {*models}]
+    kept = [each for each in transfers if all(each.get(end) in models for end in ("from", "to"))]
     if tree.get("transfers") and not kept:
         del tree["transfers"]
         tree.pop("alignments", None)

@@ -16,7 +16,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
-from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
+from importlib.metadata import (
+    Distribution,
+    EntryPoint,
+    PackageNotFoundError,
+    distributions,
+    entry_points,
+    version,
+)
 from pathlib import Path
 from typing import Any
 
@@ -121,10 +128,11 @@ def find_candidates(
     Raises UsageError for a name in `only` or `without` that no installed plugin has, and UnavailableError for a module
     that does not exist: a user who names a plugin does not want to continue without it.
     """
-    points = entry_points(group=GROUP)
-    for name in sorted({*(only or ()), *without} - set(points.names)):
+    points, broken = _find_points()
+    names = {point.name for point in points}
+    for name in sorted({*(only or ()), *without} - names):
         raise UsageError(
-            f"no installed plugin is called '{name}'{did_you_mean(name, points.names, listed_by='harness ls plugins')}"
+            f"no installed plugin is called '{name}'{did_you_mean(name, names, listed_by='harness ls plugins')}"
         )
     installed = [
         _installed(point)
@@ -135,7 +143,35 @@ def find_candidates(
         if not _is_there(module):
             raise UnavailableError(f"there is no module '{module}' to load as a plugin")
     named = [_named(name) for name in modules]
-    return sorted(installed, key=lambda candidate: (candidate.name, candidate.distribution)) + named
+    return sorted(installed, key=lambda candidate: (candidate.name, candidate.distribution)) + named + broken
+
+
+def _find_points() -> tuple[list[EntryPoint], list[Candidate]]:
+    """Return the entry points of installed plugins, and a candidate that fails for each unreadable distribution."""
+    try:
+        return [*entry_points(group=GROUP)], []
+    except Exception:  # one broken file, of any package, hides those of all
+        points: dict[tuple[str, str], EntryPoint] = {}
+        broken: list[Candidate] = []
+        for each in distributions():
+            try:
+                points |= {
+                    (point.name, point.value): point for point in each.entry_points.select(group=GROUP)
+                }
+            except Exception as error:
+                broken.append(_unreadable(each, error))
+        return [*points.values()], broken
+
+
+def _unreadable(distribution: Distribution, error: Exception) -> Candidate:
+    def fail() -> Any:
+        raise error
+
+    try:
+        name = str(distribution.name)
+    except Exception:  # its METADATA may be broken too
+        name = "unknown distribution"
+    return Candidate(name="entry_points.txt", distribution=name, load=fail)
 
 
 def _is_there(module: str) -> bool:

@@ -317,6 +317,8 @@ def read_records(path: Path) -> list[Record]:
 def _read_record(line: bytes, where: str) -> Record:
     """Return the record of a line, migrated to this schema version. Raise ValueError when it is none."""
     fields = json.loads(line)
+    if b"\\ud" in line.lower():  # perhaps half of a character, which could not be written again
+        json.dumps(fields, ensure_ascii=False).encode()
     version = fields.get("schema_version") if isinstance(fields, dict) else None
     if not isinstance(version, int) or version < 1:
         raise ValueError("no schema version")

@@ -11,6 +11,9 @@ from typing import Any
 from harness.api.errors import HarnessError, UnavailableError, describe
 from harness.storage.reading import read_description
 
+LONGEST = 400
+"""Most characters of a reason: names in it may be as long as a file."""
+
 
 class ParseError(ValueError):
     """A fault of a file in words for its reader, without the file's name."""
@@ -87,6 +90,7 @@ def is_panic(error: BaseException) -> bool:
 
 def _refuse(said: str, error: BaseException, kind: type[Exception], hint: str) -> Exception:
     reason = reason_of(error)
+    reason = reason if len(reason) <= LONGEST else f"{reason[:LONGEST]}…"
     return kind(f"{said} ({reason}): {hint}" if hint else f"{said}: {reason}")
 
 

@@ -401,7 +401,7 @@ def load(
     """
     wanted = dict.fromkeys((*ENCODER, *(DECODER if decoder else ()), *(("b_dec",) if subtracts else ())))
     with harness.parsing(f"dictionary '{name}' cannot be read"), np.load(path, allow_pickle=False) as arrays:
-        stored = {key: arrays[key] for key in wanted}
+        stored = {key: np.asanyarray(arrays[key]) for key in wanted}  # bytes, where it is no array
     for key, array in stored.items():
         _check_dtype(f"dictionary '{name}'", key, array.dtype)
     parts: dict[str, Any] = {

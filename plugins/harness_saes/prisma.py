@@ -100,6 +100,7 @@ def _rule(config: Mapping[str, Any], ref: str) -> tuple[Activation, int | None]:
     function = config.get("activation_fn_str")
     if function is None:
         raise harness.UnavailableError(f"dictionary '{ref}': its config has no activation_fn_str")
+    function = str(function)
     if (architecture, function) == ("standard", "topk"):
         settings = config.get("activation_fn_kwargs")
         k = settings.get("k") if isinstance(settings, Mapping) else None

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import transformers
 
-from harness import Conversation, Message, Tokens, UsageError
+from harness import Conversation, Message, Tokens, UnavailableError, UsageError
 from harness_transformers.bos import TextEncoder
 from harness_transformers.chat import ChatTemplate
 from harness_transformers.references import Files
@@ -37,7 +37,13 @@ def ending_tokens(files: Files, config: Any, tokenizer: Any) -> list[int]:
         getattr(config, "eos_token_id", None),
         settings.get("eos_token_id"),
     ):
-        ends |= set(given) if isinstance(given, list) else set() if given is None else {given}
+        for end in given if isinstance(given, list) else [] if given is None else [given]:
+            if isinstance(end, bool) or not isinstance(end, int):
+                raise UnavailableError(
+                    f"model '{files.name}': its {GENERATION} or config.json gives {end!r} as a token that ends a text, "
+                    f"which is no number: fetch it again"
+                )
+            ends.add(end)
     return sorted(ends)
 
 
