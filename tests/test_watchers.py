@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -148,3 +149,27 @@ def test_a_lossy_stream_loses_what_cannot_be_written_and_passes_on_the_rest(tmp_
     stream.flush()
     stream.buffer.write(b"five\n")
     assert (tmp_path / "said").read_text() == "one\ntwo\nthree\n"
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "latin-1:strict"])
+def test_a_character_that_the_output_lacks_is_written_as_json_escapes_it(
+    encoding: str, tmp_path: Path
+) -> None:
+    (tmp_path / "Δ.yaml").write_text("name: [")
+    said = subprocess.run(
+        [sys.executable, "-m", "harness", "validate", "Δ.yaml"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        capture_output=True,
+    )
+    assert b"\\u0394.yaml" in said.stdout + said.stderr
+    assert said.returncode in (2, 4) and b"bug" not in said.stderr
+
+
+def test_a_working_folder_that_was_deleted_is_one_sentence(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    command = f"cd {gone} && rmdir {gone} && {sys.executable} -m harness ls tasks"
+    said = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert (said.returncode, said.stdout) == (3, "")
+    assert said.stderr == "harness: the working folder was deleted or moved: go to another one with cd\n"
