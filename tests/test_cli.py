@@ -429,7 +429,7 @@ def test_a_cache_under_a_file_is_refused(harness_command, toy_suite, toy_task, w
     write("file", "contents")
     told = harness_command("run", toy_suite, "--include", toy_task, "-o", "out", "--cache-dir", "file/cache")
     refused(told, 3, "file/cache")
-    assert not Path("out").exists()
+    assert not Path("out/results.jsonl").exists()
 
 
 def test_a_run_is_listed_with_its_status(harness_command, toy_suite, toy_task):
@@ -471,7 +471,7 @@ def test_the_folder_of_a_leaderboard_must_hold_a_run(harness_command, tmp_path, 
     refused(harness_command("leaderboard", "build", "empty"), 3, "there is no run in 'empty'")
     refused(harness_command("leaderboard", "build", "nowhere"), 3, "there is no run in 'nowhere'")
     write("broken/run.json", "{")
-    refused(harness_command("leaderboard", "build", "broken"), 3, "cannot be read: it is damaged")
+    refused(harness_command("leaderboard", "build", "broken"), 3, "run.json' is damaged (")
     write("newer/run.json", '{"schema_version": 999}')
     refused(harness_command("leaderboard", "build", "newer"), 3, "was written by a newer harness")
     refused(harness_command("leaderboard", "build"), 2, "Missing argument 'RUNS...'")
@@ -480,7 +480,7 @@ def test_the_folder_of_a_leaderboard_must_hold_a_run(harness_command, tmp_path, 
 @pytest.mark.parametrize("text", ["null", "3"])
 def test_a_run_json_that_is_no_object_is_damaged(harness_command, write, text):
     write("odd/run.json", text)
-    refused(harness_command("leaderboard", "build", "odd"), 3, "cannot be read: it is damaged")
+    refused(harness_command("leaderboard", "build", "odd"), 3, "run.json' is damaged (")
 
 
 def test_several_runs_need_a_place_for_their_leaderboard(harness_command, finished):

@@ -157,7 +157,7 @@ def test_a_record_without_a_version_is_none(tmp_path: Path, version: Any) -> Non
 
 
 def test_no_results_file_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(UnavailableError, match=r"results\.jsonl' cannot be read: No such file"):
+    with pytest.raises(UnavailableError, match=r"results\.jsonl' cannot be read: there is no such file"):
         read_records(tmp_path / "results.jsonl")
 
 

@@ -99,6 +99,21 @@ def test_a_pipe_in_a_run_folder_is_refused_and_never_waited_for(
     assert "Traceback" not in found.err
 
 
+@pytest.mark.filterwarnings("ignore:events of the run are lost")
+@pytest.mark.parametrize("name", ["results.jsonl", "events.jsonl", "lock"])
+def test_a_link_in_a_run_folder_leads_no_results_into_another_file(
+    harness_command, tmp_path: Path, name: str
+) -> None:
+    write_suite(tmp_path)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "mine").write_text("a line without an end")
+    (tmp_path / "run" / name).symlink_to(tmp_path / "mine")
+    found = harness_command("run", "suite.yaml", "--include", "task.yaml", "-o", "run")
+    assert found.code == (0 if name == "events.jsonl" else 3)
+    assert name == "events.jsonl" or "it is a link" in found.err
+    assert (tmp_path / "mine").read_text() == "a line without an end"
+
+
 def test_a_suite_too_large_is_refused_before_it_is_read(harness_command, tmp_path: Path) -> None:
     write_suite(tmp_path)
     with (tmp_path / "suite.yaml").open("ab") as file:

@@ -139,7 +139,7 @@ def test_a_bundle_that_does_not_fit_this_machine_is_noted(validate, monkeypatch)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: types.SimpleNamespace(total=1 << 20))
     code, findings = validate()
     assert code == 0
-    assert any("needs about" in sentence for sentence in faults(findings, "note"))
+    assert any("is expected to take" in sentence for sentence in faults(findings, "note"))
 
 
 def test_neither_a_suite_nor_a_run_is_said_to_be_neither(harness_command, tmp_path):
@@ -248,7 +248,7 @@ def test_what_is_only_rounding_is_no_fault(found, broken):
 def test_a_record_that_is_none_is_found_by_its_line(found, broken):
     change_record(broken, lambda record: {**record, "seed": "none"}, line=2)
     [sentence] = found()
-    assert sentence.endswith("line 3 is not a valid record")
+    assert "line 3 is not a valid record: seed: input should be a valid integer" in sentence
 
 
 def test_a_cell_without_a_record_is_found(found, broken):
@@ -338,7 +338,9 @@ def test_predictions_that_cannot_be_read_are_found(found, broken, damage):
         path.unlink()
     else:
         path.write_bytes(path.read_bytes()[:100])
-    assert found() == [f"the predictions '{path}' are missing or damaged"]
+    reason = "there is no such file" if damage == "gone" else "ArrowInvalid: "
+    [sentence] = found()
+    assert sentence.startswith(f"the predictions '{path}' are missing or damaged: {reason}")
 
 
 def test_rows_that_are_not_those_of_the_other_cells_are_found(found, broken):

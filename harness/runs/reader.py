@@ -52,7 +52,7 @@ class RunReader:
         path = self.path / "run.json"
         if not self.exists:
             raise UnavailableError(f"there is no run in '{self.path}'")
-        hint = "remove it, and the same command again keeps what is done"
+        hint = "remove it, and the same `harness run` again keeps what is done"
         about = read_mapping(path, f"'{path}' is damaged", hint=hint)
         with parsing(f"'{path}' is damaged", hint=hint):
             version = about.get("schema_version")

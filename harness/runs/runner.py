@@ -57,6 +57,7 @@ def run_plan(plan: Plan, context: RunContext) -> Finished:
     tokens = 0
     status: Literal["finished", "stopped"] = "finished"
     with context.folder.marked_when_cut():
+        _check_cache(plan, context, done)
         try:
             for bundle in plan.bundles:
                 tokens += BundleRun(context=context, plan=plan, bundle=_pending(bundle, done)).run()
@@ -75,6 +76,13 @@ def _is_final(record: Record, context: RunContext) -> bool:
     if context.rerun == "all":
         return False
     return context.folder.is_done(record) or (context.rerun == "never" and record.status != "ok")
+
+
+def _check_cache(plan: Plan, context: RunContext, done: Set[str]) -> None:
+    """Raise WriteError, before the first cell, if features are missing and the cache cannot keep them."""
+    pending = (_pending(bundle, done) for bundle in plan.cell_bundles if bundle.model)
+    if any(not context.store.is_complete(one.key) for bundle in pending for one in bundle.model_features):
+        context.store.check_writable()
 
 
 def _pending(bundle: Bundle, done: Set[str]) -> Bundle:

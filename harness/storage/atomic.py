@@ -12,7 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 from harness.api.errors import WriteError
-from harness.storage.reading import check_regular
+from harness.storage.reading import UnfitFileError, check_regular
 
 TEMPORARY = ".tmp-"
 """Prefix of files that are still being written; a killed writer leaves them behind."""
@@ -73,7 +73,11 @@ def append_line(path: Path, line: str) -> None:
 
 
 def _check_appendable(path: Path) -> None:
-    """Raise OSError for a pipe, a device or a socket: opening it for writing would wait for a reader."""
+    """Raise OSError for a pipe, a device or a socket, which would wait for a reader, and for a link: in a folder of
+    somebody else it may lead to any file of the user.
+    """
+    if path.is_symlink():
+        raise UnfitFileError("it is a link, which may lead anywhere: put a copy in its place", path)
     with suppress(FileNotFoundError):
         check_regular(path)
 
@@ -81,6 +85,7 @@ def _check_appendable(path: Path) -> None:
 def cut_unfinished_line(path: Path) -> None:
     """Remove what follows the last newline, the line of a killed writer. Raise WriteError when this fails."""
     try:
+        _check_appendable(path)
         if path.is_file() and (data := path.read_bytes()) and not data.endswith(b"\n"):
             with path.open("r+b") as file:
                 file.truncate(data.rfind(b"\n") + 1)
