@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.options import json_option
+from harness.cli.options import PATH, FiniteRange, json_option
 from harness.cli.streams import echo
 from harness.cli.tables import print_table
 
@@ -21,8 +21,8 @@ METRICS = ("macro_f1", "accuracy", "balanced_accuracy", "auroc")
 
 
 @click.command("compare")
-@click.argument("first", metavar="A", type=click.Path(path_type=Path))
-@click.argument("second", metavar="B", type=click.Path(path_type=Path))
+@click.argument("first", metavar="A", type=PATH)
+@click.argument("second", metavar="B", type=PATH)
 @click.option(
     "--baseline", metavar="NAME", help="Compare the differences from this representation, such as hidden."
 )
@@ -32,7 +32,7 @@ METRICS = ("macro_f1", "accuracy", "balanced_accuracy", "auroc")
 @click.option(
     "--fail-on-regression",
     "allowed",
-    type=click.FloatRange(min=0),
+    type=FiniteRange(min=0),
     metavar="DELTA",
     help="End with exit code 4 if an arm is credibly worse in B by more than DELTA.",
 )

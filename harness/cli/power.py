@@ -32,7 +32,7 @@ IN_TEXT = 12
 @shared.offline_option
 @click.option(
     "--icc",
-    type=click.FloatRange(0, 1),
+    type=shared.FiniteRange(0, 1),
     default=1.0,
     show_default=True,
     help="Assume this correlation within a group: 0 for independent rows, 1 for identical rows.",

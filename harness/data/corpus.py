@@ -113,7 +113,8 @@ def find_files(source: Path, is_read: Callable[[Path], bool], endings: str, patt
     `endings` says in messages which they are. Raises DataError if no file fits.
     """
     if source.is_dir():
-        if files := sorted(path for path in source.glob(pattern) if is_read(path) and path.is_file()):
+        found = (path for path in source.glob(pattern) if not path.name.startswith("."))
+        if files := sorted(path for path in found if is_read(path) and path.is_file()):
             return files
         raise DataError(f"the folder '{source}' has no file that ends in {endings}")
     if not source.is_file():

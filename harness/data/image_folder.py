@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -86,10 +87,30 @@ def _walk(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
     for entry in os.scandir(folder) if real not in above else ():
         if entry.name.startswith(".") or entry.name == "__MACOSX":
             continue
+        if not _is_text(entry.name):  # it would be a label, and no record could hold it
+            raise TableError(f"the name {os.fsencode(entry.name)!r} in it is not UTF-8: rename it")
         if entry.is_dir():
+            if entry.is_symlink():
+                _check_link(entry, (above or (real,))[0])
             yield from (Path(entry.name) / file for file in _walk(folder / entry.name, (*above, real)))
         elif not NO_DATA.fullmatch(entry.name):
             yield Path(entry.name)
+
+
+def _is_text(name: str) -> bool:
+    with suppress(UnicodeEncodeError):
+        name.encode()
+        return True
+    return False
+
+
+def _check_link(link: os.DirEntry[str], folder: str) -> None:
+    """Raise TableError for a link to a folder above this one: it would lead through all that lies there."""
+    place = os.path.realpath(link.path)
+    if place != folder and os.path.commonpath([place, folder]) == place:
+        raise TableError(
+            f"the link '{link.name}' in it leads to '{place}', which holds the folder itself: remove it"
+        )
 
 
 def _check_spellings(names: Iterable[str]) -> None:

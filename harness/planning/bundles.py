@@ -30,6 +30,9 @@ from harness.registry.catalog import Choice
 from harness.storage.hashing import IDENTITY_VERSION, hash_json, hash_lines
 from harness.storage.parsing import ParseError, parsing
 
+MOST_CELLS = 1_000_000
+"""Most cells of one task. The largest suite here has a few thousand; each takes about a kilobyte before it is run."""
+
 
 class PlacedArm(NamedTuple):
     """Representation placed at one site of one model. `general` is not bound to a task, `placed` may be."""
@@ -62,6 +65,9 @@ def make_bundles(
     # A row in which some model finds no content is dropped for every arm: all are compared on the same rows.
     empty = {row for encoded in tokens.values() for row, one in enumerate(encoded) if not one.content.any()}
     data = without(data, empty)
+    _check_number(
+        data, placed, arms, len(arms.regimes) * len(arms.seeds)
+    )  # a regime has a draw a seed, or more
     draws: list[Draw] = []
     for regime in arms.regimes:
         name = data.spec.name if len(arms.regimes) == 1 else f"{data.spec.name} under {regime.label}"
@@ -69,6 +75,7 @@ def make_bundles(
             draws += [draw for seed in arms.seeds for draw in make_draws(data.examples, regime, seed)]
     if not draws:
         return []
+    _check_number(data, placed, arms, len(draws))
     on_inputs = [InputFeatures(representation=one) for one in arms.on_inputs if suits_task(one, data.spec)]
     bundles = [Bundle(data=data, model=None, tokens=(), features=tuple(on_inputs))]
     for model in models:
@@ -78,6 +85,17 @@ def make_bundles(
     filled = [replace(one, cells=tuple(_make_cells(one, arms, draws))) for one in bundles]
     # A bundle has no cells where all its dictionaries are left out, or only other models have representations.
     return [one for one in filled if one.cells]
+
+
+def _check_number(data: TaskData, placed: Sequence[PlacedArm], arms: Arms, draws: int) -> None:
+    """Raise UsageError where a task would have more than MOST_CELLS, before one is made."""
+    features = len(placed) * len(arms.poolings) + len(arms.on_inputs)
+    count = features * len(arms.transforms) * len(arms.classifiers) * draws
+    if count > MOST_CELLS:
+        raise UsageError(
+            f"the suite gives task '{data.spec.name}' {count:,} cells, and at most {MOST_CELLS:,} are planned: name "
+            "fewer representations, poolings, transforms, classifiers, regimes or seeds"
+        )
 
 
 def _make_cells(bundle: Bundle, arms: Arms, draws: Sequence[Draw]) -> Iterator[Cell]:

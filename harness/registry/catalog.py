@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -343,6 +345,8 @@ def _bind(
                 f"{owner} has no parameter '{key}'{did_you_mean(key, (*known, *beside), owner_has='it takes')}"
             )
     bound = {key: given.get(key, default) for key, default in known.items()}
+    for key in given.keys() & _takes_number(entry.spec):
+        bound[key] = _as_number(given[key], f"{owner} takes a number as {key}")
     for key, value in bound.items():
         if value is inspect.Parameter.empty:
             raise UsageError(f"{owner} needs its parameter '{key}'")
@@ -352,6 +356,30 @@ def _bind(
         except (ValueError, RecursionError) as error:
             raise UsageError(f"{owner} cannot take {key}={_write(value)}: {error}") from error
     return bound
+
+
+def _takes_number(spec: Spec) -> set[str]:
+    """Return the parameters of a factory that are declared to be a number, or a number or nothing."""
+    parameters = inspect.signature(spec.make).parameters if spec.make else {}
+    return {
+        name
+        for name, one in parameters.items()
+        if inspect.formatannotation(one.annotation).strip("'") in _NUMBER
+    }
+
+
+_NUMBER = {f"{kind}{rest}" for kind in ("int", "float") for rest in ("", " | None")}
+
+
+def _as_number(value: Any, said: str) -> Any:
+    """Return a number as it is, and one that YAML reads as text, 1e3, as what it says: both give one identity."""
+    if isinstance(value, str):
+        with suppress(ValueError):
+            if math.isfinite(found := float(value)):
+                return found
+    if isinstance(value, str | bool):
+        raise UsageError(f"{said}, not {_write(value)}")
+    return value
 
 
 def _owners(entries: Iterable[Entry]) -> str:

@@ -223,7 +223,7 @@ def _date(entry: Entry, now: float) -> None:
 def _remove(path: Path) -> None:
     """Delete a file or folder. Raise WriteError when that fails."""
     try:
-        if path.is_dir():
+        if path.is_dir() and not path.is_symlink():  # of a link only the link goes
             # First the mark: a folder that is half deleted must not count as complete.
             (path / "complete.json").unlink(missing_ok=True)
             shutil.rmtree(path)
@@ -232,4 +232,4 @@ def _remove(path: Path) -> None:
     except FileNotFoundError:
         pass  # deleted meanwhile
     except OSError as error:
-        raise WriteError(f"'{path}' cannot be removed: {error.strerror}") from error
+        raise WriteError(f"'{path}' cannot be removed: {error.strerror or error}") from error

@@ -109,6 +109,10 @@ def command(
     from harness_labelling.labels import as_record, find_items, make_card, read_items, write_labels
 
     source = find_items(items, session.data_dir)
+    if output.exists() and output.samefile(source):
+        raise UsageError(
+            f"'{output}' is the file of the items, which would be lost: name another for the answers"
+        )
     items_sha256 = harness.hash_file(source)
     with harness.unchanged({source: items_sha256}):
         rows = read_items(source, score)

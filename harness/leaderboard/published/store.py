@@ -47,6 +47,7 @@ LIMIT = 2_000_000
 """Most bytes of a published run, small enough for a repository even if boards are often rebuilt."""
 
 _RECORDS = (".jsonl", ".jsonl.gz")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _UNIT = ("train_language", "test_language", "trained_on", "regime")
 _FACTS = ("python", "os", "cpu", "cores", "memory", "device", "gpu", "plugins")
 _DISTRIBUTIONS = ("sae-harness", "torch", "transformers", "scikit-learn", "scipy", "numpy", "pandas")
@@ -142,8 +143,15 @@ def find_published(folder: Path) -> list[PublishedRun]:
     """
     if RunFolder(folder).exists:
         return []
-    paths = {path for ending in _RECORDS for path in folder.glob(f"*{ending}")}
-    return [PublishedRun(path) for path in sorted(paths, key=lambda path: PublishedRun(path).name)]
+    # Names with a dot in front are what systems keep beside files, no records.
+    paths = {path for ending in _RECORDS for path in folder.glob(f"[!.]*{ending}")}
+    found = [PublishedRun(path) for path in sorted(paths, key=lambda path: PublishedRun(path).name)]
+    for run in found:
+        if not _NAME.fullmatch(run.name):
+            raise UnavailableError(
+                f"'{run.path}' has no name that a published run can have, and may be a copy of one: remove or rename it"
+            )
+    return found
 
 
 def find_results(path: Path) -> list[Results]:
@@ -196,7 +204,7 @@ def publish(
     if faults := unpublishable(run):
         raise GateError(f"the run in '{run.path}' cannot be published: {'; '.join(faults)}")
     name = name or str(about.get("started", ""))[:10]
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+    if not _NAME.fullmatch(name):
         raise UsageError(f"'{name}' cannot name a published run: letters, digits, '.', '_' and '-' can")
     if folder.exists() and not folder.is_dir():
         raise UnavailableError(f"'{folder}' is a file, not a folder")
