@@ -151,6 +151,11 @@ def execute(arguments: list[str]) -> int:
         if isinstance(cause, Terminated):
             return _fail(f"terminated; {kept}", TERMINATED)
         return _fail(f"interrupted; {kept}", INTERRUPTED)
+    except SystemExit as error:  # of a plugin or a library: work that it cut short is no success
+        return _fail(
+            f"a plugin or a library ended the program in mid-work, with status {error.code}: what is done is saved",
+            UnavailableError.exit_code,
+        )
     except StdoutLost as lost:
         discard_stdout()
         return _fail(str(WriteError.from_os("standard output", lost.cause)), WriteError.exit_code)

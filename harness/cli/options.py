@@ -22,11 +22,17 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 class _Path(click.Path):
-    """Path of a file or folder; an empty one, as an empty variable of a shell gives, is no word for the folder here."""
+    """Path of a file or folder. An empty one, as an empty variable of a shell gives, is no word for the folder here;
+    one that is not UTF-8 libraries cannot open.
+    """
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value == "":
             self.fail("it is empty: name a file or a folder (. is this one)", param, ctx)
+        try:
+            os.fspath(value).encode()
+        except UnicodeEncodeError:
+            self.fail(f"'{value}' is not UTF-8: rename it, or name another", param, ctx)
         return super().convert(value, param, ctx)
 
 

@@ -51,6 +51,7 @@ _BEGINNINGS: Mapping[bytes, str] = {
     b"\x1f\x8b": "it is packed with gzip: give it a name that ends in .gz too",
     b"\x28\xb5\x2f\xfd": "it is packed with zstd: give it a name that ends in .zst too",
     b"PK\x03\x04": "it is an archive or a workbook, no text: save its table as CSV (UTF-8)",
+    b"sep=": "its first line is Excel's mark of a separator: delete the line",
     b"PAR1\x15": "it is a parquet file: give it a name that ends in .parquet",
     b"\xff\xfe": "it is UTF-16 text: save it as UTF-8",
     b"\xfe\xff": "it is UTF-16 text: save it as UTF-8",

@@ -360,7 +360,10 @@ def _find_classes(spec: TaskSpec, examples: Examples, hygiene: Hygiene) -> tuple
     if len(by_split["train"]) < 2:
         raise data_error(spec, f" has one class only: '{min(by_split['train'])}'{first}")
     if strange := (by_split["test"] | by_split["validation"]) - by_split["train"]:
-        raise data_error(spec, f" has the label '{min(strange)}' outside training only")
+        number = len(set().union(*by_split.values()))
+        many = f": it has {number:,} labels for {len(examples):,} rows, is '{spec.columns.label}' the column of labels?"
+        said = many if 2 * number > len(examples) else ""
+        raise data_error(spec, f" has the label '{min(strange)}' outside training only{said}")
     return tuple(sorted(by_split["train"]))
 
 

@@ -12,7 +12,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -220,7 +220,8 @@ def load_plugins(candidates: Iterable[Candidate]) -> Plugins:
                 source = (
                     each.source and each.source()
                 )  # before the import: what is imported is what was found
-            with _blaming("cannot be imported"):
+            # What a plugin prints is a message: on standard output it would stand before an answer in JSON.
+            with _blaming("cannot be imported"), redirect_stdout(sys.stderr):
                 module = each.load()
             if source:
                 _check_unchanged(module, source)

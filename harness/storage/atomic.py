@@ -17,6 +17,9 @@ from harness.storage.reading import UnfitFileError, check_regular
 TEMPORARY = ".tmp-"
 """Prefix of files that are still being written; a killed writer leaves them behind."""
 
+ESCAPE = "backslashreplace"
+"""Handler of lone surrogates, which stand for bytes of paths that are no UTF-8: it writes them as JSON escapes them."""
+
 _GUARD = "guard"
 _MARK = ".lock"
 
@@ -50,12 +53,12 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write a JSON file atomically. Raise ValueError on NaN."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
     with whole_file(path) as temporary:
-        temporary.write_text(text + "\n", "utf-8")
+        temporary.write_bytes((text + "\n").encode("utf-8", ESCAPE))
 
 
 def append_line(path: Path, line: str) -> None:
     """Append one line, synced to disk. Raise WriteError, leaving the file as it was, when this fails."""
-    data = (line + "\n").encode("utf-8")
+    data = (line + "\n").encode("utf-8", ESCAPE)
     try:
         # Unbuffered: what a buffer still held after a failure would be written when the file is closed.
         _check_appendable(path)

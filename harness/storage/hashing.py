@@ -15,8 +15,8 @@ from typing import Any
 
 import rfc8785
 
-from harness.api.errors import ChangedError
-from harness.storage.reading import open_file
+from harness.api.errors import ChangedError, UnavailableError
+from harness.storage.reading import UnfitFileError, open_file
 
 IDENTITY_VERSION = 1
 
@@ -90,7 +90,10 @@ def _check_states(before: Mapping[Path, _State | None], cause: Exception | None 
 @lru_cache(maxsize=4096)
 def _hash_file(path: Path, state: _State | None) -> str:
     """Hash a file. `state` is a part of the cache's key, and must be the file's after the reading too."""
-    with open_file(path) as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with open_file(path) as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except UnfitFileError as error:
+        raise UnavailableError(f"'{path}' cannot be read: {error.strerror}") from error
     _check_states({path: state})
     return digest

@@ -49,13 +49,40 @@ def check_regular(path: Path) -> os.stat_result:
 def open_file(path: Path, *, at_most: int | None = None) -> BufferedReader:
     """Open a regular file of `at_most` so many bytes for reading.
 
-    Raise OSError, and UnfitFileError (one of them) for a pipe, which would wait for a writer, a device or a socket, and
-    for a larger file.
+    Raise OSError, and UnfitFileError (one of them) for a pipe, which would wait for a writer, a device or a socket, for
+    a larger file, and for what stands in for a file that was not fetched.
     """
     status = check_regular(path)
     if at_most is not None and status.st_size > at_most:
         raise UnfitFileError(f"it has {status.st_size:,} bytes, and at most {at_most:,} are read", path)
-    return path.open("rb")
+    file = path.open("rb")
+    if said := _name_stand_in(path, file.peek(_BEGINNING)[:_BEGINNING]):
+        file.close()
+        raise UnfitFileError(said, path)
+    return file
+
+
+_BEGINNING = 64
+_LFS = b"version https://git-lfs.github.com/spec/"
+_APPLE_DOUBLE = b"\x00\x05\x16\x07"
+_PAGE = (b"<!doctype html", b"<html")
+_NEVER_PAGES = {".json", ".jsonl", ".yaml", ".yml", ".csv", ".tsv", ".parquet", ".safetensors", ".npz", ".pt"}
+
+
+def _name_stand_in(path: Path, begin: bytes) -> str | None:
+    """Return what lies in a file's place, by its first bytes: fetching and copying leave such files in silence."""
+    if begin.startswith(_LFS):
+        return "it is a pointer of Git LFS, and the file itself was not fetched: fetch it"
+    if begin.startswith(_APPLE_DOUBLE):
+        return (
+            "it is what macOS notes beside a file, and not the file: remove it, and copy the one without ._"
+        )
+    if path.suffix.lower() in _NEVER_PAGES:
+        if begin.lstrip().lower().startswith(_PAGE):
+            return "it is a page of the web, perhaps one that says why the file is not given: fetch the file again"
+        if len(begin) == _BEGINNING and not any(begin):
+            return "it begins with zeros, as a copy does that was cut off: copy it again"
+    return None
 
 
 def read_file(path: Path, *, at_most: int | None = None) -> bytes:
