@@ -220,8 +220,7 @@ def load_plugins(candidates: Iterable[Candidate]) -> Plugins:
                 source = (
                     each.source and each.source()
                 )  # before the import: what is imported is what was found
-            # What a plugin prints is a message: on standard output it would stand before an answer in JSON.
-            with _blaming("cannot be imported"), redirect_stdout(sys.stderr):
+            with _blaming("cannot be imported"):
                 module = each.load()
             if source:
                 _check_unchanged(module, source)
@@ -260,9 +259,13 @@ def _new_manager() -> pluggy.PluginManager:
 
 @contextmanager
 def _blaming(problem: str) -> Iterator[None]:
-    """Raise every exception of a plugin's code as _Broken, except that of a user who interrupts."""
+    """Raise every exception of a plugin's code as _Broken, except that of a user who interrupts.
+
+    What it prints goes to standard error: before an answer in JSON it would be a part of that.
+    """
     try:
-        yield
+        with redirect_stdout(sys.stderr):
+            yield
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a plugin may raise anything, SystemExit too

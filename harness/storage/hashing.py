@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,10 @@ def unchanged(files: Mapping[Path, str | None]) -> Iterator[None]:
     """
     before = {path: _state(path) for path in files}
     for path, sha256 in files.items():
+        if before[path] is not None:
+            _open(
+                path
+            ).close()  # a stand-in is named here: the libraries that read the file would call it broken
         if sha256 is not None and (before[path] is None or hash_file(path) != sha256):
             raise ChangedError.of(path)
     try:
@@ -90,10 +95,15 @@ def _check_states(before: Mapping[Path, _State | None], cause: Exception | None 
 @lru_cache(maxsize=4096)
 def _hash_file(path: Path, state: _State | None) -> str:
     """Hash a file. `state` is a part of the cache's key, and must be the file's after the reading too."""
-    try:
-        with open_file(path) as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except UnfitFileError as error:
-        raise UnavailableError(f"'{path}' cannot be read: {error.strerror}") from error
+    with _open(path) as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
     _check_states({path: state})
     return digest
+
+
+def _open(path: Path) -> BufferedReader:
+    """Open a file. Raise OSError, and UnavailableError for one that is not read for what it is."""
+    try:
+        return open_file(path)
+    except UnfitFileError as error:
+        raise UnavailableError(f"'{path}' cannot be read: {error.strerror}") from error
