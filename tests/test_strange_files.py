@@ -83,7 +83,7 @@ def test_of_a_link_in_the_cache_only_the_link_is_removed(tmp_path: Path) -> None
 def test_a_link_to_a_folder_above_the_images_is_refused(tmp_path: Path) -> None:
     (tmp_path / "images" / "a").mkdir(parents=True)
     (tmp_path / "images" / "a" / "root").symlink_to(tmp_path)
-    with pytest.raises(TableError, match="the link 'root' in it leads to .*, which holds the folder itself"):
+    with pytest.raises(TableError, match=r"the link 'root' in it leads to .*, which holds the folder itself"):
         read_image_folder(tmp_path / "images", label="label", split=None)
 
 
@@ -176,7 +176,7 @@ def test_copies_of_a_published_run_are_refused_and_files_of_systems_are_no_runs(
     assert [run.name for run in find_published(tmp_path)] == ["2026-11-30"]
     (tmp_path / "2026-11-30 copy.jsonl").touch()
     with pytest.raises(
-        UnavailableError, match="2026-11-30 copy.jsonl' has no name that a published run can have"
+        UnavailableError, match=r"2026-11-30 copy\.jsonl' has no name that a published run can have"
     ):
         find_published(tmp_path)
 
