@@ -485,7 +485,7 @@ DATA = [
          cut("data.parquet"))),
     Case("text named parquet", RUN, 3, ("data.parquet' cannot be read as parquet",), source("data.parquet",
          "text\n")),
-    Case("a pointer to large file storage", RUN, 3, ("data.parquet' cannot be read as parquet",),
+    Case("a pointer to large file storage", RUN, 3, ("data.parquet' cannot be read", "it is a pointer of Git LFS"),
          source("data.parquet", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")),
     Case("no column of labels", RUN, 3, ("has no column 'label'; it has: split, text",),
          parquet(lambda frame: frame.drop(columns="label"))),

@@ -108,12 +108,12 @@ def test_topn_count_counts_tokens_where_a_feature_is_among_the_largest_in_any_sl
 
 def test_topn_count_takes_a_positive_whole_number(registry: Registry) -> None:
     for wrong in (0, -3, 1.5, "true"):
-        with pytest.raises(UsageError, match=r"pooling 'topn_count' .* (cannot be made|takes a number as n)"):
+        with pytest.raises(UsageError, match=r"pooling 'topn_count' .* cannot be made"):
             make(registry, "poolings", f"topn_count(n={wrong})")
 
 
 def test_a_count_needs_a_number_and_no_pooling_takes_another_parameter(registry: Registry) -> None:
-    with pytest.raises(UsageError, match=r"pooling 'count' .* takes a number as t"):
+    with pytest.raises(UsageError, match=r"pooling 'count' .* cannot be made"):
         make(registry, "poolings", "count(t=much)")
     with pytest.raises(UsageError, match="has no parameter 'n'; it takes: t"):
         make(registry, "poolings", "count(n=1)")

@@ -141,8 +141,7 @@ def test_an_empty_path_and_one_that_is_not_utf_8_are_refused(harness_command, op
 
 REFERENCES = {
     "count[t=nan]": "takes a number as t, not nan",
-    "count[t=true]": "takes a number as t, not true",
-    "count[t=much]": "takes a number as t, not much",
+    "topn_count[n=inf]": "takes a number as n, not inf",
     "count[t=1e999]": "takes a number as t, not 1e999",
 }
 
@@ -159,6 +158,16 @@ def test_a_number_that_yaml_reads_as_text_names_the_same_result() -> None:
     registry = harness.open().registry
     spelled = [registry.choose("poolings", f"count[t={t}]").parameters for t in ("1e3", "1000.0")]
     assert spelled[0] == spelled[1] == {"t": 1000.0}
+
+
+@pytest.mark.parametrize(("spelled", "read"), [("1:30", "90"), ("0100", "64")])
+def test_a_number_that_yaml_reads_as_another_one_is_refused(harness_command, spelled: str, read: str) -> None:
+    Path("suite.yaml").write_text(
+        f"name: toy\nversion: 1\ntasks: [quickstart_tone]\nlimit: {spelled}\n"
+        "models: []\nrepresentations: [majority]\n"
+    )
+    found = harness_command("plan", "suite.yaml")
+    assert found.code == 2 and f"suite.yaml' line 4: {spelled} is read as {read}: write that" in found.err
 
 
 def test_cells_are_counted_before_they_are_made(harness_command, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ cells, so another library or another version of YAML would need to read each val
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -77,9 +78,22 @@ class YamlFile:
     def validate(self, model: type[_Validated]) -> _Validated:
         """Return the mapping as a pydantic model, or raise UsageError with the first fault and its line."""
         try:
-            return model.model_validate(self.tree)
+            made = model.model_validate(self.tree)
         except ValidationError as error:
             raise UsageError(_describe(error, self, model)) from error
+        self._check_numbers()
+        return made
+
+    def _check_numbers(self) -> None:
+        for place, spelled in self.spelled.items():
+            if _HIDDEN_NUMBER.fullmatch(spelled):
+                value: Any = self.tree
+                for part in place:
+                    value = value[part]
+                line = f" line {self.lines[place]}" * (place in self.lines)
+                raise UsageError(
+                    f"{self.where}{line}: {spelled} is read as {value}: write that, or quote the text"
+                )
 
 
 def read_yaml(path: Path, kind: str) -> YamlFile:
@@ -266,6 +280,9 @@ _PATTERNS = {
     TEMPLATE: "is no template: it lacks {}, where the name of the class goes",
 }
 """Sentences for texts that do not match."""
+
+_HIDDEN_NUMBER = re.compile(r"[-+]?(?:[\d_]+(?::[\d_.]+)+|0[0-7_]+)")
+"""Numbers of base 60 and of base 8 in YAML 1.1, which look like a time and like a decimal number."""
 
 _MAPPING = "{field}: input should be a mapping of fields"
 _SENTENCES = {

@@ -12,7 +12,6 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -372,14 +371,19 @@ _NUMBER = {f"{kind}{rest}" for kind in ("int", "float") for rest in ("", " | Non
 
 
 def _as_number(value: Any, said: str) -> Any:
-    """Return a number as it is, and one that YAML reads as text, 1e3, as what it says: both give one identity."""
-    if isinstance(value, str):
-        with suppress(ValueError):
-            if math.isfinite(found := float(value)):
-                return found
-    if isinstance(value, str | bool):
-        raise UsageError(f"{said}, not {_write(value)}")
-    return value
+    """Return a value as it is, and a number that YAML reads as text, 1e3, as what it says: both give one identity.
+
+    Raise UsageError for NaN and infinity, which Python would read from text. Other text is for the factory to refuse.
+    """
+    if not isinstance(value, str):
+        return value
+    try:
+        number = float(value)
+    except ValueError:
+        return value
+    if not math.isfinite(number):
+        raise UsageError(f"{said}, not {value}")
+    return number
 
 
 def _owners(entries: Iterable[Entry]) -> str:
