@@ -67,7 +67,7 @@ def test_a_text_about_pages_and_a_short_file_of_zeros_are_read(tmp_path: Path) -
 def test_lines_are_never_written_through_a_link(tmp_path: Path, write: Callable[[Path], object]) -> None:
     (tmp_path / "kept").write_text("precious")
     (tmp_path / "results.jsonl").symlink_to("kept")
-    with pytest.raises(WriteError, match="it is a link to another place"):
+    with pytest.raises(WriteError, match="it is a link"):
         write(tmp_path / "results.jsonl")
     assert (tmp_path / "kept").read_text() == "precious"
 
