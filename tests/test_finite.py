@@ -15,6 +15,7 @@ from scipy import sparse
 import harness
 from harness import Site
 from harness.api.errors import PluginResultError
+from harness.api.memory import find_memory_error
 from harness.features.featurize import Reading, pool_reading
 from harness.runs.folder import RunFolder
 from harness.stats.finite import check_rows, find_row
@@ -179,8 +180,9 @@ def test_a_lack_of_memory_is_no_fault_of_a_pooling() -> None:
         return torch.empty(1 << 50)
 
     reading = Reading(site=Site.parse("resid_post.0"), encoder=Encoder(), sparse=True, poolings={"one": full})
-    with pytest.raises(MemoryError):
+    with pytest.raises(RuntimeError) as caught:
         pool_reading(reading, ACTIVATIONS, COUNTS, broken={})
+    assert find_memory_error(caught.value) is caught.value
 
 
 # ── the cache ────────────────────────────────────────────────────────────────────────────────────────────

@@ -123,7 +123,7 @@ def test_a_broken_line_in_the_middle_is_named(tmp_path: Path, plugins: Plugins, 
     run.add(record("c1"))
     with pytest.raises(UnavailableError) as caught:
         run.records()
-    assert str(caught.value).startswith(f"'{tmp_path / 'results.jsonl'}' line 2 is not a valid record: ")
+    assert str(caught.value).startswith(f"'{tmp_path / 'results.jsonl'}' line 2 is not a valid record (")
 
 
 def test_bytes_that_are_not_text_are_named_too(tmp_path: Path, plugins: Plugins) -> None:

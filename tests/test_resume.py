@@ -483,8 +483,8 @@ def test_a_damaged_run_json_is_one_sentence_that_says_how_to_mend_it(forks: Any)
     ended = forks.run("emptied")
     assert ended.code == 3
     assert ended.said.strip() == (
-        "harness: 'emptied/run.json' cannot be read: it is damaged; remove it, and the same command again keeps what "
-        "is done"
+        "harness: 'emptied/run.json' is damaged (character 1: Expecting value): remove it, and the same `harness run` "
+        "again keeps what is done"
     )
     assert (folder / "results.jsonl").read_bytes() == before
     (folder / "run.json").unlink()
@@ -628,7 +628,10 @@ def test_a_broken_line_stops_a_run_with_one_sentence(
     results.write_text("".join(lines))
     capsys.readouterr()
     assert place.run("broken") == 3
-    assert capsys.readouterr().err.strip() == f"harness: '{results}' line 3 is not a valid record"
+    assert capsys.readouterr().err.strip() == (
+        f"harness: '{results}' line 3 is not a valid record (character 31: Unterminated string starting at): remove "
+        "the line, and the same `harness run` again makes what it held"
+    )
 
 
 def test_a_damaged_shard_is_made_again(place: Place) -> None:

@@ -248,7 +248,7 @@ def test_what_is_only_rounding_is_no_fault(found, broken):
 def test_a_record_that_is_none_is_found_by_its_line(found, broken):
     change_record(broken, lambda record: {**record, "seed": "none"}, line=2)
     [sentence] = found()
-    assert "line 3 is not a valid record: seed: input should be a valid integer" in sentence
+    assert "line 3 is not a valid record (seed: input should be a valid integer" in sentence
 
 
 def test_a_cell_without_a_record_is_found(found, broken):

@@ -58,6 +58,9 @@ ADDED_FIELDS: Mapping[str, Any] = {
 """Fields of suites that are newer than schema version 1, with their defaults."""
 
 
+MADE_AGAIN = "remove the line, and the same `harness run` again makes what it held"
+"""Way out of a broken line of a run's records."""
+
 ROUNDING = 1e-9
 """Largest difference between a metric and the same one recomputed: machines sum in different orders."""
 
@@ -304,12 +307,12 @@ def read_records(path: Path) -> list[Record]:
     with parsing(f"'{path}' cannot be read"):
         data = read_unpacked(path)
     lines = data.split(b"\n")[:-1]  # bytes: a cut may have fallen inside a character
-    records = []
+    records, hint = [], "" if path.suffix == ".gz" else MADE_AGAIN
     for number, line in enumerate(lines, start=1):
         if not line:
             continue
         where = f"'{path}' line {number}"
-        with parsing(f"{where} is not a valid record"):
+        with parsing(f"{where} is not a valid record", hint=hint):
             records.append(_read_record(line, where))
     return records
 
