@@ -370,7 +370,8 @@ def test_weights_that_cannot_be_read_are_said_in_one_sentence(registry: Registry
     for data in (whole[:500], b"", b"version https://git-lfs.github.com/spec/v1\n"):
         (folder / "weights.pt").write_bytes(data)
         with pytest.raises(
-            UnavailableError, match=r"cannot be read as a file of PyTorch tensors .*: fetch it again"
+            UnavailableError,
+            match=r"cannot be read( as a file of PyTorch tensors .*: fetch it again|: it is a pointer)",
         ):
             find(registry, str(folder))
     with pytest.raises(UnavailableError, match=r"has no config.json beside weights.pt, and no config in it"):
