@@ -367,7 +367,7 @@ def test_weights_that_cannot_be_read_are_said_in_one_sentence(registry: Registry
             find(registry, str(prisma(tmp_path / str(number), weights=weights, about=about)))
     folder = prisma(tmp_path / "sae", about=about)
     whole = (folder / "weights.pt").read_bytes()
-    for data in (whole[:500], b"", b"version https://git-lfs.github.com/spec/v1\n"):
+    for data in (b"version https://git-lfs.github.com/spec/v1\n", whole[:500], b""):
         (folder / "weights.pt").write_bytes(data)
         with pytest.raises(
             UnavailableError,
