@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from harness.config.task_file import read_tasks
 from harness.registry.catalog import Registry
 from harness.registry.loading import Fault, find_candidates, load_plugins
 from harness.runs.folder import RunFolder
+from harness.storage.parsing import parsing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -177,8 +178,7 @@ class Session:
         """Open a model by its reference, or by a mapping of `ref` and parameters; no weights are read."""
         from harness.models.opened import open_model
 
-        given = {"ref": model} if isinstance(model, str) else dict(model)
-        return open_model(ModelChoice(**given, sites=("resid_post.[0]",)), self.registry)
+        return open_model(_choose_model(model, "resid_post.[0]"), self.registry)
 
     def features(
         self,
@@ -201,12 +201,9 @@ class Session:
         from harness.features.extract import extract
 
         return extract(
-            [
-                one if isinstance(one, str | Conversation | Image) else Conversation.parse(one)
-                for one in texts
-            ],
+            _read_inputs(texts),
             registry=self.registry,
-            model=ModelChoice(**{"ref": model} if isinstance(model, str) else dict(model), sites=(site,)),
+            model=_choose_model(model, site),
             representation=representation,
             tokens=tokens,
             pooling=pooling,
@@ -234,8 +231,7 @@ class Session:
         from harness.dictionary_report.measure import report
         from harness.models.opened import at_served_site, open_model
 
-        given = {"ref": model} if isinstance(model, str) else dict(model)
-        opened = open_model(ModelChoice(**given, sites=(site or "resid_post.[0]",)), self.registry)
+        opened = open_model(_choose_model(model, site or "resid_post.[0]"), self.registry)
         if site is None:
             opened = at_served_site(
                 opened, self.registry.choose("representations", representation), self.registry
@@ -326,3 +322,26 @@ def memory_of(device: str) -> int:
     import psutil
 
     return int(psutil.virtual_memory().total)
+
+
+def _choose_model(model: str | Mapping[str, Any], site: str) -> ModelChoice:
+    """Return the choice of a model at a site; raise UsageError for what is none."""
+    with parsing(f"no model at one site: {model!r}, {site!r}", kind=UsageError):
+        return ModelChoice(**{"ref": model} if isinstance(model, str) else dict(model), sites=(site,))
+
+
+def _read_inputs(texts: Iterable[Any]) -> list[str | Conversation | Image]:
+    """Return the inputs of a call; raise UsageError for one that is none, by its number, and for none at all."""
+    if isinstance(texts, str | bytes):  # whose letters would be taken for texts
+        raise UsageError("features are made of a list of texts, and this is one: write [text]")
+    inputs = [_read_input(one, number) for number, one in enumerate(texts)]
+    if not inputs:
+        raise UsageError("features are made of a list of texts, and this one is empty")
+    return inputs
+
+
+def _read_input(one: Any, number: int) -> str | Conversation | Image:
+    if isinstance(one, str | Conversation | Image):
+        return one
+    with parsing(f"input {number} is neither a text, a conversation nor an image", kind=UsageError):
+        return Conversation.parse(one)

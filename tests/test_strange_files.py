@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import harness
 from harness.api.errors import UnavailableError, UsageError, WriteError
 from harness.data import inputs
 from harness.data.formats import TableError
@@ -226,3 +230,39 @@ def test_what_a_plugin_prints_when_it_is_loaded_stands_in_no_answer(harness_comm
     found = harness_command("ls", "poolings", "--json")
     assert found.code == 0 and all(line.startswith("{") for line in found.out.splitlines())
     assert "hello" in found.err
+
+
+# ── inputs from Python and of files ──────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "texts, sentence",
+    [
+        ("abc", "this is one: write [text]"),
+        ([], "this one is empty"),
+        (["fine", None], "input 1 is neither a text, a conversation nor an image"),
+        ([1.5], "input 0 is neither a text, a conversation nor an image"),
+        ([b"bytes"], "message 1 of the conversation has no text"),
+    ],
+)
+def test_what_is_no_list_of_texts_is_told_by_its_number(texts: Any, sentence: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(sentence)):
+        harness.open().features(texts, model="minigemma-s", site="resid_post.1")
+
+
+@pytest.mark.parametrize("given", [{"site": None}, {"model": 5}, {"batch_size": 0}, {"batch_size": -1}])
+def test_a_call_with_no_model_site_or_batch_is_one_sentence(given: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=r"no model at one site|batch_size is"):
+        harness.open().features(["a text"], **{"model": "minigemma-s", "site": "resid_post.1", **given})
+
+
+@pytest.mark.parametrize("name", ["in.jsonl", "in.json"])
+def test_a_row_of_a_text_and_messages_is_not_read_as_either(
+    harness_command: Any, tmp_path: Path, name: str
+) -> None:
+    row = {"text": "one", "messages": [{"role": "user", "content": "another"}]}
+    (tmp_path / name).write_text(json.dumps(row) if name == "in.jsonl" else json.dumps([row]))
+    where = ("-m", "minigemma-s", "--site", "resid_post.1", "--input", str(tmp_path / name), "-o", "out.npz")
+    found = harness_command("features", *where)
+    assert found.code == 2
+    assert "keep the one that is meant" in found.err

@@ -134,6 +134,8 @@ def _read_rows(path: Path) -> Iterator[str | Conversation]:
     from harness.data.sources import read_table
 
     columns = read_table(path, needed=("text", "messages"))
+    if "text" in columns and "messages" in columns:
+        raise UsageError(f"'{path}' has columns text and messages: keep the one that is meant")
     name = next((name for name in ("text", "messages") if name in columns), None)
     if name is None:
         raise UsageError(f"'{path}' has no column text or messages; it has: {name_some(sorted(columns))}")
@@ -144,6 +146,8 @@ def _read_rows(path: Path) -> Iterator[str | Conversation]:
 def _parse_line(line: str, where: str) -> str | Conversation:
     with parsing(f"{where} is not JSON", kind=UsageError):
         row = parse_json(line)
+    if isinstance(row, dict) and row.get("text") and row.get("messages"):
+        raise UsageError(f"{where} has both text and messages: keep the one that is meant")
     for name, kinds in (("text", str), ("messages", str | list)):
         if isinstance(row, dict) and isinstance(row.get(name), kinds):
             one = _parse(row[name], where, name)

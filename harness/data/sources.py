@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -194,7 +195,9 @@ def _parse_files(spec: TaskSpec, paths: Sequence[Path], separator: str | None) -
         if not is_table(path):
             raise UsageError(f"task '{spec.name}': '{path}' is none of {TABLES}")
         if not path.is_file():
-            raise data_error(spec, f": there is no file '{path}'")
+            web = re.match(r"(?:https?|s3|gs|hf):/", str(path))
+            hint = ", for addresses are not read: fetch it, and name the file" if web else ""
+            raise data_error(spec, f": there is no file '{path}'{hint}")
     states = tuple((status.st_size, status.st_mtime_ns, status.st_ino) for status in map(Path.stat, paths))
     with unchanged(dict.fromkeys(paths)):
         try:

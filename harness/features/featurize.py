@@ -74,8 +74,13 @@ _Done = TypeVar("_Done")
 def plan_batches(lengths: Sequence[int], *, batch_size: int | None, device: str) -> list[list[int]]:
     """Return row numbers grouped into batches of `batch_size` examples, or of as many as fit the device's token budget.
 
-    The longest come first, so that little is padded and memory runs out early if at all.
+    The longest come first, so that little is padded and memory runs out early if at all. Raise UsageError for a size
+    below 1.
     """
+    if batch_size is not None and batch_size < 1:
+        raise UsageError(
+            f"batch_size is {batch_size}: a batch has at least 1 example, and None is as many as fit"
+        )
     budget = AUTO_TOKENS.get(device.split(":")[0], AUTO_TOKENS["cpu"])
     order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
     batches: list[list[int]] = []
