@@ -41,9 +41,8 @@ from harness.storage.feature_store import FeatureStore
 
 harness.runs.forward.FLUSH_ROWS = 1  # a shard after every batch
 
-write_bytes, write_text, to_parquet = Path.write_bytes, Path.write_text, pd.DataFrame.to_parquet
+write_bytes, to_parquet = Path.write_bytes, pd.DataFrame.to_parquet
 def half_bytes(path, data): write_bytes(path, data[:len(data) // 2])
-def half_text(path, text, *more): write_text(path, text[:len(text) // 2], *more)
 def half_line(path, line):
     with path.open("a") as file: file.write(line[:len(line) // 2])
 def half_table(frame, path):
@@ -51,6 +50,7 @@ def half_table(frame, path):
     half_bytes(path, path.read_bytes())
 
 def in_features(path, *more): return "features" in path.parts
+def is_json(path, data): return in_features(path) and data[:1] == b"{"
 def in_plans(path, *more): return "plans" in path.parts
 def in_results(path, line): return path.name == "results.jsonl"
 def in_events(path, line): return path.name == "events.jsonl"
@@ -71,7 +71,7 @@ def cut_fit(n):
 PLACES = {
     "nothing written": "cut(RunFolder, 'start')",
     "run.json written, env.json not": "cut(harness.runs.folder, 'environment')",
-    "mid-write of the batch plan": "cut(Path, 'write_text', before=half_text, where=in_plans)",
+    "mid-write of the batch plan": "cut(Path, 'write_bytes', before=half_bytes, where=in_plans)",
     "model about to be loaded": "cut(harness.runs.featurizer, 'featurize')",
     "mid-forward, first batch": "cut(harness.features.featurize, 'pool_reading', 2)",
     "mid-forward, fourth batch": "cut(harness.features.featurize, 'pool_reading', 8)",
@@ -79,7 +79,7 @@ PLACES = {
     "shard written, not yet named": "cut(Path, 'replace', 6, where=in_features)",
     "between two shards of one batch": "cut(FeatureStore, 'write', 10, after=True)",
     "all shards written, none complete": "cut(FeatureStore, 'complete')",
-    "mid-write of complete.json": "cut(Path, 'write_text', 2, before=half_text, where=in_features)",
+    "mid-write of complete.json": "cut(Path, 'write_bytes', 2, before=half_bytes, where=is_json)",
     "mid-fit, first cell": "cut_fit(1)",
     "mid-fit, fifth cell": "cut_fit(5)",
     "mid-write of predictions": "cut(pd.DataFrame, 'to_parquet', 2, before=half_table)",
