@@ -78,7 +78,7 @@ class Entry:
     @classmethod
     def parse(cls, path: str) -> Entry | None:
         """Return the entry at the end of a path; None if there is none."""
-        match = re.search(r"layer_(\d+)/width_([0-9a-z]+)/average_l0_(\d+)(?:/params\.npz)?/?$", path)
+        match = re.search(r"layer_(\d{1,9})/width_([0-9a-z]+)/average_l0_(\d{1,9})(?:/params\.npz)?/?$", path)
         return cls(layer=int(match[1]), width=match[2], l0=int(match[3])) if match else None
 
 
@@ -306,7 +306,7 @@ def _name_nearest(numbers: Collection[int], wanted: int) -> str:
 def _nearest(ref: str, entries: Sequence[Entry], wanted: str | int | None) -> Entry:
     """Return the entry with L0 `82` exactly, or the one nearest to `~82`; by default nearest to 100."""
     text = str(wanted) if wanted is not None else f"~{CANONICAL_L0}"
-    match = re.fullmatch(r"(~?)(\d+)", text)
+    match = re.fullmatch(r"(~?)(\d{1,9})", text)
     if match is None:
         raise harness.UsageError(f"l0={text} is neither a number nor ~NUMBER")
     l0 = int(match[2])
@@ -323,7 +323,7 @@ ROUNDED = 0.05
 
 def width_of(text: str) -> int:
     """Return the number of features for `16k` (16384), `1m` (1048576) or `512`; raise UsageError otherwise."""
-    match = re.fullmatch(r"(\d+)([km]?)", text)
+    match = re.fullmatch(r"(\d{1,9})([km]?)", text)
     if match is None:
         raise harness.UsageError(f"width '{text}' is not of the form 16k, 1m or 512")
     if not match[2]:

@@ -74,7 +74,7 @@ class Entry:
     def parse(cls, path: str) -> Entry | None:
         """Return the entry at the end of a path; None if there is none. Its part may be empty."""
         match = re.search(
-            r"(?:([a-z0-9_]+)/)?layer_(\d+)_width_(\d+[km]?)_l0_(small|medium|big)(_[a-z0-9_]+)?"
+            r"(?:([a-z0-9_]+)/)?layer_(\d{1,9})_width_(\d{1,9}[km]?)_l0_(small|medium|big)(_[a-z0-9_]+)?"
             r"(?:/params\.safetensors)?/?$",
             path,
         )
@@ -248,7 +248,7 @@ class Folder:
         hook = config.get("hf_hook_point_in")
         if hook is None:
             return None
-        match = re.fullmatch(r"((?:\w+\.)*)layers\.(\d+)\.(.+)", str(hook))
+        match = re.fullmatch(r"((?:\w+\.)*)layers\.(\d{1,9})\.(.+)", str(hook))
         if match is None or match[3] not in _HOOKS:
             raise harness.UsageError(
                 f"dictionary '{self.ref}' reads '{hook}', which is none of the sites {', '.join(_PARTS)}"

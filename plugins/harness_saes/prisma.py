@@ -125,7 +125,7 @@ def _site(config: Mapping[str, Any], ref: str) -> harness.Site:
     if isinstance(layer, list) and len(layer) == 1:
         layer = layer[0]
     hook = config.get("hook_point") or f"blocks.{layer}.{config.get('layer_subtype')}"
-    match = re.fullmatch(r"blocks\.([0-9]+)\.(\w+)", str(hook))
+    match = re.fullmatch(r"blocks\.([0-9]{1,9})\.(\w+)", str(hook))
     if match is None or match[2] not in _KINDS or config.get("hook_point_head_index") is not None:
         head = "" if config.get("hook_point_head_index") is None else " of one attention head"
         raise harness.UsageError(

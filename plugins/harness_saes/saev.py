@@ -136,7 +136,7 @@ class Folder:
                         f"{path.stat().st_size:,} bytes hold: fetch it again"
                     )
             else:  # not downloaded yet: the width is part of the repository's name
-                named = re.search(r"_(\d+)K_", self.ref)
+                named = re.search(r"_(\d{1,9})K_", self.ref)
                 d_in, width = model.width(site), int(named[1]) * 1024 if named else 0
         return harness.PlacedRepresentation(
             identity={"kind": "saev", "sha256": sha256, **self.reading.identity},
@@ -182,7 +182,7 @@ class Folder:
     def _site(self) -> harness.Site | None:
         """Return the site of training if folder names or LAYERS give it."""
         place = self.checkpoint.place
-        named = re.search(r"(?:^|/)layer_(\d+)(?=/|$)", place)
+        named = re.search(r"(?:^|/)layer_(\d{1,9})(?=/|$)", place)
         known = [layer for name, layer in LAYERS.items() if re.search(rf"(?:^|/){name}(?=[@/]|$)", place)]
         layers = [int(named[1])] if named else known
         return harness.Site(tower=VISION, kind="resid_post", layer=layers[0]) if layers else None

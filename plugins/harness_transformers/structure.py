@@ -69,7 +69,9 @@ def find_layout(model: nn.Module, n_blocks: int) -> Layout | None:
     if not lists or not embeddings:
         return None
     parts = [name for name, part in model.named_children() if any(True for _ in part.parameters())]
-    after = parts[parts.index(lists[0].split(".")[0]) + 1 :]
+    if (part := lists[0].split(".")[0]) not in parts:  # a list of no blocks, or of blocks without weights
+        return None
+    after = parts[parts.index(part) + 1 :]
     # A single part of vectors after the blocks is the final norm; any other part may feed the blocks.
     if len(after) == 1 and all(p.ndim == 1 for p in model.get_submodule(after[0]).parameters()):
         parts.remove(after[0])
