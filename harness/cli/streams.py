@@ -6,7 +6,7 @@ import codecs
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import click
 
@@ -46,8 +46,10 @@ def escape_unwritable() -> None:
     """
     codecs.register_error(ESCAPED, _escape)
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors=ESCAPED)
+        # It flushes the stream first, which fails where that is closed, full or read by nobody.
+        with suppress(OSError, ValueError):
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors=ESCAPED)
 
 
 def _escape(error: UnicodeError) -> tuple[str, int]:
