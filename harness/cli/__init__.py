@@ -37,8 +37,6 @@ from harness.storage.parsing import is_panic
 BUG = 70
 INTERRUPTED = 130
 TERMINATED = 143
-LONGEST_SENTENCE = 2000
-"""Most characters of an error: a value that it quotes may be as long as a file."""
 GRACE_S = 5.0
 """Seconds after a signal in which further signals are ignored."""
 
@@ -202,7 +200,5 @@ def _catch_signals() -> dict[signal.Signals, Any]:
 
 
 def _fail(message: str, code: int) -> int:
-    said = " ".join(message.split())
-    said = said if len(said) <= LONGEST_SENTENCE else f"{said[:LONGEST_SENTENCE]}…"
-    echo(f"harness: {said}", err=True)
+    echo(f"harness: {' '.join(message.split())}", err=True)
     return code
