@@ -33,8 +33,9 @@ def check_numbers(content: Any, where: str) -> None:
         elif isinstance(value, int | float):
             for pattern, most in _LIMITS:
                 if value > most and pattern.fullmatch(key):
+                    told = min(value, 1e300)  # an integer may be larger than any float
                     raise UnavailableError(
-                        f"{where} says {key} = {value:.6g}, and at most {most:,} are read: fetch it again from a "
+                        f"{where} says {key} = {told:.6g}, and at most {most:,} are read: fetch it again from a "
                         f"source that you trust"
                     )
 
