@@ -35,9 +35,11 @@ lint: install
 fast: install
 	$(ALONE) $(BIN)/python -m pytest -m "not gpu and not slow and not data" --benchmark-skip -n auto --dist loadfile
 
-# The identities of every shipped suite that can be planned offline: seven minutes, of which `make test` takes one.
+# The identities of every shipped suite that can be planned offline (seven minutes, of which `make test` takes one), and
+# the published boards that take minutes to check.
 test-identities: install data
 	HARNESS_ALL_IDENTITIES=1 HARNESS_DATA_DIR="$(DATA)" $(ALONE) $(BIN)/python -m pytest tests/test_plan_identity.py -n auto
+	HARNESS_ALL_BOARDS=1 $(ALONE) $(BIN)/python -m pytest tests/test_publish.py -k "publishes_holds and topics"
 
 bench: install
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest tests/benchmarks --benchmark-only

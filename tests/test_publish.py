@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import shutil
 import subprocess
 import zlib
@@ -455,6 +456,10 @@ def test_predictions_with_scores_are_compared_with_auroc_too(run: RunFolder) -> 
     assert "not finite" in said
 
 
+LARGE = ("crosslingual-topics",)
+"""Boards that take more than a minute to check."""
+
+
 def published_here() -> list[Path]:
     suites = sorted({path.parent for path in LEADERBOARDS.rglob("*.env.json")})
     assert suites
@@ -464,6 +469,8 @@ def published_here() -> list[Path]:
 @pytest.mark.slow
 @pytest.mark.parametrize("suite", published_here(), ids=lambda path: str(path.relative_to(LEADERBOARDS)))
 def test_what_this_repository_publishes_holds(suite: Path) -> None:
+    if suite.name in LARGE and not os.environ.get("HARNESS_ALL_BOARDS"):
+        pytest.skip("over two minutes of computing: make test-identities checks it")
     assert check_published(suite) == ()
 
 
