@@ -30,8 +30,9 @@ def open_closed_streams() -> None:
 
 
 def echo(message: object = "", *, err: bool = False) -> None:
-    """Print a line of an answer, or of a message with `err`; no name in it can steer the terminal, nor
-    fill it in a message."""
+    """Print a line of an answer, or of a message with `err`; no name in it can steer the terminal, nor fill it in a
+    message.
+    """
     click.echo(printable(shorten(str(message)) if err else str(message)), err=err)
 
 

@@ -27,7 +27,7 @@ class RunChoice(Strict):
     batch_size: Annotated[Whole, Field(ge=1)] | Literal["auto"] = "auto"
     """Examples in a batch."""
     cache: Literal["shared", "own"] = "shared"
-    """Whether features are taken from the usual cache, or computed for this run alone."""
+    """Use of the usual cache; without it features are computed for this run alone."""
     folder: str = Field(default=".", pattern=r"^(\.|[A-Za-z0-9][A-Za-z0-9._-]*)$")
     """The folder below the board's that the run is published in."""
 

@@ -116,7 +116,7 @@ class ModelChoice(BaseModel):
     ref: str
     """The model: a name of `harness ls models`, a hub id or a folder."""
     sites: _Sites = DEFAULT_SITES
-    """Where to read it, such as `resid_post.12`, `resid_post.[5,12]` or `resid_post.50%`; one, or a list."""
+    """Site that is read, such as `resid_post.12`, `resid_post.[5,12]` or `resid_post.50%`; one, or a list."""
     # Left out if empty, so that suites equal those in older run folders, which lack the field.
     representations: _References = Field(default=(), exclude_if=lambda references: not references)
     """Representations of this model alone, beside those of the suite; one, or a list."""
@@ -157,13 +157,13 @@ class Suite(Strict):
     models: tuple[Annotated[ModelChoice, _short("ref", ModelChoice)], ...] = ()
     """Models: references, or mappings of `ref`, `sites`, `representations` and the model's parameters."""
     representations: tuple[Reference, ...] = Field(min_length=1)
-    """What is pooled: `hidden`, dictionaries, controls, and arms without a model."""
+    """Representations that are pooled: `hidden`, dictionaries, controls, and arms without a model."""
     tokens: Reference = "content"
     """The tokens that are pooled: `content`, `prompt`, `last(k=5)`, `all` or `cls`."""
     poolings: tuple[Reference, ...] = Field(default=("mean",), min_length=1)
-    """From tokens to one vector for each example; the best on validation counts."""
+    """Poolings of tokens into one vector for each example; the best on validation counts."""
     transforms: tuple[Reference, ...] = Field(default=("none",), min_length=1)
-    """From pooled features to others; the best on validation counts."""
+    """Transforms of pooled features; the best on validation counts."""
     classifiers: tuple[Reference, ...] = Field(default=("logreg",), min_length=1)
     """Classifiers, each with its grid; the best on validation counts."""
     regimes: tuple[Reference, ...] = Field(default=("full",), min_length=1)
@@ -181,7 +181,7 @@ class Suite(Strict):
     fuzzy_leaks: Annotated[bool, Field(strict=True)] = Field(
         default=False, exclude_if=lambda count: not count
     )
-    """Whether to count texts that resemble one of an earlier split."""
+    """Count of texts that resemble one of an earlier split."""
 
 
 def read_suite(

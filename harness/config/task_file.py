@@ -16,7 +16,7 @@ from harness.config.yaml import TEMPLATE, Name, Strict, Whole, read_yaml
 
 
 class _Source(Strict):
-    """Where the rows are: a `file`, the `files` of each split, or a data set of the hub with its `revision`."""
+    """Source of the rows: a `file`, the `files` of each split, or a data set of the hub with its `revision`."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -35,7 +35,7 @@ class _Source(Strict):
     files: dict[str, Path | tuple[Path, ...]] = Field(default={})
     """The files of each split (`train`, `validation`, `test`), one path or a list of them."""
     separator: Literal[",", ";", "\t", "|"] | None = None
-    """What separates the fields of a CSV, where its header does not tell."""
+    """Separator of the fields of a CSV, where its header does not tell."""
 
 
 class TaskFile(Strict):
@@ -48,9 +48,9 @@ class TaskFile(Strict):
     summary: str = ""
     """One line for `harness ls tasks`."""
     modality: Literal["text", "image"] = "text"
-    """What the inputs are."""
+    """Kind of the inputs."""
     source: _Source
-    """Where the rows are: `{file: PATH}`, `{files: {train: PATH, …}}`, or `{hub: ORG/NAME, revision: COMMIT}`."""
+    """Source of the rows: `{file: PATH}`, `{files: {train: PATH, …}}`, or `{hub: ORG/NAME, revision: COMMIT}`."""
     columns: Columns = Columns()
     """The names of the columns `input`, `label`, `split`, `language` and `group`; null for one that is not there."""
     languages: tuple[str, ...] = Field(default=("en",), min_length=1)
@@ -62,7 +62,7 @@ class TaskFile(Strict):
     metric: Literal["macro_f1"] = "macro_f1"
     """The primary metric."""
     content_warning: Annotated[bool, Field(strict=True)] = False
-    """Whether texts may hurt who reads them."""
+    """Warning that texts may hurt who reads them."""
     where: dict[str, str] = Field(default={})
     """Columns and the value that a row must have there to be read."""
     labels: dict[str, str] = Field(default={})

@@ -49,7 +49,7 @@ KINDS: Mapping[str, bool] = {
 """Folders of `<key>/<sha256 of the file>.safetensors`; True where a set is complete only with its complete.json."""
 
 ANOTHER_CACHE = "name another cache with --cache-dir or HARNESS_CACHE_DIR"
-"""What can be done about a cache that cannot be written."""
+"""Way out where a cache cannot be written."""
 
 
 class FeatureStore:

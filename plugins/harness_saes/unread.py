@@ -14,7 +14,7 @@ import harness
 from harness_saes.repository import is_hub_reference
 
 _MOST_BYTES = 1 << 20
-"""Longest config, or beginning of a file, that is read to recognise something."""
+"""Length of the beginning of a file that is read to recognise it."""
 
 _REWRITE = (
     "write W_enc [d_in, d_sae], b_enc, threshold (0 for a ReLU), W_dec and b_dec into a params.npz, as Gemma Scope has "
@@ -122,9 +122,9 @@ def _describe_file(path: Path) -> str:
 
 
 def _config(folder: Path) -> Mapping[str, Any]:
-    """Return the config of a folder as far as it can be read."""
+    """Return the config of a folder; an empty one where none can be read."""
     for name in ("cfg.json", "config.json"):
-        with suppress(harness.UnavailableError):
+        with suppress(harness.HarnessError):
             return harness.read_mapping(folder / name, name)
     return {}
 

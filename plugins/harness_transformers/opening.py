@@ -58,6 +58,7 @@ def read_config(files: Files) -> Any:
             config = transformers.AutoConfig.from_pretrained(
                 path.parent, local_files_only=True, trust_remote_code=False
             )
+        # Asked for here, where its lack is told as the file's fault.
         config.get_text_config().num_hidden_layers  # noqa: B018
     if getattr(config, "quantization_config", None):
         raise UsageError(f"model '{files.name}' is quantized: use a checkpoint that is not")
@@ -108,6 +109,7 @@ def read_processor(files: Files) -> Any:
         processor = transformers.AutoProcessor.from_pretrained(
             path.parent, local_files_only=True, trust_remote_code=False
         )
+        # Asked for here, where the lack of one is told as the files' fault.
         processor.tokenizer, processor.image_processor, processor.image_token  # noqa: B018
     _check_growth(files.name, processor.tokenizer)
     return processor

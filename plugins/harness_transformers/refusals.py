@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
-from harness import UnavailableError, read_mapping
+from harness import HarnessError, UnavailableError, read_mapping
 
 CONFIG = "config.json"
 """Name of the configuration that every model has."""
@@ -96,9 +98,7 @@ def refuse(ref: str, path: Path) -> UnavailableError:
 
 def _of_base(folder: Path | None) -> str:
     """Return ` of 'BASE'` for an adapter whose configuration names its base model."""
-    path = folder and folder / ADAPTER
-    try:
-        base = read_mapping(path, ADAPTER).get("base_model_name_or_path") if path else None
-    except UnavailableError:
-        return ""
+    base: Any = None
+    with suppress(HarnessError):
+        base = read_mapping(folder / ADAPTER, ADAPTER).get("base_model_name_or_path") if folder else None
     return f" of '{base[:200]}'" if isinstance(base, str) and base else ""
