@@ -483,7 +483,7 @@ def test_a_damaged_run_json_is_one_sentence_that_says_how_to_mend_it(forks: Any)
     ended = forks.run("emptied")
     assert ended.code == 3
     assert ended.said.strip() == (
-        "harness: 'emptied/run.json' is damaged (character 1: Expecting value): remove it, and the same `harness run` "
+        "harness: 'emptied/run.json' is damaged (it is empty): remove it, and the same `harness run` "
         "again keeps what is done"
     )
     assert (folder / "results.jsonl").read_bytes() == before

@@ -87,7 +87,7 @@ def command(
 
 
 def read_texts(path: Path) -> list[str | Conversation]:
-    """Read the texts and conversations of a file: a table's column `text`, else `messages`; texts of a .txt.
+    """Read the texts and conversations of a file: a table's column `text` or `messages`; texts of a .txt.
 
     A name without the ending of a table is JSON lines. Raises UsageError with the line or row of the first fault.
     """

@@ -65,18 +65,19 @@ def reason_of(error: BaseException) -> str:
             if isinstance(each, kind):
                 return said
     if isinstance(error, json.JSONDecodeError):
+        if not error.doc.strip():
+            return "it is empty"
         place = f"line {error.lineno}" if "\n" in error.doc.strip() else f"character {error.colno}"
         return f"{place}: {error.msg}"
     if isinstance(error, KeyError) and error.args:
         return f"it has no {error.args[0]!r}"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    if (
-        mark := getattr(error, "problem_mark", None)
-    ) is not None:  # of YAML, which is imported only where it is read
+    # Errors of YAML and pydantic are known by their form: both are imported only where they are used.
+    if (mark := getattr(error, "problem_mark", None)) is not None:
         return f"line {mark.line + 1}: {getattr(error, 'problem', None) or 'it is not valid YAML'}"
     if (places := getattr(error, "errors", None)) and type(error).__name__ == "ValidationError":
-        first = places()[0]  # of pydantic, for the same reason
+        first = places()[0]
         return f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg'][0].lower()}{first['msg'][1:]}"
     if isinstance(error, ValueError) and "integer string conversion" in str(error):
         return "a number in it has thousands of digits"
