@@ -118,7 +118,7 @@ def test_models_with_representations_of_their_own_need_none_of_the_suites(harnes
 @pytest.mark.parametrize(
     ("own", "sentence"),
     [
-        ("[hidden]", "are the same; leave one out"),
+        ("[hidden]", "is in the suite twice, as under representations and under a model"),
         ("[tfidf]", "reads no activations, so it has no place at 'resid_post.1'"),
         ("[absent]", "there is no representation 'absent'"),
         ("3", "line 5: models.0.representations: input should be a list"),

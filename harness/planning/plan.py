@@ -190,5 +190,10 @@ def _check_unique_cells(plan: Plan) -> None:
             more = (cell.classifier, cell.draw.regime, cell.source and cell.source.alignment)
             label = " ".join(part.label for part in (*parts, *more) if part)
             if cell.cell_id in known:
-                raise UsageError(f"'{known[cell.cell_id]}' and '{label}' are the same; leave one out")
+                first = known[cell.cell_id]
+                twice = (
+                    f"'{label}' is in the suite twice, as under representations and under a model: the two"
+                )
+                both = twice if first == label else f"'{first}' and '{label}'"
+                raise UsageError(f"{both} are the same; leave one out")
             known[cell.cell_id] = label
