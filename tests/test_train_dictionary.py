@@ -180,6 +180,45 @@ def test_other_seeds_learn_otherwise_and_other_sites_do_not_matter() -> None:
     assert alone.passes == 2
 
 
+class WithSinks(Planted):
+    """The planted model, in which every `q` is a token of thirty times the norm in one direction, at SITE alone."""
+
+    def forward(self, batch: Sequence[Tokens]) -> Mapping[Site, torch.Tensor]:
+        ids = np.concatenate([tokens.ids[tokens.content] for tokens in batch])
+        activations = super().forward(batch)
+        sinks = torch.from_numpy(ids == ord("q"))
+        huge = 30 * float(self.mean.norm()) * torch.eye(len(self.mean))[0]
+        return {
+            site: torch.where(sinks[:, None], huge, values) if site == SITE else values
+            for site, values in activations.items()
+        }
+
+
+def test_outlier_tokens_are_left_out_at_their_site_alone_and_counted() -> None:
+    settings = {"architecture": "tied", "width": 40, "l1": 0.5, "batch_tokens": 100, "learning_rate": 3e-3}
+    config = TrainingConfig(tokens=20_000, max_norm_ratio=3, **settings)
+    texts = [f"{text}q{text[:2]}" for text in salad(400, 0, length=47)]  # one of fifty tokens
+    heldout = [f"{text}q" for text in salad(20, 1)]
+    other = Site(kind="resid_post", layer=0)
+    (alone,) = train(WithSinks(), {SITE: config}, inputs=texts, heldout=heldout)
+    beside, with_sinks = train(WithSinks(), {other: config, SITE: config}, inputs=texts, heldout=heldout)
+    assert alone.dictionary.W_enc is not None and with_sinks.dictionary.W_enc is not None
+    assert torch.equal(alone.dictionary.W_enc, with_sinks.dictionary.W_enc)
+    assert alone.norm_limit is not None and beside.norm_limit is not None
+    assert beside.norm_limit.left_out == 0
+    assert alone.norm_limit.left_out / alone.norm_limit.seen == pytest.approx(1 / 50, abs=0.002)
+    assert alone.fit.tokens == 20 * 60  # of 61, the sink is no part of the fit
+    everything = TrainingConfig(tokens=20_000, **settings)
+    (ruled,) = train(WithSinks(), {SITE: everything}, inputs=texts, heldout=heldout)
+    assert ruled.norm_limit is None and ruled.fit.tokens == 20 * 61
+    assert alone.fit.median_explained_variance > ruled.fit.median_explained_variance
+
+
+def test_a_ratio_of_norms_is_above_one() -> None:
+    with pytest.raises(UsageError, match=r"ratio of norms is 1\.0, which is no number above 1"):
+        TrainingConfig(width=8, l0=2, tokens=5000, learning_rate=1e-3, max_norm_ratio=1.0)
+
+
 def test_long_texts_are_read_to_their_end() -> None:
     texts = [*salad(5, 0, length=1000), "short"]
     encoded = list(tokenize_all(Planted(), texts))

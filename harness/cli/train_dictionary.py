@@ -67,6 +67,11 @@ LINES = 20
     show_default=True,
     help="Set the tokens per step.",
 )
+@click.option(
+    "--max-norm-ratio",
+    type=float,
+    help="Leave out tokens with a norm above this many times the median: attention sinks [none is left out].",
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Set the random seed.")
 @shared.dtype_option
 @click.option("--replace", is_flag=True, help="Replace a dictionary of the same layer and width.")

@@ -22,8 +22,9 @@ class TrainingConfig:
 
     `l0` is the target number of active features per token of `batchtopk`, `topk` and `jumprelu`. `standard` and `tied`
     take the weight `l1` of their penalty instead, for activations scaled to a mean squared norm of `d_in`. The learning
-    rate rises over the first thirtieth of the steps and falls to zero over the last third. UsageError for invalid
-    values.
+    rate rises over the first thirtieth of the steps and falls to zero over the last third. Tokens with a norm above
+    `max_norm_ratio` times the median norm at the site are left out: a few attention sinks would else rule the loss.
+    UsageError for invalid values.
     """
 
     architecture: Architecture = "batchtopk"
@@ -34,6 +35,7 @@ class TrainingConfig:
     batch_tokens: int = 1024
     buffer_tokens: int = 131_072
     learning_rate: float
+    max_norm_ratio: float | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -49,6 +51,10 @@ class TrainingConfig:
         if self.width < 1 or self.batch_tokens < 2 or self.seed < 0:
             raise UsageError(
                 "a dictionary has a width of at least 1, batches of at least 2 and a seed from 0 on"
+            )
+        if self.max_norm_ratio is not None and not 1 < self.max_norm_ratio < math.inf:
+            raise UsageError(
+                f"the largest ratio of norms is {self.max_norm_ratio}, which is no number above 1"
             )
         if self.steps < 1:
             raise UsageError(f"{self.tokens} tokens do not fill one batch of {self.batch_tokens}")
@@ -87,6 +93,7 @@ class TrainingOptions:
     l1: float | None = None
     learning_rate: float | None = None
     batch_tokens: int = 1024
+    max_norm_ratio: float | None = None
     seed: int = 0
 
     def at(self, d_in: int) -> TrainingConfig:

@@ -85,6 +85,7 @@ def describe_training(
         f"{model.modality}s": {"count": len(names), "sha256": hash_lines(names), "passes": trained.passes},
         "tokens": trained.tokens,
         "seconds": round(trained.seconds, 1),
+        **({"left_out": asdict(trained.norm_limit)} if trained.norm_limit else {}),
         "heldout": asdict(trained.fit),
         "versions": {name: installed_version(name) for name in packages},
         "date": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -14,6 +14,7 @@ from harness.dictionaries.fidelity import measure_fit
 from harness.training.config import TrainingConfig
 from harness.training.learners import Started, start_learner
 from harness.training.outcome import Trained, finish
+from harness.training.outliers import NormLimit, leave_out, measure_limits
 from harness.training.stream import TokenStream, cut_batches, fill_buffers, read_activations, read_heldout
 
 SAMPLE_TOKENS = 32_768
@@ -51,6 +52,10 @@ def train(
     loaded = model.load(sites, device)
     stream = TokenStream(model, inputs)
     parts = read_activations(loaded, stream, sites, batch_size=batch_size, device=device)
+    limits: Mapping[Site, NormLimit] = {}
+    if config.max_norm_ratio is not None:
+        limits, parts = measure_limits(parts, config.max_norm_ratio, sites)
+        parts = leave_out(parts, limits)
     learners: Mapping[Site, Started] = {}
     step = 0
     for buffer in fill_buffers(parts, config):
@@ -68,15 +73,18 @@ def train(
     trained = []
     for site, learner in learners.items():
         dictionary = finish(str(site), learner, configs[site].l0)
+        norms = limits.get(site)
+        rows = unseen[site] if norms is None else unseen[site][unseen[site].norm(dim=1) <= norms.limit]
         trained.append(
             Trained(
                 site=site,
                 config=configs[site],
                 dictionary=dictionary,
-                fit=measure_fit(dictionary, unseen[site]),
+                fit=measure_fit(dictionary, rows),
                 tokens=tokens,
                 passes=stream.passes(tokens),
                 seconds=seconds,
+                norm_limit=norms,
             )
         )
     return tuple(trained)

@@ -12,6 +12,7 @@ from harness.dictionaries.dictionary import Dictionary
 from harness.dictionaries.fidelity import SLICE, Fit
 from harness.training.config import TrainingConfig
 from harness.training.learners import Started
+from harness.training.outliers import NormLimit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,7 @@ class Trained:
     tokens: int
     passes: int
     seconds: float
+    norm_limit: NormLimit | None = None
 
 
 @torch.no_grad()

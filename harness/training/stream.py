@@ -115,7 +115,8 @@ def fill_buffers(
     waiting: dict[Site, list[Tensor]] = {}
     for first in range(0, config.steps, room):
         size = min(room, config.steps - first) * config.batch_tokens
-        while not waiting or sum(map(len, next(iter(waiting.values())))) < size:
+        # Sites may have lost different tokens; each takes its own first ones, so that none depends on another.
+        while not waiting or min(sum(map(len, several)) for several in waiting.values()) < size:
             for site, part in next(parts).items():
                 waiting.setdefault(site, []).append(part)
         order = torch.randperm(size, generator=generator)
