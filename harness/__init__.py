@@ -74,6 +74,7 @@ from harness.storage.reading import check_unpacked, open_parquet, read_descripti
 from harness.storage.strict_json import parse_json
 
 if TYPE_CHECKING:
+    from harness.config.yaml import read_yaml
     from harness.data.images import decode_image, read_image
     from harness.data.inputs import parse_input
     from harness.data.sources import read_table
@@ -169,6 +170,7 @@ __all__ = [
     "read_mapping",
     "read_table",
     "read_unpacked",
+    "read_yaml",
     "run_batches",
     "unchanged",
     "whole_file",
@@ -185,6 +187,7 @@ _LAZY = {
     "plan_batches": "harness.features.featurize",
     "read_image": "harness.data.images",
     "read_table": "harness.data.sources",
+    "read_yaml": "harness.config.yaml",
     "run_batches": "harness.features.featurize",
     "whole_file": "harness.storage.atomic",
 }

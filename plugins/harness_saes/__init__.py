@@ -120,9 +120,21 @@ def harness_resolve_representation(ref: str) -> harness.RepresentationSpec | Non
 
 
 @harness.hookimpl(specname="harness_resolve_representation", trylast=True)
-def refuse_representation(ref: str) -> None:
-    """Raise an error for a reference that no plugin serves, where it is known what it is."""
+def resolve_or_refuse(ref: str) -> harness.RepresentationSpec | None:
+    """Return a spec for a folder or file in a declared format, or a repository on the hub that may hold one.
+
+    Raise an error for a reference that no plugin serves, where it is known what it is.
+    """
+    from harness_saes.formats import name_format, open_folder
+    from harness_saes.repository import is_hub_reference
     from harness_saes.unread import refuse
 
-    if error := refuse(ref):
+    kind = name_format(ref)
+    if not kind and (error := refuse(ref)):
         raise error
+    if not kind and not is_hub_reference(ref):
+        return None
+    summary = f"a dictionary of {kind}" if kind else "a dictionary on the hub; its files tell the format"
+    return harness.RepresentationSpec(
+        name=ref, summary=summary, make=partial(open_folder, ref), needs="tokens"
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pickle
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -105,15 +105,19 @@ class Checkpoint:
         if not isinstance(source, Path):
             source.seek(0)
 
-    def tensor(self, tensors: Any, name: str) -> torch.Tensor:
-        """Return a floating-point tensor of a state dict by name; raise UnavailableError if there is none."""
-        held = tensors if isinstance(tensors, Mapping) else {}
-        found = held.get(name)
-        if not isinstance(found, torch.Tensor):
+    def require(self, name: str, held: Collection[Any]) -> None:
+        """Raise UnavailableError that says what the file holds unless `name` is among the tensors that it `held`."""
+        if name not in held:
             raise harness.UnavailableError(
                 f"dictionary '{self.ref}' has no {name}; {self.file} holds: "
                 f"{harness.name_some(sorted(map(str, held)), nothing='nothing')}"
             )
+
+    def tensor(self, tensors: Any, name: str) -> torch.Tensor:
+        """Return a floating-point tensor of a state dict by name; raise UnavailableError if there is none."""
+        held = tensors if isinstance(tensors, Mapping) else {}
+        self.require(name, {key for key, value in held.items() if isinstance(value, torch.Tensor)})
+        found: torch.Tensor = held[name]
         # A tensor may repeat the few numbers of its storage by a stride of 0, and would take all its room when copied.
         if found.numel() * found.itemsize > found.untyped_storage().nbytes():
             raise harness.UnavailableError(

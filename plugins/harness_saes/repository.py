@@ -61,8 +61,8 @@ class Repository(Protocol):
         of those that there are.
         """
 
-    def lacks(self, pattern: str) -> harness.UnavailableError:
-        """Return the error for a repository without a file that matches a pattern."""
+    def lacks(self, *patterns: str) -> harness.UnavailableError:
+        """Return the error for a repository without a file that matches one of the patterns."""
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,8 @@ class LocalRepository:
     def require(self, name: str, *also: str) -> None:
         """Require nothing: what a folder lacks is said where it is read."""
 
-    def lacks(self, pattern: str) -> harness.UnavailableError:
-        return harness.UnavailableError(f"there is no '{pattern}' in '{self.root}'")
+    def lacks(self, *patterns: str) -> harness.UnavailableError:
+        return harness.UnavailableError(f"there is no {' or '.join(map(repr, patterns))} in '{self.root}'")
 
 
 @dataclass(frozen=True)
@@ -139,8 +139,8 @@ class HubRepository:
         if harness.is_offline() and self.hub.local(name) is None:
             raise self.hub.lacks(name, fetch=(name, *also))
 
-    def lacks(self, pattern: str) -> harness.UnavailableError:
-        return self.hub.lacks(pattern)
+    def lacks(self, *patterns: str) -> harness.UnavailableError:
+        return self.hub.lacks(*patterns)
 
 
 def check_single(repository: Repository, ref: str, file: str, *, others: str, chooses: bool) -> None:

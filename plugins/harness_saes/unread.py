@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import harness
-from harness_saes.repository import is_hub_reference
 
 _MOST_BYTES = 1 << 20
 """Length of the beginning of a file that is read to recognise it."""
@@ -21,7 +20,8 @@ _REWRITE = (
     "them, and name its folder"
 )
 _READ = (
-    "name a folder with params.npz or params.safetensors, or a file weights.pt (ViT-Prisma) or sae.pt (saev)"
+    "docs/dictionaries.md lists what is; or put a dictionary.yaml beside its safetensors, which says how they are "
+    "read"
 )
 _NO_PAIRS = "which predicts something else than it reads: only sparse autoencoders are read"
 _NO_MODEL = "a model, no dictionary: name it under models"
@@ -184,9 +184,4 @@ def refuse(ref: str) -> harness.HarnessError | None:
     if path.exists():
         return harness.UnavailableError(f"representation '{ref}' is {describe_path(path)}")
     said = explain_name(ref)
-    if not said and is_hub_reference(ref):
-        said = (
-            "the name of no repository that is read (google/gemma-scope-…, Prisma-Multimodal/…, osunlp/SAE_…), and of "
-            f"nothing here: if its layout is read, fetch it and {_READ}"
-        )
     return harness.UsageError(f"representation '{ref}' is {said}") if said else None

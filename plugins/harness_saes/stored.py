@@ -1,0 +1,307 @@
+"""One dictionary in a declared format: found by its files, described by its config, converted to a Dictionary.
+
+    reference → Folder ── find ──→ Found (file of weights, config, shapes)
+                          declare → Declaration (sizes, site, rule, how tensors become a Dictionary)
+                          at ─────→ PlacedRepresentation
+
+A module of a format brings a `Format`: which files it has, whether a config or the names of tensors are its own, and
+`declare`. Everything else is here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import harness
+from harness_saes.checkpoint import Checkpoint
+from harness_saes.reading import Reading
+from harness_saes.refusals import check_pair, wrong_site
+from harness_saes.repository import (
+    HubRepository,
+    LocalRepository,
+    Repository,
+    as_hashed,
+    full_reference,
+)
+
+if TYPE_CHECKING:
+    from harness_saes.tensors import Tensors
+
+_DEEPEST = 4
+"""Number of folders below the one that is named in which checkpoints are looked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """Checkpoint of a format: its file of weights, its config (empty without one), and the shapes of its tensors.
+
+    Shapes are empty as long as the weights are not on this machine; `Format.needs_weights` fetches them before.
+    `options` are those of the reference beside the common ones, such as `k`; None is not given.
+    """
+
+    checkpoint: Checkpoint
+    config: Mapping[str, Any]
+    shapes: Mapping[str, tuple[int, ...]]
+    values: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def ref(self) -> str:
+        """Reference, for sentences."""
+        return self.checkpoint.ref
+
+
+@dataclass(frozen=True, kw_only=True)
+class Declaration:
+    """What a checkpoint declares about itself.
+
+    `site` is where it was trained; None if nothing says. `settings` is all that changes a feature beside the tensors,
+    as JSON; it is part of the identity. `subtracts` says whether the format subtracts b_dec from the input. `build`
+    returns the fields of `harness.Dictionary` from the tensors, W_dec only where the decoder is asked for; it leaves
+    out `name`, `width` and `subtract`, which follow from the rest.
+    """
+
+    d_in: int
+    width: int
+    site: harness.Site | None
+    settings: Mapping[str, Any]
+    subtracts: bool
+    build: Callable[[Tensors, bool], Mapping[str, Any]]
+    published_l0: float | None = None
+    flags: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """Format of checkpoints: `weights` are patterns of the names of its files of weights, `configs` names of files
+    beside them, of which the first that is there is read. `fits` tells from a config and the names of tensors (empty
+    if the weights are not on this machine) whether a checkpoint is of this format. `options` are parameters of
+    references beside the common ones.
+    """
+
+    name: str
+    kind: str
+    weights: Sequence[str]
+    configs: Sequence[str]
+    fits: Callable[[Mapping[str, Any], Collection[str]], bool]
+    declare: Callable[[Found], Declaration]
+    options: frozenset[str] = frozenset()
+    needs_weights: bool = False
+
+
+class Folder:
+    """Dictionary in one of several formats: a file, a folder, or a repository on the hub, in which the one for a site
+    is found below the folder that is named.
+    """
+
+    def __init__(
+        self, ref: str, formats: Sequence[Format], *, reading: Reading, options: Mapping[str, Any]
+    ) -> None:
+        self.ref, self.formats, self.reading = ref, formats, reading
+        self.options = {name: value for name, value in options.items() if value is not None}
+
+    def at(self, model: harness.Model, site: harness.Site) -> harness.PlacedRepresentation:
+        kind, found, declared = self._choose(site)
+        if unknown := self.options.keys() - kind.options:
+            raise harness.UsageError(
+                f"dictionary '{self.ref}' is of {kind.name} and takes no {', '.join(sorted(unknown))}"
+            )
+        if not self.reading.any_site and declared.site not in (None, site):
+            raise wrong_site(self.ref, f"'{declared.site}'", site)
+        checkpoint = found.checkpoint
+        sha256 = checkpoint.repository.sha256(checkpoint.name)
+
+        def load(device: str, *, decoder: bool = False) -> harness.Dictionary:
+            return self._load(checkpoint, declared, device, sha256=sha256, decoder=decoder)
+
+        return harness.PlacedRepresentation(
+            identity={"kind": kind.kind, "sha256": sha256, **declared.settings, **self.reading.identity},
+            d_in=declared.d_in,
+            width=declared.width,
+            load=load,
+            load_whole=lambda device: load(device, decoder=True),
+            sparse=True,
+            published_l0=declared.published_l0,
+            reference=full_reference(checkpoint.repository, checkpoint.name, depth=2),
+            flags=(*declared.flags, *self.reading.flags),
+            notes=declared.notes,
+        )
+
+    # ── which checkpoint ─────────────────────────────────────────────────────────────────────────────
+
+    def _choose(self, site: harness.Site) -> tuple[Format, Found, Declaration]:
+        """Return the checkpoint that is named, or the one below it that was trained at `site`."""
+        candidates = find_checkpoints(self.ref, self.formats)
+        if len(candidates) > 1:
+            candidates = [each for each in candidates if _may_be_of(each[1], site)] or candidates
+        described = []
+        for kind, checkpoint in candidates:
+            found = look_into(kind, checkpoint, self.options)
+            described.append((kind, found, kind.declare(found)))
+        if len(described) == 1:
+            return described[0]
+        here = [each for each in described if each[2].site == site]
+        if len(here) != 1:
+            which = "several dictionaries" if here else "dictionaries, and none of them"
+            names = sorted(each[1].checkpoint.name for each in here or described)
+            raise harness.UsageError(
+                f"'{self.ref}' holds {which} for '{site}': name one of {harness.name_some(names)}"
+            )
+        return here[0]
+
+    def _load(
+        self, checkpoint: Checkpoint, declared: Declaration, device: str, *, sha256: str, decoder: bool
+    ) -> harness.Dictionary:
+        """Load the dictionary onto a device from the file with this hash; skip the decoder unless asked for."""
+        from harness_saes.tensors import open_tensors
+
+        subtracts = self.reading.subtracts(declared.subtracts)
+        with (
+            as_hashed(checkpoint.repository, checkpoint.name, sha256) as path,
+            open_tensors(checkpoint, path, device) as tensors,
+        ):
+            fields = dict(declared.build(tensors, decoder))
+        bias = fields.pop("b_dec", None)
+        if subtracts and bias is None:
+            raise harness.UsageError(f"dictionary '{self.ref}' has no b_dec that could be subtracted")
+        if not decoder:
+            fields.pop("W_dec", None)
+        return harness.Dictionary(
+            name=self.ref,
+            width=declared.width,
+            subtract=bias if subtracts else None,
+            b_dec=bias if decoder else None,
+            **fields,
+        )
+
+
+def find_checkpoints(ref: str, formats: Sequence[Format]) -> list[tuple[Format, Checkpoint]]:
+    """Return the checkpoints at a reference with their formats: the file that it names, those in its folder, else those
+    in folders below it. Raise UnavailableError, or UsageError, if there is none, or if one file is of two formats.
+    """
+    path = harness.local_path(ref)
+    repository: Repository
+    if path.is_file():
+        repository, names = LocalRepository(path.parent), [path.name]
+    elif path.is_dir():
+        repository = LocalRepository(path)
+        names = _nearest(repository, formats, "")
+    else:
+        repository = HubRepository.parse(ref)
+        inside = repository.folder
+        is_file = any(PurePosixPath(inside).match(pattern) for one in formats for pattern in one.weights)
+        names = [inside] if is_file else _nearest(repository, formats, inside)
+    found = []
+    for name in names:
+        checkpoint = Checkpoint(ref=ref, repository=repository, name=name, place=ref)
+        fitting = [kind for kind in formats if _fits(kind, checkpoint)]
+        if len(fitting) > 1:
+            several = " and of ".join(kind.name for kind in fitting)
+            raise harness.UsageError(f"'{ref}': {name} fits the formats of {several}, and nothing says which")
+        found += [(kind, checkpoint) for kind in fitting]
+    if not found:
+        raise repository.lacks(*dict.fromkeys(pattern for kind in formats for pattern in kind.weights))
+    return found
+
+
+def _nearest(repository: Repository, formats: Sequence[Format], inside: str) -> list[str]:
+    """Return the names of files of weights in a folder of a repository; where it has none, those in folders below."""
+    patterns = dict.fromkeys(pattern for kind in formats for pattern in kind.weights)
+    for depth in range(_DEEPEST + 1):
+        parts = [inside] if inside else []
+        wanted = ["/".join([*parts, *["*"] * depth, pattern]) for pattern in patterns]
+        names = {name for pattern in wanted for name in repository.files(pattern).names}
+        exact = sorted(
+            name for name in names if name.count("/") == len("/".join([*parts, "x"]).split("/")) - 1 + depth
+        )
+        if exact:
+            return exact
+    return []
+
+
+def _fits(kind: Format, checkpoint: Checkpoint) -> bool:
+    if not any(PurePosixPath(checkpoint.file).match(pattern) for pattern in kind.weights):
+        return False
+    names: Collection[str] = ()
+    with suppress(harness.HarnessError):  # what is broken is reported when it is read
+        names = _names(checkpoint)
+    try:
+        return kind.fits(read_config(kind, checkpoint), names)
+    except harness.HarnessError:
+        return True
+
+
+def _names(checkpoint: Checkpoint) -> Collection[str]:
+    """Return the names in a file of weights; none if it is not on this machine."""
+    from harness_saes.tensors import open_tensors
+
+    if checkpoint.path is None:
+        return ()
+    with open_tensors(checkpoint, checkpoint.path) as tensors:
+        return {*tensors.shapes, *tensors.values}
+
+
+def _may_be_of(checkpoint: Checkpoint, site: harness.Site) -> bool:
+    """Return whether a name tells no layer, or that of the site, so that other configs need not be fetched."""
+    numbers = re.findall(r"\d+", checkpoint.name.rpartition("/")[0])
+    return not numbers or str(site.layer) in numbers
+
+
+def read_config(kind: Format, checkpoint: Checkpoint) -> Mapping[str, Any]:
+    """Return the config beside the weights, or one folder above; an empty one if there is none."""
+    for name in kind.configs:
+        path = checkpoint.repository.find(checkpoint.beside(name))
+        if path is not None:
+            said = f"dictionary '{checkpoint.ref}': its {name} cannot be read"
+            return read_any(path, said)
+    return {}
+
+
+def read_any(path: Path, said: str) -> Mapping[str, Any]:
+    """Return the mapping in a file of JSON or YAML; raise UnavailableError that begins with `said` if it is broken."""
+    if path.suffix == ".yaml":
+        return harness.read_yaml(path, "dictionary file").tree
+    return harness.read_mapping(path, said, hint="fetch it again")
+
+
+def look_into(kind: Format, checkpoint: Checkpoint, options: Mapping[str, Any]) -> Found:
+    """Return what is known of a checkpoint before its weights are loaded."""
+    from harness_saes.tensors import open_tensors
+
+    found = Found(
+        checkpoint=checkpoint, config=read_config(kind, checkpoint), shapes={}, options=dict(options)
+    )
+    path = checkpoint.repository.fetch(checkpoint.name) if kind.needs_weights else checkpoint.path
+    if path is None:
+        return found
+    with open_tensors(checkpoint, path) as tensors:
+        return replace(found, shapes=dict(tensors.shapes), values=dict(tensors.values))
+
+
+def size_of(found: Found, name: str, *, transposed: bool = False) -> tuple[int, int] | None:
+    """Return (d_in, d_sae) of an encoder's weights `[d_in, d_sae]`, or `[d_sae, d_in]` if transposed; None if they are
+    not on this machine. Raise UnavailableError unless they are a matrix.
+    """
+    if not found.shapes:
+        return None
+    found.checkpoint.require(name, found.shapes)
+    shape = found.shapes[name]
+    if len(shape) != 2:
+        raise harness.UnavailableError(
+            f"dictionary '{found.ref}': {name} is {list(shape)}, which is no matrix"
+        )
+    d_in, width = reversed(shape) if transposed else shape
+    return d_in, width
+
+
+def check_decoder(found: Found, encoder: str, decoder: str, *, transposed: bool = False) -> None:
+    """Raise UsageError where the decoder writes another number of dimensions than the encoder reads: a transcoder."""
+    size, shape = size_of(found, encoder), found.shapes.get(decoder, ())
+    if size and len(shape) == 2:
+        check_pair(found.ref, size, tuple(reversed(shape)) if transposed else shape)
