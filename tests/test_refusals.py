@@ -365,6 +365,9 @@ def test_a_path_at_which_nothing_lies_is_told_where_it_ends(
         registry.choose(kind, f"./{'x' * 300}/y")
 
 
-def test_a_repository_whose_name_says_no_layout_is_told_which_are_read(registry: Any) -> None:
-    with pytest.raises(harness.UsageError, match="is the name of no repository that is read"):
-        registry.choose("representations", "EleutherAI/sae-llama-3-8b-32x")
+def test_a_repository_that_is_not_cached_is_looked_into_when_it_is_placed(registry: Any) -> None:
+    choice = registry.choose("representations", "EleutherAI/sae-llama-3-8b-32x")
+    with pytest.raises(
+        harness.UnavailableError, match=r"(?s)has no file.*in the local hub cache \(offline\)"
+    ):
+        choice.make().at(None, harness.Site(kind="resid_post", layer=0))

@@ -573,7 +573,7 @@ def test_other_files_are_nobodys(registry: Registry, tmp_path: Path) -> None:
         ):
             find(registry, str(path))
     for name in ("osunlp/SAE", "someone/prisma"):
-        with pytest.raises(UsageError, match="is the name of no repository that is read"):
+        with pytest.raises(UnavailableError, match="in the local hub cache"):
             find(registry, name)
 
 

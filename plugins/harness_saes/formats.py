@@ -16,7 +16,7 @@ FORMATS: Sequence[Format] = (plain.FORMAT,)
 def name_format(ref: str) -> str:
     """Return the names of the formats of what lies at a path of this machine; empty if it is of none."""
     path = harness.local_path(ref)
-    if not path.exists():
+    if not path.is_file() and not path.is_dir():
         return ""
     try:
         found = find_checkpoints(ref, FORMATS)
