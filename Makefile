@@ -7,7 +7,7 @@ CORPUS ?= $(HARNESS_CORPUS_DIR)
 WEIGHTS := plugins/harness_minigemma/weights
 SIZES := s m l
 
-.PHONY: install quickstart test test-identities lint fast bench boards data family models dictionaries cards seeing corpus clean
+.PHONY: install quickstart test test-identities lint fast bench interop boards data family models dictionaries cards seeing corpus clean
 
 install: .venv/installed
 
@@ -43,6 +43,11 @@ test-identities: install data
 
 bench: install
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest tests/benchmarks --benchmark-only
+
+# Every reader of dictionaries against the library whose format it reads, in an environment of its own (network, Python 3.11
+# or 3.12). Prints the matrix and writes tests/golden. MODULES names some of those in tests/interop.
+interop: install
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python tests/interop/run.py $(MODULES)
 
 # The published boards, made anew one after the other; `make board-NAME` makes one.
 boards: data install
