@@ -1,4 +1,4 @@
-"""Checkpoints of original libraries, what these make of them, and the comparison with what the harness makes of them."""
+"""Checkpoints of original libraries, what these compute from them, and the comparison with the harness."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
 """Comparison of every reader of dictionaries with the library whose format it reads: `make interop`.
 
-A module here is one library. It has FORMAT (as the matrix names it), LIBRARY (the distribution), GOLDEN (the folder below
-tests/golden) and `cases(folder)`, which writes random checkpoints with that library into folders of their own below
-`folder` and yields a `case.Case` for each.
+A module here is one library. It has FORMAT (as the matrix names it), LIBRARY (the distribution), GOLDEN (the folder
+below tests/golden) and `cases(folder)`, which writes random checkpoints with that library into folders of their own
+below `folder` and yields a `case.Case` for each.
 
-Makes an environment in a temporary folder, installs requirements.txt there, compares, writes the golden vectors, and prints
-the matrix as Markdown. Exit code 1 above a relative difference of 1e-5.
+Makes an environment in a temporary folder, installs requirements.txt there, compares, writes the golden vectors, and
+prints the matrix as Markdown. Exit code 1 above a relative difference of 1e-5.
 """
 
 from __future__ import annotations
@@ -71,6 +71,7 @@ def _make_environment(folder: Path) -> Path:
 def compare_all(modules: list[str]) -> int:
     """Compare, write the golden vectors and print the matrix; return the exit code."""
     import torch
+
     from interop.case import LARGEST_DIFFERENCE, MOST_BYTES, compare, write_golden
 
     torch.set_num_threads(1)
