@@ -29,9 +29,9 @@ def make(activation: str, **changed: Any) -> Dictionary:
         "threshold": draw(WIDTH, seed=2) if activation in {"jumprelu", "batchtopk"} else None,
         "r_mag": draw(WIDTH, seed=5) / 4 if activation == "gated" else None,
         "b_mag": draw(WIDTH, seed=6) if activation == "gated" else None,
-        "k": 5 if activation == "topk" else None,
+        "k": {"topk": 5, "abstopk": 5, "groupmax": WIDTH}.get(activation),
     }
-    return Dictionary(name="toy", width=WIDTH, activation=activation, **{**parameters, **changed})  # type: ignore[arg-type]
+    return Dictionary(name="toy", activation=activation, **{"width": WIDTH, **parameters, **changed})  # type: ignore[arg-type]
 
 
 def before(dictionary: Dictionary, x: torch.Tensor) -> Array:
@@ -52,7 +52,7 @@ def top(values: Array, k: int) -> Array:
     return np.maximum(codes, 0)
 
 
-RULES = ["relu", "jumprelu", "topk", "batchtopk", "gated", "identity", "hidden"]
+RULES = ["relu", "jumprelu", "topk", "abstopk", "groupmax", "batchtopk", "gated", "identity", "hidden"]
 SUBTRACT = [None, draw(D_IN, seed=4)]
 
 
@@ -127,6 +127,47 @@ def test_signed_topk_keeps_the_k_largest_below_zero_too() -> None:
         np.testing.assert_allclose(one.encode(x), wanted, rtol=1e-5, atol=1e-4)
         torch.testing.assert_close(torch.cat([part for _, part in one.slices(x, 4)], 1), one.encode(x))
     assert bool((low.encode(x) < 0).any()) and not bool((low.encode(x) > 0).any())
+
+
+def of_integers(values: list[list[int]], activation: str, k: int) -> tuple[Dictionary, torch.Tensor]:
+    """A dictionary that reads the values themselves, which have ties, and the values."""
+    width = len(values[0])
+    return make(activation, W_enc=torch.eye(width), b_enc=torch.zeros(width), width=width, k=k), torch.tensor(
+        values, dtype=torch.float32
+    )
+
+
+@given(
+    values=st.lists(st.lists(st.integers(-3, 2), min_size=9, max_size=9), min_size=1, max_size=6),
+    k=st.integers(1, 9),
+    size=st.integers(1, 9),
+)
+@settings(max_examples=100, deadline=None)
+def test_abstopk_keeps_the_k_farthest_from_zero_with_their_signs(
+    values: list[list[int]], k: int, size: int
+) -> None:
+    dictionary, x = of_integers(values, "abstopk", k)
+    kept = top(np.abs(x.numpy()), k) > 0
+    encoded = torch.cat([part for _, part in dictionary.slices(x, size)], 1)
+    np.testing.assert_array_equal(encoded, np.where(kept, x, 0))
+
+
+@given(
+    values=st.lists(st.lists(st.integers(-2, 3), min_size=12, max_size=12), min_size=0, max_size=6),
+    k=st.sampled_from([1, 2, 3, 4, 6, 12]),
+    size=st.integers(1, 12),
+)
+@settings(max_examples=150, deadline=None)
+def test_groupmax_keeps_the_first_largest_of_each_group_in_any_slices(
+    values: list[list[int]], k: int, size: int
+) -> None:
+    dictionary, x = of_integers([*values, [0] * 12], "groupmax", k)
+    groups = x.numpy().reshape(len(x), k, 12 // k)
+    wanted = np.zeros_like(groups)
+    largest = groups.argmax(2)[:, :, None]
+    np.put_along_axis(wanted, largest, np.take_along_axis(groups, largest, 2), 2)
+    encoded = torch.cat([part for _, part in dictionary.slices(x, size)], 1)
+    np.testing.assert_array_equal(encoded, np.maximum(wanted, 0).reshape(len(x), 12))
 
 
 NORMS: list[InputNorm] = ["none", "layer_norm", "constant_norm_rescale"]
@@ -228,7 +269,7 @@ def test_encoding_leaves_the_activations_as_they_are() -> None:
 
 
 def test_no_tokens_give_no_rows() -> None:
-    for activation in ("relu", "jumprelu", "topk"):
+    for activation in ("relu", "jumprelu", "topk", "abstopk", "groupmax"):
         assert make(activation).encode(torch.empty(0, D_IN)).shape == (0, WIDTH)
 
 
@@ -257,6 +298,8 @@ def test_no_tokens_give_no_rows() -> None:
         ("topk", {"k": None}, "k=None is not between 1 and 37"),
         ("topk", {"k": 0}, "k=0 is not between 1 and 37"),
         ("topk", {"k": WIDTH + 1}, "k=38 is not between 1 and 37"),
+        ("abstopk", {"k": None}, "k=None is not between 1 and 37"),
+        ("groupmax", {"k": 5}, "37 features do not fall into k=5 equal groups"),
     ],
 )
 def test_parameters_that_cannot_be_are_refused_in_one_sentence(

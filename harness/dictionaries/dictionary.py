@@ -18,7 +18,7 @@ from torch import Tensor
 from harness.api.errors import UnavailableError
 from harness.api.protocols import Encoder
 
-Activation = Literal["identity", "relu", "jumprelu", "topk", "batchtopk", "gated"]
+Activation = Literal["identity", "relu", "jumprelu", "topk", "abstopk", "groupmax", "batchtopk", "gated"]
 InputNorm = Literal["none", "layer_norm", "constant_norm_rescale"]
 
 _NEEDED: Mapping[str, tuple[str, ...]] = {
@@ -27,6 +27,9 @@ _NEEDED: Mapping[str, tuple[str, ...]] = {
     "gated": ("r_mag", "b_mag"),
 }
 """Parameters that a rule requires."""
+
+_SELECTIONS = ("topk", "abstopk", "groupmax")
+"""Rules that keep some of a token's features by comparing them with one another."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +47,8 @@ class Dictionary:
     - `relu`, `jumprelu`: relu(pre), the latter only where pre > `threshold [d_sae]` (Rajamanoharan et al. 2024b)
     - `topk`: relu of each token's `k` largest, ties to the lowest feature (Gao et al. 2024); with `signed` values
       below zero are kept
+    - `abstopk`: each token's `k` values that are farthest from zero, with their signs, ties as before
+    - `groupmax`: relu of the largest value in each of `k` equal groups of consecutive features, ties as before
     - `batchtopk`: relu(pre) above `threshold`, which replaces the batch at inference, a number or `[d_sae]`
       (Bussmann et al. 2024)
     - `gated`: relu(exp(`r_mag`) · x W_enc + `b_mag`) where pre > 0, both `[d_sae]` (Rajamanoharan et al. 2024a)
@@ -98,8 +103,12 @@ class Dictionary:
                 raise UnavailableError(
                     f"dictionary '{self.name}' has no {field} for its rule, {self.activation}"
                 )
-        if self.activation == "topk" and not 1 <= (self.k or 0) <= self.width:
+        if self.activation in _SELECTIONS and not 1 <= (self.k or 0) <= self.width:
             raise UnavailableError(f"dictionary '{self.name}': k={self.k} is not between 1 and {self.width}")
+        if self.activation == "groupmax" and self.width % (self.k or 1):
+            raise UnavailableError(
+                f"dictionary '{self.name}': {self.width} features do not fall into k={self.k} equal groups"
+            )
 
     def encode(self, activations: Tensor) -> Tensor:
         """Return features `[tokens, d_sae]` of `activations [tokens, d_in]`, both float32."""
@@ -110,8 +119,8 @@ class Dictionary:
         x, _ = normalise(activations.float(), self.input_norm)
         if self.subtract is not None:
             x = x - self.subtract
-        if self.activation == "topk":
-            yield from self._top(x, size).slices(self.width, size)
+        if self.activation in _SELECTIONS:
+            yield from self._select(x, size).slices(self.width, size)
             return
         for start in range(0, self.width, size):
             yield start, self._activate(x, start, min(start + size, self.width))
@@ -163,15 +172,19 @@ class Dictionary:
         assert self.W_enc is not None and self.b_enc is not None
         return torch.addmm(self.b_enc[start:stop], x, self.W_enc[:, start:stop])
 
-    def _top(self, x: Tensor, size: int) -> RunningTop:
+    def _select(self, x: Tensor, size: int) -> RunningTop | RunningGroups:
         assert self.k is not None
-        top = RunningTop(self.k)
+        kept: RunningTop | RunningGroups
+        if self.activation == "groupmax":
+            kept = RunningGroups(self.k, self.width // self.k)
+        else:
+            kept = RunningTop(self.k, by=torch.abs if self.activation == "abstopk" else None)
         for start in range(0, self.width, size):
-            top.add(start, self._pre(x, start, min(start + size, self.width)))
-        assert top.values is not None
-        if not self.signed:
-            top.values.relu_()
-        return top
+            kept.add(start, self._pre(x, start, min(start + size, self.width)))
+        assert kept.values is not None
+        if self.activation == "groupmax" or (self.activation == "topk" and not self.signed):
+            kept.values.relu_()
+        return kept
 
     def to(self, device: str) -> Dictionary:
         """Return the dictionary with its tensors on `device`."""
@@ -208,24 +221,11 @@ def normalise(x: Tensor, how: InputNorm) -> tuple[Tensor, Callable[[Tensor], Ten
     return x, lambda rebuilt: rebuilt
 
 
-class RunningTop:
-    """Running selection of the k largest features of each token, slice by slice: `values` and ascending `features`,
-    `[tokens, ≤ k]`. Of equal values the lowest feature wins.
-    """
+class _Selected:
+    """Selected features of each token: `values` and their `features`, `[tokens, ≤ k]`."""
 
-    def __init__(self, k: int) -> None:
-        self.k = k
-        self.values: Tensor | None = None
-        self.features: Tensor | None = None
-
-    def add(self, start: int, values: Tensor) -> None:
-        """Merge a slice `[tokens, features]` whose first feature is `start`."""
-        features = torch.arange(start, start + values.shape[1], device=values.device).expand(len(values), -1)
-        if self.values is not None and self.features is not None:
-            values = torch.cat([self.values, values], 1)
-            features = torch.cat([self.features, features], 1)
-        kept = _largest(values, min(self.k, values.shape[1]))
-        self.values, self.features = values.gather(1, kept), features.gather(1, kept)
+    values: Tensor | None = None
+    features: Tensor | None = None
 
     def slices(self, width: int, size: int) -> Iterator[tuple[int, Tensor]]:
         """Yield `(first feature, features [tokens, ≤ size])`, zero for features outside the selection."""
@@ -236,6 +236,49 @@ class RunningTop:
             spread = self.values.new_zeros((len(self.values), stop - start))
             spread.scatter_add_(1, (self.features - start).clamp(0, stop - start - 1), self.values * inside)
             yield start, spread
+
+
+class RunningTop(_Selected):
+    """Running selection of the k largest features of each token, slice by slice: `values` and ascending `features`,
+    `[tokens, ≤ k]`. Of equal values the lowest feature wins. What is largest, `by` tells, such as `torch.abs`.
+    """
+
+    def __init__(self, k: int, *, by: Callable[[Tensor], Tensor] | None = None) -> None:
+        self.k, self.by = k, by
+
+    def add(self, start: int, values: Tensor) -> None:
+        """Merge a slice `[tokens, features]` whose first feature is `start`."""
+        features = torch.arange(start, start + values.shape[1], device=values.device).expand(len(values), -1)
+        if self.values is not None and self.features is not None:
+            values = torch.cat([self.values, values], 1)
+            features = torch.cat([self.features, features], 1)
+        kept = _largest(self.by(values) if self.by else values, min(self.k, values.shape[1]))
+        self.values, self.features = values.gather(1, kept), features.gather(1, kept)
+
+
+class RunningGroups(_Selected):
+    """Running selection of the largest feature of each group of `size` consecutive ones, slice by slice: `values` and
+    `features`, `[tokens, groups]`. Of equal values the lowest feature wins.
+    """
+
+    def __init__(self, groups: int, size: int) -> None:
+        self.groups, self.size = groups, size
+
+    def add(self, start: int, values: Tensor) -> None:
+        """Merge a slice `[tokens, features]` whose first feature is `start`."""
+        tokens, stop = len(values), start + values.shape[1]
+        if self.values is None or self.features is None:
+            self.values = values.new_full((tokens, self.groups), -math.inf)
+            self.features = torch.zeros((tokens, self.groups), dtype=torch.long, device=values.device)
+        features = torch.arange(start, stop, device=values.device).expand(tokens, -1)
+        group = features // self.size
+        largest = torch.full_like(self.values, -math.inf).scatter_reduce(1, group, values, "amax")
+        ties = torch.where(values == largest.gather(1, group), features, stop)
+        lowest = torch.full_like(self.features, stop).scatter_reduce(1, group, ties, "amin")
+        # A group may begin in an earlier slice, whose features are lower: only what is larger replaces it.
+        larger = largest > self.values
+        self.values = torch.where(larger, largest, self.values)
+        self.features = torch.where(larger, lowest, self.features)
 
 
 def _largest(values: Tensor, k: int) -> Tensor:

@@ -7,6 +7,7 @@ any is refused.
 from __future__ import annotations
 
 import pickle
+import posixpath
 import zipfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -57,8 +58,8 @@ class Checkpoint:
         return self.repository.local(self.name)
 
     def beside(self, name: str) -> str:
-        """Return the name of another file in the same folder."""
-        return f"{self.name.rpartition('/')[0]}/{name}".lstrip("/")
+        """Return the name of another file in the same folder, or in the one above for `../NAME`."""
+        return posixpath.normpath(posixpath.join(posixpath.dirname(self.name), name))
 
     def reference(self, *, depth: int = 1) -> str:
         """Return the exact reference; for a local folder, its last `depth` parts."""

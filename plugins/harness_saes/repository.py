@@ -127,7 +127,7 @@ class HubRepository:
         return self.hub.local(name)
 
     def find(self, name: str) -> Path | None:
-        return self.hub.find(name)
+        return None if name.startswith("../") else self.hub.find(name)
 
     def sha256(self, name: str) -> str:
         return self.hub.hashes(name)[name]

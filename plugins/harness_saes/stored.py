@@ -60,15 +60,15 @@ class Found:
 class Declaration:
     """What a checkpoint declares about itself.
 
-    `site` is where it was trained; None if nothing says. `settings` is all that changes a feature beside the tensors,
-    as JSON; it is part of the identity. `subtracts` says whether the format subtracts b_dec from the input. `build`
-    returns the fields of `harness.Dictionary` from the tensors, W_dec only where the decoder is asked for; it leaves
-    out `name`, `width` and `subtract`, which follow from the rest.
+    `site` is where it was trained: a site, the name of a place that is none here, or None if nothing says. `settings`
+    is all that changes a feature beside the tensors, as JSON; it is part of the identity. `subtracts` says whether the
+    format subtracts b_dec from the input. `build` returns the fields of `harness.Dictionary` from the tensors, W_dec
+    only where the decoder is asked for; it leaves out `name`, `width` and `subtract`, which follow from the rest.
     """
 
     d_in: int
     width: int
-    site: harness.Site | None
+    site: harness.Site | str | None
     settings: Mapping[str, Any]
     subtracts: bool
     build: Callable[[Tensors, bool], Mapping[str, Any]]
@@ -80,9 +80,10 @@ class Declaration:
 @dataclass(frozen=True, kw_only=True)
 class Format:
     """Format of checkpoints: `weights` are patterns of the names of its files of weights, `configs` names of files
-    beside them, of which the first that is there is read. `fits` tells from a config and the names of tensors (empty
-    if the weights are not on this machine) whether a checkpoint is of this format. `options` are parameters of
-    references beside the common ones.
+    beside them or in the folder above (`../NAME`), of which the first that is there is read. `fits` tells from a config
+    and the names of tensors (empty if the weights are not on this machine) whether a checkpoint is of this format.
+    Without `configs` only the tensors can tell, so the file is fetched if it is the only one. `options` are parameters
+    of references beside the common ones.
     """
 
     name: str
@@ -201,6 +202,11 @@ def find_checkpoints(ref: str, formats: Sequence[Format]) -> list[tuple[Format, 
     for name in names:
         checkpoint = Checkpoint(ref=ref, repository=repository, name=name, place=ref)
         fitting = [kind for kind in formats if _fits(kind, checkpoint)]
+        if not fitting and len(names) == 1 and checkpoint.path is None:
+            bare = [kind for kind in formats if not kind.configs and _has_name_of(kind, checkpoint)]
+            if bare:
+                repository.fetch(name)
+                fitting = [kind for kind in bare if _fits(kind, checkpoint)]
         if len(fitting) > 1:
             several = " and of ".join(kind.name for kind in fitting)
             raise harness.UsageError(f"'{ref}': {name} fits the formats of {several}, and nothing says which")
@@ -225,8 +231,12 @@ def _nearest(repository: Repository, formats: Sequence[Format], inside: str) -> 
     return []
 
 
+def _has_name_of(kind: Format, checkpoint: Checkpoint) -> bool:
+    return any(PurePosixPath(checkpoint.file).match(pattern) for pattern in kind.weights)
+
+
 def _fits(kind: Format, checkpoint: Checkpoint) -> bool:
-    if not any(PurePosixPath(checkpoint.file).match(pattern) for pattern in kind.weights):
+    if not _has_name_of(kind, checkpoint):
         return False
     names: Collection[str] = ()
     with suppress(harness.HarnessError):  # what is broken is reported when it is read
@@ -254,7 +264,7 @@ def _may_be_of(checkpoint: Checkpoint, site: harness.Site) -> bool:
 
 
 def read_config(kind: Format, checkpoint: Checkpoint) -> Mapping[str, Any]:
-    """Return the config beside the weights, or one folder above; an empty one if there is none."""
+    """Return the config beside the weights or in the folder above; an empty one if there is none."""
     for name in kind.configs:
         path = checkpoint.repository.find(checkpoint.beside(name))
         if path is not None:

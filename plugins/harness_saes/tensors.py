@@ -25,7 +25,7 @@ class Tensors(Protocol):
 
     @property
     def values(self) -> Mapping[str, Any]:
-        """Entries that are no tensors, of a state dict that has some."""
+        """Entries of a state dict that are no tensors, and as Python numbers tensors of no dimension."""
 
     def take(self, name: str) -> torch.Tensor:
         """Return a tensor in float32 on the file's device, as a copy; raise UnavailableError if there is none, or if it
@@ -74,8 +74,11 @@ class _StateDict:
         held = checkpoint.read(path)
         self.held = {str(name): value for name, value in held.items()} if isinstance(held, Mapping) else {}
         tensors = {name: value for name, value in self.held.items() if isinstance(value, torch.Tensor)}
-        self.values = {name: value for name, value in self.held.items() if name not in tensors}
         self.shapes = {name: tuple(value.shape) for name, value in tensors.items()}
+        said = f"dictionary '{checkpoint.ref}': {checkpoint.file} cannot be read"
+        with harness.parsing(said, hint="fetch it again"):
+            numbers = {name: value.item() for name, value in tensors.items() if not value.shape}
+        self.values = {**{name: value for name, value in self.held.items() if name not in tensors}, **numbers}
 
     def take(self, name: str) -> torch.Tensor:
         found = self.checkpoint.tensor(self.held, name)
