@@ -226,6 +226,7 @@ CASES: dict[str, Callable[[Place], None]] = {
     "harness leaderboard make leaderboards/mosaic-faults": makes_a_board,
     "pip install 'sae-harness[train]'": is_extra("train"),
     "pip install 'sae-harness[fuzzy]'": is_extra("fuzzy"),
+    "pip install 'sae-harness[embeddings]'": is_extra("embeddings"),
     "make family": is_target,
     "hf auth login": logs_in,
     "hf download … ……": downloads,

@@ -45,6 +45,7 @@ PUBLIC = [
     "HarnessError",
     "HubFiles",
     "HubSource",
+    "IdentifiedRepresentation",
     "Image",
     "ImageModel",
     "InputRepresentation",

@@ -242,6 +242,16 @@ class InputRepresentation(Protocol):
 
 
 @runtime_checkable
+class IdentifiedRepresentation(InputRepresentation, Protocol):
+    """Input representation that describes itself, because it reads files that no parameter shows."""
+
+    def identity(self) -> Mapping[str, Any]:
+        """Return JSON of everything that may change a feature, in place of the parameters. Raise UnavailableError when
+        a file is absent or broken.
+        """
+
+
+@runtime_checkable
 class Pooling(Protocol):
     """Reduction of the tokens of an example to one vector, each feature by itself, so that features can be sliced."""
 

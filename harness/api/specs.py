@@ -71,10 +71,10 @@ class RepresentationSpec(Spec):
 
     With `needs="tokens"`, `make(**parameters) -> TokenRepresentation`; else `make(**parameters) ->
     InputRepresentation`, which reads the inputs and no model: with `needs="text"` every input as `str`, with
-    `needs="images"` every input as Image, each on tasks of that modality only. A `baseline` is a model's hidden
-    states as they are, with which boards compare its other representations. A `control` is no dictionary, but
-    something that dictionaries are compared with. `only` names, by kind, the one pooling, transform or classifier
-    that is used in place of the suite's: `{"classifiers": "scores"}`.
+    `needs="images"` every input as Image, each on tasks of that modality only; one that reads files, too, is an
+    IdentifiedRepresentation. A `baseline` is a model's hidden states as they are, with which boards compare its other
+    representations. A `control` is no dictionary, but something that dictionaries are compared with. `only` names, by
+    kind, the one pooling, transform or classifier that is used in place of the suite's: `{"classifiers": "scores"}`.
     """
 
     needs: Needs

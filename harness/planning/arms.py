@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from harness.api.errors import UsageError
+from harness.api.protocols import IdentifiedRepresentation
 from harness.api.tasks import TaskSpec
 from harness.config.suite import Suite
 from harness.features.token_sets import TokenSet
-from harness.models.opened import OpenModel, choose_all
+from harness.models.opened import OpenModel, choose_all, plugin_errors, skip_if_unavailable
 from harness.registry.catalog import Choice, Registry
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arms:
-    """Choices of a suite, with aliases and defaults resolved."""
+    """Choices of a suite, with aliases and defaults resolved.
+
+    `identities` holds, by label, what may change the features of each representation that reads inputs and is
+    available.
+    """
 
     registry: Registry
     token_set: TokenSet
@@ -27,19 +32,27 @@ class Arms:
     classifiers: tuple[Choice, ...]
     regimes: tuple[Choice, ...]
     alignments: tuple[Choice, ...]
+    identities: Mapping[str, Mapping[str, Any]]
 
     @classmethod
-    def choose(cls, suite: Suite, registry: Registry) -> Arms:
-        """Resolve the choices of a suite. Raise HarnessError for an unknown name or a refused parameter."""
+    def choose(cls, suite: Suite, registry: Registry, left_out: dict[str, str]) -> Arms:
+        """Resolve the choices of a suite. Raise HarnessError for an unknown name or a refused parameter.
+
+        A representation that reads inputs and is unavailable, as without its package, is noted in `left_out`.
+        """
         kinds = ("representations", "poolings", "transforms", "classifiers", "regimes", "alignments")
         chosen = {kind: choose_all(registry, kind, getattr(suite, kind)) for kind in kinds}
         tokens = TokenSet.parse(suite.tokens)
-        arms = cls(registry=registry, token_set=tokens, seeds=suite.seeds, **chosen)
         # A factory may refuse a value: call each now, before any work that the error would waste.
-        choices = (*arms.poolings, *arms.transforms, *arms.on_inputs, *arms.classifiers, *arms.regimes)
-        for choice in (*choices, *arms.alignments):
-            try_to_make(choice)
-        return arms
+        for kind in ("poolings", "transforms", "classifiers", "regimes", "alignments"):
+            for choice in chosen[kind]:
+                try_to_make(choice)
+        identities: dict[str, Mapping[str, Any]] = {}
+        for choice in chosen["representations"]:
+            if choice.spec.needs != "tokens":
+                with skip_if_unavailable(choice.label, left_out):
+                    identities[choice.label] = identify(choice)
+        return cls(registry=registry, token_set=tokens, seeds=suite.seeds, identities=identities, **chosen)
 
     @property
     def on_tokens(self) -> tuple[Choice, ...]:
@@ -48,8 +61,12 @@ class Arms:
 
     @property
     def on_inputs(self) -> tuple[Choice, ...]:
-        """The representations that read inputs and no model."""
-        return tuple(choice for choice in self.representations if choice.spec.needs != "tokens")
+        """The available representations that read inputs and no model."""
+        return tuple(
+            choice
+            for choice in self.representations
+            if choice.spec.needs != "tokens" and choice.label in self.identities
+        )
 
     def combined_with(
         self, representation: Choice, kind: Literal["poolings", "transforms", "classifiers"]
@@ -63,6 +80,19 @@ class Arms:
 def try_to_make(choice: Choice) -> None:
     """Raise HarnessError when a factory refuses its parameters."""
     choice.make(**({"seed": 0} if choice.kind == "classifiers" and choice.takes_seed else {}))
+
+
+def identify(choice: Choice) -> Mapping[str, Any]:
+    """Return JSON of everything that may change the features of a representation that reads inputs.
+
+    Raise HarnessError when it refuses its parameters, and UnavailableError when it is unavailable.
+    """
+    made = choice.make()
+    if not isinstance(made, IdentifiedRepresentation):
+        return choice.identity
+    with plugin_errors(f"{choice.owner} cannot be identified"):
+        own = dict(made.identity())
+    return {**{key: value for key, value in choice.identity.items() if key != "parameters"}, "own": own}
 
 
 class MatchedSuite(NamedTuple):

@@ -76,7 +76,11 @@ def make_bundles(
     if not draws:
         return []
     _check_number(data, placed, arms, len(draws))
-    on_inputs = [InputFeatures(representation=one) for one in arms.on_inputs if suits_task(one, data.spec)]
+    on_inputs = [
+        InputFeatures(representation=one, identity=arms.identities[one.label])
+        for one in arms.on_inputs
+        if suits_task(one, data.spec)
+    ]
     bundles = [Bundle(data=data, model=None, tokens=(), features=tuple(on_inputs))]
     for model in models:
         kept = tuple(one for row, one in enumerate(tokens[model.label]) if row not in empty)

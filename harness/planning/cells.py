@@ -25,9 +25,12 @@ DRAW = "every seed but 0 learns from its own part of training"
 
 @dataclass(frozen=True, kw_only=True)
 class InputFeatures:
-    """Matrix `[examples, features]` that a representation makes from the inputs alone; it is not stored."""
+    """Matrix `[examples, features]` that a representation makes from the inputs alone; it is not stored. `identity` is
+    JSON of everything that may change it.
+    """
 
     representation: Choice
+    identity: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +89,7 @@ class Cell:
         """The hash of everything that may change the cell's numbers."""
         # Every word below names published cells: another spelling would rename them all.
         spec, features = self.data.spec, self.features
-        read = features.key if isinstance(features, ModelFeatures) else features.representation.identity
+        read = features.key if isinstance(features, ModelFeatures) else dict(features.identity)
         identity: dict[str, Any] = {
             "identity_version": IDENTITY_VERSION,
             "task": {"name": spec.name, "version": spec.version, "data": self.data.fingerprint},

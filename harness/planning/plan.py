@@ -54,7 +54,7 @@ def make_plan(
     """
     left_out: dict[str, str] = {}
     # 1. Resolve names and parameters.
-    arms = Arms.choose(suite, registry)
+    arms = Arms.choose(suite, registry, left_out)
     specs = _choose_tasks(suite, registry, included)
     # 2. Open the models that are available, without weights.
     models = _open_models(suite, arms, registry, left_out)

@@ -13,7 +13,7 @@ from harness.api.tasks import HubSource, TaskSpec
 from harness.data.partitions import count_shared_groups
 from harness.dictionaries.gate import Fidelity
 from harness.models.opened import OpenModel, find_flags, find_seen
-from harness.planning.cells import Bundle, Cell, Features, ModelFeatures, Plan
+from harness.planning.cells import Bundle, Cell, Features, InputFeatures, ModelFeatures, Plan
 from harness.probing.probe import Outcome, Rows
 from harness.probing.shared_features import Sharing
 from harness.runs.record import Cost, Record, Status, hash_predictions
@@ -89,7 +89,9 @@ def _describe_features(features: Features, model: OpenModel | None) -> dict[str,
     described: dict[str, Any] = {
         **dict.fromkeys(("model", "model_hash", "site", "tokens", "dictionary", "width", "pooling")),
         "representation": features.representation.label,
-        "representation_hash": hash_json(features.representation.identity),
+        "representation_hash": hash_json(
+            features.identity if isinstance(features, InputFeatures) else features.general.identity
+        ),
         "baseline": spec.baseline,
         "control": spec.control,
         "only": tuple(sorted(spec.only)),
@@ -100,7 +102,6 @@ def _describe_features(features: Features, model: OpenModel | None) -> dict[str,
             "model_hash": hash_json(model.model.identity(features.site)),
             "site": str(features.site),
             "tokens": features.tokens.label,
-            "representation_hash": hash_json(features.general.identity),
             "dictionary": features.placed.reference,
             "width": features.general.width or None,  # 0 where it differs from task to task
             "pooling": features.pooling.label,
