@@ -329,6 +329,20 @@ def test_it_is_told_how_far_it_is_and_once_that_texts_are_read_again(
     assert "not explained: resid_post.1 0." in lines[-1]
 
 
+def test_an_interrupted_training_does_not_promise_to_resume(
+    corpus: Path, harness_command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("harness.training.job.train", interrupt)
+    result = call(harness_command, corpus)
+    assert (result.code, written()) == (130, [])
+    assert result.err.strip() == (
+        "harness: interrupted; nothing is left half-written, and the same command starts again"
+    )
+
+
 def test_a_dictionary_is_replaced_only_when_asked_to(corpus: Path, harness_command: Any) -> None:
     assert call(harness_command, corpus).code == 0
     before = written()

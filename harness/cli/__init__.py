@@ -147,7 +147,7 @@ def execute(arguments: list[str]) -> int:
         return _fail(error.format_message(), error.exit_code)
     except (KeyboardInterrupt, click.Abort) as error:
         cause = error.__cause__ or error  # click wraps both kinds in Abort
-        kept = str(cause) or "what is done is saved, and the same command resumes"
+        kept = str(cause) or "nothing is left half-written, and the same command starts again"
         if isinstance(cause, Terminated):
             return _fail(f"terminated; {kept}", TERMINATED)
         return _fail(f"interrupted; {kept}", INTERRUPTED)

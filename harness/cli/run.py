@@ -78,15 +78,18 @@ def command(
         for note in plan.notes:
             echo(f"note: {note}", err=True)
     argv = context.meta[ARGUMENTS]
-    run = session.run(
-        plan,
-        output=output,
-        batch_size=examples,
-        keep_activations=keep_activations,
-        argv=argv,
-        rerun=rerun,
-        fail_fast=fail_fast,
-    )
+    try:
+        run = session.run(
+            plan,
+            output=output,
+            batch_size=examples,
+            keep_activations=keep_activations,
+            argv=argv,
+            rerun=rerun,
+            fail_fast=fail_fast,
+        )
+    except KeyboardInterrupt as error:
+        raise type(error)("what is done is saved, and the same command resumes") from None
     # The last one counts if an option is given twice.
     again = shlex.join(["harness", *argv, *(["--rerun", "failed"] if rerun != "failed" else [])])
     if as_json:
