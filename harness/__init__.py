@@ -66,6 +66,7 @@ from harness.api.specs import (
 )
 from harness.api.tasks import Columns, FileSource, HubSource, TaskSpec
 from harness.api.text import csv_text, escape_markdown, printable
+from harness.models.site_names import find_site
 from harness.storage.hashing import hash_file, hash_json, unchanged
 from harness.storage.hub import HubFiles, is_offline
 from harness.storage.limits import check_memory, check_numbers
@@ -153,6 +154,7 @@ __all__ = [
     "decode_image",
     "did_you_mean",
     "escape_markdown",
+    "find_site",
     "hash_file",
     "hash_json",
     "hookimpl",

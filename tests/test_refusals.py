@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import harness
+from harness.models.opened import parse_sites
 from harness.models.site_names import explain_site
 
 WEIGHTS = Path(__file__).parents[1] / "plugins" / "harness_minigemma" / "weights"
@@ -280,36 +281,81 @@ def test_a_name_of_saelens_is_told_what_to_write_here(registry: Any, name: str, 
         assert registry.choose("representations", match).make()  # it leads somewhere
 
 
-SITES = {
+READ = {
     "blocks.2.hook_resid_post": "resid_post.2",
     "blocks.2.hook_mlp_out": "mlp_out.2",
     "blocks.2.hook_attn_out": "attn_out.2",
     "blocks.2.attn.hook_z": "attn_z.2",
-    "blocks.2.hook_z": "attn_z.2",
-    "hook_z": "attn_z.LAYER",
-    "hook_resid_post": "resid_post.LAYER",
     "blocks.2.hook_resid_pre": "resid_post.1",
     "model.layers.17": "resid_post.17",
     "model.layers.17.output": "resid_post.17",
-    "model.layers.17.mlp": "mlp_out.17",
+    "model.layers.17.input": "resid_post.16",
     "model.layers.17.self_attn.o_proj.input": "attn_z.17",
+    "model.layers.17.post_feedforward_layernorm.output": "mlp_out.17",
     "model.language_model.layers.3": "resid_post.3",
     "vision_tower.vision_model.encoder.layers.9": "vision.resid_post.9",
     "visual.transformer.resblocks.9": "vision.resid_post.9",
     "transformer.h.3": "resid_post.3",
+    "gpt_neox.layers.2": "resid_post.2",
+    "bert.encoder.layer.2": "resid_post.2",
+    "layers.10": "resid_post.10",
+    "resid_post.2": "resid_post.2",
+    "vision.mlp_out.2": "vision.mlp_out.2",
+}
+"""Names of sites that have one reading, and the site."""
+
+EXPLAINED = {
+    "blocks.2.hook_z": "attn_z.2",
+    "blocks.2.mlp.hook_out": "mlp_out.2 where no norm follows that part",
+    "hook_z": "attn_z.LAYER",
+    "hook_resid_post": "resid_post.LAYER",
+    "model.layers.17.mlp": "mlp_out.17 where no norm follows that part",
+    "model.layers.17.self_attn.output": "attn_out.17 where no norm follows that part",
     "gpt_neox.layers.3.attention.dense": "attn_z.3",
-    "layers.5.mlp": "mlp_out.5",
     "resid_pre.2": "resid_post.1",
     "hidden_states[3]": "resid_post.2",
 }
+"""Names of sites that depend on the model or leave something out, and what is said to be written."""
 
 
-@pytest.mark.parametrize("name", SITES)
-def test_a_site_by_the_name_of_another_library_is_told_its_own(session: Any, name: str) -> None:
+@pytest.mark.parametrize("name", READ)
+def test_a_site_by_a_name_of_another_library_with_one_reading_is_that_site(name: str) -> None:
+    assert str(harness.find_site(name)) == READ[name]
+    assert parse_sites(name, lambda tower: 40) == [harness.Site.parse(READ[name])]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *EXPLAINED,
+        "blocks.0.hook_resid_pre",
+        "model.layers.0.input",
+        "blocks.3.hook_resid_mid",
+        "model.layers.3.input_layernorm",
+        "model.layers.1234567890",
+        "resid_post.50%",
+        "resid_post.[1,2]",
+        "",
+    ],
+)
+def test_a_name_without_one_reading_is_no_site(name: str) -> None:
+    assert harness.find_site(name) is None
+
+
+def test_features_at_the_hook_of_another_library_are_those_of_the_site(session: Any) -> None:
+    read, same = (
+        session.features(["one"], model="minigemma-s", site=site, representation="hidden")
+        for site in ("blocks.1.hook_resid_post", "resid_post.1")
+    )
+    assert read == same if not hasattr(read, "shape") else bool((read == same).all())
+
+
+@pytest.mark.parametrize("name", EXPLAINED)
+def test_a_site_by_a_name_of_another_library_is_told_its_own(session: Any, name: str) -> None:
     with pytest.raises(harness.UsageError) as caught:
         session.features(["one"], model="minigemma-s", site=name, representation="hidden")
     assert f"model 'minigemma-s' has no site '{name}': " in str(caught.value)
-    assert f"write {SITES[name]}" in str(caught.value)
+    assert f"write {EXPLAINED[name]}" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -325,6 +371,7 @@ def test_a_site_by_the_name_of_another_library_is_told_its_own(session: Any, nam
         ("model.layers.3.input_layernorm", "that part of a block is no site"),
         ("resid_post.3", ""),
         ("vision.resid_post.50%", ""),
+        ("model.layers.0.input", "the embedding, which is no site"),
     ],
 )
 def test_a_place_that_is_no_site_is_said_to_be_none(name: str, wanted: str) -> None:

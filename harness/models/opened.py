@@ -23,7 +23,7 @@ from harness.api.protocols import (
 )
 from harness.config.suite import ModelChoice
 from harness.data.partitions import Draw
-from harness.models.site_names import explain_site
+from harness.models.site_names import explain_site, find_site
 from harness.registry.catalog import LONGEST, Choice, Registry
 
 PRECISION = {"tf32": False, "encode": "float32"}
@@ -152,12 +152,15 @@ def parse_sites(text: str, count: Callable[[str], int]) -> list[Site]:
     """Return the sites of `resid_post.12`, `resid_post.[5,12]`, `resid_post.50%` or `vision.resid_post.50%`.
 
     `count` returns the number of blocks of a tower by its name, "" for the model itself. P % means the first block
-    after which at least P % of all blocks have run. Raise UsageError for another form.
+    after which at least P % of all blocks have run. A name of another library that has one reading is its site, so
+    that records hold one spelling. Raise UsageError for another form.
     """
     if len(text) > LONGEST:
         raise UsageError(
             f"the site '{text[:60]}…' has {len(text):,} letters, and at most {LONGEST:,} are read"
         )
+    if known := find_site(text):
+        return [known]
     match = re.fullmatch(r"(?P<kind>[a-z_.]+)\.(?:\[(?P<several>[^\]]+)\]|(?P<one>[^\[\]]+))", text.strip())
     if match is None:
         raise UsageError(f"site '{text}' is not of the form KIND.LAYER, for example resid_post.12")

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import harness
 from harness_saes.checkpoint import Checkpoint
+from harness_saes.hooks import check_part
 from harness_saes.reading import Reading
 from harness_saes.refusals import check_pair, wrong_site
 from harness_saes.repository import (
@@ -64,6 +65,8 @@ class Declaration:
     is all that changes a feature beside the tensors, as JSON; it is part of the identity. `subtracts` says whether the
     format subtracts b_dec from the input. `build` returns the fields of `harness.Dictionary` from the tensors, W_dec
     only where the decoder is asked for; it leaves out `name`, `width` and `subtract`, which follow from the rest.
+    `hook` is the config's own name of the place that `site` was read from; one that is no site in some models is
+    refused there.
     """
 
     d_in: int
@@ -75,6 +78,7 @@ class Declaration:
     published_l0: float | None = None
     flags: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    hook: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +119,8 @@ class Folder:
             )
         if not self.reading.any_site and declared.site not in (None, site):
             raise wrong_site(self.ref, f"'{declared.site}'", site)
+        if not self.reading.any_site:
+            check_part(self.ref, declared.hook, model)
         checkpoint = found.checkpoint
         sha256 = checkpoint.repository.sha256(checkpoint.name)
 
