@@ -7,11 +7,13 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from harness_saes.hooks import check_part, read_hook
 
 import harness
 from harness.models.opened import parse_sites
@@ -418,3 +420,34 @@ def test_a_repository_that_is_not_cached_is_looked_into_when_it_is_placed(regist
         harness.UnavailableError, match=r"(?s)has no file.*in the local hub cache \(offline\)"
     ):
         choice.make().at(None, harness.Site(kind="resid_post", layer=0))
+
+
+@pytest.mark.parametrize(
+    ("hook", "site"),
+    [
+        ("blocks.3.hook_mlp_out", "mlp_out.3"),
+        ("layers.5.mlp", "mlp_out.5"),
+        ("model.layers.5.self_attn.output", "attn_out.5"),
+        ("model.layers.17.self_attn.o_proj.input", "attn_z.17"),
+    ],
+)
+def test_the_hook_of_a_config_is_a_site(hook: str, site: str) -> None:
+    assert str(read_hook("X", hook)) == site
+
+
+@pytest.mark.parametrize(
+    "hook", ["blocks.3.hook_resid_mid", "layers.5.mlp.gate", "embed_tokens", None, 7, ["a"]]
+)
+def test_the_hook_of_a_config_that_is_no_site_is_named(hook: Any) -> None:
+    with pytest.raises(harness.UsageError, match=r"dictionary 'X' reads .* which is no site: the kinds are"):
+        read_hook("X", hook)
+
+
+def test_the_output_of_a_module_that_a_norm_follows_is_refused() -> None:
+    llama, gemma = (SimpleNamespace(architecture=name) for name in ("llama", "gemma3_text"))
+    for hook in ("layers.5.mlp", "model.layers.5.self_attn.output"):
+        check_part("X", hook, llama)
+        with pytest.raises(harness.UsageError, match="comes before a norm in gemma3_text"):
+            check_part("X", hook, gemma)
+    for hook in ("layers.5", "blocks.5.hook_mlp_out", None):
+        check_part("X", hook, gemma)

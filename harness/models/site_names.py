@@ -34,7 +34,7 @@ _MODULES: Mapping[str, str] = {
     "attn.c_proj.input": "attn_z",
     "attention.dense.input": "attn_z",
 }
-"""Site kinds by the end of a module's path, after the block: what is read at its output, or its input where it says so."""
+"""Site kinds by the end of a module's path, after the block: its output, or its input where the path says so."""
 
 _OTHER_MODULES: Mapping[str, str] = {
     "mlp": "mlp_out",
@@ -45,7 +45,7 @@ _OTHER_MODULES: Mapping[str, str] = {
     "attn.c_proj": "attn_z",
     "attention.dense": "attn_z",
 }
-"""Site kinds of modules that are explained alone: before a norm that may follow, or without a word on input or output."""
+"""Site kinds of modules that are explained alone: a norm may follow them, or their path leaves open which side is read."""
 
 _HOOK = re.compile(r"(?:blocks\.(?P<layer>[0-9]{1,9})\.)?(?P<hook>(?:\w+\.)?hook_\w+)")
 _MODULE = re.compile(

@@ -31,8 +31,8 @@ def read_hook(ref: str, name: Any) -> harness.Site:
     block = harness.find_site(match["block"]) if match else None
     if match is None or block is None or match["part"] not in _PARTS:
         raise harness.UsageError(
-            f"dictionary '{ref}' reads '{hook[:80]}', which is no site here; any_site=true does not help where a hook has "
-            f"no counterpart: resid_post, mlp_out, attn_out and attn_z are the kinds"
+            f"dictionary '{ref}' reads '{hook[:80]}', which is no site: the kinds are resid_post, mlp_out, "
+            f"attn_out and attn_z"
         )
     return harness.Site(tower=block.tower, kind=_PARTS[match["part"]], layer=block.layer)
 

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import harness_saes
@@ -57,7 +58,8 @@ def open_dictionary(path: Path, site: str, options: Mapping[str, Any]) -> harnes
     """Return the dictionary at a path as a suite would get it."""
     spec = harness_saes.harness_resolve_representation(str(path)) or harness_saes.resolve_or_refuse(str(path))
     assert spec is not None, f"no reader takes {path}"
-    placed = spec.make(**options).at(None, harness.Site.parse(site))
+    model: Any = SimpleNamespace(architecture="llama", name="model")
+    placed = spec.make(**options).at(model, harness.Site.parse(site))
     assert not isinstance(placed, str)
     return placed
 
