@@ -18,8 +18,9 @@ _NORM_AFTER = re.compile(r"gemma[2-9]|diffusion_gemma|t5gemma|olmo[2-9]|olmo_hyb
 """Architectures in which a norm follows MLP and attention, so that what these give is not what they add."""
 
 
-def read_hook(ref: str, name: Any) -> harness.Site:
-    """Return the site that a config's name of a hook or module means; UsageError, which names it, if it is none.
+def read_hook(name: Any) -> harness.Site | str:
+    """Return the site that a config's name of a hook or module means; the name itself, at most 80 letters, if that is
+    no site.
 
     For the output of an MLP or of attention it is what they add to the residual stream; `check_part` refuses the
     models in which a norm comes between.
@@ -30,10 +31,7 @@ def read_hook(ref: str, name: Any) -> harness.Site:
     match = _PART.fullmatch(hook)
     block = harness.find_site(match["block"]) if match else None
     if match is None or block is None or match["part"] not in _PARTS:
-        raise harness.UsageError(
-            f"dictionary '{ref}' reads '{hook[:80]}', which is no site: the kinds are resid_post, mlp_out, "
-            f"attn_out and attn_z"
-        )
+        return hook[:80]
     return harness.Site(tower=block.tower, kind=_PARTS[match["part"]], layer=block.layer)
 
 
