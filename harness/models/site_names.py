@@ -45,7 +45,7 @@ _OTHER_MODULES: Mapping[str, str] = {
     "attn.c_proj": "attn_z",
     "attention.dense": "attn_z",
 }
-"""Site kinds of modules that are explained alone: a norm may follow them, or their path leaves open which side is read."""
+"""Site kinds of modules that are explained alone: a norm may follow, or the path does not say which side is read."""
 
 _HOOK = re.compile(r"(?:blocks\.(?P<layer>[0-9]{1,9})\.)?(?P<hook>(?:\w+\.)?hook_\w+)")
 _MODULE = re.compile(
