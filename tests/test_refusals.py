@@ -151,17 +151,15 @@ MODELS: dict[str, tuple[str, Make, tuple[str, ...]]] = {
 """Name → what is given, how it is made, and what the sentence holds."""
 
 DICTIONARIES: dict[str, tuple[str, Make, tuple[str, ...]]] = {
-    "SAELens": (
+    "SAELens without its config": (
         "x",
-        holding(
-            "sae_weights.safetensors", cfg_json={"architecture": "jumprelu", "hook_name": "blocks.2.hook_z"}
-        ),
-        ("a dictionary of SAELens", "into a params.npz", "name its folder"),
+        holding("sae_weights.safetensors"),
+        ("the weights of a dictionary of SAELens without its cfg.json", "name a folder with both"),
     ),
-    "weights of SAELens": (
+    "weights of SAELens without their config": (
         "x/sae_weights.safetensors",
-        lambda path: holding("sae_weights.safetensors", "cfg.json")(path.parent),
-        ("a dictionary of SAELens",),
+        lambda path: holding("sae_weights.safetensors")(path.parent),
+        ("the weights of a dictionary of SAELens without its cfg.json",),
     ),
     "a transcoder of SAELens": (
         "x",

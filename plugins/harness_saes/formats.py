@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import harness
-from harness_saes import plain
+from harness_saes import plain, sae_lens
 from harness_saes.reading import Reading
 from harness_saes.stored import Folder, Format, find_checkpoints
 
-FORMATS: Sequence[Format] = (plain.FORMAT,)
+FORMATS: Sequence[Format] = (plain.FORMAT, sae_lens.FORMAT)
 """Every format that is read through a declaration."""
 
 
@@ -26,8 +26,13 @@ def name_format(ref: str) -> str:
 
 
 def open_folder(
-    ref: str, *, any_site: bool = False, subtract_b_dec: bool | None = None, k: int | None = None
+    ref: str,
+    *,
+    any_site: bool = False,
+    subtract_b_dec: bool | None = None,
+    k: int | None = None,
+    input_scale: float | None = None,
 ) -> harness.TokenRepresentation:
     """Open a file, a folder or a repository on the hub; which format it is, its content tells."""
     reading = Reading(any_site=any_site, subtract_b_dec=subtract_b_dec)
-    return Folder(ref, FORMATS, reading=reading, options={"k": k})
+    return Folder(ref, FORMATS, reading=reading, options={"k": k, "input_scale": input_scale})

@@ -321,3 +321,12 @@ def check_decoder(found: Found, encoder: str, decoder: str, *, transposed: bool 
     size, shape = size_of(found, encoder), found.shapes.get(decoder, ())
     if size and len(shape) == 2:
         check_pair(found.ref, size, tuple(reversed(shape)) if transposed else shape)
+
+
+def check_shapes(found: Found, tensors: Tensors, wanted: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise UnavailableError where a tensor that the file holds is of another shape than its sizes tell."""
+    for name, shape in wanted.items():
+        if (held := tensors.shapes.get(name, shape)) != shape:
+            raise harness.UnavailableError(
+                f"dictionary '{found.ref}': {name} is {list(held)}, not {list(shape)}: fetch it again"
+            )

@@ -55,7 +55,8 @@ _KINDS: Sequence[Kind] = (
     ),
     Kind(
         files=["sae_weights.safetensors"],
-        sentence=f"a dictionary of SAELens, whose layout is not read: {_REWRITE}",
+        sentence="the weights of a dictionary of SAELens without its cfg.json, which says how they are read: name a "
+        "folder with both",
     ),
     Kind(
         files=["sae.safetensors"], sentence=f"a dictionary of sparsify, whose layout is not read: {_REWRITE}"

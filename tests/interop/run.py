@@ -22,7 +22,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-MODULES: tuple[str, ...] = ()
+MODULES: tuple[str, ...] = ("sae_lens_",)
 """Modules of this folder, one a library."""
 _INSIDE = "--inside"
 
@@ -34,7 +34,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="interop-") as folder:
         python = _make_environment(Path(folder) / "venv")
         places = os.pathsep.join(str(ROOT / part) for part in ("", "plugins", "tasks", "tests"))
-        settings = {"PYTHONPATH": places, "HF_HUB_OFFLINE": "1", "HARNESS_CACHE_DIR": f"{folder}/cache"}
+        settings = {
+            "PYTHONPATH": places,
+            "HF_HUB_OFFLINE": "1",
+            "TQDM_DISABLE": "1",
+            "HARNESS_CACHE_DIR": f"{folder}/cache",
+        }
         return subprocess.run(
             [python, __file__, _INSIDE, *sys.argv[1:]],
             env={**os.environ, **settings},
@@ -95,7 +100,8 @@ def compare_all(modules: list[str]) -> int:
         if size > MOST_BYTES:
             bad.append(f"{module.FORMAT}: golden vectors of {size:,} bytes, of {MOST_BYTES:,} at most")
     print("\n".join(lines))
-    print("\n".join(bad), file=sys.stderr)
+    for line in bad:
+        print(line, file=sys.stderr)
     return 1 if bad else 0
 
 
