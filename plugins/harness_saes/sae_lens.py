@@ -107,8 +107,10 @@ def declare(found: Found) -> Declaration:
     if architecture not in _RULES:
         raise config.refuse("architecture", architecture, f"read are {', '.join(_RULES)}")
     norm = config.values.get("normalize_activations", "none")
-    if norm not in _NORMS:
+    if not isinstance(norm, str) or norm not in _NORMS:
         raise config.refuse("normalize_activations", norm, f"read are {', '.join(_NORMS)}")
+    if (function := config.values.get("activation_fn", "relu")) not in ("relu", "topk"):
+        raise config.refuse("activation_fn", function, "read are relu and topk")
     rule = _RULES[architecture]
     d_in, width = config.size("d_in"), config.size("d_sae")
     if size := size_of(found, "W_enc"):
@@ -193,23 +195,23 @@ class _Config:
             raise self._broken(key, value, "neither true nor false")
         return value
 
-    def site(self) -> harness.Site:
-        """Return the site of the hook; UsageError for one that is none, or for a single head."""
-        head = self.metadata.get("hook_head_index")
+    def site(self) -> harness.Site | str | None:
+        """Return the site of the hook, or the name of a place that is none here: another hook, a single head."""
         hook = self.metadata.get("hook_name") or self.metadata.get("hf_hook_name")
-        if head is not None:
-            raise self.refuse(
-                "hook_head_index", head, "a site holds all heads of a layer, and one of them is none"
-            )
+        head = self.metadata.get("hook_head_index")
+        if hook is None:
+            return None
         if not isinstance(hook, str):
             raise self._broken("hook_name", hook, "no name of a hook")
+        if head is not None:
+            return f"{hook} of head {head}"
         match = re.fullmatch(r"blocks\.([0-9]{1,9})\.([\w.]+)", hook)
         kind = _HOOKS.get(match[2]) if match else None
         if match and kind:
             return harness.Site(kind=kind, layer=int(match[1]))
         if match and match[2] == "hook_resid_pre" and int(match[1]) > 0:
             return harness.Site(kind="resid_post", layer=int(match[1]) - 1)
-        raise self.refuse("hook_name", hook, "which is no site here")
+        return hook
 
     def _broken(self, key: str, value: Any, what: str) -> harness.UnavailableError:
         said = "no value" if value is None else f"{harness.printable(str(value)[:80])!r}, which is {what}"
@@ -277,8 +279,11 @@ def build(
 ) -> Mapping[str, Any]:
     """Return the fields of a Dictionary from the tensors of the file, with all that can be folded."""
     d_in, width = found.config["d_in"], found.config["d_sae"]
+    of_features = dict.fromkeys(
+        ("b_enc", "threshold", "b_gate", "b_mag", "r_mag", "scaling_factor"), (width,)
+    )
     check_shapes(
-        found, tensors, {"W_enc": (d_in, width), "W_dec": (width, d_in), "b_enc": (width,), "b_dec": (d_in,)}
+        found, tensors, {"W_enc": (d_in, width), "W_dec": (width, d_in), "b_dec": (d_in,), **of_features}
     )
     fields = {**_encoder(settings, tensors), "b_dec": tensors.take("b_dec")}
     if decoder or settings.scaled_by_norms:
