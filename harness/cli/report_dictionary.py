@@ -32,6 +32,11 @@ from harness.cli.streams import echo
     help="Read at most this many content tokens.",
 )
 @click.option(
+    "--max-norm-ratio",
+    type=float,
+    help="Leave out tokens with a norm above this many times the median: attention sinks [none is left out].",
+)
+@click.option(
     "-o",
     "--output",
     type=shared.PATH,
@@ -52,6 +57,7 @@ def command(
     dtype: str | None,
     sources: tuple[Path, ...],
     tokens: int,
+    max_norm_ratio: float | None,
     output: Path,
     batch_size: str,
     as_json: bool,
@@ -59,8 +65,9 @@ def command(
 ) -> None:
     """Report how well the dictionary REF fits MODEL, beside principal components, neurons and a random dictionary.
 
-    Measures explained variance, L0, dead and dense features, the increase in next-token loss with the reconstruction
-    spliced in, and whether features keep their meaning in unseen text. The others are measured at the same L0.
+    Measures explained variance with and without the largest channels, L0, dead and dense features, the increase in
+    next-token loss with the reconstruction spliced in, and whether features keep their meaning in unseen text. The
+    others are measured at the same L0.
     """
     examples = shared.read_batch_size(batch_size)
     session = shared.open_session(context, **machine)
@@ -71,6 +78,7 @@ def command(
         sources=sources,
         tokens=tokens,
         batch_size=examples,
+        max_norm_ratio=max_norm_ratio,
         tell=lambda line: echo(line, err=True),
     )
     from harness.dictionary_report import page as report_page

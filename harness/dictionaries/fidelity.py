@@ -1,7 +1,7 @@
 """Fit of a dictionary with a decoder to activations.
 
 Explained variance is 1 − residual variance / variance about the mean, over all dimensions. The median over dimensions
-is robust to a few dimensions of large variance.
+is robust to a few dimensions of large variance, and `is_large` says which these are.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from harness.dictionaries.gate import STREAM, Fidelity
 
 SLICE = 4096
 """Number of features encoded and decoded at once."""
+
+LARGE = 0.1
+"""Share of the variance of all dimensions above which one of them is large."""
 
 READING_STEP = 4
 """Step between the tokens on which the other convention of `b_dec` is measured."""
@@ -44,6 +47,14 @@ def explained_variance(lost: Tensor, total: Tensor) -> tuple[float, float]:
     moving = total > 0  # a constant dimension has no ratio
     median = (1 - lost[moving] / total[moving]).median() if bool(moving.any()) else torch.zeros(())
     return float(1 - lost.sum() / total.sum().clamp(min=1e-30)), float(median)
+
+
+def is_large(total: Tensor) -> Tensor:
+    """Return the mask `[d]` of dimensions that have more than LARGE of all variance each, from variances `[d]`.
+
+    Explained variance speaks of these first. There are nine at most, and none in activations that spread theirs.
+    """
+    return total > LARGE * total.sum()
 
 
 @torch.inference_mode()

@@ -1,7 +1,11 @@
 """Measurements of a dictionary on held-out text: fit, sparsity, next-token loss with it spliced in.
 
 The text is read in two halves. Whatever is fitted (principal components, decoders of arms without one, readings of
-features) is fitted on the first; every number is of the second, or of both if it only counts.
+features, the limit on norms) is fitted on the first; every number is of the second, or of both if it only counts.
+
+Tokens above a limit on norms can be left out: a few attention sinks would else rule every number. Nothing is fitted on
+them or counted of them, and in losses they keep their own activations in all arms, since ablating one changes the
+attention of all later tokens.
 """
 
 from __future__ import annotations
@@ -21,12 +25,13 @@ from harness.api.data import Site, Tokens
 from harness.api.errors import HarnessError, UnavailableError, UsageError
 from harness.api.protocols import Autoencoder, Encoder, LanguageModel, PlacedRepresentation
 from harness.dictionaries.dictionary import slices_of
-from harness.dictionaries.fidelity import SLICE, explained_variance
+from harness.dictionaries.fidelity import SLICE, explained_variance, is_large
 from harness.dictionaries.fidelity import measure as measure_fidelity
 from harness.dictionaries.gate import Fidelity, judge
-from harness.dictionary_report.contexts import Validation, contexts_of, validate
+from harness.dictionary_report.contexts import Contexts, Validation, contexts_of, validate
 from harness.features.activations import read_all, take_content
 from harness.features.featurize import plan_batches, run_batches
+from harness.features.outliers import NormLimit, check_ratio, limit_norms
 from harness.models.opened import OpenModel, describe_flags, locate
 from harness.registry.catalog import Registry
 
@@ -56,24 +61,49 @@ Rebuild = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """Reconstruction quality of one representation: explained variance and its median over dimensions, active features
-    per token, next-token loss in nats with rebuilt activations spliced in, and `recovered`, the share of the loss of
+    """Reconstruction quality of one representation: explained variance, that of all but the large channels, that of all
+    tokens where some were left out, the median over dimensions, active features per token, the share of features that
+    never fire, next-token loss in nats with rebuilt activations spliced in, and `recovered`, the share of the loss of
     mean ablation that they recover. None where not measurable.
     """
 
     name: str
     explained_variance: float | None = None
+    small_channels_explained_variance: float | None = None
+    all_tokens_explained_variance: float | None = None
     median_explained_variance: float | None = None
     l0: float | None = None
+    dead: float | None = None
     loss: float | None = None
     recovered: float | None = None
     note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
+class Channel:
+    """Large channel: a dimension of the activations, and its share of their variance."""
+
+    number: int
+    variance_share: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outliers:
+    """Tokens that are left out: their number in both halves, the limit on norms as such and as a ratio to the median,
+    and their share of the squared distances from the mean of the second half.
+    """
+
+    tokens: int
+    limit: float
+    max_norm_ratio: float
+    variance_share: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """Measurements of a dictionary; `frequencies [width]` are the shares of tokens on which features fire, `fidelity`
-    is the gate's judgement on the second half, without neighbouring layers.
+    is the gate's judgement on the second half, without neighbouring layers. `tokens` are those that were measured,
+    without outliers.
     """
 
     dictionary: str
@@ -91,6 +121,8 @@ class Report:
     control: Validation | None
     fidelity: Fidelity
     frequencies: NDArray[np.float64]
+    large_channels: tuple[Channel, ...] = ()
+    outliers: Outliers | None = None
 
     @property
     def own(self) -> Arm:
@@ -100,10 +132,24 @@ class Report:
 
 @dataclass(frozen=True, kw_only=True)
 class _Text:
-    """One half of the text: tokens and their activations `[content tokens, d]`, float32, on the device."""
+    """One half of the text: tokens, their activations `[kept content tokens, d]`, float32, on the device, those of the
+    outliers, and which content tokens are kept.
+    """
 
     tokens: tuple[Tokens, ...]
     activations: Tensor
+    outliers: Tensor
+    kept: NDArray[np.bool_]
+
+    @property
+    def variances(self) -> Tensor:
+        """Sums of squared distances from the mean, `[d]`, float64."""
+        return _spread(self.activations)
+
+    @property
+    def contexts(self) -> Contexts:
+        """Contexts of the kept tokens."""
+        return {kind: column[self.kept] for kind, column in contexts_of(self.tokens).items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +188,7 @@ class _Setup:
     site: Site
     device: str
     batch_size: int | None
+    max_norm_ratio: float | None
 
     @property
     def batching(self) -> dict[str, Any]:
@@ -165,13 +212,24 @@ def report(
     tokens: int,
     device: str,
     batch_size: int | None = None,
+    max_norm_ratio: float | None = None,
     against: Sequence[str] = AGAINST,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Report:
-    """Measure a dictionary on at most `tokens` content tokens of `texts`. UnavailableError if the dictionary has no
-    decoder or the texts have no content; UsageError if it does not belong at `site`.
+    """Measure a dictionary on at most `tokens` content tokens of `texts`, without those whose norm is above
+    `max_norm_ratio` times the median. UnavailableError if the dictionary has no decoder or the texts have no content;
+    UsageError if it does not belong at `site`, or for a ratio of 1 or less.
     """
-    setup = _Setup(registry=registry, model=model, site=site, device=device, batch_size=batch_size)
+    if max_norm_ratio is not None:
+        check_ratio(max_norm_ratio)
+    setup = _Setup(
+        registry=registry,
+        model=model,
+        site=site,
+        device=device,
+        batch_size=batch_size,
+        max_norm_ratio=max_norm_ratio,
+    )
     label, located = registry.choose("representations", representation).label, setup.locate(representation)
     if located.load_whole is None:
         raise UnavailableError(f"representation '{label}' has no decoder, so there is nothing to report on")
@@ -181,7 +239,7 @@ def report(
         site
     )  # now all weights that are loaded below must be those that there are at this time
     tell("reading")
-    halves = _read(setup, texts, tokens)
+    halves, limit = _read(setup, texts, tokens)
     tell("measuring")
     dictionary = located.load_whole(device)
     own = _Candidate(
@@ -192,7 +250,8 @@ def report(
     others, refused = _candidates(setup, [reference.format(**size) for reference in against], halves)
     candidates = {OWN: own, **others}
     tell("splicing")
-    losses, loss_tokens = _losses(setup, {name: one.rebuild for name, one in candidates.items()}, halves)
+    rebuilds = {name: one.rebuild for name, one in candidates.items()}
+    losses, loss_tokens = _losses(setup, rebuilds, halves, limit)
     tell("validating")
     frequencies = own.frequencies
     random = next((one for one in others.values() if one.width == dictionary.width), None)
@@ -211,21 +270,25 @@ def report(
             *(_arm(name, one, halves[1], losses) for name, one in candidates.items()),
             *(Arm(name=name, note=note) for name, note in refused.items()),
             # Reference bounds: nothing can be better than the first, or should be worse than the second.
-            _scored("identity", losses, explained_variance=1.0, median_explained_variance=1.0),
-            _scored("mean", losses, explained_variance=0.0, median_explained_variance=0.0),
+            _bound("identity", losses, 1.0),
+            _bound("mean", losses, 0.0),
         ),
         validation=_validate(own, halves),
         control=_validate(random, halves) if random else None,
         fidelity=_judge(dictionary, halves[1].activations[:CHUNK], setup.site, located.published_l0),
         frequencies=frequencies,
+        large_channels=_find_large_channels(halves[1]),
+        outliers=_describe_outliers(halves, limit, max_norm_ratio),
     )
 
 
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _read(setup: _Setup, texts: Iterable[str], tokens: int) -> _Halves:
-    """Return two halves with `tokens` content tokens together; texts alternate between them."""
+def _read(setup: _Setup, texts: Iterable[str], tokens: int) -> tuple[_Halves, NormLimit | None]:
+    """Return two halves with `tokens` content tokens together, and the limit on norms of those that are kept; texts
+    alternate between the halves.
+    """
     model = setup.model.model
     source = iter(texts)
     batches = iter(lambda: list(islice(source, TOGETHER)), [])
@@ -237,11 +300,51 @@ def _read(setup: _Setup, texts: Iterable[str], tokens: int) -> _Halves:
         )
     loaded, site = model.load([setup.site], setup.device), setup.site
     parts = (tuple(taken[0::2]), tuple(taken[1::2]))
-    first, second = (
-        _Text(tokens=part, activations=read_all(loaded, part, [site], **setup.batching)[site])
-        for part in parts
+    read = [read_all(loaded, part, [site], **setup.batching)[site] for part in parts]
+    limit = None if setup.max_norm_ratio is None else limit_norms(read[0], setup.max_norm_ratio)
+    first, second = (_split(part, x, limit) for part, x in zip(parts, read, strict=True))
+    if not len(second.activations):
+        raise UnavailableError(
+            "every token of the second half is an outlier, so there is nothing to measure on"
+        )
+    return (first, second), limit
+
+
+def _split(tokens: tuple[Tokens, ...], x: Tensor, limit: NormLimit | None) -> _Text:
+    """Return a half with its activations `[content tokens, d]` in those that are kept, and outliers."""
+    kept = torch.ones(len(x), dtype=torch.bool, device=x.device) if limit is None else limit.is_kept(x)
+    # Without outliers nothing is copied: a half may have gigabytes.
+    inside, outside = (x, x[:0]) if bool(kept.all()) else (x[kept], x[~kept])
+    return _Text(tokens=tokens, activations=inside, outliers=outside, kept=kept.cpu().numpy())
+
+
+def _find_large_channels(text: _Text) -> tuple[Channel, ...]:
+    """Return the large channels of a half, largest first."""
+    variances = text.variances
+    shares = variances / variances.sum().clamp(min=1e-30)
+    found = [
+        Channel(number=int(number), variance_share=float(shares[number]))
+        for number in is_large(variances).nonzero().flatten()
+    ]
+    return tuple(sorted(found, key=lambda one: -one.variance_share))
+
+
+def _describe_outliers(halves: _Halves, limit: NormLimit | None, ratio: float | None) -> Outliers | None:
+    if limit is None or ratio is None:
+        return None
+    text = halves[1]
+    distances = (text.outliers - text.activations.mean(0)).double().square().sum()
+    return Outliers(
+        tokens=sum(len(half.outliers) for half in halves),
+        limit=limit.limit,
+        max_norm_ratio=ratio,
+        variance_share=float(distances / (distances + text.variances.sum()).clamp(min=1e-30)),
     )
-    return first, second
+
+
+def _spread(x: Tensor) -> Tensor:
+    """Return the sums of squared distances of `x [tokens, d]` from its mean, `[d]`, float64."""
+    return (x - x.mean(0)).double().square().sum(0)
 
 
 def _judge(dictionary: Autoencoder, x: Tensor, site: Site, published_l0: float | None) -> Fidelity:
@@ -283,7 +386,7 @@ def _features(encoder: Encoder, x: Tensor) -> sparse.csc_array:
 
 def _validate(candidate: _Candidate, halves: _Halves) -> Validation:
     first, second = candidate.features
-    return validate(first, second, *(contexts_of(half.tokens) for half in halves))
+    return validate(first, second, *(half.contexts for half in halves))
 
 
 def _fit_decoder(encoder: Encoder, features: sparse.csc_array, x: Tensor) -> Rebuild:
@@ -319,15 +422,42 @@ def _fit_decoder(encoder: Encoder, features: sparse.csc_array, x: Tensor) -> Reb
 
 
 def _arm(name: str, candidate: _Candidate, text: _Text, losses: Mapping[str, float]) -> Arm:
-    x = text.activations
-    with torch.inference_mode():
-        lost = torch.zeros(x.shape[1], dtype=torch.float64, device=x.device)
-        for part in torch.split(x, CHUNK):
-            lost += (part - candidate.rebuild(part)).double().square().sum(0)
-        total = (x - x.mean(0)).double().square().sum(0)
+    lost, total = _residual(candidate, text.activations), text.variances
     variance, median = explained_variance(lost, total)
+    small = ~is_large(total)
+    with_outliers = None
+    if len(text.outliers):
+        everything = torch.cat([text.activations, text.outliers])
+        lost_everywhere = lost + _residual(candidate, text.outliers)
+        with_outliers, _ = explained_variance(lost_everywhere, _spread(everything))
     return _scored(
-        name, losses, explained_variance=variance, median_explained_variance=median, l0=candidate.l0
+        name,
+        losses,
+        explained_variance=variance,
+        small_channels_explained_variance=explained_variance(lost[small], total[small])[0],
+        all_tokens_explained_variance=with_outliers,
+        median_explained_variance=median,
+        l0=candidate.l0,
+        dead=float((candidate.frequencies == 0).mean()),
+    )
+
+
+@torch.inference_mode()
+def _residual(candidate: _Candidate, x: Tensor) -> Tensor:
+    """Return the sums of squared differences between `x [tokens, d]` and its reconstruction, `[d]`, float64."""
+    lost = torch.zeros(x.shape[1], dtype=torch.float64, device=x.device)
+    for part in torch.split(x, CHUNK):
+        lost += (part - candidate.rebuild(part)).double().square().sum(0)
+    return lost
+
+
+def _bound(name: str, losses: Mapping[str, float], variance: float) -> Arm:
+    return _scored(
+        name,
+        losses,
+        explained_variance=variance,
+        small_channels_explained_variance=variance,
+        median_explained_variance=variance,
     )
 
 
@@ -341,17 +471,23 @@ def _scored(name: str, losses: Mapping[str, float], **measured: Any) -> Arm:
 # ── losses ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _losses(setup: _Setup, rebuilds: Mapping[str, Rebuild], halves: _Halves) -> tuple[dict[str, float], int]:
+def _losses(
+    setup: _Setup, rebuilds: Mapping[str, Rebuild], halves: _Halves, limit: NormLimit | None
+) -> tuple[dict[str, float], int]:
     """Return the mean next-token loss in nats with each arm's rebuilt activations spliced in, with the model's own
-    (`identity`) and with their mean over the first half (`mean`), and the number of tokens. Empty for a model without
-    next-token losses.
+    (`identity`) and with their mean over the first half (`mean`), and the number of tokens. Outliers keep their own
+    activations. Empty for a model without next-token losses.
     """
     model = setup.model.model
     if not isinstance(model, LanguageModel):
         return {}, 0
     whole = model.load_whole(setup.site, setup.device)
     mean = halves[0].activations.mean(0)
-    splices: dict[str, Rebuild | None] = {"identity": None, **rebuilds, "mean": lambda x: mean.expand_as(x)}
+    replacements = {**rebuilds, "mean": lambda x: mean.expand_as(x)}
+    splices: dict[str, Rebuild | None] = {
+        "identity": None,
+        **{name: _spare_outliers(rebuild, limit) for name, rebuild in replacements.items()},
+    }
     tokens = list(take_content(halves[1].tokens, LOSS_TOKENS))
     batches = plan_batches([len(one.ids) for one in tokens], **setup.batching)
 
@@ -362,6 +498,13 @@ def _losses(setup: _Setup, rebuilds: Mapping[str, Rebuild], halves: _Halves) -> 
     done = list(run_batches(batches, work))
     found: dict[str, Tensor] = {name: torch.cat([part[name] for part in done]) for name in splices}
     return {name: float(losses.double().mean()) for name, losses in found.items()}, len(found["mean"])
+
+
+def _spare_outliers(rebuild: Rebuild, limit: NormLimit | None) -> Rebuild:
+    """Return `rebuild`, but with outliers as they are."""
+    if limit is None:
+        return rebuild
+    return lambda x: torch.where(limit.is_kept(x)[:, None], rebuild(x), x)
 
 
 def facts(report: Report) -> dict[str, Any]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from harness.api.text import escape_markdown
+from harness.dictionaries.fidelity import LARGE
 from harness.dictionary_report.contexts import LEAST_ACTIVATIONS, LEAST_PRECISION, TOLERANCE, Validation
-from harness.dictionary_report.measure import DENSE, Arm, Report, facts
+from harness.dictionary_report.measure import DENSE, Arm, Channel, Report, facts
 from harness.storage.atomic import whole_file
 
 NONE = "—"
@@ -44,14 +45,13 @@ def to_markdown(report: Report) -> str:
             f"{report.width:,} features of {report.d_in} dimensions; {report.tokens:,} content tokens of held-out text,"
             f" in two halves: what is fitted is fitted on the first, explained variance and losses are of the second"
             f" (losses of {report.loss_tokens:,} next tokens).",
+            *_describe_outliers(report),
             *(f"**Flagged:** {escape_markdown(reason)}" for reason in report.fidelity.reasons.values()),
-            _table(
-                ("arm", "explained variance", "median", "L0", "loss (nats)", "loss recovered", ""),
-                [_arm_line(arm) for arm in report.arms],
-            ),
+            _arm_table(report),
             "Explained variance is 1 − residual variance / variance about the mean, BOS excluded; *median* is that over"
-            " dimensions. *Loss recovered* is the share of what ablating to the mean costs that is won back. Arms"
-            " without a decoder of their own are given the best affine one of the first half.",
+            f" dimensions. {describe_large_channels(report.large_channels)} *Dead* features never fire on this text."
+            " *Loss recovered* is the share of what ablating to the mean costs that is won back. Arms without a decoder"
+            " of their own are given the best affine one of the first half.",
             "## Features",
             _table(
                 ("", "share"),
@@ -76,6 +76,13 @@ def to_markdown(report: Report) -> str:
     ) + "\n"  # fmt: skip
 
 
+def describe_large_channels(channels: Sequence[Channel]) -> str:
+    """Return the sentences on the channels that *small channels* leave out."""
+    rule = f"*Small channels* are all but those with more than {LARGE:.0%} of the variance each:"
+    named = ", ".join(f"{one.number} ({one.variance_share:.0%})" for one in channels)
+    return f"{rule} all but {named}." if channels else f"{rule} here none has as much."
+
+
 def to_csv(report: Report) -> str:
     """Return CSV with one line for each feature: its number and the share of tokens on which it fires."""
     frequencies = pd.Series(report.frequencies, name="frequency")
@@ -96,11 +103,41 @@ def draw(report: Report, path: Path) -> None:
     figure.savefig(path, format="png")
 
 
-def _arm_line(arm: Arm) -> tuple[str, ...]:
-    values = (arm.explained_variance, arm.median_explained_variance, arm.l0, arm.loss, arm.recovered)
-    digits = (3, 3, 1, 3, 3)
-    numbers = (NONE if one is None else f"{one:.{n}f}" for one, n in zip(values, digits, strict=True))
-    return (arm.name, *numbers, arm.note)
+def _describe_outliers(report: Report) -> Iterator[str]:
+    """Yield the paragraph on tokens that are left out, if any may be."""
+    if (found := report.outliers) is None:
+        return
+    yield (
+        f"{found.tokens:,} of {report.tokens + found.tokens:,} tokens are left out, for a norm above {found.limit:.4g},"
+        f" {found.max_norm_ratio:g} times the median of the first half; they have {found.variance_share:.0%} of the"
+        " squared distances from the mean. Nothing is fitted on them; *all tokens* is explained variance with them. In"
+        " losses they keep their own activations in every arm."
+    )  # fmt: skip
+
+
+def _arm_table(report: Report) -> str:
+    """Return the table of arms, with the column of all tokens only where some are left out."""
+    columns = {name: read for name, read in _COLUMNS.items() if report.outliers or name != ALL_TOKENS}
+    lines = [(arm.name, *(read(arm) for read in columns.values()), arm.note) for arm in report.arms]
+    return _table(("arm", *columns, ""), lines)
+
+
+def _number(value: float | None, digits: int) -> str:
+    return NONE if value is None else f"{value:.{digits}f}"
+
+
+ALL_TOKENS = "all tokens"
+_COLUMNS: Mapping[str, Callable[[Arm], str]] = {
+    "explained variance": lambda arm: _number(arm.explained_variance, 3),
+    "small channels": lambda arm: _number(arm.small_channels_explained_variance, 3),
+    "median": lambda arm: _number(arm.median_explained_variance, 3),
+    ALL_TOKENS: lambda arm: _number(arm.all_tokens_explained_variance, 3),
+    "L0": lambda arm: _number(arm.l0, 1),
+    "dead": lambda arm: NONE if arm.dead is None else f"{arm.dead:.1%}",
+    "loss (nats)": lambda arm: _number(arm.loss, 3),
+    "loss recovered": lambda arm: _number(arm.recovered, 3),
+}
+"""Columns of the table of arms."""
 
 
 def _validation_line(name: str, one: Validation) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from harness.api.errors import UsageError
+from harness.features.outliers import check_ratio
 
 Architecture = Literal["batchtopk", "topk", "jumprelu", "standard", "tied"]
 ARCHITECTURES: tuple[Architecture, ...] = ("batchtopk", "topk", "jumprelu", "standard", "tied")
@@ -52,10 +53,8 @@ class TrainingConfig:
             raise UsageError(
                 "a dictionary has a width of at least 1, batches of at least 2 and a seed from 0 on"
             )
-        if self.max_norm_ratio is not None and not 1 < self.max_norm_ratio < math.inf:
-            raise UsageError(
-                f"the largest ratio of norms is {self.max_norm_ratio}, which is no number above 1"
-            )
+        if self.max_norm_ratio is not None:
+            check_ratio(self.max_norm_ratio)
         if self.steps < 1:
             raise UsageError(f"{self.tokens} tokens do not fill one batch of {self.batch_tokens}")
 

@@ -11,10 +11,10 @@ from torch import Tensor
 from harness.api.data import Image, Site
 from harness.api.protocols import Model
 from harness.dictionaries.fidelity import measure_fit
+from harness.features.outliers import NormLimit, leave_out, measure_limits
 from harness.training.config import TrainingConfig
 from harness.training.learners import Started, start_learner
 from harness.training.outcome import Trained, finish
-from harness.training.outliers import NormLimit, leave_out, measure_limits
 from harness.training.stream import TokenStream, cut_batches, fill_buffers, read_activations, read_heldout
 
 SAMPLE_TOKENS = 32_768

@@ -10,9 +10,9 @@ from torch import Tensor
 from harness.api.data import Site
 from harness.dictionaries.dictionary import Dictionary
 from harness.dictionaries.fidelity import SLICE, Fit
+from harness.features.outliers import NormLimit
 from harness.training.config import TrainingConfig
 from harness.training.learners import Started
-from harness.training.outliers import NormLimit
 
 
 @dataclass(frozen=True, kw_only=True)
