@@ -73,6 +73,12 @@ dictionaries: corpus
 	    --width 32x --data "$(CORPUS)" $(DICTIONARY_OPTIONS) -o $(WEIGHTS)/minigemma-$$size-scope --replace || exit; \
 	done
 
+# What cards say that is in no record; without PROVISIONAL= they call the dictionaries provisional.
+PROVISIONAL ?= --note "**PROVISIONAL**: of provisional weights, to be trained anew with them on a GPU."
+TRAINED := Trained on the corpus that the model was trained on.
+TRAINED_ON_IMAGES := Trained on image tokens, on the training splits of eurosat and omniglot_small, as the model was.
+STATED := Data, licence and attribution: the card of
+
 cards: corpus
 	$(BIN)/python -m harness_minigemma.evaluate --all --corpus "$(CORPUS)" --write-card
 	for size in $(SIZES); do \
@@ -81,7 +87,8 @@ cards: corpus
 	      -o runs/reports/minigemma-$$size/$$(basename $$(dirname $$(dirname $$folder)))-$$(basename $$(dirname $$folder)) \
 	      --json > $$folder/report.json || exit; \
 	  done; \
-	  $(BIN)/python -m harness_minigemma.scope --size $$size || exit; \
+	  $(BIN)/harness card $(WEIGHTS)/minigemma-$$size-scope --model minigemma-$$size --replace $(PROVISIONAL) \
+	    --note "$(TRAINED) $(STATED) minigemma-$$size." || exit; \
 	done
 
 # The two models that see, and their dictionaries. They begin with minigemma-m, which stays as it is.
@@ -93,7 +100,10 @@ seeing: data install
 	done
 	$(BIN)/harness train-dictionary -m miniclip --site vision.resid_post.75% --width 8x $(SEEN) -o $(WEIGHTS)/miniclip-scope
 	$(BIN)/harness train-dictionary -m minipaligemma --site resid_post.50% --width 8x $(SEEN) -o $(WEIGHTS)/minipaligemma-scope
-	$(BIN)/python -m harness_minigemma.vision.scope
+	for model in miniclip minipaligemma; do \
+	  $(BIN)/harness card $(WEIGHTS)/$$model-scope --model $$model --replace $(PROVISIONAL) \
+	    --note "$(TRAINED_ON_IMAGES) $(STATED) $$model." || exit; \
+	done
 
 corpus:
 	@test -d "$(CORPUS)" || { echo "the family needs its corpus: HARNESS_CORPUS_DIR=/path/to/corpus make family" >&2; exit 1; }

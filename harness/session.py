@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from harness.api.data import Matrix
-    from harness.dictionary_report.measure import Report
+    from harness.dictionary_report.report import Report
     from harness.models.opened import OpenModel
     from harness.planning.cells import Plan
     from harness.runs.context import Rerun

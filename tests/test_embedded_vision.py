@@ -13,7 +13,6 @@ import pandas as pd
 import pytest
 import torch
 import transformers
-from harness_minigemma.vision import scope
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -91,14 +90,6 @@ def test_image_tokens_of_minipaligemma_are_those_of_transformers(pictures: list[
         state[one].max(0).values.numpy() for state, one in zip(states.hidden_states[3], mask, strict=True)
     ]
     assert np.allclose(found, wanted, atol=1e-4 * np.abs(wanted).max())
-
-
-@pytest.mark.parametrize("name", scope.MODELS)
-def test_the_card_of_the_dictionaries_says_what_their_training_left(name: str) -> None:
-    folder = WEIGHTS / f"{name}-scope"
-    found = scope.read_dictionaries(folder)
-    assert found
-    assert (folder / "README.md").read_text("utf-8") == scope.scope_card(name, found)
 
 
 def test_dictionaries_serve_where_they_were_trained(pictures: list[bytes]) -> None:

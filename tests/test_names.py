@@ -251,8 +251,8 @@ def test_names_are_no_markup_in_a_report_of_a_dictionary() -> None:
 
     from harness.dictionaries.fidelity import Fidelity
     from harness.dictionary_report.contexts import Validation
-    from harness.dictionary_report.measure import Arm, Report
     from harness.dictionary_report.page import to_markdown
+    from harness.dictionary_report.report import Arm, Report
 
     name = "![a](http://b.c/d.png) *e* _f_ # <b>j</b> `k` | $l$"
     validation = Validation(

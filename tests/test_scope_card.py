@@ -1,13 +1,15 @@
-"""The card of the family's dictionaries, from what training and reports left beside them; and what ships."""
+"""The cards of the embedded dictionaries, from what training and reports left beside them; and what ships."""
 
 from __future__ import annotations
 
 import json
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
-from harness_minigemma import scope
 from harness_minigemma.model import SIZES, WEIGHTS
+
+from harness.dictionary_report import card
 
 SHIPPED = sorted(WEIGHTS.glob("minigemma-*-scope/layer_*/width_*/average_l0_*"))
 
@@ -47,23 +49,12 @@ def test_every_dictionary_that_ships_tells_how_it_was_trained_and_what_it_is_wor
     assert f"`{'/'.join(folder.parts[-3:])}`" in card
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_the_card_that_ships_is_made_of_what_lies_beside_the_dictionaries(size: str) -> None:
-    folder = WEIGHTS / f"minigemma-{size}-scope"
-    training = json.loads((WEIGHTS / f"minigemma-{size}" / "training.json").read_text("utf-8"))
-    text = scope.scope_card(
-        f"minigemma-{size}", scope.read_reports(folder), provisional=training["provisional"]
-    )
-    assert (folder / "README.md").read_text("utf-8") == text
-    assert ("PROVISIONAL" in text) == training["provisional"]
-
-
-def test_a_dictionary_without_a_report_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match="holds no dictionaries"):
-        scope.read_reports(tmp_path)
-    folder = tmp_path / "layer_0" / "width_512" / "average_l0_9"
-    folder.mkdir(parents=True)
-    (folder / "params.npz").touch()
-    (folder / "training.json").write_text("{}")
-    with pytest.raises(SystemExit, match=r"average_l0_9 has no report\.json"):
-        scope.read_reports(tmp_path)
+@pytest.mark.parametrize("name", [path.name for path in sorted(WEIGHTS.glob("*-scope"))])
+def test_the_card_that_ships_is_made_of_what_lies_beside_the_dictionaries(name: str) -> None:
+    folder, model = WEIGHTS / name, name.removesuffix("-scope")
+    shipped = (folder / "README.md").read_text("utf-8")
+    _, *paragraphs = shipped.split("\n\n")
+    notes = list(takewhile(lambda one: not one.startswith("Sparse autoencoders of"), paragraphs))
+    assert shipped == card.to_markdown(name, card.read_dictionaries(folder), model=model, notes=notes)
+    training = json.loads((WEIGHTS / model / "training.json").read_text("utf-8"))
+    assert ("PROVISIONAL" in shipped) == training["provisional"]

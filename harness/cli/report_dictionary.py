@@ -82,7 +82,7 @@ def command(
         tell=lambda line: echo(line, err=True),
     )
     from harness.dictionary_report import page as report_page
-    from harness.dictionary_report.measure import facts
+    from harness.dictionary_report.report import facts
 
     paths = report_page.write(found, output)
     echo(json.dumps(facts(found)) if as_json else f"{report_page.to_markdown(found)}\n{paths[0]}")

@@ -11,7 +11,7 @@ attention of all later tokens.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -29,6 +29,7 @@ from harness.dictionaries.fidelity import SLICE, explained_variance, is_large
 from harness.dictionaries.fidelity import measure as measure_fidelity
 from harness.dictionaries.gate import Fidelity, judge
 from harness.dictionary_report.contexts import Contexts, Validation, contexts_of, validate
+from harness.dictionary_report.report import DENSE, Arm, Channel, Outliers, Report
 from harness.features.activations import read_all, take_content
 from harness.features.featurize import plan_batches, run_batches
 from harness.features.outliers import NormLimit, check_ratio, limit_norms
@@ -40,9 +41,6 @@ AGAINST = ("pca[n={l0}]", "top_neurons[k={l0}]", "random_sae[width={width},k={l0
 
 OWN = "dictionary"
 """Name of the dictionary's own arm."""
-
-DENSE = 0.1
-"""Share of tokens above which a feature counts as dense."""
 
 MOST_FITTED = 8192
 """Maximum number of features for a fitted decoder: the normal equations have its square of entries."""
@@ -57,77 +55,6 @@ TOGETHER = 64
 """Number of texts tokenized at once."""
 
 Rebuild = Callable[[Tensor], Tensor]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Arm:
-    """Reconstruction quality of one representation: explained variance, that of all but the large channels, that of all
-    tokens where some were left out, the median over dimensions, active features per token, the share of features that
-    never fire, next-token loss in nats with rebuilt activations spliced in, and `recovered`, the share of the loss of
-    mean ablation that they recover. None where not measurable.
-    """
-
-    name: str
-    explained_variance: float | None = None
-    small_channels_explained_variance: float | None = None
-    all_tokens_explained_variance: float | None = None
-    median_explained_variance: float | None = None
-    l0: float | None = None
-    dead: float | None = None
-    loss: float | None = None
-    recovered: float | None = None
-    note: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Channel:
-    """Large channel: a dimension of the activations, and its share of their variance."""
-
-    number: int
-    variance_share: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outliers:
-    """Tokens that are left out: their number in both halves, the limit on norms as such and as a ratio to the median,
-    and their share of the squared distances from the mean of the second half.
-    """
-
-    tokens: int
-    limit: float
-    max_norm_ratio: float
-    variance_share: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    """Measurements of a dictionary; `frequencies [width]` are the shares of tokens on which features fire, `fidelity`
-    is the gate's judgement on the second half, without neighbouring layers. `tokens` are those that were measured,
-    without outliers.
-    """
-
-    dictionary: str
-    model: str
-    site: str
-    width: int
-    d_in: int
-    published_l0: float | None
-    tokens: int
-    loss_tokens: int
-    dead: float
-    dense: float
-    arms: tuple[Arm, ...]
-    validation: Validation
-    control: Validation | None
-    fidelity: Fidelity
-    frequencies: NDArray[np.float64]
-    large_channels: tuple[Channel, ...] = ()
-    outliers: Outliers | None = None
-
-    @property
-    def own(self) -> Arm:
-        """Arm of the dictionary itself."""
-        return self.arms[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -505,10 +432,3 @@ def _spare_outliers(rebuild: Rebuild, limit: NormLimit | None) -> Rebuild:
     if limit is None:
         return rebuild
     return lambda x: torch.where(limit.is_kept(x)[:, None], rebuild(x), x)
-
-
-def facts(report: Report) -> dict[str, Any]:
-    """Return the report as JSON, without the frequencies of single features."""
-    found = asdict(report)
-    del found["frequencies"]
-    return {**found, "l0_share": (report.own.l0 or 0.0) / report.width}

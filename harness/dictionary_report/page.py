@@ -12,7 +12,7 @@ import pandas as pd
 from harness.api.text import escape_markdown
 from harness.dictionaries.fidelity import LARGE
 from harness.dictionary_report.contexts import LEAST_ACTIVATIONS, LEAST_PRECISION, TOLERANCE, Validation
-from harness.dictionary_report.measure import DENSE, Arm, Channel, Report, facts
+from harness.dictionary_report.report import DENSE, Arm, Channel, Report, facts
 from harness.storage.atomic import whole_file
 
 NONE = "—"

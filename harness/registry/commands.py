@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 COMMANDS: Mapping[str, str] = {
     "cache": "Inspect, verify and prune the feature cache.",
+    "card": "Write the card of a folder of dictionaries.",
     "check-statistics": "Check confidence intervals and tests on simulated data.",
     "compare": "Compare two runs arm by arm, paired.",
     "doctor": "Report versions, device, plugins, and what was left out and why.",
