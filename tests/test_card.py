@@ -152,8 +152,11 @@ def test_a_folder_without_dictionaries_and_one_with_some_reports_are_refused(har
 
 def test_a_list_of_sources_that_is_none_is_one_sentence(harness_command, tmp_path):
     manifest = tmp_path / "manifest.json"
-    for text, reason in (('{"repo": 1}', "it holds a mapping of fields"), ('[{"repo": "x"}]', "0.licence: field required"),
-                         ("", "it is empty")):  # fmt: skip
+    for text, reason in (
+        ('{"repo": 1}', "it holds a mapping of fields"),
+        ('[{"repo": "x"}]', "0.licence: field required"),
+        ("", "it is empty"),
+    ):
         manifest.write_text(text, "utf-8")
         told = harness_command("card", write(tmp_path / reason), "--manifest", manifest)
         assert (told.code, len(told.said)) == (3, 1)

@@ -719,6 +719,9 @@ def read_dictionary(folder: Path, tower: str = "") -> None:
     read.encode(torch.ones(2, 4))
 
 
+PLACE = "layer_1/width_6/average_l0_2"
+
+
 def scope_1(folder: Path) -> None:
     place = folder / "layer_1" / "width_6" / "average_l0_2"
     place.mkdir(parents=True)
@@ -730,6 +733,27 @@ for _file, _break in (("params.npz", break_npz), ("training.json", break_json)):
     kind(f"gemma scope {_file}", f"layer_1/width_6/average_l0_2/{_file}", _break, scope_1)(
         lambda folder: read_dictionary(folder / "layer_1" / "width_6" / "average_l0_2")
     )
+
+
+def carded(folder: Path) -> None:
+    from harness_minigemma.model import WEIGHTS
+
+    scope_1(folder)
+    (source,) = (WEIGHTS / "minigemma-s-scope/layer_1/width_512").glob("average_l0_*")
+    for name in ("training.json", "report.json"):
+        shutil.copy(source / name, folder / PLACE / name)
+    part = {"repo": "org/set *.xml", "lang": "de", "register": "drama", "licence": "CC0", "attribution": "A"}
+    (folder / "manifest.json").write_text(json.dumps([part, part]))
+
+
+for _file in (f"{PLACE}/training.json", f"{PLACE}/report.json", "manifest.json"):
+
+    @kind(f"card {Path(_file).name}", _file, break_json, carded)
+    def read_card(folder: Path) -> None:
+        from harness.dictionary_report.card import read_dictionaries, read_sources, to_markdown
+
+        card = to_markdown("x", read_dictionaries(folder), sources=read_sources(folder / "manifest.json"))
+        card.encode()
 
 
 def scope_2(folder: Path) -> None:

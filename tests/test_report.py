@@ -17,7 +17,16 @@ from harness.api.data import Tokens
 from harness.data.corpus import read_corpus
 from harness.dictionaries.dictionary import Dictionary
 from harness.dictionary_report.contexts import contexts_of, validate
-from harness.dictionary_report.measure import _features, _fit_decoder
+from harness.dictionary_report.measure import (
+    _arm,
+    _Candidate,
+    _features,
+    _find_large_channels,
+    _fit_decoder,
+    _spare_outliers,
+    _split,
+)
+from harness.features.outliers import NormLimit
 
 WEIGHTS = Path(__file__).parent.parent / "plugins" / "harness_minigemma" / "weights"
 SITE = "resid_post.1"
@@ -103,6 +112,72 @@ def test_explained_variance_l0_and_frequencies_are_those_of_numpy_on_plain_trans
     with Path("out/frequencies.csv").open() as file:
         found = [float(row["frequency"]) for row in csv.DictReader(file)]
     np.testing.assert_allclose(found, everywhere.mean(0), atol=2e-3)
+
+
+def test_outliers_are_left_out_of_every_figure_but_that_of_all_tokens(harness_command, texts):
+    told = harness_command(
+        "report-dictionary", "minigemma-scope", "-m", str(WEIGHTS / "minigemma-s"), "--site", SITE, "--data", texts,
+        "--tokens", 3000, "-o", "out", "--max-norm-ratio", 1.2, "--json",
+    )  # fmt: skip
+    assert told.code == 0, told.err
+    found = json.loads(told.out)
+    assert found["model"] == "minigemma-s"  # a folder of this machine by its name alone
+    (path,) = (WEIGHTS / "minigemma-s-scope" / "layer_1" / "width_512").glob("*/params.npz")
+    with np.load(path) as arrays:
+        W_enc, W_dec, b_enc, b_dec, threshold = (
+            arrays[name].astype(np.float64) for name in ("W_enc", "W_dec", "b_enc", "b_dec", "threshold")
+        )
+    (first, _), (x, _) = (activations(texts, half=half) for half in (0, 1))
+    limit = 1.2 * np.median(np.linalg.norm(first, axis=1))
+    kept = np.linalg.norm(x, axis=1) <= limit
+    before = x @ W_enc + b_enc
+    features = np.maximum(before, 0) * (before > threshold)
+    left = x - features @ W_dec - b_dec
+
+    def explained(rows: np.ndarray) -> float:
+        return 1 - (left[rows] ** 2).sum() / ((x[rows] - x[rows].mean(0)) ** 2).sum()
+
+    own, outliers = found["arms"][0], found["outliers"]
+    assert outliers["limit"] == pytest.approx(limit, rel=1e-4)
+    assert 0 < outliers["tokens"] < found["tokens"]
+    assert outliers["tokens"] + found["tokens"] == len(first) + len(x)
+    assert own["l0"] == pytest.approx((features[kept] > 0).sum(1).mean(), abs=0.02)
+    assert own["explained_variance"] == pytest.approx(explained(kept), abs=5e-4)
+    assert own["all_tokens_explained_variance"] == pytest.approx(explained(kept | True), abs=5e-4)
+    distances = ((x - x[kept].mean(0)) ** 2).sum(1)
+    assert outliers["variance_share"] == pytest.approx(distances[~kept].sum() / distances.sum(), abs=5e-3)
+    page = Path("out/report.md").read_text("utf-8")
+    assert f"{outliers['tokens']:,} of {len(first) + len(x):,} tokens are left out, for a norm above" in page
+    assert "all tokens" in page
+
+
+def test_spared_outliers_keep_their_own_activations():
+    x = torch.tensor([[3.0, 4.0], [0.0, 1.0]])
+    spliced = _spare_outliers(lambda rows: rows * 0, NormLimit(limit=4.0))(x)
+    assert spliced.tolist() == [[3.0, 4.0], [0.0, 0.0]]
+
+
+def test_a_channel_with_most_of_the_variance_is_named_and_left_out_of_one_figure():
+    x = torch.randn(500, 20, generator=torch.Generator().manual_seed(0))
+    x[:, 7] *= 30
+    text = _split((), x, None)
+    (channel,) = _find_large_channels(text)
+    assert channel.number == 7
+    assert channel.variance_share == pytest.approx(float(x[:, 7].var() / x.var(0).sum()), abs=1e-3)
+    mean = x.mean(0)
+
+    def rebuild(rows: torch.Tensor) -> torch.Tensor:
+        """The large channel as it is, a tenth of what all others have."""
+        rebuilt = mean + 0.1 * (rows - mean)
+        rebuilt[:, 7] = rows[:, 7]
+        return rebuilt
+
+    features = sparse.csc_array(np.ones((500, 2)))
+    found = _arm("x", _Candidate(features=(features, features), rebuild=rebuild), text, {})
+    assert found.explained_variance == pytest.approx(0.98, abs=0.01)
+    assert found.small_channels_explained_variance == pytest.approx(1 - 0.9**2, abs=1e-4)
+    assert found.median_explained_variance == pytest.approx(1 - 0.9**2, abs=1e-4)
+    assert (found.dead, found.all_tokens_explained_variance) == (0.0, None)
 
 
 def test_losses_of_the_bounds_are_those_of_the_model(reported, texts):
@@ -191,6 +266,7 @@ def test_without_data_the_texts_that_plugins_ship_are_read(harness_command):
         ("minigemma-scope", ("--data", "nowhere.jsonl"), 3, "nowhere.jsonl"),
         ("minigemma-scope", ("--site", "resid_post.3"), 2, "resid_post.3"),
         ("minigemma-scope", ("--site", "resid_post.9"), 2, "its layers are 0 to 3"),
+        ("minigemma-scope", ("--max-norm-ratio", 1), 2, "ratio of norms is 1.0, which is no number above 1"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_reported_on_is_one_sentence(harness_command, representation, more, code, sentence):

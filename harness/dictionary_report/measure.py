@@ -184,7 +184,7 @@ def report(
     random = next((one for one in others.values() if one.width == dictionary.width), None)
     return Report(
         dictionary=located.reference or label,
-        model=model.label,
+        model=model.published_label,
         site=str(site),
         width=dictionary.width,
         d_in=located.d_in,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from harness.api.data import Modality, Site
@@ -48,6 +49,13 @@ class OpenModel:
     def label(self) -> str:
         """The name of the model in tables."""
         return self.choice.label
+
+    @property
+    def published_label(self) -> str:
+        """The label in files that others read: a folder of this machine stands there by its name alone."""
+        name = self.choice.name
+        shown = Path(name).resolve().name if Path(name).is_dir() else name
+        return shown + self.label.removeprefix(name)
 
     @property
     def modality(self) -> Modality:

@@ -78,7 +78,7 @@ def describe_training(
     names = [one.id if isinstance(one, Image) else one for one in inputs]
     packages = ["torch", *(["sae-lens"] if trained.config.architecture != "tied" else []), "sae-harness"]
     return {
-        "model": model.label,
+        "model": model.published_label,
         "activations": hash_json(model.model.identity(trained.site)),
         "site": str(trained.site),
         "recipe": asdict(trained.config),  # this key is in records that exist
