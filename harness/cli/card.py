@@ -35,8 +35,7 @@ def command(
 ) -> None:
     """Write README.md into a FOLDER of dictionaries: how each was trained, and what it is worth.
 
-    Reads training.json beside each params.npz and, where there is one, report.json: `harness report-dictionary REF
-    -m MODEL --json > …/report.json`.
+    Reads training.json beside each params.npz and, where `harness report-dictionary -o` wrote it there, report.json.
     """
     from harness.dictionary_report.card import read_dictionaries, read_sources, to_markdown
     from harness.storage.atomic import whole_file
