@@ -220,11 +220,12 @@ class Session:
         sources: Sequence[Path | str] = (),
         tokens: int = 65536,
         batch_size: int | None = None,
+        loss_tokens: int = 16384,
         max_norm_ratio: float | None = None,
         tell: Callable[[str], None] = lambda line: None,
     ) -> Report:
         """Measure how well a dictionary fits a model, on at most `tokens` content tokens, without those whose norm is
-        above `max_norm_ratio` times the median.
+        above `max_norm_ratio` times the median, and next-token losses on at most `loss_tokens` of the second half.
 
         They come from the held-out part of `sources`, by default from the test rows of tasks shipped with plugins.
         `site` may be omitted if the dictionary suits a single site. `tell` receives lines about the progress.
@@ -247,6 +248,7 @@ class Session:
             tokens=tokens,
             device=self.device,
             batch_size=batch_size,
+            loss_tokens=loss_tokens,
             max_norm_ratio=max_norm_ratio,
             tell=tell,
         )

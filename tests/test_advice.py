@@ -188,10 +188,6 @@ def is_extra(name: str) -> Callable[[Place], None]:
     return check
 
 
-def is_target(place: Place) -> None:
-    assert re.search(r"^family:", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
-
-
 def makes_a_board(place: Place) -> None:
     assert (ROOT / "leaderboards" / "mosaic-faults" / "board.yaml").is_file()
     assert place.command("leaderboard", "make", "--help").code == 0
@@ -227,7 +223,6 @@ CASES: dict[str, Callable[[Place], None]] = {
     "pip install 'sae-harness[train]'": is_extra("train"),
     "pip install 'sae-harness[fuzzy]'": is_extra("fuzzy"),
     "pip install 'sae-harness[embeddings]'": is_extra("embeddings"),
-    "make family": is_target,
     "hf auth login": logs_in,
     "hf download … ……": downloads,
     "hf download … … …": downloads,

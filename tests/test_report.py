@@ -117,7 +117,7 @@ def test_explained_variance_l0_and_frequencies_are_those_of_numpy_on_plain_trans
 def test_outliers_are_left_out_of_every_figure_but_that_of_all_tokens(harness_command, texts):
     told = harness_command(
         "report-dictionary", "minigemma-scope", "-m", str(WEIGHTS / "minigemma-s"), "--site", SITE, "--data", texts,
-        "--tokens", 3000, "-o", "out", "--max-norm-ratio", 1.2, "--json",
+        "--tokens", 3000, "-o", "out", "--max-norm-ratio", 1.2, "--loss-tokens", 200, "--json",
     )  # fmt: skip
     assert told.code == 0, told.err
     found = json.loads(told.out)
@@ -137,6 +137,7 @@ def test_outliers_are_left_out_of_every_figure_but_that_of_all_tokens(harness_co
     def explained(rows: np.ndarray) -> float:
         return 1 - (left[rows] ** 2).sum() / ((x[rows] - x[rows].mean(0)) ** 2).sum()
 
+    assert 0 < found["loss_tokens"] < 500  # whole texts, of at most 255 tokens
     own, outliers = found["arms"][0], found["outliers"]
     assert outliers["limit"] == pytest.approx(limit, rel=1e-4)
     assert 0 < outliers["tokens"] < found["tokens"]

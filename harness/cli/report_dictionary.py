@@ -32,6 +32,13 @@ from harness.cli.streams import echo
     help="Read at most this many content tokens.",
 )
 @click.option(
+    "--loss-tokens",
+    type=click.IntRange(min=1),
+    default=16384,
+    show_default=True,
+    help="Measure next-token losses on at most this many of them: each arm needs a pass of the whole model.",
+)
+@click.option(
     "--max-norm-ratio",
     type=float,
     help="Leave out tokens with a norm above this many times the median: attention sinks [none is left out].",
@@ -57,6 +64,7 @@ def command(
     dtype: str | None,
     sources: tuple[Path, ...],
     tokens: int,
+    loss_tokens: int,
     max_norm_ratio: float | None,
     output: Path,
     batch_size: str,
@@ -78,6 +86,7 @@ def command(
         sources=sources,
         tokens=tokens,
         batch_size=examples,
+        loss_tokens=loss_tokens,
         max_norm_ratio=max_norm_ratio,
         tell=lambda line: echo(line, err=True),
     )

@@ -46,7 +46,7 @@ MOST_FITTED = 8192
 """Maximum number of features for a fitted decoder: the normal equations have its square of entries."""
 
 LOSS_TOKENS = 16384
-"""Maximum number of content tokens for next-token losses: each arm needs a pass of the whole model."""
+"""Default maximum number of content tokens for next-token losses: each arm needs a pass of the whole model."""
 
 CHUNK = 8192
 """Number of tokens encoded at once."""
@@ -115,6 +115,7 @@ class _Setup:
     site: Site
     device: str
     batch_size: int | None
+    loss_tokens: int
     max_norm_ratio: float | None
 
     @property
@@ -139,13 +140,16 @@ def report(
     tokens: int,
     device: str,
     batch_size: int | None = None,
+    loss_tokens: int = LOSS_TOKENS,
     max_norm_ratio: float | None = None,
     against: Sequence[str] = AGAINST,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Report:
     """Measure a dictionary on at most `tokens` content tokens of `texts`, without those whose norm is above
-    `max_norm_ratio` times the median. UnavailableError if the dictionary has no decoder or the texts have no content;
-    UsageError if it does not belong at `site`, or for a ratio of 1 or less.
+    `max_norm_ratio` times the median, and next-token losses on at most `loss_tokens` of the second half.
+
+    UnavailableError if the dictionary has no decoder or the texts have no content; UsageError if it does not belong at
+    `site`, or for a ratio of 1 or less.
     """
     if max_norm_ratio is not None:
         check_ratio(max_norm_ratio)
@@ -155,6 +159,7 @@ def report(
         site=site,
         device=device,
         batch_size=batch_size,
+        loss_tokens=loss_tokens,
         max_norm_ratio=max_norm_ratio,
     )
     label, located = registry.choose("representations", representation).label, setup.locate(representation)
@@ -415,7 +420,7 @@ def _losses(
         "identity": None,
         **{name: _spare_outliers(rebuild, limit) for name, rebuild in replacements.items()},
     }
-    tokens = list(take_content(halves[1].tokens, LOSS_TOKENS))
+    tokens = list(take_content(halves[1].tokens, setup.loss_tokens))
     batches = plan_batches([len(one.ids) for one in tokens], **setup.batching)
 
     def work(rows: Sequence[int]) -> dict[str, Tensor]:
