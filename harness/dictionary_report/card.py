@@ -210,7 +210,7 @@ def _describe_training(found: Sequence[Carded]) -> str:
 
 
 def _describe_left_out(found: Sequence[Carded]) -> Iterator[str]:
-    limited = [one for one in found if one.training.left_out is not None]
+    limited = [(one, one.training.left_out) for one in found if one.training.left_out is not None]
     if limited:
         yield (
             "Outlier tokens, such as attention sinks, are left out of training: those with a norm above the limit, a "
@@ -321,12 +321,12 @@ _TRAINING: Mapping[str, Callable[[Carded], str]] = {
     "hardware": lambda one: escape_markdown(one.training.hardware),
     "date": lambda one: escape_markdown(one.training.date[:10]),
 }
-_LEFT_OUT: Mapping[str, Callable[[Carded], str]] = {
-    "dictionary": lambda one: f"`{one.folder}`",
-    "times the median": lambda one: f"{one.training.recipe.max_norm_ratio or 0:g}",
-    "limit": lambda one: _number(one.training.left_out and one.training.left_out.limit, 0),
-    "left out": lambda one: _number(one.training.left_out and one.training.left_out.left_out, 0),
-    "of tokens": lambda one: _number(one.training.left_out and one.training.left_out.seen, 0),
+_LEFT_OUT: Mapping[str, Callable[[tuple[Carded, NormLimit]], str]] = {
+    "dictionary": lambda row: f"`{row[0].folder}`",
+    "times the median": lambda row: f"{row[0].training.recipe.max_norm_ratio or 0:g}",
+    "limit": lambda row: _number(row[1].limit, 0),
+    "left out": lambda row: f"{row[1].left_out:,}",
+    "of tokens": lambda row: f"{row[1].seen:,}",
 }
 _HELDOUT: Mapping[str, Callable[[Carded], str]] = {
     "dictionary": lambda one: f"`{one.folder}`",
