@@ -70,7 +70,7 @@ from harness.models.site_names import find_site
 from harness.storage.hashing import hash_file, hash_json, unchanged
 from harness.storage.hub import HubFiles, is_offline
 from harness.storage.limits import check_memory, check_numbers
-from harness.storage.parsing import parsing, read_mapping
+from harness.storage.parsing import ParseError, parsing, read_mapping
 from harness.storage.paths import local_path, path_inside
 from harness.storage.reading import check_unpacked, open_parquet, read_description, read_unpacked
 from harness.storage.strict_json import parse_json
@@ -85,6 +85,7 @@ if TYPE_CHECKING:
     from harness.models.opened import OpenModel
     from harness.session import Session, open
     from harness.storage.atomic import whole_file
+    from harness.storage.cached_folder import cached_folder
 
 __all__ = [
     "API_VERSION",
@@ -124,6 +125,7 @@ __all__ = [
     "Multilingual",
     "NothingSelectedError",
     "OpenModel",
+    "ParseError",
     "Partition",
     "PlacedRepresentation",
     "Pooling",
@@ -147,6 +149,7 @@ __all__ = [
     "UnavailableError",
     "UsageError",
     "WriteError",
+    "cached_folder",
     "check_memory",
     "check_numbers",
     "check_unpacked",
@@ -186,6 +189,7 @@ _LAZY = {
     "Session": "harness.session",
     "decode_image": "harness.data.images",
     "OpenModel": "harness.models.opened",
+    "cached_folder": "harness.storage.cached_folder",
     "open": "harness.session",
     "parse_input": "harness.data.inputs",
     "plan_batches": "harness.features.featurize",

@@ -82,7 +82,8 @@ class Session:
 
     def store(self) -> FeatureStore:
         """Open the feature store in the cache folder."""
-        from harness.storage.feature_store import FeatureStore, default_cache_dir
+        from harness.storage.cache_place import default_cache_dir
+        from harness.storage.feature_store import FeatureStore
 
         return FeatureStore(self.cache_dir or default_cache_dir())
 
@@ -275,19 +276,26 @@ def open(
     loading are in `registry.faults`; `report` receives those that appear later.
     """
     given = data_dir or os.environ.get("HARNESS_DATA_DIR")
+    cache = Path(cache_dir) if cache_dir else None
     return Session(
-        open_registry(plugins, report),
+        open_registry(plugins, report, cache_dir=cache),
         data_dir=Path(given) if given else None,
-        cache_dir=Path(cache_dir) if cache_dir else None,
+        cache_dir=cache,
         device=device,
         included=read_tasks([Path(path) for path in include]),
     )
 
 
 def open_registry(
-    plugins: Collection[str] = (), report: Callable[[Fault], None] = lambda fault: None
+    plugins: Collection[str] = (),
+    report: Callable[[Fault], None] = lambda fault: None,
+    *,
+    cache_dir: Path | None = None,
 ) -> Registry:
-    """Load the plugins in HARNESS_PLUGINS (`none`, or names; all if unset) and those in `plugins`."""
+    """Load the plugins in HARNESS_PLUGINS (`none`, or names; all if unset) and those in `plugins`.
+
+    What they keep in the cache lies in `cache_dir`, if that is not None.
+    """
     setting = os.environ.get("HARNESS_PLUGINS", "").strip()
     names = {name.strip() for name in setting.split(",") if name.strip()}
     only = None if not names or names == {"all"} else names - {"none"}
@@ -296,7 +304,7 @@ def open_registry(
         without={name.removeprefix("no:") for name in plugins if name.startswith("no:")},
         modules=[name for name in plugins if not name.startswith("no:")],
     )
-    return Registry(load_plugins(candidates), report)
+    return Registry(load_plugins(candidates), report, cache_dir)
 
 
 def resolve_device(device: str) -> str:

@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from harness.cli.cache import AGES, SIZES, read_amount
 from harness.storage import cache as housekeeping
 from harness.storage.atomic import hold_alone, whole_file
-from harness.storage.feature_store import IN_USE, FeatureStore
+from harness.storage.cache_place import IN_USE
+from harness.storage.feature_store import FeatureStore
 
 DAY = 86400.0
 

@@ -583,7 +583,7 @@ def test_what_a_template_cannot_write_is_refused_in_one_sentence(
             "refuses input 0 (roles system, user, user): Conversation roles must alternate",
         ),
         ({"system": "first"}, [], "takes system first-user, not 'first'"),
-        ({"template": "none"}, [], "takes system with template=chat alone"),
+        ({"template": "none"}, [], "takes system with template=chat or template=PATH.jinja alone"),
         ({"template": "none", "modality": "image"}, [], "takes system with modality=text alone"),
     ],
 )
@@ -606,8 +606,52 @@ def test_a_template_that_asks_for_the_date_is_told_the_same_every_day(tmp_path: 
 
 @pytest.mark.parametrize("template", ["gemma", None, True])
 def test_a_template_of_another_name_is_refused(folder_of: Callable[[str], Path], template: Any) -> None:
-    with pytest.raises(UsageError, match="takes template none, chat, not"):
+    with pytest.raises(UsageError, match=r"takes template none, chat, PATH\.jinja, not"):
         open_model(folder_of("gemma"), template=template)
+
+
+def test_a_template_in_a_file_is_used_in_place_of_the_tokenizers(tmp_path: Path) -> None:
+    (path := tmp_path / "own.jinja").write_text(GEMMA_3)
+    without, other, same = (
+        make_gemma(tmp_path / name, template)
+        for name, template in (("without", None), ("other", GEMMA), ("same", GEMMA_3))
+    )
+    chat = [system("s"), user("a")]
+    wanted = encode(same, chat).ids.tolist()
+    assert [encode(one, chat, template=str(path)).ids.tolist() for one in (without, other)] == [wanted] * 2
+
+
+def test_a_template_in_a_file_is_identified_by_what_it_says(tmp_path: Path) -> None:
+    folder = make_gemma(tmp_path / "toy", None)
+    for name, content in (("a", GEMMA), ("b", GEMMA), ("c", GEMMA_3)):
+        (tmp_path / f"{name}.jinja").write_text(content)
+    a, b, c = (
+        open_model(folder, template=str(tmp_path / f"{name}.jinja")).identity(SITE)
+        for name in ("a", "b", "c")
+    )
+    # GEMMA_3 writes the same around a single message, and another text around a system message.
+    assert a == b and a != c
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "cannot be read: there is no such file"),
+        (b"\xff\xfe", "it is not UTF-8 text"),
+        (b"{% for %}", "its chat template refuses a single message of the user"),
+        (b"", "does not write each message"),
+        (b"{% for m in messages %}{{ ''.__class__.__mro__ }}{% endfor %}", "its chat template refuses"),
+    ],
+)
+def test_a_file_that_is_no_template_is_refused_in_one_sentence(
+    tmp_path: Path, content: bytes | None, said: str
+) -> None:
+    path = tmp_path / "own.jinja"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UsageError) as error:
+        open_model(make_gemma(tmp_path / "toy", None), template=str(path))
+    assert said in str(error.value) and "\n" not in str(error.value)
 
 
 # ── conversations as tasks ───────────────────────────────────────────────────────────────────────────────

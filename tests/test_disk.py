@@ -13,7 +13,7 @@ import pytest
 import harness
 from harness.runs.folder import RunFolder
 from harness.storage.atomic import append_line, lock, write_json
-from harness.storage.feature_store import check_writable
+from harness.storage.cache_place import check_writable
 
 N_CELLS = 8
 NO_MOUNTS = 77

@@ -89,8 +89,13 @@ MODELS: dict[str, tuple[str, Make, tuple[str, ...]]] = {
         lambda path: (path.mkdir(), os.mkfifo(path / "adapter_config.json")),
         ("an adapter (LoRA, PEFT), no model by itself",),
     ),
-    "a file of GGUF": ("x.gguf", file(b"GGUF"), ("a model in GGUF", "with safetensors")),
-    "a folder of GGUF": ("x", holding("llama-Q4_K_M.gguf", "README.md"), ("a model in GGUF",)),
+    "a file of GGUF that holds nothing": ("x.gguf", file(b"GGUF"), ("GGUF",)),
+    "a folder of GGUF that holds nothing": ("x", holding("llama-Q4_K_M.gguf", "README.md"), ("GGUF",)),
+    "GGUF beside a config": (
+        "x",
+        without_weights("llama-Q4_K_M.gguf"),
+        ("a model in GGUF", "name the file in it, llama-Q4_K_M.gguf"),
+    ),
     "a pipeline of diffusers": (
         "x",
         holding("model_index.json"),

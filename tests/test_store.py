@@ -19,7 +19,8 @@ from scipy import sparse
 
 import harness.storage.atomic
 from harness import UnavailableError
-from harness.storage.feature_store import BREAK_EVEN, FeatureStore, check_writable, default_cache_dir
+from harness.storage.cache_place import check_writable, default_cache_dir
+from harness.storage.feature_store import BREAK_EVEN, FeatureStore
 from harness.storage.hashing import hash_file
 
 Array = np.ndarray[Any, Any]

@@ -17,6 +17,10 @@ Natural = Literal["task", "language"]
 """Unit that a regime leaves as it is: the whole task, or each of its languages by itself."""
 
 
+Reference = str | Mapping[str, Any]
+"""Name of an offer, or a mapping of `name` and parameters."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Spec:
     """Offer of a plugin: a name, one sentence, and a factory whose keyword parameters are the whole parameter schema.
@@ -24,13 +28,14 @@ class Spec:
     `revision` is part of the identity of every result: change it when results change for a reason that no
     parameter shows. Results of a plugin that does not come with the harness are named by a hash of its files too.
     `alias_of`, given in place of `make`, is a reference to another offer (a name, or a mapping of `name` and
-    parameters) for which this name is a shorter one.
+    parameters) for which this name is a shorter one, or a function without arguments that returns one: it is called
+    when the name is used, and may first make what the reference leads to.
     """
 
     name: str
     summary: str
     make: Callable[..., Any] | None = None
-    alias_of: str | Mapping[str, Any] | None = None
+    alias_of: Reference | Callable[[], Reference] | None = None
     revision: str = "1"
 
     def __post_init__(self) -> None:

@@ -15,6 +15,7 @@ import click
 from harness.api.errors import GateError, UsageError
 from harness.cli.options import cache_dir_option, json_option
 from harness.cli.streams import echo
+from harness.storage.cache_place import FOLDERS
 
 if TYPE_CHECKING:
     from harness.storage.cache import Entry
@@ -38,7 +39,7 @@ def command() -> None:
 def info(cache_dir: Path | None, as_json: bool) -> None:
     """Print the size, age and origin of what the cache holds."""
     from harness.storage.cache import list_entries
-    from harness.storage.feature_store import default_cache_dir
+    from harness.storage.cache_place import default_cache_dir
 
     root = cache_dir or default_cache_dir()
     entries = list_entries(root)
@@ -75,7 +76,7 @@ def verify(cache_dir: Path | None, remove: bool, as_json: bool) -> None:
     Exit code 4 if a file is damaged. Nothing changes without --remove.
     """
     from harness.storage.cache import find_damage, list_entries
-    from harness.storage.feature_store import default_cache_dir
+    from harness.storage.cache_place import default_cache_dir
 
     root = cache_dir or default_cache_dir()
     files = sum(len(entry.files) for entry in list_entries(root))
@@ -111,7 +112,7 @@ def prune(
 ) -> None:
     """Remove features from the cache. While a run uses it, what was used within the last hour stays."""
     from harness.storage import cache
-    from harness.storage.feature_store import default_cache_dir
+    from harness.storage.cache_place import default_cache_dir
 
     if not (older_than or max_size or incomplete or everything):
         raise UsageError("say what to prune: --older-than AGE, --max-size SIZE, --incomplete or --all")
@@ -164,6 +165,8 @@ def _by_origin(entries: Iterable[Entry]) -> list[dict[str, Any]]:
 
 def _origin(entry: Entry) -> str:
     about = entry.about.get("of")
+    if entry.kind == FOLDERS and entry.complete:
+        return str(entry.about.get("what"))
     if isinstance(about, dict):
         return f"{about.get('task')}, {about.get('model')}, {about.get('representation')}"
     return entry.kind if entry.complete or entry.kind == "leftovers" else f"{entry.kind}, incomplete"

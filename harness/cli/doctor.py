@@ -42,7 +42,7 @@ def command(context: click.Context, as_json: bool) -> int:
 def _facts() -> dict[str, Any]:
     import psutil
 
-    from harness.storage.feature_store import default_cache_dir
+    from harness.storage.cache_place import default_cache_dir
 
     cache = default_cache_dir()
     data = os.environ.get("HARNESS_DATA_DIR")

@@ -11,7 +11,8 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +24,7 @@ from harness.api.errors import HarnessError, UnavailableError, UsageError, descr
 from harness.api.specs import ClassifierSpec, Spec
 from harness.registry.loading import OFFERED, Fault, Plugin, Plugins, offer_name
 from harness.registry.source import Source
+from harness.storage.cache_place import using_cache
 from harness.storage.hashing import hash_json
 from harness.storage.parsing import parsing
 from harness.storage.paths import local_path
@@ -53,6 +55,8 @@ class Choice(Entry):
     given: Mapping[str, Any]
     implied: Mapping[str, Any] = field(default_factory=dict)
     """The parameters in `given` that come from the name itself, because it is an alias."""
+    cache_dir: Path | None = None
+    """Cache folder for what the factory keeps; None for the default one."""
 
     @property
     def label(self) -> str:
@@ -100,15 +104,8 @@ class Choice(Entry):
 
         Raises UsageError if the factory fails, and UnavailableError if it needs a package that cannot be imported.
         """
-        try:
+        with _blaming(self.owner), using_cache(self.cache_dir):
             return self.spec.make(**{**self.parameters, **filled})
-        except (HarnessError, MemoryError):
-            raise
-        except ImportError as error:
-            said = f"needs a package that cannot be imported: {error}"
-            raise UnavailableError(f"{self.owner} {said}") from error
-        except Exception as error:  # a plugin's factory may raise anything
-            raise UsageError(f"{self.owner} cannot be made: {describe(error)}") from error
 
     @property
     def owner(self) -> str:
@@ -123,10 +120,14 @@ class Choice(Entry):
 
 @dataclass(frozen=True)
 class Registry:
-    """Offers of all loaded plugins; `report` receives each fault that appears after loading."""
+    """Offers of all loaded plugins; `report` receives each fault that appears after loading.
+
+    What plugins keep in the cache lies in `cache_dir`, if that is not None.
+    """
 
     plugins: Plugins
     report: Callable[[Fault], None] = field(default=lambda fault: None)
+    cache_dir: Path | None = None
 
     @cached_property
     def catalogs(self) -> Mapping[str, Mapping[str, tuple[Entry, ...]]]:
@@ -186,6 +187,9 @@ class Registry:
         target = entry = self._find(kind, name)
         implied: dict[str, Any] = {}
         if (alias := getattr(entry.spec, "alias_of", None)) is not None:
+            if callable(alias):
+                with _blaming(_name_offer(kind, name, entry.distribution)), using_cache(self.cache_dir):
+                    alias = alias()
             # A text is a name without parameters: it may be a path, and a path may hold brackets.
             other, implied = (alias, {}) if isinstance(alias, str) else parse_reference(alias)
             target = self._find(kind, other)
@@ -202,6 +206,7 @@ class Registry:
             parameters=parameters,
             given=given,
             implied=implied,
+            cache_dir=self.cache_dir,
         )
 
     def _find(self, kind: str, name: str) -> Entry:
@@ -226,6 +231,19 @@ class Registry:
             if spec is not None:
                 self.report(plugin.fault(f"returned {type(spec).__name__} from its hook '{hook}'"))
         return None
+
+
+@contextmanager
+def _blaming(owner: str) -> Iterator[None]:
+    """Raise UsageError for an error of a plugin's code, and UnavailableError for a package that cannot be imported."""
+    try:
+        yield
+    except (HarnessError, MemoryError):
+        raise
+    except ImportError as error:
+        raise UnavailableError(f"{owner} needs a package that cannot be imported: {error}") from error
+    except Exception as error:  # a plugin's code may raise anything
+        raise UsageError(f"{owner} cannot be made: {describe(error)}") from error
 
 
 def _entry(name: str, spec: Any, plugin: Plugin) -> Entry:

@@ -14,9 +14,9 @@ from typing import Any
 
 from harness.api.errors import UnavailableError, WriteError
 from harness.storage.atomic import TEMPORARY, hold_alone
+from harness.storage.cache_place import FOLDERS, IN_USE, KINDS
+from harness.storage.cached_folder import find_changed
 from harness.storage.feature_store import (
-    IN_USE,
-    KINDS,
     read_batches_file,
     read_checked,
     read_json,
@@ -177,11 +177,13 @@ def _entries(
 
 def _damage(entry: Entry) -> dict[Path, str]:
     """Return the damaged files of one entry, with what is wrong."""
+    if entry.kind == FOLDERS and entry.complete:
+        return find_changed(entry.path, entry.about)
     damage: dict[Path, str] = {}
     rows: set[int] = set()
     for path in entry.files:
         try:
-            if path.suffix == ".safetensors":
+            if path.suffix == ".safetensors" and entry.kind != FOLDERS:
                 if entry.kind == "features":
                     rows.update(read_shard(path)[0].tolist())
                 else:

@@ -4,6 +4,7 @@
     <root>/features/<key>/complete.json                       written last, touched by each reader
     <root>/plans/<key>.json                                   the batches of a forward pass
     <root>/<kind>/<key>/<sha256 of the file>.safetensors      other tensors that need not be computed twice
+    <root>/folders/<key>/                                     folders of other files (cached_folder.py)
     <root>/in-use/                                            a lock for each run that uses the cache
 
 The name of a shard is its checksum: damage shows without a second file, and two processes may write the same rows.
@@ -26,6 +27,7 @@ from scipy import sparse
 from harness.api.errors import PluginResultError, UnavailableError, WriteError
 from harness.stats.finite import find_row
 from harness.storage.atomic import hold_shared, whole_file, write_json
+from harness.storage.cache_place import ANOTHER_CACHE, IN_USE, check_writable, naming_way_out
 from harness.storage.parsing import ParseError, parsing, read_mapping
 from harness.storage.reading import read_file
 
@@ -38,18 +40,6 @@ _Made = TypeVar("_Made")
 
 BREAK_EVEN = 0.5
 """Density above which CSR (an int32 and a float32 for each value) is larger than dense rows."""
-
-IN_USE = "in-use"
-"""Folder of the locks of runs that use the cache."""
-
-KINDS: Mapping[str, bool] = {
-    "features": True,
-    **dict.fromkeys(("fitted", "fidelity", "activations", "leaks"), False),
-}
-"""Folders of `<key>/<sha256 of the file>.safetensors`; True where a set is complete only with its complete.json."""
-
-ANOTHER_CACHE = "name another cache with --cache-dir or HARNESS_CACHE_DIR"
-"""Way out where a cache cannot be written."""
 
 
 class FeatureStore:
@@ -86,7 +76,7 @@ class FeatureStore:
             matrix = matrix.astype(np.float32, copy=False)
         if find_row(matrix) is not None:
             raise PluginResultError("features that are not finite in float32 are not kept in the cache")
-        with _naming_way_out():
+        with naming_way_out():
             _write_named(self._folder(key), save(*_pack(np.asarray(rows, dtype=np.int64), matrix)))
 
     def discard(self, key: str) -> None:
@@ -96,7 +86,7 @@ class FeatureStore:
 
     def complete(self, key: str, about: Mapping[str, Any]) -> None:
         """Mark a key as complete; `about` is a description for people."""
-        with _naming_way_out():
+        with naming_way_out():
             write_json(self._folder(key) / "complete.json", about)
 
     def about(self, key: str) -> dict[str, Any]:
@@ -127,7 +117,7 @@ class FeatureStore:
 
     def write_batches(self, key: str, batches: Sequence[Sequence[int]]) -> None:
         """Write the batches of a forward pass: before it begins, and again when one of them is halved."""
-        with _naming_way_out():
+        with naming_way_out():
             write_json(self.root / "plans" / f"{key}.json", {"batches": [list(batch) for batch in batches]})
 
     # ── tensors by kind and key ──────────────────────────────────────────────────────────────────────
@@ -172,7 +162,7 @@ class FeatureStore:
             if not bool(tensor.isfinite().all()):
                 raise PluginResultError(f"{name} that are not finite are not kept in the cache")
         on_host = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        with _naming_way_out():
+        with naming_way_out():
             _write_named(self.root / kind / key, save(on_host, metadata=_describe(about, key)))
 
     # ── shards ───────────────────────────────────────────────────────────────────────────────────────
@@ -314,31 +304,3 @@ def _read_about(data: bytes, key: str) -> dict[str, str]:
 def _read_header(data: bytes) -> dict[str, Any]:
     """Return the header of a safetensors file: reading from memory, the library drops its metadata."""
     return dict(json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]))
-
-
-def default_cache_dir() -> Path:
-    """Return `HARNESS_CACHE_DIR`, else the user's cache folder."""
-    import platformdirs
-
-    given = os.environ.get("HARNESS_CACHE_DIR")
-    return Path(given) if given else Path(platformdirs.user_cache_dir("sae-harness"))
-
-
-def check_writable(root: Path) -> None:
-    """Raise WriteError when the cache folder cannot be made or written."""
-    with _naming_way_out():
-        try:
-            root.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise WriteError.from_os(f"the cache '{root}'", error) from error
-        if not os.access(root, os.W_OK):
-            raise WriteError(f"the cache '{root}' cannot be written")
-
-
-@contextmanager
-def _naming_way_out() -> Iterator[None]:
-    """Add to a WriteError of the block, which writes into the cache, what can be done about it."""
-    try:
-        yield
-    except WriteError as error:
-        raise WriteError(f"{error}: make room there, or {ANOTHER_CACHE}") from error

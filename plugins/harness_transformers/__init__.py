@@ -17,16 +17,26 @@ from harness import (
 
 HUB_REFERENCE = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9_][\w.-]*(@[^@]+)?")
 """Form of a model's name on the hub, `ORG/REPO[@REVISION]`."""
+HUB_GGUF = re.compile(
+    r"(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9_][\w.-]*)/(?P<file>[^@]+\.gguf)(@(?P<revision>[^@]+))?"
+)
+"""Form of a GGUF file on the hub, `ORG/REPO/FILE.gguf[@REVISION]`."""
 
 
 @hookimpl
 def harness_resolve_model(ref: str) -> ModelSpec | None:
-    """Return a spec for a local folder with a config.json, or for a name of the hub's form."""
+    """Return a spec for a local folder with a config.json, for GGUF, or for a name of the hub's form."""
+    from harness_transformers.references import find_gguf
+
     path = local_path(ref)
     if (path / "config.json").is_file():
         summary = "a Hugging Face model in a local folder"
+    elif find_gguf(ref, path):
+        summary = "a model in GGUF, which is converted once"
     elif path.exists():
         return None
+    elif HUB_GGUF.fullmatch(ref):
+        summary = "a model in GGUF on the Hugging Face hub, which is converted once"
     elif HUB_REFERENCE.fullmatch(ref):
         summary = "a model on the Hugging Face hub"
     else:
@@ -58,13 +68,13 @@ def open_model(
     prompt: str = "",
     language_model: str | None = None,
 ) -> Model:
-    """Open a model: read its configuration and tokenizer, but no weights.
+    """Open a model: read its configuration and tokenizer, but no weights. One in GGUF is converted first, once.
 
-    `template="chat"` applies the tokenizer's chat template to every input; a text becomes one message of the
-    user. `system="first-user"` puts a system message before the user's first message, for templates without a
-    system role. `bos="add"` puts one BOS token before every input, also where tokenizer or template put none;
-    `bos="none"` leaves it out. `random_weights`, a seed, gives the untrained model: weights are drawn at
-    random, and no weight file is needed.
+    `template="chat"` applies the tokenizer's chat template to every input, `template="PATH.jinja"` the one in a file;
+    a text becomes one message of the user. `system="first-user"` puts a system message before the user's first
+    message, for templates without a system role. `bos="add"` puts one BOS token before every input, also where
+    tokenizer or template put none; `bos="none"` leaves it out. `random_weights`, a seed, gives the untrained model:
+    weights are drawn at random, and no weight file is needed.
 
     `modality="image"` opens a vision-language model that reads images, each with the same `prompt`.
     `language_model` then names the model with the weights of the language tower, for checkpoints without

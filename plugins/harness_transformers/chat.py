@@ -58,27 +58,31 @@ def join_messages(conversation: Conversation) -> Rendering:
 
 
 class ChatTemplate:
-    """Chat template of a tokenizer.
+    """Chat template of a tokenizer, or the text of another one for it.
 
     With `system="first-user"`, system messages at the beginning are put before the user's first message: for templates
     without a system role. Raises UsageError if the tokenizer has no template, or none that takes a single message of
     the user.
     """
 
-    def __init__(self, name: str, tokenizer: Any, system: str | None = None) -> None:
+    def __init__(
+        self, name: str, tokenizer: Any, system: str | None = None, *, own: str | None = None
+    ) -> None:
         if system is not None:
             check_choice(name, "system", system, SYSTEM)
         self._name = name
         self._system = system
         self._skeletons: dict[tuple[str, ...], tuple[list[str], list[int]]] = {}
-        if not tokenizer.chat_template:
+        self._own = own
+        if own is None and not tokenizer.chat_template:
             raise UsageError(
                 f"model '{name}' has no chat template in its tokenizer_config.json or chat_template.jinja: "
-                f"use template=none"
+                f"use template=none, or name a file with one, template=PATH.jinja"
             )
         try:
             variables = {**tokenizer.special_tokens_map, "date_string": DATE}
-            self._renderer = Renderer(tokenizer.get_chat_template(), variables)
+            template = tokenizer.get_chat_template() if own is None else own
+            self._renderer = Renderer(template, variables)
         except (
             ValueError,
             RenderingError,
@@ -92,7 +96,10 @@ class ChatTemplate:
     def identity(self) -> Mapping[str, Any]:
         """JSON that identifies the text which the template writes around a message."""
         moved = {} if self._system is None else {"system": self._system}
-        return {"name": "chat", "around": hash_json({"parts": self._single[0]}), **moved}
+        around = hash_json({"parts": self._single[0]})
+        if self._own is not None:  # the tokenizer's own is a part of its hashed files
+            moved["content"] = hash_json({"template": self._own})
+        return {"name": "chat", "around": around, **moved}
 
     def render(self, one: str | Conversation, number: int) -> Rendering:
         """Render input `number`; a text is one message of the user.

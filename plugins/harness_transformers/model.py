@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from harness import Conversation, Image, Site, Tokens, UnavailableError, UsageError
+from harness import Conversation, Image, Site, Tokens, UnavailableError, UsageError, local_path
 from harness_transformers.answering import AnsweringTransformer, answering_files, ending_tokens
 from harness_transformers.bos import FLAG, TextEncoder, describe_missing, find_declaration
 from harness_transformers.card import read_languages
 from harness_transformers.chat import ChatTemplate
+from harness_transformers.conversion import RECORD, read_note
 from harness_transformers.drawing import check_seed, draw_part, draw_tensors
 from harness_transformers.filling import check_complete, check_sum, fill, probe, settle
 from harness_transformers.forward import LoadedTransformer
@@ -27,6 +28,7 @@ from harness_transformers.opening import (
     check_computing,
     check_softcap,
     read_config,
+    read_template,
     read_tokenizer,
 )
 from harness_transformers.references import Files
@@ -42,8 +44,11 @@ from harness_transformers.structure import (
 )
 from harness_transformers.weights import check_blocks, needed_shards, read_head, read_tensors
 
-TEMPLATES = ("none", "chat")
-"""Choices of the parameter `template`."""
+TEMPLATES = ("none", "chat", "PATH.jinja")
+"""Choices of the parameter `template`; the last stands for any file of that suffix."""
+
+QUANTISED = "quantised"
+"""Flag of results of a model whose weights were quantised before they came here."""
 
 
 class TransformersModel:
@@ -64,9 +69,13 @@ class TransformersModel:
         self.name = files.name
         self._files = files
         check_computing(self.name, dtype=dtype, attention=attention)
-        check_choice(self.name, "template", template, TEMPLATES)
-        if system is not None and template != "chat":
-            raise UsageError(f"model '{self.name}' takes system with template=chat alone")
+        own = local_path(template) if str(template).endswith(".jinja") else None
+        if own is None:
+            check_choice(self.name, "template", template, TEMPLATES)
+        if system is not None and template == "none":
+            raise UsageError(
+                f"model '{self.name}' takes system with template=chat or template=PATH.jinja alone"
+            )
         check_seed(self.name, random_weights)
         self._seed = random_weights
         config = read_config(files)
@@ -79,12 +88,15 @@ class TransformersModel:
         self._dtype, self._attention = dtype, attention
         self._skeleton, self._layout = build_skeleton(self.name, self._config, attention)
         self.n_parameters = sum(p.numel() for p in self._blocks(self._skeleton).parameters())
-        chat = template == "chat"
+        chat = template == "chat"  # else the tokenizer's template changes nothing
         # If TEMPLATE_FILE exists, it replaces the template in tokenizer_config.json.
         named = (*TOKENIZER_FILES, TEMPLATE_FILE) if chat else TOKENIZER_FILES
         self._tokenizer_files = [file for file in named if files.find(file)]
         self._tokenizer = read_tokenizer(files)
-        self._template = ChatTemplate(self.name, self._tokenizer, system) if chat else None
+        self._template: ChatTemplate | None = None
+        if chat or own is not None:
+            text = None if own is None else read_template(self.name, own)
+            self._template = ChatTemplate(self.name, self._tokenizer, system, own=text)
         n_embedded = len(self._skeleton.get_parameter(self._layout.embedding))
         self._encoder = TextEncoder(self.name, self._tokenizer, self._template, bos, n_embedded=n_embedded)
         self._bos = bos
@@ -120,11 +132,16 @@ class TransformersModel:
         }
 
     def flags(self, site: Site) -> Mapping[str, str]:
-        """Return the flag of a BOS that is declared and not added, with a sentence; a chat template decides itself."""
+        """Return the flags of a BOS that is declared and not added, and of quantised weights, each with a sentence.
+
+        A chat template decides about BOS itself; random weights were never quantised.
+        """
+        note = read_note(self._files.read_json(RECORD)) if self._seed is None else None
+        found = {} if note is None else {QUANTISED: f"model '{self.name}' {note}"}
         is_decided = self._bos is not None or self._template is not None or self._encoder.adds_bos
-        if is_decided or self._bos_declaration is None:
-            return {}
-        return {FLAG: describe_missing(self.name, self._bos_declaration)}
+        if not is_decided and self._bos_declaration is not None:
+            found[FLAG] = describe_missing(self.name, self._bos_declaration)
+        return found
 
     def tokenize(self, inputs: Sequence[Any]) -> list[Tokens]:
         """Return one Tokens for each text or conversation.

@@ -12,7 +12,7 @@ import torch
 import transformers
 from transformers.utils import logging
 
-from harness import UnavailableError, UsageError, check_numbers, parsing
+from harness import UnavailableError, UsageError, check_numbers, parsing, read_description
 from harness_transformers.references import Files
 from harness_transformers.structure import Layout, find_layout
 
@@ -88,6 +88,12 @@ def read_tokenizer(files: Files) -> Any:
     _check_growth(files.name, tokenizer)
     tokenizer.truncation_side = "right"
     return tokenizer
+
+
+def read_template(name: str, path: Path) -> str:
+    """Return the chat template in a file. Raise UsageError if there is none or it cannot be read."""
+    with parsing(f"model '{name}': its template '{path}' cannot be read", kind=UsageError):
+        return read_description(path).decode("utf-8")
 
 
 def read_processor(files: Files) -> Any:

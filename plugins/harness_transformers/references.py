@@ -1,4 +1,4 @@
-"""Files of a model, in a local folder or fetched one by one from the Hugging Face hub.
+"""Files of a model: in a local folder, made of a GGUF file, or fetched one by one from the Hugging Face hub.
 
 What is hashed of a model and what is loaded of it must be the same, though hours may lie between: an object of files
 hashes each of them once, and `reading` refuses one that is another by then.
@@ -18,18 +18,24 @@ from harness import (
     ChangedError,
     HubFiles,
     UnavailableError,
+    UsageError,
     hash_file,
     local_path,
+    name_some,
     path_inside,
     read_mapping,
     unchanged,
 )
+from harness_transformers import HUB_GGUF
 from harness_transformers.refusals import ADAPTER, describe_files
 
 SINGLE = "model.safetensors"
 """Name of the file of weights of a checkpoint in one file."""
 INDEX = "model.safetensors.index.json"
 """Name of the index of a checkpoint in several files."""
+
+GGUF = ".gguf"
+"""Suffix of a file in the format of llama.cpp."""
 
 SMALL_FILES = ("*.json", "*.jinja", "README.md")
 """Patterns of all files beside the weights: configuration, tokenizer, chat template and model card."""
@@ -136,14 +142,49 @@ class Files(ABC):
 def open_files(ref: str, beside: Files | None = None) -> Files:
     """Return the files of a local folder with a config.json, or else of `ORG/REPO[@REVISION]` on the hub.
 
-    A relative path may also start at the folder of the model `beside`.
+    A relative path may also start at the folder of the model `beside`. A GGUF file, which may lie alone in its folder,
+    is converted if it was not yet.
     """
     starts = [Path()] if not isinstance(beside, Folder) else [beside.folder, Path()]
     for folder in (start / local_path(ref) for start in starts):
         if (folder / "config.json").is_file():
             return Folder(ref, folder)
+        if gguf := find_gguf(ref, folder):
+            return _converted(ref, gguf)
+    if named := HUB_GGUF.fullmatch(ref):
+        files = HubFiles.at(f"model '{ref}'", named["repo"], named["revision"] or "main")
+        return _converted(ref, files.fetch(named["file"]))
     repo, _, revision = ref.partition("@")
     return Hub(ref, repo, revision or "main")
+
+
+def find_gguf(ref: str, path: Path) -> Path | None:
+    """Return the GGUF file at a path or in the folder there; None if it holds none.
+
+    Raise UsageError for one of which it is not clear what to read.
+    """
+    if not path.is_dir():
+        files = [path] if path.suffix.lower() == GGUF and path.is_file() else []
+    else:
+        # A vision tower lies beside the language model that it goes with.
+        found = (each for each in path.iterdir() if each.suffix.lower() == GGUF and each.is_file())
+        files = sorted(each for each in found if not each.name.startswith("mmproj"))
+    if len(files) > 1:
+        raise UsageError(
+            f"model '{ref}' is a folder of several GGUF files: name one, {name_some(map(str, files))}"
+        )
+    if files and re.search(r"-[0-9]{5}-of-[0-9]{5}$", files[0].stem):
+        raise UsageError(
+            f"model '{ref}' is one part of a GGUF file that was split: join them with `llama-gguf-split --merge`, and "
+            f"name the whole"
+        )
+    return files[0] if files else None
+
+
+def _converted(ref: str, path: Path) -> Folder:
+    from harness_transformers.conversion import convert_once
+
+    return Folder(ref, convert_once(ref, path))
 
 
 class Folder(Files):

@@ -22,7 +22,7 @@ _KINDS: Sequence[tuple[Sequence[str], str]] = (
         "an adapter (LoRA, PEFT){of_base}, no model by itself: merge it into its base model "
         "(merge_and_unload, save_pretrained) and name that folder",
     ),
-    (["*.gguf"], f"a model in GGUF, the format of llama.cpp: {_ANOTHER}"),
+    (["*.gguf"], "a model in GGUF, the format of llama.cpp: name the file in it, {file}"),
     (["model_index.json"], "a pipeline of diffusers: name the model among its folders, such as text_encoder"),
     (
         [
