@@ -56,7 +56,8 @@ def _read(session: Session, folder: Path) -> list[_PlannedRun]:
     if folder.exists() and not folder.is_dir():
         raise UnavailableError(f"'{folder}' is a file, not a folder")
     runs = read_board(folder)
-    return [_PlannedRun(choice=run, suite=session.suite(run.suite, **run.overrides)) for run in runs]
+    suites = [session.suite(run.suite, **run.overrides).without_borrowing() for run in runs]
+    return [_PlannedRun(choice=run, suite=suite) for run, suite in zip(runs, suites, strict=True)]
 
 
 @contextmanager

@@ -7,12 +7,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    PrivateAttr,
+    WithJsonSchema,
+)
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from harness.api.errors import UsageError
@@ -96,6 +104,10 @@ RemovedLeaks = Literal["exact", "near"]
 """Leaks that a suite may have removed; tasks that keep theirs are published ones, and say so themselves."""
 
 
+Borrowed = Literal["sites", "representations", "suite"]
+"""Sites and representations of another model's entry, and the representations of the whole suite."""
+
+
 class TaskChoice(Strict):
     """A task of a suite."""
 
@@ -120,6 +132,14 @@ class ModelChoice(BaseModel):
     # Left out if empty, so that suites equal those in older run folders, which lack the field.
     representations: _References = Field(default=(), exclude_if=lambda references: not references)
     """Representations of this model alone, beside those of the suite; one, or a list."""
+
+    # Private, as no file may say it, and run.json holds the suite as it was resolved.
+    _borrowed: frozenset[Borrowed] = PrivateAttr(default=frozenset())
+
+    @property
+    def borrowed(self) -> frozenset[Borrowed]:
+        """What the suite's file holds for other models only: this one took their place on the command line."""
+        return self._borrowed
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -183,6 +203,10 @@ class Suite(Strict):
     )
     """Count of texts that resemble one of an earlier split."""
 
+    def without_borrowing(self) -> Suite:
+        """Return the same suite, of which every representation must fit every model."""
+        return Suite.model_validate(self.model_dump(by_alias=True))
+
 
 def read_suite(
     path: Path,
@@ -198,6 +222,7 @@ def read_suite(
     file = read_yaml(path, "suite")
     tree = file.tree
     _expand_names(tree)
+    named = {str(model.get("ref")) for model in _mappings(tree.get("models"))}
     if models:
         tree["models"] = [_override_model(tree.get("models"), ref) for ref in models]
         _drop_transfers(tree, models)
@@ -217,6 +242,9 @@ def read_suite(
     suite = file.validate(Suite)
     for field, what in _LISTS.items():
         file.check_twins((field,), what, [*map(_spell, getattr(suite, field))])
+    for number, model in enumerate(suite.models):
+        if model.ref in models and model.ref not in named:
+            model._borrowed = frozenset(_find_borrowed(number, settings))
     return suite
 
 
@@ -275,6 +303,18 @@ def _override_model(models: Any, ref: str) -> dict[str, Any]:
     entries = list(_mappings(models))
     other = {**(entries[0] if entries else {}), "ref": ref}
     return next((entry for entry in entries if entry.get("ref") == ref), other)
+
+
+def _find_borrowed(number: int, settings: Sequence[str]) -> Iterator[Borrowed]:
+    """Yield what the model at a place in the suite took from it, and what no setting replaced."""
+    places = [setting.partition("=")[0] for setting in settings]
+    if not any(place.partition(".")[0] == "representations" for place in places):
+        yield "suite"
+    fields: tuple[Literal["sites", "representations"], ...] = ("sites", "representations")
+    for field in fields:
+        wholes = ("models", f"models.{number}", own := f"models.{number}.{field}")
+        if not any(place in wholes or place.startswith(f"{own}.") for place in places):
+            yield field
 
 
 def _apply_settings(tree: dict[str, Any], settings: Sequence[str]) -> None:

@@ -136,9 +136,14 @@ def open_model(wanted: ModelChoice, registry: Registry) -> OpenModel:
             for site in sites:
                 _width(model, site, choice)
         except UsageError as error:
-            if not (said := explain_site(text)):
-                raise
-            raise UsageError(f"model '{choice.label}' has no site '{text.strip()}': {said}") from error
+            if said := explain_site(text):
+                raise UsageError(f"model '{choice.label}' has no site '{text.strip()}': {said}") from error
+            if "sites" in wanted.borrowed:
+                raise UsageError(
+                    f"{error}; '{text.strip()}' is a site of the suite's first model: choose others, as with "
+                    f"--set 'models.0.sites=[resid_post.50%]'"
+                ) from error
+            raise
     return OpenModel(
         ref=wanted.ref,
         choice=choice,

@@ -198,7 +198,8 @@ class Plan:
     """All cells of a run.
 
     `left_out` maps the name of an unavailable task, model or representation to the reason. `notes` report arms that
-    suit no task of the suite, and languages that a task does not have both for training and for testing.
+    suit no task of the suite, or no model given in place of its own, and languages that a task does not have both for
+    training and for testing.
     """
 
     suite: Suite

@@ -1,7 +1,8 @@
 """Planning: a suite and the registry's offers become bundles of cells.
 
 Every fault of a suite raises here, before weights are loaded. A task, model or dictionary that is unavailable is left
-out by name while something else remains. A bundle is one model on one task: one forward pass fills all its features,
+out by name while something else remains, and so is a representation that does not fit a model which took the place of
+the suite's own. A bundle is one model on one task: one forward pass fills all its features,
 and its cells are probes on them. Arms of a task that read inputs form a bundle without a model.
 """
 
@@ -11,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from harness.api.data import Site
 from harness.api.errors import UsageError, did_you_mean
 from harness.api.tasks import TaskSpec
 from harness.config.suite import Suite, TaskChoice
@@ -23,14 +23,14 @@ from harness.models.opened import (
     OpenModel,
     check_unique,
     describe_flags,
-    locate,
     nothing_available,
     open_available,
     skip_if_unavailable,
 )
 from harness.planning.arms import Arms, match_suite
-from harness.planning.bundles import PlacedArm, make_bundles
+from harness.planning.bundles import make_bundles
 from harness.planning.cells import Bundle, ModelFeatures, Plan, Transfer
+from harness.planning.placements import place_all
 from harness.planning.transfers import make_transfers, pair_models
 from harness.registry.catalog import Registry
 from harness.storage.feature_store import FeatureStore
@@ -62,7 +62,8 @@ def make_plan(
     suite, specs, models, arms, notes = match_suite(suite, specs, models, arms, complete=not left_out)
     notes = [*describe_flags(models), *notes]
     # 4. Place the representations at their sites, and pair the models of transfers.
-    placed = _place_all(models, arms, registry, left_out)
+    suite, placed, dropped = place_all(suite, models, arms, registry, left_out)
+    notes += dropped
     notes += dict.fromkeys(note for arm in placed for note in arm.general.notes)
     trained_on = {spec.name: find_trained_on(spec, registry, included) for spec, _ in specs}
     pairs = pair_models(suite, models)
@@ -159,25 +160,6 @@ def _open_models(
     if arms.on_tokens or any(model.representations for model in suite.models):
         return open_available(suite.models, registry, left_out)
     return ()
-
-
-def _place_all(
-    models: Sequence[OpenModel], arms: Arms, registry: Registry, left_out: dict[str, str]
-) -> list[PlacedArm]:
-    """Place every representation at every site of its models. Several sites may lead one representation to the same
-    place; only the first of them counts.
-    """
-    found: list[PlacedArm] = []
-    for model in models:
-        for representation in (*arms.on_tokens, *model.representations):
-            at_sites: dict[Site, PlacedArm] = {}
-            for site in model.sites:
-                with skip_if_unavailable(f"{representation.label} at {site} of {model.label}", left_out):
-                    placed = locate(representation, model, site, registry)
-                    arm = PlacedArm(model, representation, placed.site or site, placed, placed)
-                    at_sites.setdefault(arm.site, arm)
-            found += at_sites.values()
-    return found
 
 
 def _check_unique_cells(plan: Plan) -> None:

@@ -1,6 +1,6 @@
 """Files of a run: results, predictions, environment, events. A killed writer leaves no half line behind.
 
-run.json         schema version, argv, the resolved suite, its cells, what was left out, status, process
+run.json         schema version, argv, the resolved suite, its cells, what was left out, notes, status, process
 env.json         distributions, OS, CPU, GPU, plugins
 results.jsonl    one Record a line, appended and synced; a later line supersedes an earlier one
 predictions/     <cell_id>.parquet: example_id, label, prediction, score_<class>…
@@ -67,6 +67,7 @@ class RunFolder(RunReader):
         device: str,
         tasks: Mapping[str, int] | None = None,
         left_out: Mapping[str, str] | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
         """Create or reopen the run of `cells`, with their number by task. Raise UsageError if its suite is another."""
         if self.exists:
@@ -87,6 +88,7 @@ class RunFolder(RunReader):
             "cells": list(cells),
             "tasks": dict(tasks or {}),
             "left_out": dict(left_out or {}),
+            "notes": list(notes),
             "started": now(),
         }
         write_json(self.path / "run.json", {**self._about, "status": "running", "process": this_process()})

@@ -40,6 +40,7 @@ def run_plan(plan: Plan, context: RunContext) -> Finished:
         cells=[*(cell.cell_id for cell in plan.cells), *(record.cell_id for record in earlier)],
         tasks=Counter([*(name for name, _ in _cells_of(plan)), *(record.task for record in earlier)]),
         left_out=plan.left_out,
+        notes=plan.notes,
         argv=context.argv,
         plugins=context.registry.plugins,
         device=context.device,
