@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import harness
-from harness_saes import plain, sae_lens
+from harness_saes import dictionary_learning, goodfire, openai, plain, sae_lens, sparsify
 from harness_saes.reading import Reading
 from harness_saes.stored import Folder, Format, find_checkpoints
 
-FORMATS: Sequence[Format] = (plain.FORMAT, sae_lens.FORMAT)
+FORMATS: Sequence[Format] = (
+    dictionary_learning.FORMAT,
+    goodfire.DEEPSEEK,
+    goodfire.FORMAT,
+    openai.FORMAT,
+    plain.FORMAT,
+    sae_lens.FORMAT,
+    sparsify.FORMAT,
+)
 """Every format that is read through a declaration."""
 
 

@@ -11,7 +11,7 @@ A module of a format brings a `Format`: which files it has, whether a config or 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -21,7 +21,7 @@ import harness
 from harness_saes.checkpoint import Checkpoint
 from harness_saes.hooks import check_part
 from harness_saes.reading import Reading
-from harness_saes.refusals import check_pair, wrong_site
+from harness_saes.refusals import check_pair, check_sizes, wrong_site
 from harness_saes.repository import (
     HubRepository,
     LocalRepository,
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 _DEEPEST = 4
 """Number of folders below the one that is named in which checkpoints are looked for."""
+
+_LARGEST = 1 << 31
+"""Largest size that a config may give."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +58,16 @@ class Found:
     def ref(self) -> str:
         """Reference, for sentences."""
         return self.checkpoint.ref
+
+    def integer(self, config: Mapping[str, Any], key: str) -> int:
+        """Return a positive whole number of a config; raise UnavailableError if it is none."""
+        value = config.get(key)
+        if type(value) is not int or not 1 <= value <= _LARGEST:
+            raise harness.UnavailableError(
+                f"dictionary '{self.ref}' has {key} = {str(value)[:60]!r}, which is no whole number from 1 to "
+                f"{_LARGEST:,}: fetch it again"
+            )
+        return value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,59 +207,59 @@ def find_checkpoints(ref: str, formats: Sequence[Format]) -> list[tuple[Format, 
     """
     path = harness.local_path(ref)
     repository: Repository
+    inside = ""
     if path.is_file():
-        repository, names = LocalRepository(path.parent), [path.name]
+        repository, inside = LocalRepository(path.parent), path.name
     elif path.is_dir():
         repository = LocalRepository(path)
-        names = _nearest(repository, formats, "")
     else:
         repository = HubRepository.parse(ref)
         inside = repository.folder
-        is_file = any(PurePosixPath(inside).match(pattern) for one in formats for pattern in one.weights)
-        names = [inside] if is_file else _nearest(repository, formats, inside)
-    found = []
-    for name in names:
-        checkpoint = Checkpoint(ref=ref, repository=repository, name=name, place=ref)
-        fitting = [kind for kind in formats if _fits(kind, checkpoint)]
-        if not fitting and len(names) == 1 and checkpoint.path is None:
-            bare = [kind for kind in formats if not kind.configs and _has_name_of(kind, checkpoint)]
-            if bare:
-                repository.fetch(name)
-                fitting = [kind for kind in bare if _fits(kind, checkpoint)]
-        if len(fitting) > 1:
-            several = " and of ".join(kind.name for kind in fitting)
-            raise harness.UsageError(f"'{ref}': {name} fits the formats of {several}, and nothing says which")
-        found += [(kind, checkpoint) for kind in fitting]
-    if not found:
-        raise repository.lacks(*dict.fromkeys(pattern for kind in formats for pattern in kind.weights))
-    return found
+    is_file = path.is_file() or any(_has_name_of(kind, inside) for kind in formats)
+    nearest: list[Checkpoint] = []
+    for names in [[inside]] if is_file else _by_depth(repository, formats, inside):
+        checkpoints = [Checkpoint(ref=ref, repository=repository, name=name, place=ref) for name in names]
+        nearest = nearest or checkpoints
+        if found := [(kind, each) for each in checkpoints for kind in _fitting(formats, each)]:
+            return found
+    if len(nearest) == 1 and nearest[0].path is None:
+        bare = [kind for kind in formats if not kind.configs and _has_name_of(kind, nearest[0].name)]
+        if bare and repository.fetch(nearest[0].name) and (fitting := _fitting(bare, nearest[0])):
+            return [(fitting[0], nearest[0])]
+    raise repository.lacks(*dict.fromkeys(pattern for kind in formats for pattern in kind.weights))
 
 
-def _nearest(repository: Repository, formats: Sequence[Format], inside: str) -> list[str]:
-    """Return the names of files of weights in a folder of a repository; where it has none, those in folders below."""
+def _by_depth(repository: Repository, formats: Sequence[Format], inside: str) -> Iterator[list[str]]:
+    """Yield the names of files of weights in a folder of a repository, then of those in the folders below it."""
     patterns = dict.fromkeys(pattern for kind in formats for pattern in kind.weights)
+    parts = [inside] if inside else []
     for depth in range(_DEEPEST + 1):
-        parts = [inside] if inside else []
         wanted = ["/".join([*parts, *["*"] * depth, pattern]) for pattern in patterns]
         names = {name for pattern in wanted for name in repository.files(pattern).names}
-        exact = sorted(
-            name for name in names if name.count("/") == len("/".join([*parts, "x"]).split("/")) - 1 + depth
-        )
-        if exact:
-            return exact
-    return []
+        slashes = inside.count("/") + len(parts) + depth
+        yield sorted(name for name in names if name.count("/") == slashes)
 
 
-def _has_name_of(kind: Format, checkpoint: Checkpoint) -> bool:
-    return any(PurePosixPath(checkpoint.file).match(pattern) for pattern in kind.weights)
+def _has_name_of(kind: Format, name: str) -> bool:
+    return any(PurePosixPath(name).match(pattern) for pattern in kind.weights)
 
 
-def _fits(kind: Format, checkpoint: Checkpoint) -> bool:
-    if not _has_name_of(kind, checkpoint):
-        return False
+def _fitting(formats: Sequence[Format], checkpoint: Checkpoint) -> list[Format]:
+    """Return the one format of a checkpoint, by its config and the names of its tensors; none if it is of none."""
+    kinds = [kind for kind in formats if _has_name_of(kind, checkpoint.name)]
     names: Collection[str] = ()
     with suppress(harness.HarnessError):  # what is broken is reported when it is read
         names = _names(checkpoint)
+    fitting = [kind for kind in kinds if _fits(kind, checkpoint, names)]
+    if len(fitting) > 1:
+        several = " and of ".join(kind.name for kind in fitting)
+        raise harness.UsageError(
+            f"'{checkpoint.ref}': {checkpoint.name} fits the formats of {several}, and nothing says which"
+        )
+    return fitting
+
+
+def _fits(kind: Format, checkpoint: Checkpoint, names: Collection[str]) -> bool:
     try:
         return kind.fits(read_config(kind, checkpoint), names)
     except harness.HarnessError:
@@ -316,9 +329,24 @@ def size_of(found: Found, name: str, *, transposed: bool = False) -> tuple[int, 
     return d_in, width
 
 
+def read_size(
+    found: Found, name: str, *, transposed: bool = False, said: Mapping[str, int] | None = None
+) -> tuple[int, int]:
+    """Return (d_in, d_sae) of an encoder's weights as `size_of` does, or what the config has `said` of them, by key in
+    this order, if they are not on this machine; raise UnavailableError where the two disagree.
+    """
+    size = size_of(found, name, transposed=transposed)
+    if size is None:
+        assert said is not None
+        d_in, width = said.values()
+        return d_in, width
+    check_sizes(found.ref, "config", said or {}, dict(zip(said or {}, size, strict=False)))
+    return size
+
+
 def check_decoder(found: Found, encoder: str, decoder: str, *, transposed: bool = False) -> None:
     """Raise UsageError where the decoder writes another number of dimensions than the encoder reads: a transcoder."""
-    size, shape = size_of(found, encoder), found.shapes.get(decoder, ())
+    size, shape = size_of(found, encoder, transposed=transposed), found.shapes.get(decoder, ())
     if size and len(shape) == 2:
         check_pair(found.ref, size, tuple(reversed(shape)) if transposed else shape)
 

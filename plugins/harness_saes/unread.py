@@ -59,10 +59,9 @@ _KINDS: Sequence[Kind] = (
         "folder with both",
     ),
     Kind(
-        files=["sae.safetensors"], sentence=f"a dictionary of sparsify, whose layout is not read: {_REWRITE}"
-    ),
-    Kind(
-        files=["ae.pt"], sentence=f"a dictionary of dictionary_learning, whose layout is not read: {_REWRITE}"
+        files=["ae.pt", "ae_*.pt"],
+        sentence="the weights of a dictionary of dictionary_learning without its config.json, which says how they are "
+        "read: name a folder with both",
     ),
     Kind(files=["adapter_config.json", "*.gguf", "model*.safetensors", "*.onnx"], sentence=_NO_MODEL),
     Kind(files=["config.json"], says=_is_model, sentence=_NO_MODEL),
@@ -114,11 +113,14 @@ def _describe_file(path: Path) -> str:
     with path.open("rb") as file:
         start = file.read(_MOST_BYTES)
     if path.suffix == ".pt" and all(name in start for name in _OPENAI):
-        return f"a dictionary of OpenAI's sparse_autoencoder, whose layout is not read: {_REWRITE}"
+        return (
+            "a dictionary of OpenAI's sparse_autoencoder that is damaged, or that holds Python objects which could run "
+            "code: fetch it again, or ask its author for the tensors alone, torch.save(sae.state_dict(), path)"
+        )
     if path.suffix in {".gguf", ".onnx", ".safetensors"}:
         return "a file of weights: name the folder that holds it, if it is a dictionary's"
     if path.suffix in {".pt", ".pth", ".bin", ".pkl"}:
-        return f"a pickled file of none of the layouts that are read (ViT-Prisma, saev): {_REWRITE}"
+        return f"a pickled file of none of the layouts that are read: {_REWRITE}"
     return f"a file of no dictionary: {_READ}"
 
 
