@@ -807,6 +807,54 @@ def prisma(folder: Path) -> None:
 
 kind("prisma weights", "weights.pt", break_bytes, prisma)(lambda folder: read_dictionary(folder, "vision"))
 kind("prisma config", "config.json", break_json, prisma)(lambda folder: read_dictionary(folder, "vision"))
+
+
+def read_declared(folder: Path) -> None:
+    """Read a dictionary of a format with a declaration, or what is said to be none."""
+    import torch
+    from harness_saes import resolve_or_refuse
+
+    spec = resolve_or_refuse(str(folder))
+    assert spec is not None
+    placed = spec.make(any_site=True).at(model(), harness.Site(kind="resid_post", layer=1))
+    assert placed.load_whole is not None
+    placed.load_whole("cpu").encode(torch.ones(2, placed.d_in))
+
+
+def dictionary_learning(folder: Path) -> None:
+    import torch
+
+    held = {name: torch.from_numpy(array) for name, array in arrays().items()}
+    held["threshold"] = torch.tensor(0.1)
+    torch.save({**held, "k": torch.tensor(2), "group_sizes": torch.tensor([2, 4])}, folder / "ae.pt")
+    config = {"trainer": {"dict_class": "MatryoshkaBatchTopKSAE", "activation_dim": 4, "dict_size": 6, "k": 2,
+                          "layer": 1, "submodule_name": None}, "buffer": {"io": "out", "ctx_len": 128}}  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def sparsify(folder: Path) -> None:
+    from safetensors.numpy import save_file
+
+    held = arrays()
+    named = {"encoder.weight": held["W_enc"].T.copy(), "encoder.bias": held["b_enc"]}
+    save_file({**named, "W_dec": held["W_dec"], "b_dec": held["b_dec"]}, folder / "sae.safetensors")
+    config = {"activation": "groupmax", "expansion_factor": 32, "num_latents": 6, "k": 2, "d_in": 4,
+              "transcode": False, "skip_connection": False, "signed": False}  # fmt: skip
+    (folder / "cfg.json").write_text(json.dumps(config))
+
+
+def openai(folder: Path) -> None:
+    import torch
+
+    held = {name: torch.from_numpy(array) for name, array in arrays().items()}
+    named = {"encoder.weight": held["W_enc"].T, "latent_bias": held["b_enc"], "pre_bias": held["b_dec"]}
+    rule = {"activation": "TopK", "activation_state_dict": {"k": 2, "postact_fn": "ReLU"}}
+    torch.save({**named, "decoder.weight": held["W_dec"].T, **rule}, folder / "6.pt")
+
+
+kind("dictionary_learning config", "config.json", break_json, dictionary_learning)(read_declared)
+kind("sparsify config", "cfg.json", break_json, sparsify)(read_declared)
+kind("openai weights", "6.pt", break_bytes, openai)(read_declared)
 kind(
     "config of no dictionary",
     "cfg.json",

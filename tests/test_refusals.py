@@ -171,7 +171,6 @@ DICTIONARIES: dict[str, tuple[str, Make, tuple[str, ...]]] = {
         holding("sae_weights.safetensors", cfg_json={"architecture": "transcoder"}),
         ("a transcoder or crosscoder", "only sparse autoencoders are read"),
     ),
-    "sparsify": ("x", holding("cfg.json", "sae.safetensors"), ("a dictionary of sparsify", "params.npz")),
     "a transcoder of sparsify": (
         "x",
         holding("sae.safetensors", cfg_json={"transcode": True}),
@@ -179,15 +178,10 @@ DICTIONARIES: dict[str, tuple[str, Make, tuple[str, ...]]] = {
     ),
     "dictionary_learning": (
         "x",
-        holding("ae.pt", config_json={"trainer": {"dict_class": "AutoEncoderTopK"}}),
-        ("a dictionary of dictionary_learning", "params.npz"),
+        holding("ae.pt"),
+        ("of dictionary_learning without its config.json", "name a folder with both"),
     ),
-    "a crosscoder of dictionary_learning": (
-        "x",
-        holding("ae.pt", config_json={"trainer": {"dict_class": "CrossCoder"}}),
-        ("a transcoder or crosscoder",),
-    ),
-    "OpenAI": ("x.pt", tensors(pre_bias=1, latent_bias=1), ("OpenAI's sparse_autoencoder", "params.npz")),
+    "OpenAI": ("x.pt", tensors(pre_bias=1, latent_bias=1), ("OpenAI's sparse_autoencoder", "fetch it again")),
     "another pickle": ("x.pt", tensors(weight=1), ("a pickled file of none of the layouts",)),
     "a model": (
         "x",
