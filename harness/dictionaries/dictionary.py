@@ -19,7 +19,7 @@ from harness.api.errors import UnavailableError
 from harness.api.protocols import Encoder
 
 Activation = Literal["identity", "relu", "jumprelu", "topk", "abstopk", "groupmax", "batchtopk", "gated"]
-InputNorm = Literal["none", "layer_norm", "constant_norm_rescale"]
+InputNorm = Literal["none", "centre", "layer_norm", "constant_norm_rescale"]
 
 _NEEDED: Mapping[str, tuple[str, ...]] = {
     "jumprelu": ("threshold",),
@@ -36,8 +36,9 @@ _SELECTIONS = ("topk", "abstopk", "groupmax")
 class Dictionary:
     """Encoder parameters in float32 on one device.
 
-    Each token is first normalised by itself according to `input_norm`, as in sae-lens and ViT-Prisma:
+    Each token is first normalised by itself according to `input_norm`, as in SAELens and ViT-Prisma:
 
+    - `centre`: x − mean, as TransformerLens' `center_writing_weights` leaves activations
     - `layer_norm`: (x − mean) / (std + 1e-5), std with d_in − 1 degrees of freedom, no affine part
     - `constant_norm_rescale`: x √d_in / ‖x‖
 
@@ -210,6 +211,9 @@ class Dictionary:
 
 def normalise(x: Tensor, how: InputNorm) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
     """Return normalised tokens `[tokens, d_in]`, and the inverse for rebuilt ones. An all-zero token stays zero."""
+    if how == "centre":
+        mean = x.mean(1, keepdim=True)
+        return x - mean, lambda rebuilt: rebuilt + mean
     if how == "layer_norm":
         mean = x.mean(1, keepdim=True)
         centred = x - mean

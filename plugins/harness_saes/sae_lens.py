@@ -61,6 +61,9 @@ _NORMS = {
 }
 """Normalisation of each token by `normalize_activations`."""
 
+_WITHOUT_MEAN = re.compile(r"gemma|llama|mistral|mixtral|qwen|olmo-?2|deepseek|phi-?3|gpt-oss", re.IGNORECASE)
+"""Models whose norm takes no mean away: TransformerLens does not centre what they write."""
+
 _SMALLEST_NORM = 1e-8
 """Norm that SAELens takes for smaller ones when it folds them."""
 
@@ -95,7 +98,8 @@ def fits(config: Mapping[str, Any], names: Collection[str]) -> bool:
 
 def declare(found: Found) -> Declaration:
     """Return what cfg.json declares; UsageError for what is not read, UnavailableError for what contradicts itself."""
-    config = _Config(found, modernise(found.config))
+    overrides = found.options.get("overrides", {})
+    config = _Config(found, modernise({**found.config, **overrides}))
     architecture = str(config.values.get("architecture"))
     if "transcoder" in architecture or "crosscoder" in architecture or config.metadata.get("hook_name_out"):
         raise no_autoencoder(found.ref, "transcoder" if "cross" not in architecture else "crosscoder")
@@ -122,7 +126,7 @@ def declare(found: Found) -> Declaration:
         activation=rule,
         k=config.size("k") if rule in ("topk", "abstopk") else None,
         subtracts=config.flag("apply_b_dec_to_input", True),
-        input_norm=_NORMS[norm],
+        input_norm=config.centred(_NORMS[norm]),
         scaled_by_norms=rule in ("topk", "abstopk", "batchtopk")
         and config.flag("rescale_acts_by_decoder_norm", architecture != "topk" and architecture != "abstopk"),
         input_scale=_scale(found, norm == "expected_average_only_in"),
@@ -194,6 +198,19 @@ class _Config:
         if not isinstance(value, bool):
             raise self._broken(key, value, "neither true nor false")
         return value
+
+    def centred(self, norm: str) -> str:
+        """Return the normalisation of each token of a model as it is, where the dictionary reads one whose weights
+        TransformerLens centres (`center_writing_weights`), so that the mean of what they write is 0.
+        """
+        given = self.metadata.get("model_from_pretrained_kwargs")
+        wanted = isinstance(given, Mapping) and given.get("center_writing_weights") is True
+        of_heads = str(self.metadata.get("hook_name")).endswith("hook_z")
+        if not wanted or of_heads or _WITHOUT_MEAN.search(str(self.metadata.get("model_name"))):
+            return norm
+        if norm == "constant_norm_rescale":
+            raise self.refuse("center_writing_weights", True, f"which is not read with {norm}")
+        return "centre" if norm == "none" else norm  # layer_norm takes the mean away in any case
 
     def site(self) -> harness.Site | str | None:
         """Return the site of the hook, or the name of a place that is none here: another hook, a single head."""
@@ -384,5 +401,5 @@ FORMAT = Format(
     configs=(CONFIG,),
     fits=fits,
     declare=declare,
-    options=frozenset({"input_scale", "published_scale"}),
+    options=frozenset({"input_scale", "published_scale", "overrides"}),
 )

@@ -33,6 +33,7 @@ def cases(folder: Path) -> Iterator[Case]:
     yield from _from_training(folder)
     yield from _scaled(folder)
     yield from _before_6(folder)
+    yield _of_centred_weights(folder)
 
 
 def _for_inference(folder: Path) -> Iterator[Case]:
@@ -186,6 +187,51 @@ def _before_6(folder: Path) -> Iterator[Case]:
         site = "mlp_out.3" if "hook_name" in config else "resid_post.3"
         loaded = sae_lens.SAE.load_from_disk(path)
         yield _case(f"before 6: {name}", path, loaded, site=site, golden=number < 2)
+
+
+def _of_centred_weights(folder: Path) -> Case:
+    """Return a checkpoint that reads a model with centred weights, and the activations of the model as it is."""
+    from transformer_lens import HookedTransformer, HookedTransformerConfig
+
+    hook = "blocks.1.hook_resid_post"
+    config = HookedTransformerConfig(
+        n_layers=2,
+        d_model=D_IN,
+        n_heads=2,
+        d_head=4,
+        n_ctx=TOKENS,
+        d_vocab=9,
+        act_fn="gelu",
+        normalization_type="LN",
+    )
+    model = HookedTransformer(config)
+    tokens = torch.arange(TOKENS)[None]
+    x = model.run_with_cache(tokens)[1][hook][0].detach()
+    model.load_and_process_state_dict(
+        model.state_dict(),
+        fold_ln=False,
+        center_writing_weights=True,
+        center_unembed=False,
+        fold_value_biases=False,
+    )
+    centred = model.run_with_cache(tokens)[1][hook][0].detach()
+    sae = _make("Standard", hook=hook)
+    sae.cfg.metadata.model_from_pretrained_kwargs = {"center_writing_weights": True}
+    path = folder / "center-writing-weights"
+    sae.save_model(path)
+    loaded = sae_lens.SAE.load_from_disk(path)
+    with torch.no_grad():
+        features = loaded.encode(centred)
+        rebuilt = loaded.decode(features) + x.mean(1, keepdim=True)
+    return Case(
+        name="standard, center_writing_weights",
+        path=path,
+        site="resid_post.1",
+        x=x,
+        features=features,
+        rebuilt=rebuilt,
+        golden=False,
+    )
 
 
 # ── one checkpoint ───────────────────────────────────────────────────────────────────────────────────────
