@@ -265,10 +265,13 @@ def test_what_is_no_dictionary_that_is_read_is_said_to_be_what_it_is(
             "write gemma-scope-2[width=65k,l0=small], at the site resid_post.13",
         ),
         ("gemma-scope-2-1b-it-transcoders-all", "only sparse autoencoders are read"),
-        ("gpt2-small-res-jb", "a name of SAELens, whose releases are not looked up here"),
-        ("gpt2-small-res-jb/blocks.3.hook_resid_pre", "a name of SAELens"),
-        ("pythia-70m-deduped-res-sm", "a name of SAELens"),
-        ("jbloom/GPT2-Small-SAEs/blocks.3.hook_resid_pre", "a name of SAELens"),
+        ("gpt2-small-res-jb", "a name of SAELens: write saelens:gpt2-small-res-jb/ID"),
+        (
+            "gpt2-small-res-jb/blocks.3.hook_resid_pre",
+            "a name of SAELens: write saelens:gpt2-small-res-jb/blocks.3.hook_resid_pre",
+        ),
+        ("pythia-70m-deduped-res-sm", "write saelens:pythia-70m-deduped-res-sm/ID"),
+        ("blocks.3.hook_resid_pre", "a hook of TransformerLens, which is a site and no dictionary"),
     ],
 )
 def test_a_name_of_saelens_is_told_what_to_write_here(registry: Any, name: str, wanted: str) -> None:
@@ -276,7 +279,8 @@ def test_a_name_of_saelens_is_told_what_to_write_here(registry: Any, name: str, 
         registry.choose("representations", name)
     said = str(caught.value)
     assert said.startswith(f"representation '{name}' is ") and wanted in said
-    if match := said.partition("write ")[2].partition(", at the site")[0]:
+    match = said.partition("write ")[2].partition(", at the site")[0]
+    if match and not match.startswith("saelens:"):
         assert registry.choose("representations", match).make()  # it leads somewhere
 
 

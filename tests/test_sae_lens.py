@@ -182,6 +182,7 @@ def test_a_scale_for_a_dictionary_that_scales_nothing_is_refused(folder: Path) -
         ("blocks.8.hook_resid_pre", "resid_post.7"),
         ("blocks.2.hook_mlp_out", "mlp_out.2"),
         ("blocks.2.attn.hook_z", "attn_z.2"),
+        ("model.layers.17", "resid_post.17"),
     ],
 )
 def test_a_hook_is_the_site_it_reads(folder: Path, hook: str, site: str) -> None:
@@ -206,6 +207,36 @@ def test_a_place_that_is_no_site_is_named_and_read_at_any_site_alone(
     with pytest.raises(harness.UsageError, match=f"was trained on {said}, not on 'resid_post.4'"):
         read(folder, "resid_post.4")
     assert read(folder, "resid_post.4", any_site=True).width == 16
+
+
+@pytest.mark.parametrize(
+    ("model_name", "norm", "read_as"),
+    [
+        ("gpt2-small", "none", "centre"),
+        ("gpt2-small", "layer_norm", "layer_norm"),
+        ("gemma-2-2b", "none", "none"),  # its norm takes no mean away, so its weights cannot be centred
+    ],
+)
+def test_a_dictionary_of_centred_weights_takes_the_mean_away(
+    folder: Path, model_name: str, norm: str, read_as: str
+) -> None:
+    change(folder, normalize_activations=norm)
+    change_hook(folder, model_name=model_name, model_from_pretrained_kwargs={"center_writing_weights": True})
+    found = read(folder)
+    assert found.input_norm == read_as
+    x = torch.randn(4, 8)
+    if read_as != "none":
+        torch.testing.assert_close(found.encode(x + 3), found.encode(x), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            found.rebuild(x + 3, 5)[0], found.rebuild(x, 5)[0] + 3, rtol=1e-4, atol=1e-4
+        )
+
+
+def test_a_dictionary_of_centred_weights_with_another_norm_is_refused(folder: Path) -> None:
+    change(folder, normalize_activations="constant_norm_rescale")
+    change_hook(folder, model_name="gpt2", model_from_pretrained_kwargs={"center_writing_weights": True})
+    with pytest.raises(harness.UsageError, match="center_writing_weights = 'True'; which is not read with"):
+        read(folder)
 
 
 def test_an_option_changes_the_convention_of_b_dec(folder: Path) -> None:

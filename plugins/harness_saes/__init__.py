@@ -1,4 +1,4 @@
-"""Readers of published sparse-autoencoder checkpoints: Gemma Scope 1 and 2, saev, ViT-Prisma."""
+"""Readers of published sparse-autoencoder checkpoints: by path, by repository on the hub, by the names of releases."""
 
 from __future__ import annotations
 
@@ -92,9 +92,12 @@ def harness_resolve_representation(ref: str) -> harness.RepresentationSpec | Non
     from harness_saes.gemma_scope import is_gemma_scope
     from harness_saes.gemma_scope_2 import is_gemma_scope_2
     from harness_saes.prisma import is_prisma
+    from harness_saes.releases import is_release, resolve
     from harness_saes.saev import is_saev
     from harness_saes.unread import explain_name
 
+    if is_release(ref):
+        return resolve(ref)
     if not harness.local_path(ref).exists() and explain_name(ref):
         return None
     layouts: Mapping[str, tuple[Callable[[str], bool], Callable[..., harness.TokenRepresentation]]] = {

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import harness
 from harness_saes.checkpoint import Checkpoint
+from harness_saes.hooks import read_hook
 from harness_saes.refusals import check_sizes, no_autoencoder
 from harness_saes.stored import Declaration, Format, Found, check_decoder, check_shapes, size_of
 from harness_saes.tensors import Tensors, open_tensors
@@ -66,13 +67,6 @@ _WITHOUT_MEAN = re.compile(r"gemma|llama|mistral|mixtral|qwen|olmo-?2|deepseek|p
 
 _SMALLEST_NORM = 1e-8
 """Norm that SAELens takes for smaller ones when it folds them."""
-
-_HOOKS = {
-    "hook_resid_post": "resid_post",
-    "hook_mlp_out": "mlp_out",
-    "hook_attn_out": "attn_out",
-    "attn.hook_z": "attn_z",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,6 +134,7 @@ def declare(found: Found) -> Declaration:
         settings=asdict(settings),
         subtracts=settings.subtracts,
         build=lambda tensors, decoder: build(found, settings, tensors, decoder, finetuned=finetuned),
+        hook=config.hook,
     )
 
 
@@ -212,23 +207,20 @@ class _Config:
             raise self.refuse("center_writing_weights", True, f"which is not read with {norm}")
         return "centre" if norm == "none" else norm  # layer_norm takes the mean away in any case
 
+    @property
+    def hook(self) -> str | None:
+        """Name of the hook; None without one. UnavailableError for anything but text."""
+        hook = self.metadata.get("hook_name") or self.metadata.get("hf_hook_name")
+        if hook is not None and not isinstance(hook, str):
+            raise self._broken("hook_name", hook, "no name of a hook")
+        return hook
+
     def site(self) -> harness.Site | str | None:
         """Return the site of the hook, or the name of a place that is none here: another hook, a single head."""
-        hook = self.metadata.get("hook_name") or self.metadata.get("hf_hook_name")
         head = self.metadata.get("hook_head_index")
-        if hook is None:
+        if self.hook is None:
             return None
-        if not isinstance(hook, str):
-            raise self._broken("hook_name", hook, "no name of a hook")
-        if head is not None:
-            return f"{hook} of head {head}"
-        match = re.fullmatch(r"blocks\.([0-9]{1,9})\.([\w.]+)", hook)
-        kind = _HOOKS.get(match[2]) if match else None
-        if match and kind:
-            return harness.Site(kind=kind, layer=int(match[1]))
-        if match and match[2] == "hook_resid_pre" and int(match[1]) > 0:
-            return harness.Site(kind="resid_post", layer=int(match[1]) - 1)
-        return hook
+        return read_hook(self.hook) if head is None else f"{self.hook} of head {head}"
 
     def _broken(self, key: str, value: Any, what: str) -> harness.UnavailableError:
         said = "no value" if value is None else f"{harness.printable(str(value)[:80])!r}, which is {what}"

@@ -144,10 +144,10 @@ _SCOPE_2 = re.compile(
     r"(?:/layer_(?P<layer>\d+)_width_(?P<width>\w+?)_l0_(?P<l0>small|medium|big)\w*)?/?"
 )
 _RELEASE = re.compile(
-    r"(?:gpt2|pythia|llama_scope|llama-3|mistral-7b|qwen|gemma-2b|gemma-scope|sae_bench|deepseek|goodfire|mwhanna)"
-    r"[-_.\d][\w.-]*(?:/.*)?",
-    re.IGNORECASE,
+    r"(?:gpt2|pythia|llama_scope|llama-3|mistral-7b|qwen|gemma-2b|gemma-[23]|gemma-scope|sae_bench|deepseek-r1-distill|"
+    r"goodfire-|mwhanna|mntss|temporal-sae)[-_.\d]?[\w.-]*(?:/.*)?"
 )
+"""Releases of SAELens; none is the name of an organisation on the hub."""
 _KINDS_OF_SCOPE = {"res": "resid_post", "mlp": "mlp_out", "att": "attn_z"}
 
 
@@ -161,11 +161,10 @@ def explain_name(ref: str) -> str:
             return f"SAELens' name of a transcoder or crosscoder, {_NO_PAIRS}"
         chosen = f"gemma-scope-2[width={match['width'] or '16k'},l0={match['l0'] or 'medium'}]"
         return f"a name of SAELens: write {chosen}, at the site {kind}.{match['layer'] or 'LAYER'}"
-    if re.search(r"(?:^|/)blocks\.\d+\.[\w.]*hook_", ref) or _RELEASE.fullmatch(ref):
-        return (
-            "a name of SAELens, whose releases are not looked up here: name a repository or folder in a layout that is "
-            "read (Gemma Scope, Gemma Scope 2, ViT-Prisma, saev)"
-        )
+    if re.match(r"blocks\.\d+\.[\w.]*hook_", ref):
+        return "a hook of TransformerLens, which is a site and no dictionary: name it under sites"
+    if _RELEASE.fullmatch(ref):
+        return f"a name of SAELens: write saelens:{ref.rstrip('/')}{'' if '/' in ref.rstrip('/') else '/ID'}"
     return ""
 
 
