@@ -159,7 +159,14 @@ class Folder:
         """Return the checkpoint that is named, or the one below it that was trained at `site`."""
         candidates = find_checkpoints(self.ref, self.formats)
         if len(candidates) > 1:
-            candidates = [each for each in candidates if _may_be_of(each[1], site)] or candidates
+            likely = [each for each in candidates if _may_be_of(each[1], site)]
+            names = sorted(checkpoint.name for _, checkpoint in candidates)
+            # Weights of other layers are never fetched only to be looked at.
+            candidates = likely or [
+                (kind, each) for kind, each in candidates if each.path is not None or not kind.needs_weights
+            ]
+            if not candidates:
+                raise self._unclear("dictionaries, and none of them", site, names)
         described = []
         for kind, checkpoint in candidates:
             found = look_into(kind, checkpoint, self.options)
@@ -170,10 +177,13 @@ class Folder:
         if len(here) != 1:
             which = "several dictionaries" if here else "dictionaries, and none of them"
             names = sorted(each[1].checkpoint.name for each in here or described)
-            raise harness.UsageError(
-                f"'{self.ref}' holds {which} for '{site}': name one of {harness.name_some(names)}"
-            )
+            raise self._unclear(which, site, names)
         return here[0]
+
+    def _unclear(self, which: str, site: harness.Site, names: Sequence[str]) -> harness.UsageError:
+        return harness.UsageError(
+            f"'{self.ref}' holds {which} for '{site}': name one of {harness.name_some(names)}"
+        )
 
     def _load(
         self, checkpoint: Checkpoint, declared: Declaration, device: str, *, sha256: str, decoder: bool
@@ -278,7 +288,7 @@ def _names(checkpoint: Checkpoint) -> Collection[str]:
 
 def _may_be_of(checkpoint: Checkpoint, site: harness.Site) -> bool:
     """Return whether a name tells no layer, or that of the site, so that other configs need not be fetched."""
-    numbers = re.findall(r"\d+", checkpoint.name.rpartition("/")[0])
+    numbers = re.findall(r"\d+", checkpoint.name)
     return not numbers or str(site.layer) in numbers
 
 

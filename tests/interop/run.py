@@ -22,7 +22,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-MODULES: tuple[str, ...] = ("sae_lens_", "dictionary_learning_", "sparsify_")
+MODULES: tuple[str, ...] = ("sae_lens_", "dictionary_learning_", "sparsify_", "openmoss_", "saev_")
 """Modules of this folder, one a library."""
 _INSIDE = "--inside"
 
