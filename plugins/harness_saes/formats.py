@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import harness
-from harness_saes import dictionary_learning, goodfire, openai, openmoss, plain, qwen_scope, sae_lens, sparsify
+from harness_saes import (
+    dictionary_learning,
+    goodfire,
+    openai,
+    openmoss,
+    plain,
+    qwen_scope,
+    sae_lens,
+    sparsify,
+)
 from harness_saes.reading import Reading
 from harness_saes.stored import Folder, Format, find_checkpoints
 
