@@ -16,6 +16,7 @@ from interop.case import open_dictionary
 import harness
 from harness.dictionaries.dictionary import Dictionary
 
+GOLDEN = Path(__file__).parent / "golden"
 D_IN, WIDTH, K = 8, 24, 5
 GOODFIRE = "Llama-3.1-8B-Instruct-SAE-l19.pth"
 DEEPSEEK = "DeepSeek-R1-Distill-Llama-8B-SAE-l19.pt"
@@ -236,3 +237,33 @@ def test_a_repository_with_one_such_file_is_found_on_the_hub(
         hub.add("Goodfire/Llama-3.1-8B-Instruct-SAE-l19", tmp_path / "repository")
         for ref in ("", f"/{GOODFIRE}"):
             assert read(Path(f"Goodfire/Llama-3.1-8B-Instruct-SAE-l19{ref}")).width == WIDTH
+
+
+@pytest.mark.parametrize("ref", ["org/saes", "org/saes/trainer_0", "org/saes/trainer_0/ae.pt", "org/bare"])
+def test_offline_each_message_names_a_command_that_leads_on_and_fetches_little(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ref: str
+) -> None:
+    shutil.copytree(GOLDEN / "dictionary_learning" / "TopKTrainer", tmp_path / "saes")
+    (tmp_path / "saes" / "examples.pt").write_bytes(b"large")
+    save(tmp_path / "bare" / GOODFIRE, linear())
+    site = "resid_post.19" if ref == "org/bare" else "resid_post.3"
+    with hub_stand_in.serving(tmp_path / "hub", monkeypatch) as hub:
+        for name in ("saes", "bare"):
+            hub.add(f"org/{name}", tmp_path / name)
+        _, told = hub_stand_in.follow(lambda: read(Path(ref), site), monkeypatch)
+        assert told and not list((tmp_path / "hub").rglob("examples.pt"))
+
+
+def test_several_files_that_only_their_tensors_could_tell_are_not_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for layer in (1, 2):
+        save(tmp_path / "repository" / f"{layer}.pt", openai())
+    with hub_stand_in.serving(tmp_path / "hub", monkeypatch) as hub:
+        hub.add("org/bare", tmp_path / "repository")
+        with pytest.raises(
+            harness.UsageError, match=r"holds 1\.pt, 2\.pt, and no config that tells their format"
+        ):
+            read(Path("org/bare"))
+        assert not list((tmp_path / "hub").rglob("*.pt"))
+        assert read(Path("org/bare/2.pt")).width == WIDTH

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -44,6 +45,9 @@ class Repository(Protocol):
     def files(self, pattern: str) -> Files:
         """Return the files that match a pattern such as `layer_*/params.npz`."""
 
+    def may_have(self, name: str) -> bool:
+        """Return whether there is a file, as far as that is known without fetching it."""
+
     def local(self, name: str) -> Path | None:
         """Return a file's path; None if it is not on this machine."""
 
@@ -77,6 +81,9 @@ class LocalRepository:
 
     def files(self, pattern: str) -> Files:
         return Files(tuple(str(path.relative_to(self.root)) for path in self.root.glob(pattern)))
+
+    def may_have(self, name: str) -> bool:
+        return self.has(name)
 
     def local(self, name: str) -> Path | None:
         return self.fetch(name)
@@ -119,9 +126,18 @@ class HubRepository:
     def has(self, name: str) -> bool:
         return self.local(f"{self.folder}/{name}".lstrip("/")) is not None
 
+    @cached_property
+    def listing(self) -> tuple[list[str], bool]:
+        """Names of all files, and whether they are all, as `harness.HubFiles.names` gives them; asked for once."""
+        return self.hub.names()
+
     def files(self, pattern: str) -> Files:
-        names, whole = self.hub.names()
+        names, whole = self.listing
         return Files(tuple(name for name in names if PurePosixPath(name).match(pattern)), whole)
+
+    def may_have(self, name: str) -> bool:
+        names, whole = self.listing
+        return not whole or name in names
 
     def local(self, name: str) -> Path | None:
         return self.hub.local(name)

@@ -157,7 +157,7 @@ class Folder:
 
     def _choose(self, site: harness.Site) -> tuple[Format, Found, Declaration]:
         """Return the checkpoint that is named, or the one below it that was trained at `site`."""
-        candidates = find_checkpoints(self.ref, self.formats)
+        candidates = find_checkpoints(self.ref, self.formats, site)
         if len(candidates) > 1:
             likely = [each for each in candidates if _may_be_of(each[1], site)]
             names = sorted(checkpoint.name for _, checkpoint in candidates)
@@ -211,9 +211,13 @@ class Folder:
         )
 
 
-def find_checkpoints(ref: str, formats: Sequence[Format]) -> list[tuple[Format, Checkpoint]]:
+def find_checkpoints(
+    ref: str, formats: Sequence[Format], site: harness.Site | None = None
+) -> list[tuple[Format, Checkpoint]]:
     """Return the checkpoints at a reference with their formats: the file that it names, those in its folder, else those
-    in folders below it. Raise UnavailableError, or UsageError, if there is none, or if one file is of two formats.
+    in folders below it; for a `site`, only those whose names may be of its layer, if there are any.
+
+    Raise UnavailableError, or UsageError, if there is none, or if one file is of two formats.
     """
     path = harness.local_path(ref)
     repository: Repository
@@ -230,13 +234,33 @@ def find_checkpoints(ref: str, formats: Sequence[Format]) -> list[tuple[Format, 
     for names in [[inside]] if is_file else _by_depth(repository, formats, inside):
         checkpoints = [Checkpoint(ref=ref, repository=repository, name=name, place=ref) for name in names]
         nearest = nearest or checkpoints
-        if found := [(kind, each) for each in checkpoints for kind in _fitting(formats, each)]:
-            return found
+        likely = [each for each in checkpoints if site is None or _may_be_of(each, site)]
+        for some in (likely, [each for each in checkpoints if each not in likely]):
+            if found := [(kind, each) for each in some for kind in _fitting(formats, each)]:
+                return found
     if len(nearest) == 1 and nearest[0].path is None:
         bare = [kind for kind in formats if not kind.configs and _has_name_of(kind, nearest[0].name)]
         if bare and repository.fetch(nearest[0].name) and (fitting := _fitting(bare, nearest[0])):
             return [(fitting[0], nearest[0])]
-    raise repository.lacks(*dict.fromkeys(pattern for kind in formats for pattern in kind.weights))
+    raise _nothing_found(ref, repository, formats, nearest)
+
+
+def _nothing_found(
+    ref: str, repository: Repository, formats: Sequence[Format], nearest: Sequence[Checkpoint]
+) -> harness.HarnessError:
+    """Return the error for a reference at which no checkpoint of a format was recognised."""
+    if isinstance(repository, HubRepository):
+        if not repository.listing[1]:
+            # Configs are small, and with several files the hub's client leaves the list of all.
+            configs = dict.fromkeys(PurePosixPath(name).name for kind in formats for name in kind.configs)
+            note = ", of which one tells what it holds"
+            return repository.hub.lacks(*configs, fetch=[f"*{name}" for name in configs], note=note)
+        if names := [each.name for each in nearest]:
+            return harness.UsageError(
+                f"'{ref}' holds {harness.name_some(names)}, and no config that tells their format: name the one "
+                f"that is meant"
+            )
+    return repository.lacks(*dict.fromkeys(pattern for kind in formats for pattern in kind.weights))
 
 
 def _by_depth(repository: Repository, formats: Sequence[Format], inside: str) -> Iterator[list[str]]:
@@ -295,7 +319,8 @@ def _may_be_of(checkpoint: Checkpoint, site: harness.Site) -> bool:
 def read_config(kind: Format, checkpoint: Checkpoint) -> Mapping[str, Any]:
     """Return the config beside the weights or in the folder above; an empty one if there is none."""
     for name in kind.configs:
-        path = checkpoint.repository.find(checkpoint.beside(name))
+        inside = checkpoint.beside(name)
+        path = checkpoint.repository.find(inside) if checkpoint.repository.may_have(inside) else None
         if path is not None:
             said = f"dictionary '{checkpoint.ref}': its {name} cannot be read"
             return read_any(path, said)
