@@ -91,6 +91,7 @@ def harness_representations() -> list[harness.RepresentationSpec]:
 def harness_resolve_representation(ref: str) -> harness.RepresentationSpec | None:
     from harness_saes.gemma_scope import is_gemma_scope
     from harness_saes.gemma_scope_2 import is_gemma_scope_2
+    from harness_saes.plain import is_explicit
     from harness_saes.prisma import is_prisma
     from harness_saes.releases import is_release, resolve
     from harness_saes.saev import is_saev
@@ -107,7 +108,7 @@ def harness_resolve_representation(ref: str) -> harness.RepresentationSpec | Non
         "ViT-Prisma": (is_prisma, _prisma),
     }
     found = [layout for layout, (is_one, _) in layouts.items() if is_one(ref)]
-    if not found:
+    if not found or is_explicit(ref):
         return None
     if len(found) > 1 and Path(ref).expanduser().is_dir():
         raise harness.UsageError(

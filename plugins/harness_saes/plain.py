@@ -25,11 +25,15 @@ CONFIG = "dictionary.yaml"
 _ENCODER = {
     "relu": ("W_enc", "b_enc"),
     "topk": ("W_enc", "b_enc"),
+    "abstopk": ("W_enc", "b_enc"),
+    "groupmax": ("W_enc", "b_enc"),
     "jumprelu": ("W_enc", "b_enc", "threshold"),
     "batchtopk": ("W_enc", "b_enc", "threshold"),
     "gated": ("W_enc", "b_enc", "r_mag", "b_mag"),
 }
 """Tensors of the encoder by activation rule."""
+
+_WITH_K = ("topk", "abstopk", "groupmax")
 
 _Matrix = Literal["W_enc", "W_dec"]
 
@@ -39,19 +43,20 @@ class Declared(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
 
-    activation: Literal["relu", "jumprelu", "topk", "batchtopk", "gated"]
+    activation: Literal["relu", "jumprelu", "topk", "abstopk", "groupmax", "batchtopk", "gated"]
     """The activation rule, as `harness.Dictionary` defines it."""
     subtract_b_dec: bool
     """Whether b_dec is subtracted from the input before it is encoded."""
     site: str | None = None
-    """The site that it was trained on, such as `resid_post.12`; left out, it serves at any."""
-    k: int | None = None
-    """The number of active features per token, of topk alone."""
+    """The site that it was trained on, such as `resid_post.12` or `blocks.12.hook_resid_post`; left out, it serves at
+    any."""
+    k: int | None = Field(default=None, ge=1)
+    """The number of active features per token, for topk, abstopk and groupmax."""
     signed: bool = False
     """Whether topk keeps values below zero."""
     input_norm: Literal["none", "layer_norm", "constant_norm_rescale"] = "none"
     """The normalisation of each token before all else."""
-    l0: float | None = Field(default=None, ge=0)
+    l0: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     """The published number of active features per token, which the fidelity gate compares with."""
     tensors: dict[str, str] = {}
     """Names in the file of tensors that are not named as here."""
@@ -59,8 +64,16 @@ class Declared(BaseModel):
     """The matrices that the file holds transposed, W_enc as [d_sae, d_in] and W_dec as [d_in, d_sae]."""
 
 
+def is_explicit(ref: str) -> bool:
+    """Check whether a dictionary.yaml lies in a local folder, or beside a local file of safetensors."""
+    path = harness.local_path(ref)
+    if path.suffix == ".safetensors":
+        path = path.parent
+    return (path / CONFIG).is_file()
+
+
 def fits(config: Mapping[str, Any], names: Collection[str]) -> bool:
-    """Check whether there is a dictionary.yaml."""
+    """Check whether there is a dictionary.yaml that holds anything."""
     return bool(config)
 
 
@@ -69,7 +82,7 @@ def declare(found: Found) -> Declaration:
     path = found.checkpoint.repository.fetch(found.checkpoint.beside(CONFIG))
     said = harness.read_yaml(path, "dictionary file").validate(Declared)
     where = f"dictionary '{found.ref}': its {CONFIG}"
-    if (said.k is None) == (said.activation == "topk"):
+    if (said.k is None) == (said.activation in _WITH_K):
         raise harness.UsageError(
             f"{where} gives {'no ' * (said.k is None)}k for the activation {said.activation}"
         )
@@ -89,12 +102,22 @@ def declare(found: Found) -> Declaration:
     return Declaration(
         d_in=size[0],
         width=size[1],
-        site=harness.Site.parse(said.site) if said.site else None,
+        site=_site(where, said.site),
         settings={**settings, "transposed": sorted(said.transposed)},
         subtracts=said.subtract_b_dec,
         build=lambda tensors, decoder: build(said, tensors, decoder),
         published_l0=said.l0,
+        has_decoder=said.tensors.get("W_dec", "W_dec") in found.shapes,
     )
+
+
+def _site(where: str, name: str | None) -> harness.Site | None:
+    if name is None:
+        return None
+    try:
+        return harness.find_site(name) or harness.Site.parse(name)
+    except harness.UsageError as error:
+        raise harness.UsageError(f"{where} names no site: {error}") from None
 
 
 def build(said: Declared, tensors: Tensors, decoder: bool) -> Mapping[str, Any]:
@@ -124,4 +147,5 @@ FORMAT = Format(
     fits=fits,
     declare=declare,
     needs_weights=True,
+    is_explicit=True,
 )

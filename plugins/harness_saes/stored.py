@@ -79,7 +79,7 @@ class Declaration:
     format subtracts b_dec from the input. `build` returns the fields of `harness.Dictionary` from the tensors, W_dec
     only where the decoder is asked for; it leaves out `name`, `width` and `subtract`, which follow from the rest.
     `hook` is the config's own name of the place that `site` was read from; one that is no site in some models is
-    refused there.
+    refused there. `has_decoder` is false where the weights are known to have none.
     """
 
     d_in: int
@@ -92,6 +92,7 @@ class Declaration:
     flags: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     hook: str | None = None
+    has_decoder: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +101,8 @@ class Format:
     beside them or in the folder above (`../NAME`), of which the first that is there is read. `fits` tells from a config
     and the names of tensors (empty if the weights are not on this machine) whether a checkpoint is of this format.
     Without `configs` only the tensors can tell, so the file is fetched if it is the only one. `options` are parameters
-    of references beside the common ones.
+    of references beside the common ones. `is_explicit` is true of a config that somebody wrote to say how the weights
+    are read: it is taken before all that a library wrote.
     """
 
     name: str
@@ -111,6 +113,7 @@ class Format:
     declare: Callable[[Found], Declaration]
     options: frozenset[str] = frozenset()
     needs_weights: bool = False
+    is_explicit: bool = False
 
 
 class Folder:
@@ -145,7 +148,7 @@ class Folder:
             d_in=declared.d_in,
             width=declared.width,
             load=load,
-            load_whole=lambda device: load(device, decoder=True),
+            load_whole=(lambda device: load(device, decoder=True)) if declared.has_decoder else None,
             sparse=True,
             published_l0=declared.published_l0,
             reference=full_reference(checkpoint.repository, checkpoint.name, depth=2),
@@ -285,6 +288,7 @@ def _fitting(formats: Sequence[Format], checkpoint: Checkpoint) -> list[Format]:
     with suppress(harness.HarnessError):  # what is broken is reported when it is read
         names = _names(checkpoint)
     fitting = [kind for kind in kinds if _fits(kind, checkpoint, names)]
+    fitting = [kind for kind in fitting if kind.is_explicit] or fitting
     if len(fitting) > 1:
         several = " and of ".join(kind.name for kind in fitting)
         raise harness.UsageError(
