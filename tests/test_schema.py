@@ -25,7 +25,8 @@ SUITES = sorted([*ROOT.glob("tasks/*/suites/*.yaml"), *ROOT.glob("plugins/*/suit
 BOARDS = sorted(ROOT.glob("leaderboards/*/board.yaml"))
 
 SUITE = {
-    "name": "toy", "version": 1, "summary": "x", "tasks": ["a", {"name": "b", "limit": 5, "leaks": "near"}],
+    "name": "toy", "version": 1, "summary": "x",
+    "tasks": ["a", {"name": "b", "limit": 5, "test_limit": 3, "leaks": "near"}],
     "models": ["m", {"ref": "n", "sites": ["resid_post.1"], "representations": ["pca"], "dtype": "float32"}],
     "representations": ["hidden", {"name": "pca", "n": 4}], "tokens": "content", "poolings": ["mean"],
     "transforms": ["none"], "classifiers": ["logreg"], "regimes": ["full"], "alignments": ["assignment"],

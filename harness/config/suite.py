@@ -114,10 +114,18 @@ class TaskChoice(Strict):
     name: str
     """The task, as `harness ls tasks` or a task file has it."""
     limit: _Count | None = None
-    """The number of its rows to read, stratified by label."""
+    """The number of its rows to read, stratified by label; with `test_limit`, of all but test rows."""
+    # Left out if not given, so that suites equal those in older run folders, which lack the field.
+    test_limit: _Count | None = Field(default=None, exclude_if=lambda limit: limit is None)
+    """The number of its test rows to read."""
     # Left out if not given, so that suites equal those in older run folders, which lack the field.
     leaks: RemovedLeaks | None = Field(default=None, exclude_if=lambda leaks: leaks is None)
     """The leaks to remove from it."""
+
+    @property
+    def is_limited(self) -> bool:
+        """True if the suite itself limits the rows of the task."""
+        return self.limit is not None or self.test_limit is not None
 
 
 class ModelChoice(BaseModel):
@@ -173,7 +181,7 @@ class Suite(Strict):
     summary: str = ""
     """One line for `harness ls suites`."""
     tasks: tuple[Annotated[TaskChoice, _short("name", TaskChoice)], ...] = Field(min_length=1)
-    """Tasks: names, or mappings of `name`, `limit` and `leaks`."""
+    """Tasks: names, or mappings of `name`, `limit`, `test_limit` and `leaks`."""
     models: tuple[Annotated[ModelChoice, _short("ref", ModelChoice)], ...] = ()
     """Models: references, or mappings of `ref`, `sites`, `representations` and the model's parameters."""
     representations: tuple[Reference, ...] = Field(min_length=1)

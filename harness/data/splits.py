@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import defaultdict
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.api.data import SPLITS, Examples, Split
@@ -68,14 +69,32 @@ def _fraction(purpose: str, examples: Examples, row: int) -> float:
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def take_stratified(examples: Examples, limit: int | None) -> Examples:
+@dataclass(frozen=True, kw_only=True)
+class SplitLimits:
+    """Limits of a task's test rows and of its other rows, apart, and then of all that is left; None for no limit."""
+
+    test: int | None = None
+    others: int | None = None
+    every: int | None = None
+
+
+def take_stratified(examples: Examples, limit: int | SplitLimits | None) -> Examples:
     """Return at most about `limit` examples, or all for None; a smaller limit takes a subset of a larger one's rows.
 
     Each split, label and language gives its share (at least one row), lowest ids first. In several languages the rows
     of the same groups are taken, where rows have groups. The choice depends on contents alone.
     """
+    if isinstance(limit, SplitLimits):
+        return take_stratified(_take_by_split(examples, limit), limit.every)
     if limit is None or limit >= len(examples):
         return examples
+    return examples.take(_choose_stratified(examples, limit))
+
+
+def _choose_stratified(examples: Examples, limit: int | None) -> Sequence[int]:
+    """Return the numbers of the rows that `take_stratified` takes, in order."""
+    if limit is None or limit >= len(examples):
+        return range(len(examples))
     several = len(set(examples.languages)) > 1
     strata: dict[tuple[str, str, str], list[int]] = defaultdict(list)
     for row in range(len(examples)):
@@ -89,4 +108,13 @@ def take_stratified(examples: Examples, limit: int | None) -> Examples:
     kept = [
         row for rows in strata.values() for row in sorted(rows, key=order)[: max(1, round(len(rows) * share))]
     ]
+    return sorted(kept)
+
+
+def _take_by_split(examples: Examples, limits: SplitLimits) -> Examples:
+    """Return the examples with a limit each for test rows and others, in their order."""
+    kept: list[int] = []
+    for limit, is_test in ((limits.test, True), (limits.others, False)):
+        rows = [row for row, split in enumerate(examples.splits) if (split == "test") is is_test]
+        kept += (rows[place] for place in _choose_stratified(examples.take(rows), limit))
     return examples.take(sorted(kept))

@@ -31,7 +31,7 @@ from harness.data.cleaning import (
 from harness.data.inputs import parse_input
 from harness.data.sources import Rows, Table, data_error, quote_path, read_source
 from harness.data.spellings import find_alike
-from harness.data.splits import parse_split, split_examples, take_stratified
+from harness.data.splits import SplitLimits, parse_split, split_examples, take_stratified
 from harness.registry.catalog import Registry
 from harness.storage.hashing import hash_lines
 
@@ -49,7 +49,7 @@ class TaskData:
     examples: Examples
     classes: tuple[str, ...]
     hygiene: Hygiene
-    limit: int | None = None
+    limit: int | SplitLimits | None = None
 
     @cached_property
     def alike_labels(self) -> tuple[Mapping[str, int], ...]:
@@ -73,7 +73,7 @@ def load_task(
     spec: TaskSpec,
     *,
     data_dir: Path | None = None,
-    limit: int | None = None,
+    limit: int | SplitLimits | None = None,
     trained_on: TaskSpec | None = None,
     strict: bool = False,
 ) -> TaskData:
@@ -132,7 +132,7 @@ def _count_drawn(hygiene: Hygiene, drawn: int, drawn_from: int) -> Hygiene:
 
 
 def _load_transfer(
-    spec: TaskSpec, other: TaskSpec, data_dir: Path | None, limit: int | None
+    spec: TaskSpec, other: TaskSpec, data_dir: Path | None, limit: int | SplitLimits | None
 ) -> tuple[Examples, Hygiene]:
     """Load the training and validation rows of `other`, and every row of the task itself as a test row.
 

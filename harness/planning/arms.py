@@ -10,6 +10,7 @@ from harness.api.errors import UsageError
 from harness.api.protocols import IdentifiedRepresentation
 from harness.api.tasks import TaskSpec
 from harness.config.suite import Suite
+from harness.data.splits import SplitLimits
 from harness.features.token_sets import TokenSet
 from harness.models.opened import OpenModel, choose_all, plugin_errors, skip_if_unavailable
 from harness.registry.catalog import Choice, Registry
@@ -101,7 +102,7 @@ class MatchedSuite(NamedTuple):
     """
 
     suite: Suite
-    specs: list[tuple[TaskSpec, int | None]]
+    specs: list[tuple[TaskSpec, int | SplitLimits | None]]
     models: tuple[OpenModel, ...]
     arms: Arms
     notes: list[str]
@@ -109,7 +110,7 @@ class MatchedSuite(NamedTuple):
 
 def match_suite(
     suite: Suite,
-    specs: Sequence[tuple[TaskSpec, int | None]],
+    specs: Sequence[tuple[TaskSpec, int | SplitLimits | None]],
     models: tuple[OpenModel, ...],
     arms: Arms,
     *,

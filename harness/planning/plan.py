@@ -18,6 +18,7 @@ from harness.config.suite import Suite, TaskChoice
 from harness.data.fuzzy import count_fuzzy_leaks
 from harness.data.partitions import find_untested
 from harness.data.spellings import describe_alike
+from harness.data.splits import SplitLimits
 from harness.data.task import TaskData, load_task
 from harness.models.opened import (
     OpenModel,
@@ -91,9 +92,13 @@ def make_plan(
 
 def choose_task(
     task: TaskChoice, suite: Suite, registry: Registry, included: Sequence[TaskSpec]
-) -> tuple[TaskSpec, int | None]:
+) -> tuple[TaskSpec, int | SplitLimits | None]:
     """Return the task that a suite names, with the leaks it removes, and the limit of its rows, if any."""
-    limit = min((limit for limit in (task.limit, suite.limit) if limit), default=None)
+    limit: int | SplitLimits | None = min(
+        (limit for limit in (task.limit, suite.limit) if limit), default=None
+    )
+    if task.test_limit:
+        limit = SplitLimits(test=task.test_limit, others=task.limit, every=suite.limit)
     spec = _find_task(task.name, registry, included)
     # What the suite says of all tasks is of those that can be asked it.
     leaks = task.leaks or (suite.leaks if spec.modality == "text" and not spec.keep_leaks else None)
@@ -107,7 +112,7 @@ def _find_task(name: str, registry: Registry, included: Sequence[TaskSpec]) -> T
 
 def _choose_tasks(
     suite: Suite, registry: Registry, included: Sequence[TaskSpec]
-) -> list[tuple[TaskSpec, int | None]]:
+) -> list[tuple[TaskSpec, int | SplitLimits | None]]:
     check_unique("task", [task.name for task in suite.tasks])
     check_unique("seed", [str(seed) for seed in suite.seeds])
     return [choose_task(task, suite, registry, included) for task in suite.tasks]

@@ -146,7 +146,7 @@ def _flags(cell: Cell, bundle: Bundle, plan: Plan, fidelity: Fidelity) -> Iterat
     if data.hygiene.near_leaks and data.spec.leaks != "near":
         yield f"near-leaks:{data.hygiene.near_leaks}"
     if data.hygiene.drawn_from and any(
-        task.limit for task in plan.suite.tasks if task.name == data.spec.name
+        task.is_limited for task in plan.suite.tasks if task.name == data.spec.name
     ):
         yield f"subset:{data.hygiene.drawn}/{data.hygiene.drawn_from}"
     for kind, alike in (("labels", data.alike_labels), ("groups", data.alike_groups)):

@@ -15,6 +15,7 @@ from harness.api.errors import HarnessError, UnavailableError, name_some
 from harness.api.tasks import TaskSpec
 from harness.config.suite import Suite, TaskChoice
 from harness.data.partitions import make_draws
+from harness.data.splits import SplitLimits
 from harness.data.task import TaskData, load_task
 from harness.planning.cells import Plan
 from harness.planning.plan import choose_task, find_trained_on, make_plan
@@ -42,7 +43,7 @@ class _Source:
             )
         return spec
 
-    def _choose(self, name: str) -> tuple[TaskSpec, int | None]:
+    def _choose(self, name: str) -> tuple[TaskSpec, int | SplitLimits | None]:
         """Return a task as the suite has it, and the limit of its rows. Raise UsageError when there is none."""
         task = next((task for task in self.suite.tasks if task.name == name), TaskChoice(name=name))
         return choose_task(task, self.suite, self.registry, self.included)

@@ -98,7 +98,7 @@ def _check_limit(suite: Suite, records: Sequence[Record], run: RunFolder) -> Ite
     asked = [run.about().get("argv"), *(event.get("argv") for event in run.events())]
     if suite.limit is None and any(_asks_for_limit(argv) for argv in asked if isinstance(argv, list)):
         yield "the run was started with -L, which neither its suite nor its records say"
-    own = {task.name for task in suite.tasks if task.limit is not None}
+    own = {task.name for task in suite.tasks if task.is_limited}
     if suite.limit is None and any(
         record.hygiene.drawn_from and record.task not in own for record in records
     ):
