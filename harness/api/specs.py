@@ -67,7 +67,12 @@ class CommandSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec(Spec):
-    """Offer of a model: `make(**parameters) -> Model`, which reads configuration and tokenizer, but no weights."""
+    """Offer of a model: `make(**parameters) -> Model`, which reads configuration and tokenizer, but no weights.
+
+    A `toy` was trained to try the harness out: boards rank it apart from other models, and their titles say so.
+    """
+
+    toy: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

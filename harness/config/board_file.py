@@ -43,8 +43,16 @@ class RunChoice(Strict):
 class BoardFile(Strict):
     """The runs that a published board is made of."""
 
+    about: str = ""
+    """A paragraph that the page begins with."""
     runs: tuple[RunChoice, ...] = Field(min_length=1)
     """The runs; each of several has a `name`."""
+
+
+def read_about(folder: Path) -> str:
+    """Return the paragraph that the page of the board in `folder` begins with; "" without `board.yaml`."""
+    path = folder / "board.yaml"
+    return read_yaml(path, "board").validate(BoardFile).about.strip() if path.is_file() else ""
 
 
 def read_board(folder: Path) -> tuple[RunChoice, ...]:

@@ -12,7 +12,8 @@
 4. **Verdict.** A task is won or lost if the p-value, adjusted by Holm over the row's tasks, is below .05, else tied.
 5. **Rank.** 1 + the number of rows that are better beyond noise: the paired interval of the difference in mean lies
    above 0. `last_rank` is the lowest place: all rows may be above but those that are worse beyond noise. `ties` are the
-   groups of rows of which no two differ by that interval. Rows without every task of the board are last, unranked and
+   groups of rows of which no two differ by that interval. Toys and other models never share a rank: each kind is
+   ranked by itself, with the arms without a model. Rows without every task of the board are last, unranked and
    flagged `incomplete`. `rank_interval` resamples tasks as well (`harness.stats.rank_intervals`), each with all its
    languages and regimes.
 6. **Regimes.** If tasks were trained as they are, steps 2 to 5 use those alone, and results under other regimes are in
@@ -101,7 +102,8 @@ class Row:
     that every task has. `tried` is the number of configurations (cells × points of the classifier's grid) that
     the row's choice was made from, the least and the most over tasks and seeds. `ties` are the groups of rows, numbered
     from 0 at the best, of which no two differ. `reads` is the modality of its tasks: `text`, `image`, or BOTH; rows are
-    ranked among those of the same modality.
+    ranked among those of the same modality. A `toy` is of a model that was trained to try the harness out; where a
+    board has other models, too, `among_toys` is an arm without a model as it is ranked among the toys.
     """
 
     model: str | None
@@ -127,6 +129,8 @@ class Row:
     last_rank: int | None = None
     rank_interval: tuple[int, int] | None = None
     ties: tuple[int, ...] = ()
+    toy: bool = False
+    among_toys: Row | None = None
 
     @property
     def cells(self) -> tuple[Cell, ...]:
@@ -195,6 +199,14 @@ class TaskSummary:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Group:
+    """Rows that are ranked together: those of toys or of other models, and arms without a model."""
+
+    of_toys: bool
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Board:
     """Leaderboard: rows by falling macro-F1, the unranked ones last, and the ranked tasks. `left_out` are rows that the
     ablation lacks.
@@ -212,6 +224,18 @@ class Board:
     def is_mixed(self) -> bool:
         """True if there are tasks of text and of images."""
         return len({row.reads for row in self.rows}) > 1
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """The rows that are ranked together: other models first, then toys; one group where there is one kind."""
+        kinds = sorted({row.toy for row in self.rows if row.model is not None}) or [False]
+        if len(kinds) == 1:
+            return (Group(of_toys=kinds[0], rows=self.rows),)
+        toys = (row.among_toys or row for row in self.rows if row.toy or row.model is None)
+        return (
+            Group(of_toys=False, rows=tuple(row for row in self.rows if not row.toy)),
+            Group(of_toys=True, rows=tuple(toys)),
+        )
 
     @property
     def all_results(self) -> tuple[TaskResult, ...]:
@@ -264,8 +288,9 @@ class Ablated:
 @dataclass(frozen=True, kw_only=True)
 class Quiver:
     """Best arm on validation without and with dictionaries, among the arms of a model and those without one; `model`
-    None: among all arms. `choices` counts tasks × seeds, `taken` those in which a dictionary was best on validation.
-    `unknown` are representations left out, whose records do not say whether they are dictionaries.
+    None: among all arms, of a board with toys and other models those of one kind, as `of_toys` says. `choices` counts
+    tasks × seeds, `taken` those in which a dictionary was best on validation. `unknown` are representations left out,
+    whose records do not say whether they are dictionaries.
     """
 
     model: str | None
@@ -276,6 +301,7 @@ class Quiver:
     added: Estimate
     delta: Estimate
     unknown: tuple[str, ...] = ()
+    of_toys: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -124,7 +124,9 @@ def build(runs: Sequence[Results], *, resamples: int = 1000) -> Board:
         ),
         left_out=tuple(sorted(ablation.left_out, key=lambda key: places[key])),
         quivers=compare_quivers(
-            choices, {unit: scored for unit, scored in scores.items() if scored.support.has_interval}
+            choices,
+            {unit: scored for unit, scored in scores.items() if scored.support.has_interval},
+            toys={row.model for row in rows if row.model is not None and row.toy},
         ),
     )
 
@@ -172,6 +174,7 @@ def _make_row(key: RowKey, cells: Sequence[Cell], shared: _Shared) -> Row:
         tried=_count_tried([cell for cell in cells if cell.unit in main]),
         repeats=shared.repeats.get(key),
         is_baseline=key.model is not None and any(record.baseline for record in records),
+        toy=any(record.toy for record in records),
     )
 
 
@@ -317,9 +320,25 @@ def _rank(rows: Sequence[Row], *, held: Mapping[str, int]) -> tuple[Row, ...]:
         n_tasks = None if reads == BOTH else _count_tasks(reads, held)
         by_count = group_by(same, lambda row: len(row.results))
         complete = by_count.pop(n_tasks, []) if n_tasks else []
-        ranked += _rank_complete(complete)
+        ranked += _rank_apart(complete)
         ranked += (row for rest in by_count.values() for row in rest)
     return tuple(sorted(ranked, key=_order))
+
+
+def _rank_apart(rows: Sequence[Row]) -> Iterator[Row]:
+    """Rank toys and other models each by themselves, with the arms without a model."""
+    toys, others, arms = (
+        [row for row in rows if row.model is not None and row.toy],
+        [row for row in rows if row.model is not None and not row.toy],
+        [row for row in rows if row.model is None],
+    )
+    if not toys or not others:
+        yield from _rank_complete(rows)
+        return
+    ranked_toys = {row.key: row for row in _rank_complete([*toys, *arms])}
+    for row in _rank_complete([*others, *arms]):
+        yield replace(row, among_toys=ranked_toys.pop(row.key, None))
+    yield from ranked_toys.values()
 
 
 def _rank_complete(rows: Sequence[Row]) -> Iterator[Row]:

@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -196,10 +196,11 @@ class Registry:
         implied = {key: value for key, value in implied.items() if key not in given}
         given = {**implied, **given}  # in this order, which labels show
         parameters = _bind(kind, target, name, given, beside)
+        is_toy = kind == "models" and entry.spec.toy  # what an alias says of itself: a folder cannot know
         return Choice(
             kind=kind,
             name=name,
-            spec=target.spec,
+            spec=replace(target.spec, toy=True) if is_toy else target.spec,
             plugin=entry.plugin,
             distribution=entry.distribution,
             source=target.source,  # of the plugin whose code runs

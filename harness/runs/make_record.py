@@ -87,7 +87,7 @@ def _describe_task(bundle: Bundle) -> dict[str, Any]:
 def _describe_features(features: Features, model: OpenModel | None) -> dict[str, Any]:
     spec = features.representation.spec
     described: dict[str, Any] = {
-        **dict.fromkeys(("model", "model_hash", "site", "tokens", "dictionary", "width", "pooling")),
+        **dict.fromkeys(("model", "model_hash", "toy", "site", "tokens", "dictionary", "width", "pooling")),
         "representation": features.representation.label,
         "representation_hash": hash_json(
             features.identity if isinstance(features, InputFeatures) else features.general.identity
@@ -100,6 +100,7 @@ def _describe_features(features: Features, model: OpenModel | None) -> dict[str,
         described |= {
             "model": model.label,
             "model_hash": hash_json(model.model.identity(features.site)),
+            "toy": model.choice.spec.toy,
             "site": str(features.site),
             "tokens": features.tokens.label,
             "dictionary": features.placed.reference,

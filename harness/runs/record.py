@@ -100,6 +100,7 @@ class Record(_Frozen):
     `selected_on` is `validation`, `folds` or `nothing`; `tried` counts the points of the grid compared there.
     `predictions_hash` is the hash of the test rows' ids, labels and predictions (`hash_predictions`). `baseline` and
     `control` are those of the representation's spec; `control` is None in records that are older than this field.
+    `toy` is that of the model's spec, None without a model or where an older record does not say.
     `natural` is that of the regime's spec. `only` holds the kinds (`poolings`, `transforms`, `classifiers`) of which
     the representation takes one alone, whatever the suite has.
     `seen` are the megabytes of the model's training text in the languages of the record, None if unknown.
@@ -124,6 +125,7 @@ class Record(_Frozen):
     seen: dict[str, float] | None = None
     model: str | None
     model_hash: str | None
+    toy: bool | None = None
     site: str | None
     tokens: str | None = "content"
     representation: str
@@ -167,8 +169,11 @@ class Record(_Frozen):
         if not isinstance(fields, dict):
             return fields
         # Before specs had these flags, one representation and two regimes were known by name. The names are facts of
-        # old files. No other code may compare names.
+        # old files. No other code may compare names. The models that the plugin `minigemma` supplied were all toys.
+        supplied = fields.get("origins")
+        model = str(supplied.get("model", "")) if isinstance(supplied, dict) else ""
         inferred = {
+            "toy": True if model.startswith("minigemma ") else None,
             "baseline": fields.get("representation") == "hidden",
             "natural": {"full": "task", "native": "language"}.get(fields.get("regime", "full")),
         }

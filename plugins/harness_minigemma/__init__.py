@@ -60,6 +60,7 @@ def harness_models() -> list[harness.ModelSpec]:
             name=f"minigemma-{size}",
             summary=f"embedded toy Gemma 2, {width} wide; provisional weights",
             alias_of=str(WEIGHTS / f"minigemma-{size}"),
+            toy=True,
         )
         for size, width in SIZES.items()
     ] + [
@@ -67,6 +68,7 @@ def harness_models() -> list[harness.ModelSpec]:
             name="miniclip",
             summary="embedded toy OpenCLIP model, 64 pixels, 128 wide; provisional weights",
             alias_of=str(WEIGHTS / "miniclip"),
+            toy=True,
         ),
         harness.ModelSpec(
             name="minipaligemma",
@@ -76,6 +78,7 @@ def harness_models() -> list[harness.ModelSpec]:
                 "modality": "image",
                 "language_model": str(WEIGHTS / "minigemma-m"),
             },
+            toy=True,
         ),
     ]
 

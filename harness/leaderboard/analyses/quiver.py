@@ -7,7 +7,8 @@ is never picked, or picked only by chance, gains nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from harness.leaderboard.board import Quiver
 from harness.leaderboard.scoring import TaskScores, difference, mean
@@ -24,17 +25,25 @@ def is_dictionary(record: Record) -> bool | None:
     return not record.control
 
 
-def compare_quivers(choices: Choices, scores: Mapping[Unit, TaskScores]) -> tuple[Quiver, ...]:
+def compare_quivers(
+    choices: Choices, scores: Mapping[Unit, TaskScores], *, toys: Container[str] = ()
+) -> tuple[Quiver, ...]:
     """Return one for each model that has a dictionary, by name, and one over all arms when the board has several
-    models; over the tasks with `scores` that have both kinds of arms.
+    models, of toys and of others by themselves; over the tasks with `scores` that have both kinds of arms.
     """
     models = sorted({row.model for row in choices.selected if row.model is not None}, key=in_natural_order)
-    every = [_compare(model, choices, scores) for model in (*models, *([None] * (len(models) > 1)))]
+    by_kind = group_by(models, lambda model: model in toys)
+    every = [_compare((model,), choices, scores) for model in models]
+    for of_toys, same in sorted(by_kind.items()):
+        if len(same) > 1:
+            together = _compare(same, choices, scores)
+            of = of_toys if len(by_kind) > 1 else None
+            every.append(together and replace(together, model=None, of_toys=of))
     return tuple(quiver for quiver in every if quiver is not None)
 
 
-def _compare(model: str | None, choices: Choices, scores: Mapping[Unit, TaskScores]) -> Quiver | None:
-    rows = [row for row in choices.selected if model is None or row.model in (model, None)]
+def _compare(models: Sequence[str], choices: Choices, scores: Mapping[Unit, TaskScores]) -> Quiver | None:
+    rows = [row for row in choices.selected if row.model is None or row.model in models]
     without, added, delta = [], [], []
     taken = total = 0
     unknown: set[str] = set()
@@ -53,7 +62,7 @@ def _compare(model: str | None, choices: Choices, scores: Mapping[Unit, TaskScor
     if not delta:
         return None
     return Quiver(
-        model=model,
+        model=models[0],
         n_tasks=len(delta),
         choices=total,
         taken=taken,

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
+from harness.config.board_file import read_about
 from harness.dictionaries.gate import Fidelity
 from harness.leaderboard.analyses.controls import controls
 from harness.leaderboard.analyses.transfer import find_matrices
@@ -42,13 +43,15 @@ PICTURES = "matrix"
 """Folder of a board's heat maps, beside the texts."""
 
 
-def render(board: Board, folder: Path | None = None) -> dict[str, str]:
-    """Return the board's texts by name, with links to its runs' pictures, relative to `folder`, if that is given."""
-    title = markdown.escape(", ".join(board.suites))
+def render(board: Board, folder: Path | None = None, *, about: str = "") -> dict[str, str]:
+    """Return the board's texts by name, with links to its runs' pictures, relative to `folder`, if that is given. Its
+    page begins with `about`.
+    """
+    title = _title(board)
     matrices = find_matrices(board)
     places = {place: f"{PICTURES}/{name}" for place, name in name_pictures(matrices).items()}
     texts = (
-        to_markdown(board, folder),
+        to_markdown(board, folder, about=about),
         to_csv(board),
         to_task_csv(board),
         to_regimes_csv(board),
@@ -76,7 +79,8 @@ def write(board: Board, folder: Path) -> None:
     """Write the board's files, each whole, and remove those of an earlier board that this one lacks. Raise
     UnavailableError when the disk refuses.
     """
-    texts, pictures = render(board, folder), dict(draw(find_matrices(board)))
+    about = read_about(folder)
+    texts, pictures = render(board, folder, about=about), dict(draw(find_matrices(board)))
     for name, text in texts.items():
         with whole_file(folder / name) as temporary:
             temporary.write_text(text, "utf-8")
@@ -86,13 +90,17 @@ def write(board: Board, folder: Path) -> None:
     remove(folder, kept={*texts, *pictures})
 
 
-def to_markdown(board: Board, folder: Path | None = None) -> str:
-    """Return leaderboard.md: how to read it, the rows, regimes, task by task, details behind the scores."""
-    columns = _main_columns(board)
+def to_markdown(board: Board, folder: Path | None = None, *, about: str = "") -> str:
+    """Return leaderboard.md: what its models are, how to read it, the rows, regimes, task by task, details behind the
+    scores.
+    """
+    columns = _main_columns(board, board.rows)
     return markdown.join(
-        f"# Leaderboard: {markdown.escape(', '.join(board.suites))}",
+        f"# Leaderboard: {_title(board)}",
+        _describe_models(board),
+        markdown.escape(about),
         _how_to_read(board, columns),
-        markdown.table(list(columns), list(zip(*columns.values(), strict=True))),
+        *_main_tables(board),
         _other_pages(board, folder),
         *regimes_section.section(board),
         *quiver_section.section(board.quivers),
@@ -103,6 +111,39 @@ def to_markdown(board: Board, folder: Path | None = None) -> str:
         *_dictionaries(board),
         *hygiene_section.section(board),
     )
+
+
+def _title(board: Board) -> str:
+    """Return the names of the suites, and that all models are toys where they are."""
+    are_toys = [group.of_toys for group in board.groups] == [True]
+    return markdown.escape(", ".join(board.suites)) + (" on toy models (trained here)" if are_toys else "")
+
+
+def _describe_models(board: Board) -> str:
+    """Return a sentence on toys; "" without any."""
+    kinds = [group.of_toys for group in board.groups]
+    if kinds == [True]:
+        return (
+            "**All models here are toys**, small ones trained here to try the harness out: the page compares machinery,"
+            " and says nothing of real models and their dictionaries."
+        )
+    if True in kinds:
+        return (
+            "Some models here are toys, small ones trained here to try the harness out. They have a table of their own,"
+            " and share no rank with the others; arms without a model stand in both tables."
+        )
+    return ""
+
+
+def _main_tables(board: Board) -> list[str]:
+    """Return the table of each group of rows that are ranked together, under a heading where there are two."""
+    parts = []
+    for group in board.groups:
+        if len(board.groups) > 1:
+            parts.append("## Toy models (trained here)" if group.of_toys else "## Models")
+        columns = _main_columns(board, group.rows)
+        parts.append(markdown.table(list(columns), list(zip(*columns.values(), strict=True))))
+    return parts
 
 
 def _how_to_read(board: Board, columns: Container[str]) -> str:
@@ -151,10 +192,12 @@ def _how_to_read(board: Board, columns: Container[str]) -> str:
     return " ".join(sentence for sentence, applies in said.items() if applies)
 
 
-def _main_columns(board: Board) -> dict[str, list[str]]:
-    """Return the columns of the main table, by head. Optional ones without information are left out."""
-    columns = {head: [write(row) or NONE for row in board.rows] for head, write in _COLUMNS.items()}
-    empty = {head for head in _OPTIONAL if set(columns[head]) <= {NONE, "content"}}
+def _main_columns(board: Board, rows: Sequence[Row]) -> dict[str, list[str]]:
+    """Return the columns of a table of rows, by head. Optional ones without information on the board are left out."""
+    columns = {head: [write(row) or NONE for row in rows] for head, write in _COLUMNS.items()}
+    empty = {
+        head for head in _OPTIONAL if {_COLUMNS[head](row) or NONE for row in board.rows} <= {NONE, "content"}
+    }
     if not board.is_mixed:
         empty.add("reads")
     return {head: texts for head, texts in columns.items() if head not in empty}

@@ -22,10 +22,13 @@ _WHOLE = (
 
 
 def to_frame(board: Board) -> pd.DataFrame:
-    """Return the columns of leaderboard.csv, one line a row, in the board's order."""
-    frame = make_frame(map(_row_line, board.rows))
+    """Return the columns of leaderboard.csv, one line a row, in the board's order; `toys` says whether a row is ranked
+    among toys, and arms without a model have a line each for toys and for other models where a board has both.
+    """
+    rows = [(row, group.of_toys) for group in board.groups for row in group.rows]
+    frame = make_frame({**_row_line(row), "toys": of_toys} for row, of_toys in rows)
     if board.is_mixed:
-        frame["reads"] = [row.reads for row in board.rows]
+        frame["reads"] = [row.reads for row, _ in rows]
     return frame
 
 

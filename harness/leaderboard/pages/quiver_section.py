@@ -8,6 +8,12 @@ from harness.leaderboard.board import Quiver
 from harness.leaderboard.pages import markdown
 from harness.leaderboard.selection import in_natural_order
 
+_TOGETHER = {
+    None: "all models together",
+    False: "all models but toys together",
+    True: "all toys together",
+}
+
 
 def section(quivers: Sequence[Quiver]) -> list[str]:
     """Return a table of the models of a board; [] where none has a dictionary beside something else."""
@@ -29,7 +35,7 @@ def section(quivers: Sequence[Quiver]) -> list[str]:
             ["model", "without", "with", "difference", "taken", "tasks"],
             [
                 [
-                    quiver.model or "all models together",
+                    quiver.model or _TOGETHER[quiver.of_toys],
                     markdown.score(quiver.without),
                     markdown.score(quiver.added),
                     markdown.difference(quiver.delta),

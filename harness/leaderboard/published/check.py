@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from harness.api.errors import HarnessError
+from harness.config.board_file import read_about
 from harness.leaderboard.analyses.transfer import find_matrices
 from harness.leaderboard.board import Board
 from harness.leaderboard.build import build
@@ -58,7 +59,7 @@ def _check_pictures(folder: Path, board: Board) -> Iterator[str]:
 def _check_pages(folder: Path, runs: Sequence[PublishedRun]) -> Iterator[str]:
     try:
         board = build(runs)
-        pages = render(board)
+        pages = render(board, about=read_about(folder))
     except HarnessError as error:
         yield str(error)
         return
