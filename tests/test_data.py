@@ -20,7 +20,7 @@ from harness.api.tasks import Columns, FileSource, HubSource, TaskSpec
 from harness.config.task_file import read_task
 from harness.data import sources
 from harness.data.cleaning import clean
-from harness.data.splits import split_rows, take_stratified
+from harness.data.splits import SplitLimits, split_rows, take_stratified
 from harness.data.task import TaskData, load_task
 from harness.storage.hashing import hash_lines
 
@@ -442,6 +442,25 @@ def test_limits_are_nested_and_depend_on_content_alone(one: int, other: int, ran
     fewer, more = take_stratified(examples.take(order), small), take_stratified(examples, large)
     assert set(fewer.ids) <= set(more.ids)
     assert set(fewer.ids) == set(take_stratified(examples, small).ids)
+
+
+def test_test_rows_and_others_are_limited_apart() -> None:
+    examples = stratified_table()
+    counts = Counter(examples.splits)
+    for test, others in ((10, 40), (10, None), (None, 40), (10_000, 10_000)):
+        few = take_stratified(examples, SplitLimits(test=test, others=others))
+        kept = Counter(few.splits)
+        wanted = {"test": test, "others": others}
+        has = {"test": counts["test"], "others": len(examples) - counts["test"]}
+        given = {"test": kept["test"], "others": len(few) - kept["test"]}
+        for part, limit in wanted.items():
+            assert abs(given[part] - min(limit or has[part], has[part])) <= 3
+        assert set(few.labels) == set(examples.labels)
+        order = {one: place for place, one in enumerate(examples.ids)}
+        assert [order[one] for one in few.ids] == sorted(order[one] for one in few.ids)
+    fewer = take_stratified(examples, SplitLimits(test=10, others=40, every=20))
+    assert len(fewer) <= 24
+    assert set(fewer.ids) <= set(take_stratified(examples, SplitLimits(test=10, others=40)).ids)
 
 
 def test_a_limit_changes_the_fingerprint_and_is_remembered(tmp_path: Path) -> None:

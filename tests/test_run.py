@@ -490,3 +490,23 @@ def test_a_limit_of_a_few_rows_runs_and_is_flagged(tmp_path: Path, limit: int) -
     records = place.folder().records()
     assert code == 0
     assert all("limited" in record.flags for record in records)
+
+
+def test_limits_of_the_suite_itself_hold_for_test_rows_apart_and_can_be_published(
+    toy_suite: Path, toy_task: Path, harness_command: Any
+) -> None:
+    task = "{name: toy_task, limit: 20, test_limit: 6}"
+    toy_suite.write_text(toy_suite.read_text().replace("tasks: [toy_task]", f"tasks: [{task}]"))
+    include = ("--include", toy_task)
+    assert harness_command("run", toy_suite, *include, "-o", "own").code == 0
+    for record in RunFolder(Path("own")).records():
+        assert (record.n_test, record.hygiene.drawn) == (6, 26)
+        assert "subset:26/40" in record.flags and "limited" not in record.flags
+    assert harness_command("validate", "own", *include).code == 0
+    assert harness_command("leaderboard", "publish", "own", "-o", "board", *include).code == 0
+    assert "26 of 40" in Path("board/leaderboard.md").read_text("utf-8")
+    assert harness_command("run", toy_suite, *include, "-L", 10, "-o", "less").code == 0
+    for record in RunFolder(Path("less")).records():
+        assert record.hygiene.drawn is not None and record.hygiene.drawn <= 14
+        assert "limited" in record.flags
+    assert harness_command("leaderboard", "publish", "less", "-o", "other", *include).code == 4
