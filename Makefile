@@ -66,6 +66,7 @@ bench: install
 # or 3.12). Prints the matrix and writes tests/golden. MODULES names some of those in tests/interop.
 interop: install
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python tests/interop/run.py $(MODULES)
+	HF_HUB_OFFLINE=1 $(BIN)/python tests/interop/sae_bench.py
 
 # The published boards, made anew one after the other; `make board-NAME` makes one.
 boards: data install

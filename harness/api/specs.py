@@ -111,10 +111,12 @@ class ClassifierSpec(Spec):
     `grid` holds the values that are tried on validation rows for each parameter that the suite does not fix. A
     parameter called `seed` receives the cell's seed. `bytes_per_weight` is the memory that a fit takes at its peak for
     each class and feature, 0 where that is unknown or little: plans warn of fits that are larger than the machine.
+    `selects` names the parameter of a k-sparse classifier that holds its k, the number of features that it reads.
     """
 
     grid: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     bytes_per_weight: int = 0
+    selects: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

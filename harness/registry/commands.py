@@ -10,6 +10,7 @@ COMMANDS: Mapping[str, str] = {
     "check-statistics": "Check confidence intervals and tests on simulated data.",
     "compare": "Compare two runs arm by arm, paired.",
     "doctor": "Report versions, device, plugins, and what was left out and why.",
+    "export": "Write results in the formats of SAEBench and the Hugging Face hub.",
     "features": "Write pooled features of texts to a file.",
     "leaderboard": "Build, publish, make and check leaderboards.",
     "ls": "List tasks, models, plugins and everything else that has a name.",

@@ -208,6 +208,9 @@ class Results(Protocol):
     def is_whole(self) -> bool:
         """True if every cell of the run has a record."""
 
+    def about(self) -> dict[str, Any]:
+        """Return what is known of the run as a whole, such as its suite, and when it `finished`."""
+
     def records(self) -> list[Record]:
         """Return the last record of every cell. Raise UnavailableError when they cannot be read."""
 

@@ -72,6 +72,7 @@ def harness_classifiers() -> list[harness.ClassifierSpec]:
             summary="logistic regression on the k features whose class means differ most on the training rows",
             make=_ksparse_logreg,
             grid={"C": C_GRID},
+            selects="k",
         ),
         harness.ClassifierSpec(
             name="ridge",
