@@ -40,13 +40,10 @@ SMALL = {
 }
 GEMMA = {**SMALL, "head_dim": 8, "sliding_window": 5, "query_pre_attn_scalar": 8}
 FAMILIES = {
-    "gemma": transformers.GemmaConfig(**SMALL, head_dim=8),
     "gemma2": transformers.Gemma2Config(**GEMMA, attn_logit_softcapping=0.5),
     "gemma3": transformers.Gemma3TextConfig(**GEMMA),
     "llama": transformers.LlamaConfig(**SMALL),
     "mistral": transformers.MistralConfig(**SMALL, sliding_window=5),
-    "qwen2": transformers.Qwen2Config(**SMALL),
-    "qwen3": transformers.Qwen3Config(**SMALL, head_dim=8),
     "gpt2": transformers.GPT2Config(vocab_size=300, n_embd=24, n_layer=4, n_head=4, n_positions=256),
     "gpt_neox": transformers.GPTNeoXConfig(**{k: v for k, v in SMALL.items() if k != "num_key_value_heads"}),
 }
@@ -182,29 +179,6 @@ def assert_close(got: torch.Tensor, wanted: torch.Tensor) -> None:
 
 
 # ── numbers ──────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_every_site_of_every_layer_is_what_the_whole_model_gives_for_one_text(
-    family: str, folder_of: Callable[[str], Path]
-) -> None:
-    model = open_model(folder_of(family))
-    wanted = oracle(folder_of(family), family, TEXTS)
-    for layer in range(model.n_layers):  # one load each, so that each is truncated to its own depth
-        sites = [Site(kind=kind, layer=layer) for kind in KINDS]
-        for each, rows in read(model, sites, TEXTS).items():
-            assert rows[0].shape[1] == model.width(each)
-            assert_close(torch.cat(rows), wanted[str(each)])
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_what_attention_and_mlp_add_is_the_change_of_the_residual_stream(
-    family: str, folder_of: Callable[[str], Path]
-) -> None:
-    names = ["resid_post.1", "resid_post.2", "attn_out.2", "mlp_out.2"]
-    rows = read(open_model(folder_of(family)), [site(name) for name in names], TEXTS)
-    before, after, attention, mlp = (torch.cat(rows[site(name)]) for name in names)
-    assert_close(after - before, attention + mlp)
 
 
 @pytest.mark.parametrize(

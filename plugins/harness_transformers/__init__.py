@@ -1,4 +1,4 @@
-"""Models of the Hugging Face library transformers: decoders and vision-language models."""
+"""Models of the Hugging Face library transformers: decoders, encoders of texts and images, vision-language models."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def open_model(
     system: str | None = None,
     bos: str | None = None,
     random_weights: int | None = None,
-    modality: str = "text",
+    modality: str | None = None,
     prompt: str = "",
     language_model: str | None = None,
 ) -> Model:
@@ -76,16 +76,27 @@ def open_model(
     tokenizer or template put none; `bos="none"` leaves it out. `random_weights`, a seed, gives the untrained model:
     weights are drawn at random, and no weight file is needed.
 
-    `modality="image"` opens a vision-language model that reads images, each with the same `prompt`.
-    `language_model` then names the model with the weights of the language tower, for checkpoints without
-    them. `max_length`, `template`, `system` and `bos` apply to texts only.
+    Without a `modality`, an image encoder (ViT, DINOv2, the vision tower of SigLIP or CLIP) reads images, and any
+    other model texts. `modality="image"` opens a vision-language model that reads images, each with the same
+    `prompt`. `language_model` then names the model with the weights of the language tower, for checkpoints
+    without them. `max_length`, `template`, `system` and `bos` apply to texts only.
 
     Raise UsageError for a parameter that does not fit the modality or the model.
     """
-    from harness_transformers.opening import check_choice
+    from harness_transformers.image_encoder import ImageEncoder
+    from harness_transformers.modality import is_image_encoder
+    from harness_transformers.opening import check_choice, read_config
     from harness_transformers.references import open_files
 
-    check_choice(ref, "modality", modality, ("text", "image"))
+    if modality is not None:
+        check_choice(ref, "modality", modality, ("text", "image"))
+    files = open_files(ref)
+    is_encoder = modality != "text" and is_image_encoder(read_config(files, decoder=False))
+    if is_encoder:
+        _refuse_texts(
+            ref, template=template, system=system, bos=bos, prompt=prompt, language_model=language_model
+        )
+        return ImageEncoder(files, dtype=dtype, attention=attention, random_weights=random_weights)
     if modality == "image":
         from harness_transformers.vision import VisionLanguageModel
 
@@ -100,7 +111,7 @@ def open_model(
         if system is not None:
             raise UsageError(f"model '{ref}' takes system with modality=text alone: write it into the prompt")
         return VisionLanguageModel(
-            open_files(ref),
+            files,
             dtype=dtype,
             attention=attention,
             prompt=prompt,
@@ -113,7 +124,7 @@ def open_model(
     from harness_transformers.model import TransformersModel
 
     return TransformersModel(
-        open_files(ref),
+        files,
         dtype=dtype,
         attention=attention,
         max_length=max_length,
@@ -122,6 +133,14 @@ def open_model(
         bos=bos,
         random_weights=random_weights,
     )
+
+
+def _refuse_texts(ref: str, *, template: str, **given: str | None) -> None:
+    """Raise UsageError for a parameter of texts that is given for an image encoder, which reads none."""
+    given["template"] = None if template == "none" else template
+    for name, value in given.items():
+        if value:
+            raise UsageError(f"model '{ref}' reads images alone, without any text: leave {name} out")
 
 
 def _vision_output() -> TokenRepresentation:
@@ -136,7 +155,7 @@ def harness_representations() -> list[RepresentationSpec]:
     return [
         RepresentationSpec(
             name="vision_output",
-            summary="the output of a vision-language model's vision tower, which its projector reads, unchanged",
+            summary="the output of a vision tower or image encoder after its final norm, unchanged",
             make=_vision_output,
             needs="tokens",
         )

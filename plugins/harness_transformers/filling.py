@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -82,22 +82,36 @@ def check_finite(name: str, model: nn.Module, dtype: str) -> None:
             )
 
 
-@torch.inference_mode()
 def check_sum(name: str, decoder: Any, block: nn.Module, dtype: str) -> None:
-    """Raise UsageError unless block output = block input + attn_out + mlp_out.
+    """Raise UsageError unless a decoder's block output = block input + attn_out + mlp_out."""
+
+    def read(places: Mapping[str, Place]) -> Mapping[str, torch.Tensor]:
+        return LoadedTransformer(decoder, places).forward([probe(decoder.config, range(8))])
+
+    check_added(name, read, block, decoder.config.hidden_size, dtype)
+
+
+@torch.inference_mode()
+def check_added(
+    name: str,
+    read: Callable[[Mapping[str, Place]], Mapping[str, torch.Tensor]],
+    block: nn.Module,
+    hidden: int,
+    dtype: str,
+) -> None:
+    """Raise UsageError unless block output = block input + attn_out + mlp_out, as `read` gives them at places.
 
     Some model families scale what a block adds; they have no sites attn_out and mlp_out.
     """
-    hidden = decoder.config.hidden_size
     places: dict[str, Place | None] = {
         "before": Place(module=block, side="input", width=hidden),
         **{kind: find_place(block, kind, hidden) for kind in ("attn_out", "mlp_out", "resid_post")},
     }
     found = {key: place for key, place in places.items() if place is not None}
-    read = LoadedTransformer(decoder, found).forward([probe(decoder.config, range(8))])
-    terms = [read[key].float() for key in ("before", "attn_out", "mlp_out")]
+    values = read(found)
+    terms = [values[key].float() for key in ("before", "attn_out", "mlp_out")]
     tolerance = 1e-3 if dtype == "float32" else 2e-2  # relative to the terms, because their sum may cancel
-    if (read["resid_post"].float() - sum(terms)).norm() > tolerance * sum(term.norm() for term in terms):
+    if (values["resid_post"].float() - sum(terms)).norm() > tolerance * sum(term.norm() for term in terms):
         raise UsageError(
             f"model '{name}' adds something else to its residual stream than the outputs of "
             f"attention and MLP, so it has no sites attn_out and mlp_out: use resid_post or attn_z"

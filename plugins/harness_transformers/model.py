@@ -19,6 +19,7 @@ from harness_transformers.conversion import RECORD, read_note
 from harness_transformers.drawing import check_seed, draw_part, draw_tensors
 from harness_transformers.filling import check_complete, check_sum, fill, probe, settle
 from harness_transformers.forward import LoadedTransformer
+from harness_transformers.modality import check_reads_texts
 from harness_transformers.opening import (
     TEMPLATE_FILE,
     TOKENIZER_FILES,
@@ -79,6 +80,7 @@ class TransformersModel:
         check_seed(self.name, random_weights)
         self._seed = random_weights
         config = read_config(files)
+        check_reads_texts(self.name, config)
         self.architecture = str(config.model_type)
         self._config = config.get_text_config()
         self.n_layers = int(self._config.num_hidden_layers)

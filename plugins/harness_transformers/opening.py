@@ -46,10 +46,11 @@ def check_softcap(name: str, config: Any, attention: str) -> None:
         raise UsageError(f"model '{name}' caps its attention logits: attention=sdpa would not, use eager")
 
 
-def read_config(files: Files) -> Any:
-    """Read a decoder's configuration.
+def read_config(files: Files, *, decoder: bool = True) -> Any:
+    """Read a model's configuration.
 
-    Raise UnavailableError if config.json is not that of a decoder, UsageError for a quantised checkpoint.
+    Raise UnavailableError if config.json cannot be read or, where a `decoder` is asked for, is not that of one;
+    UsageError for a quantised checkpoint.
     """
     version = transformers.__version__
     said = f"model '{files.name}': its config.json is not one that transformers {version} can read"
@@ -58,8 +59,8 @@ def read_config(files: Files) -> Any:
             config = transformers.AutoConfig.from_pretrained(
                 path.parent, local_files_only=True, trust_remote_code=False
             )
-        # Asked for here, where its lack is told as the file's fault.
-        config.get_text_config().num_hidden_layers  # noqa: B018
+        if decoder:  # asked for here, where its lack is told as the file's fault
+            config.get_text_config().num_hidden_layers  # noqa: B018
     if getattr(config, "quantization_config", None):
         raise UsageError(f"model '{files.name}' is quantized: use a checkpoint that is not")
     return config
@@ -119,6 +120,28 @@ def read_processor(files: Files) -> Any:
         processor.tokenizer, processor.image_processor, processor.image_token  # noqa: B018
     _check_growth(files.name, processor.tokenizer)
     return processor
+
+
+def read_image_processor(files: Files) -> Any:
+    """Read the image processor of a model of images, which resizes with torchvision where that is installed.
+
+    Raise UnavailableError if there is none or it cannot be read.
+    """
+    present = [file for file in PROCESSOR_FILES if files.find(file)] or [PROCESSOR_FILES[0]]
+    said = (
+        f"model '{files.name}': its {' and '.join(present)} {'is' if len(present) == 1 else 'are'} not of an image "
+        f"processor that transformers {transformers.__version__} can read"
+    )
+    with (
+        parsing(said),
+        _opening(files, "config.json", *present) as path,
+        quiet(),
+        _refusing_code(files, *present),
+    ):
+        # Pillow rounds otherwise, by one of 255 levels in up to 1 % of the values.
+        return transformers.AutoImageProcessor.from_pretrained(
+            path.parent, local_files_only=True, trust_remote_code=False, backend="torchvision"
+        )
 
 
 def _check_growth(name: str, tokenizer: Any) -> None:

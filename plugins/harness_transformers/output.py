@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import harness
+from harness_transformers.image_encoder import ImageEncoder
 from harness_transformers.vision import TOWER, VisionLanguageModel
 
 
@@ -10,9 +11,10 @@ class VisionOutput:
     """Last hidden state of the vision tower after its final norm, at whichever site is given."""
 
     def at(self, model: harness.Model, site: harness.Site) -> harness.PlacedRepresentation:
-        if not isinstance(model, VisionLanguageModel):
+        if not isinstance(model, VisionLanguageModel | ImageEncoder):
             raise harness.UsageError(
-                f"vision_output is of a vision-language model with modality=image, which model '{model.name}' is not"
+                f"vision_output is of a vision-language model with modality=image, or of an image encoder of "
+                f"transformers, and model '{model.name}' is neither"
             )
         site = harness.Site(tower=TOWER, kind="output", layer=model.towers[TOWER] - 1)
         width = model.width(site)

@@ -1,4 +1,4 @@
-"""Processor of a vision-language model: prompt tokens and pixels of images."""
+"""Processors of images: pixels alone, or with the prompt tokens of a vision-language model."""
 
 from __future__ import annotations
 
@@ -9,39 +9,40 @@ import PIL.Image
 import torch
 
 from harness import Image, UsageError, decode_image, parsing
-from harness_transformers.opening import quiet, read_processor
+from harness_transformers.opening import quiet, read_image_processor, read_processor
 from harness_transformers.references import Files
 
 BLANK = PIL.Image.new("RGB", (48, 32))
 """Blank image that is not square, so that token counts which depend on an image's shape show."""
 
 
-class Processing:
-    """Processor with one fixed prompt.
+class ImageProcessing:
+    """Image processor of a model of images.
 
-    `inputs` are the model's inputs beside the image, `[1, tokens]` each; `size` is the shape of an image's
-    pixels, channels, height, width.
+    `size` is the shape of an image's pixels, channels, height, width, which is the same for all.
     """
 
-    def __init__(self, files: Files, *, prompt: str, accepted: Collection[str]) -> None:
-        self._name = files.name
-        processor = read_processor(files)
-        self._images, self.tokenizer = processor.image_processor, processor.tokenizer
+    def __init__(self, name: str, images: Any, blank: torch.Tensor) -> None:
+        self._name, self._images = name, images
         # Pan and scan adds crops to the whole image, so that each image would have other tokens.
-        self._fixed = {"do_pan_and_scan": False} if hasattr(self._images, "do_pan_and_scan") else {}
-        encoded = self._encode(processor, prompt)
-        self.inputs: Mapping[str, torch.Tensor] = {
-            key: value
-            for key, value in encoded.items()
-            if key in accepted and key != "labels" and value.shape == encoded["input_ids"].shape
-        }
-        pixels = encoded["pixel_values"]
+        self._fixed = _fixed(images)
+        self.size = self._find_size(blank)
+
+    @classmethod
+    def read(cls, files: Files) -> ImageProcessing:
+        """Read the image processor of a model's files."""
+        images = read_image_processor(files)
+        with parsing(f"model '{files.name}': its image processor cannot make pixels of an image"):
+            blank = images(BLANK, return_tensors="pt", **_fixed(images))["pixel_values"]
+        return cls(files.name, images, blank)
+
+    def _find_size(self, pixels: torch.Tensor) -> tuple[int, ...]:
         if pixels.ndim != 4 or len(pixels) != 1:
             raise UsageError(
                 f"model '{self._name}' makes of an image pixels of shape {tuple(pixels.shape)}, not "
                 f"one image with channels, height and width"
             )
-        self.size: tuple[int, ...] = tuple(pixels.shape[1:])
+        return tuple(pixels.shape[1:])
 
     @property
     def backend(self) -> str:
@@ -70,11 +71,37 @@ class Processing:
             )
         return pixels
 
-    def _encode(self, processor: Any, prompt: str) -> Mapping[str, torch.Tensor]:
+
+class Processing(ImageProcessing):
+    """Processor of a vision-language model with one fixed prompt.
+
+    `inputs` are the model's inputs beside the image, `[1, tokens]` each.
+    """
+
+    def __init__(self, files: Files, *, prompt: str, accepted: Collection[str]) -> None:
+        processor = read_processor(files)
+        self.tokenizer = processor.tokenizer
+        encoded = self._encode(files.name, processor, prompt)
+        self.inputs: Mapping[str, torch.Tensor] = {
+            key: value
+            for key, value in encoded.items()
+            if key in accepted and key != "labels" and value.shape == encoded["input_ids"].shape
+        }
+        super().__init__(files.name, processor.image_processor, encoded["pixel_values"])
+
+    @staticmethod
+    def _encode(name: str, processor: Any, prompt: str) -> Mapping[str, torch.Tensor]:
         """Encode a blank image and the prompt; the image comes first unless the prompt places it."""
         token = str(processor.image_token)
         text = prompt if token in prompt else token + prompt
-        said = f"model '{self._name}': its processor cannot encode an image with the prompt {prompt!r}"
+        said = f"model '{name}': its processor cannot encode an image with the prompt {prompt!r}"
         with parsing(said, kind=UsageError), quiet():
-            encoded = processor(images=BLANK, text=text, return_tensors="pt", **self._fixed)
+            encoded = processor(
+                images=BLANK, text=text, return_tensors="pt", **_fixed(processor.image_processor)
+            )
             return {key: encoded[key] for key in ("pixel_values", "input_ids", *encoded)}
+
+
+def _fixed(images: Any) -> dict[str, bool]:
+    """Return the settings of an image processor that are the same for every model."""
+    return {"do_pan_and_scan": False} if hasattr(images, "do_pan_and_scan") else {}

@@ -1,4 +1,4 @@
-"""Vision-language model in memory that reads the activations of image tokens."""
+"""Models of images in memory: a vision-language model that reads image tokens, and an image encoder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import nn
 
 from harness import Image, Site, Tokens, UsageError
 from harness_transformers.forward import keep, select_rows
-from harness_transformers.processing import Processing
+from harness_transformers.processing import ImageProcessing, Processing
 from harness_transformers.structure import Place
 
 
@@ -68,9 +68,7 @@ class LoadedVisionLanguage:
         return kept
 
     def _pixels(self, tokens: Tokens) -> torch.Tensor:
-        if tokens.image is None:
-            raise UsageError(f"model '{self._name}' reads images, and was given tokens without one")
-        return self.prepare(tokens.image)
+        return self.prepare(_image(self._name, tokens))
 
     def _selector(
         self, site: Site, place: Place, content: np.ndarray[Any, Any], like: torch.Tensor
@@ -85,6 +83,61 @@ class LoadedVisionLanguage:
         select = select_rows(_true_indices(content[:, self._is_image], like.device), place.width)
         window = self._windows[site]
         return lambda value: select(_average(value, window))
+
+
+class LoadedImageEncoder:
+    """Image encoder, truncated, read at places identified by keys."""
+
+    def __init__(
+        self, name: str, model: nn.Module, places: Mapping[Any, Place], *, processing: ImageProcessing
+    ) -> None:
+        self._name, self._model, self._places = name, model, places
+        self._processing = processing
+
+    def prepare(self, image: Image) -> torch.Tensor:
+        """Return the pixels that the model takes, `[channels, height, width]` in float32 on the CPU."""
+        return self._processing.prepare(image)
+
+    def forward(
+        self, batch: Sequence[Tokens], pixels: Sequence[torch.Tensor] | None = None
+    ) -> Mapping[Site, torch.Tensor]:
+        """Return for each place the batch's content tokens, `[content tokens, width]`, in the model's dtype."""
+        held = [number for number, tokens in enumerate(batch) if tokens.content.any()]
+        if not held:
+            parameter = next(self._model.parameters())
+            return {key: parameter.new_empty(0, place.width) for key, place in self._places.items()}
+        images = [self.prepare(_image(self._name, batch[n])) if pixels is None else pixels[n] for n in held]
+        return self.read(torch.stack(images), np.stack([batch[number].content for number in held]))
+
+    @torch.inference_mode()
+    def read(
+        self, pixels: torch.Tensor, content: np.ndarray[Any, Any] | None = None
+    ) -> dict[Any, torch.Tensor]:
+        """Return for each place the rows of `pixels [images, channels, height, width]`, `[rows, width]`.
+
+        `content` is the mask `[images, positions]` of rows that are returned; None means all.
+        """
+        parameter = next(self._model.parameters())
+        rows = None if content is None else _true_indices(content, parameter.device)
+        kept: dict[Any, torch.Tensor] = {}
+        with contextlib.ExitStack() as hooks:
+            # PyTorch's default lets convolutions, and only those, round their factors to TF32 on the GPU.
+            hooks.enter_context(torch.backends.cudnn.flags(enabled=True, allow_tf32=False))
+            for key, place in self._places.items():
+                hooks.enter_context(keep(place, key, _all_or_some(rows, place.width), kept))
+            self._model(pixel_values=pixels.to(parameter.device, parameter.dtype))
+        return kept
+
+
+def _all_or_some(rows: torch.Tensor | None, width: int) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return a function that flattens `[…, width]` to two dimensions and selects rows, all of them for None."""
+    return (lambda value: value.reshape(-1, width)) if rows is None else select_rows(rows, width)
+
+
+def _image(name: str, tokens: Tokens) -> Image:
+    if tokens.image is None:
+        raise UsageError(f"model '{name}' reads images, and was given tokens without one")
+    return tokens.image
 
 
 def _true_indices(chosen: np.ndarray[Any, Any], device: torch.device) -> torch.Tensor:

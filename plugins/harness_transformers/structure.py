@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from torch import nn
@@ -17,6 +17,8 @@ KINDS = ("attn_out", "attn_z", "mlp_out", "resid_post")
 NEVER_TRUNCATED = ("num_kv_shared_layers", "hidden_size_per_layer_input")
 """Settings that tie every block to the number of blocks (Gemma 3n, Gemma 4): such models are never truncated.
 """
+PER_AXIS = ("image_size", "patch_size")
+"""Settings that may be lists of one number for each axis, and never of one for each block."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +32,10 @@ class Layout:
     remedy: str = "fetch a checkpoint that fits its config.json"
     """Remedy for a checkpoint that lacks these parts, for error messages."""
 
+    def including(self, parts: frozenset[str]) -> Layout:
+        """Return the layout with further parts."""
+        return replace(self, parts=self.parts | parts)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
@@ -41,10 +47,10 @@ class Place:
 
 
 def truncate(config: Any, n_blocks: int) -> Any:
-    """Return the configuration of the same decoder with only its first `n_blocks` blocks."""
+    """Return the configuration of the same model with only its first `n_blocks` blocks."""
     short = copy.deepcopy(config)
     for key, value in vars(config).items():
-        if isinstance(value, list | tuple) and len(value) == config.num_hidden_layers:
+        if isinstance(value, list | tuple) and len(value) == config.num_hidden_layers and key not in PER_AXIS:
             setattr(short, key, value[:n_blocks])
     short.num_hidden_layers = n_blocks
     return short
@@ -71,6 +77,8 @@ def find_layout(model: nn.Module, n_blocks: int) -> Layout | None:
     parts = [name for name, part in model.named_children() if any(True for _ in part.parameters())]
     if (part := lists[0].split(".")[0]) not in parts:  # a list of no blocks, or of blocks without weights
         return None
+    # A pooler reads what the blocks give, and checkpoints of masked language models lack its weights.
+    parts = [name for name in parts if name != "pooler"]
     after = parts[parts.index(part) + 1 :]
     # A single part of vectors after the blocks is the final norm; any other part may feed the blocks.
     if len(after) == 1 and all(p.ndim == 1 for p in model.get_submodule(after[0]).parameters()):
@@ -90,7 +98,9 @@ def locate(name: str, blocks: Any, site: Site, hidden: int, known: str) -> Place
         raise UsageError(f"{refusal}: its layers are 0 to {len(blocks) - 1}")
     place = find_place(blocks[site.layer], site.kind, hidden)
     if place is None:
-        raise UsageError(f"{refusal}: its block {site.layer} has no part that gives {site.kind}")
+        raise UsageError(
+            f"{refusal}: its block {site.layer} has no part that gives {site.kind} alone: use resid_post"
+        )
     return place
 
 
@@ -105,6 +115,10 @@ def find_place(block: nn.Module, kind: str, hidden: int) -> Place | None:
         return None
     if hasattr(block, "post_feedforward_layernorm"):  # only then is post_attention_layernorm a post-norm
         attention, mlp = map(block.get_submodule, ("post_attention_layernorm", "post_feedforward_layernorm"))
+    elif hasattr(block, "layer_scale1") and hasattr(
+        block, "layer_scale2"
+    ):  # DINOv2 adds what comes after them
+        attention, mlp = block.get_submodule("layer_scale1"), block.get_submodule("layer_scale2")
     added = {"attn_out": attention, "mlp_out": mlp}.get(kind)
     return None if added is None else Place(module=added, side="output", width=hidden)
 

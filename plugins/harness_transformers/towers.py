@@ -53,7 +53,7 @@ class Parts:
     @property
     def whole_vision(self) -> Layout:
         """Layout of the whole vision tower."""
-        return replace(self.vision_layout, parts=self.vision_layout.parts | self.norms)
+        return self.vision_layout.including(self.norms)
 
 
 def check_reads_images(name: str, config: Any) -> Any:

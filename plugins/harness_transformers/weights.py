@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,23 @@ def part_shards(files: Files, part: str) -> list[str]:
 def read_part(files: Files, part: str) -> dict[str, torch.Tensor]:
     """Read the weights of one part of a model, by their names from that part on."""
     return _read(files, lambda stored: _part_tensors(stored, part))
+
+
+def tower_shards(files: Files, tower: str, *, n_layers: int, n_blocks: int) -> list[str]:
+    """Return the sorted names of weight files that can influence the first `n_blocks` of an encoder's `n_layers`."""
+    index = _read_index(files)
+    if index is None:
+        return [files.weights]
+    return sorted({index[key] for key in _tower_tensors(files, index, tower, n_layers, n_blocks)})
+
+
+def read_tower(files: Files, tower: str, *, n_layers: int, n_blocks: int) -> dict[str, torch.Tensor]:
+    """Read the weights of an encoder, of its blocks only the first `n_blocks`, by the names they are stored under.
+
+    `tower` is the part of the checkpoint that is the encoder, empty for all of it. Stored names may be those of an
+    earlier version of transformers, which translates them.
+    """
+    return _read(files, lambda stored: _tower_tensors(files, stored, tower, n_layers, n_blocks))
 
 
 def read_head(files: Files, layout: Layout, names: Iterable[str]) -> dict[str, torch.Tensor]:
@@ -126,6 +144,41 @@ def _part_tensors(stored: Iterable[str], part: str) -> dict[str, str]:
     """Return {stored name: name from the part on}."""
     found = ((key, re.search(rf"(?:^|\.)({re.escape(part)}\..+)", key)) for key in stored)
     return {key: match[1] for key, match in found if match}
+
+
+def _tower_tensors(
+    files: Files, stored: Iterable[str], tower: str, n_layers: int, n_blocks: int
+) -> dict[str, str]:
+    """Return {stored name: name from the tower on}, without blocks from `n_blocks` on.
+
+    Blocks are found by their numbers, because stored names need not be those in memory (`encoder.layer.3` for
+    `layers.3`). Raise UnavailableError unless there is a list of all `n_layers`.
+    """
+    inside = re.compile(rf"(?:^|.*?\.){re.escape(tower)}\.(.+)" if tower else "(.+)")
+    names = {key: match[1] for key in stored if (match := inside.fullmatch(key))}
+    places = {name: _numbered(name) for name in names.values()}
+    numbers: dict[str, list[int]] = defaultdict(list)
+    for path, number in filter(None, places.values()):
+        numbers[path].append(number)
+    lists = {len(found): path for path, found in numbers.items() if {*found} >= {*range(n_layers)}}
+    if not lists:
+        raise UnavailableError(
+            f"model '{files.name}': its weights hold no {n_layers} blocks of its encoder: fetch a checkpoint that "
+            f"fits its config.json"
+        )
+    blocks = lists[max(lists)]
+
+    def is_needed(place: tuple[str, int] | None) -> bool:
+        return place is None or place[0] != blocks or place[1] < n_blocks
+
+    return {key: name for key, name in names.items() if is_needed(places[name])}
+
+
+def _numbered(name: str) -> tuple[str, int] | None:
+    """Return a name's part before its first number, which may be a list of blocks, and that number."""
+    words = name.split(".")
+    at = next((at for at, word in enumerate(words) if word.isdecimal() and len(word) < 10), None)
+    return None if at is None else (".".join(words[:at]), int(words[at]))
 
 
 def _head_tensors(
