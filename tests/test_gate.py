@@ -513,6 +513,12 @@ GOOD = Fidelity(
         ({"above": 0.83}, ["layer"]),
         ({"below": 0.83}, ["layer"]),
         ({"above": 0.81}, []),
+        # Gemma 3 270M, 11 attention sinks among 511 tokens: a dictionary one layer off, and at its own layer.
+        ({"explained_variance": 0.976, "above": 0.980}, ["layer"]),
+        ({"explained_variance": 0.987, "above": 0.994}, ["layer"]),
+        ({"explained_variance": 0.980, "below": 0.976, "above": 0.975}, []),
+        ({"explained_variance": 0.976, "doubled": 0.985}, ["scale"]),
+        ({"explained_variance": 0.9991, "above": 0.9999}, []),
         ({"halved": 0.9}, ["scale"]),
         ({"doubled": 0.9}, ["scale"]),
         ({"l0": 151.0}, ["l0"]),
@@ -555,3 +561,10 @@ def test_each_rule_has_its_reason(change, rules):
     assert list(judgement.reasons) == rules
     assert judgement.verdict == ("flagged" if rules else "ok")
     assert not_measurable("why").verdict == "not measurable"
+
+
+def test_a_difference_that_two_decimals_do_not_show_has_three():
+    (said,) = judge(replace(GOOD, explained_variance=0.976, above=0.980)).reasons.values()
+    assert said == "explains 0.980 one layer up and 0.976 here: wrong site?"
+    (said,) = judge(replace(GOOD, above=0.83)).reasons.values()
+    assert said == "explains 0.83 one layer up and 0.80 here: wrong site?"
