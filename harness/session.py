@@ -17,6 +17,7 @@ from harness.config.task_file import read_tasks
 from harness.registry.catalog import Registry
 from harness.registry.loading import Fault, find_candidates, load_plugins
 from harness.runs.folder import RunFolder
+from harness.storage.cache_place import default_cache_dir
 from harness.storage.parsing import parsing
 
 if TYPE_CHECKING:
@@ -82,7 +83,6 @@ class Session:
 
     def store(self) -> FeatureStore:
         """Open the feature store in the cache folder."""
-        from harness.storage.cache_place import default_cache_dir
         from harness.storage.feature_store import FeatureStore
 
         return FeatureStore(self.cache_dir or default_cache_dir())

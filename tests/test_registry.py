@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -22,6 +24,7 @@ from harness.api.errors import did_you_mean
 from harness.registry.catalog import Registry, parse_reference
 from harness.registry.loading import Candidate, load_plugins
 from harness.session import open_registry
+from harness.storage.cache_place import default_cache_dir
 
 OWNER = f"sae-harness {version('sae-harness')}"
 
@@ -349,9 +352,10 @@ def test_of_very_many_known_names_the_first_are_named_and_the_others_counted() -
 
 
 def test_a_model_nobody_listed_is_told_how_others_are_written() -> None:
-    said = "; one of the hub is written ORG/NAME, a folder ./NAME"
-    with pytest.raises(UsageError, match=re.escape(said)):
-        open_registry().choose("models", "gemma-2-2b")
+    said = "one of the hub is written ORG/NAME, a folder ./NAME"
+    for name in ("gemma-2-2b", "another"):  # the first is like a known one
+        with pytest.raises(UsageError, match=re.escape(said)):
+            open_registry().choose("models", name)
     with pytest.raises(UsageError) as refused:
         open_registry().choose("poolings", "gemma-2-2b")
     assert said not in str(refused.value)
@@ -368,3 +372,38 @@ def test_unknown_names_are_listed_by_likeness() -> None:
     assert did_you_mean("b9999999", names).startswith("; known: task_b99, task_b199, task_b9, task_a99,")
     assert did_you_mean("x" * 10**6, names).count(",") == 4
     assert did_you_mean("x", []) == ""
+
+
+def test_an_alias_may_be_made_when_its_name_is_used(tmp_path: Path) -> None:
+    asked: list[Path] = []
+
+    def find() -> str:
+        asked.append(default_cache_dir())
+        return "base"
+
+    base = ModelSpec(name="base", summary="", make=lambda dtype="float32": dtype)
+    short = ModelSpec(name="short", summary="", alias_of=find)
+    registry = replace(registry_of(base, short), cache_dir=tmp_path)
+    assert asked == []
+    choice = registry.choose("models", "short[dtype=bfloat16]")
+    assert (choice.label, choice.make(), asked) == ("short[dtype=bfloat16]", "bfloat16", [tmp_path])
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "said"),
+    [
+        (UnavailableError("it is not there"), UnavailableError, "it is not there"),
+        (
+            ImportError("no module x"),
+            UnavailableError,
+            "needs a package that cannot be imported: no module x",
+        ),
+        (OSError("odd"), UsageError, "cannot be made: OSError: odd"),
+    ],
+)
+def test_an_alias_that_cannot_be_made_is_one_sentence(error: Exception, kind: type, said: str) -> None:
+    def fail() -> str:
+        raise error
+
+    with pytest.raises(kind, match=said):
+        registry_of(ModelSpec(name="short", summary="", alias_of=fail)).choose("models", "short")

@@ -169,8 +169,9 @@ class Registry:
             hint = did_you_mean(name, [*self.names(kind), *beside], listed_by=f"harness ls {kind}")
             if kind in RESOLVED and name.startswith((".", "/", "~")):
                 hint = _nothing_there(local_path(name))
-            elif kind in RESOLVED and "/" not in name and "did you mean" not in hint:
-                hint += "; one of the hub is written ORG/NAME, a folder ./NAME"
+            elif kind in RESOLVED and "/" not in name:
+                others = "one of the hub is written ORG/NAME, a folder ./NAME"
+                hint += f" ({others})" if hint.endswith("?") else f"; {others}"
             raise UsageError(f"there is no {_singular(kind)} '{name}'{hint}")
         if len(entries) > 1:
             offered = f"is offered by {_owners(entries)}: disable one with -p no:NAME"

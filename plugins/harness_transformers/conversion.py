@@ -47,6 +47,10 @@ RECORD = "conversion.json"
 """Name of the file that says from what a folder was converted."""
 PLAIN = frozenset({"F32", "F16", "BF16", "F64"})
 """Types of tensors that lose nothing as float32."""
+NOTICES = {
+    "gemma": "Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms"
+}
+"""Licences, by their names on the hub → the notice that they ask for beside a model."""
 INSTALL = "pip install 'sae-harness[gguf]'"
 """Command that installs what the conversion needs."""
 
@@ -89,6 +93,8 @@ def _convert_loudly(name: str, path: Path, folder: Path, sha256: str) -> None:
     (folder / "README.md").write_text(_write_card(file, record), "utf-8")
     lacks = "".join(f"; it holds no {one}" for one in record["lacks"])
     _tell(f"model '{name}': converted in {time.monotonic() - started:.0f} s{lacks}")
+    if notice := _find_notice(file):
+        _tell(f"model '{name}': {notice}")
 
 
 def _tell(line: str) -> None:
@@ -185,13 +191,19 @@ def _read_tokenizer(name: str, config: PreTrainedConfig, place: Path) -> Any:
 
     from harness_transformers.opening import quiet
 
-    options = {"gguf_file": "model.gguf", "local_files_only": True, "trust_remote_code": False}
     said = f"model '{name}': transformers {transformers.__version__} cannot make a tokenizer of its GGUF file"
     with parsing(said, hint="name the same model with safetensors"), quiet():
         if config.model_type not in TOKENIZER_MAPPING_NAMES:
-            return transformers.PreTrainedTokenizerFast.from_pretrained(place, **options)
-        # With its type, AutoTokenizer does not read the whole metadata once more to find it.
-        return transformers.AutoTokenizer.from_pretrained(place, tokenizer_type=config.model_type, **options)
+            return transformers.PreTrainedTokenizerFast.from_pretrained(
+                place, gguf_file="model.gguf", local_files_only=True, trust_remote_code=False
+            )
+        return transformers.AutoTokenizer.from_pretrained(
+            place,
+            gguf_file="model.gguf",
+            tokenizer_type=config.model_type,  # else it reads the whole metadata once more to find it
+            local_files_only=True,
+            trust_remote_code=False,
+        )
 
 
 def _clean_tokenizer_config(path: Path) -> None:
@@ -302,6 +314,11 @@ def _size(shape: tuple[int, ...]) -> int:
 # ── card ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def _find_notice(file: GgufFile) -> str:
+    licence = file.get("general.license")
+    return NOTICES.get(licence, "") if isinstance(licence, str) else ""
+
+
 def _write_card(file: GgufFile, record: Mapping[str, Any]) -> str:
     """Return the README.md of a converted model."""
     import yaml
@@ -317,6 +334,7 @@ def _write_card(file: GgufFile, record: Mapping[str, Any]) -> str:
     types = ", ".join(f"{kind} ({count} tensors)" for kind, count in record["types"].items())
     lines = [
         f"# {escape_markdown(str(file.get('general.name') or 'A model in GGUF'))}",
+        f"**{_find_notice(file)}**" if _find_notice(file) else "",
         f"Converted from a GGUF file (SHA-256 `{record['gguf']}`, architecture `{file.architecture}`) to float32 by "
         f"sae-harness, with the rules of transformers {record['transformers']}. The file stores {types}; what its "
         "quantisation lost is lost here too.",
