@@ -86,7 +86,7 @@ def declare(found: Found) -> Declaration:
     k = found.integer(trainer, "k") if own.activation in {"topk", "batchtopk"} else None
     _check_values(found.ref, own, found.values, k=k)
     buffer = found.config.get("buffer")
-    site, notes = _site(trainer, buffer if isinstance(buffer, Mapping) else {})
+    site, taken = _site(trainer, buffer if isinstance(buffer, Mapping) else {})
     return Declaration(
         d_in=d_in,
         width=width,
@@ -95,7 +95,7 @@ def declare(found: Found) -> Declaration:
         subtracts=own.subtracts,
         build=lambda tensors, decoder: build(found.ref, name, tensors, decoder, k=k),
         published_l0=k,
-        notes=notes,
+        notes=(f"dictionary '{found.ref}': {taken}",) if taken else (),
     )
 
 
@@ -125,22 +125,19 @@ def _check_values(ref: str, own: Class, values: Mapping[str, Any], *, k: int | N
         )
 
 
-def _site(
-    trainer: Mapping[str, Any], buffer: Mapping[str, Any]
-) -> tuple[harness.Site | str | None, tuple[str, ...]]:
-    """Return where a dictionary was trained, and what was taken for granted."""
+def _site(trainer: Mapping[str, Any], buffer: Mapping[str, Any]) -> tuple[harness.Site | str | None, str]:
+    """Return where a dictionary was trained, and what was taken for granted, if anything."""
     layer, name = trainer.get("layer"), trainer.get("submodule_name")
     if type(layer) is not int or layer < 0:
-        return (None if layer is None and not name else f"{name or 'layer'} {layer}"[:80]), ()
+        return (None if layer is None and not name else f"{name or 'layer'} {layer}"[:80]), ""
     if "layer" in buffer:  # the buffer of single attention heads
-        return f"attention heads of layer {layer}", ()
+        return f"attention heads of layer {layer}", ""
     if name not in (None, f"resid_post_layer_{layer}"):
-        return f"{name} of layer {layer}"[:80], ()
+        return f"{name} of layer {layer}"[:80], ""
     if buffer.get("io", "out") == "in":
-        site = harness.Site(kind="resid_post", layer=layer - 1) if layer else "the input of layer 0"
-        return site, ()
-    note = f"its config names layer {layer} and no module: taken for the output of the block"
-    return harness.Site(kind="resid_post", layer=layer), (() if name else (note,))
+        return (harness.Site(kind="resid_post", layer=layer - 1) if layer else "the input of layer 0"), ""
+    taken = f"its config names layer {layer} and no module, which is taken for the output of the block"
+    return harness.Site(kind="resid_post", layer=layer), "" if name else taken
 
 
 def build(ref: str, name: str, tensors: Tensors, decoder: bool, *, k: int | None) -> Mapping[str, Any]:

@@ -1,8 +1,8 @@
 """Comparison of every reader of dictionaries with the library whose format it reads: `make interop`.
 
-A module here is one library. It has FORMAT (as the matrix names it), LIBRARY (the distribution), GOLDEN (the folder
-below tests/golden) and `cases(folder)`, which writes random checkpoints with that library into folders of their own
-below `folder` and yields a `case.Case` for each.
+A module here is one library. It has FORMAT (as the matrix names it), LIBRARY (the distribution; empty where none can be
+installed, and formulas stand for it), GOLDEN (the folder below tests/golden) and `cases(folder)`, which writes random
+checkpoints with that library into folders of their own below `folder` and yields a `case.Case` for each.
 
 Makes an environment in a temporary folder, installs requirements.txt there, compares, writes the golden vectors, and
 prints the matrix as Markdown. Exit code 1 above a relative difference of 1e-5.
@@ -22,7 +22,14 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-MODULES: tuple[str, ...] = ("sae_lens_", "dictionary_learning_", "sparsify_", "openmoss_", "saev_")
+MODULES: tuple[str, ...] = (
+    "sae_lens_",
+    "dictionary_learning_",
+    "sparsify_",
+    "openmoss_",
+    "saev_",
+    "formulas",
+)
 """Modules of this folder, one a library."""
 _INSIDE = "--inside"
 
@@ -84,7 +91,7 @@ def compare_all(modules: list[str]) -> int:
     lines = ["| format | original library | checkpoint | features | decoder |", "|---|---|---|---|---|"]
     for name in modules or MODULES:
         module = importlib.import_module(f"interop.{name}")
-        library = f"{module.LIBRARY} {version(module.LIBRARY)}"
+        library = f"{module.LIBRARY} {version(module.LIBRARY)}" if module.LIBRARY else "formula"
         with tempfile.TemporaryDirectory() as folder:
             cases = list(module.cases(Path(folder)))
             for case in cases:
@@ -96,6 +103,8 @@ def compare_all(modules: list[str]) -> int:
                 if not found.largest <= LARGEST_DIFFERENCE:
                     bad.append(f"{module.FORMAT}, {case.name}: {found.largest:.1e}")
             kept = [case for case in cases if case.golden]
+            if not kept:
+                continue
             size = write_golden(kept, ROOT / "tests/golden" / module.GOLDEN, Path(folder), written_by=library)
         if size > MOST_BYTES:
             bad.append(f"{module.FORMAT}: golden vectors of {size:,} bytes, of {MOST_BYTES:,} at most")
