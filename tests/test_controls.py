@@ -77,7 +77,7 @@ def test_what_scores_below_guessing_is_no_easier_to_beat_than_a_guess(tmp_path: 
     generator = np.random.default_rng(0)
     labels = np.repeat(["a", "b"], 300)
     arms = {
-        ("m", "hidden"): generator.permutation(labels),
+        ("m[max_length=256]", "hidden"): generator.permutation(labels),
         (None, "majority"): np.full(600, "a"),
         (None, "length"): np.where(generator.random(600) < 0.4, labels, generator.permutation(labels)),
     }

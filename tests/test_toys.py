@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ from test_board_sections import Run
 
 import harness
 from harness.config.board_file import read_about
+from harness.config.suite import read_suite
 from harness.leaderboard import build, check_published, publish, to_frame, to_markdown
 from harness.runs.folder import RunFolder
 from harness.runs.record import Record
@@ -88,6 +92,16 @@ def test_the_page_has_a_table_for_each_kind_and_the_csv_says_which(run: Run) -> 
     assert frame.toys[frame.model == "toy-0"].all() and not frame.toys[frame.model == "real-0"].any()
 
 
+def test_the_command_prints_a_table_for_each_kind(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    from harness.cli.run import _print
+
+    put_all(run, toys=1, others=1)
+    _print(to_frame(build([run])))
+    models, toys = capsys.readouterr().out.split("toy models (trained here)")
+    assert models.startswith("models\n") and "real-0" in models and "toy-0" not in models
+    assert "toy-0" in toys and "real-0" not in toys and "words" in models and "words" in toys
+
+
 @pytest.mark.parametrize(("toys", "others", "named"), [(2, 0, True), (0, 2, False), (0, 0, False)])
 def test_a_board_of_toys_alone_says_so_in_every_title(run: Run, toys: int, others: int, named: bool) -> None:
     from harness.leaderboard.pages.board_page import render
@@ -156,3 +170,41 @@ def test_a_broken_board_file_is_one_sentence(run: Run, tmp_path: Path) -> None:
     (tmp_path / "board" / "board.yaml").write_text("about: [1]\nruns: [{suite: tests}]\n")
     with pytest.raises(harness.UsageError, match="about"):
         publish(run.finished(), tmp_path / "board")
+
+
+# ── the suites of a real model ───────────────────────────────────────────────────────────────────────────
+
+
+def test_the_suite_of_the_real_model_asks_what_the_boards_of_toys_ask() -> None:
+    root = Path(__file__).parents[1]
+    suites = {path.stem: read_suite(path) for path in root.glob("tasks/*/suites/*.yaml")}
+    real, languages = suites["gemma-real"], suites["gemma-real-languages"]
+    asked = {task.name for name in ("safety-text", "general-text") for task in suites[name].tasks}
+    assert {task.name for task in real.tasks} == asked
+    for task in (*real.tasks, *languages.tasks):
+        assert task.limit and task.test_limit
+        assert task.test_limit >= 300 or task.name in ("movie_reviews", "svamp"), (
+            "these have no more test rows"
+        )
+    assert [task.name for task in languages.tasks] == ["multilingual_hatecheck"]
+    assert languages.tasks[0].test_limit >= 300 * 11
+    for suite in (real, languages):
+        models = [model.ref for model in suite.models]
+        assert models == ["gemma-3-270m", "minigemma-s", "minigemma-m", "minigemma-l"]
+        assert {"hidden", "tfidf", "sentence_embedding", "majority"} <= {*suite.representations}
+        assert suite.limit is None
+
+
+def test_make_gemma_names_what_it_leaves_out_without_data() -> None:
+    if shutil.which("make") is None:
+        pytest.skip("there is no make here")
+    command = ["make", "-n", "-C", str(Path(__file__).parents[1]), "gemma", "DATA="]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    line = next(line for line in said.splitlines() if "sed -n" in line).strip().removesuffix("&& \\")
+    where = {"cwd": Path(__file__).parents[1], "capture_output": True, "text": True, "check": True}
+    named = subprocess.run(["sh", "-c", line], **where).stderr.split()
+    suites = [read_suite(path) for path in Path(__file__).parents[1].glob("tasks/*/suites/gemma-real*.yaml")]
+    assert sorted(named) == sorted(task.name for suite in suites for task in suite.tasks)
+    shipped = re.findall(r"-t (\w+)", said.split("-o runs/gemma-shipped")[0].splitlines()[-1])
+    registry = open_registry(())
+    assert shipped and all(registry.get("tasks", name).spec.source.file.is_file() for name in shipped)

@@ -157,7 +157,17 @@ def _explain(run: Any, again: str) -> None:
 
 
 def _print(board: Any) -> None:
-    """Print the main columns of the leaderboard, as wide as the terminal."""
+    """Print the main columns of the leaderboard, as wide as the terminal: a table for each kind of model."""
+    kinds = sorted(set(board["toys"]))
+    for of_toys in kinds:
+        if len(kinds) > 1:
+            echo("toy models (trained here)" if of_toys else "models")
+        _print_rows(board[board["toys"] == of_toys])
+    if not board["n_tasks"].any():
+        echo("no task has groups of test rows enough for an interval; scores are in leaderboard.md")
+
+
+def _print_rows(board: Any) -> None:
     mixed = "reads" in board
     rows = []
     for row in board.astype(object).where(board.notna(), None).to_dict("records"):
@@ -173,8 +183,6 @@ def _print(board: Any) -> None:
         named = [*([row["reads"]] if mixed else []), str(rank), row["model"], row["representation"], width]
         rows.append([*named, score, difference, outcome, choice])
     print_table([*(["reads"] if mixed else []), *_HEADS], (), rows, width=150, fits_terminal=True)
-    if not board["n_tasks"].any():
-        echo("no task has groups of test rows enough for an interval; scores are in leaderboard.md")
 
 
 _HEADS = (

@@ -43,8 +43,9 @@ class Control:
 def controls(board: Board) -> Iterator[Control]:
     """Yield the comparison of every model of the board with each of its controls, in the board's order."""
     chances = {task.name: task.chance for task in board.tasks}
+    names = {row.model for row in board.rows if row.model}
     for row in board.rows:
-        if row.is_baseline and row.model and "[" not in row.model:
+        if row.is_baseline and row.model and row.model.partition("[")[0] not in names - {row.model}:
             for other in board.rows:
                 if (name := _name(other, row.model)) and (found := _differences(row, other, chances)):
                     yield Control(model=row.model, control=name, differences=found)
