@@ -852,6 +852,32 @@ def openai(folder: Path) -> None:
     torch.save({**named, "decoder.weight": held["W_dec"].T, **rule}, folder / "6.pt")
 
 
+def sae_lens(folder: Path, norm: str = "covariance_whitening") -> None:
+    from safetensors.numpy import save_file
+
+    held = arrays()
+    save_file({**held, "scaling_factor": np.full(6, 2, "f4")}, folder / "sae_weights.safetensors")
+    config = {"d_in": 4, "d_sae": 6, "dtype": "float32", "apply_b_dec_to_input": True, "normalize_activations": norm,
+              "reshape_activations": "none", "finetuning_scaling_factor": True, "architecture": "jumprelu",
+              "metadata": {"sae_lens_version": "6.54.12", "model_name": "gpt2", "hook_name": "blocks.1.hook_resid_post",
+                           "model_from_pretrained_kwargs": {"center_writing_weights": True}}}  # fmt: skip
+    (folder / "cfg.json").write_text(json.dumps(config))
+    (folder / "activation_scaler.json").write_text(json.dumps({"scaling_factor": 0.5, "has_whitening": True}))
+    whitening = {"mean": np.ones(4, "f8"), "matrix": np.eye(4), "inverse_matrix": np.eye(4)}
+    save_file(whitening, folder / "activation_whitening.safetensors")
+
+
+def sae_lens_before_6(folder: Path) -> None:
+    sae_lens(folder)
+    config = {"d_in": 4, "d_sae": 6, "hook_point": "blocks.1.hook_resid_post", "hook_point_head_index": None,
+              "activation_fn_str": "topk", "activation_fn_kwargs": {"k": 2}, "normalize_activations": True,
+              "finetuning_scaling_factor": True, "sae_lens_version": "3.1.0"}  # fmt: skip
+    (folder / "cfg.json").write_text(json.dumps(config))
+
+
+kind("SAELens weights", "sae_weights.safetensors", break_safetensors, sae_lens)(read_declared)
+kind("SAELens config", "cfg.json", break_json, sae_lens)(read_declared)
+kind("SAELens config before 6", "cfg.json", break_json, sae_lens_before_6)(read_declared)
 kind("dictionary_learning config", "config.json", break_json, dictionary_learning)(read_declared)
 kind("sparsify config", "cfg.json", break_json, sparsify)(read_declared)
 kind("openai weights", "6.pt", break_bytes, openai)(read_declared)
