@@ -68,7 +68,16 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a list of normalisations": ({"normalize_activations": ["none"]}, "read are none"),
     "another activation": (
         {"metadata": None, "architecture": None, "activation_fn": "tanh-relu"},
-        "says activation_fn = 'tanh-relu'; read are relu and topk",
+        "says activation_fn = 'tanh-relu'; read is relu for the architecture standard",
+    ),
+    "gated with topk": (
+        {
+            "metadata": None,
+            "architecture": "gated",
+            "activation_fn_str": "topk",
+            "activation_fn_kwargs": {"k": 3},
+        },
+        "says activation_fn = 'topk'; read is relu for the architecture gated",
     ),
     "no scale": ({"normalize_activations": "expected_average_only_in"}, "give input_scale=NUMBER"),
 }

@@ -62,6 +62,11 @@ _NORMS = {
 }
 """Normalisation of each token by `normalize_activations`."""
 
+_SCALINGS = ("scaling_factor", "finetuning_scaling_factor")
+"""Names of the factors of features before the decoder, which finetuning learns; the second is that of versions 4 and 5,
+which version 6 cannot load.
+"""
+
 _WITHOUT_MEAN = re.compile(r"gemma|llama|mistral|mixtral|qwen|olmo-?2|deepseek|phi-?3|gpt-oss", re.IGNORECASE)
 """Models whose norm takes no mean away: TransformerLens does not centre what they write."""
 
@@ -107,8 +112,11 @@ def declare(found: Found) -> Declaration:
     norm = config.values.get("normalize_activations", "none")
     if not isinstance(norm, str) or norm not in _NORMS:
         raise config.refuse("normalize_activations", norm, f"read are {', '.join(_NORMS)}")
-    if (function := config.values.get("activation_fn", "relu")) not in ("relu", "topk"):
-        raise config.refuse("activation_fn", function, "read are relu and topk")
+    functions = ("topk",) if architecture == "topk" else ("relu",)
+    if (function := config.values.get("activation_fn", functions[0])) not in functions:
+        raise config.refuse(
+            "activation_fn", function, f"read is {functions[0]} for the architecture {architecture}"
+        )
     rule = _RULES[architecture]
     d_in, width = config.size("d_in"), config.size("d_sae")
     if size := size_of(found, "W_enc"):
@@ -152,7 +160,7 @@ def modernise(config: Mapping[str, Any]) -> Mapping[str, Any]:
         "activation_fn_str": "activation_fn",
     }
     modern = {names.get(key, key): value for key, value in config.items()}
-    if modern.get("activation_fn") == "topk":
+    if modern.get("activation_fn") == "topk" and modern.get("architecture") in (None, "standard", "topk"):
         settings = modern.get("activation_fn_kwargs")
         k = settings.get("k") if isinstance(settings, Mapping) else None
         modern |= {"architecture": "topk", "k": modern.get("k", k) if k is None else k}
@@ -288,9 +296,7 @@ def build(
 ) -> Mapping[str, Any]:
     """Return the fields of a Dictionary from the tensors of the file, with all that can be folded."""
     d_in, width = found.config["d_in"], found.config["d_sae"]
-    of_features = dict.fromkeys(
-        ("b_enc", "threshold", "b_gate", "b_mag", "r_mag", "scaling_factor"), (width,)
-    )
+    of_features = dict.fromkeys(("b_enc", "threshold", "b_gate", "b_mag", "r_mag", *_SCALINGS), (width,))
     check_shapes(
         found, tensors, {"W_enc": (d_in, width), "W_dec": (width, d_in), "b_dec": (d_in,), **of_features}
     )
@@ -344,15 +350,16 @@ def _fold_norms(fields: dict[str, torch.Tensor]) -> None:
 
 def _scaling(found: Found, tensors: Tensors, *, finetuned: bool) -> torch.Tensor | None:
     """Return the factors of features before the decoder; None without any. UnavailableError if the config denies it."""
-    if "scaling_factor" not in tensors.shapes:
+    name = next((name for name in _SCALINGS if name in tensors.shapes), None)
+    if name is None:
         return None
-    scaling = tensors.take("scaling_factor")
+    scaling = tensors.take(name)
     if bool((scaling - 1).abs().max() <= 1e-5):  # as SAELens, which wrote ones for a time
         return None
     if not finetuned:
         raise harness.UnavailableError(
-            f"dictionary '{found.ref}' holds a scaling_factor, and its {CONFIG} says finetuning_scaling_factor = "
-            f"false: they do not belong together, so fetch both again"
+            f"dictionary '{found.ref}' holds a {name}, and its {CONFIG} says finetuning_scaling_factor = false: they "
+            f"do not belong together, so fetch both again"
         )
     return scaling
 

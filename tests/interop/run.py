@@ -1,7 +1,8 @@
 """Comparison of every reader of dictionaries with the library whose format it reads: `make interop`.
 
 A module here is one library. It has FORMAT (as the matrix names it), LIBRARY (the distribution; empty where none can be
-installed, and formulas stand for it), GOLDEN (the folder below tests/golden) and `cases(folder)`, which writes random
+installed, and formulas stand for it), VERSION (where it is not the one of requirements.txt), GOLDEN (the folder below
+tests/golden) and `cases(folder)`, which writes random
 checkpoints with that library into folders of their own below `folder` and yields a `case.Case` for each.
 
 Makes an environment in a temporary folder, installs requirements.txt there, compares, writes the golden vectors, and
@@ -24,6 +25,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 MODULES: tuple[str, ...] = (
     "sae_lens_",
+    "sae_lens_5_",
     "dictionary_learning_",
     "sparsify_",
     "openmoss_",
@@ -42,6 +44,7 @@ def main() -> int:
         python = _make_environment(Path(folder) / "venv")
         places = os.pathsep.join(str(ROOT / part) for part in ("", "plugins", "tasks", "tests"))
         settings = {
+            "INTEROP_OLDER": f"{folder}/venv/older",
             "PYTHONPATH": places,
             "HF_HUB_OFFLINE": "1",
             "TQDM_DISABLE": "1",
@@ -63,20 +66,9 @@ def _make_environment(folder: Path) -> Path:
         [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], text=True
     )
     (Path(packages.strip()) / "below.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    subprocess.run(
-        [
-            python,
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--no-deps",
-            "--ignore-installed",
-            "-r",
-            HERE / "requirements.txt",
-        ],
-        check=True,
-    )
+    pip = [python, "-m", "pip", "install", "--quiet", "--no-deps"]
+    subprocess.run([*pip, "--ignore-installed", "-r", HERE / "requirements.txt"], check=True)
+    subprocess.run([*pip, "--target", folder / "older", "-r", HERE / "older.txt"], check=True)
     return python
 
 
@@ -91,7 +83,8 @@ def compare_all(modules: list[str]) -> int:
     lines = ["| format | original library | checkpoint | features | decoder |", "|---|---|---|---|---|"]
     for name in modules or MODULES:
         module = importlib.import_module(f"interop.{name}")
-        library = f"{module.LIBRARY} {version(module.LIBRARY)}" if module.LIBRARY else "formula"
+        known = getattr(module, "VERSION", None) or (version(module.LIBRARY) if module.LIBRARY else "")
+        library = f"{module.LIBRARY} {known}" if module.LIBRARY else "formula"
         with tempfile.TemporaryDirectory() as folder:
             cases = list(module.cases(Path(folder)))
             for case in cases:
