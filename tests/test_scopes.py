@@ -13,6 +13,9 @@ from typing import Any
 import harness_saes
 import pytest
 import torch
+from harness_saes.formats import FORMATS
+from harness_saes.reading import Reading
+from harness_saes.stored import Folder
 from hub_stand_in import Hub, follow, go, serving
 from safetensors.torch import save_file
 
@@ -182,6 +185,9 @@ def test_llama_scope_r1_keeps_its_scale_and_thresholds_among_the_tensors(tmp_pat
     save_file(held, tmp_path / "sae_weights.safetensors")
     with pytest.raises(harness.UnavailableError, match="add dataset_average_activation_norm to its config"):
         load(tmp_path)
+    found = Folder(str(tmp_path), FORMATS, reading=Reading(), options={"published_scale": s})
+    whole = found.at(SimpleNamespace(architecture="llama"), harness.Site.parse("resid_post.3"))  # type: ignore[arg-type]
+    torch.testing.assert_close(whole.load("cpu").encode(x), features, rtol=1e-5, atol=1e-5)
     (tmp_path / "config.json").write_text(json.dumps({**config, "dataset_average_activation_norm": NORM}))
     torch.testing.assert_close(load(tmp_path).encode(x), features, rtol=1e-5, atol=1e-5)
 

@@ -166,10 +166,11 @@ def _settings(config: _Config) -> Settings:
 
 
 def _average(config: _Config) -> float | None:
-    """Return the average norm that a config gives; None if it gives none."""
+    """Return the average norm that a config gives, else that of a list of releases; None if none is given."""
     given = config.get(_AVERAGE)
+    published = config.found.options.get("published_scale")
     if given is None:
-        return None
+        return math.sqrt(config.size("d_model")) / _positive(config.found, published) if published else None
     values = list(given.values()) if isinstance(given, Mapping) else [given]
     norms = {_positive(config.found, value) for value in values}
     if len(norms) != 1:
@@ -307,4 +308,5 @@ FORMAT = Format(
     configs=("hyperparams.json", "../hyperparams.json", "config.json", "../config.json"),
     fits=fits,
     declare=declare,
+    options=frozenset({"published_scale"}),
 )
