@@ -61,3 +61,28 @@ def test_the_page_of_rooms_names_every_room_on_its_floor():
         assert rooms == {
             name.removesuffix(".py") for name in re.findall(r"`([^`]+)`", table[floor].split("|")[2])
         }
+
+
+def test_the_page_of_dictionaries_names_sites_as_they_are_read():
+    import harness
+
+    text = (ROOT / "docs/dictionaries.md").read_text("utf-8")
+    rows = [
+        line.split("|") for line in text.split("## Sites")[1].split("\n## ")[0].splitlines() if "| `" in line
+    ]
+    for _, site, *names in rows:
+        for name in re.findall(r"`([^`]+)`", " ".join(names)):
+            assert str(harness.find_site(name)) == site.strip(" `"), name
+
+
+def test_the_page_of_dictionaries_names_every_field_of_a_declaration_and_every_format():
+    from harness_saes.formats import FORMATS
+    from harness_saes.plain import Declared
+
+    text = (ROOT / "docs/dictionaries.md").read_text("utf-8")
+    table = text.split("## Your own tensors")[1].split("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", table, flags=re.MULTILINE) == list(Declared.model_fields)
+    formats = text.split("## Formats")[1].split("\n## ")[0]
+    for kind in FORMATS:
+        for pattern in kind.weights:
+            assert re.search(re.escape(pattern).replace(r"\*", r"[\w{}]+"), formats), (kind.name, pattern)
