@@ -99,8 +99,7 @@ class Session:
             return Path(self.registry.get("suites", str(name)).spec)
         if path.is_file():
             return path
-        known = self.registry.names("suites")
-        hint = did_you_mean(str(name), known, listed_by="harness ls suites")
+        hint = did_you_mean(str(name), self.registry.names("suites"), listed_by="harness ls suites")
         raise UsageError(f"there is no suite '{name}', and no such file{hint}")
 
     def check(self, name: str | Path, *, strict_data: bool = False) -> tuple[Finding, ...]:
