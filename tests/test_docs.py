@@ -85,5 +85,5 @@ def test_the_page_of_dictionaries_names_every_field_of_a_declaration_and_every_f
     formats = text.split("## Formats")[1].split("\n## ")[0]
     for kind in FORMATS:
         configs = {name.removeprefix("../") for name in kind.configs}
-        for word in (kind.name.split()[-1].removesuffix("OpenMOSS"), *configs):
+        for word in (kind.name.removeprefix("the dictionaries of ").split("'")[0], *configs):
             assert word in formats, (kind.name, word)
