@@ -203,6 +203,7 @@ def test_a_fault_of_a_declaration_is_one_sentence(name: str, tmp_path: Path) -> 
         ({"W_enc": torch.zeros(D_IN, WIDTH, dtype=torch.int32)}, "W_enc holds I32, not floats"),
         ({"b_enc": torch.full((WIDTH,), math.nan)}, "b_enc holds values that are not finite"),
         ({"W_dec": torch.zeros(WIDTH, 4)}, "reads 6 dimensions and writes 4, so it is a transcoder"),
+        ({"W_skip": torch.zeros(D_IN, D_IN)}, "is a transcoder, which predicts something else"),
         ({"b_enc": torch.zeros(5)}, r"b_enc is \[5\], not \[12\]"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -176,6 +176,26 @@ DICTIONARIES: dict[str, tuple[str, Make, tuple[str, ...]]] = {
         holding("sae.safetensors", cfg_json={"transcode": True}),
         ("a transcoder",),
     ),
+    "transcoders of circuit-tracer": (
+        "x",
+        lambda path: (
+            holding("layer_0.safetensors", "layer_1.safetensors")(path),
+            (path / "config.yaml").write_text(
+                "model_kind: transcoder_set\nfeature_input_hook: mlp.hook_in\n"
+            ),
+        ),
+        ("a transcoder or crosscoder", "only sparse autoencoders are read"),
+    ),
+    "a cross-layer transcoder of circuit-tracer": (
+        "x",
+        holding("W_enc_0.safetensors", "W_dec_0.safetensors"),
+        ("a cross-layer transcoder", "only sparse autoencoders are read"),
+    ),
+    "a cross-layer transcoder of Gemma Scope 2": (
+        "x",
+        holding("params_layer_0.safetensors", config_json={"type": "clt"}),
+        ("a cross-layer transcoder", "only sparse autoencoders are read"),
+    ),
     "dictionary_learning": (
         "x",
         holding("ae.pt"),

@@ -17,7 +17,6 @@ from typing import Any
 import torch
 
 import harness
-from harness_saes.checkpoint import VISION
 from harness_saes.gemma_scope import PT_DICTIONARY, TRAINING, flag_width, read_site, width_of
 from harness_saes.neuronpedia import link
 from harness_saes.published import EVERY_LAYER, FOUR_LAYERS, GEMMA_3, MANY_WIDTHS, is_instruction_tuned
@@ -42,13 +41,6 @@ _FILES = f"*/layer_*/{PARAMS}"
 
 _PARTS = {"resid_post": "resid_post", "attn_z": "attn_out", "mlp_out": "mlp_out"}
 """Part of a repository by site kind."""
-
-_HOOKS = {
-    "output": "resid_post",
-    "self_attn.o_proj.input": "attn_z",
-    "post_feedforward_layernorm.output": "mlp_out",
-}
-"""Site kinds by the end of `hf_hook_point_in`; vision-language models have a longer root."""
 
 _PUBLISHED = re.compile(r"gemma-scope-2-(270m|1b|4b|12b|27b)-(pt|it)(?=$|[@/])")
 _FLOATS = ("F64", "F32", "F16", "BF16")
@@ -248,13 +240,12 @@ class Folder:
         hook = config.get("hf_hook_point_in")
         if hook is None:
             return None
-        match = re.fullmatch(r"((?:\w+\.)*)layers\.(\d{1,9})\.(.+)", str(hook))
-        if match is None or match[3] not in _HOOKS:
+        site = harness.find_site(str(hook))
+        if site is None or site.kind not in _PARTS:
             raise harness.UsageError(
                 f"dictionary '{self.ref}' reads '{hook}', which is none of the sites {', '.join(_PARTS)}"
             )
-        tower = VISION if VISION in match[1] else ""
-        return harness.Site(tower=tower, kind=_HOOKS[match[3]], layer=int(match[2]))
+        return site
 
     # ── placement ────────────────────────────────────────────────────────────────────────────────────
 

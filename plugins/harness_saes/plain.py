@@ -16,6 +16,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 import harness
+from harness_saes.refusals import no_autoencoder
 from harness_saes.stored import Declaration, Format, Found, check_decoder, size_of
 from harness_saes.tensors import Tensors
 
@@ -88,6 +89,8 @@ def declare(found: Found) -> Declaration:
         )
     if said.signed and said.activation != "topk":
         raise harness.UsageError(f"{where} says signed, which is for topk alone")
+    if "W_skip" in found.shapes:
+        raise no_autoencoder(found.ref, "transcoder")
     encoder = said.tensors.get("W_enc", "W_enc")
     size = size_of(found, encoder, transposed="W_enc" in said.transposed)
     assert size is not None  # needs_weights

@@ -38,7 +38,8 @@ class Kind:
 
 def _is_pair(config: Mapping[str, Any]) -> bool:
     """Return whether a config is that of a transcoder or crosscoder."""
-    named = " ".join(str(config.get(key, "")) for key in ("architecture", "type", "model_type", "sae_type"))
+    keys = ("architecture", "type", "model_type", "sae_type", "model_kind")
+    named = " ".join(str(config.get(key, "")) for key in keys)
     trainer = config.get("trainer")
     named += str(trainer.get("dict_class", "")) if isinstance(trainer, Mapping) else ""
     flags = any(config.get(key) is True for key in ("is_transcoder", "transcode"))
@@ -51,7 +52,13 @@ def _is_model(config: Mapping[str, Any]) -> bool:
 
 _KINDS: Sequence[Kind] = (
     Kind(
-        files=["cfg.json", "config.json"], says=_is_pair, sentence=f"a transcoder or crosscoder, {_NO_PAIRS}"
+        files=["W_enc_*.safetensors", "params_layer_*.safetensors"],
+        sentence=f"a cross-layer transcoder, {_NO_PAIRS}",
+    ),
+    Kind(
+        files=["cfg.json", "config.json", "config.yaml"],
+        says=_is_pair,
+        sentence=f"a transcoder or crosscoder, {_NO_PAIRS}",
     ),
     Kind(
         files=["sae_weights.safetensors"],
@@ -129,6 +136,8 @@ def _config(folder: Path) -> Mapping[str, Any]:
     for name in ("cfg.json", "config.json"):
         with suppress(harness.HarnessError):
             return harness.read_mapping(folder / name, name)
+    with suppress(harness.HarnessError):
+        return harness.read_yaml(folder / "config.yaml", "config").tree
     return {}
 
 
