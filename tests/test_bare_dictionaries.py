@@ -102,6 +102,18 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         change(linear(), encoder_linear__bias=torch.zeros(WIDTH, dtype=torch.int8)),
         "holds int8, not floats",
     ),
+    "a sparse tensor": (
+        change(linear(), encoder_linear__weight=torch.eye(WIDTH, 8).to_sparse()),
+        "encoder_linear.weight holds a sparse tensor, and only dense",
+    ),
+    "a tensor without data": (
+        change(linear(), encoder_linear__weight=torch.empty(WIDTH, 8, device="meta")),
+        "encoder_linear.weight holds no data, and only dense",
+    ),
+    "a number without data": (
+        change(openai(), extra=torch.empty((), device="meta")),
+        "damaged, or that holds Python objects",
+    ),
     "another tensor": (change(linear(), threshold=torch.zeros(WIDTH)), "none of the layouts that are read"),
     "two layers of any model": (linear("encoder", "decoder"), "none of the layouts that are read"),
 }

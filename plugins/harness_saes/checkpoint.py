@@ -119,6 +119,11 @@ class Checkpoint:
         held = tensors if isinstance(tensors, Mapping) else {}
         self.require(name, {key for key, value in held.items() if isinstance(value, torch.Tensor)})
         found: torch.Tensor = held[name]
+        if found.layout is not torch.strided or found.is_meta:
+            what = "no data" if found.is_meta else "a sparse tensor"
+            raise harness.UnavailableError(
+                f"dictionary '{self.ref}': {name} holds {what}, and only dense tensors are read: ask its author for one"
+            )
         # A tensor may repeat the few numbers of its storage by a stride of 0, and would take all its room when copied.
         if found.numel() * found.itemsize > found.untyped_storage().nbytes():
             raise harness.UnavailableError(

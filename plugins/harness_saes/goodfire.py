@@ -70,6 +70,6 @@ DEEPSEEK = _make_format(
     name="the dictionaries of DeepSeek-R1",
     kind="deepseek",
     # Two layers of these names may be anything elsewhere.
-    weights=("DeepSeek-R1-*-SAE-l[0-9]*.pt",),
+    weights=("DeepSeek-R1-*-SAE-l*.pt",),
     layers=("encoder", "decoder"),
 )
