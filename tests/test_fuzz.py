@@ -973,6 +973,49 @@ def _(folder: Path) -> None:
     read_part(open_files(str(folder)), "layers")
 
 
+def image_encoder(folder: Path) -> None:
+    """A ViT of two blocks, and how its images are resized."""
+    from safetensors.numpy import save_file
+
+    config = {"model_type": "vit", "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 2,
+              "num_attention_heads": 2, "image_size": 8, "patch_size": 4, "num_channels": 3}  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(config))
+    about = {"image_processor_type": "ViTImageProcessor", "size": {"height": 8, "width": 8}, "resample": 2,
+             "do_resize": True, "do_normalize": True, "image_mean": [0.5] * 3, "image_std": [0.5] * 3,
+             "rescale_factor": 0.004}  # fmt: skip
+    (folder / "preprocessor_config.json").write_text(json.dumps(about))
+    names = [f"encoder.layer.{layer}.{part}.weight" for layer in range(2) for part in ("a", "b")]
+    save_file({name: np.ones((2, 2), "f4") for name in names}, folder / "model.safetensors")
+
+
+@kind("image encoder config", "config.json", break_json, image_encoder)
+def _(folder: Path) -> None:
+    from harness_transformers.modality import is_image_encoder
+    from harness_transformers.opening import build_bare, read_config
+    from harness_transformers.patches import find_patches
+    from harness_transformers.references import open_files
+
+    config = read_config(open_files(str(folder)), decoder=False)
+    if is_image_encoder(config):
+        find_patches("toy", build_bare("toy", config, "eager"), (3, 8, 8))
+
+
+@kind("image processor", "preprocessor_config.json", break_json, image_encoder)
+def _(folder: Path) -> None:
+    from harness_transformers.processing import ImageProcessing
+    from harness_transformers.references import open_files
+
+    ImageProcessing.read(open_files(str(folder)))
+
+
+@kind("image encoder weights", "model.safetensors", break_safetensors, image_encoder)
+def _(folder: Path) -> None:
+    from harness_transformers.references import open_files
+    from harness_transformers.weights import read_tower
+
+    read_tower(open_files(str(folder)), "", n_layers=2, n_blocks=1)
+
+
 @kind("model card", "README.md", break_bytes, model_folder)
 def _(folder: Path) -> None:
     from harness_open_clip.card import read_datasets

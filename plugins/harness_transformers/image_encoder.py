@@ -44,9 +44,9 @@ class ImageEncoder:
         self._dtype, self._attention, self._seed = dtype, attention, random_weights
         config = read_config(files, decoder=False)
         self.architecture = str(config.model_type)
+        self.n_layers = self._count_layers(config)
         self._part, self._skeleton = self._build(config)
         self._config = self._skeleton.config
-        self.n_layers = self._count_layers()
         self._processing = ImageProcessing.read(files)
         self._processor_files = [file for file in PROCESSOR_FILES if files.find(file)]
         self._patches = find_patches(self.name, self._skeleton, self._processing.size)
@@ -152,16 +152,19 @@ class ImageEncoder:
             )
         return towers[0], model.get_submodule(towers[0])
 
-    def _count_layers(self) -> int:
-        n_layers = getattr(self._config, "num_hidden_layers", None)
-        if not isinstance(n_layers, int) or n_layers < 1:
-            raise UsageError(
-                f"model '{self.name}' ({self._config.model_type}) has no patches to read: it has no list of "
-                f"transformer blocks"
-            )
-        if self._seed is None:
-            check_blocks(self._files, n_layers)
-        return n_layers
+    def _count_layers(self, config: Any) -> int:
+        """Return the number of blocks; raise UnavailableError if weights cannot have as many, before any are built."""
+        towers = [config.vision_config, config.get_text_config()] if is_pair(config) else [config]
+        counts: list[Any] = [getattr(tower, "num_hidden_layers", None) for tower in towers]
+        for count in counts:
+            if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+                raise UsageError(
+                    f"model '{self.name}' ({config.model_type}) has no patches to read: it has no list of "
+                    f"transformer blocks"
+                )
+            if self._seed is None:
+                check_blocks(self._files, count)
+        return int(counts[0])
 
     def _blocks(self, model: nn.Module) -> Any:
         return model.get_submodule(self._patches.layout.blocks)
