@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import random
+import re
 import struct
 from pathlib import Path
 from typing import Any
 
+import hub_stand_in
 import numpy as np
 import pytest
 import torch
@@ -18,6 +21,8 @@ import harness
 gguf = pytest.importorskip("gguf", reason="needs the package gguf: pip install 'sae-harness[gguf]'")
 
 from gguf_toys import ARCHITECTURES, BLOCKS, WIDTH, write_toy  # noqa: E402
+from harness_transformers.conversion import convert  # noqa: E402
+from harness_transformers.gguf_file import open_gguf  # noqa: E402
 from harness_transformers.gguf_settings import ROPE_TENSOR  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
@@ -33,6 +38,10 @@ def folder_of(cache: Path) -> Path:
 
 def open_toy(path: Path, **parameters: Any) -> Any:
     return harness.open(device="cpu").registry.choose("models", {"name": str(path), **parameters}).make()
+
+
+def open_toy_ref(ref: str) -> Any:
+    return harness.open(device="cpu").registry.choose("models", ref).make()
 
 
 def refuse(path: Path, **parameters: Any) -> str:
@@ -261,6 +270,39 @@ def test_a_file_that_was_cut_off_is_refused_in_one_sentence(share: float, tmp_pa
     path = write_toy(tmp_path / "m.gguf", "llama")
     path.write_bytes(cut(path.read_bytes(), share))
     assert "cannot be read (it ends" in refuse(path)
+
+
+@pytest.mark.parametrize("tried", range(4))
+def test_a_file_with_any_byte_changed_is_read_or_refused_in_one_sentence(tried: int, tmp_path: Path):
+    path = write_toy(tmp_path / "m.gguf", ["llama", "gpt2", "gemma3", "bloom"][tried])
+    whole, draw = path.read_bytes(), random.Random(tried)
+    keys = [match.end() for match in re.finditer(rb"[a-z0-9]+\.[a-z0-9_.]+[a-z]", whole[:60_000])]
+    for number in range(12):
+        place = draw.choice(keys) + draw.randrange(24)  # types, lengths and values follow a name
+        odd = draw.choice([b"\xff" * 4, bytes(4), draw.randbytes(1), draw.randbytes(4), b"\x00\x00\x00\x7f"])
+        path.write_bytes(whole[:place] + odd + whole[place + len(odd) :])
+        (folder := tmp_path / "cache" / "folders" / str(number)).mkdir(parents=True)
+        try:
+            convert("toy", open_gguf("toy", path), folder)
+        except harness.HarnessError as error:
+            assert str(error).startswith("model 'toy'") and "\n" not in str(error)
+
+
+def test_a_file_on_the_hub_is_named_behind_its_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_cache: Path
+):
+    data = write_toy(tmp_path / "m.gguf", "llama").read_bytes()
+    with hub_stand_in.serving(tmp_path / "hub", monkeypatch) as hub:
+        hub.add("org/toy-GGUF", {"toy-Q8_0.gguf": data, "README.md": b"a card"})
+        found = open_toy_ref("org/toy-GGUF/toy-Q8_0.gguf")
+        assert found.n_layers == BLOCKS
+        at = hub.commit("org/toy-GGUF")
+        again = open_toy_ref(f"org/toy-GGUF/toy-Q8_0.gguf@{at}")
+        assert again.identity(harness.Site.parse(SITE)) == found.identity(harness.Site.parse(SITE))
+        with pytest.raises(harness.UnavailableError, match=r"has no file other\.gguf on the hub"):
+            open_toy_ref("org/toy-GGUF/other.gguf")
+        with pytest.raises(harness.UnavailableError, match=r"name the file in it, toy-Q8_0\.gguf"):
+            open_toy_ref("org/toy-GGUF")
 
 
 def test_a_tensor_of_a_type_that_cannot_be_read_is_refused_by_name(tmp_path: Path):

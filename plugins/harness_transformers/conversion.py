@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -231,7 +232,16 @@ def _write_weights(name: str, file: GgufFile, config: PreTrainedConfig, path: Pa
 
     skeleton = _build_skeleton(name, config)
     processor = TENSOR_PROCESSORS.get(file.architecture, TensorProcessor)(config=config.to_dict())
-    names = get_gguf_hf_weights_map(skeleton, processor)
+    # Of each module below these two it would build the table of all names anew, 10 seconds for 32 blocks.
+    decoder = SimpleNamespace(
+        config=skeleton.config, state_dict=skeleton.base_model.state_dict, named_children=dict
+    )
+    whole = SimpleNamespace(
+        config=skeleton.config,
+        state_dict=skeleton.state_dict,
+        named_children=lambda: [(skeleton.base_model_prefix, decoder)],
+    )
+    names = get_gguf_hf_weights_map(whole, processor)
     unknown = [one for one in file.tensors if not {one, one.removesuffix(".weight")} & names.keys()]
     if unknown := [one for one in unknown if one != ROPE_TENSOR]:
         raise UnavailableError(
@@ -245,9 +255,14 @@ def _write_weights(name: str, file: GgufFile, config: PreTrainedConfig, path: Pa
         for stored in file.tensors.values():
             if stored.name == ROPE_TENSOR:
                 continue
-            found = processor.process(
-                weights=file.read(stored), name=stored.name, tensor_key_mapping=names, parsed_parameters=made
-            )
+            said = f"model '{name}': {stored.name} of the GGUF file does not fit its metadata"
+            with parsing(said, hint="fetch it again"):
+                found = processor.process(
+                    weights=file.read(stored),
+                    name=stored.name,
+                    tensor_key_mapping=names,
+                    parsed_parameters=made,
+                )
             if found.name in names:
                 write(names[found.name], found.weights)
         for key, tensor in made["tensors"].items():
