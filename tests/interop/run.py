@@ -26,6 +26,7 @@ ROOT = HERE.parents[1]
 MODULES: tuple[str, ...] = (
     "sae_lens_",
     "sae_lens_5_",
+    "sae_lens_loaders",
     "dictionary_learning_",
     "sparsify_",
     "openmoss_",
