@@ -875,6 +875,33 @@ def sae_lens_before_6(folder: Path) -> None:
     (folder / "cfg.json").write_text(json.dumps(config))
 
 
+def openmoss(folder: Path) -> None:
+    from safetensors.numpy import save_file
+
+    held = arrays()
+    named = {"encoder.weight": held["W_enc"].T.copy(), "encoder.bias": held["b_enc"], "decoder.bias": held["b_dec"],
+             "decoder.weight": held["W_dec"].T.copy(), "log_jumprelu_threshold": held["threshold"]}  # fmt: skip
+    save_file(named, folder / "sae_weights.safetensors")
+    hook = "blocks.1.hook_resid_post"
+    config = {"sae_type": "sae", "hook_point_in": hook, "hook_point_out": hook, "d_model": 4, "expansion_factor": 1.5,
+              "act_fn": "jumprelu", "norm_activation": "dataset-wise", "dataset_average_activation_norm": {hook: 3.5},
+              "use_decoder_bias": True, "top_k": 2, "sparsity_include_decoder_norm": True,
+              "use_glu_encoder": False}  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def declared(folder: Path) -> None:
+    from safetensors.numpy import save_file
+
+    save_file(arrays(), folder / "mine.safetensors")
+    (folder / "dictionary.yaml").write_text(
+        "activation: jumprelu\nsubtract_b_dec: true\nsite: resid_post.1\nl0: 3\ninput_norm: layer_norm\n"
+        "tensors: {W_enc: W_enc}\ntransposed: []\n"
+    )
+
+
+kind("OpenMOSS config", "config.json", break_json, openmoss)(read_declared)
+kind("dictionary.yaml", "dictionary.yaml", break_bytes, declared)(read_declared)
 kind("SAELens weights", "sae_weights.safetensors", break_safetensors, sae_lens)(read_declared)
 kind("SAELens config", "cfg.json", break_json, sae_lens)(read_declared)
 kind("SAELens config before 6", "cfg.json", break_json, sae_lens_before_6)(read_declared)
