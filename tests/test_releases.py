@@ -65,6 +65,7 @@ def refusal(ref: str) -> str:
 def test_every_entry_means_a_reference_or_is_refused_by_what_it_is(table: Any) -> None:
     counts: Counter[str] = Counter()
     known = {kind.kind for kind in FORMATS}
+    made: set[str] = set()
     for entry in (entry for release in table.values() for entry in release.values()):
         try:
             spec = releases.resolve(entry.name)
@@ -78,7 +79,10 @@ def test_every_entry_means_a_reference_or_is_refused_by_what_it_is(table: Any) -
                 ), said
             counts[f"refused:{entry.function}"] += 1
         else:
-            assert entry.reference() in spec.summary and spec.make() is not None
+            assert entry.reference() in spec.summary
+            if entry.release not in made:
+                assert spec.make() is not None
+                made.add(entry.release)
             counts[f"read:{entry.function}"] += 1
     assert sum(counts.values()) > 13_000
     assert counts["read:gemma_2"] > 2_800 and counts["read:gemma_3"] > 5_200 and counts["read:"] > 290
