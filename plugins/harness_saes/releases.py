@@ -121,7 +121,7 @@ def _read(path: Path) -> Mapping[str, Mapping[str, Entry]]:
     # With the parser of libyaml where there is one: the table has 1.5 MB, and the other takes five times as long.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     with harness.parsing(f"{TABLE} of sae-lens cannot be read", hint="install sae-lens again"):
-        content = yaml.load(path.read_bytes(), Loader=loader)
+        content = loader(path.read_bytes()).get_single_data()
         return {
             str(release): {str(one["id"]): _entry(str(release), said, one) for one in said["saes"]}
             for release, said in content.items()
