@@ -244,7 +244,11 @@ def test_what_is_no_model_is_said_to_be_what_it_is(
     with pytest.raises(harness.UnavailableError) as caught:
         registry.choose("models", ref).make().identity(harness.Site.parse("resid_post.0"))
     said = str(caught.value)
-    assert said.startswith((f"model '{ref}' ", f"model '{ref}': ")) and "\n" not in said and "hf download" not in said
+    assert (
+        said.startswith((f"model '{ref}' ", f"model '{ref}': "))
+        and "\n" not in said
+        and "hf download" not in said
+    )
     for part in wanted:
         assert part in said
 
