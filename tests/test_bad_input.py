@@ -388,7 +388,7 @@ UNKNOWN = [
     Case("a batch of none", f"{RUN} -b 0", 2, ("'0' is neither auto nor a positive number",)),
     Case("a batch in words", f"{RUN} -b many", 2, ("'many' is neither auto nor a positive number",)),
     Case("a token set", f"{RUN} --set tokens=x", 2, ("no token set 'x'; known: all, cls, content, last, prompt",)),
-    Case("a template", f"{RUN} -m minigemma-s[template=x]", 2, ("takes template none, chat, not 'x'",)),
+    Case("a template", f"{RUN} -m minigemma-s[template=x]", 2, ("takes template none, chat, PATH.jinja, not 'x'",)),
     Case("a cache", "cache info --cache-dir nowhere", 3, ("there is no cache in 'nowhere'",)),
     Case("a cache that is a file", "cache verify --cache-dir task.yaml", 3, ("there is no cache in 'task.yaml'",)),
     Case("nothing to prune", "cache prune", 2, ("say what to prune: --older-than AGE",)),
