@@ -370,7 +370,7 @@ def test_values_that_are_not_finite_are_refused_in_a_sentence(name: str, kind: A
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10_000), rows=st.integers(5, 60))
 def test_the_order_of_rows_changes_nothing(name: str, seed: int, rows: int) -> None:
     source, target = firing(seed, rows, 12), firing(seed + 1, rows, 17)
@@ -382,7 +382,7 @@ def test_the_order_of_rows_changes_nothing(name: str, seed: int, rows: int) -> N
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10_000), rows=st.integers(5, 60))
 def test_csr_and_dense_give_the_same(name: str, seed: int, rows: int) -> None:
     source, target, new = firing(seed, rows, 12), firing(seed + 1, rows, 17), firing(seed + 2, 20, 17)

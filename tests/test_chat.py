@@ -305,7 +305,7 @@ texts = st.lists(
 ).map("".join)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(text=texts)
 def test_the_content_of_any_text_is_the_text(folder_of: Callable[[str], Path], text: str) -> None:
     for name, wanted in (("gemma", text.strip()), ("gemma-3", text.strip()), ("chatml", text)):
@@ -316,7 +316,7 @@ def test_the_content_of_any_text_is_the_text(folder_of: Callable[[str], Path], t
         assert got == wanted or (name == "chatml" and text.startswith("\n") and got == "\n" + wanted)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(said=st.lists(texts.filter(lambda text: "<" not in text), min_size=1, max_size=4))
 def test_any_conversation_without_special_tokens_is_encoded_as_the_tokenizer_does(
     folder_of: Callable[[str], Path], said: list[str]

@@ -140,7 +140,7 @@ def test_centroids_of_features_that_never_vary_tell_nothing(registry: Registry) 
         np.testing.assert_allclose(scores, 1 / 3, rtol=1e-6)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 999), k=st.integers(1, 25))
 def test_ksparse_reads_k_features_and_no_others(registry: Registry, seed: int, k: int) -> None:
     X, y = table(seed, n=60)

@@ -142,7 +142,7 @@ def of_integers(values: list[list[int]], activation: str, k: int) -> tuple[Dicti
     k=st.integers(1, 9),
     size=st.integers(1, 9),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_abstopk_keeps_the_k_farthest_from_zero_with_their_signs(
     values: list[list[int]], k: int, size: int
 ) -> None:
@@ -157,7 +157,7 @@ def test_abstopk_keeps_the_k_farthest_from_zero_with_their_signs(
     k=st.sampled_from([1, 2, 3, 4, 6, 12]),
     size=st.integers(1, 12),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_groupmax_keeps_the_first_largest_of_each_group_in_any_slices(
     values: list[list[int]], k: int, size: int
 ) -> None:
@@ -215,7 +215,7 @@ def test_a_token_of_zeros_is_encoded_as_zeros_are(norm: InputNorm) -> None:
     k=st.integers(1, 9),
     size=st.integers(1, 9),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_topk_gives_ties_to_the_lowest_feature_in_any_slices(
     values: list[list[int]], k: int, size: int
 ) -> None:

@@ -149,7 +149,7 @@ ALONE = [[row] for row in range(len(TOKENS))]
 
 @pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS)
 @given(order=st.permutations(range(len(TOKENS))), size=st.integers(1, len(TOKENS)))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_an_examples_features_do_not_depend_on_its_batch(encoder: Any, order: list[int], size: int) -> None:
     batches = [order[start : start + size] for start in range(0, len(order), size)]
     for key in ("sum", "mean"):

@@ -263,7 +263,7 @@ ROWS = st.tuples(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(ROWS, min_size=30, max_size=120), st.sampled_from(ALL), st.integers(0, 2))
 def test_nothing_learnt_shares_a_group_with_what_is_tested(
     rows: list[Row], reference: str, seed: int
@@ -291,7 +291,7 @@ def test_nothing_learnt_shares_a_group_with_what_is_tested(
         assert len(set(one.train)) == len(one.train) and one.labels == data.labels
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.randoms(use_true_random=False))
 def test_the_order_of_rows_changes_nothing(shuffle: random.Random) -> None:
     data = parallel(items=40)

@@ -65,7 +65,7 @@ def cells(draw: st.DrawFn) -> tuple[Array, Array, Array, Array]:
     return y, generator.integers(n_classes, size=n), scores, weights
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(cells())
 def test_macro_f1_and_accuracy_are_those_of_scikit_learn(cell: tuple[Array, Array, Array, Array]) -> None:
     y, predicted, scores, weights = cell
@@ -79,7 +79,7 @@ def test_macro_f1_and_accuracy_are_those_of_scikit_learn(cell: tuple[Array, Arra
     assert resampled_accuracy(y, predicted, weights=weights) == pytest.approx(expected, abs=1e-12)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(cells())
 def test_balanced_accuracy_is_that_of_scikit_learn_with_missing_classes(
     cell: tuple[Array, Array, Array, Array],
@@ -93,7 +93,7 @@ def test_balanced_accuracy_is_that_of_scikit_learn_with_missing_classes(
     assert samples == pytest.approx(expected, abs=1e-12)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(cells())
 def test_auroc_is_that_of_scikit_learn_with_ties_and_missing_classes(
     cell: tuple[Array, Array, Array, Array],

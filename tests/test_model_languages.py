@@ -100,7 +100,7 @@ def test_a_card_that_is_no_text_says_nothing(registry: Registry, checkpoint: Pat
     assert open_model(registry, checkpoint).languages == {}
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(max_size=60))
 def test_no_front_matter_stops_a_model(registry: Registry, checkpoint: Path, text: str) -> None:
     path = checkpoint / "README.md"

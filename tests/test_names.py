@@ -68,7 +68,7 @@ def inlines(page: str) -> list[list[tuple[str, str]]]:
 
 @pytest.mark.parametrize("everywhere", [False, True])
 @pytest.mark.parametrize("place", PLACES)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(text=TEXTS)
 def test_a_name_in_markdown_is_rendered_as_that_very_name(place: str, everywhere: bool, text: str) -> None:
     page, line = PLACES[place]
@@ -85,7 +85,7 @@ def test_a_name_in_markdown_is_rendered_as_that_very_name(place: str, everywhere
         assert shown.removeprefix("b: " if place == "a list" else "").strip() == wanted
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(text=TEXTS)
 def test_a_name_is_the_text_of_its_link_and_nothing_else(text: str) -> None:
     wanted = seen(text).strip()
@@ -125,7 +125,7 @@ def test_the_usual_names_are_readable_in_the_source_of_a_page() -> None:
 # ── CSV ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(text=TEXTS)
 def test_no_cell_of_a_csv_is_a_formula_and_each_is_read_back(text: str) -> None:
     text = text.replace("\ud800", "")  # no frame holds half a character
@@ -151,7 +151,7 @@ def steers(text: str) -> bool:
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(text=TEXTS)
 def test_nothing_printed_steers_the_terminal_and_json_means_the_same(text: str) -> None:
     assert not steers(printable(text))

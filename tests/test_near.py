@@ -112,7 +112,7 @@ CHANGES: list[Callable[[str], str]] = [
 ]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.lists(st.tuples(SOME, st.sampled_from("ab"), SPLIT), max_size=8),
     st.lists(

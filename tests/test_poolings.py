@@ -48,7 +48,7 @@ def make(registry: Registry, kind: str, reference: str) -> Any:
     width=st.integers(1, 4),
     seed=st.integers(0, 99),
 )
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_a_pooling_sees_each_examples_tokens_and_no_others(
     registry: Registry, pooling: str, lengths: list[int], width: int, seed: int
 ) -> None:
@@ -84,7 +84,7 @@ def top_counts(values: Array, offsets: Array, n: int) -> Array:
     size=st.integers(1, 11),
     as_sparse=st.booleans(),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_topn_count_counts_tokens_where_a_feature_is_among_the_largest_in_any_slices(
     registry: Registry, values: Array, n: int, size: int, as_sparse: bool
 ) -> None:
@@ -128,7 +128,6 @@ floats = st.floats(-3, 3, width=32) | st.just(0.0)
     matrix=arrays.arrays(np.float32, st.tuples(st.integers(1, 5), st.integers(1, 5)), elements=floats),
     t=st.sampled_from([0, 0.0, 1.25, -1]),
 )
-@settings(deadline=None)
 def test_binarize_is_one_above_t_dense_or_sparse(registry: Registry, matrix: Array, t: float) -> None:
     transform = make(registry, "transforms", f"binarize(t={t})")
     for X in (matrix, sparse.csr_array(matrix)):

@@ -136,7 +136,7 @@ def test_logreg_is_a_plain_scikit_learn_loop(registry: Registry, kind: str, seed
     assert outcome.scores.shape == (len(rows.test), 3)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(0, 50), st.randoms())
 def test_the_labels_of_the_test_rows_change_no_choice(registry: Registry, seed: int, random: Any) -> None:
     X, rows = table(seed, n=120)

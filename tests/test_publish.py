@@ -133,7 +133,7 @@ def suite(run: RunFolder, tmp_path: Path) -> Path:
 # ── the board of what is published is the board of the run ───────────────────────────────────────────────
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     luck=st.integers(0, 2**16),
     seeds=st.integers(1, 2),

@@ -80,7 +80,7 @@ def test_size_takes_exactly_so_many_rows_and_each_class_its_share(n: int) -> Non
         assert after[label] >= 2 and abs(after[label] - n * count / len(whole.train)) < 2
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(6, 700), st.integers(6, 700), st.integers(0, 3))
 def test_a_smaller_size_is_nearly_a_part_of_a_larger_one_of_the_same_seed(a: int, b: int, seed: int) -> None:
     data = examples()

@@ -136,7 +136,7 @@ def places(tree: Any) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("name", FILES)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(data=st.data())
 def test_schema_and_reader_accept_the_same(name: str, data: st.DataObject) -> None:
     model, tree = FILES[name]

@@ -63,7 +63,7 @@ EXAMPLE = np.where(np.arange(40).reshape(8, 5) % 3 == 0, np.arange(40, dtype=np.
 
 
 @given(matrix=matrices, as_sparse=st.booleans(), data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_rows_come_back_exactly_and_in_order_however_they_were_written(
     matrix: Array, as_sparse: bool, data: st.DataObject
 ) -> None:

@@ -66,7 +66,7 @@ def oracle(X: Array, y: Array, by: str) -> Array:
 
 @pytest.mark.parametrize("n_classes", [2, 4])
 @pytest.mark.parametrize("by", CRITERIA)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 999), n=st.integers(12, 60), k=st.integers(1, 11))
 def test_select_takes_the_best_features_of_an_oracle_dense_or_sparse(
     registry: Registry, by: str, n_classes: int, seed: int, n: int, k: int
@@ -83,7 +83,7 @@ def test_select_takes_the_best_features_of_an_oracle_dense_or_sparse(
 
 
 @pytest.mark.parametrize("kind", [np.asarray, sparse.csr_array])
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 999), n=st.integers(4, 40), n_classes=st.integers(2, 4))
 def test_mutual_information_is_that_of_scikit_learn(kind: Any, seed: int, n: int, n_classes: int) -> None:
     from harness_poolings.selection import mutual_information
@@ -142,7 +142,7 @@ def test_select_needs_a_whole_k_and_a_known_criterion(registry: Registry) -> Non
             make(registry, reference)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 999), offset=st.sampled_from([0, 3, 1000]))
 def test_standardize_is_that_of_scikit_learn(registry: Registry, seed: int, offset: float) -> None:
     X, y = table(seed)
