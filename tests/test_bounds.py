@@ -137,7 +137,7 @@ def test_a_vision_tower_beyond_every_bound_is_refused_before_it_is_built(tmp_pat
     config = {"model_cfg": {"embed_dim": 8, "vision_cfg": vision, "text_cfg": text}}
     (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
     with pytest.raises(UnavailableError, match=said) as caught:
-        opened = harness_open_clip.open_model(str(tmp_path), random_weights=1)
+        opened = harness_open_clip.open_model(str(tmp_path), str(tmp_path), random_weights=1)
         opened.load([Site.parse("vision.resid_post.1")], "cpu")
     assert "\n" not in str(caught.value)
 

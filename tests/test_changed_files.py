@@ -47,7 +47,7 @@ def dictionary(tmp_path: Path) -> Path:
 
 
 def open_model(ref: str | Path, **parameters: Any) -> Any:
-    spec = harness_transformers.harness_resolve_model(str(ref))
+    spec = harness_transformers.harness_resolve_model(str(ref), str(ref))
     assert spec is not None
     return spec.make(**parameters)
 

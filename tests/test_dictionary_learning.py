@@ -184,7 +184,7 @@ def test_weights_without_their_config_are_said_to_lack_it(tmp_path: Path) -> Non
     folder = copy(tmp_path)
     (folder / "config.json").unlink()
     for path in (folder, folder / "ae.pt"):
-        with pytest.raises(harness.UnavailableError, match=r"without its config\.json, which says how"):
+        with pytest.raises(harness.UnavailableError, match=r"without a config\.json of it, which says how"):
             open_dictionary(path, SITE, {})
 
 

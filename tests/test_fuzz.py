@@ -1077,7 +1077,7 @@ def _(folder: Path) -> None:
     from harness_open_clip.structure import find_layout
     from harness_open_clip.towers import build_vision
 
-    checkpoint = open_checkpoint(str(folder))
+    checkpoint = open_checkpoint(str(folder), str(folder))
     find_layout("toy", build_vision(checkpoint))
     Preprocessing("toy", checkpoint.preprocessing, (8, 8))
 

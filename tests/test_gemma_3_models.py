@@ -138,7 +138,7 @@ def oracle(kind: str) -> Mapping[str, torch.Tensor]:
 
 
 def open_model(folder: Path) -> Any:
-    spec = harness_transformers.harness_resolve_model(str(folder))
+    spec = harness_transformers.harness_resolve_model(str(folder), str(folder))
     assert spec is not None
     return spec.make()
 

@@ -395,7 +395,7 @@ IMAGES = [make_image(0, (40, 30)), make_image(1, (28, 28)), make_image(2, (90, 2
 
 
 def open_model(ref: str | Path, **parameters: Any) -> Any:
-    spec = harness_transformers.harness_resolve_model(str(ref))
+    spec = harness_transformers.harness_resolve_model(str(ref), str(ref))
     assert spec is not None
     return spec.make(**parameters)
 

@@ -197,7 +197,7 @@ IMAGES = make_images()
 
 
 def open_model(ref: str | Path, **parameters: Any) -> Any:
-    spec = harness_open_clip.harness_resolve_model(str(ref))
+    spec = harness_open_clip.harness_resolve_model(str(ref), str(ref))
     assert spec is not None
     return spec.make(**parameters)
 
@@ -820,7 +820,7 @@ def test_weights_for_quickgelu_are_read_under_the_name_that_has_it(hub: Path) ->
     "ref", ["google/gemma-2-2b", "minigemma-m", "./nowhere", "a:b/c", "hf-hub:", ":", ""]
 )
 def test_other_references_are_left_to_other_plugins(ref: str) -> None:
-    assert harness_open_clip.harness_resolve_model(ref) is None
+    assert harness_open_clip.harness_resolve_model(ref, ref) is None
 
 
 def test_opening_reads_no_weights(clip: Path) -> None:
@@ -1020,7 +1020,7 @@ def test_a_dtype_that_is_not_known_is_refused(folder_of: Folder) -> None:
 def test_importing_the_plugin_imports_nothing_heavy() -> None:
     code = (
         "import sys, harness_open_clip as plugin\n"
-        "assert plugin.harness_resolve_model('ViT-B-32:openai') and plugin.harness_representations()\n"
+        "assert plugin.harness_resolve_model('ViT-B-32:openai', 'ViT-B-32:openai') and plugin.harness_representations()\n"
         "assert not {'torch', 'open_clip', 'huggingface_hub', 'PIL'} & set(sys.modules)"
     )
     subprocess.run(

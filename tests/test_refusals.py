@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from harness_saes.hooks import check_part, read_hook
+from harness_saes.releases import find_table
 
 import harness
 from harness.models.opened import parse_sites
@@ -159,12 +161,12 @@ DICTIONARIES: dict[str, tuple[str, Make, tuple[str, ...]]] = {
     "SAELens without its config": (
         "x",
         holding("sae_weights.safetensors"),
-        ("the weights of a dictionary of SAELens without its cfg.json", "name a folder with both"),
+        ("the weights of a dictionary of SAELens without a cfg.json of it", "name a folder with both"),
     ),
     "weights of SAELens without their config": (
         "x/sae_weights.safetensors",
         lambda path: holding("sae_weights.safetensors")(path.parent),
-        ("the weights of a dictionary of SAELens without its cfg.json",),
+        ("the weights of a dictionary of SAELens without a cfg.json of it",),
     ),
     "a transcoder of SAELens": (
         "x",
@@ -199,7 +201,7 @@ DICTIONARIES: dict[str, tuple[str, Make, tuple[str, ...]]] = {
     "dictionary_learning": (
         "x",
         holding("ae.pt"),
-        ("of dictionary_learning without its config.json", "name a folder with both"),
+        ("of dictionary_learning without a config.json of it", "name a folder with both"),
     ),
     "OpenAI": ("x.pt", tensors(pre_bias=1, latent_bias=1), ("OpenAI's sparse_autoencoder", "fetch it again")),
     "another pickle": ("x.pt", tensors(weight=1), ("a pickled file of none of the layouts",)),
@@ -295,6 +297,8 @@ def test_what_is_no_dictionary_that_is_read_is_said_to_be_what_it_is(
             "a name of SAELens: write saelens:gpt2-small-res-jb/blocks.3.hook_resid_pre",
         ),
         ("pythia-70m-deduped-res-sm", "write saelens:pythia-70m-deduped-res-sm/ID"),
+        ("SAELens:gpt2-small-res-jb/a", "did you mean 'saelens:gpt2-small-res-jb/a'?"),
+        ("neuron-pedia:gemma-2-2b/a", "did you mean 'neuronpedia:gemma-2-2b/a'?"),
         ("blocks.3.hook_resid_pre", "a hook of TransformerLens, which is a site and no dictionary"),
     ],
 )
@@ -475,3 +479,66 @@ def test_the_output_of_a_module_that_a_norm_follows_is_refused() -> None:
             check_part("X", hook, gemma)
     for hook in ("layers.5", "blocks.5.hook_mlp_out", None):
         check_part("X", hook, gemma)
+
+
+@pytest.mark.skipif(find_table() is None, reason="sae-lens, whose table this asks, is not installed")
+def test_the_name_of_a_model_is_not_taken_for_a_release_of_saelens(registry: Any) -> None:
+    with pytest.raises(harness.UsageError, match="there is no representation 'gemma-2-2b'"):
+        registry.choose("representations", "gemma-2-2b")
+
+
+@pytest.mark.parametrize("name", ["minigemma-s", "minipaligemma", "miniclip"])
+def test_a_model_that_is_offered_by_name_is_called_so_wherever_its_files_lie(
+    registry: Any, name: str
+) -> None:
+    model = registry.choose("models", name).make()
+    assert model.name == name
+    with pytest.raises(harness.UsageError, match=rf"^model '{name}' has no site"):
+        model.width(harness.Site.parse("nothing.1"))
+
+
+@pytest.mark.parametrize("kind", ["models", "representations"])
+def test_an_address_of_the_hub_is_told_how_names_of_the_hub_are_written(registry: Any, kind: str) -> None:
+    with pytest.raises(harness.UsageError, match="one of the hub is written ORG/NAME"):
+        registry.choose(kind, "https://huggingface.co/org/name")
+
+
+def _holding_dictionary(folder: Path) -> Path:
+    """Write a dictionary that its dictionary.yaml describes into a folder."""
+    folder.mkdir(exist_ok=True)
+    tensors = {"W_enc": torch.ones(4, 8), "b_enc": torch.zeros(8), "b_dec": torch.zeros(4)}
+    safetensors.torch.save_file({**tensors, "W_dec": torch.ones(8, 4)}, folder / "x.safetensors")
+    (folder / "dictionary.yaml").write_text("activation: relu\nsubtract_b_dec: true\n")
+    return folder
+
+
+def test_a_folder_of_two_layouts_is_refused_with_both(registry: Any, tmp_path: Path) -> None:
+    config = {"d_in": 4, "d_sae": 8, "architecture": "standard"}
+    (tmp_path / "cfg.json").write_text(json.dumps(config))
+    _holding_dictionary(tmp_path)
+    (tmp_path / "x.safetensors").rename(tmp_path / "sae_weights.safetensors")
+    (tmp_path / "dictionary.yaml").unlink()
+    np.savez(tmp_path / "params.npz", W_enc=np.ones((4, 8)))
+    with pytest.raises(harness.UsageError, match="in the layouts of Gemma Scope and of SAELens"):
+        registry.choose("representations", str(tmp_path))
+
+
+def test_dictionaries_that_serve_anywhere_are_several_for_each_site(registry: Any, tmp_path: Path) -> None:
+    folder = _holding_dictionary(tmp_path)
+    shutil.copy(folder / "x.safetensors", folder / "z.safetensors")
+    made = registry.choose("representations", str(folder)).make()
+    model = registry.choose("models", "minigemma-s").make()
+    with pytest.raises(harness.UsageError, match="holds several dictionaries for 'resid_post.1'"):
+        made.at(model, harness.Site.parse("resid_post.1"))
+
+
+def test_a_value_that_is_not_finite_is_in_the_tensor_as_files_name_it() -> None:
+    with pytest.raises(harness.UnavailableError, match="b_dec holds values that are not finite"):
+        harness.Dictionary(
+            name="x",
+            width=8,
+            activation="relu",
+            W_enc=torch.ones(4, 8),
+            b_enc=torch.zeros(8),
+            subtract=torch.full((4,), torch.nan),
+        )

@@ -119,7 +119,7 @@ def folder_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
 
 
 def open_model(ref: str | Path, **parameters: Any) -> Any:
-    spec = harness_transformers.harness_resolve_model(str(ref))
+    spec = harness_transformers.harness_resolve_model(str(ref), str(ref))
     assert spec is not None
     return spec.make(**parameters)
 

@@ -122,7 +122,7 @@ def write_checkpoint(
 
 
 def open_model(ref: str | Path, **parameters: Any) -> Any:
-    spec = harness_transformers.harness_resolve_model(str(ref))
+    spec = harness_transformers.harness_resolve_model(str(ref), str(ref))
     assert spec is not None
     return spec.make(**parameters)
 
@@ -541,13 +541,13 @@ def test_all_shards_that_a_site_needs_are_asked_for_at_once(hub: Path) -> None:
     "ref", ["hidden", "./missing", "../missing", "~/missing", "/missing/model", "a/b/c", "org/name@", "", "."]
 )
 def test_a_reference_of_another_kind_is_left_to_others(ref: str) -> None:
-    assert harness_transformers.harness_resolve_model(ref) is None
+    assert harness_transformers.harness_resolve_model(ref, ref) is None
 
 
 def test_resolving_a_reference_imports_neither_torch_nor_transformers() -> None:
     code = (
         "import sys, harness_transformers as plugin\n"
-        "assert plugin.harness_resolve_model('org/name@main').name == 'org/name@main'\n"
+        "assert plugin.harness_resolve_model('org/name@main', 'org/name@main').name == 'org/name@main'\n"
         "assert not {'torch', 'transformers', 'huggingface_hub'} & set(sys.modules)"
     )
     subprocess.run(

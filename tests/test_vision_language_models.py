@@ -199,7 +199,7 @@ IMAGES = [
 
 
 def open_model(ref: str | Path, **parameters: Any) -> Any:
-    spec = harness_transformers.harness_resolve_model(str(ref))
+    spec = harness_transformers.harness_resolve_model(str(ref), str(ref))
     assert spec is not None
     return spec.make(**{"modality": "image", **parameters})
 

@@ -98,16 +98,17 @@ def harness_commands() -> Iterable[CommandSpec]:  # type: ignore[empty-body]
 
 
 @hookspec(firstresult=True)
-def harness_resolve_model(ref: str) -> ModelSpec | None:
+def harness_resolve_model(ref: str, name: str) -> ModelSpec | None:
     """Return a spec for a model reference that no plugin listed: a folder, or `ORG/REPO[@REVISION]`.
 
     Called for each such reference of a plan. Return None quickly where `ref` is not yours; the first spec
-    returned is taken.
+    returned is taken. `name` is what people call the model, for messages: the name of the offer that stands for `ref`,
+    else `ref` itself. It must change no number; an implementation may leave it out.
     """
 
 
 @hookspec(firstresult=True)
-def harness_resolve_representation(ref: str) -> RepresentationSpec | None:
+def harness_resolve_representation(ref: str, name: str) -> RepresentationSpec | None:
     """Return a spec for a representation reference that no plugin listed: a folder or file, or
     `ORG/REPO[@REVISION]/FOLDER`. Called like `harness_resolve_model`.
     """

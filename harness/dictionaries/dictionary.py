@@ -93,12 +93,13 @@ class Dictionary:
         }
         for field, tensor in self.tensors.items():
             shape = wanted[field]
+            said = "b_dec" if field == "subtract" else field  # as files name it
             if tuple(tensor.shape) != shape:
                 raise UnavailableError(
-                    f"dictionary '{self.name}': {field} is {list(tensor.shape)}, not {list(shape)}"
+                    f"dictionary '{self.name}': {said} is {list(tensor.shape)}, not {list(shape)}"
                 )
             if not bool(torch.isfinite(tensor).all()):
-                raise UnavailableError(f"dictionary '{self.name}': {field} holds values that are not finite")
+                raise UnavailableError(f"dictionary '{self.name}': {said} holds values that are not finite")
         for field in _NEEDED.get(self.activation, ()):
             if getattr(self, field) is None:
                 raise UnavailableError(

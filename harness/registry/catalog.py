@@ -169,7 +169,7 @@ class Registry:
             hint = did_you_mean(name, [*self.names(kind), *beside], listed_by=f"harness ls {kind}")
             if kind in RESOLVED and name.startswith((".", "/", "~")):
                 hint = _nothing_there(local_path(name))
-            elif kind in RESOLVED and "/" not in name:
+            elif kind in RESOLVED and ("/" not in name or "://" in name):
                 others = "one of the hub is written ORG/NAME, a folder ./NAME"
                 hint += f" ({others})" if hint.endswith("?") else f"; {others}"
             raise UsageError(f"there is no {_singular(kind)} '{name}'{hint}")
@@ -193,7 +193,7 @@ class Registry:
                     alias = alias()
             # A text is a name without parameters: it may be a path, and a path may hold brackets.
             other, implied = (alias, {}) if isinstance(alias, str) else parse_reference(alias)
-            target = self._find(kind, other)
+            target = self._find(kind, other, called=name)
         implied = {key: value for key, value in implied.items() if key not in given}
         given = {**implied, **given}  # in this order, which labels show
         parameters = _bind(kind, target, name, given, beside)
@@ -211,18 +211,19 @@ class Registry:
             cache_dir=self.cache_dir,
         )
 
-    def _find(self, kind: str, name: str) -> Entry:
+    def _find(self, kind: str, name: str, *, called: str = "") -> Entry:
+        """Return the offer under a name, or what a plugin makes of it. Messages name it as `called`, if that is given."""
         unlisted = kind in RESOLVED and name not in self.catalogs[kind]
-        resolved = self._ask(kind, name) if unlisted else None
+        resolved = self._ask(kind, name, called or name) if unlisted else None
         return resolved or self.get(kind, name)
 
-    def _ask(self, kind: str, ref: str) -> Entry | None:
+    def _ask(self, kind: str, ref: str, name: str) -> Entry | None:
         """Ask each plugin in turn to resolve an unlisted reference; return None if none does."""
-        hook = RESOLVED[kind]
+        hook, known = RESOLVED[kind], {"ref": ref, "name": name}
         for implementation in reversed(getattr(self.plugins.manager.hook, hook).get_hookimpls()):
             plugin = self.plugins.find(implementation.plugin_name)
             try:
-                spec = implementation.function(*(ref for _ in implementation.argnames))
+                spec = implementation.function(*(known[each] for each in implementation.argnames))
             except HarnessError:
                 raise
             except (Exception, SystemExit) as error:  # a plugin's resolver may raise anything

@@ -20,7 +20,7 @@ CONFIG = "open_clip_config.json"
 
 # tryfirst: repositories of OpenCLIP models often also hold the config.json of the same model in another library.
 @harness.hookimpl(tryfirst=True)
-def harness_resolve_model(ref: str) -> harness.ModelSpec | None:
+def harness_resolve_model(ref: str, name: str) -> harness.ModelSpec | None:
     """Return a spec for a local folder with an open_clip_config.json, or for a name of one of the two forms."""
     if (harness.local_path(ref) / CONFIG).is_file():
         summary = "an OpenCLIP model in a local folder"
@@ -30,18 +30,21 @@ def harness_resolve_model(ref: str) -> harness.ModelSpec | None:
         summary = "a model and weights named by open_clip"
     else:
         return None
-    return harness.ModelSpec(name=ref, summary=summary, make=functools.partial(open_model, ref))
+    return harness.ModelSpec(name=ref, summary=summary, make=functools.partial(open_model, ref, name))
 
 
-def open_model(ref: str, *, dtype: str = "float32", random_weights: int | None = None) -> harness.ImageModel:
+def open_model(
+    ref: str, name: str, /, *, dtype: str = "float32", random_weights: int | None = None
+) -> harness.ImageModel:
     """Open a model: read its configuration, but no weights.
 
     `random_weights`, a seed, gives the untrained model: weights are drawn at random, and no weight file is needed.
+    Messages call it `name`.
     """
     from harness_open_clip.model import OpenClipModel
     from harness_open_clip.references import open_checkpoint
 
-    return OpenClipModel(open_checkpoint(ref), dtype=dtype, random_weights=random_weights)
+    return OpenClipModel(open_checkpoint(ref, name), dtype=dtype, random_weights=random_weights)
 
 
 def _clip_embedding() -> harness.TokenRepresentation:

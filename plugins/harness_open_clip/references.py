@@ -100,20 +100,20 @@ class Checkpoint:
     tokenizer: Path | None = None
 
 
-def open_checkpoint(ref: str) -> Checkpoint:
+def open_checkpoint(ref: str, name: str) -> Checkpoint:
     """Open the checkpoint of a folder, `MODEL:TAG` or `hf-hub:ORG/REPO[@REVISION]`.
 
-    Raise UsageError for a model or tag unknown to open_clip, UnavailableError for an absent or broken
-    configuration.
+    Messages call it `name`. Raise UsageError for a model or tag unknown to open_clip, UnavailableError for an absent
+    or broken configuration.
     """
     folder = local_path(ref)
     if (folder / CONFIG).is_file():
-        return _open_configured(Folder(ref, folder), tokenizer=folder)
+        return _open_configured(Folder(name, folder), tokenizer=folder)
     scheme, _, rest = ref.partition(":")
     if scheme == "hf-hub":
         repo, _, revision = rest.partition("@")
-        return _open_configured(Hub(ref, repo, WEIGHTS, revision or None))
-    return _open_tagged(ref, model=scheme, tag=rest)
+        return _open_configured(Hub(name, repo, WEIGHTS, revision or None))
+    return _open_tagged(name, model=scheme, tag=rest)
 
 
 def _open_configured(files: Folder | Hub, tokenizer: Path | None = None) -> Checkpoint:
@@ -157,7 +157,7 @@ def _check_named(name: str, model: Mapping[str, Any]) -> None:
             )
 
 
-def _open_tagged(ref: str, *, model: str, tag: str) -> Checkpoint:
+def _open_tagged(name: str, *, model: str, tag: str) -> Checkpoint:
     import open_clip
 
     config = open_clip.get_model_config(model)
@@ -176,10 +176,10 @@ def _open_tagged(ref: str, *, model: str, tag: str) -> Checkpoint:
         raise UsageError(f"weights '{tag}' were trained with QuickGELU: use '{model}-quickgelu:{tag}'")
     repo, _, file = pretrained["hf_hub"].rpartition("/")
     if not repo:
-        raise UsageError(f"model '{ref}' is on no hub, and its weights are pickled: no such weights are read")
+        raise UsageError(f"model '{name}' is on no hub, and its weights are pickled: no such weights are read")
     # open_clip lists the names of pickled weights; it looks for safetensors files beside them too.
     safe = re.sub(r"\.(bin|pth|pt)$", ".safetensors", file) or WEIGHTS
-    return Checkpoint(name=ref, model=config, preprocessing=pretrained, files=Hub(ref, repo, safe))
+    return Checkpoint(name=name, model=config, preprocessing=pretrained, files=Hub(name, repo, safe))
 
 
 class Folder(Files):

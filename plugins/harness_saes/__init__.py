@@ -89,6 +89,7 @@ def harness_representations() -> list[harness.RepresentationSpec]:
 
 @harness.hookimpl
 def harness_resolve_representation(ref: str) -> harness.RepresentationSpec | None:
+    from harness_saes.formats import name_format
     from harness_saes.gemma_scope import is_gemma_scope
     from harness_saes.gemma_scope_2 import is_gemma_scope_2
     from harness_saes.plain import is_explicit
@@ -110,11 +111,13 @@ def harness_resolve_representation(ref: str) -> harness.RepresentationSpec | Non
     found = [layout for layout, (is_one, _) in layouts.items() if is_one(ref)]
     if not found or is_explicit(ref):
         return None
-    if len(found) > 1 and Path(ref).expanduser().is_dir():
-        raise harness.UsageError(
-            f"'{ref}' holds dictionaries in the layouts of {' and of '.join(found)}, and nothing says which is meant: "
-            f"name the file"
-        )
+    if harness.local_path(ref).is_dir():
+        held = [*found, *filter(None, [name_format(ref)])]
+        if len(held) > 1:
+            raise harness.UsageError(
+                f"'{ref}' holds dictionaries in the layouts of {' and of '.join(held)}, and nothing says which is "
+                f"meant: name the file"
+            )
     return harness.RepresentationSpec(
         name=ref,
         summary=f"a dictionary in the {found[0]} layout",

@@ -401,6 +401,11 @@ def load(
     """
     wanted = dict.fromkeys((*ENCODER, *(DECODER if decoder else ()), *(("b_dec",) if subtracts else ())))
     with harness.parsing(f"dictionary '{name}' cannot be read"), np.load(path, allow_pickle=False) as arrays:
+        if missing := [key for key in wanted if key not in arrays]:
+            raise harness.UnavailableError(
+                f"dictionary '{name}' has no {harness.name_some(missing)}; its {PARAMS} holds: "
+                f"{harness.name_some(arrays.files, nothing='nothing')}"
+            )
         stored = {key: np.asanyarray(arrays[key]) for key in wanted}  # bytes, where it is no array
     for key, array in stored.items():
         _check_dtype(f"dictionary '{name}'", key, array.dtype)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import harness
+
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
     """Options of a reference. `subtract_b_dec` None is the convention of the file's format.
 
-    ValueError for a value that is neither true nor false.
+    UsageError for a value that is neither true nor false.
     """
 
     any_site: bool = False
@@ -19,7 +21,7 @@ class Reading:
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if not isinstance(value, bool | None):
-                raise ValueError(f"{name}={value!r} is neither true nor false")
+                raise harness.UsageError(f"{name}={value!r} is neither true nor false")
 
     def subtracts(self, declared: bool) -> bool:
         """Return whether b_dec is subtracted from the input, for a file whose format says `declared`."""

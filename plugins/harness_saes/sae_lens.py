@@ -190,7 +190,7 @@ class _Config:
         """Return a positive whole number; UnavailableError for anything else."""
         value = self.values.get(key)
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= sys.maxsize:
-            raise self._broken(key, value, "no whole number above 0")
+            raise self._broken(key, value, f"no whole number from 1 to {sys.maxsize:,}")
         return value
 
     def flag(self, key: str, default: bool) -> bool:

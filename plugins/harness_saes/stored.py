@@ -62,6 +62,10 @@ class Found:
     def integer(self, config: Mapping[str, Any], key: str) -> int:
         """Return a positive whole number of a config; raise UnavailableError if it is none."""
         value = config.get(key)
+        if value is None:
+            raise harness.UnavailableError(
+                f"dictionary '{self.ref}' has a config without {key}: fetch it again"
+            )
         if type(value) is not int or not 1 <= value <= _LARGEST:
             raise harness.UnavailableError(
                 f"dictionary '{self.ref}' has {key} = {str(value)[:60]!r}, which is no whole number from 1 to "
@@ -178,8 +182,9 @@ class Folder:
             return described[0]
         here = [each for each in described if each[2].site == site]
         if len(here) != 1:
-            which = "several dictionaries" if here else "dictionaries, and none of them"
-            names = sorted(each[1].checkpoint.name for each in here or described)
+            serving = here or [each for each in described if each[2].site is None]
+            which = "several dictionaries" if serving else "dictionaries, and none of them"
+            names = sorted(each[1].checkpoint.name for each in serving or described)
             raise self._unclear(which, site, names)
         return here[0]
 
@@ -256,7 +261,7 @@ def _nothing_found(
         if not repository.listing[1]:
             # Configs are small, and with several files the hub's client leaves the list of all.
             configs = dict.fromkeys(PurePosixPath(name).name for kind in formats for name in kind.configs)
-            note = ", of which one tells what it holds"
+            note = f", {'which' if len(configs) == 1 else 'of which one'} tells what it holds"
             return repository.hub.lacks(*configs, fetch=[f"*{name}" for name in configs], note=note)
         if names := [each.name for each in nearest]:
             return harness.UsageError(

@@ -62,13 +62,13 @@ _KINDS: Sequence[Kind] = (
     ),
     Kind(
         files=["sae_weights.safetensors"],
-        sentence="the weights of a dictionary of SAELens without its cfg.json, which says how they are read: name a "
-        "folder with both",
+        sentence="the weights of a dictionary of SAELens without a cfg.json of it, which says how they are read: "
+        "name a folder with both",
     ),
     Kind(
         files=["ae.pt", "ae_*.pt"],
-        sentence="the weights of a dictionary of dictionary_learning without its config.json, which says how they are "
-        "read: name a folder with both",
+        sentence="the weights of a dictionary of dictionary_learning without a config.json of it, which says how they "
+        "are read: name a folder with both",
     ),
     Kind(files=["adapter_config.json", "*.gguf", "model*.safetensors", "*.onnx"], sentence=_NO_MODEL),
     Kind(files=["config.json"], says=_is_model, sentence=_NO_MODEL),
@@ -157,6 +157,8 @@ _RELEASE = re.compile(
     r"goodfire-|mwhanna|mntss|temporal-sae)[-_.\d]?[\w.-]*(?:/.*)?"
 )
 """Releases of SAELens; none is the name of an organisation on the hub."""
+_SCHEME = re.compile(r"(?i)(?!saelens:|neuronpedia:)(sae[-_ ]?lens?|neuron[-_ ]?pedia):(?=.)")
+"""Schemes that are nearly those of names of SAELens and Neuronpedia."""
 _KINDS_OF_SCOPE = {"res": "resid_post", "mlp": "mlp_out", "att": "attn_z"}
 
 
@@ -172,9 +174,23 @@ def explain_name(ref: str) -> str:
         return f"a name of SAELens: write {chosen}, at the site {kind}.{match['layer'] or 'LAYER'}"
     if re.match(r"blocks\.\d+\.[\w.]*hook_", ref):
         return "a hook of TransformerLens, which is a site and no dictionary: name it under sites"
-    if _RELEASE.fullmatch(ref):
+    if match := _SCHEME.match(ref):
+        said = "saelens" if match[0].lower().startswith("sae") else "neuronpedia"
+        return f"no name; did you mean '{said}:{ref[match.end() :]}'?"
+    if _RELEASE.fullmatch(ref) and _may_be_release(ref.partition("/")[0]):
         return f"a name of SAELens: write saelens:{ref.rstrip('/')}{'' if '/' in ref.rstrip('/') else '/ID'}"
     return ""
+
+
+def _may_be_release(name: str) -> bool:
+    """Check whether SAELens' table has a release; True where that table is not here."""
+    from harness_saes.releases import find_table, read_table
+
+    if find_table() is None:
+        return True
+    with suppress(harness.UnavailableError):
+        return name in read_table(name)
+    return True
 
 
 def _explain_scope(match: re.Match[str]) -> str:

@@ -24,14 +24,14 @@ HUB_GGUF = re.compile(
 
 
 @hookimpl
-def harness_resolve_model(ref: str) -> ModelSpec | None:
+def harness_resolve_model(ref: str, name: str) -> ModelSpec | None:
     """Return a spec for a local folder with a config.json, for GGUF, or for a name of the hub's form."""
     from harness_transformers.references import find_gguf
 
     path = local_path(ref)
     if (path / "config.json").is_file():
         summary = "a Hugging Face model in a local folder"
-    elif find_gguf(ref, path):
+    elif find_gguf(name, path):
         summary = "a model in GGUF, which is converted once"
     elif path.exists():
         return None
@@ -41,21 +41,23 @@ def harness_resolve_model(ref: str) -> ModelSpec | None:
         summary = "a model on the Hugging Face hub"
     else:
         return None
-    return ModelSpec(name=ref, summary=summary, make=functools.partial(open_model, ref))
+    return ModelSpec(name=ref, summary=summary, make=functools.partial(open_model, ref, name))
 
 
 @hookimpl(specname="harness_resolve_model", trylast=True)
-def refuse_model(ref: str) -> None:
+def refuse_model(ref: str, name: str) -> None:
     """Raise UnavailableError for a file or folder that no plugin can read: it says what lies there."""
     from harness_transformers.refusals import refuse
 
     path = local_path(ref)
     if path.exists():
-        raise refuse(ref, path)
+        raise refuse(name, path)
 
 
 def open_model(
     ref: str,
+    name: str,
+    /,
     *,
     dtype: str = "float32",
     attention: str = "eager",
@@ -81,7 +83,7 @@ def open_model(
     `prompt`. `language_model` then names the model with the weights of the language tower, for checkpoints
     without them. `max_length`, `template`, `system` and `bos` apply to texts only.
 
-    Raise UsageError for a parameter that does not fit the modality or the model.
+    Messages call it `name`. Raise UsageError for a parameter that does not fit the modality or the model.
     """
     from harness_transformers.image_encoder import ImageEncoder
     from harness_transformers.modality import is_image_encoder
@@ -89,12 +91,12 @@ def open_model(
     from harness_transformers.references import open_files
 
     if modality is not None:
-        check_choice(ref, "modality", modality, ("text", "image"))
-    files = open_files(ref)
+        check_choice(name, "modality", modality, ("text", "image"))
+    files = open_files(ref, name=name)
     is_encoder = modality != "text" and is_image_encoder(read_config(files, decoder=False))
     if is_encoder:
         _refuse_texts(
-            ref, template=template, system=system, bos=bos, prompt=prompt, language_model=language_model
+            name, template=template, system=system, bos=bos, prompt=prompt, language_model=language_model
         )
         return ImageEncoder(files, dtype=dtype, attention=attention, random_weights=random_weights)
     if modality == "image":
@@ -102,14 +104,14 @@ def open_model(
 
         if bos is not None:
             raise UsageError(
-                f"model '{ref}' takes bos with modality=text alone: write the token into the prompt, before <image>"
+                f"model '{name}' takes bos with modality=text alone: write the token into the prompt, before <image>"
             )
         if template != "none":
             raise UsageError(
-                f"model '{ref}' takes template=none with modality=image: write it into the prompt"
+                f"model '{name}' takes template=none with modality=image: write it into the prompt"
             )
         if system is not None:
-            raise UsageError(f"model '{ref}' takes system with modality=text alone: write it into the prompt")
+            raise UsageError(f"model '{name}' takes system with modality=text alone: write it into the prompt")
         return VisionLanguageModel(
             files,
             dtype=dtype,
@@ -118,9 +120,9 @@ def open_model(
             language_model=language_model,
             random_weights=random_weights,
         )
-    for name, given in (("prompt", prompt or None), ("language_model", language_model)):
+    for option, given in (("prompt", prompt or None), ("language_model", language_model)):
         if given is not None:
-            raise UsageError(f"model '{ref}' takes {name} with modality=image alone")
+            raise UsageError(f"model '{name}' takes {option} with modality=image alone")
     from harness_transformers.model import TransformersModel
 
     return TransformersModel(

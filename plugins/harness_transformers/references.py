@@ -139,26 +139,27 @@ class Files(ABC):
             return read_mapping(path, f"model '{self.name}': {file} is broken", hint=REMEDY)
 
 
-def open_files(ref: str, beside: Files | None = None) -> Files:
+def open_files(ref: str, *, name: str = "", beside: Files | None = None) -> Files:
     """Return the files of a local folder with a config.json, or else of `ORG/REPO[@REVISION]` on the hub.
 
     A relative path may also start at the folder of the model `beside`. A GGUF file, which may lie alone in its folder,
-    is converted if it was not yet.
+    is converted if it was not yet. Messages call the model `name`, else `ref`.
     """
+    name = name or ref
     starts = [Path()] if not isinstance(beside, Folder) else [beside.folder, Path()]
     for folder in (start / local_path(ref) for start in starts):
         if (folder / "config.json").is_file():
-            return Folder(ref, folder)
-        if gguf := find_gguf(ref, folder):
-            return _converted(ref, gguf)
+            return Folder(name, folder)
+        if gguf := find_gguf(name, folder):
+            return _converted(name, gguf)
     if named := HUB_GGUF.fullmatch(ref):
-        files = HubFiles.at(f"model '{ref}'", named["repo"], named["revision"] or "main")
-        return _converted(ref, files.fetch(named["file"]))
+        files = HubFiles.at(f"model '{name}'", named["repo"], named["revision"] or "main")
+        return _converted(name, files.fetch(named["file"]))
     repo, _, revision = ref.partition("@")
-    return Hub(ref, repo, revision or "main")
+    return Hub(name, repo, revision or "main")
 
 
-def find_gguf(ref: str, path: Path) -> Path | None:
+def find_gguf(name: str, path: Path) -> Path | None:
     """Return the GGUF file at a path or in the folder there; None if it holds none.
 
     Raise UsageError for one of which it is not clear what to read.
@@ -171,20 +172,20 @@ def find_gguf(ref: str, path: Path) -> Path | None:
         files = sorted(each for each in found if not each.name.startswith("mmproj"))
     if len(files) > 1:
         raise UsageError(
-            f"model '{ref}' is a folder of several GGUF files: name one, {name_some(map(str, files))}"
+            f"model '{name}' is a folder of several GGUF files: name one, {name_some(map(str, files))}"
         )
     if files and re.search(r"-[0-9]{5}-of-[0-9]{5}$", files[0].stem):
         raise UsageError(
-            f"model '{ref}' is one part of a GGUF file that was split: join them with `llama-gguf-split --merge`, and "
+            f"model '{name}' is one part of a GGUF file that was split: join them with `llama-gguf-split --merge`, and "
             f"name the whole"
         )
     return files[0] if files else None
 
 
-def _converted(ref: str, path: Path) -> Folder:
+def _converted(name: str, path: Path) -> Folder:
     from harness_transformers.conversion import convert_once
 
-    return Folder(ref, convert_once(ref, path))
+    return Folder(name, convert_once(name, path))
 
 
 class Folder(Files):
