@@ -157,7 +157,7 @@ _RELEASE = re.compile(
     r"goodfire-|mwhanna|mntss|temporal-sae)[-_.\d]?[\w.-]*(?:/.*)?"
 )
 """Releases of SAELens; none is the name of an organisation on the hub."""
-_SCHEME = re.compile(r"(?i)(?!saelens:|neuronpedia:)(sae[-_ ]?lens?|neuron[-_ ]?pedia):(?=.)")
+_SCHEME = re.compile(r"(?!saelens:|neuronpedia:)(?i:sae[-_ ]?lens?|neuron[-_ ]?pedia):(?=.)")
 """Schemes that are nearly those of names of SAELens and Neuronpedia."""
 _KINDS_OF_SCOPE = {"res": "resid_post", "mlp": "mlp_out", "att": "attn_z"}
 
