@@ -79,7 +79,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         change(openai(), activation_state_dict=None),
         "TopK with its activation_state",
     ),
-    "another function after top-k": (openai(after="Tanh"), "postact_fn = 'Tanh' in its activation_state_dict; read are ReLU and Identity"),
+    "another function after top-k": (
+        openai(after="Tanh"),
+        "postact_fn = 'Tanh' in its activation_state_dict; read are ReLU and Identity",
+    ),
     "a k that is no number": (
         change(openai(), activation_state_dict={"k": "abc", "postact_fn": "ReLU"}),
         "has k = 'abc', which is no whole number",

@@ -1020,7 +1020,7 @@ def test_a_dtype_that_is_not_known_is_refused(folder_of: Folder) -> None:
 def test_importing_the_plugin_imports_nothing_heavy() -> None:
     code = (
         "import sys, harness_open_clip as plugin\n"
-        "assert plugin.harness_resolve_model('ViT-B-32:openai', 'ViT-B-32:openai') and plugin.harness_representations()\n"
+        "assert plugin.harness_resolve_model('ViT-B-32:openai', 'x') and plugin.harness_representations()\n"
         "assert not {'torch', 'open_clip', 'huggingface_hub', 'PIL'} & set(sys.modules)"
     )
     subprocess.run(

@@ -528,7 +528,7 @@ def test_dictionaries_that_serve_anywhere_are_several_for_each_site(registry: An
     shutil.copy(folder / "x.safetensors", folder / "z.safetensors")
     made = registry.choose("representations", str(folder)).make()
     model = registry.choose("models", "minigemma-s").make()
-    with pytest.raises(harness.UsageError, match="holds several dictionaries for 'resid_post.1'"):
+    with pytest.raises(harness.UsageError, match=r"holds several dictionaries for 'resid_post\.1'"):
         made.at(model, harness.Site.parse("resid_post.1"))
 
 

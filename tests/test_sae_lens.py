@@ -93,7 +93,7 @@ def test_what_is_not_read_is_refused_by_what_it_is(folder: Path, case: str) -> N
 
 BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "no width": ({"d_sae": None}, "gives d_sae no value"),
-    "a width of text": ({"d_sae": "16"}, "gives d_sae '16', which is no whole number from 1 to 9,223,372,036,854,775,807"),
+    "a width of text": ({"d_sae": "16"}, "gives d_sae '16', which is no whole number from 1 to 9,223"),
     "a width below one": ({"d_in": 0}, "gives d_in '0'"),
     "a huge width": ({"d_sae": 10**40}, "gives d_sae '10000"),
     "a width of another file": ({"d_sae": 17}, "says d_sae = 17, and its weights have 16"),

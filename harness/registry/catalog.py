@@ -212,7 +212,7 @@ class Registry:
         )
 
     def _find(self, kind: str, name: str, *, called: str = "") -> Entry:
-        """Return the offer under a name, or what a plugin makes of it. Messages name it as `called`, if that is given."""
+        """Return the offer under a name, or what a plugin makes of it; messages say `called`, if that is given."""
         unlisted = kind in RESOLVED and name not in self.catalogs[kind]
         resolved = self._ask(kind, name, called or name) if unlisted else None
         return resolved or self.get(kind, name)

@@ -176,7 +176,9 @@ def _open_tagged(name: str, *, model: str, tag: str) -> Checkpoint:
         raise UsageError(f"weights '{tag}' were trained with QuickGELU: use '{model}-quickgelu:{tag}'")
     repo, _, file = pretrained["hf_hub"].rpartition("/")
     if not repo:
-        raise UsageError(f"model '{name}' is on no hub, and its weights are pickled: no such weights are read")
+        raise UsageError(
+            f"model '{name}' is on no hub, and its weights are pickled: no such weights are read"
+        )
     # open_clip lists the names of pickled weights; it looks for safetensors files beside them too.
     safe = re.sub(r"\.(bin|pth|pt)$", ".safetensors", file) or WEIGHTS
     return Checkpoint(name=name, model=config, preprocessing=pretrained, files=Hub(name, repo, safe))

@@ -60,9 +60,9 @@ def _rule(found: Found) -> Mapping[str, Any]:
         )
     after = state.get("postact_fn")
     if after not in ("ReLU", "Identity"):
+        given = "no postact_fn" if after is None else f"postact_fn = {str(after)[:60]!r}"
         raise harness.UsageError(
-            f"dictionary '{found.ref}' has {'no postact_fn' if after is None else f'postact_fn = {str(after)[:60]!r}'} in "
-            f"its activation_state_dict; read are ReLU and Identity"
+            f"dictionary '{found.ref}' has {given} in its activation_state_dict; read are ReLU and Identity"
         )
     return {
         "activation": "topk",

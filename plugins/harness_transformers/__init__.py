@@ -111,7 +111,9 @@ def open_model(
                 f"model '{name}' takes template=none with modality=image: write it into the prompt"
             )
         if system is not None:
-            raise UsageError(f"model '{name}' takes system with modality=text alone: write it into the prompt")
+            raise UsageError(
+                f"model '{name}' takes system with modality=text alone: write it into the prompt"
+            )
         return VisionLanguageModel(
             files,
             dtype=dtype,
