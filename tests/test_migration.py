@@ -71,6 +71,7 @@ def test_what_version_1_did_not_say_is_what_was_so_then() -> None:
                 "only": (),
                 "learnt_on": None,
                 "alignment": None,
+                "toy": record.model is not None or None,
             }.items()
             if key in fields
         }

@@ -272,7 +272,7 @@ def test_names_are_no_markup_in_a_report_of_a_dictionary() -> None:
     made = RENDERER.render(to_markdown(report))
     assert made.count("<img") == 1 and "frequencies.png" in made.split("<img")[1]  # our own
     assert not any(tag in made for tag in ("<a ", "<b>", "<code"))
-    assert made.count("<em>") == 2 and made.count("![a](http://b.c/d.png) *e* _f_ #") == 6
+    assert made.count("<em>") == 4 and made.count("![a](http://b.c/d.png) *e* _f_ #") == 6
 
 
 @pytest.mark.parametrize(
