@@ -45,13 +45,14 @@ def info(name: str) -> dict[str, object]:
 
 def test_every_suite_says_what_it_is_and_has_the_arms_that_read_only_the_input() -> None:
     assert {path.stem for path in SUITES} == {
-        "crosslingual", "crosslingual-quick", "crosslingual-topics", "crosslingual-wild",
+        "crosslingual", "crosslingual-quick", "crosslingual-topics", "crosslingual-wild", "gemma-real-languages",
     }  # fmt: skip
     for path in SUITES:
         tree = yaml.safe_load(path.read_text("utf-8"))
         assert tree["name"] == path.stem
         names = {parse_reference(one)[0] for one in tree["representations"]}
-        assert names == {"hidden", "tfidf", "char_ngrams", "text_length", "majority"}
+        of_inputs = {"tfidf", "char_ngrams", "text_length", "majority"}
+        assert names - {"sentence_embedding"} == {"hidden"} | of_inputs
         for reference in tree["regimes"]:
             assert REGISTRY.choose("regimes", reference).spec.by_language
 
