@@ -11,7 +11,7 @@ set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
-"$folder/venv/bin/pip" install --quiet llamascopium==2.0.0b34
+"$folder/venv/bin/pip" install --quiet llamascopium==2.0.0b34 transformer-lens==3.9.0
 "$folder/venv/bin/python" - <<'PYTHON'
 import torch
 from llamascopium.models.sae import SAEConfig, SparseAutoEncoder

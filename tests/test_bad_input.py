@@ -626,7 +626,7 @@ WEIGHTS = [
          sae(dictionary(b_enc=np.array([object] * 32, dtype=object)))),
     Case("W_enc as a pickle", OWN, 1, ("sae/params.npz", "W_enc", "object"), sae(dictionary(W_enc=np.full((64,
          32), None, dtype=object)))),
-    Case("an array that is missing", OWN, 1, ("dictionary './sae' cannot be read", "threshold"),
+    Case("an array that is missing", OWN, 1, ("dictionary './sae' has no threshold", "holds: W_enc"),
          sae(dictionary(without="threshold"))),
     Case("a dictionary of no features", OWN, 1, ("sae/params.npz", "W_enc", "no features"),
          sae(dictionary(W_enc=np.ones((64, 0), "f4"), b_enc=np.ones(0, "f4"), threshold=np.ones(0, "f4")))),
