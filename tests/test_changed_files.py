@@ -214,13 +214,13 @@ def test_weights_of_open_clip_are_those_that_were_hashed(tmp_path: Path) -> None
     from harness_open_clip import open_model
 
     folder = Path(shutil.copytree(WEIGHTS / "miniclip", tmp_path / "clip"))
-    opened, site = open_model(str(folder)), Site.parse("vision.resid_post.1")
+    opened, site = open_model(str(folder), str(folder)), Site.parse("vision.resid_post.1")
     wanted = opened.identity(site)
     scale_tensors(folder / "open_clip_model.safetensors")
     for load in (lambda: opened.load([site], "cpu"), lambda: opened.load_text("cpu")):
         with pytest.raises(ChangedError, match=r"open_clip_model\.safetensors"):
             load()
-    assert opened.identity(site) == wanted != open_model(str(folder)).identity(site)
+    assert opened.identity(site) == wanted != open_model(str(folder), str(folder)).identity(site)
 
 
 def test_data_that_is_written_while_it_is_read_is_no_data(
@@ -326,12 +326,14 @@ def test_a_pickle_that_open_clip_prefers_to_a_safe_file_is_refused_with_both_nam
     folder = Path(shutil.copytree(WEIGHTS / "miniclip", tmp_path / "clip"))
     site = Site.parse("vision.resid_post.1")
     (folder / "open_clip_pytorch_model.bin").write_bytes(b"")
-    assert open_model(str(folder)).identity(site)  # open_clip prefers the safe file of this name too
+    assert open_model(str(folder), str(folder)).identity(
+        site
+    )  # open_clip prefers the safe file of this name too
     (folder / "open_clip_model.safetensors").rename(folder / "model.safetensors")
     with pytest.raises(
         UnavailableError, match=r"has open_clip_pytorch_model\.bin, .* beside model\.safetensors"
     ):
-        open_model(str(folder)).identity(site)
+        open_model(str(folder), str(folder)).identity(site)
 
 
 def test_a_folder_with_several_dictionaries_is_refused_with_the_way_out(dictionary: Path) -> None:

@@ -930,5 +930,5 @@ def test_a_processor_that_would_fill_the_memory_is_refused_before_it_is_made(
     PIXELS[key](content.get("image_processor", content))
     path.write_text(json.dumps(content))
     with pytest.raises(UnavailableError, match=rf"its {path.name} says {key} = 1e\+") as caught:
-        harness_transformers.open_model(str(folder), modality="image")
+        harness_transformers.open_model(str(folder), str(folder), modality="image")
     assert "\n" not in str(caught.value)
