@@ -199,7 +199,7 @@ def folder_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
 
 
 def open_model(folder: Path, **parameters: Any) -> Any:
-    return harness_transformers.open_model(str(folder), **{"template": "chat", **parameters})
+    return harness_transformers.open_model(str(folder), str(folder), **{"template": "chat", **parameters})
 
 
 def tokenizer_of(folder: Path) -> Any:

@@ -115,11 +115,11 @@ def with_elsewhere(folder: Path) -> None:
 
 
 def open_text(folder: Path) -> object:
-    return harness_transformers.open_model(str(folder))
+    return harness_transformers.open_model(str(folder), str(folder))
 
 
 def open_images(folder: Path) -> object:
-    return harness_transformers.open_model(str(folder), modality="image")
+    return harness_transformers.open_model(str(folder), str(folder), modality="image")
 
 
 def read_tokenizer_alone(folder: Path) -> object:
@@ -172,7 +172,7 @@ def test_a_model_that_transformers_knows_is_read_by_its_own_class_whatever_code_
         folder, "tokenizer_config.json", auto_map={"AutoTokenizer": ["own.OwnTokenizer", "own.OwnTokenizer"]}
     )
     (folder / "own.py").write_text(CODE.format(marker=str(marker)))
-    model = harness_transformers.open_model(str(folder))
+    model = harness_transformers.open_model(str(folder), str(folder))
     site = Site.parse("resid_post.1")
     values = model.load([site], "cpu").forward(model.tokenize(["ab"]))
     assert values[site].shape[-1] == 16

@@ -25,7 +25,7 @@ class Own:
         return harness.PlacedRepresentation(
             identity={{"kind": "own"}}, d_in=model.width(site), width=1, load=lambda device: None, sparse=False)
 
-def open_own(): return harness_transformers.open_model(str(harness_minigemma.WEIGHTS / "minigemma-s"))
+def open_own(): return harness_transformers.open_model(str(harness_minigemma.WEIGHTS / "minigemma-s"), "own")
 def make():
     {lazily}
 
