@@ -9,7 +9,7 @@ set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
-"$folder/venv/bin/pip" install --quiet sae-lens==5.10.7
+"$folder/venv/bin/pip" install --quiet sae-lens==5.10.7 pyarrow==21.0.0
 "$folder/venv/bin/python" - "$folder/sae" <<'PYTHON'
 import sys
 

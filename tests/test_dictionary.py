@@ -31,7 +31,7 @@ def make(activation: str, **changed: Any) -> Dictionary:
         "b_mag": draw(WIDTH, seed=6) if activation == "gated" else None,
         "k": {"topk": 5, "abstopk": 5, "groupmax": WIDTH}.get(activation),
     }
-    return Dictionary(name="toy", activation=activation, **{"width": WIDTH, **parameters, **changed})  # type: ignore[arg-type]
+    return Dictionary(name="toy", activation=activation, **{"width": WIDTH, **parameters, **changed})
 
 
 def before(dictionary: Dictionary, x: torch.Tensor) -> Array:

@@ -20,6 +20,7 @@ import harness
 
 gguf = pytest.importorskip("gguf", reason="needs the package gguf: pip install 'sae-harness[gguf]'")
 
+# Below importorskip: these import gguf, and a test that cannot run is skipped with the reason above.
 from gguf_toys import ARCHITECTURES, BLOCKS, WIDTH, write_toy  # noqa: E402
 from harness_transformers.conversion import convert  # noqa: E402
 from harness_transformers.gguf_file import open_gguf  # noqa: E402

@@ -71,7 +71,7 @@ class Family:
     """Positions of a model of images before the patches."""
     has_class: bool = False
     closing: bool = False
-    """Whether a text ends with a special token."""
+    """True if a text ends with a special token."""
     refused: Mapping[str, str] = field(default_factory=dict)
     """Site kinds without a meaning → the sentence that says so."""
 

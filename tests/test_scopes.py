@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -186,7 +187,7 @@ def test_llama_scope_r1_keeps_its_scale_and_thresholds_among_the_tensors(tmp_pat
     with pytest.raises(harness.UnavailableError, match="add dataset_average_activation_norm to its config"):
         load(tmp_path)
     found = Folder(str(tmp_path), FORMATS, reading=Reading(), options={"published_scale": s})
-    whole = found.at(SimpleNamespace(architecture="llama"), harness.Site.parse("resid_post.3"))  # type: ignore[arg-type]
+    whole = found.at(SimpleNamespace(architecture="llama"), harness.Site.parse("resid_post.3"))
     torch.testing.assert_close(whole.load("cpu").encode(x), features, rtol=1e-5, atol=1e-5)
     (tmp_path / "config.json").write_text(json.dumps({**config, "dataset_average_activation_norm": NORM}))
     torch.testing.assert_close(load(tmp_path).encode(x), features, rtol=1e-5, atol=1e-5)
@@ -376,5 +377,5 @@ def test_offline_the_commands_that_are_named_lead_to_the_dictionary(
         "fnlp/Llama3_1-8B-Base-LXR-8x/Llama3_1-8B-Base-L3R-8x/checkpoints/final.safetensors",
         f"Qwen/{REPOSITORY}/layer3.sae.pt",
     ):
-        placed, told = follow(lambda ref=ref: place(ref), monkeypatch)  # type: ignore[misc]
+        placed, told = follow(partial(place, ref), monkeypatch)
         assert told and placed.width == WIDTH

@@ -146,7 +146,7 @@ class ModelChoice(BaseModel):
 
     @property
     def borrowed(self) -> frozenset[Borrowed]:
-        """What the suite's file holds for other models only: this one took their place on the command line."""
+        """Fields taken over from the suite's own models, whose place this one took on the command line."""
         return self._borrowed
 
     @property

@@ -22,7 +22,7 @@ _NAMES = frozenset({"pre_bias", "latent_bias", "encoder.weight"})
 _LOCATION = re.compile(
     r"(?:^|/)(?P<location>resid_(?:post|delta)_(?:mlp|attn)|mlp_post_act)[^/]*/autoencoders/(?P<layer>\d{1,9})\.pt$"
 )
-"""Where the author's own names say that a dictionary was trained."""
+"""Sites of training by the author's own names of files."""
 _KINDS = {"resid_post_mlp": "resid_post", "resid_delta_mlp": "mlp_out", "resid_delta_attn": "attn_out"}
 
 

@@ -87,11 +87,11 @@ class Settings:
     average_norm: float | None
     """Average norm of the activations of training, by which they are scaled to √d_in; None without, or in the file."""
     scales: bool
-    """Whether inputs are scaled by the average norm at all."""
+    """True if inputs are scaled by the average norm at all."""
     scaled_by_norms: bool
-    """Whether pre-activations are compared times the norms of decoder rows."""
+    """True if pre-activations are compared after multiplication by the norms of decoder rows."""
     raw: bool
-    """Whether features are in the units of activations, as in Llama Scope, not of scaled ones."""
+    """True if features are in the units of activations, as in Llama Scope, not of scaled ones."""
 
 
 def fits(config: Mapping[str, Any], names: Collection[str]) -> bool:

@@ -47,14 +47,14 @@ class Declared(BaseModel):
     activation: Literal["relu", "jumprelu", "topk", "abstopk", "groupmax", "batchtopk", "gated"]
     """The activation rule, as `harness.Dictionary` defines it."""
     subtract_b_dec: bool
-    """Whether b_dec is subtracted from the input before it is encoded."""
+    """Subtraction of b_dec from the input before it is encoded: true or false."""
     site: str | None = None
     """The site that it was trained on, such as `resid_post.12` or `blocks.12.hook_resid_post`; left out, it serves at
     any."""
     k: int | None = Field(default=None, ge=1)
     """The number of active features per token, for topk, abstopk and groupmax."""
     signed: bool = False
-    """Whether topk keeps values below zero."""
+    """Keeping of values below zero by topk: true or false."""
     input_norm: Literal["none", "layer_norm", "constant_norm_rescale"] = "none"
     """The normalisation of each token before all else."""
     l0: float | None = Field(default=None, ge=0, allow_inf_nan=False)

@@ -47,7 +47,7 @@ _REFUSED: Mapping[str, str] = {
     "connor_rob_hook_z": "a pickle with its config beside it under a name of its own, which is a form of this release "
     "alone and is not read",
 }
-"""What dictionaries are whose function no reader replaces."""
+"""Kinds of dictionaries by the loader of SAELens that no reader here replaces."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -83,7 +83,7 @@ class Settings:
     subtracts: bool
     input_norm: str
     scaled_by_norms: bool
-    """Whether pre-activations are multiplied by the norms of decoder rows."""
+    """True if pre-activations are multiplied by the norms of decoder rows."""
     input_scale: float | None
     """Factor of all activations; None is 1."""
     whitening: str | None

@@ -76,7 +76,7 @@ class Found:
 
 @dataclass(frozen=True, kw_only=True)
 class Declaration:
-    """What a checkpoint declares about itself.
+    """Declaration of a checkpoint about itself.
 
     `site` is where it was trained: a site, the name of a place that is none here, or None if nothing says. `settings`
     is all that changes a feature beside the tensors, as JSON; it is part of the identity. `subtracts` says whether the

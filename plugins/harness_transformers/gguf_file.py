@@ -141,7 +141,7 @@ def _place(name: str, row: tuple[str, tuple[int, ...], int, int], start: int, si
         raise ParseError(
             f"its tensor {tensor} is of type {kind}, which the package gguf does not know"
         ) from None
-    try:
+    try:  # gguf knows the sizes of more types than it can turn into numbers; asked before gigabytes are read
         quants.dequantize(np.zeros((1, block), dtype=np.uint8), known)
     except NotImplementedError:
         raise UnavailableError(

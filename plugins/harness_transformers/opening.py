@@ -59,7 +59,7 @@ def read_config(files: Files, *, decoder: bool = True) -> Any:
             config = transformers.AutoConfig.from_pretrained(
                 path.parent, local_files_only=True, trust_remote_code=False
             )
-        if decoder:  # asked for here, where its lack is told as the file's fault
+        if decoder:  # asked for here, where its lack is told as the file's fault; the value is read elsewhere
             config.get_text_config().num_hidden_layers  # noqa: B018
     if getattr(config, "quantization_config", None):
         raise UsageError(f"model '{files.name}' is quantized: use a checkpoint that is not")

@@ -40,7 +40,7 @@ def draw(tokens: int) -> torch.Tensor:
 
 def cases(folder: Path) -> Iterator[Case]:
     # The library imports nnsight for the activations of models, which are not needed here.
-    sys.modules.setdefault("nnsight", SimpleNamespace(LanguageModel=None))  # type: ignore[arg-type]
+    sys.modules.setdefault("nnsight", SimpleNamespace(LanguageModel=None))
     from dictionary_learning.dictionary import AutoEncoder, AutoEncoderNew
     from dictionary_learning.trainers import gated_anneal, matryoshka_batch_top_k, standard
     from dictionary_learning.trainers.batch_top_k import BatchTopKTrainer

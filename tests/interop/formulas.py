@@ -44,7 +44,7 @@ def make_openai(
         }
     )
     # A module leaves the versions of its parts with its state dict, as an attribute that is pickled.
-    held._metadata = OrderedDict({"": {"version": 1}})  # type: ignore[attr-defined]
+    held._metadata = OrderedDict({"": {"version": 1}})
     return held if activation else {name: held[name] for name in list(held)[:-2]}
 
 

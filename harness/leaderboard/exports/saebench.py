@@ -10,7 +10,7 @@ import json
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
@@ -77,7 +77,7 @@ class _Subject(NamedTuple):
 
     @property
     def label(self) -> str:
-        """What it is called in messages."""
+        """Name in messages."""
         at = self.place
         return f"'{self.representation}' at {at.site} of '{at.model}' by {at.pooling} and {at.transform}"
 
@@ -168,7 +168,7 @@ def _read_counts(cells: Iterable[Cell], registry: Registry) -> dict[str, Callabl
         if selects is None:
             found[label] = _count_all
         else:
-            found[label] = lambda record, name=selects: _as_count(record.classifier_params.get(name))  # type: ignore[misc]
+            found[label] = partial(_read_count, selects)
     return found
 
 
@@ -176,7 +176,8 @@ def _count_all(record: Record) -> int | None:
     return ALL if record.used else None  # only linear classifiers say which features they use
 
 
-def _as_count(value: Any) -> int | None:
+def _read_count(parameter: str, record: Record) -> int | None:
+    value = record.classifier_params.get(parameter)
     return value if isinstance(value, int) and value > 0 else None
 
 
