@@ -281,7 +281,7 @@ def test_no_tokens_give_no_rows() -> None:
         ("relu", {"W_enc": draw(WIDTH)}, "needs a two-dimensional W_enc, and b_enc"),
         ("relu", {"W_enc": draw(WIDTH, D_IN)}, r"W_enc is \[37, 6\], not \[37, 37\]"),
         ("relu", {"b_enc": draw(WIDTH - 1)}, r"b_enc is \[36\], not \[37\]"),
-        ("relu", {"subtract": draw(WIDTH)}, r"subtract is \[37\], not \[6\]"),
+        ("relu", {"subtract": draw(WIDTH)}, r"b_dec is \[37\], not \[6\]"),
         ("relu", {"W_dec": draw(D_IN, WIDTH)}, r"W_dec is \[6, 37\], not \[37, 6\]"),
         ("relu", {"b_dec": draw(WIDTH)}, r"b_dec is \[37\], not \[6\]"),
         ("jumprelu", {"threshold": draw(1)}, r"threshold is \[1\], not \[37\]"),
