@@ -42,7 +42,7 @@ gemma: install
 ALONE := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1
 
 test: install lint
-	$(ALONE) $(BIN)/python -m pytest -m "not gpu" --benchmark-skip -n auto --dist loadfile
+	$(ALONE) $(BIN)/python -m pytest -m "not gpu" --benchmark-skip -n auto --dist loadfile --durations 40
 
 lint: install
 	$(BIN)/ruff format --check .

@@ -5,8 +5,8 @@
 # Expected, as its documentation says: "Switching to `inference` mode doesn't affect the encoding and decoding as a
 # whole, that is, the reconstructed activations keep the same".
 # Seen: so it is for relu and topk. With jumprelu the threshold stays in scaled units while pre-activations are in those
-# of activations, so that other features are active: on random weights 30.4 of a token instead of 18.8, and another
-# reconstruction.
+# of activations, so that other features are active, and reconstructions differ: on random weights 30.4 features are active
+# on a token instead of 18.8.
 set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -153,6 +153,7 @@ def toy_suite(write: Callable[[str, str], Path]) -> Path:
 SERVER = r'''
 """Imports everything once, then forks a child for each job: a run costs its own second, not the imports'."""
 import json, os, signal, sys, time
+import torch
 from harness.cli import execute
 
 
@@ -189,6 +190,9 @@ def start(job):
     code = 99
     try:
         signal.alarm(500)
+        # A child's pool of threads is renewed on first use; where several threads that load weights are first, all but
+        # one of them find none, and PyTorch ends with an internal error.
+        torch.set_num_threads(torch.get_num_threads())
         for number in (1, 2):
             os.dup2(os.open(job["output"], os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
         exec(job["before"], {"at": at, "cut": cut, "execute": execute})

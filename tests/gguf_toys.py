@@ -17,6 +17,8 @@ from transformers.modeling_gguf_pytorch_utils import TensorProcessor, get_gguf_h
 
 WIDTH, HEADS, BLOCKS, INNER, CONTEXT = 64, 4, 2, 96, 128
 WORDS = ["▁", "▁a", "▁cat", "cat", "s", "▁s", "at", "▁c", "c", "a", "t"]
+BYTE_WORDS = ["Ġc", "at", "Ġcat", "dog"]
+"""Tokens behind those of single bytes; no merges make the last."""
 
 SHARED: dict[str, Any] = {
     "context_length": CONTEXT,
@@ -54,6 +56,18 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 }
 """Architecture → its settings beside the shared ones."""
 
+TOKENIZERS: dict[str, dict[str, Any]] = {
+    "llama": {
+        "add_bos_token": True,
+        "bos_token_id": 2,
+        "eos_token_id": 1,
+        "padding_token_id": 0,
+        "unknown_token_id": 3,
+    },
+    "gpt2": {"pre": "qwen2", "eos_token_id": 262, "padding_token_id": 262},
+}
+"""Kind of tokenizer → what is said of it; `<|begin|>` of the second is token 261."""
+
 
 def write_toy(
     path: Path,
@@ -65,14 +79,16 @@ def write_toy(
     more: Mapping[str, np.ndarray[Any, Any]] | None = None,
     without: str = "",
     template: str = "",
+    tokenizer: Mapping[str, Any] | None = None,
     seed: int = 0,
 ) -> Path:
-    """Write a model of a toy size, with matrices of one kind; return its path."""
+    """Write a model of a toy size, with matrices of one kind; return its path. A setting of None is left out."""
     said = {**SHARED, **ARCHITECTURES[architecture], **(settings or {})}
+    said = {key: value for key, value in said.items() if value is not None}
     writer = gguf.GGUFWriter(path, architecture)
     writer.add_name("a toy")
     _add(writer, {f"{architecture}.{key}": value for key, value in said.items()})
-    vocabulary = _write_tokenizer(writer, sentencepiece=architecture in ("llama", "gemma2", "gemma3"))
+    vocabulary = _write_tokenizer(writer, _describe_tokenizer(architecture, tokenizer or {}))
     if template:
         writer.add_chat_template(template)
     shapes = _shapes(architecture, said, vocabulary, tied=tied)
@@ -100,35 +116,34 @@ def _add(writer: gguf.GGUFWriter, values: Mapping[str, Any]) -> None:
         kinds[type(value)](key, value)
 
 
-def _write_tokenizer(writer: gguf.GGUFWriter, *, sentencepiece: bool) -> int:
-    if sentencepiece:
+def _describe_tokenizer(architecture: str, changed: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a file says of its tokenizer, as files of an architecture do, with changes."""
+    kind = changed.get("model", "llama" if architecture in ("llama", "gemma2", "gemma3") else "gpt2")
+    said = {"model": kind, **TOKENIZERS[kind]}
+    if kind == "llama":
+        said["add_space_prefix"] = not architecture.startswith("gemma")
+    elif architecture in ("gpt2", "starcoder2"):
+        said["pre"] = "gpt-2"  # the only rule of words of the class for these
+    return {**said, **changed}
+
+
+def _write_tokenizer(writer: gguf.GGUFWriter, said: Mapping[str, Any]) -> int:
+    """Write the tokens of one of two kinds of tokenizers, and what is said of it; return how many tokens there are."""
+    if said["model"] == "llama":
         pieces = [f"<0x{byte:02X}>" for byte in range(256)] + [*"abcdefghijklmnopqrstuvwxyz"]
         words = ["<pad>", "<eos>", "<bos>", "<unk>", *pieces, *(w for w in WORDS if w not in pieces)]
-        kinds = [3, 3, 3, 2, *[6] * 256, *[1] * (len(words) - 260)]
-        writer.add_tokenizer_model("llama")
-        writer.add_token_list(words)
+        words.append("<end_of_turn>")
+        kinds = [3, 3, 3, 2, *[6] * 256, *[1] * (len(words) - 261), 3]
         writer.add_token_scores([-float(number) for number in range(len(words))])
-        writer.add_token_types(kinds)
-        writer.add_add_space_prefix(False)
-        for add, number in (
-            (writer.add_bos_token_id, 2),
-            (writer.add_eos_token_id, 1),
-            (writer.add_pad_token_id, 0),
-            (writer.add_unk_token_id, 3),
-        ):
-            add(number)
-        writer.add_add_bos_token(True)
-        return len(words)
-    from transformers.convert_slow_tokenizer import bytes_to_unicode
+    else:
+        from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-    words = [*bytes_to_unicode().values(), "Ġc", "at", "Ġcat", "<|end|>"]
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("qwen2")
+        words = [*bytes_to_unicode().values(), *BYTE_WORDS, "<｜text｜>", "<|begin|>", "<|end|>"]
+        kinds = [*[1] * (len(words) - 3), 3, 3, 3]
+        writer.add_token_merges(["Ġ c", "a t", "Ġc at"])
     writer.add_token_list(words)
-    writer.add_token_types([*[1] * (len(words) - 1), 3])
-    writer.add_token_merges(["Ġ c", "a t", "Ġc at"])
-    writer.add_eos_token_id(len(words) - 1)
-    writer.add_pad_token_id(len(words) - 1)
+    writer.add_token_types(kinds)
+    _add(writer, {f"tokenizer.ggml.{key}": value for key, value in said.items() if value is not None})
     return len(words)
 
 

@@ -279,3 +279,14 @@ def test_a_vision_language_model_says_that_its_prompt_lacks_a_declared_bos(tmp_p
     assert 2 in model._ids and not model.flags(SITE)  # PaliGemma's processor writes it itself
     model._ids = model._ids[model._ids != 2]
     assert list(model.flags(SITE)) == [FLAG] and not model.flags(Site.parse("vision.resid_post.1"))
+
+
+def test_a_vision_language_model_says_that_its_language_tower_was_quantised(tmp_path: Path) -> None:
+    weights = harness_minigemma.WEIGHTS
+    language = Path(shutil.copytree(weights / "minigemma-m", tmp_path / "language"))
+    given = {"modality": "image", "language_model": str(language)}
+    assert not open_model(weights / "minipaligemma", **given).flags(SITE)
+    (language / "conversion.json").write_text('{"types": {"Q8_0": 9, "F32": 3}}')
+    model = open_model(weights / "minipaligemma", **given)
+    assert list(model.flags(SITE)) == ["quantised"] and "(Q8_0)" in model.flags(SITE)["quantised"]
+    assert not model.flags(Site.parse("vision.resid_post.1"))

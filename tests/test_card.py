@@ -140,6 +140,19 @@ def test_a_record_that_is_none_is_one_sentence(harness_command, tmp_path, traini
     assert not (tmp_path / "README.md").exists()
 
 
+@pytest.mark.parametrize(
+    ("field", "own", "other"), [("site", "resid_post.8", "resid_post.5"), ("width", 760, 512)]
+)
+def test_a_report_on_another_dictionary_is_refused(harness_command, tmp_path, field, own, other):
+    assert harness_command("card", write(tmp_path / "own", report={**REPORT, field: own})).code == 0
+    told = harness_command("card", write(tmp_path / "other", report={**REPORT, field: other}))
+    assert (told.code, len(told.said)) == (3, 1)
+    assert (
+        f"is on a dictionary of the {field} {other}, and the training.json beside it on one of {own}"
+        in told.said[0]
+    )
+
+
 def test_a_folder_without_dictionaries_and_one_with_some_reports_are_refused(harness_command, tmp_path):
     told = harness_command("card", tmp_path)
     assert told.code == 3

@@ -220,6 +220,16 @@ def test_one_of_a_folder_of_runs_is_found_by_its_site(tmp_path: Path) -> None:
         open_dictionary(tmp_path, "resid_post.2", {})
 
 
+def test_the_number_of_a_run_is_not_taken_for_a_layer(tmp_path: Path) -> None:
+    for number in (3, 5):
+        copy(tmp_path / f"trainer_{number}")
+    with pytest.raises(
+        harness.UsageError,
+        match=r"several dictionaries for 'resid_post\.3': name one of trainer_3/sae/ae\.pt, tr",
+    ):
+        open_dictionary(tmp_path, SITE, {})
+
+
 def test_only_the_files_of_one_dictionary_are_fetched_from_the_hub_at_a_revision(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -190,6 +190,17 @@ def test_eval_results_are_read_by_huggingface_hub(harness_command, tmp_path, gri
     )
 
 
+def test_the_results_of_a_revision_lie_in_the_repository_of_their_model(harness_command, tmp_path, grid):
+    names = {
+        "org/it@1234567": "revision=1234567_scope",
+        "org/it@main[dtype=bfloat16]": "revision=main_dtype=bfloat16_scope",
+    }
+    for model, name in names.items():
+        run = make_run(tmp_path / name, [record.model_copy(update={"model": model}) for record in grid])
+        assert harness_command("export", run, "--format", "eval-results", "-o", "out").code == 0
+        assert (tmp_path / f"out/org/it/.eval_results/{name}.yaml").is_file()
+
+
 def test_a_published_board_is_exported_in_both_formats(harness_command, tmp_path):
     board = BOARDS / "probing-ksparse"
     records = [record for run in find_results(board) for record in run.records()]

@@ -235,6 +235,25 @@ def test_a_transcoder_is_no_dictionary_at_any_site(registry: Registry, tmp_path:
         find(registry, f"{shaped}{options}", "resid_post.3")
 
 
+@pytest.mark.parametrize("options", ["", "[any_site=true]"])
+def test_a_dictionary_of_the_embedding_is_read_at_no_site(
+    registry: Registry, tmp_path: Path, options: str
+) -> None:
+    inside = "embedding/width_4k/average_l0_6"
+    folder = write(tmp_path / "gemma-scope-2b-pt-res" / inside, arrays())
+    for ref in (str(folder), f"{folder}/params.npz", f"{REPO}/{inside}"):
+        with pytest.raises(UsageError, match="reads the embedding, which is no site"):
+            find(registry, f"{ref}{options}")
+
+
+@pytest.mark.usefixtures("hub")
+@pytest.mark.parametrize("part", ["layer_3", "layer_5/width_64", "layer_3/width_16/"])
+def test_a_part_of_a_repository_is_not_taken_for_all_of_it(registry: Registry, part: str) -> None:
+    assert find(registry, REPO, "resid_post.5").published_l0 == 104
+    with pytest.raises(UsageError, match="names no dictionary: REPOSITORY/layer_L/width_W/average_l0_N does"):
+        find(registry, f"{REPO}/{part}", "resid_post.5")
+
+
 @pytest.mark.parametrize(
     ("named", "held", "flags"),
     [

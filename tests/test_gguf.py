@@ -23,13 +23,16 @@ gguf = pytest.importorskip("gguf", reason="needs the package gguf: pip install '
 # Below importorskip: these import gguf, and a test that cannot run is skipped with the reason above.
 from gguf_toys import ARCHITECTURES, BLOCKS, WIDTH, write_toy  # noqa: E402
 from harness_transformers.conversion import convert  # noqa: E402
-from harness_transformers.gguf_file import open_gguf  # noqa: E402
-from harness_transformers.gguf_settings import ROPE_TENSOR  # noqa: E402
+from harness_transformers.gguf_file import GgufFile, Value, open_gguf  # noqa: E402
+from harness_transformers.gguf_settings import ROPE_TENSOR, take_over  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
 Kind = gguf.GGMLQuantizationType
 TEXTS = ["cats  sat a cat\n\n", "Größe <bos> x", ""]
 SITE = "resid_post.1"
+TEMPLATE = "{% for m in messages %}<{{ m.content }}>{% endfor %}"
+BYTES = {"model": "gpt2", "bos_token_id": 261}
+"""A tokenizer of bytes, with `<|begin|>` as BOS."""
 
 
 def folder_of(cache: Path) -> Path:
@@ -76,7 +79,7 @@ def test_every_tensor_setting_and_token_equals_those_of_transformers(
     assert expected.keys() == found.keys()
     assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
     assert {tensor.dtype for tensor in load_file(folder / "model.safetensors").values()} == {torch.float32}
-    unlike = {"architectures", "_name_or_path"}
+    unlike = {"architectures", "_name_or_path", "query_pre_attn_scalar"}  # of the last there is a test below
     settings = [{k: v for k, v in one.config.to_dict().items() if k not in unlike} for one in (theirs, ours)]
     assert settings[0] == settings[1]
     expected_ids, found_ids = (
@@ -130,9 +133,7 @@ def test_it_is_converted_once_said_on_stderr_and_read_at_its_sites(
 
 
 def test_the_template_of_the_file_is_kept_and_used(tmp_path: Path):
-    path = write_toy(
-        tmp_path / "m.gguf", "llama", template="{% for m in messages %}<{{ m.content }}>{% endfor %}"
-    )
+    path = write_toy(tmp_path / "m.gguf", "llama", template=TEMPLATE)
     plain, chat = (open_toy(path, template=template) for template in ("none", "chat"))
     assert len(chat.tokenize(["cat"])[0].ids) > len(plain.tokenize(["cat"])[0].ids) - 1
     assert plain.identity(harness.Site.parse(SITE)) != chat.identity(harness.Site.parse(SITE))
@@ -188,6 +189,122 @@ def test_the_base_of_positions_is_taken_over_where_transformers_does_not_read_it
     )
 
 
+@pytest.mark.parametrize(
+    ("architecture", "said", "adds_by_itself"),
+    [
+        ("llama", {**BYTES, "pre": "llama-bpe"}, True),
+        ("llama", {**BYTES, "pre": "tekken"}, True),
+        ("llama", {**BYTES, "pre": "olmo"}, False),
+        ("qwen2", {**BYTES, "pre": "deepseek-r1-qwen"}, False),
+        ("gpt2", BYTES, False),
+        ("llama", {}, True),
+        ("gemma3", {}, True),
+    ],
+)
+def test_bos_is_added_as_the_file_says_and_where_it_does_not_as_its_pre_tokenizer_does(
+    architecture: str, said: dict[str, Any], adds_by_itself: bool, tmp_path: Path
+):
+    for adds in (None, True, False):
+        tokenizer = {**said, "add_bos_token": adds, "add_eos_token": adds}
+        path = write_toy(tmp_path / f"{adds}.gguf", architecture, tokenizer=tokenizer)
+        [tokens] = open_toy(path).tokenize(["cat"])
+        added = tokens.ids[~tokens.content].tolist()
+        bos, eos = said.get("bos_token_id", 2), 262 if "model" in said else 1
+        assert added == ([bos] if adds is None and adds_by_itself else [bos, eos] if adds else [])
+
+
+def test_a_word_that_is_a_token_stays_whole_where_its_pre_tokenizer_keeps_it(tmp_path: Path):
+    found = []
+    for rule in ("llama-bpe", "qwen2"):
+        path = write_toy(tmp_path / f"{rule}.gguf", "llama", tokenizer={"model": "gpt2", "pre": rule})
+        found.append(len(open_toy(path).tokenize(["dog"])[0].ids))
+    assert found == [1, 3]
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        ("smollm", ["in", "Ġ", "2", "0", "²", "Ġcats", "'s", "Ġ", "Ġa"]),
+        ("gpt-2", ["in", "Ġ20²", "Ġcats", "'s", "Ġ", "Ġa"]),
+    ],
+)
+def test_digits_are_words_of_their_own_where_the_pre_tokenizer_parts_them(
+    rule: str, words: list[str], tmp_path: Path, own_cache: Path
+):
+    open_toy(write_toy(tmp_path / "m.gguf", "llama", tokenizer={"model": "gpt2", "pre": rule}))
+    backend = transformers.AutoTokenizer.from_pretrained(folder_of(own_cache)).backend_tokenizer
+    found = [word for word, _ in backend.pre_tokenizer.pre_tokenize_str("in 20² cats's  a")]
+    assert found == [word.replace("²", "Â²") for word in words]
+
+
+@pytest.mark.parametrize("prefix", [True, False])
+@pytest.mark.parametrize("architecture", ["llama", "phi3"])
+def test_a_space_before_a_text_is_put_or_not_as_the_file_says(
+    architecture: str, prefix: bool, tmp_path: Path, own_cache: Path
+):
+    said = {"model": "llama", "add_space_prefix": prefix}
+    [tokens] = open_toy(write_toy(tmp_path / "m.gguf", architecture, tokenizer=said)).tokenize(["cat"])
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder_of(own_cache))
+    assert tokenizer.convert_ids_to_tokens(tokens.ids.tolist()) == ["<bos>", "▁cat" if prefix else "cat"]
+    assert tokenizer.decode(tokens.ids[1:].tolist()) == "cat"
+    if not prefix:
+        assert tokenizer.decode(tokenizer(" cat", add_special_tokens=False).input_ids) == " cat"
+
+
+@pytest.mark.parametrize(
+    ("said", "template", "ends"),
+    [
+        ({}, "", None),  # config.json has the EOS
+        ({"eot_token_id": 260, "eom_token_id": 261}, "", [1, 260, 261]),
+        ({"eot_token_id": 260}, TEMPLATE, [1, 260, 293]),
+        ({}, TEMPLATE, [1, 293]),  # <end_of_turn>
+    ],
+)
+def test_an_answer_ends_with_the_tokens_that_end_a_turn(
+    said: dict[str, Any], template: str, ends: list[int] | None, tmp_path: Path, own_cache: Path
+):
+    model = open_toy(write_toy(tmp_path / "m.gguf", "llama", tokenizer=said, template=template))
+    settings = folder_of(own_cache) / "generation_config.json"
+    assert (json.loads(settings.read_text()) if settings.exists() else None) == (
+        None if ends is None else {"eos_token_id": ends}
+    )
+    assert model.load_answering("cpu")._ends == (ends or [1])
+
+
+@pytest.mark.parametrize(
+    ("kind", "architecture", "blocks", "width", "heads", "head", "scale"),
+    [
+        (transformers.Gemma2Config, "gemma2", 42, 3584, 16, 256, 256),
+        (transformers.Gemma2Config, "gemma2", 46, 4608, 32, 128, 144),
+        (transformers.Gemma3TextConfig, "gemma3", 18, 640, 4, 256, 256),
+        (transformers.Gemma3TextConfig, "gemma3", 48, 3840, 16, 256, 256),
+        (transformers.Gemma3TextConfig, "gemma3", 62, 5376, 32, 128, 168),
+    ],
+)
+def test_the_scale_of_attention_of_gemma_is_that_of_its_size(
+    kind: Any, architecture: str, blocks: int, width: int, heads: int, head: int, scale: int
+):
+    config = kind(num_hidden_layers=blocks, hidden_size=width, num_attention_heads=heads, head_dim=head)
+    layers = list(config.layer_types)
+    said = {"general.architecture": Value(kind=8, value=architecture)}
+    said[f"{architecture}.attention.sliding_window"] = Value(kind=4, value=config.sliding_window)
+    take_over(config, GgufFile(path=Path(), metadata=said, tensors={}))
+    assert (config.query_pre_attn_scalar, config.layer_types) == (scale, layers)
+
+
+@pytest.mark.parametrize("window", [32, 0, None])
+def test_blocks_of_gemma_3_have_a_window_only_where_the_file_has_one(
+    window: int | None, tmp_path: Path, own_cache: Path
+):
+    path = write_toy(tmp_path / "m.gguf", "gemma3", settings={"attention.sliding_window": window})
+    model = open_toy(path)
+    config = json.loads((folder_of(own_cache) / "config.json").read_text())
+    assert config["layer_types"] == [("sliding" if window else "full") + "_attention"] * BLOCKS
+    assert config["query_pre_attn_scalar"] == 16  # the width of a head, where transformers' constant is 256
+    site = harness.Site.parse(SITE)
+    assert model.load([site], "cpu").forward(model.tokenize(["a cat sat"]))[site].isfinite().all()
+
+
 REFUSED: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
     "a setting that would be lost": ("llama", {"settings": {"expert_count": 8}}, ("llama.expert_count = 8",)),
     "another cap on logits": (
@@ -199,6 +316,44 @@ REFUSED: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
         "qwen2",
         {"settings": {"rope.scaling.type": "longrope", "rope.scaling.factor": 4.0}},
         ("stretched by", "longrope"),
+    ),
+    "a stretching without a type": (
+        "llama",
+        {"settings": {"rope.scaling.factor": 4.0}},
+        ("stretched by", "'factor': 4.0", "does not say the type"),
+    ),
+    "a rule of words that transformers does not know": (
+        "llama",
+        {"tokenizer": {"model": "gpt2", "pre": "deepseek-llm"}},
+        (
+            "its pre-tokenizer, 'deepseek-llm', has a rule of words that",
+            "name the same model with safetensors",
+        ),
+    ),
+    "words by no rule": (
+        "gpt2",
+        {"tokenizer": {"pre": None}},
+        ("by which rule texts are split into words, tokenizer.ggml.pre", "with safetensors"),
+    ),
+    "words by the rule of no model": (
+        "llama",
+        {"tokenizer": {"model": "gpt2", "pre": "default"}},
+        ("by which rule texts are split into words",),
+    ),
+    "a rule of words that the class of its type would not keep": (
+        "gpt2",
+        {"tokenizer": {"pre": "llama-bpe"}},
+        ("GPT2Tokenizer, the class for its type of model, splits texts by another rule",),
+    ),
+    "a BOS without a number": (
+        "llama",
+        {"tokenizer": {"bos_token_id": None}},
+        ("it adds BOS to texts and does not say which token that is",),
+    ),
+    "a BOS that would be another token": (
+        "llama",
+        {"tokenizer": {"model": "gpt2", "bos_token_id": 260}},
+        ("its BOS is token 260, and would be token",),
     ),
     "a tensor without a place": (
         "llama",
@@ -321,6 +476,26 @@ def test_an_architecture_that_transformers_does_not_know_is_refused_by_name(tmp_
     assert "cannot read GGUF of 'lamma'" in said
 
 
+@pytest.mark.parametrize("architecture", [b"lfm2", b"qwen35"])
+def test_an_architecture_that_transformers_reads_by_other_rules_is_refused_by_name(
+    architecture: bytes, tmp_path: Path
+):
+    ours = {4: "gpt2", 6: "gemma3"}[len(architecture)]
+    path = write_toy(tmp_path / "m.gguf", ours)
+    path.write_bytes(path.read_bytes().replace(ours.encode(), architecture))
+    said = refuse(path)
+    assert f"cannot read GGUF of '{architecture.decode()}' by the rules that are used here" in said
+    assert said.endswith("name the same model with safetensors") and "tokenizer" not in said
+
+
+def test_a_text_that_is_too_long_is_refused_for_its_length(tmp_path: Path):
+    said = refuse(write_toy(tmp_path / "m.gguf", "llama", template="x" * 1_000_001))
+    assert (
+        "a text in the metadata of its GGUF file has 1,000,001 bytes, and at most 1,000,000 are read" in said
+    )
+    assert said.endswith("name the same model with safetensors")
+
+
 def test_of_several_files_in_a_folder_one_is_to_be_named(tmp_path: Path):
     for name in ("a.gguf", "b.gguf"):
         (tmp_path / name).write_bytes(b"GGUF")
@@ -337,6 +512,8 @@ def test_a_vision_tower_beside_the_model_is_not_taken_for_one(tmp_path: Path):
 def test_a_part_of_a_file_that_was_split_is_refused_with_the_command_that_joins_them(tmp_path: Path):
     (path := tmp_path / "m-00001-of-00002.gguf").write_bytes(b"GGUF")
     assert "llama-gguf-split --merge" in refuse(path)
+    with pytest.raises(harness.UsageError, match="llama-gguf-split --merge"):  # before anything is fetched
+        open_toy_ref("org/toy-GGUF/m-00001-of-00002.gguf")
 
 
 def test_the_package_is_not_needed_for_what_was_converted_and_named_where_it_is(

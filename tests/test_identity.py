@@ -160,7 +160,7 @@ def offer_model(revision: str, setup: Setup) -> None:
         spec = ModelSpec(
             name="toy",
             summary="toy",
-            make=partial(harness_transformers.open_model, setup.model),
+            make=partial(harness_transformers.open_model, setup.model, "toy"),
             revision=revision,
         )
         registry.catalogs["models"]["toy"] = (  # type: ignore[index]

@@ -203,6 +203,11 @@ DICTIONARIES: dict[str, tuple[str, Make, tuple[str, ...]]] = {
         holding("ae.pt"),
         ("of dictionary_learning without a config.json of it", "name a folder with both"),
     ),
+    "a checkpoint in pieces": (
+        "x",
+        holding("sae_weights.dcp/.metadata", config_json={"sae_type": "sae", "d_model": 4, "act_fn": "relu"}),
+        ("PyTorch's distributed training", "save it from one process, as sae_weights.safetensors"),
+    ),
     "OpenAI": ("x.pt", tensors(pre_bias=1, latent_bias=1), ("OpenAI's sparse_autoencoder", "fetch it again")),
     "another pickle": ("x.pt", tensors(weight=1), ("a pickled file of none of the layouts",)),
     "a model": (

@@ -13,6 +13,7 @@ from typing import Any
 import hub_stand_in
 import pytest
 import torch
+from harness_saes import published as known
 from harness_saes import releases
 from harness_saes.formats import FORMATS
 from interop.case import distance, read_golden
@@ -135,6 +136,17 @@ def test_a_name_that_means_nothing_that_is_read_is_refused_in_a_sentence(
     assert said in refusal(name)
 
 
+def test_what_the_table_says_of_features_is_known_of_their_repositories_without_it(table: Any) -> None:
+    keys = {key for said in known.LEFT_OUT.values() for key in said}
+    entries = [one for release in table.values() for one in release.values() if not one.function]
+    told = {
+        one.repository: {key: one.overrides[key] for key in keys & one.overrides.keys()} for one in entries
+    }
+    assert {repository: said for repository, said in told.items() if said} == known.LEFT_OUT
+    others = {key for one in entries for key in one.overrides} - keys
+    assert others == {"dataset_path"}  # which changes no feature
+
+
 def test_the_table_is_read_without_its_package(table: Any) -> None:
     code = "import sys; from harness_saes import releases; releases.read_table(''); sys.exit('sae_lens' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -205,6 +217,19 @@ def test_a_release_is_fetched_at_its_revision_file_by_file(
     assert not any("sparsity" in path or "examples" in path or path.startswith("two") for path in fetched)
     with pytest.raises(harness.UsageError, match=r"was trained on 'resid_post.3', not on 'resid_post.4'"):
         choice.make().at(None, harness.Site.parse("resid_post.4"))
+
+
+def test_a_repository_whose_configs_leave_out_a_setting_is_read_with_it(hub: hub_stand_in.Hub) -> None:
+    names = ("jbloom/GPT2-Small-SAEs-Reformatted", "someone/toy")
+    for name in names:
+        hub.add(name, published("one", "before-6-0"))
+    made = [open_session().registry.choose("representations", f"{name}/one").make() for name in names]
+    placed, plain = (each.at(None, harness.Site.parse("resid_post.3")) for each in made)
+    x = torch.randn(4, 8)
+    centred = x - x.mean(1, keepdim=True)
+    torch.testing.assert_close(placed.load("cpu").encode(x), plain.load("cpu").encode(centred))
+    assert "its config leaves out model_from_pretrained_kwargs" in placed.notes[0] and not plain.notes
+    assert placed.identity != plain.identity
 
 
 def test_the_scale_of_a_release_is_that_of_the_table(hub: hub_stand_in.Hub, small: Path) -> None:

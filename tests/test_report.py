@@ -297,6 +297,30 @@ def test_a_decoder_by_least_squares_is_that_of_numpy():
     np.testing.assert_allclose(rebuilt, columns @ wanted, atol=1e-3)
 
 
+def test_a_feature_with_a_mean_far_above_its_spread_has_its_best_decoder_too():
+    """Sums of its squares in float32 are wrong by more than its variance."""
+    generator = torch.Generator().manual_seed(0)
+    encoder = Dictionary(
+        name="toy", width=1, activation="relu", W_enc=torch.eye(3)[:, :1].contiguous(), b_enc=torch.zeros(1)
+    )
+    x = torch.randn(4000, 3, generator=generator)
+    x[:, 1] = 2 * x[:, 0] + 0.1 * x[:, 1]
+    x[:, 0] += 3000
+    rebuilt = _fit_decoder(encoder, _features(encoder, x), x)(x).double().numpy()
+    columns = np.column_stack([x[:, 0].numpy(), np.ones(4000)]).astype(np.float64)
+    wanted, *_ = np.linalg.lstsq(columns, x.double().numpy(), rcond=None)
+    np.testing.assert_allclose(rebuilt, columns @ wanted, atol=1e-2)
+
+
+def test_as_many_features_as_tokens_have_no_decoder():
+    encoder = Dictionary(
+        name="toy", width=8, activation="relu", W_enc=torch.eye(8), b_enc=torch.full((8,), 5.0)
+    )
+    x = torch.randn(8, 8, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(harness.UsageError, match="8 features cannot be fitted on 8 tokens: give more"):
+        _fit_decoder(encoder, _features(encoder, x), x)
+
+
 # ── contexts ─────────────────────────────────────────────────────────────────────────────────────────────
 
 

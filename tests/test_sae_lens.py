@@ -172,6 +172,50 @@ def test_a_scale_is_that_of_the_option_else_that_beside_the_weights(folder: Path
     assert identities[0] == identities[1] != identities[2]
 
 
+def test_before_version_6_the_scale_is_among_stored_activations_or_in_the_weights_already(
+    folder: Path,
+) -> None:
+    x, store = torch.randn(4, 8), folder / "activations_store_state.safetensors"
+    counted = {"n_dataset_processed": torch.tensor(3)}
+    save_file(counted, store)
+    change(folder, normalize_activations="expected_average_only_in")
+    with pytest.raises(harness.UsageError, match="give input_scale=NUMBER"):
+        read(folder)  # since version 6 the scale is in a file of its own
+    raw = read(change(folder, metadata=None), input_scale=1.0)
+    torch.testing.assert_close(read(folder).encode(x), raw.encode(x))
+    scale = torch.tensor(0.5, dtype=torch.float64)
+    save_file({**counted, "estimated_norm_scaling_factor": scale}, store)
+    torch.testing.assert_close(read(folder).encode(x), raw.encode(x * 0.5))
+    torch.testing.assert_close(read(folder, input_scale=2.0).encode(x), raw.encode(x * 2))
+
+
+def test_the_config_of_a_run_says_by_its_method_that_factors_are_finetuned(folder: Path) -> None:
+    before = read(folder)
+    save_file({**load_file(folder / WEIGHTS), "scaling_factor": torch.full((16,), 2.0)}, folder / WEIGHTS)
+    after = read(change(folder, metadata=None, finetuning_method="scale"))
+    assert before.W_dec is not None and after.W_dec is not None
+    torch.testing.assert_close(after.W_dec, before.W_dec * 2)
+
+
+def test_an_activation_of_null_is_that_of_the_architecture(folder: Path) -> None:
+    config = json.loads((folder / "cfg.json").read_text())
+    (folder / "cfg.json").write_text(json.dumps({**config, "activation_fn": None}))
+    assert read(folder).activation == "jumprelu"
+
+
+def test_the_one_for_a_site_is_found_where_names_count_by_the_input_of_a_block(
+    folder: Path, tmp_path: Path
+) -> None:
+    repository = tmp_path / "repository"
+    for layer in (7, 8):
+        one = Path(shutil.copytree(folder, repository / f"blocks.{layer}.hook_resid_pre"))
+        change_hook(one, hook_name=one.name)
+    assert open_dictionary(repository, "resid_post.7", {}).reference.endswith("/blocks.8.hook_resid_pre")
+    with pytest.raises(harness.UsageError, match=r"was trained on 'resid_post.7', not on 'resid_post.8'"):
+        open_dictionary(repository, "resid_post.8", {})
+    assert open_dictionary(repository, "resid_post.8", {"any_site": True}).flags == ("any-site",)
+
+
 @pytest.mark.parametrize("scale", [0, -1.0, float("inf"), float("nan"), "2", True])
 def test_a_scale_that_is_no_number_above_zero_is_refused(folder: Path, scale: Any) -> None:
     change(folder, normalize_activations="expected_average_only_in")

@@ -18,7 +18,7 @@ from harness_saes.formats import FORMATS
 from harness_saes.reading import Reading
 from harness_saes.stored import Folder
 from hub_stand_in import Hub, follow, go, serving
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 import harness
 from harness.dictionaries.dictionary import Dictionary
@@ -191,6 +191,27 @@ def test_llama_scope_r1_keeps_its_scale_and_thresholds_among_the_tensors(tmp_pat
     torch.testing.assert_close(whole.load("cpu").encode(x), features, rtol=1e-5, atol=1e-5)
     (tmp_path / "config.json").write_text(json.dumps({**config, "dataset_average_activation_norm": NORM}))
     torch.testing.assert_close(load(tmp_path).encode(x), features, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["checkpoints/final.pt", "checkpoints/pruned.pt", "sae_weights.pt"])
+def test_a_state_dict_of_openmoss_beside_its_version_is_the_same_dictionary(
+    name: str, tmp_path: Path
+) -> None:
+    folder = write_llama(tmp_path / "L3R")
+    wanted, x = load(folder), draw(5, D_IN, seed=9) * 3
+    held = load_file(folder / "checkpoints" / "final.safetensors")
+    (folder / "checkpoints" / "final.safetensors").unlink()
+    torch.save({"sae": held, "version": "2.0.0"}, folder / name)
+    for ref in (folder, folder / name):
+        found = load(ref)
+        torch.testing.assert_close(found.encode(x), wanted.encode(x))
+        torch.testing.assert_close(found.rebuild(x, 5)[0], wanted.rebuild(x, 5)[0])
+
+
+def test_thresholds_of_the_newer_form_are_not_passed_over_for_a_config_of_the_older(tmp_path: Path) -> None:
+    folder = write_llama(tmp_path / "X", {**LLAMA, "act_fn": "jumprelu"}, log_jumprelu_threshold=draw(WIDTH))
+    with pytest.raises(harness.UnavailableError, match=r"holds log_jumprelu_threshold, .* has no sae_type"):
+        load(folder)
 
 
 REFUSED: Mapping[str, tuple[Mapping[str, Any], str]] = {

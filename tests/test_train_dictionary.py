@@ -356,6 +356,18 @@ def test_a_dictionary_is_replaced_only_when_asked_to(corpus: Path, harness_comma
     assert len(written()) == 2
 
 
+def test_a_report_on_a_dictionary_goes_with_it_when_it_is_replaced(
+    corpus: Path, harness_command: Any
+) -> None:
+    assert call(harness_command, corpus).code == 0
+    [before] = written()
+    before.with_name("report.json").write_text("{}")
+    before.with_name("plots").mkdir()
+    assert call(harness_command, corpus, "--replace").code == 0
+    assert written() == [before]  # of the same L0, so in the same folder
+    assert sorted(path.name for path in before.parent.iterdir()) == ["params.npz", "training.json"]
+
+
 BAD: list[tuple[int, str, list[object]]] = [
     (2, "of the form 1024, 16k or 8x", ["--width", "wide"]),
     (2, "do not fill one batch", ["--tokens", 10]),

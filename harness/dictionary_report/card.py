@@ -79,6 +79,8 @@ class Reported:
     l0_share: float
     arms: tuple[Arm, ...]
     validation: Validation
+    site: str | None = None
+    width: int | None = None
     large_channels: tuple[Channel, ...] = ()
     outliers: Outliers | None = None
 
@@ -105,7 +107,7 @@ class Source:
 
 def read_dictionaries(folder: Path) -> tuple[Carded, ...]:
     """Read the records of every dictionary in a folder, by layer and width. DataError if there is none, if one lacks
-    its training, if one alone lacks its report, or if a record is not what is written there.
+    its training, if one alone lacks its report, if a report is on another, or if a record is not what is written there.
     """
     found = []
     for path in sorted(folder.glob(f"*/*/*/{PARAMETERS}")):
@@ -119,9 +121,14 @@ def read_dictionaries(folder: Path) -> tuple[Carded, ...]:
         )
         if known is not None and not known.arms:
             raise DataError(f"'{report}' has no arms: write it anew with `harness report-dictionary`")
+        if known is not None:
+            _check_same(report, known, training)
         found.append(Carded(folder=place, training=training, report=known))
     if not found:
-        raise DataError(f"'{folder}' holds no dictionaries, layer_L/width_W/average_l0_N/{PARAMETERS}")
+        raise DataError(
+            f"'{folder}' holds no dictionaries, layer_L/width_W/average_l0_N/{PARAMETERS}: a card is of what "
+            "`harness train-dictionary -o` wrote there"
+        )
     missing = [one.folder for one in found if one.report is None]
     if missing and len(missing) < len(found):
         raise DataError(
@@ -145,6 +152,17 @@ def _read(path: Path, kind: type[_Record], hint: str) -> _Record:
     found = read_mapping(path, said, kind=DataError, hint=hint)
     with parsing(said, kind=DataError, hint=hint):
         return TypeAdapter(kind).validate_python(found)
+
+
+def _check_same(path: Path, report: Reported, training: Training) -> None:
+    """Raise DataError if a report is on a dictionary of another site or width than the training beside it made."""
+    trained = {"site": training.site, "width": training.recipe.width}
+    for name, reported in (("site", report.site), ("width", report.width)):
+        if reported is not None and reported != trained[name]:
+            raise DataError(
+                f"'{path}' is on a dictionary of the {name} {reported}, and the {TRAINING} beside it on one of "
+                f"{trained[name]}: write it anew with `harness report-dictionary`"
+            )
 
 
 def _order(one: Carded) -> tuple[int, int]:

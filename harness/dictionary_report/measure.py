@@ -327,19 +327,24 @@ def _fit_decoder(encoder: Encoder, features: sparse.csc_array, x: Tensor) -> Reb
     """
     if features.shape[1] > MOST_FITTED:
         raise UsageError(f"a decoder of more than {MOST_FITTED:,} features is not fitted")
-    n = features.shape[0]
+    n, n_active = features.shape[0], int(np.count_nonzero(np.diff(features.indptr)))
+    too_few = UsageError(
+        f"a decoder of {features.shape[1]:,} features cannot be fitted on {n:,} tokens: give more with --tokens"
+    )
+    if n_active >= n:  # each token could be rebuilt from features of its own
+        raise too_few
+    # Before the products: in float32 a feature whose mean is large beside its variance loses the latter.
+    features = features.astype(np.float64)
     target = x.double().cpu().numpy()
     centre, mean = np.asarray(features.mean(axis=0)).ravel(), target.mean(axis=0)
-    gram = (features.T @ features).toarray().astype(np.float64) - n * np.outer(centre, centre)
+    gram = (features.T @ features).toarray() - n * np.outer(centre, centre)
     # A ridge of a millionth of the mean variance keeps the solution finite.
     gram[np.diag_indices_from(gram)] += max(1e-6 * np.trace(gram) / len(gram), 1e-12)
     product = features.T @ target - n * np.outer(centre, mean)
     try:
         W_dec = linalg.solve(gram, product, assume_a="pos", overwrite_a=True, overwrite_b=True)
     except linalg.LinAlgError as error:
-        raise UsageError(
-            f"a decoder of {features.shape[1]:,} features cannot be fitted on {n:,} tokens: give more with --tokens"
-        ) from error
+        raise too_few from error
     decoder = torch.from_numpy(W_dec).float().to(x.device)
     bias = torch.from_numpy(mean - centre @ W_dec).float().to(x.device)
 

@@ -54,8 +54,8 @@ def name_width(width: int) -> str:
 
 
 def save(dictionary: Dictionary, folder: Path, layer: int, l0: float) -> Path:
-    """Write `layer_L/width_W/average_l0_N/params.npz` in place of older files of that layer and width, and return its
-    path. UnavailableError for a value too large for its type.
+    """Write `layer_L/width_W/average_l0_N/params.npz` in place of older files of that layer and width, with what lies
+    beside them, such as a report, and return its path. UnavailableError for a value too large for its type.
     """
     before = find_dictionaries(folder, layer, dictionary.width)
     place = folder / f"layer_{layer}" / f"width_{name_width(dictionary.width)}" / f"average_l0_{round(l0)}"
@@ -68,6 +68,12 @@ def save(dictionary: Dictionary, folder: Path, layer: int, l0: float) -> Path:
     for old in before:
         if old.parent != place:
             shutil.rmtree(old.parent)
+            continue
+        for beside in place.iterdir():  # a card would take a report there for one on the new dictionary
+            if beside.is_dir() and not beside.is_symlink():
+                shutil.rmtree(beside)
+            elif beside.name != "params.npz":
+                beside.unlink()
     return place / "params.npz"
 
 

@@ -52,6 +52,9 @@ _FILES = f"layer_*/width_*/average_l0_*/{PARAMS}"
 
 _PUBLISHED = re.compile(r"gemma-scope-\w+-(?:pt|it)-(\w+)")
 
+_EMBEDDING = re.compile(r"(?:^|/)embedding/width_\w+/average_l0_\d+(?:/params\.npz)?/?$")
+"""Folder of a dictionary that reads the embedding."""
+
 TRAINING = "training.json"
 """Name of the training record that `harness train-dictionary` writes beside a dictionary."""
 
@@ -179,6 +182,8 @@ class Folder:
         kinds = {repository: kind for kind, repository in _KINDS.items()}
         if named and named[1].startswith("transcoder"):
             raise no_autoencoder(self.ref, "transcoder")
+        if _EMBEDDING.search(self.place):
+            raise harness.UsageError(f"dictionary '{self.ref}' reads the embedding, which is no site")
         if self.reading.any_site:
             return
         if entry and entry.layer != site.layer:
@@ -200,8 +205,13 @@ class Folder:
     def _find_entry(self, site: harness.Site) -> tuple[Entry, tuple[str, ...]]:
         """Return the dictionary for a site, and a note where it was chosen among the cached ones alone.
 
-        Raise UsageError where the repository has none as asked, UnavailableError where that cannot be told offline.
+        Raise UsageError where the repository has none as asked, or a part of it is named, UnavailableError where that
+        cannot be told offline.
         """
+        if self.repository.folder:
+            raise harness.UsageError(
+                f"'{self.ref}' names no dictionary: REPOSITORY/layer_L/width_W/average_l0_N does, or REPOSITORY alone"
+            )
         files = self.repository.files(_FILES)
         entries = [entry for path in files.names if (entry := Entry.parse(path))]
         here = [entry for entry in entries if entry.layer == site.layer]

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 import harness
 from harness_saes.hooks import read_hook
-from harness_saes.refusals import check_sizes, no_autoencoder
-from harness_saes.stored import Declaration, Format, Found, check_decoder, check_shapes, size_of
+from harness_saes.refusals import no_autoencoder
+from harness_saes.stored import Declaration, Format, Found, check_decoder, check_shapes, read_size
 from harness_saes.tensors import Tensors
 
 if TYPE_CHECKING:
@@ -114,14 +114,8 @@ def declare(found: Found) -> Declaration:
     d_in = config.size("d_model")
     width = config.size("d_sae") if "d_sae" in found.config else int(d_in * config.number("expansion_factor"))
     names = _NEW if _NEW.W_enc in found.shapes else _OLD
-    if size := size_of(found, names.W_enc, transposed=names.transposed):
-        check_sizes(
-            found.ref,
-            "config",
-            {"d_in": d_in, "d_sae": width},
-            dict(zip(("d_in", "d_sae"), size, strict=True)),
-        )
-        check_decoder(found, names.W_enc, names.W_dec, transposed=names.transposed)
+    read_size(found, names.W_enc, transposed=names.transposed, said={"d_in": d_in, "d_sae": width})
+    check_decoder(found, names.W_enc, names.W_dec, transposed=names.transposed)
     return Declaration(
         d_in=d_in,
         width=width,
@@ -197,6 +191,11 @@ def build(
         return tensor.T.contiguous() if names.transposed and tensor.ndim == 2 else tensor
 
     thresholds = [name for name in _THRESHOLDS if name in tensors.shapes]
+    if thresholds and settings.threshold is not None:
+        raise harness.UnavailableError(
+            f"dictionary '{found.ref}' holds {thresholds[0]}, as files do since 2025, and its config has no sae_type, "
+            f"which says so: add sae_type, which is sae, unless they do not belong together"
+        )
     matrices = {names.W_enc: (width, d_in), names.W_dec: (d_in, width)}
     if not names.transposed:
         matrices = {name: (rows, columns) for name, (columns, rows) in matrices.items()}
@@ -304,7 +303,14 @@ class _Config:
 FORMAT = Format(
     name="OpenMOSS",
     kind="openmoss",
-    weights=("sae_weights.safetensors", "final.safetensors", "pruned.safetensors"),
+    weights=(
+        "sae_weights.safetensors",
+        "final.safetensors",
+        "pruned.safetensors",
+        "sae_weights.pt",
+        "final.pt",
+        "pruned.pt",
+    ),
     configs=("hyperparams.json", "../hyperparams.json", "config.json", "../config.json"),
     fits=fits,
     declare=declare,

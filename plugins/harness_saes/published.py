@@ -1,4 +1,4 @@
-"""Published L0s, layers and widths of Gemma Scope 1 and 2.
+"""Published L0s, layers and widths of Gemma Scope 1 and 2, and settings that other published configs leave out.
 
 With these tables a short reference always leads to the same folder, whatever a cache holds, and a missing
 dictionary is named before the hub is asked.
@@ -10,6 +10,7 @@ of every width. Gemma Scope 2: the technical report's overview (table 1), with t
 from __future__ import annotations
 
 import re
+from typing import Any
 
 GEMMA_2 = {2304: "2b", 3584: "9b", 4608: "27b"}
 """Model size by width of the residual stream, for Gemma 2."""
@@ -90,6 +91,19 @@ _Grid = tuple[tuple[str, ...], tuple[str, ...]]
 FOUR_LAYERS: _Grid = ("16k", "65k", "262k", "1m"), ("small", "medium", "big")
 EVERY_LAYER: _Grid = ("16k", "262k"), ("small", "big")
 """Widths and L0s; 1m only on the residual stream."""
+
+
+_CENTRED: dict[str, Any] = {"model_from_pretrained_kwargs": {"center_writing_weights": True}}
+
+LEFT_OUT: dict[str, dict[str, Any]] = {
+    "JoshEngels/Mistral-7B-Residual-Stream-SAEs": {"normalize_activations": "constant_norm_rescale"},
+    "jbloom/GPT2-Small-Feature-Splitting-Experiment-Layer-8": _CENTRED,
+    "jbloom/GPT2-Small-SAEs-Reformatted": _CENTRED,
+    "tommmcgrath/gpt2-small-mlp-out-saes": _CENTRED,
+}
+"""Settings that change features and that the configs of a repository leave out, as SAELens' table of releases has them:
+so that a repository means the same as the names `saelens:RELEASE/ID`.
+"""
 
 
 def is_instruction_tuned(model: str) -> bool:

@@ -14,13 +14,15 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import harness
 from harness_saes.checkpoint import Checkpoint
 from harness_saes.hooks import read_hook
+from harness_saes.published import LEFT_OUT
 from harness_saes.refusals import check_sizes, no_autoencoder
+from harness_saes.repository import HubRepository, LocalRepository
 from harness_saes.stored import Declaration, Format, Found, check_decoder, check_shapes, size_of
 from harness_saes.tensors import Tensors, open_tensors
 
@@ -33,6 +35,10 @@ WEIGHTS = "sae_weights.safetensors"
 CONFIG = "cfg.json"
 SCALER = "activation_scaler.json"
 """File beside a training checkpoint with the scale of its activations."""
+STORE = "activations_store_state.safetensors"
+"""File beside a training checkpoint before version 6, with that scale among stored activations. The last checkpoint has
+none there: its weights hold it, although its cfg.json, that of the run, still says `expected_average_only_in`.
+"""
 WHITENING = "activation_whitening.safetensors"
 """File beside a training checkpoint with the whitening of its activations."""
 
@@ -97,8 +103,9 @@ def fits(config: Mapping[str, Any], names: Collection[str]) -> bool:
 
 def declare(found: Found) -> Declaration:
     """Return what cfg.json declares; UsageError for what is not read, UnavailableError for what contradicts itself."""
-    overrides = found.options.get("overrides", {})
-    config = _Config(found, modernise({**found.config, **overrides}))
+    overrides = found.options.get("overrides") or {}
+    left_out = {} if overrides else _left_out(found.checkpoint)
+    config = _Config(found, modernise({**found.config, **left_out, **overrides}))
     architecture = str(config.values.get("architecture"))
     if "transcoder" in architecture or "crosscoder" in architecture or config.metadata.get("hook_name_out"):
         raise no_autoencoder(found.ref, "transcoder" if "cross" not in architecture else "crosscoder")
@@ -113,7 +120,7 @@ def declare(found: Found) -> Declaration:
     if not isinstance(norm, str) or norm not in _NORMS:
         raise config.refuse("normalize_activations", norm, f"read are {', '.join(_NORMS)}")
     functions = ("topk",) if architecture == "topk" else ("relu",)
-    if (function := config.values.get("activation_fn", functions[0])) not in functions:
+    if (function := config.values.get("activation_fn") or functions[0]) not in functions:
         raise config.refuse(
             "activation_fn", function, f"read is {functions[0]} for the architecture {architecture}"
         )
@@ -134,7 +141,8 @@ def declare(found: Found) -> Declaration:
         input_scale=_scale(found, norm == "expected_average_only_in"),
         whitening=_whitening(found) if norm == "covariance_whitening" else None,
     )
-    finetuned = config.flag("finetuning_scaling_factor", False)
+    # The config of a run, beside checkpoints before version 6, names the method instead.
+    finetuned = config.flag("finetuning_scaling_factor", config.values.get("finetuning_method") is not None)
     return Declaration(
         d_in=d_in,
         width=width,
@@ -142,8 +150,18 @@ def declare(found: Found) -> Declaration:
         settings=asdict(settings),
         subtracts=settings.subtracts,
         build=lambda tensors, decoder: build(found, settings, tensors, decoder, finetuned=finetuned),
+        notes=tuple(
+            f"dictionary '{found.ref}': its config leaves out {key}, which is that of SAELens' table of releases"
+            for key in left_out
+        ),
         hook=config.hook,
     )
+
+
+def _left_out(checkpoint: Checkpoint) -> Mapping[str, Any]:
+    """Return what the configs of a repository on the hub are known to leave out."""
+    repository = checkpoint.repository
+    return LEFT_OUT.get(repository.hub.repo, {}) if isinstance(repository, HubRepository) else {}
 
 
 def modernise(config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -253,6 +271,8 @@ def _scale(found: Found, asked: bool) -> float | None:
         return None
     if given is None:
         given = _read_scaler(found.checkpoint)
+    if given is None and "metadata" not in found.config:  # before version 6
+        given = _read_store(found.checkpoint)
     if given is None:
         given = found.options.get("published_scale")
     if given is None:
@@ -274,6 +294,18 @@ def _read_scaler(checkpoint: Checkpoint) -> Any:
         return None
     said = f"dictionary '{checkpoint.ref}': its {SCALER} cannot be read"
     return harness.read_mapping(path, said, hint="fetch it again").get("scaling_factor")
+
+
+def _read_store(checkpoint: Checkpoint) -> float | None:
+    """Return the factor beside a training checkpoint before version 6, 1 beside the last one; None without the file."""
+    beside, name = replace(checkpoint, name=checkpoint.beside(STORE)), "estimated_norm_scaling_factor"
+    # It may hold gigabytes of activations, so that it is not fetched.
+    is_local = isinstance(checkpoint.repository, LocalRepository)
+    path = checkpoint.repository.find(beside.name) if is_local else None
+    if path is None:
+        return None
+    with open_tensors(beside, path) as tensors:
+        return float(tensors.take(name)) if name in tensors.shapes else 1.0
 
 
 def _whitening(found: Found) -> str:
@@ -367,12 +399,7 @@ def _scaling(found: Found, tensors: Tensors, *, finetuned: bool) -> torch.Tensor
 def _fold_whitening(found: Found, settings: Settings, fields: dict[str, torch.Tensor]) -> None:
     """Fold z = (x − mean) · matrix into the encoder, and its inverse into the decoder (`fold_activation_whitening`)."""
     checkpoint = found.checkpoint
-    beside = Checkpoint(
-        ref=checkpoint.ref,
-        repository=checkpoint.repository,
-        name=checkpoint.beside(WHITENING),
-        place=checkpoint.place,
-    )
+    beside = replace(checkpoint, name=checkpoint.beside(WHITENING))
     with open_tensors(beside, checkpoint.repository.fetch(beside.name), str(fields["W_enc"].device)) as file:
         mean, matrix, inverse = (file.take(name) for name in ("mean", "matrix", "inverse_matrix"))
     d_in = fields["W_enc"].shape[0]

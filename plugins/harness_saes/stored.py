@@ -39,6 +39,9 @@ _DEEPEST = 4
 _LARGEST = 1 << 31
 """Largest size that a config may give."""
 
+_LAYER = re.compile(r"(?:layers?|blocks?|(?<![a-z])[hl])[._-]?(\d{1,9})", re.IGNORECASE)
+"""Layer in the name of a file or folder, as in layer_3, blocks.3, h.3 and L3R; trainer_3 tells none."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
@@ -120,6 +123,10 @@ class Format:
     is_explicit: bool = False
 
 
+Described = tuple[Format, Found, Declaration]
+"""Checkpoint with its format and what it declares."""
+
+
 class Folder:
     """Dictionary in one of several formats: a file, a folder, or a repository on the hub, in which the one for a site
     is found below the folder that is named.
@@ -162,31 +169,50 @@ class Folder:
 
     # ── which checkpoint ─────────────────────────────────────────────────────────────────────────────
 
-    def _choose(self, site: harness.Site) -> tuple[Format, Found, Declaration]:
+    def _choose(self, site: harness.Site) -> Described:
         """Return the checkpoint that is named, or the one below it that was trained at `site`."""
         candidates = find_checkpoints(self.ref, self.formats, site)
+        names = sorted(checkpoint.name for _, checkpoint in candidates)
         if len(candidates) > 1:
-            likely = [each for each in candidates if _may_be_of(each[1], site)]
-            names = sorted(checkpoint.name for _, checkpoint in candidates)
             # Weights of other layers are never fetched only to be looked at.
-            candidates = likely or [
-                (kind, each) for kind, each in candidates if each.path is not None or not kind.needs_weights
+            candidates = [
+                (kind, each)
+                for kind, each in candidates
+                if each.path is not None or not kind.needs_weights or _may_be_of(each, site, by_number=True)
             ]
             if not candidates:
                 raise self._unclear("dictionaries, and none of them", site, names)
-        described = []
-        for kind, checkpoint in candidates:
-            found = look_into(kind, checkpoint, self.options)
-            described.append((kind, found, kind.declare(found)))
-        if len(described) == 1:
-            return described[0]
+        described = [self._describe(kind, each) for kind, each in candidates]
         here = [each for each in described if each[2].site == site]
-        if len(here) != 1:
-            serving = here or [each for each in described if each[2].site is None]
-            which = "several dictionaries" if serving else "dictionaries, and none of them"
-            names = sorted(each[1].checkpoint.name for each in serving or described)
-            raise self._unclear(which, site, names)
-        return here[0]
+        anywhere = [each for each in described if each[2].site is None]
+        if not (here or anywhere or self.reading.any_site):
+            here = self._find_elsewhere(names, site)
+        if len(here) == 1:
+            return here[0]
+        if len(described) == 1 and not here:
+            return described[0]
+        which = "several dictionaries" if here or anywhere else "dictionaries, and none of them"
+        named = here or anywhere or described
+        raise self._unclear(which, site, sorted(each[1].checkpoint.name for each in named))
+
+    def _describe(self, kind: Format, checkpoint: Checkpoint) -> Described:
+        """Return a checkpoint with its format and what it declares."""
+        found = look_into(kind, checkpoint, self.options)
+        return kind, found, kind.declare(found)
+
+    def _find_elsewhere(self, names: Collection[str], site: harness.Site) -> list[Described]:
+        """Return the checkpoints trained at `site` besides those of these `names`, whatever layer theirs tell."""
+        # A name may count by the input of a block: what blocks.8.hook_resid_pre reads is resid_post.7.
+        others: list[tuple[Format, Checkpoint]] = []
+        found: list[Described] = []
+        with suppress(harness.HarnessError):  # a file that is not read is not the one for the site
+            others = find_checkpoints(self.ref, self.formats)
+        for kind, checkpoint in others:
+            if checkpoint.name in names or (kind.needs_weights and checkpoint.path is None):
+                continue
+            with suppress(harness.HarnessError):
+                found.append(self._describe(kind, checkpoint))
+        return [each for each in found if each[2].site == site]
 
     def _unclear(self, which: str, site: harness.Site, names: Sequence[str]) -> harness.UsageError:
         return harness.UsageError(
@@ -319,10 +345,14 @@ def _names(checkpoint: Checkpoint) -> Collection[str]:
         return {*tensors.shapes, *tensors.values}
 
 
-def _may_be_of(checkpoint: Checkpoint, site: harness.Site) -> bool:
-    """Return whether a name tells no layer, or that of the site, so that other configs need not be fetched."""
-    numbers = re.findall(r"\d+", checkpoint.name)
-    return not numbers or str(site.layer) in numbers
+def _may_be_of(checkpoint: Checkpoint, site: harness.Site, *, by_number: bool = False) -> bool:
+    """Return whether a name tells no layer, or that of the site, so that other configs need not be fetched. With
+    `by_number` any number is a layer's where the name says none, as in `12/x.safetensors`.
+    """
+    layers = _LAYER.findall(checkpoint.name)
+    if by_number and not layers:
+        layers = re.findall(r"\d{1,9}", checkpoint.name)
+    return not layers or site.layer in map(int, layers)
 
 
 def read_config(kind: Format, checkpoint: Checkpoint) -> Mapping[str, Any]:

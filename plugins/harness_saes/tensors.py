@@ -72,6 +72,8 @@ class _StateDict:
     def __init__(self, checkpoint: Checkpoint, path: Path, device: str) -> None:
         self.checkpoint, self.device = checkpoint, device
         held = checkpoint.read(path)
+        if isinstance(held, Mapping) and held.keys() == {"sae", "version"}:
+            held = held["sae"]  # OpenMOSS keeps the state dict beside the version of its library
         self.held = {str(name): value for name, value in held.items()} if isinstance(held, Mapping) else {}
         tensors = {name: value for name, value in self.held.items() if isinstance(value, torch.Tensor)}
         self.shapes = {name: tuple(value.shape) for name, value in tensors.items()}

@@ -70,6 +70,11 @@ _KINDS: Sequence[Kind] = (
         sentence="the weights of a dictionary of dictionary_learning without a config.json of it, which says how they "
         "are read: name a folder with both",
     ),
+    Kind(
+        files=["*.dcp"],
+        sentence="a checkpoint of PyTorch's distributed training, in pieces, which is not read: load it with its own "
+        "library, and save it from one process, as sae_weights.safetensors",
+    ),
     Kind(files=["adapter_config.json", "*.gguf", "model*.safetensors", "*.onnx"], sentence=_NO_MODEL),
     Kind(files=["config.json"], says=_is_model, sentence=_NO_MODEL),
     Kind(

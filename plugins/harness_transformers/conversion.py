@@ -3,7 +3,8 @@
 transformers reads such files too, for Gemma 3 270M in 75 seconds of computing and 3.8 GB, each time. Here its rules are
 used once: its configuration of the metadata, its tokenizer, its names and its transposed, permuted and shifted weights.
 The result lies in the cache, named by the hash of the file. A tensor that these rules do not know, or do not find, is
-refused, where transformers itself drops it or draws it at random.
+refused, where transformers itself drops it or draws it at random. What they leave out of the metadata is in
+`gguf_settings` and `gguf_tokenizer`.
 """
 
 from __future__ import annotations
@@ -37,15 +38,18 @@ from harness import (
     unchanged,
 )
 from harness_transformers.gguf_file import GgufFile, open_gguf
-from harness_transformers.gguf_settings import ROPE_TENSOR, find_lost, take_over
+from harness_transformers.gguf_settings import OTHER_RULES, ROPE_TENSOR, find_lost, take_over
+from harness_transformers.gguf_tokenizer import check_words, complete, find_ends
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-CONVERSION = 1
+CONVERSION = 2
 """Version of the conversion: raise it where its result changes."""
 RECORD = "conversion.json"
 """Name of the file that says from what a folder was converted."""
+QUANTISED = "quantised"
+"""Flag of results of a model whose weights were quantised before they came here."""
 PLAIN = frozenset({"F32", "F16", "BF16", "F64"})
 """Types of tensors that lose nothing as float32."""
 NOTICES = {
@@ -114,14 +118,16 @@ def convert(name: str, file: GgufFile, folder: Path) -> dict[str, Any]:
         # Alone in a folder: from files beside the model, transformers would read a chat template.
         (place / "model.gguf").symlink_to(file.path.resolve())
         config = _read_config(name, file, place)
-        tokenizer = _read_tokenizer(name, config, place)
+        tokenizer = _read_tokenizer(name, file, config, place)
     tokenizer.save_pretrained(folder)
-    has_template = bool(tokenizer.chat_template)
+    has_template, ends = bool(tokenizer.chat_template), find_ends(tokenizer, file)
     del tokenizer  # 300 MB for the 262,144 tokens of a Gemma
     config.architectures = [_write_weights(name, file, config, folder / "model.safetensors")]
     config.dtype = "float32"
     _write_json(folder / "config.json", config.to_diff_dict(), drop="_name_or_path transformers_version")
     _clean_tokenizer_config(folder / "tokenizer_config.json")
+    if ends not in ([], [config.eos_token_id]):  # else the configuration says it
+        _write_json(folder / "generation_config.json", {"eos_token_id": ends}, drop="")
     return {
         "architecture": file.architecture,
         "types": dict(sorted(Counter(stored.kind_name for stored in file.tensors.values()).items())),
@@ -153,6 +159,10 @@ def _read_config(name: str, file: GgufFile, place: Path) -> PreTrainedConfig:
     said = (
         f"model '{name}': transformers {transformers.__version__} cannot read GGUF of {file.architecture!r}"
     )
+    if file.architecture in OTHER_RULES:
+        raise UnavailableError(
+            f"{said} by the rules that are used here: name the same model with safetensors"
+        )
     with parsing(said, hint="name the same model with safetensors"), quiet():
         _write_description(file, place / "description.gguf")
         config = transformers.AutoConfig.from_pretrained(
@@ -185,7 +195,7 @@ def _write_description(file: GgufFile, path: Path) -> None:
     writer.close()
 
 
-def _read_tokenizer(name: str, config: PreTrainedConfig, place: Path) -> Any:
+def _read_tokenizer(name: str, file: GgufFile, config: PreTrainedConfig, place: Path) -> Any:
     """Return the tokenizer of `model.gguf` in a folder, of the class that transformers has for the model's type."""
     import transformers
     from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
@@ -194,17 +204,21 @@ def _read_tokenizer(name: str, config: PreTrainedConfig, place: Path) -> Any:
 
     said = f"model '{name}': transformers {transformers.__version__} cannot make a tokenizer of its GGUF file"
     with parsing(said, hint="name the same model with safetensors"), quiet():
+        check_words(file)
         if config.model_type not in TOKENIZER_MAPPING_NAMES:
-            return transformers.PreTrainedTokenizerFast.from_pretrained(
+            tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(
                 place, gguf_file="model.gguf", local_files_only=True, trust_remote_code=False
             )
-        return transformers.AutoTokenizer.from_pretrained(
-            place,
-            gguf_file="model.gguf",
-            tokenizer_type=config.model_type,  # else it reads the whole metadata once more to find it
-            local_files_only=True,
-            trust_remote_code=False,
-        )
+        else:
+            tokenizer = transformers.AutoTokenizer.from_pretrained(
+                place,
+                gguf_file="model.gguf",
+                tokenizer_type=config.model_type,  # else it reads the whole metadata once more to find it
+                local_files_only=True,
+                trust_remote_code=False,
+            )
+        complete(tokenizer, file)
+    return tokenizer
 
 
 def _clean_tokenizer_config(path: Path) -> None:
@@ -356,6 +370,6 @@ def _write_card(file: GgufFile, record: Mapping[str, Any]) -> str:
         "\n".join(f"- {key}: {escape_markdown(str(value))}" for key, value in told.items() if value),
         f"The tokenizer's merges are {record['merges']}. "
         + "".join(f"The file holds no {one}. " for one in record["lacks"])
-        + "Settings that it does not state are the defaults of transformers' class.",
+        + "Settings that it does not state are what llama.cpp concludes, or else the defaults of transformers' class.",
     ]
     return front + "\n\n".join(line for line in lines if line) + "\n"

@@ -110,7 +110,7 @@ def open_gguf(name: str, path: Path) -> GgufFile:
         parsing(f"model '{name}': the GGUF file cannot be read", hint="fetch it again"),
         path.open("rb") as file,
     ):
-        reader = _Reader(file, os.fstat(file.fileno()).st_size)
+        reader = _Reader(name, file, os.fstat(file.fileno()).st_size)
         if reader.take(4) != MAGIC:
             raise ParseError("it does not begin with GGUF")
         if (version := reader.number("I")) not in VERSIONS:
@@ -157,10 +157,10 @@ def _place(name: str, row: tuple[str, tuple[int, ...], int, int], start: int, si
 
 
 class _Reader:
-    """Reader of the values of a file one after another; it raises ParseError at the end of the file."""
+    """Reader of the values of the file of a model one after another; it raises ParseError at the end of the file."""
 
-    def __init__(self, file: BinaryIO, size: int) -> None:
-        self.file, self.size = file, size
+    def __init__(self, name: str, file: BinaryIO, size: int) -> None:
+        self.name, self.file, self.size = name, file, size
 
     def take(self, count: int) -> bytes:
         if count > self.size or len(data := self.file.read(count)) < count:
@@ -174,7 +174,12 @@ class _Reader:
     def text(self) -> str:
         length = self.number("Q")
         if length > _LONGEST:
-            raise ParseError(f"a text in it has {length:,} bytes, and at most {_LONGEST:,} are read")
+            if length > self.size - self.file.tell():
+                raise ParseError("it ends early")
+            raise UnavailableError(
+                f"model '{self.name}': a text in the metadata of its GGUF file has {length:,} bytes, and at most "
+                f"{_LONGEST:,} are read: name the same model with safetensors"
+            )
         return self.take(length).decode("utf-8")
 
     def entry(self) -> tuple[str, Value]:

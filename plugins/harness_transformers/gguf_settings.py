@@ -1,7 +1,8 @@
 """Settings in the metadata of a GGUF file beyond those that transformers reads: taken over, compared, or named.
 
 transformers drops what its table does not know, and takes its own default: the positions of Llama 3 and of Gemma 3 from
-4B up are then stretched by nothing, and the base of Starcoder 2's rotation is another.
+4B up are then stretched by nothing, and the base of Starcoder 2's rotation is another. What no key says and llama.cpp
+concludes from others, the scale of Gemma's attention, is concluded here too.
 """
 
 from __future__ import annotations
@@ -24,6 +25,12 @@ ROPE_TENSOR = "rope_freqs.weight"
 _LLAMA_3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
 """Constants of the rule of all models of Llama 3.1 to 3.3, of which the tensor holds the outcome."""
 
+OTHER_RULES = frozenset({"lfm2", "qwen35", "qwen35moe"})
+"""Architectures that transformers reads by rules of another kind, GGUF_CONFIG_ARCHS, which ask for the vocabulary."""
+
+_GEMMA_27B = {"gemma2": 46, "gemma3_text": 62}
+"""Types of Gemma → the blocks by which llama.cpp knows the model of 27B, in src/models/gemma2.cpp and gemma3.cpp."""
+
 _OTHER_NAMES = {"qwen2moe": "qwen2_moe", "qwen3moe": "qwen3_moe"}
 """Architectures → their name in transformers' table, where that is another."""
 
@@ -43,14 +50,30 @@ def take_over(config: PreTrainedConfig, file: GgufFile) -> None:
     if "rope.freq_base" in said:
         _global_rope(config)["rope_theta"] = said["rope.freq_base"]
     scaling = {key.removeprefix(_SCALING): one for key, one in said.items() if key.startswith(_SCALING)}
+    factors = (scaling.get("factor", 1), scaling.get("attn_factor", 1))
+    if "type" not in scaling and any(one not in (0, 1) for one in factors):  # for llama.cpp that is linear
+        raise ParseError(f"its positions are stretched by {scaling}, of which it does not say the type")
     if scaling.get("type", "none") != "none":
         _global_rope(config).update(_read_scaling(scaling))
     if ROPE_TENSOR in file.tensors:
         rope = _global_rope(config)
         rope.update(_read_llama_3(file.read(file.tensors[ROPE_TENSOR]), rope["rope_theta"]))
+    if config.model_type in _GEMMA_27B:
+        _conclude_gemma(config, has_window=bool(said.get("attention.sliding_window")))
     # Phi 3's class has a window, but transformers' table does not read it.
     if "attention.sliding_window" in said and getattr(config, "sliding_window", 0) is None:
         config.sliding_window = said["attention.sliding_window"]
+
+
+def _conclude_gemma(config: PreTrainedConfig, *, has_window: bool) -> None:
+    """Set in a configuration of Gemma 2 or 3 what llama.cpp concludes from the file; transformers has constants."""
+    # A query is divided by the root of its own width, and in 27B by that of a head's share of the stream.
+    is_27b = config.num_hidden_layers == _GEMMA_27B[config.model_type]
+    share = config.hidden_size // config.num_attention_heads
+    config.query_pre_attn_scalar = share if is_27b else _head(config)
+    # Without a window each block sees all tokens, and is rotated by the global base.
+    if config.model_type == "gemma3_text" and not has_window:
+        config.layer_types = ["full_attention"] * config.num_hidden_layers
 
 
 def find_lost(config: PreTrainedConfig, file: GgufFile) -> list[str]:

@@ -15,7 +15,7 @@ from harness_transformers.answering import AnsweringTransformer, answering_files
 from harness_transformers.bos import FLAG, TextEncoder, describe_missing, find_declaration
 from harness_transformers.card import read_languages
 from harness_transformers.chat import ChatTemplate
-from harness_transformers.conversion import RECORD, read_note
+from harness_transformers.conversion import QUANTISED, RECORD, read_note
 from harness_transformers.drawing import check_seed, draw_part, draw_tensors
 from harness_transformers.filling import check_complete, check_sum, fill, probe, settle
 from harness_transformers.forward import LoadedTransformer
@@ -47,9 +47,6 @@ from harness_transformers.weights import check_blocks, needed_shards, read_head,
 
 TEMPLATES = ("none", "chat", "PATH.jinja")
 """Choices of the parameter `template`; the last stands for any file of that suffix."""
-
-QUANTISED = "quantised"
-"""Flag of results of a model whose weights were quantised before they came here."""
 
 
 class TransformersModel:

@@ -153,6 +153,7 @@ def open_files(ref: str, *, name: str = "", beside: Files | None = None) -> File
         if gguf := find_gguf(name, folder):
             return _converted(name, gguf)
     if named := HUB_GGUF.fullmatch(ref):
+        _check_whole(name, Path(named["file"]))  # before gigabytes are fetched
         files = HubFiles.at(f"model '{name}'", named["repo"], named["revision"] or "main")
         return _converted(name, files.fetch(named["file"]))
     repo, _, revision = ref.partition("@")
@@ -174,12 +175,18 @@ def find_gguf(name: str, path: Path) -> Path | None:
         raise UsageError(
             f"model '{name}' is a folder of several GGUF files: name one, {name_some(map(str, files))}"
         )
-    if files and re.search(r"-[0-9]{5}-of-[0-9]{5}$", files[0].stem):
+    if files:
+        _check_whole(name, files[0])
+    return files[0] if files else None
+
+
+def _check_whole(name: str, path: Path) -> None:
+    """Raise UsageError for a GGUF file that is one part of several, as its name tells."""
+    if re.search(r"-[0-9]{5}-of-[0-9]{5}$", path.stem):
         raise UsageError(
             f"model '{name}' is one part of a GGUF file that was split: join them with `llama-gguf-split --merge`, and "
             f"name the whole"
         )
-    return files[0] if files else None
 
 
 def _converted(name: str, path: Path) -> Folder:

@@ -16,6 +16,7 @@ from torch import nn
 from harness import Image, Site, Tokens, UsageError, parsing
 from harness_transformers.bos import FLAG, describe_missing, find_declaration
 from harness_transformers.card import read_tasks
+from harness_transformers.conversion import QUANTISED, RECORD, read_note
 from harness_transformers.drawing import check_seed, draw_part, draw_tensors
 from harness_transformers.filling import check_complete, check_sum, fill, settle
 from harness_transformers.opening import (
@@ -141,14 +142,19 @@ class VisionLanguageModel:
         }
 
     def flags(self, site: Site) -> Mapping[str, str]:
-        """Return the flag of a BOS that is declared and not among the tokens, with a sentence."""
-        processing = self._processing
-        declaration = find_declaration(self._files, processing.tokenizer, self._config)
-        if site.tower or declaration is None or processing.tokenizer.bos_token_id in self._ids:
+        """Return the flags of a BOS that is declared and not among the tokens, and of quantised weights of the language
+        tower, each with a sentence.
+        """
+        if site.tower:
             return {}
-        return {
-            FLAG: describe_missing(self.name, declaration, remedy="write it into the prompt, before <image>")
-        }
+        language, processing = self._language_files, self._processing
+        note = None if language is self._files else read_note(language.read_json(RECORD))
+        found = {} if note is None else {QUANTISED: f"model '{language.name}' {note}"}
+        declaration = find_declaration(self._files, processing.tokenizer, self._config)
+        if declaration is not None and processing.tokenizer.bos_token_id not in self._ids:
+            remedy = "write it into the prompt, before <image>"
+            found[FLAG] = describe_missing(self.name, declaration, remedy=remedy)
+        return found
 
     def tokenize(self, inputs: Sequence[Any]) -> list[Tokens]:
         """Return one Tokens for each image: all have the same ids, and the image tokens are content."""

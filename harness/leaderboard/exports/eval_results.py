@@ -139,12 +139,18 @@ def _describe(row: RowKey, metric: str, cells: BySeed, config: str | None) -> st
 def _repository(model: str) -> str:
     """Return the folder of a model: its repository on the hub, else its name as a file may have it."""
     name, _ = parse_reference(model)
-    return name if _HUB_ID.fullmatch(name) else file_name(name)
+    repository = name.partition("@")[0]
+    return repository if _HUB_ID.fullmatch(repository) else file_name(name)
 
 
 def _parameters(model: str) -> Iterable[str]:
-    """Yield the parameters of a model as parts of a file's name: its repository has one name whatever they are."""
-    _, given = parse_reference(model)
+    """Yield the revision and the parameters of a model as parts of a file's name: its repository has one name whatever
+    they are.
+    """
+    name, given = parse_reference(model)
+    repository, _, revision = name.partition("@")
+    if revision and _HUB_ID.fullmatch(repository):
+        yield f"revision={revision}"
     for key, value in given.items():
         yield f"{key}={value}"
 
