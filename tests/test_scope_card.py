@@ -7,11 +7,13 @@ from itertools import takewhile
 from pathlib import Path
 
 import pytest
+from harness_gemma import SCOPE
 from harness_minigemma.model import SIZES, WEIGHTS
 
 from harness.dictionary_report import card
 
 SHIPPED = sorted(WEIGHTS.glob("minigemma-*-scope/layer_*/width_*/average_l0_*"))
+REAL = sorted(SCOPE.glob("layer_*/width_*/average_l0_*"))
 
 
 def test_every_size_ships_with_dictionaries_at_three_depths_and_one_that_is_wider() -> None:
@@ -36,7 +38,20 @@ def test_models_and_dictionaries_together_are_small() -> None:
     assert sum(path.stat().st_size for path in weights) < 40_000_000
 
 
-@pytest.mark.parametrize("folder", SHIPPED, ids=lambda path: "/".join(path.parts[-4:]))
+def test_the_real_model_has_small_dictionaries_at_three_depths_that_saw_two_million_tokens_and_no_outliers() -> (
+    None
+):
+    assert {path.parts[-3] for path in REAL} == {"layer_4", "layer_8", "layer_13"} and len(REAL) == 3
+    assert sum(path.stat().st_size for path in SCOPE.rglob("*") if path.is_file()) < 20_000_000
+    text = (SCOPE / "README.md").read_text("utf-8")
+    assert "CC BY 4.0" in text and "PROVISIONAL" not in text
+    for folder in REAL:
+        training = json.loads((folder / "training.json").read_text("utf-8"))
+        assert training["tokens"] >= 2_000_000 and training["recipe"]["max_norm_ratio"] == 3
+        assert f"{training['tokens']:,}" in text
+
+
+@pytest.mark.parametrize("folder", [*SHIPPED, *REAL], ids=lambda path: "/".join(path.parts[-4:]))
 def test_every_dictionary_that_ships_tells_how_it_was_trained_and_what_it_is_worth(folder: Path) -> None:
     training, reported = (
         json.loads((folder / name).read_text("utf-8")) for name in ("training.json", "report.json")
