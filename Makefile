@@ -20,7 +20,7 @@ install: .venv/installed
 quickstart: install
 	$(BIN)/harness run quickstart
 
-# A real model: Gemma 3 270M with its dictionaries and a sentence embedding, beside the embedded sizes. Half an hour on two idle
+# A real model: Gemma 3 270M with its dictionaries and a sentence embedding, beside the embedded sizes. An hour on two busy
 # cores. Without a data folder the tasks that come with the package take the place of the suite's.
 SUITE := tasks/harness_text/suites/gemma-real.yaml
 SHIPPED := quickstart_tone quickstart_requests quickstart_topic quickstart_roles
