@@ -127,7 +127,7 @@ def read_dictionaries(folder: Path) -> tuple[Carded, ...]:
     if not found:
         raise DataError(
             f"'{folder}' holds no dictionaries, layer_L/width_W/average_l0_N/{PARAMETERS}: a card is of what "
-            "`harness train-dictionary -o` wrote there"
+            "`harness train-dictionary` wrote there"
         )
     missing = [one.folder for one in found if one.report is None]
     if missing and len(missing) < len(found):
