@@ -87,3 +87,21 @@ def test_the_page_of_dictionaries_names_every_field_of_a_declaration_and_every_f
         configs = {name.removeprefix("../") for name in kind.configs}
         for word in (kind.name.removeprefix("the dictionaries of ").split("'")[0], *configs):
             assert word in formats, (kind.name, word)
+
+
+INTERVAL = re.compile(r"[−+]?[0-9]?\.[0-9]{3} \[[−+]?\.[0-9]{3}, [−+]?\.[0-9]{3}\]")
+
+
+@pytest.mark.parametrize(
+    ("page", "section"),
+    [("README.md", "What comes out"), ("leaderboards/README.md", "What the real model says")],
+)
+def test_what_is_said_of_the_real_model_is_on_its_board(page: str, section: str) -> None:
+    """Every estimate with an interval, but for a sign that the words around it have turned."""
+    board = "\n".join(
+        path.read_text("utf-8") for path in (ROOT / "leaderboards/gemma-real").rglob("leaderboard*.md")
+    )
+    published = {re.sub("[−+]", "", found) for found in INTERVAL.findall(board)}
+    text = (ROOT / page).read_text("utf-8").partition(f"## {section}\n")[2].partition("\n## ")[0]
+    said = INTERVAL.findall(" ".join(text.split()))
+    assert len(said) > 5 and [one for one in said if re.sub("[−+]", "", one) not in published] == []

@@ -21,11 +21,11 @@ import harness
 gguf = pytest.importorskip("gguf", reason="needs the package gguf: pip install 'sae-harness[gguf]'")
 
 # Below importorskip: these import gguf, and a test that cannot run is skipped with the reason above.
-from gguf_toys import ARCHITECTURES, BLOCKS, WIDTH, write_toy  # noqa: E402
-from harness_transformers.conversion import convert  # noqa: E402
-from harness_transformers.gguf_file import GgufFile, Value, open_gguf  # noqa: E402
-from harness_transformers.gguf_settings import ROPE_TENSOR, take_over  # noqa: E402
-from safetensors.torch import load_file  # noqa: E402
+from gguf_toys import ARCHITECTURES, BLOCKS, WIDTH, write_toy  # noqa: E402 (below importorskip)
+from harness_transformers.conversion import convert  # noqa: E402 (below importorskip)
+from harness_transformers.gguf_file import GgufFile, Value, open_gguf  # noqa: E402 (below importorskip)
+from harness_transformers.gguf_settings import ROPE_TENSOR, take_over  # noqa: E402 (below importorskip)
+from safetensors.torch import load_file  # noqa: E402 (below importorskip)
 
 Kind = gguf.GGMLQuantizationType
 TEXTS = ["cats  sat a cat\n\n", "Größe <bos> x", ""]

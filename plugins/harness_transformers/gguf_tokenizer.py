@@ -1,4 +1,4 @@
-"""What llama.cpp does with the tokenizer of a GGUF file and transformers does not: taken over, or refused.
+"""Tokenizer of a GGUF file: what llama.cpp does with it and transformers does not is taken over, or refused.
 
 transformers makes the tokenizer of the file's tokens and merges, and drops the rest: when BOS is added, that no space
 comes first, which tokens end a turn. A rule of words that it does not know becomes GPT-2's. The names below, and what
