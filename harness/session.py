@@ -12,6 +12,7 @@ from harness.api.data import Conversation, Image
 from harness.api.errors import UnavailableError, UsageError, did_you_mean
 from harness.api.events import Summary
 from harness.api.tasks import TaskSpec
+from harness.api.threads import let_threads_sleep
 from harness.config.suite import ModelChoice, Suite, read_suite
 from harness.config.task_file import read_tasks
 from harness.registry.catalog import Registry
@@ -274,6 +275,7 @@ def open(
     `plugins` are module names to load besides the installed ones, or `no:NAME` to leave one out. Faults found while
     loading are in `registry.faults`; `report` receives those that appear later.
     """
+    let_threads_sleep()
     given = data_dir or os.environ.get("HARNESS_DATA_DIR")
     cache = Path(cache_dir) if cache_dir else None
     return Session(

@@ -21,6 +21,7 @@ import click
 from harness.api.errors import HarnessError, UnavailableError, WriteError, describe
 from harness.api.memory import explain, find_memory_error
 from harness.api.text import printable
+from harness.api.threads import let_threads_sleep
 from harness.cli.meta import ARGUMENTS, OWNER
 from harness.cli.streams import (
     AnswerStream,
@@ -120,6 +121,7 @@ def _check_working_folder() -> None:
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    let_threads_sleep(whole_process=True)
     open_closed_streams()
     escape_unwritable()
     sys.stderr = LossyStream(sys.stderr)
