@@ -113,7 +113,7 @@ def test_a_block_is_the_same_however_many_are_loaded(family: str, folder_of: Fol
 @pytest.mark.parametrize("family", FAMILIES)
 def test_weights_are_drawn_as_the_architecture_begins(family: str, folder_of: Folder) -> None:
     """Against a whole model made by transformers: each weight has the mean and spread it has there."""
-    drawn = open_model(folder_of(family), random_weights=0).load([LAST], "cpu")._model
+    drawn = open_model(folder_of(family), random_weights=0).load([LAST], "cpu").model
     torch.manual_seed(0)
     wanted = dict(transformers.AutoModel.from_config(FAMILIES[family]).named_parameters())
     for name, weight in drawn.named_parameters():
@@ -125,7 +125,7 @@ def test_weights_are_drawn_as_the_architecture_begins(family: str, folder_of: Fo
 
 
 def test_no_two_blocks_have_the_same_weights(folder_of: Folder) -> None:
-    drawn = open_model(folder_of("llama"), random_weights=0).load([LAST], "cpu")._model
+    drawn = open_model(folder_of("llama"), random_weights=0).load([LAST], "cpu").model
     first, second = (drawn.layers[n].mlp.up_proj.weight for n in (0, 1))
     assert not torch.equal(first, second)
 
@@ -133,7 +133,7 @@ def test_no_two_blocks_have_the_same_weights(folder_of: Folder) -> None:
 def test_another_dtype_rounds_the_same_weights(folder_of: Folder) -> None:
     folder = folder_of("llama")
     precise, rounded = (
-        open_model(folder, random_weights=0, dtype=dtype).load([LAST], "cpu")._model.state_dict()
+        open_model(folder, random_weights=0, dtype=dtype).load([LAST], "cpu").model.state_dict()
         for dtype in ("float32", "bfloat16")
     )
     assert all(torch.equal(precise[name].bfloat16(), rounded[name]) for name in precise)

@@ -17,17 +17,17 @@ from harness_transformers.structure import Place
 
 
 class LoadedTransformer:
-    """Truncated decoder in memory, read at places identified by keys."""
+    """Truncated decoder in memory, `model`, read at places identified by keys."""
 
     def __init__(self, model: nn.Module, places: Mapping[Any, Place]) -> None:
-        self._model = model
+        self.model = model
         self._places = places
 
     @torch.inference_mode()
     def forward(self, batch: Sequence[Tokens]) -> Mapping[Any, torch.Tensor]:
         """Return for each place the batch's content tokens, `[content tokens, width]`, in the model's dtype."""
         batch = [tokens for tokens in batch if tokens.content.any()]
-        parameter = next(self._model.parameters())
+        parameter = next(self.model.parameters())
         if not batch:
             return {key: parameter.new_empty(0, place.width) for key, place in self._places.items()}
         padded = pad(batch).to(parameter.device)
@@ -36,11 +36,11 @@ class LoadedTransformer:
             for key, place in self._places.items():
                 hooks.enter_context(keep(place, key, select_rows(padded.rows, place.width), kept))
             try:
-                self._model(**padded.inputs)
+                self.model(**padded.inputs)
             # Of a configuration that contradicts itself; a lack of memory is a RuntimeError.
             except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError) as error:
                 raise UnavailableError(
-                    f"a {type(self._model).__name__} cannot be run as its config.json says: {first_line(error)}"
+                    f"a {type(self.model).__name__} cannot be run as its config.json says: {first_line(error)}"
                 ) from error
         return kept
 

@@ -1,0 +1,155 @@
+"""Arms of a benchmark: the harness, its stages, the limit and the loops, each a function without arguments."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from harness_transformers import forward
+
+from harness import UsageError
+from harness.features.featurize import Pooled, Reading, featurize
+from harness.runs.forward import Shards
+from harness.storage.feature_store import FeatureStore
+from harness_bench import loops
+from harness_bench.limit import Limit, PaddedBatch
+from harness_bench.rounds import time_once
+from harness_bench.setting import Setting, find_blocks
+
+BATCH_SIZES = (8, 32, 128)
+"""Sizes of which a loop runs at the best."""
+
+LOOPS: Mapping[str, Callable[[loops.Work, int], loops.Rows]] = {
+    "sae-lens": loops.run_sae_lens,
+    "transformers": loops.run_per_dictionary,
+    "transformers-once": loops.run_once,
+}
+"""Loops by name: the last runs the model once for all dictionaries, which scripts hardly ever do."""
+
+
+def make_readings(setting: Setting, poolings: Sequence[str] | None = None) -> list[Reading]:
+    """Return one reading for each dictionary, with all poolings or some; feature keys are `LAYER-WIDTH-POOLING`."""
+    sites = {site.layer: site for site in setting.sites}
+    return [
+        Reading(
+            site=sites[layer],
+            encoder=dictionary,
+            sparse=True,
+            poolings={
+                f"{layer}-{width}-{name}": pooling
+                for name, pooling in setting.poolings.items()
+                if poolings is None or name in poolings
+            },
+        )
+        for (layer, width), dictionary in setting.dictionaries.items()
+    ]
+
+
+def make_model(setting: Setting) -> forward.LoadedTransformer:
+    """Return the setting's decoder as the harness runs it."""
+    from harness_transformers.structure import find_place
+
+    blocks = find_blocks(setting.decoder, setting.sites)
+    hidden = next(iter(setting.dictionaries.values())).W_enc
+    assert hidden is not None
+    places = {site: find_place(blocks[site.layer], site.kind, hidden.shape[0]) for site in setting.sites}
+    return forward.LoadedTransformer(
+        setting.decoder, {site: place for site, place in places.items() if place is not None}
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Harness:
+    """The harness: from token ids to pooled rows on the host."""
+
+    setting: Setting
+    model: forward.LoadedTransformer
+
+    def rows(self, poolings: Sequence[str] | None = None) -> list[Pooled]:
+        """Featurize every batch."""
+        return list(
+            featurize(
+                model=self.model,
+                tokens=self.setting.tokens,
+                readings=make_readings(self.setting, poolings),
+                batches=self.setting.batches,
+                on_halved=_refuse_halving,
+            )
+        )
+
+    @torch.inference_mode()
+    def forward(self) -> None:
+        """Run the model on every batch, and drop what it gives."""
+        for batch in self.setting.batches:
+            self.model.forward([self.setting.tokens[row] for row in batch])
+
+    def write(self, rows: Sequence[Pooled]) -> int:
+        """Write rows into a store of their own, and return its bytes."""
+        with tempfile.TemporaryDirectory(prefix="harness-bench-") as root:
+            shards = Shards(FeatureStore(Path(root)))
+            for pooled in rows:
+                shards.add(pooled)
+            shards.flush()
+            return sum(path.stat().st_size for path in Path(root).rglob("*") if path.is_file())
+
+    def tokenize(self) -> object:
+        """Tokenise the texts again, where there are some."""
+        tokenize = self.setting.tokenize
+        return tokenize(self.setting.texts) if tokenize else None
+
+
+def make_harness(setting: Setting) -> Harness:
+    """Return the harness's arm."""
+    return Harness(setting=setting, model=make_model(setting))
+
+
+def make_limit(setting: Setting) -> Limit:
+    """Return the limit on the harness's own batches."""
+    device = torch.device(setting.device)
+    padded = [forward.pad([setting.tokens[row] for row in batch]).to(device) for batch in setting.batches]
+    weights: dict[int, list[Any]] = {site.layer: [] for site in setting.sites}
+    for (layer, _), dictionary in setting.dictionaries.items():
+        weights[layer].append(dictionary.W_enc)
+    return Limit(
+        setting.decoder,
+        find_blocks(setting.decoder, setting.sites),
+        weights,
+        [PaddedBatch(inputs=one.inputs, rows=one.rows) for one in padded],
+    )
+
+
+def make_loop(setting: Setting, name: str) -> tuple[Callable[[], loops.Rows], dict[int, float]]:
+    """Return a loop at the best of BATCH_SIZES, and the seconds that it took at each; one out of memory is left out.
+
+    Raise UsageError for a loop of another name, or whose library is not installed.
+    """
+    if name not in LOOPS:
+        raise UsageError(f"there is no loop '{name}': compare with {', '.join(LOOPS)}")
+    work = loops.Work(
+        decoder=setting.deepen(),
+        tokens=setting.tokens,
+        dictionaries=setting.dictionaries,
+        device=setting.device,
+    )
+    seconds: dict[int, float] = {}
+    for size in BATCH_SIZES:
+        try:
+            seconds[size] = time_once(lambda size=size: LOOPS[name](work, size), setting.device).of(  # type: ignore[misc]
+                setting.device
+            )
+        except ImportError as error:
+            raise UsageError(
+                f"the loop of {name} needs its library: pip install 'sae-harness[train]'"
+            ) from error
+        except torch.cuda.OutOfMemoryError:
+            torch.cuda.empty_cache()
+    best = min(seconds, key=seconds.__getitem__)
+    return (lambda: LOOPS[name](work, best)), seconds
+
+
+def _refuse_halving(rows: Sequence[int]) -> None:
+    raise RuntimeError(f"a batch of {len(rows)} texts did not fit, so no time of this run means anything")
