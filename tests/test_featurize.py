@@ -164,12 +164,12 @@ def test_slices_of_a_dictionary_change_nothing(
 ) -> None:
     batch = [list(range(len(TOKENS)))]
     wanted = features_of(encoder, batch)
-    monkeypatch.setattr(harness.features.featurize, "SLICE_VALUES", values)
+    monkeypatch.setattr(harness.features.featurize, "SLICE_VALUES", {"cpu": values})
     np.testing.assert_allclose(features_of(encoder, batch), wanted, rtol=1e-6, atol=1e-6)
 
 
 def test_no_slice_is_larger_than_it_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(harness.features.featurize, "SLICE_VALUES", 500)
+    monkeypatch.setattr(harness.features.featurize, "SLICE_VALUES", {"cpu": 500})
     seen: list[tuple[int, ...]] = []
 
     def note(values: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:

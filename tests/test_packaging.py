@@ -36,6 +36,7 @@ PUBLIC = [
     "CommandSpec",
     "Conversation",
     "DataError",
+    "DerivedPooling",
     "Dictionary",
     "Encoder",
     "Examples",

@@ -100,7 +100,7 @@ def test_topn_count_counts_tokens_where_a_feature_is_among_the_largest_in_any_sl
         sparse=as_sparse,
         poolings={"top": pooling, "mean": mean},
     )
-    with mock.patch("harness.features.featurize.SLICE_VALUES", size * len(values)):
+    with mock.patch("harness.features.featurize.SLICE_VALUES", {"cpu": size * len(values)}):
         got = pool_reading(reading, torch.from_numpy(values), counts)["top"]
     dense = got.toarray() if sparse.issparse(got) else got
     np.testing.assert_array_equal(dense, top_counts(values, np.concatenate([[0], np.cumsum(counts)]), n))

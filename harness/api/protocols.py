@@ -263,6 +263,19 @@ class Pooling(Protocol):
 
 
 @runtime_checkable
+class DerivedPooling(Pooling, Protocol):
+    """Pooling that follows from what another makes of the same values, such as a mean from a sum.
+
+    The core calls `base` once for all poolings with the same one, and `derive` in place of the pooling itself.
+    """
+
+    base: Pooling
+
+    def derive(self, pooled: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
+        """Return `[examples, features]` from those of the base, which stay as they are."""
+
+
+@runtime_checkable
 class RankedPooling(Pooling, Protocol):
     """Pooling that ranks the features of a token: it receives the `top` largest of each token, and zeros in place of
     all others; of equal values the lowest features come first.

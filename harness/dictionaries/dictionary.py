@@ -116,16 +116,22 @@ class Dictionary:
         """Return features `[tokens, d_sae]` of `activations [tokens, d_in]`, both float32."""
         return torch.cat([values for _, values in self.slices(activations, self.width)], dim=1)
 
-    def slices(self, activations: Tensor, size: int) -> Iterator[tuple[int, Tensor]]:
-        """Yield `(first feature, features [tokens, ≤ size])` for `activations [tokens, d_in]`, in order."""
+    def slices(
+        self, activations: Tensor, size: int, buffer: Tensor | None = None
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Yield `(first feature, features [tokens, ≤ size])` for `activations [tokens, d_in]`, in order.
+
+        With a `buffer` of at least tokens · size values in float32, every slice may lie in it and overwrite the one
+        before.
+        """
         x, _ = normalise(activations.float(), self.input_norm)
         if self.subtract is not None:
             x = x - self.subtract
         if self.activation in _SELECTIONS:
-            yield from self._select(x, size).slices(self.width, size)
+            yield from self._select(x, size, buffer).slices(self.width, size)
             return
         for start in range(0, self.width, size):
-            yield start, self._activate(x, start, min(start + size, self.width))
+            yield start, self._activate(x, start, min(start + size, self.width), buffer)
 
     def rebuild(
         self, activations: Tensor, size: int, *, visit: Callable[[Tensor], None] = lambda features: None
@@ -149,19 +155,20 @@ class Dictionary:
         _, restore = normalise(activations.float(), self.input_norm)
         return restore(rebuilt), active
 
-    def _activate(self, x: Tensor, start: int, stop: int) -> Tensor:
+    def _activate(self, x: Tensor, start: int, stop: int, buffer: Tensor | None) -> Tensor:
         if self.W_enc is None:
             return x[:, start:stop]
         if self.activation == "gated":
             return self._gated(x, start, stop)
-        pre = self._pre(x, start, stop)
+        pre = self._pre(x, start, stop, buffer)
         if self.activation == "identity":
             return pre
         if self.activation == "relu":
             return pre.relu_()
         assert self.threshold is not None
-        # relu(pre) · (pre > θ), as published: a negative θ still gives nothing below zero.
-        return torch.where(pre > self.threshold[start:stop], pre, 0).relu_()
+        # relu(pre) · (pre > θ), as published, in one pass: a negative θ gives nothing below zero either.
+        above = pre > self.threshold[start:stop].clamp(min=0)
+        return torch.where(above, pre, pre.new_zeros(()), out=pre)
 
     def _gated(self, x: Tensor, start: int, stop: int) -> Tensor:
         assert self.W_enc is not None and self.b_enc is not None
@@ -170,11 +177,13 @@ class Dictionary:
         magnitude = (product * self.r_mag[start:stop].exp() + self.b_mag[start:stop]).relu_()
         return torch.where(product + self.b_enc[start:stop] > 0, magnitude, 0)
 
-    def _pre(self, x: Tensor, start: int, stop: int) -> Tensor:
+    def _pre(self, x: Tensor, start: int, stop: int, buffer: Tensor | None = None) -> Tensor:
         assert self.W_enc is not None and self.b_enc is not None
-        return torch.addmm(self.b_enc[start:stop], x, self.W_enc[:, start:stop])
+        shape = len(x), stop - start
+        out = None if buffer is None else buffer[: shape[0] * shape[1]].view(shape)
+        return torch.addmm(self.b_enc[start:stop], x, self.W_enc[:, start:stop], out=out)
 
-    def _select(self, x: Tensor, size: int) -> RunningTop | RunningGroups:
+    def _select(self, x: Tensor, size: int, buffer: Tensor | None) -> RunningTop | RunningGroups:
         assert self.k is not None
         kept: RunningTop | RunningGroups
         if self.activation == "groupmax":
@@ -182,7 +191,7 @@ class Dictionary:
         else:
             kept = RunningTop(self.k, by=torch.abs if self.activation == "abstopk" else None)
         for start in range(0, self.width, size):
-            kept.add(start, self._pre(x, start, min(start + size, self.width)))
+            kept.add(start, self._pre(x, start, min(start + size, self.width), buffer))
         assert kept.values is not None
         if self.activation == "groupmax" or (self.activation == "topk" and not self.signed):
             kept.values.relu_()
@@ -298,9 +307,11 @@ def _largest(values: Tensor, k: int) -> Tensor:
     return kept.nonzero()[:, 1].view(len(values), k)
 
 
-def slices_of(encoder: Encoder, activations: Tensor, size: int) -> Iterator[tuple[int, Tensor]]:
-    """Yield features of any encoder by slices: those of a Dictionary, else one slice of all."""
+def slices_of(
+    encoder: Encoder, activations: Tensor, size: int, buffer: Tensor | None = None
+) -> Iterator[tuple[int, Tensor]]:
+    """Yield features of any encoder by slices: those of a Dictionary, in its `buffer`, else one slice of all."""
     if isinstance(encoder, Dictionary):
-        yield from encoder.slices(activations, size)
+        yield from encoder.slices(activations, size, buffer)
     else:
         yield 0, encoder.encode(activations.float()).float()

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -20,16 +20,18 @@ from torch import Tensor
 from harness.api.data import Site, Tokens
 from harness.api.errors import PluginResultError, UsageError
 from harness.api.memory import find_memory_error
-from harness.api.protocols import Encoder, LoadedModel, Pooling, RankedPooling
+from harness.api.protocols import DerivedPooling, Encoder, LoadedModel, Pooling, RankedPooling
 from harness.dictionaries.dictionary import Dictionary, RunningTop, slices_of
 from harness.features.prefetch import ImagePrefetcher, run_forward
+from harness.features.sparse_rows import SparseSlice, compress, join
 from harness.stats.finite import NameRow, check_rows, name_row, not_finite
 
 if TYPE_CHECKING:
     from harness.api.data import Matrix
 
-SLICE_VALUES = 1 << 25
-"""Most values, features × tokens, of one slice on the device (128 MiB in float32)."""
+SLICE_VALUES = {"cpu": 1 << 20, "cuda": 1 << 25}
+"""Most values, features × tokens, of one slice, by kind of device: 4 MiB of float32, which stay in a CPU's cache from
+the product to the last pooling, or 128 MiB."""
 
 AUTO_TOKENS = {"cpu": 2048, "cuda": 32768}
 """Padded tokens in a batch whose size is not given, by kind of device."""
@@ -71,6 +73,29 @@ class Pooled:
 _Done = TypeVar("_Done")
 
 
+def slice_size(activations: Tensor) -> int:
+    """Return the number of features that are encoded at once for `activations [tokens, d]`."""
+    values = SLICE_VALUES.get(activations.device.type, SLICE_VALUES["cpu"])
+    return max(1, values // max(1, len(activations)))
+
+
+class Buffer:
+    """Memory for one slice of encoded features, kept from slice to slice and batch to batch.
+
+    Fresh tensors of this size are given back to the system and their pages faulted in anew, which costs more than to
+    fill them.
+    """
+
+    def __init__(self) -> None:
+        self._kept = torch.empty(0)
+
+    def take(self, values: int, device: torch.device) -> Tensor:
+        """Return at least `values` float32 values, in any state."""
+        if len(self._kept) < values or self._kept.device != device:
+            self._kept = torch.empty(values, device=device)
+        return self._kept
+
+
 def plan_batches(lengths: Sequence[int], *, batch_size: int | None, device: str) -> list[list[int]]:
     """Return row numbers grouped into batches of `batch_size` examples, or of as many as fit the device's token budget.
 
@@ -108,11 +133,12 @@ def featurize(
     keys of its features, which are then missing from this batch on; without `broken` it is raised. `name` describes a
     row in messages.
     """
+    buffer = Buffer()
     with ImagePrefetcher(model, tokens, batches) as images:
 
         def work(rows: Sequence[int]) -> Pooled:
             return _featurize_batch(
-                model, [tokens[row] for row in rows], readings, rows, images, name, broken
+                model, [tokens[row] for row in rows], readings, rows, images, name, broken, buffer
             )
 
         yield from run_batches(batches, work, on_halved=on_halved)
@@ -163,6 +189,7 @@ def _featurize_batch(
     images: ImagePrefetcher,
     name: NameRow,
     broken: dict[str, Exception] | None,
+    buffer: Buffer,
 ) -> Pooled:
     started, waited = time.perf_counter(), images.waited
     counts = [int(tokens.content.sum()) for tokens in batch]
@@ -178,7 +205,12 @@ def _featurize_batch(
         with _collecting(broken, reading.poolings):
             check_finite(values, reading.site, row=lambda token: name(rows[_find_row(token, counts)]))
             features |= pool_reading(
-                reading, values, counts, name=lambda place: name(rows[place]), broken=broken
+                reading,
+                values,
+                counts,
+                name=lambda place: name(rows[place]),
+                broken=broken,
+                buffer=buffer,
             )
     lengths = [len(tokens.ids) for tokens in batch]
     return Pooled(
@@ -239,35 +271,39 @@ def pool_reading(
     *,
     name: NameRow = name_row,
     broken: dict[str, Exception] | None = None,
+    buffer: Buffer | None = None,
 ) -> dict[str, Matrix]:
     """Return every pooling of one reading, by feature key, from `activations [tokens, d]` of examples with `counts`
     tokens each. An example without content tokens becomes a row of zeros. `name` and `broken` are as in `featurize`,
     but errors of the representation, on which all poolings depend, are raised.
 
-    Features are encoded slice by slice, and each slice is pooled in every way before the next is encoded. Poolings that
-    rank features come after the last slice, when the largest features of each token are known.
+    Features are encoded slice by slice into `buffer`, and each slice is pooled in every way before the next is encoded.
+    Poolings that rank features come after the last slice, when the largest features of each token are known.
     """
     filled = [row for row, count in enumerate(counts) if count]
     offsets = torch.tensor(
         np.concatenate([[0], np.cumsum([counts[row] for row in filled])]), device=activations.device
     )
-    size = max(1, SLICE_VALUES // max(1, len(activations)))
-    parts: dict[str, list[Matrix]] = {key: [] for key in reading.poolings}
+    size = slice_size(activations)
+    kept = (buffer or Buffer()).take(len(activations) * min(size, reading.encoder.width), activations.device)
+    parts: dict[str, list[Any]] = {key: [] for key in reading.poolings}
     ranked = {key: pool for key, pool in reading.poolings.items() if isinstance(pool, RankedPooling)}
     tops = {pool.top: RunningTop(pool.top) for pool in ranked.values()}
     width = reading.encoder.width
     faults: dict[str, Exception] = {} if broken is None else broken
 
-    def pool(key: str, values: Tensor) -> None:
-        owner = reading.owners.get(key, "the pooling")
-        with _collecting(broken, [key]):
-            pooled = reading.poolings[key](values, offsets)
-            _check_shape(pooled, (len(filled), values.shape[1]), owner)
-            parts[key].append(_to_host(pooled, as_sparse=reading.sparse))
+    def pool(keys: Iterable[str], values: Tensor) -> None:
+        bases: dict[int, Tensor] = {}
+        for key in [key for key in keys if key not in faults]:
+            owner = reading.owners.get(key, "the pooling")
+            with _collecting(broken, [key]):
+                pooled = _apply(reading.poolings[key], values, offsets, bases)
+                _check_shape(pooled, (len(filled), values.shape[1]), owner)
+                parts[key].append(_to_host(pooled, values, as_sparse=reading.sparse))
 
     if filled:
         sums: list[Tensor] = []
-        for start, values in slices_of(reading.encoder, activations, size):
+        for start, values in slices_of(reading.encoder, activations, size, kept):
             if not isinstance(reading.encoder, Dictionary):
                 _check_shape(values, (len(activations), width), reading.owner)
             sums.append(values.sum())
@@ -275,14 +311,12 @@ def pool_reading(
                 _check_encoded(reading, activations, sums, size, counts, name)
             for top in tops.values():
                 top.add(start, values)
-            for key in reading.poolings:
-                if key not in ranked and key not in faults:
-                    pool(key, values)
+            pool([key for key in reading.poolings if key not in ranked], values)
         _check_encoded(reading, activations, sums, size, counts, name)
-        for key, ranking in ranked.items():
-            for _, values in tops[ranking.top].slices(width, size):
-                if key not in faults:
-                    pool(key, values)
+        for top_n, top in tops.items():
+            keys = [key for key, ranking in ranked.items() if ranking.top == top_n]
+            for _, values in top.slices(width, size):
+                pool(keys, values)
     joined: dict[str, Matrix] = {}
     for key in [key for key in parts if key not in faults]:
         with _collecting(broken, [key]):
@@ -292,6 +326,16 @@ def pool_reading(
             )
             joined[key] = matrix
     return joined
+
+
+def _apply(pooling: Pooling, values: Tensor, offsets: Tensor, bases: dict[int, Tensor]) -> Tensor:
+    """Return what a pooling makes of a slice. Poolings derived from one base share what it makes, in `bases` by id."""
+    base = pooling.base if isinstance(pooling, DerivedPooling) else pooling
+    if id(base) not in bases:
+        bases[id(base)] = base(values, offsets)
+    return (
+        pooling.derive(bases[id(base)], offsets) if isinstance(pooling, DerivedPooling) else bases[id(base)]
+    )
 
 
 def _check_shape(values: Tensor, wanted: tuple[int, int], owner: str) -> None:
@@ -321,33 +365,34 @@ def _check_encoded(
             raise not_finite(reading.owner, name(_find_row(_first_token(values), counts)))
 
 
-def _to_host(pooled: Tensor, *, as_sparse: bool) -> Matrix:
-    """Return a pooled slice on the CPU; a sparse one is compressed first, so that zeros are not transferred."""
+def _to_host(pooled: Tensor, values: Tensor, *, as_sparse: bool) -> Any:
+    """Return a pooled slice on the CPU, compressed if it is sparse, in memory of its own: `values` are overwritten."""
+    if as_sparse and pooled.device.type == "cpu":
+        return compress(pooled.float().contiguous().numpy())
     if not as_sparse:
-        return pooled.float().cpu().numpy()
-    if pooled.device.type == "cpu":
-        return sparse.csr_array(pooled.float().numpy())
-    where = pooled.nonzero(as_tuple=True)
-    rows, columns = (index.cpu().numpy() for index in where)
-    return sparse.coo_array(
-        (pooled[where].float().cpu().numpy(), (rows, columns)), shape=pooled.shape
-    ).tocsr()
+        shares = pooled.untyped_storage().data_ptr() == values.untyped_storage().data_ptr()
+        return (pooled.clone() if shares else pooled).float().cpu().numpy()
+    rows, columns = pooled.nonzero(as_tuple=True)  # compressed first, so that zeros are not transferred
+    return SparseSlice(
+        width=pooled.shape[1],
+        counts=torch.bincount(rows, minlength=len(pooled)).cpu().numpy(),
+        columns=columns.cpu().numpy(),
+        values=pooled[rows, columns].float().cpu().numpy(),
+    )
 
 
-def _join(
-    slices: Sequence[Matrix], filled: Sequence[int], n_rows: int, width: int, as_sparse: bool
-) -> Matrix:
+def _join(slices: Sequence[Any], filled: Sequence[int], n_rows: int, width: int, as_sparse: bool) -> Matrix:
     """Return slices side by side, with rows of zeros where an example had no token."""
-    if as_sparse and slices:
-        joined = sparse.csr_array(sparse.hstack(slices)).astype(np.float32)
-        lengths = np.zeros(n_rows, dtype=np.int64)
-        lengths[filled] = np.diff(joined.indptr)
-        parts = (joined.data, joined.indices, np.concatenate([[0], np.cumsum(lengths)]))
-        return sparse.csr_array(parts, shape=(n_rows, width))
+    if as_sparse:
+        return (
+            join(slices, filled, n_rows, width)
+            if slices
+            else sparse.csr_array((n_rows, width), dtype=np.float32)
+        )
     dense = np.zeros((n_rows, width), dtype=np.float32)
     if slices:
         dense[filled] = np.concatenate(slices, axis=1)
-    return sparse.csr_array(dense) if as_sparse else dense
+    return dense
 
 
 def stack(parts: Sequence[Matrix]) -> Matrix:

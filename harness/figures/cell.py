@@ -196,10 +196,10 @@ def _find_patches(tokens: Tokens, grid: tuple[int, int]) -> Array | None:
 def _encode(encoder: Encoder, activations: torch.Tensor, features: Sequence[int]) -> torch.Tensor:
     """Return some features `[tokens, features]` of `activations [tokens, d]`, float32."""
     from harness.dictionaries.dictionary import slices_of
-    from harness.features.featurize import SLICE_VALUES
+    from harness.features.featurize import slice_size
 
     kept = activations.new_zeros((len(activations), len(features))).float()
-    for start, values in slices_of(encoder, activations, max(1, SLICE_VALUES // max(1, len(activations)))):
+    for start, values in slices_of(encoder, activations, slice_size(activations)):
         for place, feature in enumerate(features):
             if start <= feature < start + values.shape[1]:
                 kept[:, place] = values[:, feature - start]

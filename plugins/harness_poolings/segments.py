@@ -18,9 +18,20 @@ def total(values: Tensor, offsets: Tensor) -> Tensor:
     return _empty(values, offsets).index_add_(0, _owners(offsets), values)
 
 
-def mean(values: Tensor, offsets: Tensor) -> Tensor:
-    """Return the mean over the tokens of each example."""
-    return total(values, offsets) / offsets.diff().unsqueeze(1)
+class Mean:
+    """Mean over the tokens of each example, from their sum."""
+
+    base = staticmethod(total)
+
+    def __call__(self, values: Tensor, offsets: Tensor) -> Tensor:
+        return self.derive(total(values, offsets), offsets)
+
+    def derive(self, pooled: Tensor, offsets: Tensor) -> Tensor:
+        """Return means from sums."""
+        return pooled / offsets.diff().unsqueeze(1)
+
+
+mean = Mean()
 
 
 def largest(values: Tensor, offsets: Tensor) -> Tensor:
