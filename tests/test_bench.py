@@ -9,23 +9,24 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from harness_bench import arms, rounds
-from harness_bench.command import command
-from harness_bench.setting import Reads, Setting, draw_model
-from harness_bench.shapes import SHAPES
 
+import harness
+from harness.benchmark import arms, rounds
+from harness.benchmark.setting import Asked, Setting, make_setting
+from harness.cli.bench import command
 from harness.features.featurize import stack
 
 
 @pytest.fixture(scope="module")
 def setting() -> Setting:
-    read = Reads(depths=("25%", "50%"), widths=(), n_texts=9, device="cpu")
-    return draw_model("toy", SHAPES["toy"], read, dtype="float32")
+    sites = ("resid_post.25%", "resid_post.50%")
+    asked = Asked(model="shape:toy", sites=sites, widths=(512, 1024), n_texts=9, device="cpu")
+    return make_setting(asked, harness.open(device="cpu").registry)
 
 
 def gather(setting: Setting) -> dict[str, Any]:
     """The harness's rows by feature key, in the order of the texts."""
-    pooled = arms.make_harness(setting).rows()
+    pooled = arms.Harness(setting=setting).rows()
     order = np.argsort([row for batch in pooled for row in batch.rows])
     return {
         key: stack([batch.features[key] for batch in pooled])[order].toarray() for key in pooled[0].features
@@ -48,7 +49,7 @@ def test_the_limit_multiplies_the_activations_of_each_site_with_its_encoders(set
     limit._multiply = lambda x, weight: seen.append((x.clone(), weight))  # type: ignore[method-assign]
     limit.run()
     batch = [setting.tokens[row] for row in setting.batches[0]]
-    wanted = arms.make_model(setting).forward(batch)
+    wanted = setting.loaded.forward(batch)
     assert len(seen) == len(setting.batches) * len(setting.dictionaries)
     first = seen[: len(setting.dictionaries)]
     for (layer, width), (x, weight) in zip(setting.dictionaries, first, strict=True):
@@ -66,10 +67,23 @@ def test_a_ratio_is_of_the_arms_of_one_round() -> None:
 
 
 def test_the_command_prints_what_it_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = ["--shape", "toy", "--texts", "6", "--rounds", "1", "-d", "cpu", "--against", "transformers-once"]
+    asked = [
+        "--shape",
+        "toy",
+        "--texts",
+        "6",
+        "--rounds",
+        "1",
+        "-d",
+        "cpu",
+        "--width",
+        "512",
+        "--against",
+        "transformers-once",
+    ]
     found = CliRunner().invoke(command, [*asked, "--json"], catch_exceptions=False)
     said = json.loads(found.output)
-    assert said["setting"]["texts"] == 6 and said["setting"]["widths"] == [512, 1024]
+    assert said["setting"]["texts"] == 6 and said["setting"]["widths"] == [512]
     assert said["over_limit"]["median"] > 0 and said["times_faster"]["transformers-once"]["median"] > 0
     assert set(said["stages"]) >= {"forward", "write"}
 
@@ -78,10 +92,9 @@ def test_the_command_prints_what_it_measured(monkeypatch: pytest.MonkeyPatch) ->
     ("asked", "said"),
     [
         (["--model", "a", "--shape", "toy"], "exclude each other"),
-        (["--model", "a", "--dtype", "float32"], "goes with --shape"),
-        (["--shape", "toy", "--against", "mine", "--texts", "2", "-d", "cpu"], "there is no loop 'mine'"),
-        (["--shape", "toy", "--site", "x%", "-d", "cpu"], "depth 'x%'"),
-        (["--shape", "toy", "--site", "120%", "-d", "cpu"], "depth '120%'"),
+        (["--shape", "toy", "--width", "64", "--against", "mine", "-d", "cpu"], "there is no loop 'mine'"),
+        (["--shape", "mine", "-d", "cpu"], "there is no shape 'mine'"),
+        (["--shape", "toy", "--site", "mlp_out.0", "-d", "cpu"], "reads resid_post"),
     ],
 )
 def test_bad_input_gets_a_sentence(asked: list[str], said: str) -> None:

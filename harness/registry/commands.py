@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 COMMANDS: Mapping[str, str] = {
+    "bench": "Measure featurizing against this machine's limit.",
     "cache": "Inspect, verify and prune the feature cache.",
     "card": "Write the card of a folder of dictionaries.",
     "check-statistics": "Check confidence intervals and tests on simulated data.",

@@ -44,6 +44,22 @@ def harness_resolve_model(ref: str, name: str) -> ModelSpec | None:
     return ModelSpec(name=ref, summary=summary, make=functools.partial(open_model, ref, name))
 
 
+@hookimpl(specname="harness_resolve_model", tryfirst=True)
+def draw_model(ref: str, name: str) -> ModelSpec | None:
+    """Return a spec for `shape:NAME`, a decoder with drawn weights."""
+    if not ref.startswith("shape:"):
+        return None
+
+    def make() -> Model:
+        from harness_transformers.shapes import ShapeModel
+
+        return ShapeModel(ref.removeprefix("shape:"))
+
+    return ModelSpec(
+        name=ref, summary="drawn weights at a published shape, for measuring", make=make, toy=True
+    )
+
+
 @hookimpl(specname="harness_resolve_model", trylast=True)
 def refuse_model(ref: str, name: str) -> None:
     """Raise UnavailableError for a file or folder that no plugin can read: it says what lies there."""

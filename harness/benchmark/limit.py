@@ -12,8 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+
+from harness.api.data import Tokens
 
 COLUMNS = {"cpu": 1024, "cuda": 8192}
 """Columns of an encoder multiplied at once, by kind of device: full speed in both, in a buffer that stays in use."""
@@ -25,6 +28,24 @@ class PaddedBatch:
 
     inputs: Mapping[str, Any]
     rows: Tensor
+
+
+def pad(batch: Sequence[Tokens], device: str) -> PaddedBatch:
+    """Return a batch padded on the right, on the device; texts without content are left out, as the harness does."""
+    batch = [tokens for tokens in batch if tokens.content.any()]
+    shape = len(batch), max(len(tokens.ids) for tokens in batch)
+    ids, mask, content = np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.zeros(shape, np.bool_)
+    for row, tokens in enumerate(batch):
+        length = len(tokens.ids)
+        ids[row, :length], mask[row, :length], content[row, :length] = tokens.ids, 1, tokens.content
+    attention = torch.from_numpy(mask).to(device)
+    inputs = {
+        "input_ids": torch.from_numpy(ids).to(device),
+        "attention_mask": attention,
+        "position_ids": (attention.cumsum(-1) - 1).clamp(min=0),
+        "use_cache": False,
+    }
+    return PaddedBatch(inputs=inputs, rows=torch.from_numpy(content.ravel().nonzero()[0]).to(device))
 
 
 class Limit:

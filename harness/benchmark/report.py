@@ -10,15 +10,15 @@ from typing import Any
 import torch
 import transformers
 
+from harness.benchmark.arms import Harness, make_limit, make_loop
+from harness.benchmark.rounds import compare, measure, median, time_once
+from harness.benchmark.setting import Setting
 from harness.runs.forward import peak_memory
-from harness_bench.arms import Harness, make_harness, make_limit, make_loop
-from harness_bench.rounds import compare, measure, median, time_once
-from harness_bench.setting import Setting
 
 
 def run(setting: Setting, *, against: Sequence[str], rounds: int) -> dict[str, Any]:
     """Return what was measured, as JSON: setting, tokens a second, ratios with their spread, and stages."""
-    harness, limit = make_harness(setting), make_limit(setting)
+    harness, limit = Harness(setting=setting), make_limit(setting)
     loops, sizes = {}, {}
     for name in against:
         loops[name], seconds = make_loop(setting, name)
@@ -55,7 +55,7 @@ def measure_stages(harness: Harness, device: str) -> dict[str, float]:
     forward, encoded = least(harness.forward), least(lambda: harness.rows(["last"]))
     pooled = least(harness.rows)
     return {
-        "tokenize": least(harness.tokenize) if harness.setting.tokenize else 0.0,
+        "tokenize": least(harness.tokenize),
         "forward": forward,
         "encode, with one pooling": encoded - forward,
         "the other poolings": pooled - encoded,
@@ -71,7 +71,7 @@ def _describe(setting: Setting) -> dict[str, Any]:
         "poolings": list(setting.poolings),
         "device": torch.cuda.get_device_name() if setting.device.startswith("cuda") else setting.device,
         "threads": torch.get_num_threads(),
-        "dtype": setting.dtype,
+        "dtype": str(next(setting.decoder.parameters()).dtype).removeprefix("torch."),
         "texts": len(setting.tokens),
         "tokens": setting.n_tokens,
         "batches": len(setting.batches),

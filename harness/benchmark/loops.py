@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from harness import Dictionary, Tokens
+from harness.api.data import Tokens
+from harness.dictionaries.dictionary import Dictionary
 
 Rows = dict[tuple[int, int, str], np.ndarray[Any, Any]]
 """Dense rows `[examples, width]` by layer, width and pooling."""

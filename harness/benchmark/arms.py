@@ -9,16 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from harness_transformers import forward
 
-from harness import UsageError
+from harness.api.errors import UsageError
+from harness.benchmark import limit, loops
+from harness.benchmark.rounds import time_once
+from harness.benchmark.setting import Setting, find_blocks
 from harness.features.featurize import Pooled, Reading, featurize
 from harness.runs.forward import Shards
 from harness.storage.feature_store import FeatureStore
-from harness_bench import loops
-from harness_bench.limit import Limit, PaddedBatch
-from harness_bench.rounds import time_once
-from harness_bench.setting import Setting, find_blocks
 
 BATCH_SIZES = (8, 32, 128)
 """Sizes of which a loop runs at the best."""
@@ -49,31 +47,17 @@ def make_readings(setting: Setting, poolings: Sequence[str] | None = None) -> li
     ]
 
 
-def make_model(setting: Setting) -> forward.LoadedTransformer:
-    """Return the setting's decoder as the harness runs it."""
-    from harness_transformers.structure import find_place
-
-    blocks = find_blocks(setting.decoder, setting.sites)
-    hidden = next(iter(setting.dictionaries.values())).W_enc
-    assert hidden is not None
-    places = {site: find_place(blocks[site.layer], site.kind, hidden.shape[0]) for site in setting.sites}
-    return forward.LoadedTransformer(
-        setting.decoder, {site: place for site, place in places.items() if place is not None}
-    )
-
-
 @dataclass(frozen=True, kw_only=True)
 class Harness:
     """The harness: from token ids to pooled rows on the host."""
 
     setting: Setting
-    model: forward.LoadedTransformer
 
     def rows(self, poolings: Sequence[str] | None = None) -> list[Pooled]:
         """Featurize every batch."""
         return list(
             featurize(
-                model=self.model,
+                model=self.setting.loaded,
                 tokens=self.setting.tokens,
                 readings=make_readings(self.setting, poolings),
                 batches=self.setting.batches,
@@ -85,7 +69,7 @@ class Harness:
     def forward(self) -> None:
         """Run the model on every batch, and drop what it gives."""
         for batch in self.setting.batches:
-            self.model.forward([self.setting.tokens[row] for row in batch])
+            self.setting.loaded.forward([self.setting.tokens[row] for row in batch])
 
     def write(self, rows: Sequence[Pooled]) -> int:
         """Write rows into a store of their own, and return its bytes."""
@@ -97,28 +81,20 @@ class Harness:
             return sum(path.stat().st_size for path in Path(root).rglob("*") if path.is_file())
 
     def tokenize(self) -> object:
-        """Tokenise the texts again, where there are some."""
-        tokenize = self.setting.tokenize
-        return tokenize(self.setting.texts) if tokenize else None
+        """Tokenise the texts again."""
+        return self.setting.model.tokenize(self.setting.texts)
 
 
-def make_harness(setting: Setting) -> Harness:
-    """Return the harness's arm."""
-    return Harness(setting=setting, model=make_model(setting))
-
-
-def make_limit(setting: Setting) -> Limit:
+def make_limit(setting: Setting) -> limit.Limit:
     """Return the limit on the harness's own batches."""
-    device = torch.device(setting.device)
-    padded = [forward.pad([setting.tokens[row] for row in batch]).to(device) for batch in setting.batches]
     weights: dict[int, list[Any]] = {site.layer: [] for site in setting.sites}
     for (layer, _), dictionary in setting.dictionaries.items():
         weights[layer].append(dictionary.W_enc)
-    return Limit(
+    return limit.Limit(
         setting.decoder,
         find_blocks(setting.decoder, setting.sites),
         weights,
-        [PaddedBatch(inputs=one.inputs, rows=one.rows) for one in padded],
+        [limit.pad([setting.tokens[row] for row in batch], setting.device) for batch in setting.batches],
     )
 
 
