@@ -73,14 +73,19 @@ class Pooled:
 _Done = TypeVar("_Done")
 
 
+ALIGNED = 64
+"""Features in a slice are a multiple of this: rows that begin off a cache line make a product 1.5 times as slow."""
+
+
 def slice_size(activations: Tensor) -> int:
     """Return the number of features that are encoded at once for `activations [tokens, d]`."""
     values = SLICE_VALUES.get(activations.device.type, SLICE_VALUES["cpu"])
-    return max(1, values // max(1, len(activations)))
+    size = max(1, values // max(1, len(activations)))
+    return size - size % ALIGNED if size > ALIGNED else size
 
 
 class Buffer:
-    """Memory for one slice of encoded features, kept from slice to slice and batch to batch.
+    """Memory for encoding one slice of features, kept from slice to slice and batch to batch.
 
     Fresh tensors of this size are given back to the system and their pages faulted in anew, which costs more than to
     fill them.
@@ -285,7 +290,7 @@ def pool_reading(
         np.concatenate([[0], np.cumsum([counts[row] for row in filled])]), device=activations.device
     )
     size = slice_size(activations)
-    kept = (buffer or Buffer()).take(len(activations) * min(size, reading.encoder.width), activations.device)
+    kept = (buffer or Buffer()).take(2 * len(activations) * min(size, reading.encoder.width), activations.device)
     parts: dict[str, list[Any]] = {key: [] for key in reading.poolings}
     ranked = {key: pool for key, pool in reading.poolings.items() if isinstance(pool, RankedPooling)}
     tops = {pool.top: RunningTop(pool.top) for pool in ranked.values()}
