@@ -174,9 +174,7 @@ class Dictionary:
         assert self.r_mag is not None and self.b_mag is not None
         product = torch.mm(x, self.W_enc[:, start:stop], out=_take(buffer, 0, len(x), stop - start))
         is_open = _above(product, -self.b_enc[start:stop], buffer)
-        return (
-            product.mul_(self.r_mag[start:stop].exp()).add_(self.b_mag[start:stop]).relu_().mul_(is_open)
-        )
+        return product.mul_(self.r_mag[start:stop].exp()).add_(self.b_mag[start:stop]).relu_().mul_(is_open)
 
     def _pre(self, x: Tensor, start: int, stop: int, buffer: Tensor | None = None) -> Tensor:
         assert self.W_enc is not None and self.b_enc is not None

@@ -290,7 +290,9 @@ def pool_reading(
         np.concatenate([[0], np.cumsum([counts[row] for row in filled])]), device=activations.device
     )
     size = slice_size(activations)
-    kept = (buffer or Buffer()).take(2 * len(activations) * min(size, reading.encoder.width), activations.device)
+    kept = (buffer or Buffer()).take(
+        2 * len(activations) * min(size, reading.encoder.width), activations.device
+    )
     parts: dict[str, list[Any]] = {key: [] for key in reading.poolings}
     ranked = {key: pool for key, pool in reading.poolings.items() if isinstance(pool, RankedPooling)}
     tops = {pool.top: RunningTop(pool.top) for pool in ranked.values()}
