@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import save
 from scipy import sparse
 
 import harness
@@ -22,6 +21,7 @@ from harness.stats.finite import check_rows, find_row
 from harness.storage import feature_store
 from harness.storage.cache import find_damage
 from harness.storage.feature_store import FeatureStore
+from harness.storage.shard import pack
 
 NAN, INF = float("nan"), float("inf")
 
@@ -201,8 +201,7 @@ def test_the_cache_takes_nothing_that_is_not_finite(tmp_path: Path, values: Any)
 
 def test_rows_that_are_not_finite_in_an_older_cache_are_made_anew(tmp_path: Path) -> None:
     store, key = FeatureStore(tmp_path), "a" * 64
-    packed = feature_store._pack(np.array([1]), np.array([[NAN]], np.float32))
-    feature_store._write_named(tmp_path / "features" / key, save(*packed))
+    feature_store._write_named(tmp_path / "features" / key, pack([1], np.array([[NAN]], np.float32)))
     store.write(key, [0], np.array([[1.0]]))
     store.complete(key, {"rows": 2})
     assert list(find_damage(tmp_path).values()) == ["holds values that are not finite"]

@@ -185,7 +185,7 @@ def _damage(entry: Entry) -> dict[Path, str]:
         try:
             if path.suffix == ".safetensors" and entry.kind != FOLDERS:
                 if entry.kind == "features":
-                    rows.update(read_shard(path)[0].tolist())
+                    rows.update(read_shard(path).rows.tolist())
                 else:
                     _check_tensors(read_checked(path))
             elif path.name == "complete.json" and not entry.complete:

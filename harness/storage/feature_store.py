@@ -1,6 +1,6 @@
 """Store of pooled features and other tensors on disk, by content key: atomic, checksummed, sharded.
 
-    <root>/features/<key>/<sha256 of the file>.safetensors    rows, and their values (dense or CSR)
+    <root>/features/<key>/<sha256 of the file>.safetensors    rows, and their values (shard.py)
     <root>/features/<key>/complete.json                       written last, touched by each reader
     <root>/plans/<key>.json                                   the batches of a forward pass
     <root>/<kind>/<key>/<sha256 of the file>.safetensors      other tensors that need not be computed twice
@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from scipy import sparse
 
 from harness.api.errors import PluginResultError, UnavailableError, WriteError
 from harness.stats.finite import find_row
@@ -30,6 +29,7 @@ from harness.storage.atomic import hold_shared, whole_file, write_json
 from harness.storage.cache_place import ANOTHER_CACHE, IN_USE, check_writable, naming_way_out
 from harness.storage.parsing import ParseError, parsing, read_mapping
 from harness.storage.reading import read_file
+from harness.storage.shard import Shard, join, pack, read_header, unpack
 
 if TYPE_CHECKING:
     import torch
@@ -37,9 +37,6 @@ if TYPE_CHECKING:
     from harness.api.data import Matrix
 
 _Made = TypeVar("_Made")
-
-BREAK_EVEN = 0.5
-"""Density above which CSR (an int32 and a float32 for each value) is larger than dense rows."""
 
 
 class FeatureStore:
@@ -56,12 +53,12 @@ class FeatureStore:
         """Return the rows in undamaged shards. Remove shards that are damaged or hold a row beyond `n_rows`."""
         found: set[int] = set()
         widths: set[int] = set()
-        for rows, values in self._sound(key, n_rows):
-            found.update(rows.tolist())
-            widths.add(values.shape[1])
+        for shard in self._sound(key, n_rows):
+            found.update(shard.rows.tolist())
+            widths.add(shard.width)
         if len(widths) > 1:  # nothing says which of them is right
-            for shard in self._shards(key):
-                _remove(shard)
+            for path in self._shards(key):
+                _remove(path)
             return set()
         return found
 
@@ -70,14 +67,12 @@ class FeatureStore:
 
         Raise PluginResultError for a value that is not finite in float32: it would be read for good.
         """
-        from safetensors.numpy import save
-
         with np.errstate(over="ignore"):  # which the next line says
             matrix = matrix.astype(np.float32, copy=False)
         if find_row(matrix) is not None:
             raise PluginResultError("features that are not finite in float32 are not kept in the cache")
         with naming_way_out():
-            _write_named(self._folder(key), save(*_pack(np.asarray(rows, dtype=np.int64), matrix)))
+            _write_named(self._folder(key), pack(rows, matrix))
 
     def discard(self, key: str) -> None:
         """Remove everything under a key."""
@@ -95,19 +90,17 @@ class FeatureStore:
 
     def read(self, key: str, n_rows: int) -> Matrix | None:
         """Return all rows in order; None when some are missing or damaged. Remove the damaged ones."""
-        parts = list(self._sound(key, n_rows))
-        rows = np.concatenate([rows for rows, _ in parts]) if parts else np.empty(0, dtype=np.int64)
+        shards = list(self._sound(key, n_rows))
+        rows = np.concatenate([shard.rows for shard in shards]) if shards else np.empty(0, dtype=np.int64)
         # Two processes may have written the same rows; they are equal, and the first is taken.
         unique, first = np.unique(rows, return_index=True)
-        widths = {values.shape[1] for _, values in parts}
+        widths = {shard.width for shard in shards}
         if not np.array_equal(unique, np.arange(n_rows)) or len(widths) > 1:
             _remove(self._folder(key) / "complete.json")
             return None
-        if any(sparse.issparse(values) for _, values in parts):
-            stacked = sparse.csr_array(sparse.vstack([sparse.csr_array(values) for _, values in parts]))
-        else:
-            stacked = np.concatenate([values for _, values in parts])
-        return stacked[first]
+        joined = join(shards)
+        shards.clear()  # before the rows are put in order, which takes as much again
+        return joined[first]
 
     # ── batch plans ──────────────────────────────────────────────────────────────────────────────────
 
@@ -173,19 +166,19 @@ class FeatureStore:
     def _shards(self, key: str) -> list[Path]:
         return sorted(self._folder(key).glob("*.safetensors"))
 
-    def _sound(self, key: str, n_rows: int | None) -> Iterator[tuple[np.ndarray[Any, Any], Matrix]]:
-        """Yield rows and values of each undamaged shard, and remove the others."""
+    def _sound(self, key: str, n_rows: int | None) -> Iterator[Shard]:
+        """Yield each undamaged shard, and remove the others."""
         with suppress(OSError):  # only `prune` uses the time
             os.utime(self._folder(key) / "complete.json")
-        for shard in self._shards(key):
+        for path in self._shards(key):
             try:
-                rows, values = read_shard(shard)
-                if n_rows is not None and rows.max(initial=-1) >= n_rows:
+                shard = read_shard(path)
+                if n_rows is not None and shard.rows.max(initial=-1) >= n_rows:
                     raise ParseError("holds rows that are not there")
             except (OSError, ParseError):
-                _remove(shard)
+                _remove(path)
             else:
-                yield rows, values
+                yield shard
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
@@ -238,45 +231,9 @@ def read_batches_file(path: Path) -> list[list[int]] | None:
         return None
 
 
-def _pack(
-    rows: np.ndarray[Any, Any], matrix: Matrix
-) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, str]]:
-    """Return the tensors of a shard and its metadata: CSR below the break-even density, else dense."""
-    metadata = {"features": str(matrix.shape[1])}
-    if not isinstance(matrix, np.ndarray):
-        if matrix.nnz < BREAK_EVEN * matrix.shape[0] * matrix.shape[1]:
-            return {
-                "rows": rows,
-                "indptr": matrix.indptr.astype(np.int64),
-                "indices": matrix.indices.astype(np.int32 if matrix.shape[1] <= 1 << 31 else np.int64),
-                "values": matrix.data.astype(np.float32),
-            }, metadata
-        matrix = matrix.toarray()
-    return {"rows": rows, "dense": np.ascontiguousarray(matrix, dtype=np.float32)}, metadata
-
-
-def read_shard(path: Path) -> tuple[np.ndarray[Any, Any], Matrix]:
-    """Return rows and values `[rows, features]`. Raise ParseError, saying what is wrong, when the file is damaged."""
-    from safetensors.numpy import load
-
-    data = read_checked(path)
-    with parsing("holds no rows of features", kind=ParseError):
-        tensors = load(data)
-        header = _read_header(data)
-        rows = tensors["rows"]
-        if "dense" in tensors:
-            values: Matrix = tensors["dense"]
-        else:
-            shape = (len(rows), int(header["__metadata__"]["features"]))
-            values = sparse.csr_array((tensors["values"], tensors["indices"], tensors["indptr"]), shape=shape)
-            values.check_format(full_check=True)
-        aligned = values.ndim == 2 and rows.shape == values.shape[:1] and rows.dtype == np.int64
-        floats = values.dtype == np.float32
-    if not (aligned and floats) or rows.min(initial=0) < 0 or len(np.unique(rows)) < len(rows):
-        raise ParseError("holds no rows of features")
-    if find_row(values) is not None:
-        raise ParseError("holds values that are not finite")
-    return rows, values
+def read_shard(path: Path) -> Shard:
+    """Return the rows in a file. Raise ParseError, saying what is wrong, when it is damaged."""
+    return unpack(read_checked(path))
 
 
 def read_checked(path: Path) -> bytes:
@@ -294,13 +251,8 @@ def _describe(about: Mapping[str, str], key: str) -> dict[str, str]:
 
 def _read_about(data: bytes, key: str) -> dict[str, str]:
     """Return the text that was written with tensors. Raise ParseError when they were written under another key."""
-    metadata: dict[str, str] = _read_header(data).get("__metadata__", {})
+    metadata: dict[str, str] = read_header(data).get("__metadata__", {})
     about = dict(json.loads(metadata["about"])) if "about" in metadata else metadata
     if about.pop("key", key) != key:  # files of earlier versions do not name their key
         raise ParseError("belongs to another key")
     return about
-
-
-def _read_header(data: bytes) -> dict[str, Any]:
-    """Return the header of a safetensors file: reading from memory, the library drops its metadata."""
-    return dict(json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]))

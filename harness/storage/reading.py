@@ -8,9 +8,9 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BufferedReader
+from io import BufferedReader, FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -88,7 +88,10 @@ def _name_stand_in(path: Path, begin: bytes) -> str | None:
 def read_file(path: Path, *, at_most: int | None = None) -> bytes:
     """Return the bytes of a regular file. Raises as `open_file`."""
     with open_file(path, at_most=at_most) as file:
-        return file.read()
+        # Past the buffer, which holds the beginning: joined with it, all would be copied once more.
+        raw = cast("FileIO", file.raw)
+        raw.seek(0)
+        return raw.readall()
 
 
 def read_description(path: Path) -> bytes:
