@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,8 @@ from harness.api.threads import let_threads_sleep
 from harness.config.suite import ModelChoice, Suite, read_suite
 from harness.config.task_file import read_tasks
 from harness.registry.catalog import Registry
-from harness.registry.loading import Fault, find_candidates, load_plugins
-from harness.runs.folder import RunFolder
+from harness.registry.loading import Fault
+from harness.registry.opening import open_registry as open_registry
 from harness.storage.cache_place import default_cache_dir
 from harness.storage.parsing import parsing
 
@@ -44,6 +45,8 @@ class Run:
         """Return one row per cell; metrics are flattened to `macro_f1`, `macro_f1_low` …"""
         import pandas as pd
 
+        from harness.runs.folder import RunFolder
+
         rows = []
         for record in RunFolder(self.folder).records():
             row = record.model_dump(exclude={"metrics"})
@@ -55,6 +58,7 @@ class Run:
     def leaderboard(self) -> pd.DataFrame:
         """Return the ranked table of the run."""
         from harness import leaderboard
+        from harness.runs.folder import RunFolder
 
         return leaderboard.to_frame(leaderboard.build([RunFolder(self.folder)]))
 
@@ -156,6 +160,7 @@ class Session:
         """
         from harness import pipeline
         from harness.runs.context import RunContext
+        from harness.runs.folder import RunFolder
 
         plan = suite if not isinstance(suite, Suite | str | Path) else self.plan(suite, **overrides)
         if fail_fast and plan.left_out:
@@ -287,32 +292,13 @@ def open(
     )
 
 
-def open_registry(
-    plugins: Collection[str] = (),
-    report: Callable[[Fault], None] = lambda fault: None,
-    *,
-    cache_dir: Path | None = None,
-) -> Registry:
-    """Load the plugins in HARNESS_PLUGINS (`none`, or names; all if unset) and those in `plugins`.
-
-    What they keep in the cache lies in `cache_dir`, if that is not None.
-    """
-    setting = os.environ.get("HARNESS_PLUGINS", "").strip()
-    names = {name.strip() for name in setting.split(",") if name.strip()}
-    only = None if not names or names == {"all"} else names - {"none"}
-    candidates = find_candidates(
-        only=only,
-        without={name.removeprefix("no:") for name in plugins if name.startswith("no:")},
-        modules=[name for name in plugins if not name.startswith("no:")],
-    )
-    return Registry(load_plugins(candidates), report, cache_dir)
-
-
 def resolve_device(device: str) -> str:
     """Resolve `auto`, `cpu`, `cuda` or `cuda:N` to a device of this machine.
 
     Raises UsageError for another name and UnavailableError for an absent device.
     """
+    if device == "cpu" or (device == "auto" and not _may_have_gpu()):
+        return "cpu"
     import torch
 
     if device == "auto":
@@ -327,12 +313,22 @@ def resolve_device(device: str) -> str:
     return device
 
 
+def _may_have_gpu() -> bool:
+    """Return False where it is plain that torch would find no GPU, which takes seconds to import."""
+    if "torch" in sys.modules or not sys.platform.startswith("linux"):
+        return True
+    # Nodes that the drivers of NVIDIA, of AMD and of WSL make; without one, no program can open a GPU.
+    return any(Path(node).exists() for node in ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg"))
+
+
 def memory_of(device: str) -> int:
     """Return the total memory of a device in bytes."""
     if device.startswith("cuda"):
         import torch
 
         return int(torch.cuda.get_device_properties(device).total_memory)
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     import psutil
 
     return int(psutil.virtual_memory().total)

@@ -562,12 +562,12 @@ def test_what_cannot_be_written_to_stdout_is_never_a_success():
 
 
 def test_a_bug_is_one_sentence_that_says_how_to_see_more(harness_command, monkeypatch):
-    from harness import session
+    from harness.registry import opening
 
     def broken(*arguments):
         raise ZeroDivisionError("of the harness")
 
-    monkeypatch.setattr(session, "open_registry", broken)
+    monkeypatch.setattr(opening, "open_registry", broken)
     told = harness_command("ls", "tasks")
     refused(told, 70, "a bug in the harness: ZeroDivisionError: of the harness (HARNESS_DEBUG=1 shows where)")
     monkeypatch.setenv("HARNESS_DEBUG", "1")

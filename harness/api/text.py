@@ -18,7 +18,7 @@ def printable(text: str) -> str:
     Control and format characters, and halves of surrogate pairs, become `\u001b` and the like; line ends and tabs stay.
     In JSON such an escape means the same character.
     """
-    if text.isascii() and text.isprintable():
+    if text.isprintable():  # of Python: without control, format and unassigned characters, and separators
         return text
     return "".join(
         _spell(letter) if letter not in "\n\t" and _is_hidden(letter) else letter for letter in text

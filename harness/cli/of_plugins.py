@@ -20,10 +20,10 @@ def load_command(context: click.Context, name: str) -> click.Command:
     Raises UsageError if no plugin or more than one offers it, or if it cannot be loaded. Every fault of a plugin is
     reported, because it may be the reason why a command is missing.
     """
-    from harness import session
+    from harness.registry import opening
 
     report = Reporter()
-    registry = session.open_registry(context.params.get("plugins", ()), report)
+    registry = opening.open_registry(context.params.get("plugins", ()), report)
     for fault in registry.faults:
         report(fault)
     known = registry.names("commands")

@@ -147,9 +147,9 @@ def open_session(
 
 def open_registry(context: click.Context) -> Registry:
     """Load the plugins alone, for commands that read no data."""
-    from harness import session
+    from harness.registry import opening
 
-    return session.open_registry(context.obj or (), Reporter())
+    return opening.open_registry(context.obj or (), Reporter())
 
 
 def print_left_out(left_out: Mapping[str, str]) -> None:

@@ -48,6 +48,18 @@ class TokenSet:
 
     def select(self, tokens: Tokens) -> Tokens:
         """Return `tokens` with this set as content. Ids, and so activations, stay the same."""
+        if (
+            self.name == "content"
+        ):  # of a million inputs, dataclasses.replace would take most of a plan's time
+            return Tokens(
+                ids=tokens.ids,
+                content=tokens.content,
+                prompt=tokens.prompt,
+                own=tokens.content,
+                truncated=tokens.truncated,
+                image=tokens.image,
+                summary=tokens.summary,
+            )
         content = tokens.content.copy()
         if self.name == "all":
             content[:] = True

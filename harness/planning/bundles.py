@@ -61,7 +61,8 @@ def make_bundles(
     A regime that the task's rows do not allow is noted in `left_out`.
     """
     models = [model for model in models if model.modality == data.spec.modality]
-    tokens = {model.label: _tokenize(data, model, arms.token_set) for model in models}
+    selected: dict[int, tuple[Tokens, Tokens]] = {}
+    tokens = {model.label: _tokenize(data, model, arms.token_set, selected) for model in models}
     # A row in which some model finds no content is dropped for every arm: all are compared on the same rows.
     empty = {row for encoded in tokens.values() for row, one in enumerate(encoded) if not one.content.any()}
     data = without(data, empty)
@@ -150,15 +151,23 @@ def _check_fitted_rows(sample: Sequence[int], placed: Sequence[PlacedArm], draws
             )
 
 
-def _tokenize(data: TaskData, model: OpenModel, token_set: TokenSet) -> list[Tokens]:
-    """Encode the inputs of a task for a model. Raise UnavailableError when its tokenizer fails."""
+def _tokenize(
+    data: TaskData, model: OpenModel, token_set: TokenSet, selected: dict[int, tuple[Tokens, Tokens]]
+) -> list[Tokens]:
+    """Encode the inputs of a task for a model. Raise UnavailableError when its tokenizer fails.
+
+    Models of one tokenizer may give the same objects, of which `selected` holds, by id, what was selected before.
+    """
     said = f"task '{data.spec.name}' cannot be read by model '{model.label}'"
     with parsing(said):  # a tokenizer of any plugin may fail in any way
         try:
             tokens = model.model.tokenize(data.examples.inputs)
         except HarnessError as error:
             raise ParseError(str(error)) from error
-    return [token_set.select(one) for one in tokens]
+    for one in tokens:
+        if id(one) not in selected:
+            selected[id(one)] = one, token_set.select(one)
+    return [selected[id(one)][1] for one in tokens]
 
 
 def _make_features(bundle: Bundle, placed: Sequence[PlacedArm], arms: Arms) -> Iterator[ModelFeatures]:

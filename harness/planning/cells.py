@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from harness.api.data import Site, Tokens
 from harness.api.protocols import PlacedRepresentation
 from harness.config.suite import Suite
@@ -164,12 +166,12 @@ class Bundle:
         """The key of the forward pass that fills all features of the bundle."""
         return hash_lines(sorted(features.key for features in self.model_features))
 
-    @property
+    @cached_property
     def n_tokens(self) -> int:
         """The number of pooled tokens of all examples."""
-        return sum(int(tokens.content.sum()) for tokens in self.tokens)
+        return sum(int(np.count_nonzero(tokens.content)) for tokens in self.tokens)
 
-    @property
+    @cached_property
     def n_positions(self) -> int:
         """The number of positions that the model runs on, pooled or not; padding is not counted."""
         return sum(len(tokens.ids) for tokens in self.tokens)

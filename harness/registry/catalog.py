@@ -18,8 +18,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from harness.api.errors import HarnessError, UnavailableError, UsageError, describe, did_you_mean
 from harness.api.specs import ClassifierSpec, Spec
 from harness.registry.loading import OFFERED, Fault, Plugin, Plugins, offer_name
@@ -336,6 +334,8 @@ def _parse_pair(pair: str, reference: str) -> tuple[str, Any]:
     key, equals, value = pair.partition("=")
     if not equals or not key.strip() or not value.strip():
         raise UsageError(f"'{pair.strip()}' in '{reference}' is not of the form key=value")
+    import yaml
+
     with parsing(f"'{value.strip()}' in '{reference}' cannot be read as a value", kind=UsageError):
         return key.strip(), yaml.safe_load(value)
 

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from importlib import import_module
 from importlib.metadata import (
     Distribution,
@@ -134,8 +134,11 @@ def find_candidates(
         raise UsageError(
             f"no installed plugin is called '{name}'{did_you_mean(name, names, listed_by='harness ls plugins')}"
         )
+    name_version = cache(
+        _name_version
+    )  # of a distribution that has twenty plugins, its metadata are parsed once
     installed = [
-        _installed(point)
+        _installed(point, name_version)
         for point in points
         if (only is None or point.name in only) and point.name not in without
     ]
@@ -184,13 +187,18 @@ def _is_there(module: str) -> bool:
         return not module.startswith(".")
 
 
-def _installed(point: EntryPoint) -> Candidate:
+def _name_version(distribution: Distribution) -> tuple[str, str]:
+    return distribution.name, distribution.version
+
+
+def _installed(point: EntryPoint, name_version: Callable[[Distribution], tuple[str, str]]) -> Candidate:
+    name, version = name_version(point.dist) if point.dist else ("unknown distribution", "")
     return Candidate(
         name=point.name,
-        distribution=f"{point.dist.name} {point.dist.version}" if point.dist else "unknown distribution",
+        distribution=f"{name} {version}".rstrip(),
         load=point.load,
         source=None
-        if point.dist and point.dist.name == OWN
+        if point.dist and name == OWN
         else partial(find_source, re.split(r"[:\[]", point.value)[0].strip(), point.dist),
     )
 
@@ -209,7 +217,7 @@ def _named(module: str) -> Candidate:
 
 def load_plugins(candidates: Iterable[Candidate]) -> Plugins:
     """Import and check every candidate; a broken one becomes a fault and is not registered."""
-    manager = _new_manager()
+    manager, trial = _new_manager(), _new_manager()
     loaded: dict[str, Plugin] = {}
     faults: list[Fault] = []
     for each in candidates:
@@ -226,12 +234,13 @@ def load_plugins(candidates: Iterable[Candidate]) -> Plugins:
                 _check_unchanged(module, source)
             if (other := manager.get_name(module)) is not None:
                 raise _Broken(f"is the same module as plugin '{other}' ({loaded[other].distribution})")
-            hooks = _check_hooks(module)
+            hooks = _check_hooks(module, trial)
             if not hooks:
                 raise _Broken("implements no hook of the harness")
             offers = {kind: _collect(module, kind, wanted) for kind, wanted in OFFERED.items()}
             manager.register(module, name=each.name)
         except _Broken as broken:
+            trial = _new_manager()  # what failed may be registered there in part
             faults.append(Fault(plugin=each.name, distribution=each.distribution, problem=str(broken)))
         else:
             loaded[each.name] = Plugin(
@@ -274,9 +283,11 @@ def _blaming(problem: str) -> Iterator[None]:
         raise _Broken(f"{problem}: {describe(error)}") from error
 
 
-def _check_hooks(module: Any) -> tuple[str, ...]:
-    """Return the names of the hooks that `module` implements; refuse misspelt and wrongly declared ones."""
-    trial = _new_manager()
+def _check_hooks(module: Any, trial: pluggy.PluginManager) -> tuple[str, ...]:
+    """Return the names of the hooks that `module` implements; refuse misspelt and wrongly declared ones.
+
+    It is registered with `trial`, a manager without plugins, and taken from it again.
+    """
     known = {name for name in vars(hookspecs) if name.startswith("harness_")}
     with _blaming("cannot be inspected"):  # a plugin may be any object with any attributes
         functions = inspect.getmembers(module, inspect.isroutine)
@@ -292,7 +303,9 @@ def _check_hooks(module: Any) -> tuple[str, ...]:
     except (pluggy.PluginValidationError, ValueError, TypeError) as error:
         message = "; ".join(line.strip() for line in str(error).splitlines())  # plugin, definition and fault
         raise _Broken(f"declares a hook wrongly: {message}") from error
-    return tuple(sorted(caller.name for caller in trial.get_hookcallers(module) or ()))
+    hooks = tuple(sorted(caller.name for caller in trial.get_hookcallers(module) or ()))
+    trial.unregister(module)
+    return hooks
 
 
 def _collect(module: Any, kind: str, wanted: type) -> tuple[Any, ...]:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import sparse
 
 from harness.api.errors import PluginResultError
 
@@ -62,6 +61,8 @@ def find_row(matrix: Matrix) -> int | None:
 
     The cost is one pass over the stored values.
     """
+    from scipy import sparse
+
     made: Any = sparse.csr_array(matrix) if sparse.issparse(matrix) else np.asarray(matrix)
     values: np.ndarray[Any, Any] = made.data if sparse.issparse(made) else made
     if values.dtype.kind in "biu":

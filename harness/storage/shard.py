@@ -20,7 +20,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import sparse
 
 from harness.stats.finite import find_row
 from harness.storage.parsing import ParseError, parsing
@@ -215,6 +214,8 @@ def join(shards: Sequence[Shard]) -> Matrix:
     """Return the rows of shards of one width below one another: CSR if any of them is, with indices of 32 bits if they
     suffice.
     """
+    from scipy import sparse  # a plan asks the store what it holds, and reads no features
+
     if all(shard.counts is None for shard in shards):
         return np.concatenate([shard.values for shard in shards])
     parts = [_to_sparse(shard) for shard in shards]
@@ -232,6 +233,8 @@ def join(shards: Sequence[Shard]) -> Matrix:
 
 def _to_sparse(shard: Shard) -> Shard:
     """Return a shard with the zeros of a dense one left out."""
+    from scipy import sparse
+
     if shard.counts is not None:
         return shard
     made = sparse.csr_array(shard.values)

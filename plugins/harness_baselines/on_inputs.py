@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy import sparse
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 from harness_baselines.words import split_words
 
@@ -22,10 +21,17 @@ class Tfidf:
     def __init__(self, *, ngrams: int) -> None:
         if ngrams < 1:
             raise ValueError(f"ngrams={ngrams} must be at least 1")
-        self.vectorizer = TfidfVectorizer(
+        self.ngrams = ngrams
+
+    @cached_property
+    def vectorizer(self) -> Any:
+        """Vectorizer of scikit-learn, which is imported only when texts are read."""
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+        return TfidfVectorizer(
             tokenizer=split_words,
             token_pattern=None,
-            ngram_range=(1, ngrams),
+            ngram_range=(1, self.ngrams),
             sublinear_tf=True,
             dtype=np.float32,
         )
@@ -36,6 +42,8 @@ class Tfidf:
 
     def transform(self, inputs: Sequence[str]) -> Any:
         """Return `[texts, n-grams]` as CSR in float32."""
+        from scipy import sparse
+
         return sparse.csr_array(self.vectorizer.transform(inputs))
 
 
@@ -51,8 +59,19 @@ class CharNgrams:
     def __init__(self, *, n: int) -> None:
         if isinstance(n, bool) or not isinstance(n, int) or n < 1:
             raise ValueError(f"n={n} must be a whole number, at least 1")
-        self.vectorizer = TfidfVectorizer(
-            preprocessor=_fold, analyzer="char_wb", ngram_range=(1, n), sublinear_tf=True, dtype=np.float32
+        self.n = n
+
+    @cached_property
+    def vectorizer(self) -> Any:
+        """Vectorizer of scikit-learn, which is imported only when texts are read."""
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+        return TfidfVectorizer(
+            preprocessor=_fold,
+            analyzer="char_wb",
+            ngram_range=(1, self.n),
+            sublinear_tf=True,
+            dtype=np.float32,
         )
 
     def fit(self, inputs: Sequence[str]) -> CharNgrams:
@@ -61,6 +80,8 @@ class CharNgrams:
 
     def transform(self, inputs: Sequence[str]) -> Any:
         """Return `[texts, n-grams]` as CSR in float32."""
+        from scipy import sparse
+
         return sparse.csr_array(self.vectorizer.transform(inputs))
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
-
-import torch
+from typing import TYPE_CHECKING, TypeAlias
 
 import harness
+
+if TYPE_CHECKING:
+    import torch
 
 DEFAULT_COUNT = 256
 """Default width of linear maps, unless the activations have fewer dimensions."""
 
-Fit: TypeAlias = Callable[[torch.Tensor, int], harness.Dictionary]
+Fit: TypeAlias = "Callable[[torch.Tensor, int], harness.Dictionary]"
 """Function from activations `[tokens, d]` and a width to a fitted dictionary."""
 
 
@@ -76,6 +77,8 @@ class RandomProjection:
         )
 
     def _draw(self, d_in: int, n: int, device: str) -> harness.Dictionary:
+        import torch
+
         # Drawn on the CPU, so that every device gets the same directions.
         directions = torch.randn(d_in, n, generator=torch.Generator().manual_seed(self.seed)) / n**0.5
         return _linear_map("random_projection", directions.to(device))
@@ -104,6 +107,8 @@ class RandomRotation:
 
     def _draw(self, d_in: int) -> torch.Tensor:
         """Return an orthogonal matrix `[d_in, d_in]`."""
+        import torch
+
         # Drawn on the CPU, so that every device gets the same rotation.
         generator = torch.Generator().manual_seed(self.seed)
         q, r = torch.linalg.qr(torch.randn(d_in, d_in, generator=generator, dtype=torch.float64))
@@ -134,6 +139,8 @@ class RandomSae:
         )
 
     def _draw(self, d_in: int, width: int, device: str) -> harness.Dictionary:
+        import torch
+
         # Drawn on the CPU, so that every device gets the same directions.
         directions = torch.randn(d_in, width, generator=torch.Generator().manual_seed(self.seed))
         directions /= directions.norm(dim=0)
@@ -168,6 +175,8 @@ def principal_components(x: torch.Tensor, n: int) -> harness.Dictionary:
 
     The largest entry of each component is positive. Raise UsageError unless there are more than `n` tokens.
     """
+    import torch
+
     if len(x) <= n:
         raise harness.UsageError(f"pca: {len(x)} training tokens are too few for {n} components")
     centre = x.double().mean(0)
@@ -180,6 +189,8 @@ def principal_components(x: torch.Tensor, n: int) -> harness.Dictionary:
 
 def most_varying(x: torch.Tensor, k: int) -> harness.Dictionary:
     """Return the `k` coordinates of `x [tokens, d]` with the highest variance, in their own order."""
+    import torch
+
     # A stable sort takes the first of coordinates with equal variance on every device.
     kept = x.double().var(0).sort(descending=True, stable=True).indices[:k].sort().values
     return _linear_map("top_neurons", torch.eye(x.shape[1], device=x.device)[:, kept])

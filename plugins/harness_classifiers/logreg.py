@@ -5,13 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
 
 from harness_classifiers.require import require_count, require_positive
 from harness_classifiers.room import check_room
-from harness_classifiers.scale import Scale
-from harness_classifiers.softmax import SoftmaxRegression
-from harness_classifiers.span import MAX_ROWS, RowSpan
 
 SOFTMAX_UP_TO = 2048
 """Largest number of features for which SoftmaxRegression's decomposition saves time and memory."""
@@ -24,6 +20,11 @@ class LogReg:
         self.C, self.max_iter, self.seed = require_positive("C", C), require_count("max_iter", max_iter), seed
 
     def fit(self, X: Any, y: Any) -> LogReg:
+        # Imported here: a plan makes a classifier to check its parameters, and fits none.
+        from harness_classifiers.scale import Scale
+        from harness_classifiers.softmax import SoftmaxRegression
+        from harness_classifiers.span import MAX_ROWS, RowSpan
+
         self.scale = Scale().fit(X)
         rows = self.scale.transform(X)
         # scikit-learn's lbfgs stops short of the optimum where C is large; its Newton's method does not.
@@ -36,6 +37,8 @@ class LogReg:
         if many and rows.shape[1] <= SOFTMAX_UP_TO:
             self.model = SoftmaxRegression(C=self.C, max_iter=self.max_iter)
         else:
+            from sklearn.linear_model import LogisticRegression
+
             check_room("logreg", int(y.max()) + 1, rows.shape[1])
             self.model = LogisticRegression(
                 C=self.C, solver="newton-cg", tol=1e-6, max_iter=self.max_iter, random_state=self.seed

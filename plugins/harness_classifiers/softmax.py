@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 from scipy.special import softmax
-from sklearn.exceptions import ConvergenceWarning
 
 TOLERANCE = 1e-9
 """Stopping criterion: expected fall of the mean loss, in nats, half of the gradient times the step."""
@@ -75,6 +74,8 @@ def _minimise(X: Any, y: Any, C: float, max_iter: int) -> Any:
         # Only steps of positive curvature keep the inverse Hessian positive definite.
         if ((gradient - before) * step).sum() > 0:
             pairs.append((size * step, gradient - before))
+    from sklearn.exceptions import ConvergenceWarning
+
     warnings.warn(f"no convergence in {max_iter} iterations", ConvergenceWarning)
     return W
 

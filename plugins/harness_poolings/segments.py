@@ -6,14 +6,18 @@ tokens of example i are `values[offsets[i]:offsets[i + 1]]`; every example has a
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def total(values: Tensor, offsets: Tensor) -> Tensor:
     """Return the sum over the tokens of each example."""
     # On CUDA index_add_ adds in no fixed order, so that two runs would differ in the last bits.
     if values.is_cuda:
+        import torch
+
         return torch.segment_reduce(values, "sum", offsets=offsets, axis=0)
     return _empty(values, offsets).index_add_(0, _owners(offsets), values)
 
@@ -77,10 +81,12 @@ class TopCount:
 
 
 def _empty(values: Tensor, offsets: Tensor) -> Tensor:
-    return torch.zeros((len(offsets) - 1, values.shape[1]), dtype=values.dtype, device=values.device)
+    return values.new_zeros((len(offsets) - 1, values.shape[1]))
 
 
 def _owners(offsets: Tensor) -> Tensor:
     """Return the example number of each token, `[tokens]`."""
+    import torch
+
     examples = torch.arange(len(offsets) - 1, device=offsets.device)
     return examples.repeat_interleave(offsets.diff())

@@ -5,9 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy import sparse
-
-from harness_poolings import selection
 
 
 class Unchanged:
@@ -30,6 +27,8 @@ class Binarize:
         return self
 
     def transform(self, X: Any) -> Any:
+        from scipy import sparse
+
         if (
             sparse.issparse(X) and self.t >= 0
         ):  # with a negative t zeros would become ones and fill the matrix
@@ -62,6 +61,8 @@ class Select:
         self.before = Unchanged() if t is None else Binarize(t)
 
     def fit(self, X: Any, y: Any) -> Select:
+        from harness_poolings import selection
+
         scores = getattr(selection, self.by)(self.before.transform(X), y)
         if not np.isfinite(scores).all():
             raise ValueError(f"select: {self.by} of some feature is not finite")
@@ -81,6 +82,8 @@ class Standardize:
     """
 
     def fit(self, X: Any, y: Any) -> Standardize:
+        from harness_poolings import selection
+
         mean, deviation = selection.spread(X)
         # Two passes over the same tokens differ by about 1e-6 of a value, which must not become a feature.
         varies = deviation > 1e-5 * np.hypot(mean, deviation)
@@ -89,6 +92,8 @@ class Standardize:
         return self
 
     def transform(self, X: Any) -> Any:
+        from scipy import sparse
+
         if sparse.issparse(X):
             divided = X.copy()
             divided.data = (X.data / self.deviation[X.indices]).astype(X.dtype)

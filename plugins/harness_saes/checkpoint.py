@@ -12,13 +12,14 @@ import zipfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
-
-import torch
+from typing import IO, TYPE_CHECKING, Any
 
 import harness
 from harness_saes.refusals import check_pair, no_autoencoder, wrong_site
 from harness_saes.repository import HubRepository, LocalRepository, Repository, full_reference
+
+if TYPE_CHECKING:
+    import torch
 
 VISION = "vision"
 """Tower whose activations the dictionaries of image models read."""
@@ -82,6 +83,8 @@ class Checkpoint:
 
         Tensors of a path are memory-mapped.
         """
+        import torch
+
         said = f"dictionary '{self.ref}': {self.file} cannot be read as a file of PyTorch tensors"
         with harness.parsing(said, hint="fetch it again"):
             try:
@@ -116,6 +119,8 @@ class Checkpoint:
 
     def tensor(self, tensors: Any, name: str) -> torch.Tensor:
         """Return a floating-point tensor of a state dict by name; raise UnavailableError if there is none."""
+        import torch
+
         held = tensors if isinstance(tensors, Mapping) else {}
         self.require(name, {key for key, value in held.items() if isinstance(value, torch.Tensor)})
         found: torch.Tensor = held[name]
@@ -144,6 +149,8 @@ class Checkpoint:
 
     def take(self, tensors: Any, names: Sequence[str], device: str) -> dict[str, torch.Tensor]:
         """Return the named tensors in float32 on a device."""
+        import torch
+
         # Copies: a memory-mapped file may be replaced while the dictionary is in use.
         return {
             name: self.tensor(tensors, name).detach().to(device, torch.float32, copy=True) for name in names

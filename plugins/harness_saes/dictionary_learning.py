@@ -11,13 +11,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 import harness
 from harness_saes.refusals import check_sizes, no_autoencoder
 from harness_saes.stored import Declaration, Format, Found, check_decoder, read_size
 
 if TYPE_CHECKING:
+    import torch
+
     from harness.dictionaries.dictionary import Activation
     from harness_saes.tensors import Tensors
 
@@ -162,6 +162,8 @@ def _scale(fields: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
 
     A row of zeros stays one, and its feature becomes 0, where the library divides by zero.
     """
+    import torch
+
     norms = fields["W_dec"].norm(dim=1)
     if torch.allclose(norms, torch.ones_like(norms)):  # as the library does
         return {}

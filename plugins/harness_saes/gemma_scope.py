@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 import harness
 from harness_saes.neuronpedia import link
@@ -409,6 +408,8 @@ def load(
 
     Raise UnavailableError for a damaged file or one without floating-point arrays.
     """
+    import torch
+
     wanted = dict.fromkeys((*ENCODER, *(DECODER if decoder else ()), *(("b_dec",) if subtracts else ())))
     with harness.parsing(f"dictionary '{name}' cannot be read"), np.load(path, allow_pickle=False) as arrays:
         if missing := [key for key in wanted if key not in arrays]:

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import harness
 from harness_saes.gemma_scope import PT_DICTIONARY, TRAINING, flag_width, read_site, width_of
 from harness_saes.neuronpedia import link
@@ -339,6 +337,8 @@ def load(
     """Load the weights in float32 onto a device; skip the decoder unless `decoder` is set. With `subtracts`, b_dec is
     subtracted from the input.
     """
+    import torch
+
     wanted = tuple(
         dict.fromkeys((*ENCODER, *(DECODER if decoder else ()), *(("b_dec",) if subtracts else ())))
     )

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
-
-import torch
+from typing import TYPE_CHECKING, Any, Protocol
 
 import harness
 from harness_saes.checkpoint import Checkpoint
+
+if TYPE_CHECKING:
+    import torch
 
 _FLOATS = ("F64", "F32", "F16", "BF16")
 """Accepted types, as safetensors names them."""
@@ -49,16 +51,18 @@ class _SafeTensors:
         from safetensors import safe_open
 
         self.checkpoint, self.device = checkpoint, device
-        said = f"dictionary '{checkpoint.ref}': {checkpoint.file} cannot be read"
-        with harness.parsing(said, hint="fetch it again"):
-            file: Any = safe_open(path, framework="pt")
+        self.said = f"dictionary '{checkpoint.ref}': {checkpoint.file} cannot be read"
+        with harness.parsing(self.said, hint="fetch it again"):
+            file: Any = safe_open(path, framework="numpy")  # of the header alone, which needs no torch
             slices = {name: file.get_slice(name) for name in list(file.keys())}
-            self.file = file
+            self.path = path
             self.shapes = {name: tuple(part.get_shape()) for name, part in slices.items()}
             self.types = {name: part.get_dtype() for name, part in slices.items()}
 
     def take(self, name: str) -> torch.Tensor:
         self.checkpoint.require(name, self.types)
+        import torch
+
         if self.types[name] not in _FLOATS:
             raise harness.UnavailableError(
                 f"dictionary '{self.checkpoint.ref}': {name} holds {self.types[name]}, not floats"
@@ -67,9 +71,19 @@ class _SafeTensors:
         tensor: torch.Tensor = self.file.get_tensor(name)
         return tensor.to(self.device, torch.float32, copy=True)
 
+    @cached_property
+    def file(self) -> Any:
+        """The file, opened for tensors of torch."""
+        from safetensors import safe_open
+
+        with harness.parsing(self.said, hint="fetch it again"):
+            return safe_open(self.path, framework="pt")
+
 
 class _StateDict:
     def __init__(self, checkpoint: Checkpoint, path: Path, device: str) -> None:
+        import torch
+
         self.checkpoint, self.device = checkpoint, device
         held = checkpoint.read(path)
         if isinstance(held, Mapping) and held.keys() == {"sae", "version"}:
@@ -83,6 +97,8 @@ class _StateDict:
         self.values = {**{name: value for name, value in self.held.items() if name not in tensors}, **numbers}
 
     def take(self, name: str) -> torch.Tensor:
+        import torch
+
         found = self.checkpoint.tensor(self.held, name)
         # A copy: a memory-mapped file may be replaced while the dictionary is in use.
         return found.detach().to(self.device, torch.float32, copy=True)

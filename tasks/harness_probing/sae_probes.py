@@ -17,14 +17,16 @@ import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import numpy as np
 
 from harness import Columns, DataError, HarnessError, TaskSpec, name_some, printable, read_table
 
-Rows = np.ndarray[Any, np.dtype[np.int64]]
+if TYPE_CHECKING:
+    import numpy as np
+
+    Rows = np.ndarray[Any, np.dtype[np.int64]]
 
 SETS = tuple(
     """\
@@ -195,6 +197,8 @@ def split_rows(positive: np.ndarray[Any, np.dtype[np.bool_]]) -> list[str]:
 
     Validation rows are the last of the training rows in the order drawn. The paper trains on them too afterwards.
     """
+    import numpy as np
+
     labels = positive[:FIRST]
     n_train = min(len(positive) - LEFT, TRAIN)
     n_test = len(labels) - n_train - 1
@@ -219,6 +223,8 @@ def split_rows(positive: np.ndarray[Any, np.dtype[np.bool_]]) -> list[str]:
 
 def _draw(random: np.random.RandomState, positive: Rows, negative: Rows, n: int) -> Rows:
     """Draw half of `n` rows from each class, the odd one positive."""
+    import numpy as np
+
     more = -(-n // 2)
     chosen = [
         random.choice(rows, size=size, replace=False)
@@ -235,6 +241,8 @@ def convert(folder: Path, data_dir: Path) -> list[str]:
 
     Returns the names of the sets without a file. Raises DataError if no set has one, or if a file has another format.
     """
+    import numpy as np
+
     found = find_files(folder)
     if not found:
         raise DataError(f"'{folder}' holds no csv file of sae-probes, such as '{SETS[0]}.csv'")
