@@ -527,7 +527,7 @@ def test_a_tokenizer_of_transformers_is_read_from_the_folder(clip: Path) -> None
         representation("zero_shot").at(open_model(clip), site("vision.resid_post.1"))
     write_tokenizer(clip)
     wanted = open_clip.get_tokenizer(f"local-dir:{clip}")(["a photo of a great dane."])
-    assert torch.equal(open_model(clip).tokenize_prompts(["a photo of a great dane."]), wanted)
+    assert open_model(clip).tokenize_prompts(["a photo of a great dane."]) == wanted.tolist()
     assert located_zero_shot(open_model(clip)).load("cpu").width == len(CLASSES)
 
 

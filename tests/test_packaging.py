@@ -165,7 +165,7 @@ HEAVY = ("torch", "transformers", "pydantic", "sklearn", "pandas", "datasets", "
         ("from harness.cli import execute; execute(['--help'])", HEAVY),
         ("from harness.cli import execute; execute(['--version'])", HEAVY),
         ("from harness.cli import execute; execute(['run', '--help'])", HEAVY),
-        ("from harness.cli import execute; execute(['ls', 'tasks'])", HEAVY[:2]),
+        ("from harness.cli import execute; execute(['ls', 'tasks'])", HEAVY),
         ("from harness.cli import execute; execute(['ls', 'plugins'])", HEAVY[:2]),
         ("from harness.cli import execute; execute(['show', 'logreg'])", HEAVY[:2]),
     ],
@@ -175,6 +175,22 @@ def test_what_only_lists_imports_nothing_heavy(code, heavy, own_cache):
     ended = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, cwd=own_cache)
     assert ended.returncode == 0, ended.stderr
     assert not set(ended.stdout.splitlines()[-1].split()) & set(heavy)
+
+
+def test_help_loads_no_plugin(own_cache):
+    code = "from harness.cli import execute; execute(['--help']); import sys; print(' '.join(sys.modules))"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=own_cache)
+    points = PYPROJECT["project"]["entry-points"]["harness"]
+    assert not set(ended.stdout.splitlines()[-1].split()) & set(points.values())
+
+
+def test_the_quickstart_is_planned_without_torch(own_cache):
+    code = "from harness.cli import execute; execute(['plan', 'quickstart']); import sys; print(*sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=own_cache)
+    for bundle in ("quickstart_roles × minigemma-l", "digits × minipaligemma", "digits × miniclip"):
+        assert bundle in ended.stdout, ended.stderr
+    heavy = {"torch", "transformers", "open_clip", "torchvision", "sklearn", "scipy", "pandas", "datasets"}
+    assert not set(ended.stdout.splitlines()[-1].split()) & heavy
 
 
 def test_nothing_is_imported_that_only_unix_has(own_cache):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import torch
-from torch.nn.functional import normalize
+from typing import TYPE_CHECKING
 
 import harness
 from harness_open_clip.model import OpenClipModel
-from harness_open_clip.prompts import make_prompts
+from harness_open_clip.templates import make_prompts
+
+if TYPE_CHECKING:
+    import torch
 
 
 class ClipEmbedding:
@@ -51,18 +52,20 @@ class ZeroShot:
         self, model: OpenClipModel, spec: harness.TaskSpec, classes: Sequence[str]
     ) -> harness.PlacedRepresentation:
         prompts = make_prompts(spec, classes)
-        ids = torch.stack([model.tokenize_prompts(of_class) for of_class in prompts])
+        ids = [model.tokenize_prompts(of_class) for of_class in prompts]
 
         def load(device: str) -> ClassScorer:
+            import torch
+
             text = model.load_text(device)
-            return ClassScorer(text.directions(ids), text.scale)
+            return ClassScorer(text.directions(torch.tensor(ids)), text.scale)
 
         return harness.PlacedRepresentation(
             identity={
                 "kind": "zero_shot",
                 "text": dict(model.text_identity()),
                 "prompts": prompts,
-                "ids": harness.hash_json({"ids": ids.tolist()}),  # the tokenizer's only effect
+                "ids": harness.hash_json({"ids": ids}),  # the tokenizer's only effect
             },
             d_in=model.width(model.embedding_site),
             width=len(classes),
@@ -86,6 +89,8 @@ class ClassScorer:
 
     def encode(self, activations: torch.Tensor) -> torch.Tensor:
         """Return scores `[tokens, classes]` in float32 for `activations [tokens, embedding]`."""
+        from torch.nn.functional import normalize
+
         return self._scale * normalize(activations.float(), dim=-1) @ self._directions.T
 
 

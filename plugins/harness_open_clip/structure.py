@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from harness import UnavailableError, UsageError, parsing
+
+if TYPE_CHECKING:
+    from torch import nn
 
 BLOCKS = ("transformer.resblocks", "trunk.blocks")
 """Paths of the blocks in open_clip's own transformer and in timm's."""
@@ -90,6 +90,8 @@ def first_of(output: Any) -> Any:
 
 
 def _has(tower: nn.Module, path: str) -> bool:
+    from torch import nn
+
     try:
         blocks = tower.get_submodule(path)
     except AttributeError:
@@ -102,11 +104,12 @@ def _pair(size: Any) -> tuple[int, int]:
     return int(height), int(width)
 
 
-@torch.inference_mode()
 def _run(
     name: str, tower: nn.Module, blocks: str, size: tuple[int, int]
 ) -> tuple[list[tuple[int, ...]], tuple[int, ...]]:
     """Return the output shapes of each block and of the tower for one image."""
+    import torch
+
     shapes: list[tuple[int, ...]] = []
     hooks = [
         block.register_forward_hook(lambda module, inputs, output: shapes.append(tuple(output.shape)))
@@ -117,7 +120,7 @@ def _run(
         f"configuration says"
     )
     try:
-        with parsing(said):  # a contradictory configuration may raise any type
+        with torch.inference_mode(), parsing(said):  # a contradictory configuration may raise any type
             output = tower(torch.empty(1, 3, *size, device=next(tower.parameters()).device))
             return shapes, tuple(first_of(output).shape)
     finally:

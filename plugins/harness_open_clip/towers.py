@@ -12,12 +12,10 @@ import torch
 from open_clip.model import _build_text_tower, _build_vision_tower
 from torch import nn
 
-from harness import UnavailableError, UsageError, check_memory, hash_json, parsing
+from harness import UnavailableError, check_memory, hash_json, parsing
 from harness_open_clip.references import Checkpoint
 from harness_open_clip.structure import Layout, truncate, unsaved_buffers
 
-MAX_SEED = 2**53 - 1
-"""Largest seed: JSON holds no larger number exactly."""
 UNUSED = ("position_ids",)
 """Ends of names that older checkpoints hold and no module reads."""
 
@@ -75,16 +73,6 @@ def load_text(checkpoint: Checkpoint, *, seed: int | None, dtype: torch.dtype) -
     known = frozenset(build_text(checkpoint).state_dict())
     tower = _fill(checkpoint, lambda device: build_text(checkpoint, device), prefix, known, dtype)
     return tower, scale
-
-
-def check_seed(name: str, seed: Any) -> None:
-    """Raise UsageError unless `seed` is None or a whole number that JSON can hold exactly."""
-    if seed is not None and (
-        isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED
-    ):
-        raise UsageError(
-            f"model '{name}' takes random_weights, a seed, from 0 to {MAX_SEED} or none at all, not {seed!r}"
-        )
 
 
 def _build(checkpoint: Checkpoint, factory: Callable[..., nn.Module], config: Any, device: str) -> nn.Module:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from typing import TYPE_CHECKING
 
 from harness import (
     Model,
@@ -14,6 +15,9 @@ from harness import (
     hookimpl,
     local_path,
 )
+
+if TYPE_CHECKING:
+    from harness_transformers.references import Files
 
 HUB_REFERENCE = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9_][\w.-]*(@[^@]+)?")
 """Form of a model's name on the hub, `ORG/REPO[@REVISION]`."""
@@ -101,16 +105,19 @@ def open_model(
 
     Messages call it `name`. Raise UsageError for a parameter that does not fit the modality or the model.
     """
-    from harness_transformers.image_encoder import ImageEncoder
-    from harness_transformers.modality import is_image_encoder
-    from harness_transformers.opening import check_choice, read_config
+    from harness_transformers.opening import check_choice, read_settings
     from harness_transformers.references import open_files
+    from harness_transformers.sketch import SKETCHED_ATTENTION, VISION_LANGUAGE, sketch
 
     if modality is not None:
         check_choice(name, "modality", modality, ("text", "image"))
     files = open_files(ref, name=name)
-    is_encoder = modality != "text" and is_image_encoder(read_config(files, decoder=False))
-    if is_encoder:
+    settings = read_settings(files)
+    known = sketch(settings) if attention in SKETCHED_ATTENTION else None
+    has_decoder = known is not None or settings.get("model_type") == VISION_LANGUAGE
+    if modality != "text" and not has_decoder and _is_image_encoder(files):
+        from harness_transformers.image_encoder import ImageEncoder
+
         _refuse_texts(
             name, template=template, system=system, bos=bos, prompt=prompt, language_model=language_model
         )
@@ -145,6 +152,7 @@ def open_model(
 
     return TransformersModel(
         files,
+        known,
         dtype=dtype,
         attention=attention,
         max_length=max_length,
@@ -153,6 +161,13 @@ def open_model(
         bos=bos,
         random_weights=random_weights,
     )
+
+
+def _is_image_encoder(files: Files) -> bool:
+    from harness_transformers.modality import is_image_encoder
+    from harness_transformers.opening import read_config
+
+    return is_image_encoder(read_config(files, decoder=False))
 
 
 def _refuse_texts(ref: str, *, template: str, **given: str | None) -> None:

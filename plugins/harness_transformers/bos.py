@@ -7,7 +7,7 @@ features then differ from those of the model as trained, so that every result sa
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
@@ -121,15 +121,20 @@ class TextEncoder:
         return _without_first(tokens) if begins else _with_first(tokens, self._token)
 
 
-def find_declaration(files: Files, tokenizer: Any, config: Any) -> str | None:
-    """Return what declares that the tokenizer adds BOS, for a sentence; None if nothing does, or it has no BOS."""
+def find_declaration(
+    files: Files, tokenizer: Any, *, named: str | None, of_type: Callable[[], str | None]
+) -> str | None:
+    """Return what declares that the tokenizer adds BOS, for a sentence; None if nothing does, or it has no BOS.
+
+    `named` is the class that config.json names, `of_type` gives that of the model's type.
+    """
     settings = files.read_json("tokenizer_config.json") or {}
     if tokenizer.bos_token_id is None:
         return None
     if isinstance(settings.get("add_bos_token"), bool):
         return "add_bos_token in tokenizer_config.json" if settings["add_bos_token"] else None
-    named = settings.get("tokenizer_class") or getattr(config, "tokenizer_class", None)
-    kind = named if named not in _GENERIC else _class_of_type(config)
+    named = settings.get("tokenizer_class") or named
+    kind = named if named not in _GENERIC else of_type()
     if kind is None or re.sub(r"Tokenizer(Fast)?$", "", kind) not in ADDING:
         return None
     return f"its class, {kind},"
@@ -143,7 +148,8 @@ def describe_missing(name: str, declaration: str, remedy: str = REMEDY) -> str:
     )
 
 
-def _class_of_type(config: Any) -> str | None:
+def class_of_type(config: Any) -> str | None:
+    """Return the class of tokenizers that transformers has for the type of a model."""
     from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
 
     types = (config.model_type, config.get_text_config().model_type)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
+from pathlib import Path
 from typing import Any
 
 from harness import UnavailableError, parsing
@@ -14,6 +15,8 @@ from harness_transformers.references import Files
 
 CARD = "README.md"
 """Name of the card's file."""
+_FRONT_MATTER = re.compile(r"^(\s*---(?:\r\n|\r|\n))([\S\s]*?)((?:\r\n|\r|\n)---[ \t]*(\r\n|\n|$))")
+"""YAML at the beginning of a card, as huggingface_hub finds it."""
 LARGEST = 1_000_000
 """Limit in bytes of a card: PyYAML takes a quarter of a minute for as many."""
 LANGUAGES = "language_megabytes"
@@ -42,12 +45,10 @@ def read_tasks(files: Files) -> tuple[str, ...]:
 
 
 def _read_front_matter(files: Files) -> dict[Any, Any]:
-    from huggingface_hub import metadata_load
-
     try:
         with parsing(f"model '{files.name}': {CARD} cannot be read"):
             path = files.find(CARD)
-            content = metadata_load(path) if path and path.stat().st_size <= LARGEST else None
+            content = _read(path) if path and path.stat().st_size <= LARGEST else None
     except UnavailableError:
         return {}
     return content if isinstance(content, dict) else {}
@@ -61,3 +62,11 @@ def _is_amount(tag: Any, size: Any) -> bool:
         and not isinstance(size, bool)
         and 0 <= size <= sys.float_info.max
     )
+
+
+def _read(path: Path) -> Any:
+    """Return what `huggingface_hub.metadata_load` returns, whose import takes as long as a plan."""
+    import yaml
+
+    match = _FRONT_MATTER.search(path.read_text("utf-8-sig"))
+    return yaml.safe_load(match[2]) if match else None

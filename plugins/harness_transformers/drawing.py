@@ -18,19 +18,6 @@ from torch import nn
 from harness import UsageError, check_memory, hash_json
 from harness_transformers.structure import Layout
 
-MAX_SEED = 2**53 - 1
-"""Largest seed: JSON holds no larger number exactly."""
-
-
-def check_seed(name: str, seed: Any) -> None:
-    """Raise UsageError unless `seed` is None or a whole number that JSON can hold exactly."""
-    if seed is not None and (
-        isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED
-    ):
-        raise UsageError(
-            f"model '{name}' takes random_weights, a seed, from 0 to {MAX_SEED} or none at all, not {seed!r}"
-        )
-
 
 def draw_tensors(
     name: str, skeleton: Any, layout: Layout, n_blocks: int, *, seed: int, dtype: torch.dtype

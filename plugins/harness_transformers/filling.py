@@ -15,6 +15,9 @@ from harness_transformers.opening import quiet
 from harness_transformers.references import Files
 from harness_transformers.structure import Place, find_place
 
+_PART = 1 << 22
+"""Numbers of a weight that are looked at together."""
+
 HARMLESS = 10_000_000
 """Numbers that a configuration may say beyond those of the weights before it is refused."""
 
@@ -49,15 +52,21 @@ def fill(
     return model, {*report["missing_keys"], *(weight for weight, *_ in report["mismatched_keys"])}
 
 
+def reading_dtype(skeleton: Any, dtype: str) -> torch.dtype | None:
+    """Return the type that weights may have as soon as they are read; None where transformers has to choose it.
+
+    Some classes keep parts in float32 whatever type is asked for, from what is stored.
+    """
+    kept = [getattr(skeleton, f"_keep_in_fp32_modules{strict}", None) for strict in ("", "_strict")]
+    return None if dtype != "float32" and any(kept) else getattr(torch, dtype)
+
+
 def settle(name: str, model: nn.Module, device: str, *, dtype: str, files: Iterable[Files]) -> None:
-    """Move a filled model to a device, into memory of its own, and check that its weights are finite.
+    """Move a filled model to a device, and check that its weights are finite.
 
     `files` are those its weights were read from. Raise ChangedError if one was changed meanwhile.
     """
     model.to(device)
-    if device == "cpu":  # where weights may still be pages of their file, which can be written at any time
-        for tensor in (*model.parameters(), *model.buffers()):
-            tensor.data = tensor.data.clone()
     for one in files:
         one.check_read()
     check_finite(name, model, dtype)
@@ -75,7 +84,10 @@ def check_complete(name: str, faulty: Iterable[str]) -> None:
 def check_finite(name: str, model: nn.Module, dtype: str) -> None:
     """Raise UnavailableError for a weight with values that are not finite."""
     for weight, parameter in model.named_parameters():
-        if not torch.isfinite(parameter).all():
+        flat = parameter.detach().reshape(-1)
+        # The mask of a large embedding would take as much memory again, so that it is made in parts.
+        parts = (flat[start : start + _PART] for start in range(0, len(flat), _PART))
+        if not all(torch.isfinite(part).all() for part in parts):
             raise UnavailableError(
                 f"model '{name}': {weight} has values that are not finite in {dtype}: "
                 f"fetch the weights again, or use another dtype"

@@ -13,13 +13,14 @@ from torch import nn
 
 from harness import Image, Site, Tokens, UsageError
 from harness_transformers.card import read_tasks
-from harness_transformers.drawing import check_seed, draw_tensors
-from harness_transformers.filling import check_added, check_complete, fill, settle
+from harness_transformers.drawing import draw_tensors
+from harness_transformers.filling import check_added, check_complete, fill, reading_dtype, settle
 from harness_transformers.modality import is_pair
 from harness_transformers.opening import PROCESSOR_FILES, build_bare, check_computing, read_config
 from harness_transformers.patches import check_order, find_patches
 from harness_transformers.processing import ImageProcessing
 from harness_transformers.references import Files
+from harness_transformers.seeds import check_seed
 from harness_transformers.seeing import LoadedImageEncoder
 from harness_transformers.structure import KINDS, Place, added_layers, locate, truncate
 from harness_transformers.weights import check_blocks, read_tower, tower_shards
@@ -189,7 +190,13 @@ class ImageEncoder:
     def _tensors(self, depth: int, parts: frozenset[str]) -> dict[str, torch.Tensor]:
         """Read or draw the weights of the first `depth` blocks and of other parts."""
         if self._seed is None:
-            return read_tower(self._files, self._part, n_layers=self.n_layers, n_blocks=depth)
+            return read_tower(
+                self._files,
+                self._part,
+                n_layers=self.n_layers,
+                n_blocks=depth,
+                dtype=reading_dtype(self._skeleton, self._dtype),
+            )
         layout = self._patches.layout.including(parts)
         dtype = getattr(torch, self._dtype)
         return draw_tensors(self.name, self._skeleton, layout, depth, seed=self._seed, dtype=dtype)

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from functools import cached_property
-from typing import Any
-
-import torch
-from torch import nn
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
 
 from harness import Conversation, Image, Site, Tokens, UnavailableError, UsageError, local_path
-from harness_transformers.answering import AnsweringTransformer, answering_files, ending_tokens
-from harness_transformers.bos import FLAG, TextEncoder, describe_missing, find_declaration
+from harness_transformers.bos import FLAG, TextEncoder, class_of_type, describe_missing, find_declaration
 from harness_transformers.card import read_languages
 from harness_transformers.chat import ChatTemplate
 from harness_transformers.conversion import QUANTISED, RECORD, read_note
-from harness_transformers.drawing import check_seed, draw_part, draw_tensors
-from harness_transformers.filling import check_complete, check_sum, fill, probe, settle
-from harness_transformers.forward import LoadedTransformer
-from harness_transformers.modality import check_reads_texts
+from harness_transformers.kept import encode_once
 from harness_transformers.opening import (
     TEMPLATE_FILE,
     TOKENIZER_FILES,
@@ -32,8 +25,10 @@ from harness_transformers.opening import (
     read_template,
     read_tokenizer,
 )
+from harness_transformers.plain_tokenizer import read_plain_tokenizer
 from harness_transformers.references import Files
-from harness_transformers.splicing import SplicedTransformer
+from harness_transformers.seeds import check_seed
+from harness_transformers.sketch import Sketch
 from harness_transformers.structure import (
     KINDS,
     Layout,
@@ -45,16 +40,28 @@ from harness_transformers.structure import (
 )
 from harness_transformers.weights import check_blocks, needed_shards, read_head, read_tensors
 
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from harness_transformers.answering import AnsweringTransformer
+    from harness_transformers.forward import LoadedTransformer
+    from harness_transformers.splicing import SplicedTransformer
+
 TEMPLATES = ("none", "chat", "PATH.jinja")
 """Choices of the parameter `template`; the last stands for any file of that suffix."""
 
 
 class TransformersModel:
-    """Opened decoder: everything that is known without its weights."""
+    """Opened decoder: everything that is known without its weights.
+
+    Where its structure is known by a `sketch` of its configuration, only loading it imports transformers and torch.
+    """
 
     def __init__(
         self,
         files: Files,
+        sketch: Sketch | None,
         *,
         dtype: str,
         attention: str,
@@ -76,31 +83,78 @@ class TransformersModel:
             )
         check_seed(self.name, random_weights)
         self._seed = random_weights
-        config = read_config(files)
-        check_reads_texts(self.name, config)
-        self.architecture = str(config.model_type)
-        self._config = config.get_text_config()
-        self.n_layers = int(self._config.num_hidden_layers)
-        check_softcap(self.name, self._config, attention)
+        self._dtype, self._attention = dtype, attention
+        self._sketch = sketch
+        config = sketch or self._whole_config.get_text_config()
+        self.architecture = sketch.model_type if sketch else str(self._whole_config.model_type)
+        self.n_layers = int(config.n_layers if isinstance(config, Sketch) else config.num_hidden_layers)
+        check_softcap(self.name, config, attention)
         if random_weights is None:
             check_blocks(files, self.n_layers)
-        self._dtype, self._attention = dtype, attention
-        self._skeleton, self._layout = build_skeleton(self.name, self._config, attention)
-        self.n_parameters = sum(p.numel() for p in self._blocks(self._skeleton).parameters())
+        self._layout = sketch.layout if sketch else self._built[1]
+        self.n_parameters = sketch.n_parameters if sketch else self._count_parameters()
         chat = template == "chat"  # else the tokenizer's template changes nothing
         # If TEMPLATE_FILE exists, it replaces the template in tokenizer_config.json.
         named = (*TOKENIZER_FILES, TEMPLATE_FILE) if chat else TOKENIZER_FILES
         self._tokenizer_files = [file for file in named if files.find(file)]
-        self._tokenizer = read_tokenizer(files)
         self._template: ChatTemplate | None = None
         if chat or own is not None:
             text = None if own is None else read_template(self.name, own)
             self._template = ChatTemplate(self.name, self._tokenizer, system, own=text)
-        n_embedded = len(self._skeleton.get_parameter(self._layout.embedding))
-        self._encoder = TextEncoder(self.name, self._tokenizer, self._template, bos, n_embedded=n_embedded)
+        # A template is written by transformers' tokenizer alone.
+        plain = read_plain_tokenizer(files) if sketch and self._template is None else None
+        tokenizer = plain or self._tokenizer
+        self._reads_plainly = plain is not None
+        self._n_embedded = (
+            sketch.vocab_size if sketch else len(self._skeleton.get_parameter(self._layout.embedding))
+        )
+        self._encoder = TextEncoder(self.name, tokenizer, self._template, bos, n_embedded=self._n_embedded)
         self._bos = bos
-        self._bos_declaration = find_declaration(files, self._tokenizer, config)
-        self._max_length = self._usable_length(max_length)
+        self._bos_declaration = find_declaration(
+            files,
+            tokenizer,
+            named=None if sketch else getattr(self._whole_config, "tokenizer_class", None),
+            of_type=lambda: sketch.tokenizer_class if sketch else class_of_type(self._whole_config),
+        )
+        self._max_length = self._usable_length(max_length, getattr(config, "max_position_embeddings", None))
+
+    @cached_property
+    def _whole_config(self) -> Any:
+        """Configuration as transformers reads it; raise UsageError if it is not of a model of texts."""
+        from harness_transformers.modality import check_reads_texts
+
+        config = read_config(self._files)
+        check_reads_texts(self.name, config)
+        return config
+
+    @property
+    def _config(self) -> Any:
+        return self._whole_config.get_text_config()
+
+    @cached_property
+    def _built(self) -> tuple[Any, Layout]:
+        """The whole decoder on the meta device, and its layout."""
+        return build_skeleton(self.name, self._config, self._attention)
+
+    @cached_property
+    def _skeleton(self) -> Any:
+        model, layout = self._built
+        # What was planned must be what is loaded, also where transformers has another model of this type by now.
+        if self._sketch and (layout, self._count_parameters()) != (self._layout, self.n_parameters):
+            raise UnavailableError(
+                f"model '{self.name}': transformers builds another model of its config.json than the harness takes "
+                f"it for: use a version of transformers that the harness was made for"
+            )
+        return model
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        """Tokenizer of transformers."""
+        return read_tokenizer(self._files)
+
+    def _count_parameters(self) -> int:
+        model, layout = self._built
+        return sum(parameter.numel() for parameter in model.get_submodule(layout.blocks).parameters())
 
     @cached_property
     def languages(self) -> Mapping[str, float]:
@@ -109,14 +163,15 @@ class TransformersModel:
 
     def width(self, site: Site) -> int:
         """Return the size of activations at `site`; raise UsageError if the model has no such site."""
-        return self._place(self._skeleton, site).width
+        sketched = self._sketch and self._sketch.width(site)
+        return sketched or self._place(self._skeleton, site).width
 
     def identity(self, site: Site) -> Mapping[str, Any]:
         """Return hashes of the files that can influence `site`, and the options that can."""
         self.width(site)
         names = ["config.json", *self._tokenizer_files]
         if self._seed is None:
-            names += needed_shards(self._files, self._layout, needed_depth(self._config, [site]))
+            names += needed_shards(self._files, self._layout, self._depth([site]))
         return {
             "kind": "transformers",
             "files": self._files.hashes(names),
@@ -151,13 +206,20 @@ class TransformersModel:
             _check_text(self.name, number, one)
         if len(inputs) == 0:
             return []
-        return self._encoder.encode(inputs, max_length=self._max_length)
+        encode = partial(self._encoder.encode, max_length=self._max_length)
+        if not self._reads_plainly:
+            return encode(inputs)
+        files = tuple(self._files.hashes(self._tokenizer_files).items())
+        return encode_once((files, self._bos, self._max_length, self._n_embedded), inputs, encode)
 
     def load(self, sites: Sequence[Site], device: str) -> LoadedTransformer:
         """Load the blocks up to the deepest of `sites` onto a device."""
+        from harness_transformers.filling import check_complete, settle
+        from harness_transformers.forward import LoadedTransformer
+
         for site in sites:
             self.width(site)
-        depth = needed_depth(self._config, sites)
+        depth = self._depth(sites)
         model, faulty = self._fill(
             type(self._skeleton), truncate(self._config, depth), self._tensors(self._layout, depth)
         )
@@ -172,12 +234,16 @@ class TransformersModel:
 
     def answering_identity(self) -> Mapping[str, Any]:
         """Return hashes of the files that can influence an answer, and the options that can."""
+        from harness_transformers.answering import answering_files
+
         identity = self.identity(self._last_site)
         names = answering_files(self._files, weights=self._seed is None)
         return {**identity, "files": {**identity["files"], **self._files.hashes(names)}}
 
     def load_answering(self, device: str) -> AnsweringTransformer:
         """Load the whole language model to answer prompts; raise UsageError as `load_whole` does."""
+        from harness_transformers.answering import AnsweringTransformer, ending_tokens
+
         model, spliced = self._load_whole(self._last_site, device)
         return AnsweringTransformer(
             self.name,
@@ -195,6 +261,9 @@ class TransformersModel:
         return Site(kind="resid_post", layer=self.n_layers - 1)
 
     def _load_whole(self, site: Site, device: str) -> tuple[Any, SplicedTransformer]:
+        from harness_transformers.filling import check_complete, settle
+        from harness_transformers.splicing import SplicedTransformer
+
         self.width(site)
         skeleton = build_whole_skeleton(
             self.name, self._config, self._attention, decoder=type(self._skeleton)
@@ -210,6 +279,10 @@ class TransformersModel:
         holder = decoder.get_submodule(self._layout.blocks.rpartition(".")[0])
         return model, SplicedTransformer(model, holder, self._place(decoder, site))
 
+    def _depth(self, sites: Sequence[Site]) -> int:
+        """Return the number of blocks to load for the sites."""
+        return max(site.layer for site in sites) + 1 if self._sketch else needed_depth(self._config, sites)
+
     def _blocks(self, model: nn.Module) -> nn.Module:
         return model.get_submodule(self._layout.blocks)
 
@@ -219,10 +292,20 @@ class TransformersModel:
             raise UsageError(f"model '{self.name}' has no site '{site}': {known}")
         return locate(self.name, self._blocks(model), site, self._config.hidden_size, known)
 
+    @property
+    def _reading_dtype(self) -> torch.dtype | None:
+        from harness_transformers.filling import reading_dtype
+
+        return reading_dtype(self._skeleton, self._dtype)
+
     def _tensors(self, layout: Layout, depth: int) -> dict[str, torch.Tensor]:
         """Read or draw the weights of the first `depth` blocks and the layout's other parts."""
         if self._seed is None:
-            return read_tensors(self._files, layout, depth)
+            return read_tensors(self._files, layout, depth, dtype=self._reading_dtype)
+        import torch
+
+        from harness_transformers.drawing import draw_tensors
+
         return draw_tensors(
             self.name, self._skeleton, layout, depth, seed=self._seed, dtype=getattr(torch, self._dtype)
         )
@@ -242,7 +325,11 @@ class TransformersModel:
         inside = f"{skeleton.base_model_prefix}."
         if self._seed is None:
             names = [name for name in skeleton.state_dict() if not name.startswith(inside)]
-            return read_head(self._files, layout, names)
+            return read_head(self._files, layout, names, dtype=self._reading_dtype)
+        import torch
+
+        from harness_transformers.drawing import draw_part
+
         own = [name for name, _ in skeleton.named_parameters() if not name.startswith(inside)]
         drawn: dict[str, torch.Tensor] = {}
         for part in {name.split(".")[0]: None for name in own}:
@@ -250,32 +337,41 @@ class TransformersModel:
         return {name: drawn[name] for name in own}
 
     def _fill(self, kind: Any, config: Any, tensors: dict[str, torch.Tensor]) -> tuple[Any, set[str]]:
+        from harness_transformers.filling import fill
+
         return fill(self.name, kind, config, tensors, dtype=self._dtype, attention=self._attention)
 
     def _check_sums(self, model: nn.Module, sites: Sequence[Site]) -> None:
+        from harness_transformers.filling import check_sum
+
         for layer in added_layers(sites):
             check_sum(self.name, model, self._blocks(model).get_submodule(str(layer)), self._dtype)
 
-    @torch.inference_mode()
     def _check_causal(self, model: nn.Module) -> None:
         """Raise UsageError if a token depends on later ones: BERT and its like have causal heads too."""
-        last = self._place(model, Site(kind="resid_post", layer=self.n_layers - 1))
+        import torch
+
+        from harness_transformers.filling import probe
+        from harness_transformers.forward import LoadedTransformer
+
+        last = self._place(model, self._last_site)
         read = LoadedTransformer(model, {"last": last})
-        one, two = (
-            read.forward([probe(self._config, [*range(7), end])])["last"][:-1].float() for end in (7, 8)
-        )
+        with torch.inference_mode():
+            one, two = (
+                read.forward([probe(self._config, [*range(7), end])])["last"][:-1].float() for end in (7, 8)
+            )
         tolerance = 1e-4 if self._dtype == "float32" else 1e-2
         if (one - two).norm() > tolerance * one.norm():
             raise UsageError(
                 f"model '{self.name}' gives no next-token losses: its tokens see what comes after them"
             )
 
-    def _usable_length(self, asked: int) -> int:
+    def _usable_length(self, asked: int, known: int | None) -> int:
         """Return the given maximum length, at most the number of the model's positions."""
         least = self._encoder.n_special + 1
         if isinstance(asked, bool) or not isinstance(asked, int) or asked < least:
             raise UsageError(f"model '{self.name}' takes a max_length of at least {least}, not {asked!r}")
-        positions = getattr(self._config, "max_position_embeddings", None) or asked
+        positions = known or asked
         if positions < least:
             raise UnavailableError(
                 f"model '{self.name}': its config.json says max_position_embeddings = {positions}, fewer than the "

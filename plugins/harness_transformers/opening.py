@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import torch
-import transformers
-from transformers.utils import logging
 
 from harness import UnavailableError, UsageError, check_numbers, parsing, read_description
 from harness_transformers.references import Files
@@ -52,9 +48,11 @@ def read_config(files: Files, *, decoder: bool = True) -> Any:
     Raise UnavailableError if config.json cannot be read or, where a `decoder` is asked for, is not that of one;
     UsageError for a quantised checkpoint.
     """
+    import transformers
+
     version = transformers.__version__
     said = f"model '{files.name}': its config.json is not one that transformers {version} can read"
-    with parsing(said), _opening(files, "config.json") as path, quiet():
+    with parsing(said), opening_files(files, "config.json") as path, quiet():
         with _refusing_code(files, "config.json"):
             config = transformers.AutoConfig.from_pretrained(
                 path.parent, local_files_only=True, trust_remote_code=False
@@ -66,16 +64,24 @@ def read_config(files: Files, *, decoder: bool = True) -> Any:
     return config
 
 
+def read_settings(files: Files) -> Mapping[str, Any]:
+    """Return what a model's config.json says, as it stands there; raise UnavailableError if it is broken."""
+    with opening_files(files, "config.json"):
+        return files.read_json("config.json") or {}
+
+
 def read_tokenizer(files: Files) -> Any:
     """Read a model's fast tokenizer, set to truncate long texts at the end.
 
     Raise UnavailableError if there is none or it cannot be read.
     """
+    import transformers
+
     present = [file for file in (*TOKENIZER_FILES, TEMPLATE_FILE) if files.find(file)]
     said = f"model '{files.name}': its tokenizer cannot be read"
     with (
         parsing(said),
-        _opening(files, "tokenizer.json", "config.json", *present) as path,
+        opening_files(files, "tokenizer.json", "config.json", *present) as path,
         quiet(),
         _refusing_code(files, "tokenizer_config.json"),
     ):
@@ -86,7 +92,7 @@ def read_tokenizer(files: Files) -> Any:
         raise UnavailableError(
             f"model '{files.name}' has no fast tokenizer: save it again with save_pretrained"
         )
-    _check_growth(files.name, tokenizer)
+    check_growth(files.name, tokenizer.backend_tokenizer)
     tokenizer.truncation_side = "right"
     return tokenizer
 
@@ -102,6 +108,8 @@ def read_processor(files: Files) -> Any:
 
     Raise UnavailableError if there is none or it cannot be read.
     """
+    import transformers
+
     present = [file for file in (*PROCESSOR_FILES, *TOKENIZER_FILES) if files.find(file)]
     said = (
         f"model '{files.name}': its {' and '.join(PROCESSOR_FILES)} are not those of a processor that "
@@ -109,7 +117,7 @@ def read_processor(files: Files) -> Any:
     )
     with (
         parsing(said),
-        _opening(files, "config.json", *present) as path,
+        opening_files(files, "config.json", *present) as path,
         quiet(),
         _refusing_code(files, *PROCESSOR_FILES, "tokenizer_config.json"),
     ):
@@ -118,7 +126,8 @@ def read_processor(files: Files) -> Any:
         )
         # Asked for here, where the lack of one is told as the files' fault.
         processor.tokenizer, processor.image_processor, processor.image_token  # noqa: B018
-    _check_growth(files.name, processor.tokenizer)
+    if processor.tokenizer.is_fast:
+        check_growth(files.name, processor.tokenizer.backend_tokenizer)
     return processor
 
 
@@ -127,6 +136,8 @@ def read_image_processor(files: Files) -> Any:
 
     Raise UnavailableError if there is none or it cannot be read.
     """
+    import transformers
+
     present = [file for file in PROCESSOR_FILES if files.find(file)] or [PROCESSOR_FILES[0]]
     said = (
         f"model '{files.name}': its {' and '.join(present)} {'is' if len(present) == 1 else 'are'} not of an image "
@@ -134,7 +145,7 @@ def read_image_processor(files: Files) -> Any:
     )
     with (
         parsing(said),
-        _opening(files, "config.json", *present) as path,
+        opening_files(files, "config.json", *present) as path,
         quiet(),
         _refusing_code(files, *present),
     ):
@@ -144,9 +155,11 @@ def read_image_processor(files: Files) -> Any:
         )
 
 
-def _check_growth(name: str, tokenizer: Any) -> None:
-    """Raise UnavailableError if the normalizer may make a text many times longer, as it could fill the memory."""
-    normalizer = tokenizer.is_fast and tokenizer.backend_tokenizer.normalizer
+def check_growth(name: str, tokenizer: Any) -> None:
+    """Raise UnavailableError if the normalizer of a tokenizer of the library tokenizers may make a text many times
+    longer, as it could fill the memory.
+    """
+    normalizer = tokenizer.normalizer
     if not normalizer:
         return
     growth, left = 1.0, [json.loads(normalizer.__getstate__())]
@@ -177,6 +190,8 @@ def _refusing_code(files: Files, *names: str) -> Iterator[None]:
 
 
 def _own_code(name: str, file: str) -> UnavailableError:
+    import transformers
+
     return UnavailableError(
         f"model '{name}' needs code of its own, which its {file} names under auto_map and which is never run: use a "
         f"model that transformers {transformers.__version__} knows without"
@@ -184,7 +199,7 @@ def _own_code(name: str, file: str) -> UnavailableError:
 
 
 @contextlib.contextmanager
-def _opening(files: Files, *names: str) -> Iterator[Path]:
+def opening_files(files: Files, *names: str) -> Iterator[Path]:
     """Hash files, and yield the path of the first, for a block that reads all of them in its folder.
 
     Raise UnavailableError for a file that is too large, and for numbers of which nothing should be made.
@@ -204,6 +219,8 @@ def _opening(files: Files, *names: str) -> Iterator[Path]:
 
 def build_bare(name: str, config: Any, attention: str) -> Any:
     """Build a whole model without a head, on the meta device."""
+    import transformers
+
     return _build(transformers.AutoModel, name, config, attention)
 
 
@@ -221,6 +238,8 @@ def build_whole_skeleton(name: str, config: Any, attention: str, decoder: type) 
 
     Raise UsageError if transformers has no such head for it.
     """
+    import transformers
+
     refusal = f"model '{name}' ({config.model_type}) gives no next-token losses"
     if type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
         raise UsageError(
@@ -235,6 +254,8 @@ def build_whole_skeleton(name: str, config: Any, attention: str, decoder: type) 
 
 
 def _build(factory: Any, name: str, config: Any, attention: str) -> Any:
+    import torch
+
     said = f"model '{name}' with attention={attention}"
     # A class may raise any type for values of another type than it expects.
     with parsing(f"{said}: its config.json fits no {config.model_type}"):
@@ -252,6 +273,8 @@ def _build(factory: Any, name: str, config: Any, attention: str) -> Any:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Silence load reports and progress bars of transformers inside the context."""
+    from transformers.utils import logging
+
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

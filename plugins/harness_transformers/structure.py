@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
-
-from torch import nn
-from transformers.pytorch_utils import Conv1D
+from typing import TYPE_CHECKING, Any, Literal
 
 from harness import Site, UsageError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 KINDS = ("attn_out", "attn_z", "mlp_out", "resid_post")
 """Site kinds of a decoder."""
@@ -70,6 +70,8 @@ def added_layers(sites: Iterable[Site]) -> list[int]:
 
 def find_layout(model: nn.Module, n_blocks: int) -> Layout | None:
     """Return the layout of a decoder; None if it has no list of `n_blocks` blocks or no embedding."""
+    from torch import nn
+
     lists = [n for n, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m) == n_blocks]
     embeddings = [n for n, m in model.named_modules() if isinstance(m, nn.Embedding)]
     if not lists or not embeddings:
@@ -143,6 +145,9 @@ def _output_projection(attention: nn.Module, hidden: int) -> Place | None:
 
 def _linear_shape(module: nn.Module) -> tuple[int, int] | None:
     """Return (inputs, outputs) of a linear map; None for another module."""
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
     if isinstance(module, nn.Linear):
         return module.in_features, module.out_features
     if isinstance(module, Conv1D):  # GPT-2's, which stores its weight transposed

@@ -36,6 +36,9 @@ IRRELEVANT_SETTINGS = frozenset(
 )
 """Settings of a decoder that do not change its activations."""
 
+LANGUAGE_REMEDY = "or say whose it is to have: language_model=PATH"
+"""Way out for a checkpoint without the weights of its language tower."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
@@ -83,7 +86,7 @@ def check_same_decoder(name: str, text: Any, other: str, config: Any) -> None:
     `text` is the language tower's configuration; `config` is that of `other`.
     """
     own, theirs = text.to_dict(), config.get_text_config().to_dict()
-    unlike = [key for key in own.keys() & theirs.keys() if _is_relevant(key) and own[key] != theirs[key]]
+    unlike = [key for key in own.keys() & theirs.keys() if is_relevant(key) and own[key] != theirs[key]]
     for key in sorted(unlike, key=lambda key: (isinstance(own[key], list), key)):  # short values first
         raise UsageError(
             f"model '{name}' cannot have the language_model '{other}': there {key} is {theirs[key]!r}, and in its own "
@@ -91,7 +94,8 @@ def check_same_decoder(name: str, text: Any, other: str, config: Any) -> None:
         )
 
 
-def _is_relevant(key: str) -> bool:
+def is_relevant(key: str) -> bool:
+    """Return whether a setting of a decoder may change its activations."""
     return (
         key not in IRRELEVANT_SETTINGS
         and not key.startswith("_")
@@ -126,7 +130,7 @@ def find_parts(name: str, skeleton: Any) -> Parts:
         vision_layout=vision_layout,
         language_layout=replace(
             language_layout,
-            remedy=f"{language_layout.remedy}, or say whose it is to have: language_model=PATH",
+            remedy=f"{language_layout.remedy}, {LANGUAGE_REMEDY}",
         ),
         norms=frozenset(own - vision_layout.parts),
     )

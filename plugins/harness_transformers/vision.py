@@ -6,19 +6,13 @@ import copy
 import inspect
 import math
 from collections.abc import Mapping, Sequence
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
 
-import PIL.Image
-import torch
-from torch import nn
-
-from harness import Image, Site, Tokens, UsageError, parsing
-from harness_transformers.bos import FLAG, describe_missing, find_declaration
+from harness import Image, Site, Tokens, UnavailableError, UsageError, parsing
+from harness_transformers.bos import FLAG, class_of_type, describe_missing, find_declaration
 from harness_transformers.card import read_tasks
 from harness_transformers.conversion import QUANTISED, RECORD, read_note
-from harness_transformers.drawing import check_seed, draw_part, draw_tensors
-from harness_transformers.filling import check_complete, check_sum, fill, settle
 from harness_transformers.opening import (
     PROCESSOR_FILES,
     TOKENIZER_FILES,
@@ -27,9 +21,9 @@ from harness_transformers.opening import (
     check_softcap,
     read_config,
 )
-from harness_transformers.processing import Processing
 from harness_transformers.references import Files, open_files
-from harness_transformers.seeing import LoadedVisionLanguage
+from harness_transformers.seeds import check_seed
+from harness_transformers.sketch import SKETCHED_ATTENTION
 from harness_transformers.structure import (
     KINDS,
     Layout,
@@ -40,7 +34,16 @@ from harness_transformers.structure import (
     truncate,
 )
 from harness_transformers.towers import check_reads_images, check_same_decoder, find_parts
+from harness_transformers.vision_sketch import sketch_vision_language
 from harness_transformers.weights import needed_shards, part_shards, read_part, read_tensors
+
+if TYPE_CHECKING:
+    import PIL.Image
+    import torch
+    from torch import nn
+
+    from harness_transformers.processing import Processing
+    from harness_transformers.seeing import LoadedVisionLanguage
 
 TOWER = "vision"
 """Name of the vision tower in sites."""
@@ -72,31 +75,82 @@ class VisionLanguageModel:
         self._dtype, self._attention, self._seed = dtype, attention, random_weights
         self._prompt = _check_prompt(self.name, prompt)
         self._language_files = self._open_language(language_model)
-        config = check_reads_images(self.name, read_config(files))
-        self._config, self._text, self._vision = config, config.text_config, config.vision_config
-        if self._language_files is not files:
-            language = self._language_files
-            check_same_decoder(self.name, self._text, language.name, read_config(language))
-        self.architecture = f"{config.model_type}+{config.get_text_config().model_type}"
-        self.n_layers = int(self._text.num_hidden_layers)
-        check_softcap(self.name, self._text, attention)
-        self._skeleton = build_bare(self.name, config, attention)
-        self._parts = find_parts(self.name, self._skeleton)
-        self.n_parameters = sum(p.numel() for p in self._blocks(self._skeleton).parameters())
         self._processor_files = [file for file in PROCESSOR_FILES if files.find(file)]
         self._tokenizer_files = [file for file in TOKENIZER_FILES if files.find(file)]
-        accepted = inspect.signature(self._skeleton.forward).parameters
-        self._processing = Processing(files, prompt=self._prompt, accepted=accepted)
-        self._ids = self._processing.inputs["input_ids"][0].numpy()
-        self._is_image = self._ids == config.image_token_id
+        sketched = None
+        if attention in SKETCHED_ATTENTION:
+            sketched = sketch_vision_language(files, self._language_files, prompt=self._prompt)
+        self._sketch = sketched
+        text = sketched.text if sketched else self._text
+        self.n_layers = int(sketched.text.n_layers if sketched else self._text.num_hidden_layers)
+        check_softcap(self.name, text, attention)
+        self.architecture = (
+            sketched.architecture
+            if sketched
+            else f"{self._config.model_type}+{self._config.get_text_config().model_type}"
+        )
+        self._parts = sketched.parts if sketched else find_parts(self.name, self._skeleton)
+        self.n_parameters = sketched.text.n_parameters if sketched else self._count_parameters()
+        self._n_vision_layers = sketched.n_vision_layers if sketched else int(self._vision.num_hidden_layers)
+        self._ids = sketched.ids if sketched else self._read_ids()
+        self._is_image = sketched.is_image if sketched else self._ids == self._config.image_token_id
         n_features, self._n_positions = self._count_features()
         self._check_ids(n_features)
         self.grid = _find_grid(self.name, n_features)
 
+    @cached_property
+    def _config(self) -> Any:
+        """Configuration as transformers reads it, of a model of images and of the same decoder as `language_model`."""
+        config = check_reads_images(self.name, read_config(self._files))
+        if self._language_files is not self._files:
+            language = self._language_files
+            check_same_decoder(self.name, config.text_config, language.name, read_config(language))
+        return config
+
+    @property
+    def _text(self) -> Any:
+        return self._config.text_config
+
+    @property
+    def _vision(self) -> Any:
+        return self._config.vision_config
+
+    @cached_property
+    def _skeleton(self) -> Any:
+        """The whole model on the meta device."""
+        return build_bare(self.name, self._config, self._attention)
+
+    @cached_property
+    def _processing(self) -> Processing:
+        from harness_transformers.processing import Processing
+
+        accepted = inspect.signature(self._skeleton.forward).parameters
+        return Processing(self._files, prompt=self._prompt, accepted=accepted)
+
+    def _read_ids(self) -> Any:
+        return self._processing.inputs["input_ids"][0].numpy()
+
+    def _count_parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self._blocks(self._skeleton).parameters())
+
+    def _check_sketch(self) -> None:
+        """Raise UnavailableError unless what was planned is what transformers makes of the files."""
+        planned = self._sketch
+        if planned is None:
+            return
+        built = (find_parts(self.name, self._skeleton), self._count_parameters(), self._measure_features()[1])
+        said = (planned.parts, planned.text.n_parameters, planned.n_positions)
+        ids, backend = self._read_ids(), self._processing.backend
+        if built != said or ids.tolist() != planned.ids.tolist() or backend != planned.backend:
+            raise UnavailableError(
+                f"model '{self.name}': transformers makes another model of its files than the harness takes it for: "
+                f"use a version of transformers that the harness was made for"
+            )
+
     @property
     def towers(self) -> Mapping[str, int]:
         """Number of blocks of the vision tower."""
-        return {TOWER: int(self._vision.num_hidden_layers)}
+        return {TOWER: self._n_vision_layers}
 
     @cached_property
     def seen_tasks(self) -> tuple[str, ...]:
@@ -105,10 +159,11 @@ class VisionLanguageModel:
 
     def width(self, site: Site) -> int:
         """Return the size of activations at `site`; raise UsageError if the model has no such site."""
-        place = self._place(self._skeleton, site)
+        width = self._sketch and self._sketch.width(site)
+        width = width or self._place(self._skeleton, site).width
         if site.tower:
             self._window(site)
-        return place.width
+        return width
 
     def identity(self, site: Site) -> Mapping[str, Any]:
         """Return hashes of the files that can influence `site`, and the options that can."""
@@ -123,9 +178,7 @@ class VisionLanguageModel:
             if self._seed is None:
                 for part in self._parts.between:
                     files += part_shards(self._files, part)
-                shards = needed_shards(
-                    self._language_files, self._parts.language_layout, needed_depth(self._text, [site])
-                )
+                shards = needed_shards(self._language_files, self._parts.language_layout, self._depth([site]))
                 if self._language_files is self._files:
                     files += shards
                 else:
@@ -134,7 +187,7 @@ class VisionLanguageModel:
             "kind": "transformers",
             "modality": "image",
             "files": self._files.hashes(list(dict.fromkeys(files))),
-            "resized_with": self._processing.backend,
+            "resized_with": self._sketch.backend if self._sketch else self._processing.backend,
             "dtype": self._dtype,
             "attention": self._attention,
             **language,
@@ -147,10 +200,18 @@ class VisionLanguageModel:
         """
         if site.tower:
             return {}
-        language, processing = self._language_files, self._processing
+        language = self._language_files
         note = None if language is self._files else read_note(language.read_json(RECORD))
         found = {} if note is None else {QUANTISED: f"model '{language.name}' {note}"}
-        declaration = find_declaration(self._files, processing.tokenizer, self._config)
+        if self._sketch:  # its processor writes BOS before every prompt
+            return found
+        processing = self._processing
+        declaration = find_declaration(
+            self._files,
+            processing.tokenizer,
+            named=getattr(self._config, "tokenizer_class", None),
+            of_type=partial(class_of_type, self._config),
+        )
         if declaration is not None and processing.tokenizer.bos_token_id not in self._ids:
             remedy = "write it into the prompt, before <image>"
             found[FLAG] = describe_missing(self.name, declaration, remedy=remedy)
@@ -175,8 +236,12 @@ class VisionLanguageModel:
         For sites of the vision tower alone that is its first blocks; otherwise also the projector and the
         language tower's first blocks.
         """
+        from harness_transformers.filling import check_sum, settle
+        from harness_transformers.seeing import LoadedVisionLanguage
+
         for site in sites:
             self.width(site)
+        self._check_sketch()
         alone = all(site.tower for site in sites)
         model = (self._load_vision if alone else self._load_all)(sites)
         files = (self._files, self._language_files)
@@ -196,6 +261,8 @@ class VisionLanguageModel:
         )
 
     def _load_vision(self, sites: Sequence[Site]) -> Any:
+        from harness_transformers.filling import check_complete
+
         layout, depth = self._vision_needs(sites)
         tower = self._skeleton.get_submodule(self._parts.vision)
         model, faulty = self._fill(
@@ -205,8 +272,10 @@ class VisionLanguageModel:
         return model
 
     def _load_all(self, sites: Sequence[Site]) -> Any:
+        from harness_transformers.filling import check_complete
+
         parts = self._parts
-        depth = needed_depth(self._text, [site for site in sites if not site.tower])
+        depth = self._depth([site for site in sites if not site.tower])
         config = copy.deepcopy(self._config)
         config.text_config = truncate(self._text, depth)
         towers = {
@@ -226,7 +295,19 @@ class VisionLanguageModel:
         return model
 
     def _fill(self, kind: Any, config: Any, tensors: dict[str, torch.Tensor]) -> tuple[Any, set[str]]:
+        from harness_transformers.filling import fill
+
         return fill(self.name, kind, config, tensors, dtype=self._dtype, attention=self._attention)
+
+    def _depth(self, sites: Sequence[Site]) -> int:
+        """Return the number of blocks of the language tower to load for sites of it."""
+        return max(site.layer for site in sites) + 1 if self._sketch else needed_depth(self._text, sites)
+
+    @property
+    def _reading_dtype(self) -> torch.dtype | None:
+        from harness_transformers.filling import reading_dtype
+
+        return reading_dtype(self._skeleton, self._dtype)
 
     def _vision_needs(self, sites: Sequence[Site]) -> tuple[Layout, int]:
         """Return the layout that the sites need of the vision tower, and the number of blocks."""
@@ -243,17 +324,25 @@ class VisionLanguageModel:
     def _tensors(self, files: Files, part: str, layout: Layout, depth: int) -> dict[str, torch.Tensor]:
         """Read or draw the weights of the first `depth` blocks of a tower and the layout's other parts."""
         if self._seed is None:
-            return read_tensors(files, layout, depth)
+            return read_tensors(files, layout, depth, dtype=self._reading_dtype)
+        import torch
+
+        from harness_transformers.drawing import draw_tensors
+
         tower = self._skeleton.get_submodule(part)
         return draw_tensors(
             self.name, tower, layout, depth, seed=self._seed, dtype=getattr(torch, self._dtype)
         )
 
     def _projector_tensors(self) -> dict[str, torch.Tensor]:
+        import torch
+
+        from harness_transformers.drawing import draw_part
+
         tensors: dict[str, torch.Tensor] = {}
         for part in self._parts.between:
             if self._seed is None:
-                tensors |= read_part(self._files, part)
+                tensors |= read_part(self._files, part, dtype=self._reading_dtype)
                 continue
             drawn = draw_part(
                 self.name, self._skeleton, part, seed=self._seed, dtype=getattr(torch, self._dtype)
@@ -298,18 +387,26 @@ class VisionLanguageModel:
             )
         return side // self.grid[0]
 
-    @torch.inference_mode()
     def _count_features(self) -> tuple[int, int]:
         """Return the number of image features for one image, and of positions of the vision tower."""
+        if self._sketch:
+            return int(self._is_image.sum()), self._sketch.n_positions
+        return self._measure_features()
+
+    def _measure_features(self) -> tuple[int, int]:
+        import torch
+
         said = (
             f"model '{self.name}': its vision tower cannot take what its processor makes of an image, "
             f"{self._processing.size}"
         )
-        with parsing(said, kind=UsageError):
+        with torch.inference_mode(), parsing(said, kind=UsageError):
             seen = self._skeleton.get_image_features(torch.empty(1, *self._processing.size, device="meta"))
             return len(torch.cat([*seen.pooler_output])), seen.last_hidden_state.shape[1]
 
     def _check_ids(self, n_features: int) -> None:
+        if self._sketch:
+            return
         n_tokens, n_positions = (
             int(self._is_image.sum()),
             getattr(self._text, "max_position_embeddings", None),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from harness import UnavailableError, parsing
+from harness_transformers.copying import copy_tensors
 from harness_transformers.references import REMEDY, Files
 from harness_transformers.structure import Layout
 
@@ -24,9 +25,14 @@ def needed_shards(files: Files, layout: Layout, n_blocks: int) -> list[str]:
     return sorted({index[tensor] for tensor in _needed_tensors(files, index, layout, n_blocks)})
 
 
-def read_tensors(files: Files, layout: Layout, n_blocks: int) -> dict[str, torch.Tensor]:
-    """Read the weights of embeddings and the first `n_blocks` blocks, by their names in the bare decoder."""
-    return _read(files, lambda stored: _needed_tensors(files, stored, layout, n_blocks))
+def read_tensors(
+    files: Files, layout: Layout, n_blocks: int, *, dtype: torch.dtype | None = None
+) -> dict[str, torch.Tensor]:
+    """Read the weights of embeddings and the first `n_blocks` blocks, by their names in the bare decoder.
+
+    Here and below they are copies, in their own type or in `dtype`.
+    """
+    return _read(files, lambda stored: _needed_tensors(files, stored, layout, n_blocks), dtype)
 
 
 def part_shards(files: Files, part: str) -> list[str]:
@@ -37,9 +43,9 @@ def part_shards(files: Files, part: str) -> list[str]:
     )
 
 
-def read_part(files: Files, part: str) -> dict[str, torch.Tensor]:
+def read_part(files: Files, part: str, *, dtype: torch.dtype | None = None) -> dict[str, torch.Tensor]:
     """Read the weights of one part of a model, by their names from that part on."""
-    return _read(files, lambda stored: _part_tensors(stored, part))
+    return _read(files, lambda stored: _part_tensors(stored, part), dtype)
 
 
 def tower_shards(files: Files, tower: str, *, n_layers: int, n_blocks: int) -> list[str]:
@@ -50,29 +56,33 @@ def tower_shards(files: Files, tower: str, *, n_layers: int, n_blocks: int) -> l
     return sorted({index[key] for key in _tower_tensors(files, index, tower, n_layers, n_blocks)})
 
 
-def read_tower(files: Files, tower: str, *, n_layers: int, n_blocks: int) -> dict[str, torch.Tensor]:
+def read_tower(
+    files: Files, tower: str, *, n_layers: int, n_blocks: int, dtype: torch.dtype | None = None
+) -> dict[str, torch.Tensor]:
     """Read the weights of an encoder, of its blocks only the first `n_blocks`, by the names they are stored under.
 
     `tower` is the part of the checkpoint that is the encoder, empty for all of it. Stored names may be those of an
     earlier version of transformers, which translates them.
     """
-    return _read(files, lambda stored: _tower_tensors(files, stored, tower, n_layers, n_blocks))
+    return _read(files, lambda stored: _tower_tensors(files, stored, tower, n_layers, n_blocks), dtype)
 
 
-def read_head(files: Files, layout: Layout, names: Iterable[str]) -> dict[str, torch.Tensor]:
+def read_head(
+    files: Files, layout: Layout, names: Iterable[str], *, dtype: torch.dtype | None = None
+) -> dict[str, torch.Tensor]:
     """Read the tensors beside the decoder that may be its head.
 
     These are the tensors called `names`, and any single linear map, because older checkpoints use other names
     (`embed_out`) that transformers translates.
     """
     names = frozenset(names)
-    return _read(files, lambda stored: _head_tensors(files, stored, layout, names))
+    return _read(files, lambda stored: _head_tensors(files, stored, layout, names), dtype)
 
 
-def _read(files: Files, choose: Callable[[Iterable[str]], dict[str, str]]) -> dict[str, torch.Tensor]:
+def _read(
+    files: Files, choose: Callable[[Iterable[str]], dict[str, str]], dtype: torch.dtype | None
+) -> dict[str, torch.Tensor]:
     """Read the tensors chosen by `choose`, a function from stored names to {stored name: new name}."""
-    from safetensors import safe_open
-
     tensors: dict[str, torch.Tensor] = {}
     index = _read_index(files)
     names = None if index is None else choose(index)
@@ -80,16 +90,20 @@ def _read(files: Files, choose: Callable[[Iterable[str]], dict[str, str]]) -> di
         with (
             parsing(f"model '{files.name}': {shard} is broken", hint=REMEDY),
             files.reading(shard) as [path],
-            safe_open(path, framework="pt") as file,
         ):
-            stored = list(file.keys())
-            wanted = choose(stored) if names is None else names
-            tensors |= {wanted[key]: file.get_tensor(key) for key in stored if key in wanted}
+            wanted: dict[str, str] = names or {}
+
+            def choose_here(stored: Collection[str]) -> Collection[str]:
+                nonlocal wanted
+                wanted = choose(stored) if names is None else names
+                return wanted
+
+            tensors |= {wanted[key]: tensor for key, tensor in copy_tensors(path, choose_here, dtype)}
     for name, tensor in tensors.items():
         if not tensor.is_floating_point() and name.endswith((".weight", ".bias")):
-            dtype = str(tensor.dtype).removeprefix("torch.")
+            kind = str(tensor.dtype).removeprefix("torch.")
             raise UnavailableError(
-                f"model '{files.name}': {name} is {dtype}, not floating point: use other weights"
+                f"model '{files.name}': {name} is {kind}, not floating point: use other weights"
             )
     return tensors
 
@@ -102,7 +116,7 @@ def check_blocks(files: Files, n_blocks: int) -> None:
     path = files.here(files.weights) if stored is None else None
     n_tensors = None if stored is None else len(stored)
     if path is not None:
-        with contextlib.suppress(SafetensorError, OSError), safe_open(path, framework="pt") as file:
+        with contextlib.suppress(SafetensorError, OSError), safe_open(path, framework="numpy") as file:
             n_tensors = len(file.keys())
     if (
         n_tensors is not None and n_blocks > n_tensors
