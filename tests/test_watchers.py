@@ -24,7 +24,7 @@ STREAMS = {
 }
 NOISY = """
 import logging, warnings
-import harness.runs.bundle_run as run
+import harness.runs.work as run
 train = run.train
 logging.basicConfig()
 run.train = lambda *given, **more: (logging.error("loud"), warnings.warn("loud"), train(*given, **more))[-1]

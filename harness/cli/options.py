@@ -103,10 +103,15 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 def read_batch_size(text: str) -> int | None:
     """Return None for `auto`, else the positive number; raise click.BadParameter for anything else."""
+    return read_number_or_auto(text, option="--batch-size")
+
+
+def read_number_or_auto(text: str, *, option: str) -> int | None:
+    """Return None for `auto`, else the positive number; raise click.BadParameter for anything else."""
     if text == "auto":
         return None
     if not text.isdecimal() or int(text) < 1:
-        raise click.BadParameter(f"'{text}' is neither auto nor a positive number", param_hint="--batch-size")
+        raise click.BadParameter(f"'{text}' is neither auto nor a positive number", param_hint=option)
     return int(text)
 
 

@@ -47,6 +47,14 @@ MOST_ERRORS = 10
     is_flag=True,
     help="End with exit code 4 if a dictionary reads activations unlike those it was trained on.",
 )
+@click.option(
+    "-j",
+    "--jobs",
+    default="1",
+    show_default=True,
+    metavar="N",
+    help="Probe cells in this many processes, or auto: one for each free core.",
+)
 @click.option("--strict-data", is_flag=True, help="Stop at an image that cannot be decoded.")
 @shared.json_option
 @click.pass_context
@@ -59,6 +67,7 @@ def command(
     rerun: Rerun,
     fail_fast: bool,
     strict_gate: bool,
+    jobs: str,
     strict_data: bool,
     as_json: bool,
     **options: Any,
@@ -70,6 +79,7 @@ def command(
     dictionary that does not fit its activations is flagged in its records and on the leaderboard.
     """
     examples = shared.read_batch_size(batch_size)
+    processes = shared.read_number_or_auto(jobs, option="--jobs")
     machine = {name: options[name] for name in ("device", "data_dir", "cache_dir", "include", "offline")}
     session = shared.open_session(context, **machine)
     plan = session.plan(shared.read_suite(session, options), strict_data=strict_data)
@@ -87,6 +97,7 @@ def command(
             argv=argv,
             rerun=rerun,
             fail_fast=fail_fast,
+            jobs=processes,
         )
     except KeyboardInterrupt as error:
         raise type(error)("what is done is saved, and the same command resumes") from None

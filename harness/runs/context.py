@@ -34,6 +34,7 @@ class RunContext:
     argv: Sequence[str] = field(default_factory=tuple)
     rerun: Rerun = "failed"
     fail_fast: bool = False
+    jobs: int = 1
     report: Callable[[Fault], None] = lambda fault: None
 
     def announce(self, record: Record) -> None:

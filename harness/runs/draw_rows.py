@@ -1,17 +1,16 @@
-"""Rows of a bundle's draws, and the training that cells share."""
+"""Rows of a bundle's draws, the training that cells share, and the matrices that they read."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Set
+from dataclasses import replace
 
-from harness.planning.cells import Bundle, Cell
+from harness.api.data import Image
+from harness.planning.cells import Bundle, Cell, ModelFeatures
 from harness.probing.probe import Resampling, Rows, draw_weights, make_rows, order_test
+from harness.runs.work import BundleRows, DrawKey, StoredMatrix, Training
 from harness.stats.bootstrap import bootstrap_seed
-
-DrawKey = tuple[str, int, str, str]
-Training = tuple[int, tuple[int, ...], tuple[int, ...], int]
-"""Seed, training rows, validation rows, `id` of the labels: cells with equal ones train the same probe."""
 
 
 def training_of(cell: Cell) -> Training:
@@ -26,6 +25,19 @@ def tested_rows(bundle: Bundle) -> Mapping[Training, Set[int]]:
     for cell in bundle.cells:
         rows[training_of(cell)].update(cell.draw.partition.test)
     return rows
+
+
+def stored_matrix(features: ModelFeatures, bundle: Bundle) -> StoredMatrix:
+    """Return where the features of a bundle are stored."""
+    return StoredMatrix(key=features.key, n_rows=len(bundle.data.examples), sparse=features.placed.sparse)
+
+
+def bundle_rows(bundle: Bundle) -> BundleRows:
+    """Return what all cells of a bundle share. Images are left out where a model has read them already."""
+    examples = bundle.data.examples
+    if bundle.model and isinstance(examples.inputs[0], Image):
+        examples = replace(examples, inputs=())
+    return BundleRows(examples=examples, rows=rows_by_draw(bundle))
 
 
 def rows_by_draw(bundle: Bundle) -> Mapping[DrawKey, Rows]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.api.events import BundleFinished
@@ -23,10 +23,14 @@ from harness.storage.hashing import hash_lines
 
 @dataclass(frozen=True, kw_only=True)
 class Featurizer:
-    """Maker of a bundle's features, and of what the fidelity gate measures of its dictionaries."""
+    """Maker of a bundle's features, and of what the fidelity gate measures of its dictionaries.
+
+    `prepare` is called before the model is run.
+    """
 
     context: RunContext
     bundle: Bundle
+    prepare: Callable[[], None] = lambda: None
 
     def fill(self, wanted: Sequence[Features]) -> tuple[BundleFinished, Mapping[str, Exception]]:
         """Run one forward pass over the rows that the store lacks of any wanted features.
@@ -39,6 +43,7 @@ class Featurizer:
         if not missing or self.bundle.model is None:
             return meter.stats(), {}
         store.check_writable()
+        self.prepare()
         model = self._open(missing)
         fitted, broken = self._fit(missing, model, meter)
         missing = [one for one in missing if one.key not in broken]
@@ -69,6 +74,7 @@ class Featurizer:
         if not pending or self.bundle.model is None:
             return judged, 0
         store.check_writable()
+        self.prepare()
         started = time.perf_counter()
         tokens = [self.bundle.tokens[row] for row in self.bundle.gate_sample]
         sites = sorted({site for key in pending for site in keyed[key].gate_sites})

@@ -14,6 +14,7 @@ from harness.runs.bundle_run import BundleRun
 from harness.runs.context import RunContext, Stopped
 from harness.runs.make_events import run_started
 from harness.runs.make_record import source_labels
+from harness.runs.pool import open_pool
 from harness.runs.record import Record
 from harness.runs.transfer_run import TransferRun
 from harness.storage.hashing import hash_json
@@ -60,11 +61,14 @@ def run_plan(plan: Plan, context: RunContext) -> Finished:
     with context.folder.marked_when_cut():
         _check_cache(plan, context, done)
         try:
-            for bundle in plan.bundles:
-                tokens += BundleRun(context=context, plan=plan, bundle=_pending(bundle, done)).run()
-            for transfer in plan.transfers:
-                pending = replace(transfer, target=_pending(transfer.target, done))
-                tokens += TransferRun(context=context, plan=plan, transfer=pending).run()
+            with open_pool(context.registry.plugins, context.store, jobs=context.jobs) as pool:
+                for bundle in plan.bundles:
+                    pending = _pending(bundle, done)
+                    tokens += BundleRun(context=context, plan=plan, bundle=pending, pool=pool).run()
+                for transfer in plan.transfers:
+                    moved = replace(transfer, target=_pending(transfer.target, done))
+                    tokens += TransferRun(context=context, plan=plan, transfer=moved, pool=pool).run()
+                pool.finish()
         except Stopped:
             status = "stopped"
     # 4. Count how the cells ended.
