@@ -36,7 +36,7 @@ def measure(case: str, folder: Path) -> float:
     import torch
     from harness_minigemma import WEIGHTS
 
-    from harness.api.data import Site
+    from harness import Site
     from harness.session import open_registry
 
     def load(ref: str) -> object:
