@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
+from scipy.special import logsumexp
+from separate_fits import SeparateLogReg
 from sklearn.feature_selection import SelectKBest, f_classif
 from sklearn.linear_model import LogisticRegression, RidgeClassifier, SGDClassifier
 from sklearn.neighbors import NearestCentroid
@@ -169,28 +171,112 @@ def optimum(rows: Array, y: Array, C: float) -> tuple[float, Any]:
     return loss(model.predict_proba(rows), y) + (model.coef_**2).sum() / (2 * C * len(y)), model
 
 
+def hard_rows(n_classes: int, width: int, *, n: int = 400) -> tuple[Array, Array]:
+    """Rows with one direction that dwarfs the others, as in hidden states."""
+    random = np.random.default_rng(0)
+    y = random.integers(n_classes, size=n)
+    y[:n_classes] = range(n_classes)
+    X = random.normal(size=(n, width)) + 2 * np.eye(n_classes, width)[y]
+    X = np.where(random.random(X.shape) < 0.09, X, 0).astype(np.float32)
+    X[:, 0] *= 30
+    return X, y
+
+
+def rounded(X: Array) -> Array:
+    """The scaled rows as they are where they are fitted."""
+    size = float(np.sqrt((X.astype(float) ** 2).sum() / len(X)))
+    rows: Array = (X / size).astype(float)
+    return rows
+
+
+def objective(fitted: Any, rows: Array, y: Array, C: float) -> float:
+    """The penalised mean loss of a fitted logreg, in float64."""
+    coef = fitted.solution.coef.astype(float)
+    decided = rows @ coef.T + fitted.solution.intercept
+    decided = np.hstack([np.zeros_like(decided), decided]) if len(coef) == 1 else decided
+    value = logsumexp(decided, axis=1).mean() - decided[np.arange(len(y)), y].mean()
+    return float(value + (coef**2).sum() / (2 * C * len(y)))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("C", [0.1, 10.0, 1000.0])
-@pytest.mark.parametrize("n_classes, width", [(3, 30), (20, 30), (3, 600), (20, 600), (3, 2100)])
+@pytest.mark.parametrize(
+    "n_classes, width", [(2, 30), (3, 30), (20, 30), (2, 600), (3, 600), (20, 600), (3, 2100)]
+)
 def test_logreg_is_at_its_optimum(
     registry: Registry, kind: str, C: float, n_classes: int, width: int
 ) -> None:
-    random = np.random.default_rng(0)
-    y = random.integers(n_classes, size=400)
-    y[:n_classes] = range(n_classes)
-    X = random.normal(size=(400, width)) + 2 * np.eye(n_classes, width)[y]
-    X = np.where(random.random(X.shape) < 0.09, X, 0).astype(np.float32)
-    X[:, 0] *= 30  # one direction that dwarfs the others, as in hidden states
-    rows = X / float(
-        np.sqrt((X.astype(float) ** 2).sum() / len(X))
-    )  # rounded as they are where they are fitted
-    best, model = optimum(rows.astype(float), y, C)
+    X, y = hard_rows(n_classes, width)
+    rows = rounded(X)
+    best, model = optimum(rows, y, C)
     fitted = make(registry, f"logreg(C={C})").fit(KINDS[kind](X), y)
-    tolerance = 1e-8 if width <= 2048 else 1e-6  # beyond it is scikit-learn's in float32, stopped at tol=1e-6
-    scores = fitted.predict_proba(KINDS[kind](X))
-    penalty = (fitted.model.coef_.astype(float) ** 2).sum() / (2 * C * len(y))
-    assert loss(scores, y) + penalty == pytest.approx(best, abs=tolerance)
-    assert (scores.argmax(axis=1) == model.predict(rows)).mean() > 0.99
+    assert objective(fitted, rows, y, C) == pytest.approx(best, abs=1e-8)
+    assert (fitted.predict_proba(KINDS[kind](X)).argmax(axis=1) == model.predict(rows)).mean() > 0.99
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("n_classes, width", [(2, 30), (3, 200), (7, 90), (2, 600), (9, 600)])
+def test_the_fits_of_a_grid_are_those_of_its_points_one_by_one(
+    registry: Registry, kind: str, n_classes: int, width: int
+) -> None:
+    X, y = hard_rows(n_classes, width, n=300)
+    train, other = KINDS[kind](X[:200]), KINDS[kind](X[200:])
+    points = list(grid_points(registry.choose("classifiers", "logreg")))
+    fits = list(make(registry, "logreg").fit_grid(train, y[:200], points))
+    assert [fit.C for fit in fits] == [point["C"] for point in points]
+    for fit in fits:
+        for separate in (SeparateLogReg(C=fit.C), make(registry, f"logreg(C={fit.C})")):
+            separate.fit(train, y[:200])
+            np.testing.assert_allclose(
+                fit.predict_proba(other), separate.predict_proba(other), atol=5e-3, err_msg=f"{fit.C}"
+            )
+            largest = np.abs(separate.weights).max()
+            weights = separate.weights - separate.weights.mean(axis=0)
+            np.testing.assert_allclose(fit.weights, weights, atol=2e-2 * largest)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_grid_in_any_order_has_the_same_fits(registry: Registry, kind: str) -> None:
+    X, y = hard_rows(3, 40)
+    rows = rounded(X)
+    for order in ((0.1, 1000.0, 1.0), (1000.0, 10.0, 0.1), (5.0, 5.0)):
+        fits = make(registry, "logreg").fit_grid(KINDS[kind](X), y, [{"C": C} for C in order])
+        for fit, C in zip(fits, order, strict=True):
+            assert objective(fit, rows, y, C) == pytest.approx(optimum(rows, y, C)[0], abs=1e-8)
+
+
+@pytest.mark.parametrize("n_classes", [2, 4])
+def test_ksparse_fits_a_grid_on_the_same_k_features(registry: Registry, n_classes: int) -> None:
+    X, y = table(n_classes=n_classes)
+    fits = list(make(registry, "ksparse_logreg(k=4)").fit_grid(X, y, [{"C": 0.1}, {"C": 100.0}]))
+    for fit, C in zip(fits, (0.1, 100.0), strict=True):
+        one = make(registry, f"ksparse_logreg(k=4,C={C})").fit(X, y)
+        np.testing.assert_array_equal(fit.chosen, one.chosen)
+        np.testing.assert_allclose(fit.predict_proba(X), one.predict_proba(X), atol=1e-4)
+        assert fit.weights.shape == (n_classes, 20)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 6])
+@pytest.mark.parametrize("value", [0.0, 7.0])
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_that_are_all_equal_are_classed_by_the_shares_of_classes(
+    registry: Registry, kind: str, value: float, n_classes: int
+) -> None:
+    y = np.array([0, 0, 0, *range(n_classes)])
+    X = np.full((len(y), 3), value, np.float32)
+    scores = make(registry, "logreg").fit(KINDS[kind](X), y).predict_proba(KINDS[kind](X))
+    np.testing.assert_allclose(scores, np.tile(np.bincount(y) / len(y), (len(y), 1)), atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.int64, np.float32])
+def test_logreg_reads_numbers_of_any_type(registry: Registry, dtype: Any) -> None:
+    X, y = table(n_classes=3)
+    wanted = make(registry, "logreg").fit(X.round(), y).predict_proba(X.round())
+    for kind in KINDS.values():
+        given = kind(X.round().astype(dtype))
+        np.testing.assert_allclose(
+            make(registry, "logreg").fit(given, y).predict_proba(given), wanted, atol=1e-4
+        )
 
 
 def test_every_grid_has_as_many_points_and_a_fixed_parameter_is_not_searched(registry: Registry) -> None:
@@ -222,26 +308,3 @@ def test_a_parameter_that_cannot_be_is_one_sentence(registry: Registry, referenc
         make(registry, reference)
     assert reference.split("(")[0] in str(refusal.value)
     assert "\n" not in str(refusal.value)
-
-
-@pytest.mark.parametrize("form", ["dense", "csr"])
-@pytest.mark.parametrize("C", [0.1, 10.0, 1000.0])
-def test_fewer_rows_than_features_give_the_same_classifier(form: str, C: float) -> None:
-    from harness_classifiers.logreg import LogReg
-    from sklearn.linear_model import LogisticRegression
-
-    random = np.random.default_rng(1)
-    y = random.integers(4, size=60)
-    X = (random.random((60, 300)) * (random.random((60, 300)) < 0.1) + 0.5 * np.eye(4, 300)[y]).astype(
-        np.float32
-    )
-    given = sparse.csr_array(X) if form == "csr" else X
-    found = LogReg(C=C, max_iter=1000, seed=0).fit(given, y)
-    assert found.span is not None
-    size = np.sqrt(np.square(X, dtype=np.float64).sum() / len(X))
-    plain = LogisticRegression(C=C, solver="newton-cg", tol=1e-10, max_iter=5000).fit(X / size, y)
-    np.testing.assert_allclose(found.predict_proba(given), plain.predict_proba(X / size), atol=1e-4)
-    weights = found.weights - found.weights.mean(axis=0)
-    np.testing.assert_allclose(
-        weights, (plain.coef_ - plain.coef_.mean(axis=0)) / size, atol=2e-3 * np.abs(weights).max()
-    )

@@ -43,6 +43,7 @@ PUBLIC = [
     "FileSource",
     "Flagged",
     "GateError",
+    "GridClassifier",
     "HarnessError",
     "HubFiles",
     "HubSource",

@@ -246,6 +246,42 @@ def test_a_fit_that_did_not_converge_is_flagged(registry: Registry) -> None:
     assert probe(X, rows, transform=UNCHANGED, classifier=enough, seed=0).flags == ()
 
 
+class Gridded(LogisticRegression):
+    """A classifier that fits its whole grid at once."""
+
+    def fit_grid(self, X: Any, y: Any, points: Any) -> Any:
+        for point in points:
+            if point["C"] == 10.0:
+                warnings.warn("did not converge", ConvergenceWarning)
+            yield Gridded(C=point["C"], tol=1e-8).fit(X, y)
+
+
+def test_a_classifier_that_fits_its_grid_at_once_is_chosen_as_one_that_does_not() -> None:
+    X, rows = table(seed=4)
+    grid = {"C": (0.01, 1.0, 10.0)}
+    for validation in (rows.validation, np.empty(0, np.int64)):
+        own = replace(rows, validation=validation)
+        plain, gridded = (
+            probe(X, own, transform=UNCHANGED, classifier=choice(make, grid), seed=0)
+            for make in (lambda C: LogisticRegression(C=C, tol=1e-8), lambda C: Gridded(C=C))
+        )
+        assert plain.parameters == gridded.parameters
+        assert plain.validation == gridded.validation
+        np.testing.assert_array_equal(plain.scores, gridded.scores)
+        assert gridded.flags == (("unconverged",) if gridded.parameters["C"] == 10.0 else ())
+
+
+def test_a_grid_with_too_few_fits_is_told_by_the_plugin_that_owns_it() -> None:
+    class Short(LogisticRegression):
+        def fit_grid(self, X: Any, y: Any, points: Any) -> Any:
+            yield self.fit(X, y)
+
+    X, rows = table()
+    short = choice(lambda C: Short(C=C), {"C": (1.0, 10.0)})
+    with pytest.raises(PluginResultError, match=r"'toy'.* fitted fewer classifiers than the 2 points"):
+        probe(X, rows, transform=UNCHANGED, classifier=short, seed=0)
+
+
 def test_only_the_chosen_fit_can_be_flagged() -> None:
     class Warns(LogisticRegression):
         def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:

@@ -18,7 +18,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from harness.api.data import Examples, Image, Partition
 from harness.api.errors import PluginResultError
 from harness.api.events import Score
-from harness.api.protocols import Classifier, LinearClassifier, Transform
+from harness.api.protocols import Classifier, GridClassifier, LinearClassifier, Transform
 from harness.data.partitions import FOLDS, REPEATS
 from harness.probing.attribution import TopFeature, find_effects, find_top_features
 from harness.probing.threads import one_thread
@@ -160,7 +160,7 @@ def train(matrix: Matrix, rows: Rows, *, transform: Choice, classifier: Choice, 
     matrix = narrow(matrix)
     task = _Task(rows=rows, transform=transform, classifier=classifier, seed=seed)
     chosen = _choose(matrix, task)
-    fit = chosen.fit or _fit_transformed(_transform(matrix, rows.train, task), chosen.point, task)
+    fit = chosen.fit or next(_fit_transformed(_transform(matrix, rows.train, task), [chosen.point], task))
     used, effects = _explain(fit, matrix, rows)
     return Trained(
         parameters={**classifier.parameters, **chosen.point},
@@ -268,8 +268,7 @@ def _choose_on_validation(matrix: Matrix, task: _Task, points: Sequence[Mapping[
     transformed = _transform(matrix, rows.train, task)
     judged = transformed.transform.apply(matrix, rows.validation, rows)
     best: _Chosen | None = None
-    for point in points:
-        fit = _fit_transformed(transformed, point, task)
+    for point, fit in zip(points, _fit_transformed(transformed, points, task), strict=True):
         predicted = fit.score_transformed(judged, rows.validation, rows).argmax(axis=1)
         value = float(macro_f1(rows.y[rows.validation], predicted, n_classes=len(rows.classes)))
         if best is None or best.macro_f1 is None or value > best.macro_f1:
@@ -289,8 +288,7 @@ def _judge_on_folds(matrix: Matrix, task: _Task, points: Sequence[Mapping[str, A
         for inner, outer in draw_folds(rows, seed=task.seed * REPEATS + repeat):
             transformed = _transform(matrix, rows.train[inner], task)
             judged = transformed.transform.apply(matrix, rows.train[outer], rows)
-            for number, point in enumerate(points):
-                fit = _fit_transformed(transformed, point, task)
+            for number, fit in enumerate(_fit_transformed(transformed, points, task)):
                 scores = fit.score_transformed(judged, rows.train[outer], rows)
                 predicted[number, outer] = scores.argmax(axis=1)
         for number in range(len(points)):
@@ -396,24 +394,44 @@ def _transform(matrix: Matrix, train: Array, task: _Task) -> _Transformed:
     )
 
 
-def _fit_transformed(transformed: _Transformed, point: Mapping[str, Any], task: _Task) -> _Fit:
-    """Fit a classifier, flagged `unconverged` if it warns of this."""
-    classifier = task.classifier
-    model: Classifier | None = None
-    flags: tuple[str, ...] = ()
+def _fit_transformed(
+    transformed: _Transformed, points: Sequence[Mapping[str, Any]], task: _Task
+) -> Iterator[_Fit]:
+    """Yield the classifier fitted at each point of the grid, flagged `unconverged` if it warns of this."""
+    models: Iterator[Classifier | None] = itertools.repeat(None, len(points))
     if len(transformed.known) > 1:
-        model = classifier.make(**point, **({"seed": task.seed} if classifier.takes_seed else {}))
+        models = _fit_models(transformed, points, task)
+    for _ in points:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            model.fit(transformed.matrix, transformed.numbers)
+            model = next(models, None)
+        if model is None and len(transformed.known) > 1:
+            raise PluginResultError(
+                f"{task.classifier.owner} fitted fewer classifiers than the {len(points)} points of its grid: "
+                "mend the plugin"
+            )
         said = " ".join(f"{entry.category.__name__} {entry.message}" for entry in caught)
-        flags = ("unconverged",) if "converge" in said.lower() else ()
-    return _Fit(
-        transform=transformed.transform,
-        model=model,
-        owner=classifier.owner,
-        known=transformed.known,
-        n_classes=len(task.rows.classes),
-        n_features=int(transformed.matrix.shape[1]),
-        flags=flags,
-    )
+        yield _Fit(
+            transform=transformed.transform,
+            model=model,
+            owner=task.classifier.owner,
+            known=transformed.known,
+            n_classes=len(task.rows.classes),
+            n_features=int(transformed.matrix.shape[1]),
+            flags=("unconverged",) if "converge" in said.lower() else (),
+        )
+
+
+def _fit_models(
+    transformed: _Transformed, points: Sequence[Mapping[str, Any]], task: _Task
+) -> Iterator[Classifier]:
+    """Yield the classifier of each point of the grid, from one fit of the whole grid where it can do that."""
+    seed = {"seed": task.seed} if task.classifier.takes_seed else {}
+    first = task.classifier.make(**points[0], **seed)
+    if isinstance(first, GridClassifier):
+        yield from first.fit_grid(transformed.matrix, transformed.numbers, points)
+        return
+    for number, point in enumerate(points):
+        model: Classifier = task.classifier.make(**point, **seed) if number else first
+        model.fit(transformed.matrix, transformed.numbers)
+        yield model

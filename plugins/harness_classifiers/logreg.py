@@ -2,60 +2,91 @@
 
 from __future__ import annotations
 
-from typing import Any
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from harness_classifiers.require import require_count, require_positive
 from harness_classifiers.room import check_room
 
-SOFTMAX_UP_TO = 2048
-"""Largest number of features for which SoftmaxRegression's decomposition saves time and memory."""
+if TYPE_CHECKING:
+    from harness_classifiers.path import LogisticPath, Solution
+    from harness_classifiers.scale import Scale
+
+LOWEST = 0.1
+"""Inverse penalty at which a fit begins: from there the optimum for a large one is reached in fewer products."""
+
+FACTOR = 10.0
+"""Largest step from one inverse penalty to the next."""
 
 
 class LogReg:
     """Multinomial logistic regression with an L2 penalty, fitted to the optimum on scaled rows."""
 
+    scale: Scale
+    solution: Solution
+
     def __init__(self, *, C: float, max_iter: int, seed: int) -> None:
         self.C, self.max_iter, self.seed = require_positive("C", C), require_count("max_iter", max_iter), seed
 
     def fit(self, X: Any, y: Any) -> LogReg:
-        # Imported here: a plan makes a classifier to check its parameters, and fits none.
-        from harness_classifiers.scale import Scale
-        from harness_classifiers.softmax import SoftmaxRegression
-        from harness_classifiers.span import MAX_ROWS, RowSpan
-
-        self.scale = Scale().fit(X)
-        rows = self.scale.transform(X)
-        # scikit-learn's lbfgs stops short of the optimum where C is large; its Newton's method does not.
-        # SoftmaxRegression reaches the same optimum sooner, for more than two classes on not too many features.
-        # Where rows are fewer than features, their span has as few coordinates as there are rows.
-        many = y.max() > 1
-        self.span = RowSpan().fit(rows) if many and X.shape[0] < min(X.shape[1], MAX_ROWS) else None
-        if self.span:
-            rows = self.span.transform(rows)
-        if many and rows.shape[1] <= SOFTMAX_UP_TO:
-            self.model = SoftmaxRegression(C=self.C, max_iter=self.max_iter)
-        else:
-            from sklearn.linear_model import LogisticRegression
-
-            check_room("logreg", int(y.max()) + 1, rows.shape[1])
-            self.model = LogisticRegression(
-                C=self.C, solver="newton-cg", tol=1e-6, max_iter=self.max_iter, random_state=self.seed
-            )
-        self.model.fit(rows, y)
+        """Fit on the training rows. Warn with ConvergenceWarning when `max_iter` steps do not suffice."""
+        (fitted,) = self.fit_grid(X, y, [{}])
+        self.__dict__.update(fitted.__dict__)
         return self
+
+    def fit_grid(self, X: Any, y: Any, points: Sequence[Mapping[str, Any]]) -> Iterator[LogReg]:
+        """Yield the classifier of each point of the grid, fitted on the training rows."""
+        # Imported here: a plan makes a classifier to check its parameters, and fits none.
+        from sklearn.exceptions import ConvergenceWarning
+
+        from harness_classifiers.path import LogisticPath
+        from harness_classifiers.scale import Scale
+
+        check_room("logreg", int(y.max()) + 1, X.shape[1])
+        scale = Scale().fit(X)
+        path = LogisticPath(X, y, scale.size)
+        reached = LOWEST / FACTOR
+        for point in points:
+            fitted = LogReg(**{"C": self.C, "max_iter": self.max_iter, "seed": self.seed, **point})
+            fitted.scale, fitted.solution = scale, _climb(path, reached, fitted.C, fitted.max_iter)
+            reached = fitted.C
+            if not fitted.solution.has_converged:
+                warnings.warn(f"no convergence in {fitted.max_iter} iterations", ConvergenceWarning)
+            yield fitted
 
     def predict_proba(self, X: Any) -> Any:
         """Return class probabilities `[examples, classes]`."""
-        rows = self.scale.transform(X)
-        return self.model.predict_proba(self.span.transform(rows) if self.span else rows)
+        from scipy.special import expit, softmax
+
+        found = self.solution
+        decided = np.asarray(X @ np.ascontiguousarray(found.coef.T)) / self.scale.size + found.intercept
+        if decided.shape[1] > 1:
+            return softmax(decided, axis=1)
+        second = expit(decided.astype(X.dtype if X.dtype.kind == "f" else np.float64))
+        return np.hstack([1 - second, second])
 
     @property
     def weights(self) -> Any:
         """Coefficients `[classes, features]` on the unscaled features."""
-        coefficients = self.model.coef_
-        return self.scale.undo(self.span.undo(coefficients) if self.span else coefficients)
+        return self.scale.undo(self.solution.coef)
+
+
+def _climb(path: LogisticPath, reached: float, C: float, max_iter: int) -> Solution:
+    """Return the solution for `C` by way of some between it and the inverse penalty that was `reached` before."""
+    rungs = [C]
+    while rungs[0] > FACTOR * reached * (1 + 1e-9):
+        rungs.insert(0, rungs[0] / FACTOR)
+    left = max_iter
+    for rung in rungs:
+        found = path.solve(rung, left)
+        left -= found.steps
+        if left <= 0 and rung != C:
+            return replace(found, has_converged=False)
+    return found
 
 
 class KSparseLogReg:
@@ -64,16 +95,27 @@ class KSparseLogReg:
     Gurnee et al. 2023, section 3.
     """
 
+    chosen: Any
+    n_features: int
+
     def __init__(self, *, k: int, C: float, max_iter: int, seed: int) -> None:
         self.k = require_count("k", k)
-        self.model = LogReg(C=C, max_iter=max_iter, seed=seed)
+        self.model: LogReg = LogReg(C=C, max_iter=max_iter, seed=seed)
 
     def fit(self, X: Any, y: Any) -> KSparseLogReg:
-        order = np.argsort(-mean_difference(X, y), kind="stable")
-        self.chosen = np.sort(order[: self.k])
-        self.n_features = X.shape[1]
-        self.model.fit(X[:, self.chosen], y)
+        """Fit on the training rows. Warn with ConvergenceWarning when `max_iter` steps do not suffice."""
+        (fitted,) = self.fit_grid(X, y, [{}])
+        self.__dict__.update(fitted.__dict__)
         return self
+
+    def fit_grid(self, X: Any, y: Any, points: Sequence[Mapping[str, Any]]) -> Iterator[KSparseLogReg]:
+        """Yield the classifier of each point of the grid, fitted on the training rows; all read the same features."""
+        order = np.argsort(-mean_difference(X, y), kind="stable")
+        chosen = np.sort(order[: self.k])
+        for model in self.model.fit_grid(X[:, chosen], y, points):
+            fitted = KSparseLogReg(k=self.k, C=model.C, max_iter=model.max_iter, seed=model.seed)
+            fitted.chosen, fitted.n_features, fitted.model = chosen, X.shape[1], model
+            yield fitted
 
     def predict_proba(self, X: Any) -> Any:
         """Return class probabilities `[examples, classes]`."""
