@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import UnavailableError
+from harness.dictionaries.decoding import Decoder
 from harness.dictionaries.dictionary import Dictionary, InputNorm, slices_of
 
 Array = np.ndarray[Any, Any]
@@ -308,3 +309,69 @@ def test_parameters_that_cannot_be_are_refused_in_one_sentence(
     with pytest.raises(UnavailableError, match=problem) as caught:
         make(activation, **changed)
     assert "dictionary 'toy'" in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.6])
+def test_decoding_active_features_alone_is_the_whole_product(share: float) -> None:
+    random = torch.Generator().manual_seed(3)
+    W_dec, features = torch.randn(96, 7, generator=random), torch.randn(40, 96, generator=random)
+    features *= torch.rand(40, 96, generator=random) < share
+    decoder = Decoder(W_dec, len(features))
+    for start in range(0, 96, 32):
+        decoder.add(start, features[:, start : start + 32].contiguous())
+    torch.testing.assert_close(decoder.total, features @ W_dec)
+    assert decoder.active == int(torch.count_nonzero(features))
+    assert decoder.fired.tolist() == (features != 0).any(0).tolist()
+
+
+@pytest.mark.parametrize("rule", ["relu", "jumprelu", "gated", "topk", "batchtopk"])
+@pytest.mark.parametrize("subtracts", [False, True])
+def test_scales_that_share_products_rebuild_what_each_does_alone(rule: Any, subtracts: bool) -> None:
+    random = torch.Generator().manual_seed(4)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=random)
+
+    dictionary = Dictionary(
+        name="drawn",
+        width=200,
+        activation=rule,
+        W_enc=draw(6, 200),
+        b_enc=draw(200),
+        threshold=draw(200).abs() if rule in ("jumprelu", "batchtopk") else None,
+        r_mag=draw(200) if rule == "gated" else None,
+        b_mag=draw(200) if rule == "gated" else None,
+        k=5 if rule == "topk" else None,
+        subtract=draw(6) if subtracts else None,
+        W_dec=draw(200, 6),
+        b_dec=draw(6),
+    )
+    x = draw(50, 6)
+    for scale, found in zip((1.0, 0.5, 2.0), dictionary.rebuild_scaled(x, 64, (1.0, 0.5, 2.0)), strict=True):
+        wanted = dictionary.encode(x * scale)
+        torch.testing.assert_close(
+            found.activations, wanted @ dictionary.W_dec + dictionary.b_dec, rtol=1e-4, atol=1e-4
+        )
+        assert found.active == int(torch.count_nonzero(wanted))
+        assert found.fired.tolist() == (wanted != 0).any(0).tolist()
+
+
+@pytest.mark.parametrize("rule", ["identity", "relu", "jumprelu", "gated", "topk"])
+def test_slices_in_a_kept_buffer_are_those_in_fresh_memory(rule: Any) -> None:
+    random = torch.Generator().manual_seed(5)
+    width = 130
+    dictionary = Dictionary(
+        name="drawn",
+        width=width,
+        activation=rule,
+        W_enc=torch.randn(6, width, generator=random),
+        b_enc=torch.randn(width, generator=random),
+        threshold=torch.rand(width, generator=random) - 0.2 if rule == "jumprelu" else None,
+        r_mag=torch.randn(width, generator=random) if rule == "gated" else None,
+        b_mag=torch.randn(width, generator=random) if rule == "gated" else None,
+        k=4 if rule == "topk" else None,
+    )
+    x = torch.randn(9, 6, generator=random)
+    buffer = torch.full((2 * 9 * 64,), torch.nan)
+    kept = torch.cat([values.clone() for _, values in dictionary.slices(x, 64, buffer)], 1)
+    torch.testing.assert_close(kept, dictionary.encode(x))

@@ -8,7 +8,7 @@ never makes a `[tokens, d_sae]` tensor of its own.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from harness.api.errors import UnavailableError
 from harness.api.protocols import Encoder
+from harness.dictionaries.decoding import Decoder, Rebuilt, fit_slice
 
 Activation = Literal["identity", "relu", "jumprelu", "topk", "abstopk", "groupmax", "batchtopk", "gated"]
 InputNorm = Literal["none", "centre", "layer_norm", "constant_norm_rescale"]
@@ -133,53 +134,105 @@ class Dictionary:
         for start in range(0, self.width, size):
             yield start, self._activate(x, start, min(start + size, self.width), buffer)
 
-    def rebuild(
-        self, activations: Tensor, size: int, *, visit: Callable[[Tensor], None] = lambda features: None
-    ) -> tuple[Tensor, int]:
-        """Return `features W_dec + b_dec` in the units of `activations`, `[tokens, d_in]` in float32, by slices of
-        `size` features, each of which is shown to `visit`, and the number of active features of all tokens.
-        UnavailableError without a decoder.
+    def rebuild(self, activations: Tensor, size: int) -> tuple[Tensor, int]:
+        """Return `features W_dec + b_dec` in the units of `activations`, `[tokens, d_in]` in float32, by slices of at
+        most `size` features, and the number of active features of all tokens. UnavailableError without a decoder.
+        """
+        (found,) = self.rebuild_scaled(activations, size, (1.0,))
+        return found.activations, found.active
+
+    def rebuild_scaled(self, activations: Tensor, size: int, scales: Sequence[float]) -> list[Rebuilt]:
+        """Return what `rebuild` makes of `activations` times each of `scales`.
+
+        Where the rule looks at each feature by itself, scales share the products of the encoder.
         """
         if self.W_dec is None:
             raise UnavailableError(
                 f"dictionary '{self.name}' has no decoder, so nothing can be rebuilt with it"
             )
-        rebuilt = activations.new_zeros(activations.shape, dtype=torch.float32)
-        active = 0
-        for start, features in self.slices(activations, size):
-            rebuilt += features @ self.W_dec[start : start + features.shape[1]]
-            active += int(torch.count_nonzero(features))
-            visit(features)
+        x = activations.float()
+        size = fit_slice(size, x)
+        is_shared = (
+            self.activation not in _SELECTIONS and self.input_norm == "none" and self.W_enc is not None
+        )
+        if len(scales) > 1 and is_shared:
+            decoders = self._decode_scaled(x, size, scales)
+        else:
+            decoders = [self._decode(x * scale, size) for scale in scales]
+        restored = (
+            normalise(x * scale, self.input_norm)[1](decoder.total)
+            for scale, decoder in zip(scales, decoders, strict=True)
+        )
+        return [
+            Rebuilt(activations=rebuilt, active=decoder.active, fired=decoder.fired)
+            for rebuilt, decoder in zip(restored, decoders, strict=True)
+        ]
+
+    def _decode(self, x: Tensor, size: int) -> Decoder:
+        decoder = self._new_decoder(x)
+        for start, features in self.slices(x, size, x.new_empty(2 * len(x) * min(size, self.width))):
+            decoder.add(start, features)
+        return decoder
+
+    def _decode_scaled(self, x: Tensor, size: int, scales: Sequence[float]) -> list[Decoder]:
+        """Decode x times each scale c: (c x − s) W + b is c (x W), once for all, + (b − s W)."""
+        assert self.W_enc is not None
+        decoders = [self._new_decoder(x) for _ in scales]
+        kept = x.new_empty(3 * len(x) * min(size, self.width))
+        for start in range(0, self.width, size):
+            part = slice(start, min(start + size, self.width))
+            shape = len(x), part.stop - start
+            products, pre, scratch = kept[: 3 * math.prod(shape)].view(3, *shape)
+            torch.mm(x, self.W_enc[:, part], out=products)
+            bias = x.new_zeros(part.stop - start) if self._bias is None else self._bias[part]
+            if self.subtract is not None:
+                bias = bias - self.subtract @ self.W_enc[:, part]
+            for scale, decoder in zip(scales, decoders, strict=True):
+                torch.add(bias, products, alpha=scale, out=pre)
+                decoder.add(start, self._apply(pre, start, scratch))
+        return decoders
+
+    def _new_decoder(self, x: Tensor) -> Decoder:
+        assert self.W_dec is not None
+        decoder = Decoder(self.W_dec, len(x))
         if self.b_dec is not None:
-            rebuilt += self.b_dec
-        _, restore = normalise(activations.float(), self.input_norm)
-        return restore(rebuilt), active
+            decoder.total += self.b_dec
+        return decoder
 
     def _activate(self, x: Tensor, start: int, stop: int, buffer: Tensor | None) -> Tensor:
         if self.W_enc is None:
             return x[:, start:stop]
-        if self.activation == "gated":
-            return self._gated(x, start, stop, buffer)
-        pre = self._pre(x, start, stop, buffer)
+        return self._apply(self._pre(x, start, stop, buffer), start, _take(buffer, 1, len(x), stop - start))
+
+    def _apply(self, pre: Tensor, start: int, scratch: Tensor | None) -> Tensor:
+        """Apply a rule by feature, in place, to `pre [tokens, features]` of the features from `start` on; return it.
+
+        `pre` is x W_enc + `_bias`. `scratch`, of the same shape, is overwritten.
+        """
+        part = slice(start, start + pre.shape[1])
         if self.activation == "identity":
             return pre
         if self.activation == "relu":
             return pre.relu_()
+        if self.activation == "gated":
+            assert self.b_enc is not None and self.r_mag is not None and self.b_mag is not None
+            is_open = _above(pre, -self.b_enc[part], scratch)
+            return pre.mul_(self.r_mag[part].exp()).add_(self.b_mag[part]).relu_().mul_(is_open)
         assert self.threshold is not None
         # relu(pre) · (pre > θ), as published: a negative θ gives nothing below zero either.
-        return pre.mul_(_above(pre, self.threshold[start:stop].clamp(min=0), buffer))
+        return pre.mul_(_above(pre, self.threshold[part].clamp(min=0), scratch))
 
-    def _gated(self, x: Tensor, start: int, stop: int, buffer: Tensor | None) -> Tensor:
-        assert self.W_enc is not None and self.b_enc is not None
-        assert self.r_mag is not None and self.b_mag is not None
-        product = torch.mm(x, self.W_enc[:, start:stop], out=_take(buffer, 0, len(x), stop - start))
-        is_open = _above(product, -self.b_enc[start:stop], buffer)
-        return product.mul_(self.r_mag[start:stop].exp()).add_(self.b_mag[start:stop]).relu_().mul_(is_open)
+    @property
+    def _bias(self) -> Tensor | None:
+        """The bias of `pre`; None where the rule adds its own."""
+        return None if self.activation == "gated" else self.b_enc
 
     def _pre(self, x: Tensor, start: int, stop: int, buffer: Tensor | None = None) -> Tensor:
-        assert self.W_enc is not None and self.b_enc is not None
+        assert self.W_enc is not None
         out = _take(buffer, 0, len(x), stop - start)
-        return torch.addmm(self.b_enc[start:stop], x, self.W_enc[:, start:stop], out=out)
+        if self._bias is None:
+            return torch.mm(x, self.W_enc[:, start:stop], out=out)
+        return torch.addmm(self._bias[start:stop], x, self.W_enc[:, start:stop], out=out)
 
     def _select(self, x: Tensor, size: int, buffer: Tensor | None) -> RunningTop | RunningGroups:
         assert self.k is not None
@@ -239,13 +292,12 @@ def _take(buffer: Tensor | None, place: int, tokens: int, features: int) -> Tens
     return None if buffer is None else buffer[place * size : (place + 1) * size].view(tokens, features)
 
 
-def _above(values: Tensor, bounds: Tensor, buffer: Tensor | None) -> Tensor:
+def _above(values: Tensor, bounds: Tensor, out: Tensor | None) -> Tensor:
     """Return 1 where `values [tokens, features]` exceed `bounds [features]`, else 0, in float32.
 
     On a CPU this and a product take a sixth of the time of a mask of truth values and `torch.where`, which PyTorch
     does not vectorise.
     """
-    out = _take(buffer, 1, *values.shape)
     return torch.gt(values, bounds, out=torch.empty_like(values) if out is None else out)
 
 

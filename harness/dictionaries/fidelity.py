@@ -6,7 +6,7 @@ is robust to a few dimensions of large variance, and `is_large` says which these
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Any
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from harness.api.data import Site
 from harness.api.protocols import Autoencoder
+from harness.dictionaries.decoding import Rebuilt
 from harness.dictionaries.dictionary import Dictionary
 from harness.dictionaries.gate import STREAM, Fidelity
 
@@ -60,30 +61,32 @@ def is_large(total: Tensor) -> Tensor:
 @torch.inference_mode()
 def measure_fit(dictionary: Autoencoder, x: Tensor) -> Fit:
     """Return the fit on `x [tokens, d]`, float32. UnavailableError without a decoder."""
-    return _fit(x, *_rebuild(dictionary, x))
+    (rebuilt,) = _rebuild(dictionary, x, (1.0,))
+    return _fit(x, rebuilt)
 
 
-def _rebuild(dictionary: Autoencoder, x: Tensor) -> tuple[Tensor, int, float | None]:
-    """Return what is rebuilt `[tokens, d]`, the number of active features of all tokens, and the share of dead ones."""
-    if not isinstance(dictionary, Dictionary):
-        return *dictionary.rebuild(x, SLICE), None
-    fired: list[Tensor] = []
-    rebuilt, active = dictionary.rebuild(
-        x, SLICE, visit=lambda features: fired.append((features != 0).any(0))
-    )
-    return rebuilt, active, 1 - float(torch.cat(fired).double().mean())
+def _rebuild(dictionary: Autoencoder, x: Tensor, scales: Sequence[float]) -> list[Rebuilt]:
+    """Return what is rebuilt of `x [tokens, d]` times each scale; of an autoencoder that does not count by feature,
+    `fired` is empty.
+    """
+    if isinstance(dictionary, Dictionary):
+        return dictionary.rebuild_scaled(x, SLICE, scales)
+    found = [dictionary.rebuild(x if scale == 1 else x * scale, SLICE) for scale in scales]
+    return [
+        Rebuilt(activations=rebuilt, active=active, fired=x.new_zeros(0).bool()) for rebuilt, active in found
+    ]
 
 
-def _fit(x: Tensor, rebuilt: Tensor, active: int, dead: float | None) -> Fit:
-    lost = (x - rebuilt).double().square().sum(0)
+def _fit(x: Tensor, rebuilt: Rebuilt) -> Fit:
+    lost = (x - rebuilt.activations).double().square().sum(0)
     total = (x - x.mean(0)).double().square().sum(0)
     variance, median = explained_variance(lost, total)
     return Fit(
         explained_variance=variance,
         median_explained_variance=median,
-        l0=active / len(x),
+        l0=rebuilt.active / len(x),
         tokens=len(x),
-        dead=dead,
+        dead=1 - float(rebuilt.fired.double().mean()) if len(rebuilt.fired) else None,
     )
 
 
@@ -122,8 +125,8 @@ def measure(
     """
     inside = content if bool(content.any()) else torch.ones_like(content)
     x = sample[site][inside]
-    rebuilt, active, dead = _rebuild(dictionary, x)
-    own = _fit(x, rebuilt, active, dead)
+    rebuilt, halved, doubled = _rebuild(dictionary, x, (1.0, 0.5, 2.0))
+    own = _fit(x, rebuilt)
 
     def variance_at(layer: int) -> float | None:
         other = sample.get(replace(site, layer=layer)) if site.kind == STREAM else None
@@ -131,15 +134,15 @@ def measure(
 
     return Fidelity(
         **vars(own),
-        **_measure_reading(dictionary, x, rebuilt, own.explained_variance),
+        **_measure_reading(dictionary, x, rebuilt.activations, own.explained_variance),
         published_l0=published_l0,
         d_in=x.shape[1],
         width=dictionary.width,
         random=explained_by_chance(own.l0, width=dictionary.width, d_in=x.shape[1]),
         below=variance_at(site.layer - 1),
         above=variance_at(site.layer + 1),
-        halved=_variance(dictionary, x / 2),
-        doubled=_variance(dictionary, x * 2),
+        halved=_explained(halved.activations, x / 2),
+        doubled=_explained(doubled.activations, x * 2),
         outside=_variance(dictionary, sample[site][~inside], x.mean(0)) if not bool(inside.all()) else None,
     )
 
@@ -166,6 +169,10 @@ def _measure_reading(dictionary: Autoencoder, x: Tensor, rebuilt: Tensor, own: f
 
 def _variance(dictionary: Autoencoder, x: Tensor, centre: Tensor | None = None) -> float:
     """Return explained variance on `x [tokens, d]`, about its mean or `centre`."""
-    rebuilt, _ = dictionary.rebuild(x, SLICE)
+    return _explained(dictionary.rebuild(x, SLICE)[0], x, centre)
+
+
+def _explained(rebuilt: Tensor, x: Tensor, centre: Tensor | None = None) -> float:
+    """Return the variance of `x [tokens, d]` that what is rebuilt explains, about its mean or `centre`."""
     total = (x - (x.mean(0) if centre is None else centre)).double().square().sum().clamp(min=1e-30)
     return float(1 - (x - rebuilt).double().square().sum() / total)

@@ -21,9 +21,10 @@ from harness.api.data import Site, Tokens
 from harness.api.errors import PluginResultError, UsageError
 from harness.api.memory import find_memory_error
 from harness.api.protocols import DerivedPooling, Encoder, LoadedModel, Pooling, RankedPooling
+from harness.dictionaries.decoding import align
 from harness.dictionaries.dictionary import Dictionary, RunningTop, slices_of
+from harness.dictionaries.sparse_rows import SparseSlice, compress, join
 from harness.features.prefetch import ImagePrefetcher, run_forward
-from harness.features.sparse_rows import SparseSlice, compress, join
 from harness.stats.finite import NameRow, check_rows, name_row, not_finite
 
 if TYPE_CHECKING:
@@ -73,15 +74,10 @@ class Pooled:
 _Done = TypeVar("_Done")
 
 
-ALIGNED = 64
-"""Features in a slice are a multiple of this: rows that begin off a cache line make a product 1.5 times as slow."""
-
-
 def slice_size(activations: Tensor) -> int:
     """Return the number of features that are encoded at once for `activations [tokens, d]`."""
     values = SLICE_VALUES.get(activations.device.type, SLICE_VALUES["cpu"])
-    size = max(1, values // max(1, len(activations)))
-    return size - size % ALIGNED if size > ALIGNED else size
+    return align(max(1, values // max(1, len(activations))))
 
 
 class Buffer:

@@ -28,10 +28,9 @@ class SparseSlice:
 def compress(dense: Array) -> SparseSlice:
     """Return the nonzero values of `dense [rows, columns]`; NaN counts as one."""
     rows, width = dense.shape
-    found = dense != 0
-    counts = np.count_nonzero(found, axis=1)
-    places = np.flatnonzero(found)
-    columns = places - np.repeat(np.arange(rows) * width, counts)
+    places = np.flatnonzero(dense != 0)
+    owners, columns = np.divmod(places, width)
+    counts = np.bincount(owners, minlength=rows)
     return SparseSlice(width=width, counts=counts, columns=columns, values=dense.ravel()[places])
 
 
