@@ -154,6 +154,7 @@ def test_a_setting_that_is_not_there_is_left_to_transformers(key):
         {"pad_token_id": 50},
         {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1.0}},
         {"model_type": "bert"},
+        {"initializer_range": 0},
     ],
     ids=str,
 )

@@ -109,7 +109,7 @@ COMMON: Mapping[str, Check] = {
     "bos_token_id": _is_token,
     "dtype": _one_of("float32", "bfloat16", "float16"),
     "eos_token_id": _is_token,
-    "initializer_range": _is_share,
+    "initializer_range": lambda value: _is_float(value) and 0 <= value < 1,
     "model_type": lambda value: type(value) is str,
     "pad_token_id": _is_token,
     "tie_word_embeddings": is_flag,
