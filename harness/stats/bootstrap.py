@@ -38,6 +38,8 @@ def cluster_weights(
     members = np.zeros((groups.max() + 1, strata.max() + 1), np.int64)
     np.add.at(members, (groups, strata), 1)
     drawn = bootstrap_weights(members.argmax(axis=1), resamples=resamples, seed=seed)
+    if np.array_equal(groups, np.arange(len(groups))):  # a copy would hold a thousand numbers a row twice
+        return drawn
     weights: NDArray[np.float32] = drawn.T[groups].T
     return weights
 

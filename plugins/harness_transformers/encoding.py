@@ -7,7 +7,7 @@ assistant's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -18,6 +18,9 @@ from harness_transformers.chat import ChatTemplate, Rendering, Span, join_messag
 
 Array = np.ndarray[Any, Any]
 
+BLOCK = 1000
+"""Inputs that are encoded together."""
+
 HEAD_CHARACTERS = 64
 """Characters encoded at first, per token of the maximum length."""
 
@@ -27,8 +30,18 @@ def encode_plain(tokenizer: Any, inputs: Sequence[str | Conversation], *, max_le
 
     Special tokens spelled out in a text are encoded as ordinary text.
     """
+    return [tokens for some in _blocks(inputs) for tokens in _encode_block(tokenizer, some, max_length)]
+
+
+def _blocks(inputs: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """Yield inputs some at a time: what a tokenizer returns for a text takes ten times the memory of its ids."""
+    for start in range(0, len(inputs), BLOCK):
+        yield inputs[start : start + BLOCK]
+
+
+def _encode_block(tokenizer: Any, inputs: Sequence[str | Conversation], max_length: int) -> Iterator[Tokens]:
     encodings = _encode_heads(tokenizer, [str(one) for one in inputs], max_length)
-    return [_plain_tokens(encoding, one) for encoding, one in zip(encodings, inputs, strict=True)]
+    return (_plain_tokens(encoding, one) for encoding, one in zip(encodings, inputs, strict=True))
 
 
 def _encode_heads(tokenizer: Any, texts: Sequence[str], max_length: int) -> list[Any]:
@@ -72,11 +85,16 @@ def encode_chat(
     """
     special = [number for number, token in tokenizer.added_tokens_decoder.items() if token.special]
     renderings = [template.render(one, number) for number, one in enumerate(inputs)]
-    encoded = tokenizer([rendering.text for rendering in renderings], add_special_tokens=False, verbose=False)
     return [
         _chat_tokens(tokenizer, encoding, rendering, special, max_length)
-        for encoding, rendering in zip(encoded.encodings, renderings, strict=True)
+        for some in _blocks(renderings)
+        for encoding, rendering in zip(_encode_renderings(tokenizer, some), some, strict=True)
     ]
+
+
+def _encode_renderings(tokenizer: Any, renderings: Sequence[Rendering]) -> list[Any]:
+    texts = [rendering.text for rendering in renderings]
+    return list(tokenizer(texts, add_special_tokens=False, verbose=False).encodings)
 
 
 def _chat_tokens(
