@@ -78,6 +78,16 @@ def test_bos_is_left_out_as_if_the_tokenizer_had_no_rule_for_it(lost: Path, max_
     assert all(2 not in one.ids and len(one.ids) <= max_length for one in (*without, *chat))
 
 
+@pytest.mark.parametrize("template", ["none", "chat"])
+def test_inputs_encoded_in_blocks_have_the_tokens_that_they_have_together(
+    monkeypatch: pytest.MonkeyPatch, template: str
+) -> None:
+    model = open_model(ORIGINAL, template=template)
+    together = model.tokenize(INPUTS)
+    monkeypatch.setattr(harness_transformers.encoding, "BLOCK", 2)
+    assert_same(model.tokenize(INPUTS), together)
+
+
 def test_a_template_without_bos_gets_one_only_when_it_is_asked_for(lost: Path) -> None:
     written = json.loads((lost / "tokenizer_config.json").read_text())["chat_template"]
     change(lost / "tokenizer_config.json", chat_template=written.removeprefix("{{ bos_token }}"))
