@@ -85,13 +85,16 @@ def write_task(path: Path, n_texts: int) -> None:
 
 def make_suite(axis: str, size: int) -> dict[str, object]:
     """Return a suite with one dictionary, one pooling and a classifier whose cost is linear in the texts."""
-    representation = "minigemma-scope"
+    representation = "minigemma-scope[expansion=32]"  # the narrower ones are made dense by classifiers
     sites = ["resid_post.50%"]
     seeds = 1
     if axis == "widths":
         representation = f"random_sae[k=16, width={size}]"
     elif axis == "sites":
-        sites = ["resid_post.25%", "resid_post.50%", "resid_post.75%"][:size]
+        representation, sites = (
+            "minigemma-scope",
+            ["resid_post.25%", "resid_post.50%", "resid_post.75%"][:size],
+        )
     elif axis == "cells":
         seeds = size
     return {
