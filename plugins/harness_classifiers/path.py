@@ -8,12 +8,13 @@ rows. Products are in float32; decision functions and losses are in float64.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from harness_classifiers.centred import CentredRows
+from harness_classifiers.centred import ONE_BY_ONE, CentredRows
 from harness_classifiers.likelihood import Logistic, Softmax
 from harness_classifiers.preconditioner import Preconditioner
 
@@ -221,14 +222,23 @@ class LogisticPath:
 
     def _decide(self, V: Any, u: Any) -> Any:
         """Return the decision functions of weights and intercepts, `[n, k]` in float32."""
-        made = self._rows.times(V)
+        made = self._multiply_columns(self._rows.times, V)
         made += u.astype(np.float32)
         return made
+
+    def _multiply_columns(self, product: Callable[[Any], Any], V: Any) -> Any:
+        """Return a product with the rows. Of few classes, whose columns sum to zero, the last column follows from the
+        others.
+        """
+        if not 2 < V.shape[1] <= ONE_BY_ONE:
+            return product(V)
+        first = product(V[:, :-1])
+        return np.asarray(np.hstack([first, -first.sum(axis=1, keepdims=True)]), order=self._rows.order)
 
     def _gradient(self, residual: Any) -> tuple[Any, Any]:
         """Return the gradients of the mean loss for weights `[d, k]` and intercepts `[k]`."""
         n = self._rows.shape[0]
-        made = self._rows.transposed_times(residual)
+        made = self._multiply_columns(self._rows.transposed_times, residual)
         made *= np.float32(1 / n)
         slope = residual.sum(axis=0, dtype=np.float64) / n
         if len(slope) > 1:
