@@ -97,6 +97,7 @@ Resampling = tuple["Array", Support]
 """Bootstrap weights of test rows, and what the groups of these rows allow to say."""
 
 
+@one_thread()
 def draw_weights(examples: Examples, test: Sequence[int], *, seed: int) -> Resampling:
     """Draw bootstrap weights `[RESAMPLES, test rows]`, stratified by label, of whole groups; assess these groups."""
     labels = np.unique([examples.labels[row] for row in test], return_inverse=True)[1]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.probing.attribution import deviations
+from harness.probing.threads import one_thread
 
 if TYPE_CHECKING:
     from harness.api.data import Examples, Matrix, Partition
@@ -62,6 +63,7 @@ class Languages:
         self._firing = cache(lambda rows: rates(pooled[list(rows)]))
         self._telling = cache(lambda rows: tells(pooled[list(rows)], [examples.labels[row] for row in rows]))
 
+    @one_thread()
     def compare(self, effects: Array, rows: Partition) -> Sharing | None:
         """Return what a classifier with these effects `[features]` shares between the languages of its training and
         test rows; None if they are the same.
