@@ -127,7 +127,7 @@ class ShapeModel:
         with torch.random.fork_rng(), torch.device(device):
             torch.manual_seed(0)
             model = transformers.AutoModel.from_config(
-                config, dtype=dtype, attn_implementation="eager"
+                config, dtype=dtype, attn_implementation="eager", trust_remote_code=False
             ).eval()
         places = {site: find_place(model.layers[site.layer], site.kind, self.width(site)) for site in sites}
         return LoadedTransformer(model, {site: place for site, place in places.items() if place is not None})
