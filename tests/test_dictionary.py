@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from harness import UnavailableError
 from harness.dictionaries.decoding import Decoder
 from harness.dictionaries.dictionary import Dictionary, InputNorm, slices_of
+from harness.dictionaries.rebuilding import rebuild_scaled
 
 Array = np.ndarray[Any, Any]
 
@@ -316,7 +317,7 @@ def test_decoding_active_features_alone_is_the_whole_product(share: float) -> No
     random = torch.Generator().manual_seed(3)
     W_dec, features = torch.randn(96, 7, generator=random), torch.randn(40, 96, generator=random)
     features *= torch.rand(40, 96, generator=random) < share
-    decoder = Decoder(W_dec, len(features))
+    decoder = Decoder("drawn", W_dec, None, len(features))
     for start in range(0, 96, 32):
         decoder.add(start, features[:, start : start + 32].contiguous())
     torch.testing.assert_close(decoder.total, features @ W_dec)
@@ -347,7 +348,7 @@ def test_scales_that_share_products_rebuild_what_each_does_alone(rule: Any, subt
         b_dec=draw(6),
     )
     x = draw(50, 6)
-    for scale, found in zip((1.0, 0.5, 2.0), dictionary.rebuild_scaled(x, 64, (1.0, 0.5, 2.0)), strict=True):
+    for scale, found in zip((1.0, 0.5, 2.0), rebuild_scaled(dictionary, x, 64, (1.0, 0.5, 2.0)), strict=True):
         wanted = dictionary.encode(x * scale)
         torch.testing.assert_close(
             found.activations, wanted @ dictionary.W_dec + dictionary.b_dec, rtol=1e-4, atol=1e-4

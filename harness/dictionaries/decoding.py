@@ -5,12 +5,11 @@ Few features are active: on a CPU only these are decoded, which takes a twentiet
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
+from harness.api.errors import UnavailableError
 from harness.dictionaries.sparse_rows import compress
 
 SLICE_VALUES = 1 << 20
@@ -22,15 +21,6 @@ times as long."""
 
 SPARSE_UP_TO = 0.12
 """Share of active features up to which decoding these alone is the faster way."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rebuilt:
-    """Rebuilt `activations [tokens, d_in]`, the number of active features of all tokens, and which `fired [d_sae]`."""
-
-    activations: Tensor
-    active: int
-    fired: Tensor
 
 
 def fit_slice(size: int, x: Tensor) -> int:
@@ -46,11 +36,17 @@ def align(size: int) -> int:
 
 
 class Decoder:
-    """Sum of `features W_dec` over slices of features, `total [tokens, d_in]` in float32."""
+    """Sum of `features W_dec` over slices of features and b_dec, `total [tokens, d_in]` in float32; the number of
+    `active` features of all tokens; which features `fired [d_sae]`. UnavailableError, with `name`, without W_dec.
+    """
 
-    def __init__(self, W_dec: Tensor, tokens: int) -> None:
+    def __init__(self, name: str, W_dec: Tensor | None, b_dec: Tensor | None, tokens: int) -> None:
+        if W_dec is None:
+            raise UnavailableError(f"dictionary '{name}' has no decoder, so nothing can be rebuilt with it")
         self.W_dec = W_dec
         self.total = torch.zeros((tokens, W_dec.shape[1]), device=W_dec.device)
+        if b_dec is not None:
+            self.total += b_dec
         self.active = 0
         self.fired = torch.zeros(len(W_dec), dtype=torch.bool, device=W_dec.device)
 

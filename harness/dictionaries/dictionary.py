@@ -8,7 +8,7 @@ never makes a `[tokens, d_sae]` tensor of its own.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from harness.api.errors import UnavailableError
 from harness.api.protocols import Encoder
-from harness.dictionaries.decoding import Decoder, Rebuilt, fit_slice
+from harness.dictionaries.decoding import Decoder, fit_slice
 
 Activation = Literal["identity", "relu", "jumprelu", "topk", "abstopk", "groupmax", "batchtopk", "gated"]
 InputNorm = Literal["none", "centre", "layer_norm", "constant_norm_rescale"]
@@ -138,76 +138,29 @@ class Dictionary:
         """Return `features W_dec + b_dec` in the units of `activations`, `[tokens, d_in]` in float32, by slices of at
         most `size` features, and the number of active features of all tokens. UnavailableError without a decoder.
         """
-        (found,) = self.rebuild_scaled(activations, size, (1.0,))
-        return found.activations, found.active
-
-    def rebuild_scaled(self, activations: Tensor, size: int, scales: Sequence[float]) -> list[Rebuilt]:
-        """Return what `rebuild` makes of `activations` times each of `scales`.
-
-        Where the rule looks at each feature by itself, scales share the products of the encoder.
-        """
-        if self.W_dec is None:
-            raise UnavailableError(
-                f"dictionary '{self.name}' has no decoder, so nothing can be rebuilt with it"
-            )
         x = activations.float()
-        size = fit_slice(size, x)
-        is_shared = (
-            self.activation not in _SELECTIONS and self.input_norm == "none" and self.W_enc is not None
-        )
-        if len(scales) > 1 and is_shared:
-            decoders = self._decode_scaled(x, size, scales)
-        else:
-            decoders = [self._decode(x * scale, size) for scale in scales]
-        restored = (
-            normalise(x * scale, self.input_norm)[1](decoder.total)
-            for scale, decoder in zip(scales, decoders, strict=True)
-        )
-        return [
-            Rebuilt(activations=rebuilt, active=decoder.active, fired=decoder.fired)
-            for rebuilt, decoder in zip(restored, decoders, strict=True)
-        ]
+        decoder = self.decode(x, size)
+        return normalise(x, self.input_norm)[1](decoder.total), decoder.active
 
-    def _decode(self, x: Tensor, size: int) -> Decoder:
-        decoder = self._new_decoder(x)
+    def decode(self, x: Tensor, size: int) -> Decoder:
+        """Return the decoded features of `x [tokens, d_in]`, float32, in normalised units; as `rebuild`."""
+        decoder = Decoder(self.name, self.W_dec, self.b_dec, len(x))
+        size = fit_slice(size, x)
         for start, features in self.slices(x, size, x.new_empty(2 * len(x) * min(size, self.width))):
             decoder.add(start, features)
-        return decoder
-
-    def _decode_scaled(self, x: Tensor, size: int, scales: Sequence[float]) -> list[Decoder]:
-        """Decode x times each scale c: (c x − s) W + b is c (x W), once for all, + (b − s W)."""
-        assert self.W_enc is not None
-        decoders = [self._new_decoder(x) for _ in scales]
-        kept = x.new_empty(3 * len(x) * min(size, self.width))
-        for start in range(0, self.width, size):
-            part = slice(start, min(start + size, self.width))
-            shape = len(x), part.stop - start
-            products, pre, scratch = kept[: 3 * math.prod(shape)].view(3, *shape)
-            torch.mm(x, self.W_enc[:, part], out=products)
-            bias = x.new_zeros(part.stop - start) if self._bias is None else self._bias[part]
-            if self.subtract is not None:
-                bias = bias - self.subtract @ self.W_enc[:, part]
-            for scale, decoder in zip(scales, decoders, strict=True):
-                torch.add(bias, products, alpha=scale, out=pre)
-                decoder.add(start, self._apply(pre, start, scratch))
-        return decoders
-
-    def _new_decoder(self, x: Tensor) -> Decoder:
-        assert self.W_dec is not None
-        decoder = Decoder(self.W_dec, len(x))
-        if self.b_dec is not None:
-            decoder.total += self.b_dec
         return decoder
 
     def _activate(self, x: Tensor, start: int, stop: int, buffer: Tensor | None) -> Tensor:
         if self.W_enc is None:
             return x[:, start:stop]
-        return self._apply(self._pre(x, start, stop, buffer), start, _take(buffer, 1, len(x), stop - start))
+        return self.apply_rule(
+            self._pre(x, start, stop, buffer), start, _take(buffer, 1, len(x), stop - start)
+        )
 
-    def _apply(self, pre: Tensor, start: int, scratch: Tensor | None) -> Tensor:
+    def apply_rule(self, pre: Tensor, start: int, scratch: Tensor | None) -> Tensor:
         """Apply a rule by feature, in place, to `pre [tokens, features]` of the features from `start` on; return it.
 
-        `pre` is x W_enc + `_bias`. `scratch`, of the same shape, is overwritten.
+        `pre` is x W_enc + `bias`. `scratch`, of the same shape, is overwritten.
         """
         part = slice(start, start + pre.shape[1])
         if self.activation == "identity":
@@ -223,16 +176,21 @@ class Dictionary:
         return pre.mul_(_above(pre, self.threshold[part].clamp(min=0), scratch))
 
     @property
-    def _bias(self) -> Tensor | None:
+    def bias(self) -> Tensor | None:
         """The bias of `pre`; None where the rule adds its own."""
         return None if self.activation == "gated" else self.b_enc
+
+    @property
+    def is_by_feature(self) -> bool:
+        """True where the rule looks at each feature by itself, of an input that is not normalised."""
+        return self.activation not in _SELECTIONS and self.input_norm == "none" and self.W_enc is not None
 
     def _pre(self, x: Tensor, start: int, stop: int, buffer: Tensor | None = None) -> Tensor:
         assert self.W_enc is not None
         out = _take(buffer, 0, len(x), stop - start)
-        if self._bias is None:
+        if self.bias is None:
             return torch.mm(x, self.W_enc[:, start:stop], out=out)
-        return torch.addmm(self._bias[start:stop], x, self.W_enc[:, start:stop], out=out)
+        return torch.addmm(self.bias[start:stop], x, self.W_enc[:, start:stop], out=out)
 
     def _select(self, x: Tensor, size: int, buffer: Tensor | None) -> RunningTop | RunningGroups:
         assert self.k is not None

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from harness.api.data import Site
 from harness.api.protocols import Autoencoder
-from harness.dictionaries.decoding import Rebuilt
 from harness.dictionaries.dictionary import Dictionary
 from harness.dictionaries.gate import STREAM, Fidelity
+from harness.dictionaries.rebuilding import Rebuilt, rebuild_scaled
 
 SLICE = 4096
 """Number of features encoded and decoded at once."""
@@ -70,7 +70,7 @@ def _rebuild(dictionary: Autoencoder, x: Tensor, scales: Sequence[float]) -> lis
     `fired` is empty.
     """
     if isinstance(dictionary, Dictionary):
-        return dictionary.rebuild_scaled(x, SLICE, scales)
+        return rebuild_scaled(dictionary, x, SLICE, scales)
     found = [dictionary.rebuild(x if scale == 1 else x * scale, SLICE) for scale in scales]
     return [
         Rebuilt(activations=rebuilt, active=active, fired=x.new_zeros(0).bool()) for rebuilt, active in found

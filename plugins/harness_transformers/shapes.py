@@ -125,9 +125,14 @@ class ShapeModel:
         config = self.shape.config(max(site.layer for site in sites) + 1)
         dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
         with torch.random.fork_rng(), torch.device(device):
-            torch.manual_seed(0)
             model = transformers.AutoModel.from_config(
                 config, dtype=dtype, attn_implementation="eager", trust_remote_code=False
             ).eval()
+        for name, weight in model.named_parameters():
+            if (
+                weight.ndim > 1
+            ):  # by its name, since a whole model is drawn in another order than a part of it
+                generator = torch.Generator(device).manual_seed(zlib.crc32(name.encode()))
+                torch.nn.init.normal_(weight, std=0.02, generator=generator)
         places = {site: find_place(model.layers[site.layer], site.kind, self.width(site)) for site in sites}
         return LoadedTransformer(model, {site: place for site, place in places.items() if place is not None})

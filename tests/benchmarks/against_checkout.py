@@ -2,8 +2,8 @@
 
     python tests/benchmarks/against_checkout.py CHECKOUT PYTHON [-m minigemma-l] [--width 1792 --width 7168] …
 
-CHECKOUT is an older worktree and PYTHON the interpreter of its own environment, a process that stays; the limit and this
-checkout run in this one. Prints JSON.
+CHECKOUT is an older worktree and PYTHON the interpreter of its own environment, a process that stays; the limit and
+this checkout run in this one. Prints JSON.
 """
 
 from __future__ import annotations
