@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass
 
 from harness import leaderboard
 from harness.api.errors import NothingSelectedError
@@ -14,7 +15,15 @@ from harness.runs.messages import lose_unwritable
 from harness.runs.runner import run_plan
 
 
-def run(plan: Plan, context: RunContext) -> Summary:
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """Summary of a run, and the leaderboard that it wrote, None where no cell ended well."""
+
+    summary: Summary
+    board: leaderboard.Board | None
+
+
+def run(plan: Plan, context: RunContext) -> Finished:
     """Run a plan into its folder, and write its leaderboard and figures there.
 
     Raise WriteError when results cannot be written, UnavailableError when another process works on the folder.
@@ -23,6 +32,7 @@ def run(plan: Plan, context: RunContext) -> Summary:
     with folder.hold(), context.store.in_use(), lose_unwritable():
         finished = run_plan(plan, context)
         leaderboard.remove(folder.path)  # whatever fails now, an old board must not pass for this run's
+        board = None
         with folder.marked_when_cut(), suppress(NothingSelectedError):  # raised where no cell ended well
             board = leaderboard.build([folder])
             _draw_figures(plan, board, context)
@@ -30,7 +40,7 @@ def run(plan: Plan, context: RunContext) -> Summary:
         has_failed = finished.status == "finished" and not finished.summary.is_whole
         folder.finish("failed" if has_failed else finished.status)
         context.notify("run_finished", event=RunFinished(summary=finished.summary), summary=finished.summary)
-        return finished.summary
+        return Finished(summary=finished.summary, board=board)
 
 
 def _draw_figures(plan: Plan, board: leaderboard.Board, context: RunContext) -> None:

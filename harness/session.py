@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from harness.api.data import Matrix
     from harness.dictionary_report.report import Report
+    from harness.leaderboard import Board
     from harness.models.opened import OpenModel
     from harness.planning.cells import Plan
     from harness.runs.context import Rerun
@@ -36,10 +37,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A finished run: its folder and its summary."""
+    """A finished run: its folder, its summary, and the leaderboard that it wrote."""
 
     folder: Path
     summary: Summary
+    board: Board | None = field(default=None, repr=False, compare=False)
 
     def records(self) -> pd.DataFrame:
         """Return one row per cell; metrics are flattened to `macro_f1`, `macro_f1_low` …"""
@@ -60,7 +62,7 @@ class Run:
         from harness import leaderboard
         from harness.runs.folder import RunFolder
 
-        return leaderboard.to_frame(leaderboard.build([RunFolder(self.folder)]))
+        return leaderboard.to_frame(self.board or leaderboard.build([RunFolder(self.folder)]))
 
 
 class Session:
@@ -182,7 +184,7 @@ class Session:
             jobs=count_workers(jobs),
             report=self.registry.report,
         )
-        return Run(folder=folder.path, summary=pipeline.run(plan, context))
+        return Run(folder=folder.path, **vars(pipeline.run(plan, context)))
 
     def open_model(self, model: str | Mapping[str, Any]) -> OpenModel:
         """Open a model by its reference, or by a mapping of `ref` and parameters; no weights are read."""

@@ -21,6 +21,7 @@ from harness.stats.metrics import (
     resampled_auroc,
     resampled_balanced_accuracy,
     resampled_macro_f1,
+    resampled_macro_f1s,
     score,
 )
 
@@ -206,3 +207,43 @@ def test_accuracy_of_independent_rows_has_wilsons_interval() -> None:
     assert found.method == "Wilson"
     drawn = score(y, predicted, scores, weights=weights)["accuracy"]
     assert drawn.low == drawn.high == found.value  # of one class only, resamples with its count tell nothing
+
+
+def macro_f1_by_counts(y: Array, predicted: Array, *, n_classes: int, weights: Array) -> Array:
+    """Macro-F1 of one arm, class by class, from dense products."""
+    classes = np.arange(n_classes)[:, None]
+    true, said = (y == classes).astype(np.float64), (predicted == classes).astype(np.float64)
+    hits, either = weights @ (true * said).T, weights @ (true + said).T
+    return np.divide(2 * hits, either, out=np.zeros(hits.shape), where=either > 0).mean(axis=1)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 7, 8, 9, 20, 150])
+@pytest.mark.parametrize("share", [0.0, 0.6, 1.0])
+def test_macro_f1_of_many_arms_is_that_of_each_to_the_last_bit(n_classes: int, share: float) -> None:
+    generator = np.random.default_rng(n_classes)
+    y = generator.integers(n_classes, size=211)
+    arms = np.where(generator.random((37, 211)) < share, y, generator.integers(n_classes, size=(37, 211)))
+    weights = bootstrap_weights(y, resamples=301, seed=0)
+    found = resampled_macro_f1s(y, arms.astype(np.uint8), n_classes=n_classes, weights=weights)
+    for arm, samples in zip(arms, found, strict=True):
+        wanted = macro_f1_by_counts(y, arm, n_classes=n_classes, weights=weights)
+        np.testing.assert_array_equal(samples, wanted)
+        one = resampled_macro_f1(y, arm, n_classes=n_classes, weights=weights)
+        np.testing.assert_array_equal(samples, one)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 7, 8, 9, 20, 150])
+def test_each_metric_of_the_rows_as_they_are_is_that_of_one_resample_to_the_last_bit(n_classes: int) -> None:
+    generator = np.random.default_rng(n_classes)
+    once = np.ones((1, 211))
+    for _ in range(20):
+        y = generator.integers(n_classes, size=211)
+        scores = generator.integers(9, size=(211, n_classes)) / 7  # with ties
+        predicted = scores.argmax(axis=1)
+        assert auroc(y, scores) == resampled_auroc(y, scores, weights=once)[0]
+        assert (
+            macro_f1(y, predicted, n_classes=n_classes)
+            == (resampled_macro_f1(y, predicted, n_classes=n_classes, weights=once)[0])
+        )
+        assert balanced_accuracy(y, predicted) == resampled_balanced_accuracy(y, predicted, weights=once)[0]
+        assert accuracy(y, predicted) == resampled_accuracy(y, predicted, weights=once)[0]

@@ -10,8 +10,10 @@ import pandas as pd
 import pytest
 
 from harness import UnavailableError
+from harness.runs import lines
 from harness.runs import record as records
-from harness.runs.record import SCHEMA_VERSION, Record, read_records
+from harness.runs.lines import SCHEMA_VERSION
+from harness.runs.record import Record, read_records
 
 HERE = Path(__file__).parent
 PUBLISHED = sorted(HERE.parent.glob("leaderboards/*/*.jsonl"))
@@ -109,7 +111,8 @@ def test_each_version_has_its_step_where_defaults_do_not_say_it(
 
         return step
 
-    monkeypatch.setattr(records, "SCHEMA_VERSION", 4)
+    for module in (records, lines):
+        monkeypatch.setattr(module, "SCHEMA_VERSION", 4)
     monkeypatch.setattr(records, "STEPS", {1: rename("probe", "classifier"), 3: rename("pool", "pooling")})
     (line, *_) = rows(VERSION_1)
     of_3 = {**line, "cell_id": "c", "schema_version": 3, "pool": line["pooling"]}

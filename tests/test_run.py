@@ -17,7 +17,8 @@ from safetensors import safe_open
 
 from harness.cli import execute
 from harness.runs.folder import RunFolder
-from harness.runs.record import SCHEMA_VERSION, Record
+from harness.runs.lines import SCHEMA_VERSION
+from harness.runs.record import Record
 
 WEIGHTS = Path(__file__).parents[1] / "plugins" / "harness_minigemma" / "weights" / "minigemma-s"
 SECRET = "hf_thisisasecrettokenthatmustnotbewritten"

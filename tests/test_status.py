@@ -150,3 +150,39 @@ def test_where_no_run_is_the_exit_code_is_3(harness_command, tmp_path):
     for place in ("nowhere", "."):
         told = harness_command("status", place)
         assert (told.code, told.said) == (3, [f"harness: there is no run in '{place}'"])
+
+
+def test_counts_are_those_of_the_whole_records_and_nothing_heavy_is_imported(
+    harness_command, words, tmp_path
+):
+    assert harness_command(*words, "--set", "seeds=3").code == 0
+    lines = Path("out/results.jsonl").read_text().splitlines()
+    fields = json.loads(lines[0])
+    later = json.dumps({**fields, "status": "failed", "error": "é \x00"}, separators=(",", ":"))
+    older = json.dumps({**json.loads(lines[1]), "schema_version": 1}, separators=(",", ":"))
+    Path("out/results.jsonl").write_text("\n".join([*lines, "", later, older, lines[2][:40]]))
+    from harness.runs.reader import RunReader
+
+    run = RunReader(Path("out"))
+    assert [(end.cell_id, end.task, end.status) for end in run.ends()] == [
+        (record.cell_id, record.task, record.status) for record in run.records()
+    ]
+    facts = status(harness_command)
+    assert (facts["ok"], facts["failed"], facts["pending"]) == (8, 1, 0)
+    heavy = "import sys, harness.cli.status, harness.runs.state; print({'numpy', 'pandas', 'torch'} & {*sys.modules})"
+    told = subprocess.run(
+        [sys.executable, "-c", heavy], capture_output=True, text=True, cwd=tmp_path, check=True
+    )
+    assert told.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    "line", ['{"schema_version":2,"cell_id":"c"', '{"schema_version":2,"cell_id":"c"}', "[]"]
+)
+def test_a_line_that_is_no_record_is_named(harness_command, words, line):
+    assert harness_command(*words).code == 0
+    with Path("out/results.jsonl").open("a") as file:
+        file.write(line + "\n")
+    told = harness_command("status", "out")
+    assert told.code == 3
+    assert "'out/results.jsonl' line 4 is not a valid record" in told.err

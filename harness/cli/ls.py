@@ -80,12 +80,12 @@ def _suite_summary(path: Path) -> str:
 
 def _runs() -> list[dict[str, Any]]:
     from harness.api.errors import HarnessError
-    from harness.runs.folder import RunFolder
+    from harness.runs.state import RunState
 
     rows = []
     for path in sorted(Path("runs").glob("*/run.json")):
         try:
-            folder = RunFolder(path.parent)
+            folder = RunState(path.parent)
             suite = folder.about().get("suite", {}).get("name", "unknown suite")
             summary = f"{suite}: {folder.status}"
         except HarnessError as error:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +24,16 @@ def command(run: Path, as_json: bool) -> None:
 
 
 def _facts(path: Path) -> dict[str, Any]:
-    from harness.runs.folder import RunFolder
+    from harness.runs.state import RunState
 
-    run = RunFolder(path)
+    run = RunState(path)
     about, status = run.about(), run.status
-    records = run.records()
+    ends = run.ends()
     events = list(run.events())
     begun = [event for event in events if event.get("event") == "bundle"]
+    by_task: dict[str, list[str]] = {}
+    for end in ends:
+        by_task.setdefault(end.task, []).append(end.status)
     return {
         "run": str(path),
         "suite": about.get("suite", {}).get("name"),
@@ -37,9 +42,9 @@ def _facts(path: Path) -> dict[str, Any]:
         "started": about.get("started"),
         "finished": about.get("finished"),
         "cells": len(about.get("cells", ())),
-        **_count([record.status for record in records], len(about.get("cells", ()))),
+        **_count([end.status for end in ends], len(about.get("cells", ()))),
         "tasks": {
-            task: {"cells": n} | _count([record.status for record in records if record.task == task], n)
+            task: {"cells": n} | _count(by_task.get(task, []), n)
             for task, n in about.get("tasks", {}).items()
         },
         "left_out": about.get("left_out", {}),
@@ -47,7 +52,7 @@ def _facts(path: Path) -> dict[str, Any]:
         if status == "running" and begun
         else None,
         "last_event": {key: events[-1].get(key) for key in ("time", "event")} if events else None,
-        "disk": sum(map(_size, path.rglob("*"))),
+        "disk": _size(path),
     }
 
 
@@ -83,8 +88,17 @@ def _progress(counts: dict[str, int]) -> str:
     return f"{counts['ok']} of {counts['cells']}{more}"
 
 
-def _size(file: Path) -> int:
-    try:
-        return file.stat().st_size if file.is_file() else 0
-    except FileNotFoundError:  # a running process removes its temporary files
-        return 0
+def _size(folder: Path | str) -> int:
+    """Return the bytes of the files below a folder; those of a linked file are counted, of a linked folder not."""
+    size = 0
+    with (
+        suppress(FileNotFoundError),
+        os.scandir(folder) as entries,
+    ):  # a running process removes temporary files
+        for entry in entries:
+            with suppress(FileNotFoundError):
+                if entry.is_dir(follow_symlinks=False):
+                    size += _size(entry.path)
+                elif entry.is_file():
+                    size += entry.stat().st_size
+    return size

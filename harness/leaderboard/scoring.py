@@ -20,9 +20,13 @@ from numpy.typing import NDArray
 
 from harness.api.errors import UnavailableError
 from harness.leaderboard.selection import BySeed, Cell, Unit, group_by
+from harness.runs.predicted import Predicted, TableRows
 from harness.runs.record import classes_of, give_auroc, read_scored
 from harness.stats import bootstrap, few_groups, metrics
 from harness.stats.few_groups import Support
+
+_ARMS_AT_ONCE = 256
+"""Most arms whose samples and scores are held at once."""
 
 Metric = Literal["macro_f1", "accuracy", "balanced_accuracy", "auroc"]
 
@@ -120,7 +124,8 @@ class TaskScores:
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Predictions:
     """Predictions of a cell on its test rows, sorted by example id: labels and predictions `[rows]` are class numbers;
-    sources `[rows]` are groups by `number_name`, in digits, None for a row without one.
+    sources `[rows]` are groups by `number_name`, in digits, None for a row without one. `rows` are those of the file,
+    where it was read as class numbers.
     """
 
     cell: Cell
@@ -128,7 +133,8 @@ class Predictions:
     classes: list[str]
     sources: NDArray[np.object_]
     labels: NDArray[np.int64]
-    predicted: NDArray[np.int64]
+    predicted: NDArray[np.integer[Any]]
+    rows: TableRows | None = None
 
     @cached_property
     def groups(self) -> NDArray[np.int64]:
@@ -200,13 +206,17 @@ def _score_cells(
     lacking: NDArray[np.bool_],
 ) -> TaskScores:
     """Score cells on common rows, with weights `[resamples, rows]`; `lacking [resamples]` is as in `_estimate`."""
+    support = few_groups.assess(few_groups.tabulate(first.labels, first.groups))
     estimates: dict[str, Estimate] = {}
     hits: dict[str, NDArray[np.bool_]] = {}
-    support = few_groups.assess(few_groups.tabulate(first.labels, first.groups))
-    for cell in cells:
-        arm = first if cell is first.cell else read_predictions(cell, like=first)
-        estimates[cell.cell_id] = _estimate(arm, metric, weights, lacking, support)
-        hits[cell.cell_id] = arm.labels == arm.predicted
+    for start in range(0, len(cells), _ARMS_AT_ONCE):
+        arms = [
+            first if cell is first.cell else read_predictions(cell, like=first)
+            for cell in cells[start : start + _ARMS_AT_ONCE]
+        ]
+        for arm, estimate in zip(arms, _estimate(arms, metric, weights, lacking, support), strict=True):
+            estimates[arm.cell.cell_id] = estimate
+            hits[arm.cell.cell_id] = arm.labels == arm.predicted
     return TaskScores(
         ids=first.ids,
         labels=first.labels,
@@ -262,41 +272,56 @@ def _items(arm: Predictions) -> list[tuple[bool, str]]:
     ]
 
 
-_RESAMPLED: Mapping[Metric, Callable[[Predictions, NDArray[Any]], NDArray[np.float64]]] = {
-    "macro_f1": lambda arm, weights: metrics.resampled_macro_f1(
-        arm.labels, arm.predicted, n_classes=len(arm.classes), weights=weights
+_RESAMPLED: Mapping[Metric, Callable[[Sequence[Predictions], NDArray[Any]], NDArray[np.float64]]] = {
+    "macro_f1": lambda arms, weights: metrics.resampled_macro_f1s(
+        arms[0].labels,
+        np.stack([arm.predicted for arm in arms]),
+        n_classes=len(arms[0].classes),
+        weights=weights,
     ),
-    "accuracy": lambda arm, weights: metrics.resampled_accuracy(arm.labels, arm.predicted, weights=weights),
-    "balanced_accuracy": lambda arm, weights: metrics.resampled_balanced_accuracy(
-        arm.labels, arm.predicted, weights=weights
+    "accuracy": lambda arms, weights: np.stack(
+        [metrics.resampled_accuracy(arm.labels, arm.predicted, weights=weights) for arm in arms]
     ),
-    "auroc": lambda arm, weights: metrics.resampled_auroc(arm.labels, arm.scores, weights=weights),
+    "balanced_accuracy": lambda arms, weights: np.stack(
+        [metrics.resampled_balanced_accuracy(arm.labels, arm.predicted, weights=weights) for arm in arms]
+    ),
+    "auroc": lambda arms, weights: np.stack(
+        [metrics.resampled_auroc(arm.labels, arm.scores, weights=weights) for arm in arms]
+    ),
 }
+"""Samples `[arms, resamples]` of each metric, of arms on the same rows."""
 
 
 def _estimate(
-    arm: Predictions, metric: Metric, weights: NDArray[Any], lacking: NDArray[np.bool_], support: Support
-) -> Estimate:
-    """Return a metric's value on the rows as they are, and its samples, stretched where classes have few groups. The
-    value replaces samples of resamples that are `lacking` a class, or on which the metric is undefined.
+    arms: Sequence[Predictions],
+    metric: Metric,
+    weights: NDArray[Any],
+    lacking: NDArray[np.bool_],
+    support: Support,
+) -> Iterator[Estimate]:
+    """Yield for each arm a metric's value on the rows as they are, and its samples, stretched where classes have few
+    groups. The value replaces samples of resamples that are `lacking` a class, or on which the metric is undefined.
     """
-    value = float(_RESAMPLED[metric](arm, np.ones((1, len(arm.ids))))[0])
-    if np.isnan(value):
+    task = arms[0].cell.record.task
+    values = _RESAMPLED[metric](arms, np.ones((1, len(arms[0].ids))))
+    if np.isnan(values).any():
         raise UnavailableError(
-            f"task '{arm.cell.record.task}' has test rows of one class only, so {metric} is not defined there"
+            f"task '{task}' has test rows of one class only, so {metric} is not defined there"
         )
-    samples = _RESAMPLED[metric](arm, weights)
-    samples = np.where(lacking | np.isnan(samples), value, samples)
-    seed = bootstrap.bootstrap_seed(arm.cell.record.task)
-    # Every resample of an arm that is never wrong is equal, below 1 where a class has no test row.
-    is_perfect = value == 1.0 if metric == "auroc" else np.array_equal(arm.labels, arm.predicted)
-    return Estimate(
-        value=value,
-        samples=support.stretch(samples, value, seed=seed),
-        drawn=value * support.draw_perfect(len(samples), seed=seed) if is_perfect else None,
-        has_interval=support.has_interval,
-        has_p_value=support.has_p_value,
-    )
+    samples = _RESAMPLED[metric](arms, weights)
+    samples = np.where(lacking | np.isnan(samples), values, samples)
+    seed = bootstrap.bootstrap_seed(task)
+    stretched = support.stretch(samples.T, values[:, 0], seed=seed).T
+    for arm, value, own in zip(arms, values[:, 0].tolist(), stretched, strict=True):
+        # Every resample of an arm that is never wrong is equal, below 1 where a class has no test row.
+        is_perfect = value == 1.0 if metric == "auroc" else np.array_equal(arm.labels, arm.predicted)
+        yield Estimate(
+            value=value,
+            samples=own.copy(),  # those of all arms are not kept
+            drawn=value * support.draw_perfect(len(own), seed=seed) if is_perfect else None,
+            has_interval=support.has_interval,
+            has_p_value=support.has_p_value,
+        )
 
 
 def mean_of(estimates: Iterable[Estimate | None]) -> Estimate | None:
@@ -380,6 +405,40 @@ def read_predictions(cell: Cell, like: Predictions | None = None) -> Predictions
     """Read the predictions of a cell. Raise UnavailableError when they are missing, incomplete or not those that were
     scored, or (with `like`) are of other rows than those of another cell.
     """
+    found = cell.run.predicted(cell.record)
+    if found is None:
+        arm = _read_frame(cell, like)
+    elif like is not None and set(found.classes) != set(like.classes):
+        raise _unlike(like.cell, cell)
+    else:
+        arm = _read_numbers(cell, found, like)
+    if like is not None and not (
+        (arm.rows is not None and arm.rows is like.rows)
+        or (np.array_equal(arm.ids, like.ids) and np.array_equal(arm.labels, like.labels))
+    ):
+        raise _unlike(like.cell, cell)
+    return arm
+
+
+def _read_numbers(cell: Cell, found: Predicted, like: Predictions | None) -> Predictions:
+    """Return predictions that were read as class numbers, those of `like` in the order of its classes."""
+    rows, names = found.rows, list(found.classes) if like is None else like.classes
+    numbers = found.numbers
+    if names != list(found.classes):
+        numbers = np.array([names.index(name) for name in found.classes])[numbers]
+    is_same = like is not None and like.rows is rows
+    return Predictions(
+        cell=cell,
+        ids=rows.sorted_ids,
+        classes=names,
+        sources=like.sources if like is not None and is_same else _digits(rows.groups)[rows.order],
+        labels=like.labels if like is not None and is_same else rows.number(tuple(names))[rows.order],
+        predicted=numbers[rows.order],
+        rows=rows,
+    )
+
+
+def _read_frame(cell: Cell, like: Predictions | None) -> Predictions:
     frame = read_scored(cell.run, cell.record)
     classes = classes_of(frame)
     if not {"example_id", "label", "prediction"} <= set(frame.columns) or not classes or frame.empty:
@@ -389,7 +448,7 @@ def read_predictions(cell: Cell, like: Predictions | None = None) -> Predictions
     ids = frame["example_id"].to_numpy(object)
     order = np.argsort(ids, kind="stable")
     names = classes if like is None else like.classes
-    arm = Predictions(
+    return Predictions(
         cell=cell,
         ids=ids[order],
         classes=names,
@@ -397,21 +456,20 @@ def read_predictions(cell: Cell, like: Predictions | None = None) -> Predictions
         labels=_class_numbers(cell, frame["label"], names)[order],
         predicted=_class_numbers(cell, frame["prediction"], names)[order],
     )
-    if like is not None and not (
-        np.array_equal(arm.ids, like.ids) and np.array_equal(arm.labels, like.labels)
-    ):
-        raise _unlike(like.cell, cell)
-    return arm
 
 
 def _groups(frame: pd.DataFrame) -> NDArray[np.object_]:
     """Return the group of each row in digits, None without one. Published runs have numbers in place of names."""
     groups = frame["group"] if "group" in frame else pd.Series([None] * len(frame), dtype=object)
+    return _digits(groups.astype(object).where(groups.notna(), None).to_numpy(object))
+
+
+def _digits(groups: NDArray[np.object_]) -> NDArray[np.object_]:
     numbers = {
         group: str(number_name(group) if isinstance(group, str) else group)
-        for group in groups[groups.notna()].unique()
+        for group in {*groups.tolist()} - {None}
     }
-    return np.array([numbers.get(group) for group in groups.astype(object)], object)
+    return np.array([numbers.get(group) for group in groups.tolist()], object)
 
 
 def _unlike(one: Cell, other: Cell) -> UnavailableError:

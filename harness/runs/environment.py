@@ -9,10 +9,12 @@ import sys
 import time
 from collections.abc import Mapping
 from importlib.metadata import distributions
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from harness.registry.loading import Plugins
 from harness.storage.hashing import hash_lines
+
+if TYPE_CHECKING:
+    from harness.registry.loading import Plugins
 
 
 def environment(plugins: Plugins, device: str) -> dict[str, Any]:

@@ -21,8 +21,9 @@ from harness.api.errors import UnavailableError, UsageError, WriteError
 from harness.registry.loading import Plugins
 from harness.runs.environment import environment, now, this_process
 from harness.runs.layout import place_pictures
+from harness.runs.lines import SCHEMA_VERSION
 from harness.runs.reader import RunReader
-from harness.runs.record import ADDED_FIELDS, REPORTED_DISTRIBUTIONS, SCHEMA_VERSION, Record, read_records
+from harness.runs.record import ADDED_FIELDS, REPORTED_DISTRIBUTIONS, Record, read_records
 from harness.storage.atomic import TEMPORARY, append_line, cut_unfinished_line, lock, whole_file, write_json
 
 if TYPE_CHECKING:

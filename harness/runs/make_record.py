@@ -16,7 +16,8 @@ from harness.models.opened import OpenModel, find_flags, find_seen
 from harness.planning.cells import Bundle, Cell, Features, InputFeatures, ModelFeatures, Plan
 from harness.probing.probe import Outcome, Rows
 from harness.probing.shared_features import Sharing
-from harness.runs.record import Cost, Record, Status, hash_predictions
+from harness.runs.lines import Status
+from harness.runs.record import Cost, Record, hash_predictions
 from harness.storage.hashing import hash_json
 
 

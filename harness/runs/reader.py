@@ -1,64 +1,51 @@
-"""Reader of a run folder: its state, records, predictions and events."""
+"""Reader of a run folder: its state, records and predictions."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+import os
+import stat
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import TYPE_CHECKING
 
 from harness.api.errors import UnavailableError
-from harness.runs.environment import is_alive, machine_id
-from harness.runs.record import Record, are_scored, check_frame, check_version, give_auroc, read_records
-from harness.storage.parsing import parsing, read_mapping
+from harness.runs.predicted import Predicted, RowsPool, read_predicted, read_scores
+from harness.runs.record import (
+    Record,
+    are_scored,
+    check_frame,
+    give_auroc,
+    is_auroc,
+    is_scored,
+    read_records,
+)
+from harness.runs.state import RunState
+from harness.storage.parsing import parsing
 from harness.storage.paths import path_inside
-from harness.storage.reading import open_parquet, read_file
+from harness.storage.reading import open_parquet
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
 
-class _About(BaseModel):
-    """Fields of run.json that are read; others are only kept."""
-
-    model_config = ConfigDict(extra="allow", strict=True)
-
-    schema_version: int = 0
-    suite: dict[str, Any]
-    cells: list[str] = Field(default_factory=list)
-    tasks: dict[str, int] = Field(default_factory=dict)
-    left_out: dict[str, str] = Field(default_factory=dict)
-    status: str = "unknown"
-    started: str | None = None
-    finished: str | None = None
+_State = tuple[int, int, int]
+"""Size, mtime in ns and inode of a file: it is read anew when one of them is another."""
 
 
-class RunReader:
+def _state_of(status: os.stat_result) -> _State:
+    return status.st_size, status.st_mtime_ns, status.st_ino
+
+
+class RunReader(RunState):
     """Reader of one run folder."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-
-    @property
-    def exists(self) -> bool:
-        """True if a run was started here."""
-        return (self.path / "run.json").is_file()
-
-    def about(self) -> dict[str, Any]:
-        """Return the contents of run.json. Raise UnavailableError when it is missing or damaged."""
-        path = self.path / "run.json"
-        if not self.exists:
-            raise UnavailableError(f"there is no run in '{self.path}'")
-        hint = "remove it, and the same `harness run` again keeps what is done"
-        about = read_mapping(path, f"'{path}' is damaged", hint=hint)
-        with parsing(f"'{path}' is damaged", hint=hint):
-            version = about.get("schema_version")
-            check_version(version if isinstance(version, int) else 0, f"the run in '{self.path}'")
-            _About.model_validate(about)
-        return about
+        super().__init__(path)
+        self._pool = RowsPool()
+        self._predicted: dict[str, tuple[_State, Predicted]] = {}
+        self._records: tuple[_State | None, list[Record]] | None = None
 
     def records(self) -> list[Record]:
         """Return the last record of every cell of the run, in the order of first appearance.
@@ -69,9 +56,16 @@ class RunReader:
         path = self.path / "results.jsonl"
         if not path.is_file():
             return []
-        records = {record.cell_id: record for record in read_records(path)}
+        records = {record.cell_id: record for record in self._every_record(path)}
         cells = set(self.about().get("cells", records)) if self.exists else set(records)
         return [record for record in records.values() if record.cell_id in cells]
+
+    def _every_record(self, path: Path) -> list[Record]:
+        """Return the records of a file, which is read again only where it has changed since."""
+        state = _state_of(path.stat())
+        if self._records is None or self._records[0] != state:
+            self._records = state, read_records(path)
+        return self._records[1]
 
     @property
     def is_whole(self) -> bool:
@@ -82,44 +76,64 @@ class RunReader:
         return not about.get("left_out") and len(self.records()) >= len(about.get("cells", ()))
 
     @property
-    def is_at_work(self) -> bool | None:
-        """True if a process works on this run; None, for unknown, when it was started on another machine."""
-        about = self.about()
-        if about.get("status") != "running":
-            return False
-        process = about.get("process")
-        if not isinstance(process, dict) or process.get("machine") != machine_id():
-            return None
-        return is_alive(process)
-
-    @property
-    def status(self) -> str:
-        """`running`, or the end of the run; `interrupted` when its process is gone."""
-        status = str(self.about().get("status", "unknown"))
-        return "interrupted" if status == "running" and self.is_at_work is False else status
-
-    def events(self) -> Iterator[dict[str, Any]]:
-        """Yield every whole line of events.jsonl, in order."""
-        path = self.path / "events.jsonl"
-        for line in read_file(path).split(b"\n") if path.is_file() else ():
-            with suppress(ValueError, RecursionError):
-                event = json.loads(line)
-                if isinstance(event, dict):
-                    yield event
-
-    @property
     def remedy(self) -> str:
         """Command that makes wrong predictions anew, for messages."""
         return "the same `harness run` again makes them anew"
 
     def has_predictions(self, record: Record) -> bool:
         """Return whether a cell ended well and all its predictions are readable; their checksum is not read."""
+        found = self._remembered(record)
+        if found is not None and len(found.rows) == record.n_test:
+            return True
         return self._whole_predictions(record) is not None
 
     def is_done(self, record: Record) -> bool:
         """Return whether a cell ended well and its predictions are those that were scored."""
+        read = self.scored(record)
+        if read is not None and len(read[0].rows) == record.n_test and is_scored(record, read[0]):
+            return is_auroc(record, read[0].y, read[1])
         frame = self._whole_predictions(record)
         return frame is not None and are_scored(record, frame) and give_auroc(record, frame)
+
+    def predicted(self, record: Record) -> Predicted | None:
+        """Return the predictions of a good cell as class numbers if they are those that were scored. None where they
+        are not, or are missing or of an unusual form.
+        """
+        found = self._remembered(record)
+        return found if found is not None and is_scored(record, found) else None
+
+    def _remembered(self, record: Record) -> Predicted | None:
+        """Return the predictions of a good cell, which are read again only where their file has changed since."""
+        if known := self._predicted.get(record.cell_id):
+            state, found = known
+            if state == self._state(record.cell_id):
+                return found
+        read = self.scored(record)
+        return read and read[0]
+
+    def scored(self, record: Record) -> tuple[Predicted, NDArray[np.float64]] | None:
+        """Read the predictions of a good cell and its scores `[rows, classes]`, without their checksum; None where they
+        are missing, damaged or of an unusual form: `predictions` then says what is wrong.
+        """
+        state = self._state(record.cell_id)
+        if record.status != "ok" or state is None:
+            return None
+        path = self.path / "predictions" / f"{record.cell_id}.parquet"
+        with suppress(UnavailableError), parsing(""), open_parquet(path) as file:
+            table = file.read(use_threads=False)  # for a few pages, threads take longer than the pages
+            if found := read_predicted(table, self._pool):
+                self._predicted[record.cell_id] = state, found
+                return found, read_scores(table)
+        return None
+
+    def _state(self, cell_id: str) -> _State | None:
+        """Return the state of a cell's predictions; None unless they are a plain file in their folder, no link."""
+        if not cell_id.isalnum():  # it may lead out of the folder
+            return None
+        with suppress(OSError):
+            status = os.lstat(self.path / "predictions" / f"{cell_id}.parquet")
+            return _state_of(status) if stat.S_ISREG(status.st_mode) else None
+        return None
 
     def _whole_predictions(self, record: Record) -> pd.DataFrame | None:
         """Return the predictions of a cell that ended well; None where rows or columns are missing."""

@@ -20,7 +20,7 @@ from harness.probing.probe import Outcome, Rows, Trained, apply, narrow, probe, 
 from harness.probing.shared_features import Languages, Sharing
 from harness.probing.threads import one_thread
 from harness.registry.catalog import Choice
-from harness.runs.record import Status
+from harness.runs.lines import Status
 from harness.stats.finite import check_rows
 from harness.storage.feature_store import FeatureStore
 

@@ -71,7 +71,9 @@ def _resample(
 
 def macro_f1(y: Classes, predicted: Classes, *, n_classes: int) -> float:
     """Return the unweighted mean over all K classes of F1 = 2·tp / (true + predicted); a class in neither counts 0."""
-    return float(resampled_macro_f1(y, predicted, n_classes=n_classes, weights=_once(y))[0])
+    hits = np.bincount(y[y == predicted], minlength=n_classes)
+    either = np.bincount(y, minlength=n_classes) + np.bincount(predicted, minlength=n_classes)
+    return float((2 * hits / np.maximum(either, 1)).mean())
 
 
 def accuracy(y: Classes, predicted: Classes) -> float:
@@ -83,31 +85,68 @@ def balanced_accuracy(y: Classes, predicted: Classes) -> float:
     """Return the unweighted mean of recall, the share of a class's rows that are predicted as it, over the classes with
     a test row (Brodersen et al. 2010). Guessing scores 1 / classes for any rates of predicted classes.
     """
-    return float(resampled_balanced_accuracy(y, predicted, weights=_once(y))[0])
+    rows = np.bincount(y)
+    hits = np.bincount(y[y == predicted], minlength=len(rows))
+    return float((hits / np.maximum(rows, 1)).sum() / np.count_nonzero(rows))
 
 
 def auroc(y: Classes, scores: Floats) -> float | None:
     """Return the area under the ROC curve: of class 1 if K = 2, else the mean over classes of one against the rest.
     A class that no row, or every row, belongs to is left out; None if no class is left.
     """
-    area = resampled_auroc(y, scores, weights=_once(y))[0]
-    return None if np.isnan(area) else float(area)
+    areas = []
+    for number in [1] if scores.shape[1] == 2 else range(scores.shape[1]):
+        positive = y == number
+        if positive.any() and not positive.all():
+            own, others = scores[positive, number], np.sort(scores[~positive, number])
+            # A negative of the same score counts half: it is below from the right, and not from the left.
+            below = sum(int(np.searchsorted(others, own, side).sum()) for side in ("left", "right")) / 2
+            areas.append(below / (len(own) * len(others)))
+    return sum(areas) / len(areas) if areas else None
 
 
 def resampled_macro_f1(
     y: Classes, predicted: Classes, *, n_classes: int, weights: Floats
 ) -> NDArray[np.float64]:
     """Return macro-F1 of each resample, `[resamples]`."""
-    rows, hit = np.arange(len(y)), y == predicted
-    places = np.concatenate([y[hit], y[~hit] + n_classes, predicted[~hit] + 2 * n_classes])
-    count = _indicator(
-        places, np.concatenate([rows[hit], rows[~hit], rows[~hit]]), shape=(3 * n_classes, len(y))
-    )
-    counts = np.asarray(count @ _by_row(weights), np.float64).T
-    hits, missed, mistaken = np.split(counts, 3, axis=1)
-    either = 2 * hits + missed + mistaken
-    f1 = np.divide(2 * hits, either, out=np.zeros(hits.shape), where=either > 0)
-    return np.asarray(f1.mean(axis=1))
+    (found,) = resampled_macro_f1s(y, predicted[None], n_classes=n_classes, weights=weights)
+    return np.asarray(found)
+
+
+_COUNTS_AT_ONCE = 500_000
+"""Numbers that a product over many arms makes at once, few enough to stay in the processor's cache."""
+
+
+def resampled_macro_f1s(
+    y: Classes, predicted: Classes, *, n_classes: int, weights: Floats
+) -> NDArray[np.float64]:
+    """Return macro-F1 of many arms, `predicted [arms, rows]`, on the same resamples: `[arms, resamples]`.
+
+    Only wrong rows are counted, arm by arm, in one sparse product: the rows of a class are the same for all arms.
+    """
+    by_row = _by_row(weights)
+    rows = _indicator(y, np.arange(len(y)), shape=(n_classes, len(y)))
+    true = np.asarray(rows @ by_row, np.float64)
+    found = np.empty((len(predicted), len(weights)))
+    step = max(1, _COUNTS_AT_ONCE // (2 * n_classes * len(weights)))
+    for start in range(0, len(predicted), step):
+        some = predicted[start : start + step]
+        arm, row = np.nonzero(some != y)
+        missed = 2 * n_classes * arm + y[row]
+        mistaken = 2 * n_classes * arm + n_classes + some[arm, row]
+        count = _indicator(
+            np.concatenate([missed, mistaken]),
+            np.concatenate([row, row]),
+            shape=(2 * n_classes * len(some), len(y)),
+        )
+        counts = np.asarray(count @ by_row, np.float64).reshape(len(some), 2, n_classes, len(weights))
+        hits = 2 * (true - counts[:, 0])
+        either = hits + counts[:, 0] + counts[:, 1]
+        either[either == 0] = 1  # a class that is neither there nor predicted counts 0
+        f1 = np.divide(hits, either, out=hits)
+        # The mean over classes is taken where they lie side by side, so that it rounds as that of one arm does.
+        found[start : start + step] = np.ascontiguousarray(f1.transpose(0, 2, 1)).mean(axis=-1)
+    return found
 
 
 def resampled_accuracy(y: Classes, predicted: Classes, *, weights: Floats) -> NDArray[np.float64]:

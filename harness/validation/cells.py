@@ -9,31 +9,65 @@ import numpy as np
 import pandas as pd
 
 from harness.api.errors import UnavailableError
-from harness.runs.record import ROUNDING, Record, Results, are_scored, classes_of
+from harness.runs.reader import RunReader
+from harness.runs.record import ROUNDING, Record, are_scored, classes_of, is_scored
 from harness.stats.bootstrap import number_groups
 from harness.stats.few_groups import Support, assess, tabulate
-from harness.stats.metrics import score
+from harness.stats.metrics import accuracy, auroc, balanced_accuracy, macro_f1, score
 
 
-def check_predictions(run: Results, records: Sequence[Record]) -> Iterator[str]:
+def check_predictions(run: RunReader, records: Sequence[Record]) -> Iterator[str]:
     """Yield the faults of predictions, cell by cell, and of cells of one task that were tested on different rows."""
     first: dict[tuple[object, ...], tuple[str, list[tuple[Any, Any]]]] = {}
     for record in records:
-        try:
-            frame = run.predictions(record.cell_id)
-        except UnavailableError as error:
-            yield str(error)
-            continue
-        faults = check_cell(record, frame)
-        yield from faults
-        if faults:
-            continue
-        rows = sorted(zip(frame["example_id"], frame["label"], strict=True))
+        rows = _rows_of_sound(run, record)
+        if rows is None:
+            try:
+                frame = run.predictions(record.cell_id)
+            except UnavailableError as error:
+                yield str(error)
+                continue
+            faults = check_cell(record, frame)
+            yield from faults
+            if faults:
+                continue
+            rows = sorted(zip(frame["example_id"], frame["label"], strict=True))
         language = (record.train_language, record.test_language)
         task = (record.task, record.task_version, *language, record.regime)
         other, common = first.setdefault(task, (record.cell_id, rows))
         if rows != common:
             yield f"cells '{other}' and '{record.cell_id}' were not tested on the same rows of '{record.task}'"
+
+
+def _rows_of_sound(run: RunReader, record: Record) -> list[tuple[Any, Any]] | None:
+    """Return the ids and labels of the rows of a cell in which `check_cell` would find no fault; None of any other,
+    which is then read as a data frame.
+    """
+    read = run.scored(record)
+    if read is None:
+        return None
+    found, scores = read
+    y, n_classes = found.y, len(found.classes)
+    if (
+        len(y) != record.n_test
+        or any(metric.low is None and metric.method for metric in record.metrics.values())
+        or not np.isfinite(scores).all()
+        or not np.array_equal(scores.argmax(axis=1), found.numbers)
+        or not is_scored(record, found)
+    ):
+        return None
+    values = {
+        "macro_f1": macro_f1(y, found.numbers, n_classes=n_classes),
+        "accuracy": accuracy(y, found.numbers),
+        "balanced_accuracy": balanced_accuracy(y, found.numbers),
+        "auroc": auroc(y, scores),
+    }
+    known = {
+        name: (record.metrics[name].value, value) for name, value in values.items() if name in record.metrics
+    }
+    if any(value is not None and abs(said - value) > ROUNDING for said, value in known.values()):
+        return None
+    return found.rows.pairs
 
 
 def check_cell(record: Record, frame: pd.DataFrame) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ import re
 import shlex
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -33,7 +33,8 @@ from harness.leaderboard.scoring import read_predictions
 from harness.leaderboard.selection import Cell, Unit, choose, once, read_cells
 from harness.registry.catalog import Registry
 from harness.runs.folder import RunFolder
-from harness.runs.record import Record, Results, check_frame, read_records
+from harness.runs.predicted import Predicted, TableRows, as_objects
+from harness.runs.record import Record, Results, check_frame, is_scored, read_records
 from harness.storage.atomic import whole_file, write_json
 from harness.storage.parsing import parsing, read_mapping
 from harness.storage.reading import open_parquet
@@ -42,6 +43,7 @@ from harness.validation.run import check_run
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 LIMIT = 2_000_000
 """Most bytes of a published run, small enough for a repository even if boards are often rebuilt."""
@@ -97,7 +99,14 @@ class PublishedRun:
 
     def has_predictions(self, record: Record) -> bool:
         """Return whether a cell ended well and its predictions were published; their checksum is not read."""
-        return record.status == "ok" and record.cell_id in self._tasks
+        return record.status == "ok" and record.cell_id in self._cells
+
+    def predicted(self, record: Record) -> Predicted | None:
+        """Return the published predictions of a good cell as class numbers if they are those that were scored. None
+        where they are not, or are missing or of an unusual form.
+        """
+        found = self._predicted.get(record.cell_id) if record.status == "ok" else None
+        return found if found is not None and is_scored(record, found) else None
 
     def predictions(self, cell_id: str) -> pd.DataFrame:
         """Return the test predictions of a published cell: example_id, group (a number), label, prediction; the
@@ -126,15 +135,70 @@ class PublishedRun:
         return read_records(self.path)
 
     @cached_property
+    def _table(self) -> pa.Table:
+        path = self._beside(".predictions.parquet")
+        with parsing(self._damage), open_parquet(path) as file:
+            return file.read()
+
+    @cached_property
+    def _cells(self) -> Set[str]:
+        """Ids of the cells whose predictions were published."""
+        with parsing(self._damage):
+            return {cell_id for cells in self._table["cell_id"].to_pylist() for cell_id in cells}
+
+    @cached_property
+    def _predicted(self) -> Mapping[str, Predicted]:
+        """Predictions of the tasks that are as a run is published."""
+        found: dict[str, Predicted | None] = {}
+        with parsing(self._damage):
+            for number in range(len(self._table)):
+                task = {name: self._table[name][number] for name in self._table.schema.names}
+                found |= dict.fromkeys(task["cell_id"].as_py()) | _read_task(task)
+        return {cell_id: arm for cell_id, arm in found.items() if arm is not None}
+
+    @cached_property
     def _tasks(self) -> Mapping[str, Mapping[str, Any]]:
         """Row of the task that holds a cell's predictions, by cell id."""
-        path = self._beside(".predictions.parquet")
-        with parsing(f"the predictions '{path}' are missing or damaged"), open_parquet(path) as file:
-            tasks = file.read().to_pylist()
+        with parsing(self._damage):
+            tasks = self._table.to_pylist()
             return {cell_id: task for task in tasks for cell_id in task["cell_id"]}
+
+    @property
+    def _damage(self) -> str:
+        return f"the predictions '{self._beside('.predictions.parquet')}' are missing or damaged"
 
     def _beside(self, ending: str) -> Path:
         return self.path.with_name(self.name + ending)
+
+
+def _read_task(task: Mapping[str, Any]) -> dict[str, Predicted]:
+    """Return the predictions of a task's cells, of one row of the table; none of a task of an unusual form."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    cells, classes = task["cell_id"].as_py(), tuple(task["classes"].as_py())
+    ids, labels = (task[name].as_py() for name in ("example_id", "label"))
+    groups = task["group"].as_py() or [None] * len(ids)
+    arms = task["prediction"].values
+    if not len(ids) or {len(labels), len(groups), *arms.value_lengths().to_pylist()} != {len(ids)}:
+        return {}
+    rows = TableRows(ids=as_objects(ids), groups=as_objects(groups), labels=as_objects(labels))
+    flat = arms.flatten()
+    numbers = pc.index_in(flat, value_set=pa.array(classes, flat.type))
+    if (
+        len(arms) != len(cells)
+        or numbers.null_count
+        or (rows.number(classes) < 0).any()
+        or not rows.are_unique
+    ):
+        return {}
+    by_arm = numbers.to_numpy().astype(np.min_scalar_type(len(classes))).reshape(len(arms), len(ids))
+    return {
+        cell_id: Predicted(rows=rows, classes=classes, numbers=own)
+        for cell_id, own in zip(
+            reversed(cells), by_arm[::-1], strict=True
+        )  # of two of one id, the first counts
+    }
 
 
 def find_published(folder: Path) -> list[PublishedRun]:
