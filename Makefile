@@ -59,8 +59,10 @@ test-identities: install data
 	HARNESS_ALL_IDENTITIES=1 HARNESS_DATA_DIR="$(DATA)" $(ALONE) $(BIN)/python -m pytest tests/test_plan_identity.py -n auto
 	HARNESS_ALL_BOARDS=1 $(ALONE) $(BIN)/python -m pytest tests/test_publish.py -k "publishes_holds and topics"
 
+# Ratios of arms that took turns, compared with the committed ones: fails where one is 20 % worse.
 bench: install
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest tests/benchmarks --benchmark-only
+	$(ALONE) $(BIN)/python -m pytest tests/benchmarks --benchmark-only --benchmark-json .benchmarks/measured.json
+	$(BIN)/python tests/benchmarks/ratios.py .benchmarks/measured.json
 
 # Every reader of dictionaries against the library whose format it reads, in an environment of its own (network, Python 3.11
 # or 3.12). Prints the matrix and writes tests/golden. MODULES names some of those in tests/interop.

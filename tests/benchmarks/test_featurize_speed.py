@@ -15,6 +15,9 @@ from harness_transformers.structure import find_place
 
 import harness
 from harness import Site, Tokens
+from harness.benchmark import rounds
+from harness.benchmark.arms import Harness, make_limit
+from harness.benchmark.setting import Asked, make_setting
 from harness.dictionaries.dictionary import Dictionary
 from harness.features.featurize import Reading, featurize, plan_batches
 
@@ -139,6 +142,16 @@ def measure(shape: Shape, benchmark: Any) -> None:
 
 def test_a_toy_shape_on_the_cpu(benchmark: Any) -> None:
     measure(TOY, benchmark)
+
+
+def test_featurizing_beside_the_limit(benchmark: Any) -> None:
+    """CPU seconds over those of the limit, in rounds in turn; see `harness bench`."""
+    asked = Asked(model="minigemma-l", sites=("resid_post.50%",), widths=(), n_texts=40, device="cpu")
+    setting = make_setting(asked, harness.open(device="cpu").registry)
+    arms = {"limit": make_limit(setting).run, "harness": Harness(setting=setting).rows}
+    found = benchmark.pedantic(lambda: rounds.measure(arms, rounds=5, device="cpu"), rounds=1)
+    ratio = rounds.compare(found["harness"], found["limit"], "cpu")
+    benchmark.extra_info.update(over_limit=ratio.median, least=ratio.least, greatest=ratio.greatest)
 
 
 @pytest.mark.gpu
