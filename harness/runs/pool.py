@@ -11,8 +11,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-import psutil
-
 from harness.api.errors import ENDS_RUN, UsageError
 from harness.registry.loading import Plugins
 from harness.runs.driver import Deliver, Driver, Step
@@ -176,5 +174,7 @@ def count_workers(asked: int | None) -> int:
         return asked
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    import psutil  # needs a module of Unix on Unix, and is asked for here alone
+
     room = int(psutil.virtual_memory().available) // WORKER_MEMORY
     return max(1, min(cores - round(load), room))
