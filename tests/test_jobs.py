@@ -157,7 +157,7 @@ def predictions(folder: str) -> dict[str, str]:
 
 
 def told(what: str) -> list[list[str]]:
-    """What the plugin noted, with the number of the process as the last word."""
+    """Return what the plugin noted, with the number of the process as the last word."""
     return [line.split() for line in Path("told").read_text().splitlines() if line.startswith(what)]
 
 

@@ -1,4 +1,4 @@
-"""What is planned without transformers and torch is what they make of the same files, or it is left to them."""
+"""Sketches of models, without transformers and torch, against what these make of the same files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How threads of numeric libraries wait for one another, as the libraries read it when they are loaded."""
+"""Settings of how threads of numeric libraries wait, which the libraries read when they are loaded."""
 
 from __future__ import annotations
 

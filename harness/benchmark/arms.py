@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -114,17 +115,17 @@ def make_loop(setting: Setting, name: str) -> tuple[Callable[[], loops.Rows], di
     seconds: dict[int, float] = {}
     for size in BATCH_SIZES:
         try:
-            seconds[size] = time_once(lambda size=size: LOOPS[name](work, size), setting.device).of(  # type: ignore[misc]
-                setting.device
-            )
+            seconds[size] = time_once(partial(LOOPS[name], work, size), setting.device).of(setting.device)
         except ImportError as error:
             raise UsageError(
                 f"the loop of {name} needs its library: pip install 'sae-harness[train]'"
             ) from error
         except torch.cuda.OutOfMemoryError:
             torch.cuda.empty_cache()
+    if not seconds:
+        raise UsageError(f"the loop of {name} needs more memory than there is: use fewer --width, or smaller")
     best = min(seconds, key=seconds.__getitem__)
-    return (lambda: LOOPS[name](work, best)), seconds
+    return partial(LOOPS[name], work, best), seconds
 
 
 def _refuse_halving(rows: Sequence[int]) -> None:

@@ -27,7 +27,7 @@ Encode = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What a loop is given: the whole decoder without its head, token ids, and dictionaries by layer and width."""
+    """Input of a loop: the whole decoder without its head, token ids, and dictionaries by layer and width."""
 
     decoder: nn.Module
     tokens: Sequence[Tokens]
@@ -48,7 +48,7 @@ def run_per_dictionary(work: Work, batch_size: int) -> Rows:
 
 
 def _run_transformers(work: Work, batch_size: int, groups: Sequence[Sequence[tuple[int, int]]]) -> Rows:
-    encoders = {key: _encode_jumprelu(one) for key, one in work.dictionaries.items()}
+    encoders = {key: make_jumprelu(one) for key, one in work.dictionaries.items()}
     found = _Found(work)
     for group in groups:
         for rows, ids, mask, content in _batches(work, batch_size):
@@ -101,7 +101,7 @@ def _make_sae(dictionary: Dictionary) -> Any:
     return sae.eval()
 
 
-def _encode_jumprelu(dictionary: Dictionary) -> Encode:
+def make_jumprelu(dictionary: Dictionary) -> Encode:
     """Return JumpReLU as it is published: relu(pre) · (pre > θ)."""
 
     def encode(hidden: Tensor) -> Tensor:
@@ -136,14 +136,14 @@ class _Found:
         self.n = len(work.tokens)
 
     def add(self, key: tuple[int, int], rows: Sequence[int], features: Tensor, content: Tensor) -> None:
-        for name, pooled in _pool(features, content).items():
+        for name, pooled in pool_padded(features, content).items():
             place = (*key, name)
             if place not in self.rows:
                 self.rows[place] = np.empty((self.n, pooled.shape[1]), dtype=np.float32)
             self.rows[place][list(rows)] = pooled.cpu().numpy()
 
 
-def _pool(features: Tensor, content: Tensor) -> dict[str, Tensor]:
+def pool_padded(features: Tensor, content: Tensor) -> dict[str, Tensor]:
     """Return rows `[examples, width]` of each pooling; features are not negative, so masked ones may be zero."""
     masked = features * content.unsqueeze(-1)
     total = masked.sum(1)

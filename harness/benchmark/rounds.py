@@ -31,9 +31,6 @@ class Ratio:
     least: float
     greatest: float
 
-    def __str__(self) -> str:
-        return f"{self.median:.2f} [{self.least:.2f}, {self.greatest:.2f}]"
-
 
 Arms = Mapping[str, Callable[[], object]]
 

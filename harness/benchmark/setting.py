@@ -41,7 +41,7 @@ WORDS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What is measured: a model, sites such as `resid_post.50%`, widths of dictionaries (none: 8 and 32 times the
+    """Order of a benchmark: a model, sites such as `resid_post.50%`, widths of dictionaries (none: 8 and 32 times the
     model's), a number of texts, and a device.
     """
 
@@ -54,7 +54,7 @@ class Asked:
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What the arms share. `decoder` ends at the deepest of `sites`; `dictionaries` are by layer and width."""
+    """Setting shared by all arms. `decoder` ends at the deepest of `sites`; `dictionaries` are by layer and width."""
 
     name: str
     device: str
@@ -122,7 +122,7 @@ def make_setting(asked: Asked, registry: Registry) -> Setting:
         batches=plan_batches([len(one.ids) for one in tokens], batch_size=None, device=asked.device),
         dictionaries=dictionaries,
         poolings={name: registry.choose("poolings", name).make() for name in POOLINGS},
-        active=_count_active(dictionaries[sites[0].layer, widths[0]], samples[sites[0]]),
+        active=count_active(dictionaries[sites[0].layer, widths[0]], samples[sites[0]]),
     )
 
 
@@ -190,6 +190,7 @@ def draw_dictionary(width: int, sample: Tensor) -> Dictionary:
 
 
 @torch.inference_mode()
-def _count_active(dictionary: Dictionary, sample: Tensor) -> float:
+def count_active(dictionary: Dictionary, sample: Tensor) -> float:
+    """Return the number of features that fire on a token of `sample [tokens, d]`, on average."""
     found = sum(int(torch.count_nonzero(values)) for _, values in dictionary.slices(sample, COLUMNS))
     return found / len(sample)

@@ -64,7 +64,7 @@ Result = Probed | Failure
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class BundleRows:
-    """What all cells of a bundle share: the examples, and the rows by draw."""
+    """Examples of a bundle, and its rows by draw, which all its cells share."""
 
     examples: Examples
     rows: Mapping[DrawKey, Rows]
@@ -100,7 +100,7 @@ class InputMatrix:
 
     @property
     def depends_on_rows(self) -> bool:
-        """Whether other training rows make another matrix. It is taken not to where nothing is fitted on images, whose
+        """True where other training rows make another matrix. Taken as False where nothing is fitted on images, whose
         decoding is expensive.
         """
         spec = self.representation.spec
@@ -208,7 +208,7 @@ class AlignedJob(Job):
 
     @property
     def alignment_key(self) -> tuple[str, str, str]:
-        """What cells on the same features have in common where they share an aligned matrix."""
+        """Key that is equal for cells on the same features which share an aligned matrix."""
         return self.source.key, self.alignment.label, str(self.draw)
 
 

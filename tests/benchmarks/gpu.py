@@ -32,12 +32,14 @@ import gpu_arms
 import numpy as np
 import torch
 import transformers
-from gpu_arms import POOLINGS, SHAPES, Limit, Setting
+from gpu_arms import SHAPES, Limit, Setting
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import harness
 from harness import Dictionary, Site
+from harness.benchmark.rounds import synchronize
+from harness.benchmark.setting import ACTIVE, POOLINGS
 from harness.features.featurize import Reading, pool_reading
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -294,7 +296,7 @@ def profile(setting: Setting) -> dict[str, Any]:
     try:
         with torch.profiler.profile(activities=activities) as profiler:
             seconds = gpu_arms.run_harness(setting, batches)
-            gpu_arms.synchronize(setting.device)
+            synchronize(setting.device)
         found = profiler.key_averages()
     except Exception as error:  # a profiler that does not work there must not cost the result
         return {"error": repr(error)}
@@ -330,10 +332,10 @@ def _time(work: Callable[[], Any], job: Job) -> float:
     """Median seconds of ten calls, each waited for."""
     taken = []
     for _ in range(13):
-        gpu_arms.synchronize(job.device)
+        synchronize(job.device)
         started = time.perf_counter()
         work()
-        gpu_arms.synchronize(job.device)
+        synchronize(job.device)
         taken.append(time.perf_counter() - started)
     return statistics.median(taken[3:])
 
@@ -466,7 +468,7 @@ def _measure_width(width: int, d_in: int, n_tokens: int, job: Job) -> dict[str, 
     activations = torch.randn(n_tokens, d_in, generator=generator, device=job.device, dtype=job.dtype)
     W_enc = torch.randn(d_in, width, generator=generator, device=job.device).div_(d_in**0.5)
     # Products of such activations and columns are normal with variance 1.
-    threshold = statistics.NormalDist().inv_cdf(1 - gpu_arms.ACTIVE / width)
+    threshold = statistics.NormalDist().inv_cdf(1 - ACTIVE / width)
     dictionary = Dictionary(
         name=f"random-{width}",
         width=width,
@@ -483,7 +485,7 @@ def _measure_width(width: int, d_in: int, n_tokens: int, job: Job) -> dict[str, 
     )
     counts = [128] * (n_tokens // 128)
     pool_reading(reading, activations[:128], counts[:1])
-    gpu_arms.synchronize(job.device)
+    synchronize(job.device)
     started = time.perf_counter()
     with peak_memory(job.device) as peak:
         rows = pool_reading(reading, activations, counts)

@@ -25,27 +25,21 @@ from torch import Tensor
 
 import harness
 from harness import Dictionary, Pooling, Site, Tokens
+from harness.benchmark.loops import make_jumprelu, pool_padded
+from harness.benchmark.rounds import synchronize
+from harness.benchmark.setting import (
+    POOLINGS,
+    SAMPLE_TOKENS,
+    count_active,
+    draw_dictionary,
+    draw_texts,
+)
 from harness.features.featurize import Pooled, Reading, featurize, plan_batches, stack
 from harness.runs.forward import Shards
 from harness.storage.feature_store import FeatureStore
 
-POOLINGS = ("mean", "max", "sum", "last")
-ACTIVE = 80
-"""Features that fire on a token, on average: about what Gemma Scope's dictionaries have."""
-SAMPLE_TOKENS = 4096
-"""Tokens on which thresholds are set."""
 CHUNK = 8192
 """Columns of an encoder that the limit multiplies at once: wide enough for full speed, into a buffer of 1 GiB."""
-WORDS = (
-    "the of and a to in is you that it he was for on are as with his they at be this have from or one had by word but "
-    "not what all were we when your can said there use an each which she do how their if will up other about out many "
-    "then them these so some her would make like him into time has look two more write go see number no way could "
-    "people my than first water been call who oil its now find long down day did get come made may part over new sound "
-    "take only little work know place year live me back give most very after thing our just name good sentence man "
-    "think say great where help through much before line right too mean old any same tell boy follow came want show "
-    "international understanding representation classification interpretability"
-)
-"""Common words that texts are drawn from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,14 +174,14 @@ def make_setting(shape: Shape, *, n_texts: int, device: str, dtype: torch.dtype)
     """Texts, a model up to the site, and dictionaries, all on `device`."""
     registry = harness.open(device=device).registry
     tokenizer = registry.choose("models", "minigemma-s").make()
-    texts = make_texts(n_texts)
+    texts = draw_texts(n_texts)
     tokens = tokenizer.tokenize(texts)
     model = make_model(shape, shape.site.layer + 1, device=device, dtype=dtype)
     place = find_place(model.layers[shape.site.layer], shape.site.kind, shape.hidden)
     assert place is not None
     loaded = harness_transformers.forward.LoadedTransformer(model, {shape.site: place})
     sample = sample_activations(loaded, tokens, shape.site)
-    dictionaries = {width: make_dictionary(width, sample) for width in shape.widths}
+    dictionaries = {width: draw_dictionary(width, sample) for width in shape.widths}
     return Setting(
         shape=shape,
         device=device,
@@ -202,13 +196,6 @@ def make_setting(shape: Shape, *, n_texts: int, device: str, dtype: torch.dtype)
         poolings={name: registry.choose("poolings", name).make() for name in POOLINGS},
         active={width: count_active(one, sample) for width, one in dictionaries.items()},
     )
-
-
-def make_texts(n: int) -> list[str]:
-    """Texts of 4 to 300 words, half of them below 70, as reviews, posts and questions are."""
-    random = np.random.default_rng(0)
-    counts = np.exp(random.normal(math.log(70), 0.8, n)).clip(4, 300).astype(int)
-    return [" ".join(random.choice(WORDS.split(), count)) for count in counts]
 
 
 def make_model(shape: Shape, n_blocks: int, *, device: str, dtype: torch.dtype) -> Any:
@@ -241,43 +228,6 @@ def sample_activations(loaded: Any, tokens: Sequence[Tokens], site: Site) -> Ten
         total += int(one.content.sum())
     activations: Tensor = loaded.forward(chosen)[site].float()
     return activations[:SAMPLE_TOKENS].clone()
-
-
-@torch.inference_mode()
-def make_dictionary(width: int, sample: Tensor) -> Dictionary:
-    """A JumpReLU dictionary whose every feature fires on ACTIVE / width of the sample's tokens."""
-    d_in = sample.shape[1]
-    generator = torch.Generator(sample.device).manual_seed(width)
-    W_enc = torch.randn(d_in, width, generator=generator, device=sample.device) / d_in**0.5
-    k = min(len(sample), max(1, round(len(sample) * ACTIVE / width)) + 1)
-    b_enc, threshold = torch.empty(width, device=sample.device), torch.empty(width, device=sample.device)
-    for start in range(0, width, CHUNK):
-        part = slice(start, min(start + CHUNK, width))
-        products = sample @ W_enc[:, part]
-        # Centred, so that no feature is on everywhere or nowhere: residual streams share one large direction.
-        b_enc[part] = -products.mean(0)
-        threshold[part] = (products + b_enc[part]).topk(k, dim=0).values[-1]
-    return Dictionary(
-        name=f"random-{width}",
-        width=width,
-        activation="jumprelu",
-        W_enc=W_enc,
-        b_enc=b_enc,
-        threshold=threshold,
-    )
-
-
-@torch.inference_mode()
-def count_active(dictionary: Dictionary, sample: Tensor) -> float:
-    """Features that fire on a token of the sample, on average."""
-    found = sum(int(torch.count_nonzero(values)) for _, values in dictionary.slices(sample, CHUNK))
-    return found / len(sample)
-
-
-def synchronize(device: str) -> None:
-    """Wait until the device has done all that it was given."""
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
 
 
 # ── the harness ──────────────────────────────────────────────────────────────────────────────────────────
@@ -422,8 +372,8 @@ def run_loop(
                 input_ids=ids, attention_mask=mask, output_hidden_states=True, use_cache=False
             ).hidden_states[setting.shape.site.layer + 1]
             for width in group:
-                features = _encode(setting.dictionaries[width], hidden)
-                for name, rows in _pool(features, content).items():
+                features = make_jumprelu(setting.dictionaries[width])(hidden.float())
+                for name, rows in pool_padded(features, content).items():
                     found[f"{width}-{name}"].append(rows.cpu())
                 del features
     seconds = time.perf_counter() - started
@@ -439,27 +389,6 @@ def _rectangles(batch: Sequence[Tokens]) -> tuple[Tensor, Tensor, Tensor]:
         ids[row, : len(one.ids)], mask[row, : len(one.ids)] = one.ids, 1
         content[row, : len(one.ids)] = one.content
     return torch.from_numpy(ids), torch.from_numpy(mask), torch.from_numpy(content)
-
-
-def _encode(dictionary: Dictionary, hidden: Tensor) -> Tensor:
-    """Features `[texts, tokens, width]` as SAE libraries compute JumpReLU: relu(pre) · (pre > θ)."""
-    assert dictionary.W_enc is not None and dictionary.b_enc is not None and dictionary.threshold is not None
-    pre = hidden.float() @ dictionary.W_enc + dictionary.b_enc
-    return torch.relu(pre) * (pre > dictionary.threshold).to(pre.dtype)
-
-
-def _pool(features: Tensor, content: Tensor) -> dict[str, Tensor]:
-    """Rows `[texts, width]` of each pooling; features are not negative, so masked ones may be zero."""
-    masked = features * content.unsqueeze(-1)
-    total = masked.sum(1)
-    positions = torch.arange(content.shape[1], device=content.device)
-    last = torch.where(content, positions, -1).amax(1)
-    return {
-        "mean": total / content.sum(1, keepdim=True),
-        "max": masked.amax(1),
-        "sum": total,
-        "last": masked[torch.arange(len(masked), device=masked.device), last],
-    }
 
 
 def with_texts(setting: Setting, n_texts: int) -> Setting:

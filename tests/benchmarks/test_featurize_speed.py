@@ -24,7 +24,7 @@ from harness.features.featurize import Reading, featurize, plan_batches
 
 @dataclass(frozen=True)
 class Shape:
-    """What is timed; `blocks` are as many as reading the site needs."""
+    """Shape of what is timed; `blocks` are as many as reading the site needs."""
 
     name: str
     config: dict[str, Any]
@@ -151,6 +151,8 @@ def test_featurizing_beside_the_limit(benchmark: Any) -> None:
     arms = {"limit": make_limit(setting).run, "harness": Harness(setting=setting).rows}
     found = benchmark.pedantic(lambda: rounds.measure(arms, rounds=5, device="cpu"), rounds=1)
     ratio = rounds.compare(found["harness"], found["limit"], "cpu")
+    assert sum(len(batch.rows) for batch in arms["harness"]()) == len(setting.tokens)
+    assert 0 < ratio.least <= ratio.median <= ratio.greatest
     benchmark.extra_info.update(over_limit=ratio.median, least=ratio.least, greatest=ratio.greatest)
 
 

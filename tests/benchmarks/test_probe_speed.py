@@ -32,7 +32,7 @@ ROUNDS = 3
 
 @dataclass(frozen=True)
 class Shape:
-    """What is timed: rows and features of a pooled matrix, and classes; `nonzero` values a row, or None if dense."""
+    """Shape of what is timed: a pooled matrix and its classes; `nonzero` values a row, or None if dense."""
 
     rows: int
     features: int
