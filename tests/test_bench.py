@@ -46,7 +46,7 @@ def test_a_loop_gives_the_rows_of_the_harness(setting: Setting, name: str) -> No
 def test_the_limit_multiplies_the_activations_of_each_site_with_its_encoders(setting: Setting) -> None:
     limit = arms.make_limit(setting)
     seen: list[tuple[torch.Tensor, torch.Tensor]] = []
-    limit._multiply = lambda x, weight: seen.append((x.clone(), weight))  # type: ignore[method-assign]
+    limit._multiply = lambda x, weight: seen.append((x.clone(), weight))  # type: ignore[method-assign]  (a spy)
     limit.run()
     batch = [setting.tokens[row] for row in setting.batches[0]]
     wanted = setting.loaded.forward(batch)
@@ -56,6 +56,16 @@ def test_the_limit_multiplies_the_activations_of_each_site_with_its_encoders(set
         (site,) = [one for one in setting.sites if one.layer == layer]
         torch.testing.assert_close(x, wanted[site])
         assert weight is setting.dictionaries[layer, width].W_enc
+
+
+def test_weights_that_are_drawn_are_for_measuring_alone() -> None:
+    model = harness.open(device="cpu").registry.choose("models", "shape:toy").make()
+    first = harness.Site.parse("resid_post.0")
+    with pytest.raises(harness.UsageError, match="use harness bench"):
+        model.identity(first)
+    with pytest.raises(harness.UsageError, match=r"resid_post\.0 to resid_post\.3"):
+        model.width(harness.Site.parse("resid_post.4"))
+    assert len(model.tokenize(["a\ud800b c"])[0].ids) == 3
 
 
 def test_a_ratio_is_of_the_arms_of_one_round() -> None:

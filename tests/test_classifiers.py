@@ -308,3 +308,25 @@ def test_a_parameter_that_cannot_be_is_one_sentence(registry: Registry, referenc
         make(registry, reference)
     assert reference.split("(")[0] in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("form", ["dense", "csr"])
+@pytest.mark.parametrize("C", [0.1, 10.0, 1000.0])
+def test_fewer_rows_than_features_give_the_same_classifier(form: str, C: float) -> None:
+    from harness_classifiers.logreg import LogReg
+    from sklearn.linear_model import LogisticRegression
+
+    random = np.random.default_rng(1)
+    y = random.integers(4, size=60)
+    X = (random.random((60, 300)) * (random.random((60, 300)) < 0.1) + 0.5 * np.eye(4, 300)[y]).astype(
+        np.float32
+    )
+    given = sparse.csr_array(X) if form == "csr" else X
+    found = LogReg(C=C, max_iter=1000, seed=0).fit(given, y)
+    size = np.sqrt(np.square(X, dtype=np.float64).sum() / len(X))
+    plain = LogisticRegression(C=C, solver="newton-cg", tol=1e-10, max_iter=5000).fit(X / size, y)
+    np.testing.assert_allclose(found.predict_proba(given), plain.predict_proba(X / size), atol=1e-4)
+    weights = found.weights - found.weights.mean(axis=0)
+    np.testing.assert_allclose(
+        weights, (plain.coef_ - plain.coef_.mean(axis=0)) / size, atol=2e-3 * np.abs(weights).max()
+    )

@@ -376,3 +376,19 @@ def test_slices_in_a_kept_buffer_are_those_in_fresh_memory(rule: Any) -> None:
     buffer = torch.full((2 * 9 * 64,), torch.nan)
     kept = torch.cat([values.clone() for _, values in dictionary.slices(x, 64, buffer)], 1)
     torch.testing.assert_close(kept, dictionary.encode(x))
+
+
+def test_a_large_input_bias_costs_scaled_rebuilding_no_digits() -> None:
+    subtract = 3000 * torch.ones(D_IN)
+    dictionary = make("relu", subtract=subtract, W_dec=draw(WIDTH, D_IN, seed=8))
+    x = subtract + draw(TOKENS, D_IN, seed=9)
+    found = rebuild_scaled(dictionary, x, WIDTH, (1.0, 2.0))[0]
+    wanted, active = dictionary.rebuild(x, WIDTH)
+    torch.testing.assert_close(found.activations, wanted)
+    assert found.active == active
+
+
+def test_rebuilding_gives_no_gradients_and_takes_tensors_that_want_some() -> None:
+    dictionary = make("relu", W_dec=draw(WIDTH, D_IN, seed=8))
+    rebuilt, _ = dictionary.rebuild(draw(TOKENS, D_IN).requires_grad_(), 8)
+    assert not rebuilt.requires_grad

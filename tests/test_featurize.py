@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-import harness.features.featurize
 from harness import Site, Tokens, UsageError
+from harness.dictionaries import decoding
 from harness.dictionaries.dictionary import Dictionary
 from harness.features.featurize import (
     AUTO_TOKENS,
@@ -164,12 +164,12 @@ def test_slices_of_a_dictionary_change_nothing(
 ) -> None:
     batch = [list(range(len(TOKENS)))]
     wanted = features_of(encoder, batch)
-    monkeypatch.setattr(harness.features.featurize, "SLICE_VALUES", {"cpu": values})
+    monkeypatch.setattr(decoding, "SLICE_VALUES", {"cpu": values})
     np.testing.assert_allclose(features_of(encoder, batch), wanted, rtol=1e-6, atol=1e-6)
 
 
 def test_no_slice_is_larger_than_it_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(harness.features.featurize, "SLICE_VALUES", {"cpu": 500})
+    monkeypatch.setattr(decoding, "SLICE_VALUES", {"cpu": 500})
     seen: list[tuple[int, ...]] = []
 
     def note(values: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:

@@ -26,8 +26,8 @@ from harness.api.data import Site, Tokens
 from harness.api.errors import UnavailableError
 from harness.api.events import Score
 from harness.api.protocols import ImageModel
+from harness.dictionaries import decoding
 from harness.dictionaries.dictionary import Dictionary
-from harness.features import featurize
 from harness.features.token_sets import TokenSet
 from harness.figures import cell, lettering, sheet
 from harness.figures.cell import CellFeatures, Drawn, draw_confusion, draw_sheets
@@ -515,7 +515,7 @@ def test_sparse_rows_and_slices_of_features_give_the_same_sheets(
 
     dense = draw("dense", np.asarray)
     assert len(dense) == 2 and draw("sparse", sparse.csr_array) == dense
-    monkeypatch.setattr(featurize, "SLICE_VALUES", 1)
+    monkeypatch.setattr(decoding, "SLICE_VALUES", {"cpu": 1})
     assert draw("sliced", np.asarray) == dense
 
 

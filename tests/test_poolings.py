@@ -100,7 +100,7 @@ def test_topn_count_counts_tokens_where_a_feature_is_among_the_largest_in_any_sl
         sparse=as_sparse,
         poolings={"top": pooling, "mean": mean},
     )
-    with mock.patch("harness.features.featurize.SLICE_VALUES", {"cpu": size * len(values)}):
+    with mock.patch("harness.dictionaries.decoding.SLICE_VALUES", {"cpu": size * len(values)}):
         got = pool_reading(reading, torch.from_numpy(values), counts)["top"]
     dense = got.toarray() if sparse.issparse(got) else got
     np.testing.assert_array_equal(dense, top_counts(values, np.concatenate([[0], np.cumsum(counts)]), n))
@@ -141,3 +141,28 @@ def test_binarize_is_one_above_t_dense_or_sparse(registry: Registry, matrix: Arr
 def test_none_changes_nothing(registry: Registry) -> None:
     X = np.eye(3)
     assert make(registry, "transforms", "none").fit(X, np.zeros(3)).transform(X) is X
+
+
+def test_poolings_of_bases_made_on_each_access_share_nothing() -> None:
+    class Scaled:
+        def __init__(self, k: int) -> None:
+            self.k = k
+
+        @property
+        def base(self) -> Any:
+            return lambda values, offsets: values.sum(0, keepdim=True) * self.k
+
+        def derive(self, pooled: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
+            return pooled + 0
+
+        def __call__(self, values: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
+            return self.derive(self.base(values, offsets), offsets)
+
+    reading = Reading(
+        site=harness.Site.parse("resid_post.0"),
+        encoder=harness.Dictionary(name="hidden", width=2, activation="identity"),
+        sparse=False,
+        poolings={str(k): Scaled(k) for k in range(1, 8)},
+    )
+    found = pool_reading(reading, torch.ones(3, 2), [3])
+    assert [found[str(k)][0, 0] for k in range(1, 8)] == [3.0 * k for k in range(1, 8)]

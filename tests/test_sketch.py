@@ -327,7 +327,7 @@ PREPARED: dict[str, Any] = {
 
 def checkpoint(tower: Mapping[str, Any], prepared: Mapping[str, Any] = PREPARED, **more: Any) -> Checkpoint:
     model = {"embed_dim": 16, "vision_cfg": dict(tower), "text_cfg": {}, **more}
-    return Checkpoint(name="m", model=model, preprocessing=prepared, files=None)  # type: ignore[arg-type]
+    return Checkpoint(name="m", model=model, preprocessing=prepared, files=None)  # type: ignore[arg-type]  (it reads none)
 
 
 @pytest.mark.parametrize(

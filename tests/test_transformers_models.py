@@ -284,7 +284,7 @@ def test_one_file_and_many_give_the_same(llama: Path, tmp_path: Path) -> None:
 
 def test_a_truncated_model_holds_no_deeper_block(llama: Path) -> None:
     loaded = open_model(llama).load([site("attn_z.1")], "cpu")
-    assert len(loaded._model.layers) == 2
+    assert len(loaded.model.layers) == 2
 
 
 def test_opening_and_planning_read_no_weights(llama: Path) -> None:

@@ -6,12 +6,14 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from harness.api.errors import UsageError
+from harness.api.memory import find_memory_error
 from harness.benchmark import limit, loops
 from harness.benchmark.rounds import time_once
 from harness.benchmark.setting import Setting, find_blocks
@@ -50,7 +52,7 @@ def make_readings(setting: Setting, poolings: Sequence[str] | None = None) -> li
 
 @dataclass(frozen=True, kw_only=True)
 class Harness:
-    """The harness: from token ids to pooled rows on the host."""
+    """Arm of the harness: from token ids to pooled rows on the host."""
 
     setting: Setting
 
@@ -99,13 +101,20 @@ def make_limit(setting: Setting) -> limit.Limit:
     )
 
 
+def check_loops(names: Sequence[str]) -> None:
+    """Raise UsageError for a loop of another name, or whose library is not installed."""
+    for name in names:
+        if name not in LOOPS:
+            raise UsageError(f"there is no loop '{name}': compare with {', '.join(LOOPS)}")
+    if "sae-lens" in names and find_spec("sae_lens") is None:
+        raise UsageError("the loop of sae-lens needs its library: pip install 'sae-harness[train]'")
+
+
 def make_loop(setting: Setting, name: str) -> tuple[Callable[[], loops.Rows], dict[int, float]]:
     """Return a loop at the best of BATCH_SIZES, and the seconds that it took at each; one out of memory is left out.
 
-    Raise UsageError for a loop of another name, or whose library is not installed.
+    Raise UsageError where no size fits into memory.
     """
-    if name not in LOOPS:
-        raise UsageError(f"there is no loop '{name}': compare with {', '.join(LOOPS)}")
     work = loops.Work(
         decoder=setting.deepen(),
         tokens=setting.tokens,
@@ -116,14 +125,13 @@ def make_loop(setting: Setting, name: str) -> tuple[Callable[[], loops.Rows], di
     for size in BATCH_SIZES:
         try:
             seconds[size] = time_once(partial(LOOPS[name], work, size), setting.device).of(setting.device)
-        except ImportError as error:
-            raise UsageError(
-                f"the loop of {name} needs its library: pip install 'sae-harness[train]'"
-            ) from error
-        except torch.cuda.OutOfMemoryError:
-            torch.cuda.empty_cache()
+        except Exception as error:  # memory runs out by errors of many types
+            if find_memory_error(error) is None:
+                raise
     if not seconds:
-        raise UsageError(f"the loop of {name} needs more memory than there is: use fewer --width, or smaller")
+        raise UsageError(
+            f"the loop of {name} needs more memory than there is: use fewer features, with --width"
+        )
     best = min(seconds, key=seconds.__getitem__)
     return partial(LOOPS[name], work, best), seconds
 

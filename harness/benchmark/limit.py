@@ -49,7 +49,7 @@ def pad(batch: Sequence[Tokens], device: str) -> PaddedBatch:
 
 
 class Limit:
-    """One decoder, the outputs of its blocks by layer, and the encoder weights `[d_in, width]` read at each."""
+    """Limit of the hardware: a decoder, its `blocks` by layer, and the encoder `weights [d_in, width]` read at each."""
 
     def __init__(
         self,

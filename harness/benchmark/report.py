@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import transformers
 
-from harness.benchmark.arms import Harness, make_limit, make_loop
+from harness.benchmark.arms import Harness, check_loops, make_limit, make_loop
 from harness.benchmark.rounds import compare, measure, median, time_once
 from harness.benchmark.setting import Setting
 from harness.runs.forward import peak_memory
@@ -18,14 +18,15 @@ from harness.runs.forward import peak_memory
 
 def run(setting: Setting, *, against: Sequence[str], rounds: int) -> dict[str, Any]:
     """Return what was measured, as JSON: setting, tokens a second, ratios with their spread, and stages."""
+    check_loops(against)
     harness, limit = Harness(setting=setting), make_limit(setting)
+    # The limit and the harness first, before another arm's tensors have been made and freed.
+    found = measure({"limit": limit.run, "harness": harness.rows}, rounds=rounds, device=setting.device)
+    peak = peak_memory(setting.device)
     loops, sizes = {}, {}
     for name in against:
         loops[name], seconds = make_loop(setting, name)
         sizes[name] = {str(size): value for size, value in seconds.items()}
-    # The limit and the harness first, before another arm's tensors have been made and freed.
-    found = measure({"limit": limit.run, "harness": harness.rows}, rounds=rounds, device=setting.device)
-    peak = peak_memory(setting.device)
     beside = (
         measure({"harness": harness.rows, **loops}, rounds=rounds, device=setting.device) if loops else {}
     )

@@ -100,7 +100,9 @@ def make_setting(asked: Asked, registry: Registry) -> Setting:
     sites = [one for text in asked.sites for one in parse_sites(text, partial(count_layers, model))]
     for site in sites:
         if site.kind != "resid_post" or site.tower:
-            raise UsageError(f"site '{site}' is no residual stream: a benchmark reads resid_post")
+            raise UsageError(
+                f"site '{site}' is no residual stream: a benchmark reads resid_post, as in --site resid_post.50%"
+            )
     loaded = model.load(sites, asked.device)
     find_module(asked.model, loaded)
     texts = draw_texts(asked.n_texts)

@@ -5,6 +5,8 @@ Few features are active: on a CPU only these are decoded, which takes a twentiet
 
 from __future__ import annotations
 
+import sys
+
 import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
@@ -12,8 +14,9 @@ from torch.nn.functional import embedding_bag
 from harness.api.errors import UnavailableError
 from harness.dictionaries.sparse_rows import compress
 
-SLICE_VALUES = 1 << 20
-"""Most values, features × tokens, of one slice on a CPU: 4 MiB, which stay in its cache."""
+SLICE_VALUES = {"cpu": 1 << 20, "cuda": 1 << 25}
+"""Most values, features × tokens, of one slice, by kind of device: 4 MiB of float32, which stay in a CPU's cache from
+the product to the last pooling, or 128 MiB."""
 
 ALIGNED = 64
 """Features in a slice are a multiple of this where they can be: a product whose rows begin off a cache line takes 1.5
@@ -23,15 +26,10 @@ SPARSE_UP_TO = 0.12
 """Share of active features up to which decoding these alone is the faster way."""
 
 
-def fit_slice(size: int, x: Tensor) -> int:
-    """Return the number of features, at most `size`, that are encoded at once for `x [tokens, d_in]`."""
-    if x.device.type == "cpu":
-        size = min(size, max(1, SLICE_VALUES // max(1, len(x))))
-    return align(size)
-
-
-def align(size: int) -> int:
-    """Return the largest multiple of ALIGNED that is not above `size`; `size` where there is none."""
+def slice_size(x: Tensor, most: int = sys.maxsize) -> int:
+    """Return the number of features, at most `most`, that are encoded at once for `x [tokens, d_in]`."""
+    values = SLICE_VALUES.get(x.device.type, SLICE_VALUES["cpu"])
+    size = min(most, max(1, values // max(1, len(x))))
     return size - size % ALIGNED if size > ALIGNED else size
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from harness.api.errors import UnavailableError
 from harness.api.protocols import Encoder
-from harness.dictionaries.decoding import Decoder, fit_slice
+from harness.dictionaries.decoding import Decoder, slice_size
 
 Activation = Literal["identity", "relu", "jumprelu", "topk", "abstopk", "groupmax", "batchtopk", "gated"]
 InputNorm = Literal["none", "centre", "layer_norm", "constant_norm_rescale"]
@@ -134,6 +134,7 @@ class Dictionary:
         for start in range(0, self.width, size):
             yield start, self._activate(x, start, min(start + size, self.width), buffer)
 
+    @torch.no_grad()  # slices lie in memory that is overwritten
     def rebuild(self, activations: Tensor, size: int) -> tuple[Tensor, int]:
         """Return `features W_dec + b_dec` in the units of `activations`, `[tokens, d_in]` in float32, by slices of at
         most `size` features, and the number of active features of all tokens. UnavailableError without a decoder.
@@ -145,7 +146,7 @@ class Dictionary:
     def decode(self, x: Tensor, size: int) -> Decoder:
         """Return the decoded features of `x [tokens, d_in]`, float32, in normalised units; as `rebuild`."""
         decoder = Decoder(self.name, self.W_dec, self.b_dec, len(x))
-        size = fit_slice(size, x)
+        size = slice_size(x, size)
         for start, features in self.slices(x, size, x.new_empty(2 * len(x) * min(size, self.width))):
             decoder.add(start, features)
         return decoder
@@ -160,7 +161,8 @@ class Dictionary:
     def apply_rule(self, pre: Tensor, start: int, scratch: Tensor | None) -> Tensor:
         """Apply a rule by feature, in place, to `pre [tokens, features]` of the features from `start` on; return it.
 
-        `pre` is x W_enc + `bias`. `scratch`, of the same shape, is overwritten.
+        `pre` is x W_enc + `bias`. `scratch`, of the same shape, is overwritten. A value that is not finite stays so,
+        and a feature that is not active may be −0.
         """
         part = slice(start, start + pre.shape[1])
         if self.activation == "identity":

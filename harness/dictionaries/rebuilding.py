@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from harness.dictionaries.decoding import Decoder, fit_slice
+from harness.dictionaries.decoding import Decoder, slice_size
 from harness.dictionaries.dictionary import Dictionary, normalise
 
 
@@ -31,7 +31,7 @@ def rebuild_scaled(
     """
     x = activations.float()
     if len(scales) > 1 and dictionary.is_by_feature:
-        decoders = _decode_scaled(dictionary, x, fit_slice(size, x), scales)
+        decoders = _decode_scaled(dictionary, x, slice_size(x, size), scales)
     else:
         decoders = [dictionary.decode(x * scale, size) for scale in scales]
     found = []
@@ -42,19 +42,20 @@ def rebuild_scaled(
 
 
 def _decode_scaled(dictionary: Dictionary, x: Tensor, size: int, scales: Sequence[float]) -> list[Decoder]:
-    """Decode x times each scale c: (c x − s) W + b is c (x W), once for all, + (b − s W)."""
+    """Decode x times each scale c: (c x − s) W + b is c (x − s) W, whose product is made once, + b + (c − 1) s W."""
     assert dictionary.W_enc is not None
     decoders = [Decoder(dictionary.name, dictionary.W_dec, dictionary.b_dec, len(x)) for _ in scales]
+    subtract = dictionary.subtract
+    centred = x if subtract is None else x - subtract
     kept = x.new_empty(3 * len(x) * min(size, dictionary.width))
     for start in range(0, dictionary.width, size):
         part = slice(start, min(start + size, dictionary.width))
         shape = len(x), part.stop - start
         products, pre, scratch = kept[: 3 * math.prod(shape)].view(3, *shape)
-        torch.mm(x, dictionary.W_enc[:, part], out=products)
+        torch.mm(centred, dictionary.W_enc[:, part], out=products)
         bias = x.new_zeros(shape[1]) if dictionary.bias is None else dictionary.bias[part]
-        if dictionary.subtract is not None:
-            bias = bias - dictionary.subtract @ dictionary.W_enc[:, part]
+        moved = x.new_zeros(shape[1]) if subtract is None else subtract @ dictionary.W_enc[:, part]
         for scale, decoder in zip(scales, decoders, strict=True):
-            torch.add(bias, products, alpha=scale, out=pre)
+            torch.add(bias + (scale - 1) * moved, products, alpha=scale, out=pre)
             decoder.add(start, dictionary.apply_rule(pre, start, scratch))
     return decoders

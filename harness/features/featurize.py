@@ -21,7 +21,7 @@ from harness.api.data import Site, Tokens
 from harness.api.errors import PluginResultError, UsageError
 from harness.api.memory import find_memory_error
 from harness.api.protocols import DerivedPooling, Encoder, LoadedModel, Pooling, RankedPooling
-from harness.dictionaries.decoding import align
+from harness.dictionaries.decoding import slice_size
 from harness.dictionaries.dictionary import Dictionary, RunningTop, slices_of
 from harness.dictionaries.sparse_rows import SparseSlice, compress, join
 from harness.features.prefetch import ImagePrefetcher, run_forward
@@ -29,10 +29,6 @@ from harness.stats.finite import NameRow, check_rows, name_row, not_finite
 
 if TYPE_CHECKING:
     from harness.api.data import Matrix
-
-SLICE_VALUES = {"cpu": 1 << 20, "cuda": 1 << 25}
-"""Most values, features × tokens, of one slice, by kind of device: 4 MiB of float32, which stay in a CPU's cache from
-the product to the last pooling, or 128 MiB."""
 
 AUTO_TOKENS = {"cpu": 2048, "cuda": 32768}
 """Padded tokens in a batch whose size is not given, by kind of device."""
@@ -72,12 +68,6 @@ class Pooled:
 
 
 _Done = TypeVar("_Done")
-
-
-def slice_size(activations: Tensor) -> int:
-    """Return the number of features that are encoded at once for `activations [tokens, d]`."""
-    values = SLICE_VALUES.get(activations.device.type, SLICE_VALUES["cpu"])
-    return align(max(1, values // max(1, len(activations))))
 
 
 class Buffer:
@@ -296,7 +286,7 @@ def pool_reading(
     faults: dict[str, Exception] = {} if broken is None else broken
 
     def pool(keys: Iterable[str], values: Tensor) -> None:
-        bases: dict[int, Tensor] = {}
+        bases: dict[int, tuple[Pooling, Tensor]] = {}
         for key in [key for key in keys if key not in faults]:
             owner = reading.owners.get(key, "the pooling")
             with _collecting(broken, [key]):
@@ -331,14 +321,18 @@ def pool_reading(
     return joined
 
 
-def _apply(pooling: Pooling, values: Tensor, offsets: Tensor, bases: dict[int, Tensor]) -> Tensor:
+def _apply(
+    pooling: Pooling, values: Tensor, offsets: Tensor, bases: dict[int, tuple[Pooling, Tensor]]
+) -> Tensor:
     """Return what a pooling makes of a slice. Poolings derived from one base share what it makes, in `bases` by id."""
     base = pooling.base if isinstance(pooling, DerivedPooling) else pooling
     if id(base) not in bases:
-        bases[id(base)] = base(values, offsets)
-    return (
-        pooling.derive(bases[id(base)], offsets) if isinstance(pooling, DerivedPooling) else bases[id(base)]
-    )
+        bases[id(base)] = (
+            base,
+            base(values, offsets),
+        )  # kept, since an id is used again once its object is gone
+    found = bases[id(base)][1]
+    return pooling.derive(found, offsets) if isinstance(pooling, DerivedPooling) else found
 
 
 def _check_shape(values: Tensor, wanted: tuple[int, int], owner: str) -> None:

@@ -195,8 +195,8 @@ def _find_patches(tokens: Tokens, grid: tuple[int, int]) -> Array | None:
 
 def _encode(encoder: Encoder, activations: torch.Tensor, features: Sequence[int]) -> torch.Tensor:
     """Return some features `[tokens, features]` of `activations [tokens, d]`, float32."""
+    from harness.dictionaries.decoding import slice_size
     from harness.dictionaries.dictionary import slices_of
-    from harness.features.featurize import slice_size
 
     kept = activations.new_zeros((len(activations), len(features))).float()
     for start, values in slices_of(encoder, activations, slice_size(activations)):

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from harness import UnavailableError
 
@@ -70,7 +71,7 @@ def _wanted(stored: torch.dtype, dtype: torch.dtype | None) -> torch.dtype:
     return dtype if dtype is not None and stored.is_floating_point else stored
 
 
-def _read(stream: IO[bytes], flat: torch.Tensor, stored: torch.dtype, name: str) -> None:
+def _read(stream: BufferedReader, flat: torch.Tensor, stored: torch.dtype, name: str) -> None:
     """Fill a vector with the numbers of type `stored` that a stream holds next."""
     import torch
 
@@ -80,7 +81,7 @@ def _read(stream: IO[bytes], flat: torch.Tensor, stored: torch.dtype, name: str)
         part = flat[start : start + step]
         read = part if buffer is flat else buffer[: len(part)]
         room: Any = read.view(torch.uint8).numpy()
-        if stream.readinto(room) != len(room):  # type: ignore[attr-defined]
+        if stream.readinto(room) != len(room):
             raise UnavailableError(f"{name} ends before its last number: fetch it again")
         if read is not part:
             part.copy_(read)

@@ -125,7 +125,7 @@ def read_processor(files: Files) -> Any:
             path.parent, local_files_only=True, trust_remote_code=False
         )
         # Asked for here, where the lack of one is told as the files' fault.
-        processor.tokenizer, processor.image_processor, processor.image_token  # noqa: B018
+        processor.tokenizer, processor.image_processor, processor.image_token  # noqa: B018 (their lack raises)
     if processor.tokenizer.is_fast:
         check_growth(files.name, processor.tokenizer.backend_tokenizer)
     return processor

@@ -98,23 +98,31 @@ class ShapeModel:
 
     def width(self, site: Site) -> int:
         """Return the size of the activations; raise UsageError for any other site than a residual stream."""
-        if site.kind != "resid_post" or site.tower:
-            raise UsageError(f"model '{self.name}' has no site '{site}': it has resid_post.LAYER")
+        if site.kind != "resid_post" or site.tower or site.layer >= self.n_layers:
+            last = self.n_layers - 1
+            raise UsageError(
+                f"model '{self.name}' has no site '{site}': it has resid_post.0 to resid_post.{last}"
+            )
         return self.shape.hidden_size
 
     def identity(self, site: Site) -> Mapping[str, Any]:
-        """Return the shape: the same weights are drawn each time on the same kind of device."""
-        return {"kind": "shape", **vars(self.shape)}
+        """Raise UsageError: other weights are drawn on another device, so no result of theirs may be kept."""
+        raise UsageError(
+            f"model '{self.name}' has drawn weights and is there to be measured: use harness bench"
+        )
 
     def tokenize(self, inputs: Sequence[Any]) -> list[Tokens]:
         """Return a beginning of sequence, and one token for each word."""
         if not all(isinstance(text, str) for text in inputs):
-            raise UsageError(f"model '{self.name}' reads texts alone")
+            raise UsageError(f"model '{self.name}' reads texts, no conversations and no images")
         return [self._encode(text) for text in inputs]
 
     def _encode(self, text: str) -> Tokens:
         room = self.shape.vocab_size - FIRST_ID
-        ids = [2, *(FIRST_ID + zlib.crc32(word.encode()) % room for word in text.split())]
+        ids = [
+            2,
+            *(FIRST_ID + zlib.crc32(word.encode("utf-8", "surrogatepass")) % room for word in text.split()),
+        ]
         return Tokens(ids=np.array(ids), content=np.arange(len(ids)) > 0)
 
     def load(self, sites: Sequence[Site], device: str) -> LoadedTransformer:

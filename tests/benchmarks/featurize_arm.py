@@ -22,7 +22,7 @@ from harness import Dictionary, Site
 try:
     from harness.features.featurize import Reading, featurize, plan_batches, stack
 except ImportError:  # before the core had rooms
-    from harness.featurize import Reading, featurize, plan_batches, stack  # type: ignore[import-not-found, no-redef]
+    from harness.featurize import Reading, featurize, plan_batches, stack  # type: ignore[import-not-found, no-redef]  (its name there)
 
 
 def make_run(folder: Path) -> Any:

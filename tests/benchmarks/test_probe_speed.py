@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 import warnings
@@ -141,6 +142,7 @@ def test_the_grid_beside_the_best_warm_started_solver(benchmark: Any, name: str)
     with one_thread():
         fits = benchmark.pedantic(lambda: fit_grid(X, y), rounds=1, warmup_rounds=0)
         values = [objective(X, y, *fit, C) for fit, C in zip(fits, GRID, strict=True)]
+        assert all(math.isfinite(value) for value in values)
         if not benchmark.stats:  # absent with --benchmark-disable
             return
         tolerances = {solver: find_tolerances(X, y, solver, values) for solver in SOLVERS}
@@ -149,7 +151,7 @@ def test_the_grid_beside_the_best_warm_started_solver(benchmark: Any, name: str)
         for _ in range(ROUNDS):
             seconds["own"].append(time_once(lambda: fit_grid(X, y)))
             for solver in SOLVERS:
-                seconds[solver].append(time_once(lambda: fit_warm(X, y, solver, tolerances[solver])))  # noqa: B023
+                seconds[solver].append(time_once(lambda: fit_warm(X, y, solver, tolerances[solver])))  # noqa: B023 (called here)
     best = list(values)
     for solver in SOLVERS:
         theirs = [
