@@ -313,7 +313,7 @@ def test_a_transform_sees_one_form_of_rows_wherever_shards_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     suite = SUITE.replace("MODEL", "minigemma-s").replace(
-        '[hidden, "random_sae[width=96,k=8]", tfidf, majority]', '["random_sae[width=96,k=10]"]'
+        '[hidden, "random_sae[width=96,k=8]", tfidf, majority]', '["random_sae[width=96,k=16]"]'
     )
     suite = suite.replace("transforms: [none]", "transforms: [standardize]")
     place = Workplace(tmp_path / "place", suite=suite)
