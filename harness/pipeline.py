@@ -16,14 +16,14 @@ from harness.runs.runner import run_plan
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finished:
-    """Summary of a run, and the leaderboard that it wrote, None where no cell ended well."""
+class RunResult:
+    """Result of a run: its summary and its leaderboard, None if no cell ended well."""
 
     summary: Summary
     board: leaderboard.Board | None
 
 
-def run(plan: Plan, context: RunContext) -> Finished:
+def run(plan: Plan, context: RunContext) -> RunResult:
     """Run a plan into its folder, and write its leaderboard and figures there.
 
     Raise WriteError when results cannot be written, UnavailableError when another process works on the folder.
@@ -40,7 +40,7 @@ def run(plan: Plan, context: RunContext) -> Finished:
         has_failed = finished.status == "finished" and not finished.summary.is_whole
         folder.finish("failed" if has_failed else finished.status)
         context.notify("run_finished", event=RunFinished(summary=finished.summary), summary=finished.summary)
-        return Finished(summary=finished.summary, board=board)
+        return RunResult(summary=finished.summary, board=board)
 
 
 def _draw_figures(plan: Plan, board: leaderboard.Board, context: RunContext) -> None:

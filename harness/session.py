@@ -58,7 +58,7 @@ class Run:
         return pd.DataFrame(rows)
 
     def leaderboard(self) -> pd.DataFrame:
-        """Return the ranked table of the run."""
+        """Return the ranked table of the board that the run wrote; if it wrote none, one is built from its records."""
         from harness import leaderboard
         from harness.runs.folder import RunFolder
 
@@ -167,6 +167,7 @@ class Session:
         from harness.runs.folder import RunFolder
         from harness.runs.pool import count_workers
 
+        workers = count_workers(jobs)  # before the plan, which may take minutes
         plan = suite if not isinstance(suite, Suite | str | Path) else self.plan(suite, **overrides)
         if fail_fast and plan.left_out:
             raise UnavailableError(next(iter(plan.left_out.values())))
@@ -181,10 +182,11 @@ class Session:
             argv=argv,
             rerun=rerun,
             fail_fast=fail_fast,
-            jobs=count_workers(jobs),
+            jobs=workers,
             report=self.registry.report,
         )
-        return Run(folder=folder.path, **vars(pipeline.run(plan, context)))
+        done = pipeline.run(plan, context)
+        return Run(folder=folder.path, summary=done.summary, board=done.board)
 
     def open_model(self, model: str | Mapping[str, Any]) -> OpenModel:
         """Open a model by its reference, or by a mapping of `ref` and parameters; no weights are read."""
@@ -318,8 +320,8 @@ def _may_have_gpu() -> bool:
     """Return False where it is plain that torch would find no GPU, which takes seconds to import."""
     if "torch" in sys.modules or not sys.platform.startswith("linux"):
         return True
-    # Nodes that the drivers of NVIDIA, of AMD and of WSL make; without one, no program can open a GPU.
-    return any(Path(node).exists() for node in ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg"))
+    # Nodes that the drivers of NVIDIA, of its Jetson, of AMD and of WSL make; without one, no program can open a GPU.
+    return any(Path(node).exists() for node in ("/dev/nvidiactl", "/dev/nvmap", "/dev/kfd", "/dev/dxg"))
 
 
 def memory_of(device: str) -> int:

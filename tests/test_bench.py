@@ -101,7 +101,7 @@ def test_the_command_prints_what_it_measured(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        (["--model", "a", "--shape", "toy"], "exclude each other"),
+        (["--model", "a", "--shape", "toy"], "use --model or --shape, not both"),
         (["--shape", "toy", "--width", "64", "--against", "mine", "-d", "cpu"], "there is no loop 'mine'"),
         (["--shape", "mine", "-d", "cpu"], "there is no shape 'mine'"),
         (["--shape", "toy", "--site", "mlp_out.0", "-d", "cpu"], "reads resid_post"),

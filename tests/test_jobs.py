@@ -45,6 +45,9 @@ class Fickle(LogisticRegression):
         elif self.how == "dies":
             os.kill(os.getpid(), signal.SIGKILL)
         elif self.how == "waits" and X.shape[1] > 5:
+            if hasattr(os, "fork") and os.fork() == 0:
+                note("child")
+                time.sleep(500)
             pathlib.Path("ready").touch()
             time.sleep(500)
         return super().fit(X, y)
@@ -277,7 +280,7 @@ def test_workers_end_when_the_command_is_killed(run: Run, tmp_path: Path) -> Non
     wait_for(tmp_path / "ready", child)
     child.kill()
     child.wait()
-    workers = {int(line[-1]) for line in told("fit")}
+    workers = {int(line[-1]) for line in (*told("fit"), *told("child"))}
     deadline = time.monotonic() + 100
     while any(is_alive(worker) for worker in workers):
         assert time.monotonic() < deadline
@@ -300,12 +303,34 @@ def test_a_plugin_that_no_other_process_finds_is_used_in_this_one(
     (tmp_path / "suite.yaml").write_text(SMALL.replace("fickle(how=HOW)", "fickle2"))
     session.run("suite.yaml", output="one")
     with pytest.warns(
-        UserWarning, match="probed in one process, for no other can be used: .*made_here"
+        UserWarning, match="worker processes cannot be used, so these cells run in this process: .*made_here"
     ) as said:
         done = session.run("suite.yaml", output="two", jobs=2)
     assert done.summary.is_whole
-    assert len([one for one in said if "one process" in str(one.message)]) == 1
+    assert len([one for one in said if "this process" in str(one.message)]) == 1
     assert lines("one") == lines("two")
+
+
+@pytest.mark.slow
+def test_an_error_amid_the_delivery_of_results_is_none_of_the_cells_that_wait_for_it(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second model waits until the results of the first are delivered."""
+    from harness.runs.context import RunContext
+
+    errors = [RuntimeError("no result can be announced")]
+
+    def announce(context: RunContext, record: Any) -> None:
+        if record.classifier == "fickle(how=well)" and errors:
+            raise errors.pop()
+
+    monkeypatch.setattr(RunContext, "announce", announce)
+    suite = SUITE.replace("hidden, ", "").replace("max, ", "").replace("HOW", "well")
+    (tmp_path / "suite.yaml").write_text(suite)
+    session = harness.open(include=["task.yaml"], device="cpu")
+    with pytest.raises(RuntimeError, match="no result can be announced"):
+        session.run("suite.yaml", output="two", jobs=2)
+    assert {one["status"] for one in lines("two")} == {"ok"}
 
 
 @pytest.mark.slow
@@ -327,5 +352,7 @@ def test_a_number_of_jobs_that_is_none_is_refused(run: Run, jobs: str) -> None:
 
 
 def test_a_number_of_jobs_below_one_is_refused_in_python_too(run: Run) -> None:
-    with pytest.raises(harness.UsageError, match="jobs is 0"):
-        harness.open().run("quickstart", jobs=0)
+    with pytest.raises(
+        harness.UsageError, match="jobs must be 1 or more, or None for one process per free core; it is 0"
+    ):
+        harness.open().run("there-is-none", jobs=0)

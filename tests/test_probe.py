@@ -278,7 +278,9 @@ def test_a_grid_with_too_few_fits_is_told_by_the_plugin_that_owns_it() -> None:
 
     X, rows = table()
     short = choice(lambda C: Short(C=C), {"C": (1.0, 10.0)})
-    with pytest.raises(PluginResultError, match=r"'toy'.* fitted fewer classifiers than the 2 points"):
+    with pytest.raises(
+        PluginResultError, match=r"'toy'.*: `fit_grid` gave fewer classifiers than the 2 grid points; mend"
+    ):
         probe(X, rows, transform=UNCHANGED, classifier=short, seed=0)
 
 

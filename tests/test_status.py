@@ -61,6 +61,19 @@ def test_a_finished_run_is_counted_by_task(harness_command, words):
     assert "finished" in told.out
 
 
+def test_what_cannot_be_read_in_a_run_has_no_size(harness_command, words):
+    assert harness_command(*words).code == 0
+    disk = status(harness_command)["disk"]
+    Path("out/circle").symlink_to("circle")
+    closed = Path("out/closed")
+    closed.mkdir()
+    closed.chmod(0)
+    try:
+        assert status(harness_command)["disk"] == disk
+    finally:
+        closed.chmod(0o700)
+
+
 def test_failed_and_pending_cells_and_what_was_left_out_are_told(harness_command, words, install, write):
     install(
         "import harness\nclass Broken:\n    def fit(self, X, y): raise RuntimeError('no fit')\n"

@@ -25,7 +25,7 @@ from harness.storage.cache_place import check_writable, default_cache_dir
 from harness.storage.feature_store import FeatureStore
 from harness.storage.hashing import hash_file
 from harness.storage.parsing import ParseError
-from harness.storage.shard import BREAK_EVEN, Shard, join, pack, unpack
+from harness.storage.shard import BREAK_EVEN, Shard, join, pack, read_header, unpack
 
 Array = np.ndarray[Any, Any]
 
@@ -334,6 +334,12 @@ ROWS = np.array([0])
             "indices": np.array([0]),
             "indptr": np.array([0, 2]),
         },
+        {
+            "rows": ROWS,
+            "values": np.ones(1, dtype=np.float32),
+            "indices": np.array([0]),
+            "indptr": np.array([1, 2]),
+        },
     ],
 )
 def test_a_file_with_the_right_checksum_that_holds_no_such_rows_is_gone(
@@ -369,6 +375,7 @@ FAULTS: dict[str, dict[str, Array]] = {
     "counts of too few": {"counts": np.array([[1, 0], [0, 1]], np.uint8)},
     "counts that are negative": {"counts": np.array([[4, -2], [0, 1]], np.int64)},
     "counts whose sum runs over": {"counts": np.array([[2**63, 2], [2**63, 1]], np.uint64)},
+    "counts of another block": {"counts": np.array([[2, 0, 0], [0, 1, 0]], np.uint8)},
     "counts of rows only": {"counts": np.array([2, 1], np.uint8)},
 }
 
@@ -385,6 +392,29 @@ def test_the_parts_of_which_faults_are_made_are_a_shard() -> None:
 def test_a_shard_whose_parts_contradict_one_another_is_refused(fault: str) -> None:
     with pytest.raises(ParseError, match="holds no rows of features"):
         unpack(save_parts({}, **FAULTS[fault]))
+
+
+def test_a_narrow_shard_with_counts_of_blocks_is_refused() -> None:
+    parts = {"rows": ROWS, "counts": np.array([[0, 1, 0]], np.uint8), "indices": np.array([7], U16)}
+    data = save_parts({"features": 10}, **parts, values=np.ones(1, np.float32))
+    with pytest.raises(ParseError, match="holds no rows of features"):
+        unpack(data)
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint32, np.uint64])
+def test_counts_may_be_integers_of_any_type(kind: type) -> None:
+    data = save_parts({}, counts=PARTS["counts"].astype(kind))
+    assert join([unpack(data)]).toarray().nonzero()[1].tolist() == [1, 5, 65_545]
+
+
+@pytest.mark.parametrize("end", [-4, 4])
+def test_a_shard_with_a_tensor_of_another_size_than_its_shape_is_refused(end: int) -> None:
+    data, header = save_parts({}), read_header(save_parts({}))
+    begin = 8 + int.from_bytes(data[:8], "little")
+    header["values"]["data_offsets"][1] += end
+    changed = json.dumps(header).encode()
+    with pytest.raises(ParseError, match="another size than its shape"):
+        unpack(len(changed).to_bytes(8, "little") + changed + data[begin:])
 
 
 @pytest.mark.parametrize(

@@ -315,6 +315,28 @@ def test_an_alignment_that_fails_is_a_failed_cell_and_ends_nothing(run: Run, tmp
     assert len(by_status["ok"]) == 6
 
 
+def test_an_alignment_is_fitted_once_though_probes_on_it_fail(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from harness.runs import work
+
+    def fail(*arguments: Any, **more: Any) -> Any:
+        raise RuntimeError("no fit")
+
+    def align(self: Any, *arguments: Any) -> Any:
+        aligned.append(self)
+        return real(self, *arguments)
+
+    aligned: list[Any] = []
+    real = work.TransferWork._align
+    monkeypatch.setattr(work, "probe", fail)
+    monkeypatch.setattr(work.TransferWork, "_align", align)
+    two = ("--set", 'classifiers=["logreg(C=1.0)", "logreg(C=2.0)"]')
+    assert run(rows_of(), *two, suite=BETWEEN).code == 1
+    assert [record["status"] for record in records(tmp_path / "out")].count("failed") == 4
+    assert len(aligned) == 2
+
+
 def test_without_one_of_its_models_a_transfer_goes(run: Run, harness_command: Any, tmp_path: Path) -> None:
     run(rows_of(), "-m", "minigemma-s", suite=BETWEEN)
     assert all(record["learnt_on"] is None for record in records(tmp_path / "out"))

@@ -43,7 +43,11 @@ TEXTS = {"cpu": 64, "cuda": 4000}
 )
 @click.option("--texts", "n_texts", type=click.IntRange(min=1), help="Featurize this many texts.")
 @click.option(
-    "--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Alternate this often."
+    "--rounds",
+    type=click.IntRange(min=1),
+    default=5,
+    show_default=True,
+    help="Repeat the comparison this many times.",
 )
 @click.option("--threads", type=click.IntRange(min=1), help="Use this many threads of the CPU.")
 @click.option(
@@ -73,7 +77,7 @@ def command(
     Nothing is downloaded for a shape, and all dictionaries have drawn weights.
     """
     if model and shape:
-        raise UsageError("--model and --shape exclude each other: a shape's weights are drawn")
+        raise UsageError("use --model or --shape, not both")
     session = shared.open_session(context, device=options["device"])
     import torch
 

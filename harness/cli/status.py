@@ -92,11 +92,11 @@ def _size(folder: Path | str) -> int:
     """Return the bytes of the files below a folder; those of a linked file are counted, of a linked folder not."""
     size = 0
     with (
-        suppress(FileNotFoundError),
+        suppress(OSError),  # a running process removes temporary files, and some folders cannot be read
         os.scandir(folder) as entries,
-    ):  # a running process removes temporary files
+    ):
         for entry in entries:
-            with suppress(FileNotFoundError):
+            with suppress(OSError):
                 if entry.is_dir(follow_symlinks=False):
                     size += _size(entry.path)
                 elif entry.is_file():

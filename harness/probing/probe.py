@@ -13,7 +13,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from sklearn.model_selection import StratifiedGroupKFold
 
 from harness.api.data import Examples, Image, Partition
 from harness.api.errors import PluginResultError
@@ -306,6 +305,9 @@ def draw_folds(rows: Rows, *, seed: int) -> Iterator[tuple[Array, Array]]:
     n = min(FOLDS, int(np.bincount(y).max()), len(np.unique(groups)))
     if n < 2:
         return
+    # A board needs the names of this module, and no probe.
+    from sklearn.model_selection import StratifiedGroupKFold
+
     folds = StratifiedGroupKFold(n_splits=n, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a class with fewer rows than folds is rightly missing from some
@@ -408,7 +410,7 @@ def _fit_transformed(
             model = next(models, None)
         if model is None and len(transformed.known) > 1:
             raise PluginResultError(
-                f"{task.classifier.owner} fitted fewer classifiers than the {len(points)} points of its grid: "
+                f"{task.classifier.owner}: `fit_grid` gave fewer classifiers than the {len(points)} grid points; "
                 "mend the plugin"
             )
         said = " ".join(f"{entry.category.__name__} {entry.message}" for entry in caught)

@@ -28,7 +28,7 @@ class BundleRun:
 
     @cached_property
     def results(self) -> CellResults:
-        """The reader and writer of the bundle's cells."""
+        """Writer of the results."""
         return CellResults(context=self.context, plan=self.plan, bundle=self.bundle)
 
     def run(self) -> int:
@@ -47,6 +47,8 @@ class BundleRun:
         except Stopped:
             raise
         except Exception as error:  # a model or dictionary of any plugin may fail in any way
+            if error is self.pool.fault:
+                raise
             self._fail(self.bundle.cells, error)
             return 0
         stats = replace(stats, calibration_tokens=stats.calibration_tokens + measured_tokens)

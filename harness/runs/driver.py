@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import queue
+import select
 import signal
 import subprocess
 import sys
@@ -13,9 +15,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-from harness.api.errors import UnavailableError
+from harness.api.errors import UnavailableError, describe
 from harness.runs.work import BundleRows, Failure, Result, Work
 from harness.runs.worker import Ending, Packer, receive, send
 from harness.storage.feature_store import FeatureStore
@@ -44,6 +46,7 @@ class Driver(threading.Thread):
         super().__init__(daemon=True)
         self._todo, self._packer, self._store = todo, packer, store
         self._process: subprocess.Popen[bytes] | None = None
+        self._answers: IO[bytes] | None = None
         self._sent: BundleRows | None = None
         self._unusable: Exception | None = None
         self._lock = threading.Lock()
@@ -64,7 +67,7 @@ class Driver(threading.Thread):
         with self._lock:
             self._is_ended = True
             if self._process:
-                self._process.kill()
+                _kill(self._process)
 
     def _do(self, step: Step) -> None:
         """Let the process do one piece of work. A cell with which it dies has failed, and the next one goes on."""
@@ -76,17 +79,21 @@ class Driver(threading.Thread):
             try:
                 send(_pipe(process.stdin), message)
                 self._sent = step.work.bundle
-                while isinstance(answer := self._receive(process), Result):
+                while isinstance(answer := self._receive(), Result):
                     step.results.put((done, answer))
                     done += 1
                 reason = answer.reason
             except (EOFError, OSError):
                 reason = Failure(status="failed", error=_describe_end(self._forget(process)))
+            except BaseException:
+                self._forget(process)  # its further answers would be taken for those of the next work
+                raise
             if self._is_ended or reason is None:
                 return
             step.results.put((done, reason))
             done += 1
             if isinstance(reason, Exception):
+                self._sent = None  # it may be the message that could not be read, with its rows
                 return
 
     def _start(self) -> subprocess.Popen[bytes]:
@@ -105,28 +112,75 @@ class Driver(threading.Thread):
                 env=_environment(),
                 start_new_session=True,  # Ctrl-C is for this process, which ends the others
             )
+            self._answers = _open_answers(process)
             self._sent = None
         try:
-            self._receive(process)
+            self._receive()
         except (EOFError, OSError):
             code = self._forget(process)
             self._unusable = UnavailableError(f"a worker process ended at its start, with status {code}")
             raise self._unusable from None
+        except Exception as error:  # whatever was read there
+            self._forget(process)
+            self._unusable = UnavailableError(f"a worker process did not start: {describe(error)}")
+            raise self._unusable from error
         return process
 
-    def _receive(self, process: subprocess.Popen[bytes]) -> Result | Ending:
-        answer: Result | Ending = pickle.loads(receive(_pipe(process.stdout)))
+    def _receive(self) -> Result | Ending:
+        answer: Result | Ending = pickle.loads(receive(_pipe(self._answers)))
         return answer
 
     def _forget(self, process: subprocess.Popen[bytes]) -> int:
         """End a process that does not answer, and return its status: a negative one is a signal's number."""
         with self._lock:
             self._process = None
-        process.kill()
+        _kill(process)
         for pipe in (process.stdin, process.stdout):
             with suppress(OSError):  # what was not sent yet
                 _pipe(pipe).close()
         return process.wait()
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End a process and what it has started, which would go on without it."""
+    with suppress(ProcessLookupError, PermissionError):
+        if os.name == "posix":
+            os.killpg(process.pid, signal.SIGKILL)  # it has a session, so a group, of its own
+        else:
+            process.kill()
+
+
+def _open_answers(process: subprocess.Popen[bytes]) -> IO[bytes]:
+    """Return the stream of a process's answers."""
+    if os.name == "posix":
+        return io.BufferedReader(_Answers(process))
+    return _pipe(process.stdout)
+
+
+_SECOND = 1000
+"""Milliseconds after which it is asked whether a silent process is still there."""
+
+
+class _Answers(io.RawIOBase):
+    """Answers of a process, which end when it does: children that it forked may hold its side of the pipe open."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        super().__init__()
+        self._process, self._number = process, _pipe(process.stdout).fileno()
+        self._poll = select.poll()
+        self._poll.register(self._number, select.POLLIN)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read what is there into a buffer, and return the number of bytes: 0 at the end."""
+        is_ended = False
+        while not self._poll.poll(0 if is_ended else _SECOND):
+            if is_ended:
+                return 0
+            is_ended = self._process.poll() is not None  # its last words may have come meanwhile
+        return os.readv(self._number, [buffer])
 
 
 _PROGRAM = "from harness.runs.worker import main; main()"
@@ -147,7 +201,7 @@ def _pipe(stream: IO[bytes] | None) -> IO[bytes]:
 
 def _describe_end(status: int) -> str:
     if status >= 0:
-        return f"the worker process of this cell ended in mid-work, with status {status}"
+        return f"the worker process of this cell stopped unexpectedly, with status {status}"
     name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
     why = ", as the system does where memory runs out: use fewer --jobs" if name == "SIGKILL" else ""
     return f"the worker process of this cell was ended by {name}{why}"

@@ -19,7 +19,9 @@ _NOW = f'{{"schema_version":{SCHEMA_VERSION},'.encode()
 
 
 def is_plain(line: bytes) -> bool:
-    """Return whether a line begins as records are written now, and has no escaped character: perhaps half of one."""
+    """Return whether a line starts like a record of this version and has no `\\u` escape, which may be half of a
+    character.
+    """
     return line.startswith(_NOW) and b"\\u" not in line
 
 

@@ -13,8 +13,9 @@ from typing import Protocol
 
 from harness.api.errors import ENDS_RUN, UsageError
 from harness.registry.loading import Plugins
+from harness.runs.context import Stopped
 from harness.runs.driver import Deliver, Driver, Step
-from harness.runs.work import Work
+from harness.runs.work import Result, Work
 from harness.runs.worker import Packer
 from harness.storage.feature_store import FeatureStore
 
@@ -27,6 +28,10 @@ AHEAD = 4
 
 class Pool(Protocol):
     """Runner of work. What is delivered comes in the order of submission, and in this thread."""
+
+    @property
+    def fault(self) -> Exception | None:
+        """Error with which `finish` broke off, which is none of the work that waits for it."""
 
     def submit(self, work: Work, deliver: Sequence[Deliver]) -> None:
         """Run work, and call one of `deliver` with the result of each cell."""
@@ -62,6 +67,7 @@ class OneProcess:
     """Pool that does everything at once, in this process."""
 
     store: FeatureStore
+    fault: Exception | None = None
 
     def submit(self, work: Work, deliver: Sequence[Deliver]) -> None:
         """Run work to its end."""
@@ -86,6 +92,7 @@ class Processes:
         packer = Packer(plugins)
         self._drivers = [Driver(self._todo, packer, store) for _ in range(jobs)]
         self._has_said = False
+        self.fault: Exception | None = None
 
     def submit(self, work: Work, deliver: Sequence[Deliver]) -> None:
         """Give work to the next free worker, and deliver what has come in."""
@@ -106,8 +113,12 @@ class Processes:
 
     def finish(self) -> None:
         """Wait for all work."""
-        while self._steps:
-            self._deliver_first(wait=True)
+        try:
+            while self._steps:
+                self._deliver_first(wait=True)
+        except Exception as error:
+            self.fault = error
+            raise
 
     def deliver_done(self) -> None:
         """Deliver what is there already, also if something before it is missing."""
@@ -116,7 +127,9 @@ class Processes:
                 while True:
                     number, result = step.results.get_nowait()
                     if not isinstance(result, Exception):
-                        step.deliver[number](result)
+                        # After a failed cell under `fail_fast` too, it is the interruption that ends the run.
+                        with suppress(Stopped):
+                            step.deliver[number](result)
 
     def close(self) -> None:
         """End the workers, whatever they do."""
@@ -139,7 +152,7 @@ class Processes:
         """Deliver the first step. Raise queue.Empty where a result is missing that it does not `wait` for."""
         step = self._steps[0]
         while step.done < len(step.deliver):
-            number, result = step.results.get(block=wait)
+            number, result = _take(step, wait=wait)
             if isinstance(result, ENDS_RUN):
                 raise result
             if isinstance(result, Exception):
@@ -154,13 +167,23 @@ class Processes:
         """Do the rest of some work in this process."""
         if not self._has_said:
             self._has_said = True
-            warnings.warn(
-                f"cells are probed in one process, for no other can be used: {reason}", stacklevel=2
-            )
+            with suppress(UserWarning):  # also where warnings are errors
+                warnings.warn(
+                    f"worker processes cannot be used, so these cells run in this process: {reason}",
+                    stacklevel=2,
+                )
         assert step.work
         for result in step.work.after(step.done).run(self._store):
             step.done += 1
             step.deliver[step.done - 1](result)
+
+
+def _take(step: Step, *, wait: bool) -> tuple[int, Result | Exception]:
+    """Return the next result of a step. Raise queue.Empty where none is there and it does not `wait`."""
+    while wait:
+        with suppress(queue.Empty):  # Windows interrupts no wait without an end
+            return step.results.get(timeout=1)
+    return step.results.get_nowait()
 
 
 def count_workers(asked: int | None) -> int:
@@ -170,7 +193,7 @@ def count_workers(asked: int | None) -> int:
     """
     if asked is not None:
         if asked < 1:
-            raise UsageError(f"jobs is {asked}: at least 1 process probes cells, and None is one a free core")
+            raise UsageError(f"jobs must be 1 or more, or None for one process per free core; it is {asked}")
         return asked
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0

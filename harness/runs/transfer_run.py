@@ -29,7 +29,7 @@ class TransferRun:
 
     @cached_property
     def results(self) -> CellResults:
-        """The reader and writer of the transfer's cells."""
+        """Writer of the results."""
         return CellResults(context=self.context, plan=self.plan, bundle=self.transfer.target)
 
     def run(self) -> int:
@@ -61,6 +61,8 @@ class TransferRun:
         except Stopped:
             raise
         except Exception as error:  # a model or dictionary of any plugin may fail in any way
+            if error is self.pool.fault:
+                raise
             self._fail(cells, error)
             return tokens
         for features in bundle.model_features:

@@ -126,7 +126,7 @@ class InputMatrix:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """Cell as far as its probe goes. `compared` are its rows where languages are compared on them."""
+    """Probe of one cell. `compared` is its partition where languages are compared."""
 
     draw: DrawKey
     seed: int
@@ -235,13 +235,13 @@ class TransferWork:
             try:
                 started = time.perf_counter()
                 if aligned is None or made_for != job.alignment_key:
+                    aligned = None  # should this one fail, the next cell is not probed on an earlier one
                     aligned, made_for = self._align(job, store), job.alignment_key
                 outcome = probe(*aligned, transform=job.transform, classifier=job.classifier, seed=job.seed)
                 result: Result = Probed(outcome=outcome, seconds=time.perf_counter() - started)
             except ENDS_RUN:
                 raise
             except Exception as error:  # what any plugin offers may fail in any way
-                aligned = None
                 result = Failure.of(error)
             yield result
 

@@ -10,6 +10,7 @@ import io
 import os
 import pickle
 import queue
+import signal
 import sys
 import threading
 import warnings
@@ -22,7 +23,7 @@ from typing import IO, Any
 from harness.api.errors import ENDS_RUN, ChangedError, HarnessError, UnavailableError, describe
 from harness.api.specs import Spec
 from harness.api.text import printable
-from harness.registry.loading import Plugin, Plugins, find_candidates, load_plugins
+from harness.registry.loading import Plugin, Plugins, find_candidates, load_plugins, offer_name
 from harness.runs.messages import LossyStream
 from harness.runs.work import BundleRows, Failure, Result, Work
 from harness.storage.feature_store import FeatureStore
@@ -75,7 +76,7 @@ class _Offer:
     distribution: str
     digest: str
     kind: str
-    number: int
+    offer: str
 
 
 class Packer:
@@ -104,10 +105,10 @@ class Packer:
     def _offers(self) -> Mapping[int, _Offer]:
         """The name of everything that the plugins offer, by its `id`."""
         return {
-            id(spec): _Offer(plugin.name, plugin.distribution, _digest(plugin), kind, number)
+            id(spec): _Offer(plugin.name, plugin.distribution, _digest(plugin), kind, offer_name(spec))
             for plugin in self._plugins.loaded
             for kind, specs in plugin.offers.items()
-            for number, spec in enumerate(specs)
+            for spec in specs
         }
 
 
@@ -140,12 +141,17 @@ class _Unpickler(pickle.Unpickler):
 def _find_offer(name: _Offer) -> Any:
     """Return what a plugin offers under a name.
 
-    Raise UnavailableError where the plugin cannot be loaded, and ChangedError where its code was edited.
+    Raise UnavailableError where the plugin cannot be loaded or does not offer it here, and ChangedError where its code
+    was edited.
     """
     plugin = _load_plugin(name.plugin, name.distribution)
     if (plugin.distribution, _digest(plugin)) != (name.distribution, name.digest):
         raise ChangedError(f"plugin '{name.plugin}' was edited after it was imported: start the command anew")
-    return plugin.offers[name.kind][name.number]
+    # Its order may be another one here, as where a hook goes through a set.
+    for offer in plugin.offers[name.kind]:
+        if offer_name(offer) == name.offer:
+            return offer
+    raise UnavailableError(f"plugin '{name.plugin}' does not offer '{name.offer}' in another process")
 
 
 @cache
@@ -163,9 +169,14 @@ def _load_plugin(name: str, distribution: str) -> Plugin:
 
 
 def main() -> None:
-    """Do what is read from standard input, until it ends."""
+    """Run the work that standard input sends, until it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Windows, Ctrl-C reaches this process too
     questions, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what plugins print is no answer
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # what plugins start must not read the questions
+    # A child that outlives this process must not keep the parent writing to it.
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=questions.raw.close)
     sys.stdout, sys.stderr = sys.stderr, LossyStream(sys.stderr)
     spell = warnings.formatwarning
     warnings.formatwarning = lambda *said, **more: printable(spell(*said, **more))
@@ -182,11 +193,14 @@ def main() -> None:
 
 
 def _listen(questions: IO[bytes], waiting: queue.SimpleQueue[bytes]) -> None:
-    """Read messages ahead, and end the process as soon as the other side ends, also amid a fit."""
+    """Read messages ahead, and end the process, with what it has started, as soon as the other side ends, also
+    amid a fit."""
     while True:
         try:
             waiting.put(receive(questions))
         except (EOFError, OSError):
+            if os.name == "posix":
+                os.killpg(0, signal.SIGKILL)
             os._exit(0)
 
 

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
-from scipy.stats import binomtest
 
 Floats = NDArray[np.floating[Any]]
 
@@ -98,6 +97,8 @@ def wilson_interval(successes: int, n: int, level: float = 0.95) -> tuple[float,
     """
     if not 0 <= successes <= n or n == 0:
         raise ValueError(f"a share is of 0 to n successes in n > 0 rows, not of {successes} in {n}")
+    from scipy.stats import binomtest  # takes a second to import, and most boards ask for no share
+
     interval = binomtest(successes, n).proportion_ci(level, method="wilson")
     return float(interval.low), float(interval.high)
 
@@ -106,6 +107,8 @@ def exact_mcnemar(only_first: int, only_second: int) -> float:
     """Return the two-sided p-value of "both arms are right equally often", from the numbers of rows that only the one
     or only the other has right: binomial with chance ½ (McNemar 1947; exact), 1 where there is no such row.
     """
+    from scipy.stats import binomtest  # as above
+
     discordant = only_first + only_second
     return float(binomtest(only_first, discordant).pvalue) if discordant else 1.0
 

@@ -57,7 +57,7 @@ class Shard:
 
     @property
     def lengths(self) -> Array:
-        """The number of stored values of each row."""
+        """Number of stored values of each row."""
         assert self.counts is not None
         lengths: Array = self.counts.sum(axis=1, dtype=np.int64)
         return lengths
@@ -69,7 +69,7 @@ class Shard:
         n, blocks = self.counts.shape
         if blocks > 1:
             starts = np.arange(blocks, dtype=columns.dtype) << _BLOCK
-            columns += np.repeat(np.tile(starts, n), self.counts.ravel())
+            columns += np.repeat(np.tile(starts, n), self.counts.ravel().astype(np.int64))
 
 
 # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -143,6 +143,8 @@ def _view(data: bytes) -> tuple[dict[str, Array], dict[str, str]]:
     for name, about in header.items():
         shape, place = about["shape"], begin + about["data_offsets"][0]
         kind = np.dtype(_KINDS[about["dtype"]])
+        if begin + about["data_offsets"][1] != place + math.prod(shape) * kind.itemsize:
+            raise ParseError(f"'{name}' has another size than its shape")
         tensors[name] = np.frombuffer(data, kind, math.prod(shape), place).reshape(shape)
     return tensors, metadata
 
@@ -157,7 +159,12 @@ def _read(tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> Shard:
     if "dense" in tensors:
         return Shard(rows=rows, width=tensors["dense"].shape[1], values=tensors["dense"])
     indices = _unsigned(tensors["indices"])
-    counts = tensors["counts"] if about["version"] == VERSION else np.diff(tensors["indptr"])[:, None]
+    if about["version"] == VERSION:
+        counts = tensors["counts"]
+    elif tensors["indptr"][0] == 0:
+        counts = np.diff(tensors["indptr"])[:, None]
+    else:
+        raise ParseError("their first row does not begin at the first value")
     width = int(np.int64(about["features"]))
     return Shard(rows=rows, width=width, values=tensors["values"], counts=_unsigned(counts), indices=indices)
 
@@ -186,7 +193,7 @@ def _are_values(shard: Shard) -> bool:
     stored = len(indices)
     if counts.ndim != 2 or len(counts) != n or values.shape != (stored,):
         return False
-    if counts.shape[1] > 1 and indices.dtype != np.uint16:
+    if counts.shape[1] != 1 and (counts.shape[1] != -(-shard.width >> _BLOCK) or indices.dtype != np.uint16):
         return False
     if counts.max(initial=0) > stored:  # the sum might overflow
         return False
