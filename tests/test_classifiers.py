@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -100,6 +101,24 @@ def test_a_classifier_predicts_what_scikit_learn_does(
     assert scores.shape == (len(y), n_classes)
     np.testing.assert_allclose(scores.sum(axis=1), 1, rtol=1e-5)
     assert (scores >= 0).all()
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+@pytest.mark.parametrize("sizes", [(9, 8), (10, 8), (17, 5), (100, 31), (9, 8, 5), (3, 40, 11, 2)])
+def test_a_constant_feature_is_fitted_in_few_steps_for_every_penalty(
+    registry: Registry, sizes: tuple[int, ...], value: float
+) -> None:
+    """From the second penalty on, the start is the optimum, and the loss changes by rounding errors only."""
+    y = np.repeat(np.arange(len(sizes)), sizes)
+    X = np.full((len(y), 1), value, np.float32)
+    points = [{"C": 10.0**power} for power in range(-3, 5)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fitted = list(make(registry, "logreg").fit_grid(X, y, points))
+    shares = np.tile(np.divide(sizes, len(y)), (len(y), 1))
+    for one in fitted:
+        np.testing.assert_allclose(one.predict_proba(X), shares, atol=1e-4)
+        assert one.solution.steps <= 10
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])

@@ -8,7 +8,8 @@ import re
 import sys
 import time
 from collections.abc import Mapping
-from importlib.metadata import distributions
+from email.parser import HeaderParser
+from importlib.metadata import Distribution, distributions
 from typing import TYPE_CHECKING, Any
 
 from harness.storage.hashing import hash_lines
@@ -31,10 +32,18 @@ def environment(plugins: Plugins, device: str) -> dict[str, Any]:
         "gpu": _gpu(),
         "plugins": {plugin.name: plugin.distribution for plugin in plugins.loaded},
         "left_out": [_without_paths(str(fault)) for fault in plugins.faults],
-        "distributions": dict(
-            sorted({item.metadata["Name"]: item.version for item in distributions()}.items())
-        ),
+        "distributions": dict(sorted(_read_version(item) for item in distributions())),
     }
+
+
+def _read_version(distribution: Distribution) -> tuple[str, str]:
+    """Return the name and the version of a distribution.
+
+    `distribution.version` parses all of METADATA anew, for most distributions a whole README below the headers.
+    """
+    text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
+    head = HeaderParser().parsestr(text.partition("\n\n")[0])
+    return head["Name"], head["Version"]
 
 
 def _without_paths(text: str) -> str:

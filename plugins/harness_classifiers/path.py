@@ -36,6 +36,9 @@ MOST_PRODUCTS = 500
 ROUNDING = 1e-6
 """Expected fall below which a step that finds no lower loss is taken for rounding errors at the optimum."""
 
+UNSEEN = 1e-13
+"""Expected fall that rounding errors of the loss hide: no line search can tell whether such a step goes forward."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Solution:
@@ -168,6 +171,8 @@ class LogisticPath:
                 after = self._loss.look(decided, self._residual, self._P) + penalty / 2 * norm
                 if after <= value + 1e-4 * size * slope or size < 1e-6:  # Armijo's condition
                     break
+                if -slope / 2 <= UNSEEN:
+                    return number, True
                 size /= 2
             if size < 1e-6:
                 return number, -slope / 2 <= ROUNDING
