@@ -41,8 +41,11 @@ gemma: install
 # One process a core, one thread a process: threads of several processes would wait for one another.
 ALONE := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1
 
+# Whole files, for they share what they make, in the order of tests/conftest.py: a slow file that comes last is waited for.
+SHARED := -n auto --dist loadfile --no-loadscope-reorder
+
 test: install lint
-	$(ALONE) $(BIN)/python -m pytest -m "not gpu" --benchmark-skip -n auto --dist loadfile --durations 40
+	$(ALONE) $(BIN)/python -m pytest -m "not gpu" --benchmark-skip $(SHARED) --durations 40
 
 lint: install
 	$(BIN)/ruff format --check .
@@ -51,13 +54,16 @@ lint: install
 	$(BIN)/lint-imports --no-logo
 
 fast: install
-	$(ALONE) $(BIN)/python -m pytest -m "not gpu and not slow and not data" --benchmark-skip -n auto --dist loadfile
+	$(ALONE) $(BIN)/python -m pytest -m "not gpu and not slow and not data" --benchmark-skip $(SHARED)
 
-# The identities of every shipped suite that can be planned offline (seven minutes, of which `make test` takes one), and
-# the published boards that take minutes to check.
+# Proofs of which `make test` has a small part: the identities of every shipped suite that can be planned offline (seven
+# minutes), the published boards that take minutes to check, more replicates of what statistics promise, and more broken
+# files of every kind.
 test-identities: install data
 	HARNESS_ALL_IDENTITIES=1 HARNESS_DATA_DIR="$(DATA)" $(ALONE) $(BIN)/python -m pytest tests/test_plan_identity.py -n auto
 	HARNESS_ALL_BOARDS=1 $(ALONE) $(BIN)/python -m pytest tests/test_publish.py -k "publishes_holds and topics"
+	HARNESS_ALL_TRUTHS=1 $(ALONE) $(BIN)/python -m pytest tests/test_truths.py -k 400
+	HARNESS_FUZZ_TRIES=200 $(ALONE) $(BIN)/python -m pytest tests/test_fuzz.py -k fuzz_finds
 
 # Ratios of arms that took turns, compared with the committed ones: fails where one is 20 % worse.
 bench: install

@@ -1,7 +1,7 @@
 """Broken files of every kind that is read: each is read, or refused in one sentence, in bounded time and memory.
 
 Each kind has good files, one of which is broken at random: bytes are changed, words replaced, values of JSON and YAML
-put in the place of others. `HARNESS_FUZZ_TRIES` (200) is the number of tries of each kind, `HARNESS_FUZZ_SEED` (0)
+put in the place of others. `HARNESS_FUZZ_TRIES` (100) is the number of tries of each kind, `HARNESS_FUZZ_SEED` (0)
 where they begin.
 """
 
@@ -39,7 +39,7 @@ from hypothesis import strategies as st
 import harness
 from harness.api.errors import HarnessError
 
-TRIES = int(os.environ.get("HARNESS_FUZZ_TRIES", "200"))
+TRIES = int(os.environ.get("HARNESS_FUZZ_TRIES", "100"))
 SEED = int(os.environ.get("HARNESS_FUZZ_SEED", "0"))
 SECONDS, BYTES = 2, 512 * 1024**2
 """CPU time and memory that one try may take; a busy machine changes neither."""

@@ -232,6 +232,21 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
+def short_task(write: Callable[[str, str], Path]) -> Path:
+    """A task of 40 texts of a few bytes: blocks of real width and depth take their time for every token."""
+    rows = [
+        {"text": f"{'+-'[row % 2]}{row}", "label": "ab"[row % 2], "split": "test" if row < 12 else "train"}
+        for row in range(40)
+    ]
+    write("short.jsonl", "\n".join(map(json.dumps, rows)) + "\n")
+    return write(
+        "short_task.yaml",
+        "name: short_task\nsource: {file: short.jsonl}\nlicence: CC0\ncitation: none\n"
+        "columns: {input: text, label: label, split: split}\n",
+    )
+
+
+@pytest.fixture
 def command(tmp_path: Path) -> Command:
     """`harness …` in a process of its own, with nothing but HF_HUB_CACHE to say where the cache is."""
     environment = {
@@ -286,10 +301,10 @@ def assert_rows_name(folder: Path, wanted: set[str], rows: int) -> None:
 
 
 def test_gemma_2_2b_runs_offline_from_the_hubs_cache(
-    command: Command, tmp_path: Path, toy_task: Path
+    command: Command, tmp_path: Path, short_task: Path
 ) -> None:
     add_gemma_2(tmp_path / "hub", tmp_path / "work", "2b")
-    words = ["gemma-2", "--offline", "-m", "google/gemma-2-2b", "-t", "toy_task", "--include", toy_task]
+    words = ["gemma-2", "--offline", "-m", "google/gemma-2-2b", "-t", "short_task", "--include", short_task]
     words += ["-d", "cpu", "-L", "32", "--set", "representations=[hidden, tfidf]", *QUICK]
     planned = command("plan", *words, "--json")
     assert planned.returncode == 0, planned.stderr
@@ -303,11 +318,23 @@ def test_gemma_2_2b_runs_offline_from_the_hubs_cache(
 
 @pytest.mark.slow
 def test_gemma_2_runs_whole_offline_from_the_hubs_cache(
-    command: Command, tmp_path: Path, toy_task: Path
+    command: Command, tmp_path: Path, short_task: Path
 ) -> None:
     for size in GEMMA_2:
         add_gemma_2(tmp_path / "hub", tmp_path / "work", size)
-    words = ["gemma-2", "--offline", "-t", "toy_task", "--include", toy_task, "-d", "cpu", "-L", 32, *QUICK]
+    words = [
+        "gemma-2",
+        "--offline",
+        "-t",
+        "short_task",
+        "--include",
+        short_task,
+        "-d",
+        "cpu",
+        "-L",
+        32,
+        *QUICK,
+    ]
     small = "representations.1='random_sae[width=256,k=16]'"  # the real one takes memory and time
     ran = command("run", *words, "--set", small, "-o", "out")
     assert ran.returncode == 0, ran.stderr
@@ -319,12 +346,21 @@ def test_gemma_2_runs_whole_offline_from_the_hubs_cache(
 
 @pytest.mark.slow
 def test_a_tuned_model_without_dictionaries_of_its_own_is_flagged_in_plan_records_and_board(
-    command: Command, tmp_path: Path, toy_task: Path
+    command: Command, tmp_path: Path, short_task: Path
 ) -> None:
     add_gemma_2(tmp_path / "hub", tmp_path / "work", "2b")
     hub = tmp_path / "hub"
     (hub / "models--google--gemma-2-2b").rename(hub / "models--google--gemma-2-2b-it")
-    words = ["gemma-2", "--offline", "-m", "google/gemma-2-2b-it", "-t", "toy_task", "--include", toy_task]
+    words = [
+        "gemma-2",
+        "--offline",
+        "-m",
+        "google/gemma-2-2b-it",
+        "-t",
+        "short_task",
+        "--include",
+        short_task,
+    ]
     words += ["-d", "cpu", "-L", "32", "--set", "representations=[hidden]", *QUICK]
     planned = command("plan", *words)
     assert planned.returncode == 0, planned.stderr
@@ -341,11 +377,23 @@ def test_a_tuned_model_without_dictionaries_of_its_own_is_flagged_in_plan_record
 
 @pytest.mark.slow
 def test_gemma_3_runs_whole_offline_from_the_hubs_cache(
-    command: Command, tmp_path: Path, toy_task: Path
+    command: Command, tmp_path: Path, short_task: Path
 ) -> None:
     for size in GEMMA_3:
         add_gemma_3(tmp_path / "hub", tmp_path / "work", size)
-    words = ["gemma-3", "--offline", "-t", "toy_task", "--include", toy_task, "-d", "cpu", "-L", 32, *QUICK]
+    words = [
+        "gemma-3",
+        "--offline",
+        "-t",
+        "short_task",
+        "--include",
+        short_task,
+        "-d",
+        "cpu",
+        "-L",
+        32,
+        *QUICK,
+    ]
     small = "representations.3='random_sae[width=256,k=16]'"  # the real one takes memory and time
     ran = command("run", *words, "--set", small, "-o", "out")
     assert ran.returncode == 0, ran.stderr
@@ -363,7 +411,7 @@ def test_gemma_3_runs_whole_offline_from_the_hubs_cache(
 
 
 def test_what_the_cache_lacks_is_one_sentence_with_the_command_that_fetches_it(
-    command: Command, tmp_path: Path, toy_task: Path
+    command: Command, tmp_path: Path, short_task: Path
 ) -> None:
     words = [
         "plan",
@@ -372,9 +420,9 @@ def test_what_the_cache_lacks_is_one_sentence_with_the_command_that_fetches_it(
         "-m",
         "google/gemma-3-270m",
         "-t",
-        "toy_task",
+        "short_task",
         "--include",
-        toy_task,
+        short_task,
         "-d",
         "cpu",
     ]
