@@ -101,12 +101,20 @@ def snippet(text: str, limit: int = 80) -> str:
     """Return the beginning of a text on one line of at most `limit` characters, cut after a word if that keeps half of
     it, with an ellipsis. Invisible characters, such as control characters, are left out.
     """
-    words = ("".join(one for one in word if one.isprintable() or one in _JOINERS) for word in text.split())
-    line = " ".join(filter(None, words))
-    if len(line) <= limit:
+    line = ""
+    for word in text.split():
+        shown = word if word.isprintable() else _show(word)
+        line += f" {shown}" if line and shown else shown
+        if len(line) > limit:
+            break
+    else:
         return line
     whole = line[:limit].rpartition(" ")[0]
     return (whole if 2 * len(whole) >= limit else line[: limit - 1]) + "…"
+
+
+def _show(word: str) -> str:
+    return "".join(one for one in word if one.isprintable() or one in _JOINERS)
 
 
 def deviations(X: Matrix) -> Array:

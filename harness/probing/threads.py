@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 
 @contextmanager
@@ -20,7 +21,7 @@ def one_thread() -> Iterator[None]:
     # PyTorch keeps a number of its own beside OpenMP's. Where nothing has imported it, nothing of it runs.
     torch = sys.modules.get("torch")
     before = torch.get_num_threads() if torch else 0
-    with threadpool_limits(limits=1):
+    with _find_libraries(len(sys.modules)).limit(limits=1):
         if torch:
             torch.set_num_threads(1)
         try:
@@ -28,3 +29,9 @@ def one_thread() -> Iterator[None]:
         finally:
             if torch:
                 torch.set_num_threads(before)
+
+
+@lru_cache(maxsize=1)
+def _find_libraries(modules: int) -> ThreadpoolController:
+    """Return the libraries that are loaded with so many modules; to look for them takes milliseconds."""
+    return ThreadpoolController()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from copy import copy
 from typing import Any, Literal
 
 import numpy as np
@@ -12,8 +14,14 @@ from harness_classifiers.scale import DENSE_BYTES
 DENSE_FROM = 0.18
 """Share of nonzero values from which dense products take less time than sparse ones; measured for 1 to 20 columns."""
 
+DENSE_COVARIANCE_FROM = 0.05
+"""Share of nonzero values from which a dense product of the rows with themselves takes less time than a sparse one."""
+
 ONE_BY_ONE = 4
 """Largest number of columns whose products take less time one by one, as each reads the rows but packs nothing."""
+
+PART_BYTES = 1 << 21
+"""Bytes of dense rows that are multiplied by columns one by one and then transposed, while the cache holds them."""
 
 
 class CentredRows:
@@ -34,12 +42,14 @@ class CentredRows:
             mean = dense.mean(axis=0, dtype=np.float64)
             self._rows: Any = np.subtract(dense, mean.astype(dense.dtype), order="C")
             self._rows = np.divide(self._rows, size, out=self._rows).astype(np.float32, copy=False)
+            self._transposed: Any = self._rows.T
             self._offset: Any = None
             self.mean = mean.astype(dense.dtype).astype(np.float64) / size
             self.variances = np.einsum("ij,ij->j", self._rows, self._rows, dtype=np.float64) / n
         else:
             self.order = "C"
             self._rows, self.columns = _without_empty_columns(X, size)
+            self._transposed = self._rows.T  # each time, SciPy would check it anew
             self._offset = (np.asarray(self._rows.sum(axis=0, dtype=np.float64)) / n).astype(np.float32)
             self.mean = self._offset.astype(np.float64)
             squares = np.bincount(self._rows.indices, np.square(self._rows.data), len(self.columns)) / n
@@ -51,6 +61,31 @@ class CentredRows:
         """True if the rows are held as a dense matrix."""
         return self._offset is None
 
+    def split(self, columns: int) -> Iterator[tuple[slice, CentredRows]]:
+        """Yield parts of the rows, and where they stand, between which products with so many columns are fast."""
+        if not self.is_dense or columns > ONE_BY_ONE:
+            yield slice(None), self
+            return
+        step = max(1, PART_BYTES // (4 * self.shape[1]))
+        for start in range(0, self.shape[0], step):
+            part = copy(self)
+            part._rows = self._rows[start : start + step]
+            part._transposed, part.shape = part._rows.T, part._rows.shape
+            yield slice(start, start + step), part
+
+    def covariance(self) -> Any:
+        """Return the covariance matrix `[d, d]`."""
+        n, d = self.shape
+        rows: Any = self._rows
+        if not self.is_dense and rows.nnz >= DENSE_COVARIANCE_FROM * n * d and n * d * 4 <= DENSE_BYTES:
+            rows = rows.toarray()
+        made = rows.T @ rows
+        made = made.toarray() if sparse.issparse(made) else made
+        made /= np.float32(n)
+        if self._offset is not None:
+            _subtract_outer(made, self._offset, self._offset)
+        return made
+
     def times(self, V: Any) -> Any:
         """Return the product of the rows and `V [d, k]`, `[n, k]`."""
         k = V.shape[1]
@@ -59,7 +94,7 @@ class CentredRows:
             for number in range(k):
                 made[:, number] = self._rows @ np.ascontiguousarray(V[:, number])
         elif self.is_dense:
-            made = (V.T @ self._rows.T).T
+            made = (V.T @ self._transposed).T
         else:
             made = np.asarray(self._rows @ np.ascontiguousarray(V))
         if self._offset is not None:
@@ -73,11 +108,11 @@ class CentredRows:
             made = np.empty((self.shape[1], k), np.float32, order=self.order)
             for number in range(k):
                 column = np.ascontiguousarray(R[:, number])
-                made[:, number] = column @ self._rows if self.is_dense else self._rows.T @ column
+                made[:, number] = column @ self._rows if self.is_dense else self._transposed @ column
         elif self.is_dense:
             made = (R.T @ self._rows).T
         else:
-            made = np.asarray(self._rows.T @ np.ascontiguousarray(R))
+            made = np.asarray(self._transposed @ np.ascontiguousarray(R))
         if self._offset is not None:
             sums = R.sum(axis=0, dtype=np.float64).astype(np.float32)
             _subtract_outer(made, self._offset, sums)

@@ -48,7 +48,7 @@ class Softmax:
     def look(self, Z: Any, residual: Any, probabilities: Any) -> float:
         """Return the mean loss in nats, and fill `residual [rows, columns]`, probabilities less targets."""
         total = 0.0
-        for part in self._parts():
+        for part in self._parts(len(Z)):
             some, y = Z[part], self._y[part]
             places = np.arange(len(y))
             top = some.max(axis=1, keepdims=True)
@@ -63,7 +63,7 @@ class Softmax:
 
     def curve(self, P: Any, Q: Any) -> Any:
         """Return the derivative of the residual in the direction `Q [rows, columns]`, which is overwritten."""
-        for part in self._parts():
+        for part in self._parts(len(P)):
             one, some = P[part], Q[part]
             some *= one
             some -= one * some.sum(axis=1, keepdims=True)
@@ -74,6 +74,6 @@ class Softmax:
         spread = 1 - np.dot(P.ravel("K"), P.ravel("K")) / len(P)
         return float(max(spread, 0.0)) / (self.columns - 1)
 
-    def _parts(self) -> Iterator[slice]:
+    def _parts(self, n: int) -> Iterator[slice]:
         step = max(1, _AT_ONCE // self.columns)
-        return (slice(start, start + step) for start in range(0, len(self._y), step))
+        return (slice(start, start + step) for start in range(0, n, step))

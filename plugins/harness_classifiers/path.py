@@ -16,7 +16,7 @@ import numpy as np
 
 from harness_classifiers.centred import ONE_BY_ONE, CentredRows
 from harness_classifiers.likelihood import Logistic, Softmax
-from harness_classifiers.preconditioner import Preconditioner
+from harness_classifiers.preconditioner import make_preconditioner
 
 TOLERANCE = 1e-7
 """Stopping criterion: the last step is one from which a fall of the mean loss by this, in nats, was expected.
@@ -72,8 +72,9 @@ class LogisticPath:
     def __init__(self, X: Any, y: Any, size: float) -> None:
         self._rows = CentredRows(X, size)
         self._loss = Logistic(y) if y.max() == 1 else Softmax(y)
-        self._preconditioner = Preconditioner(self._rows)
         n, k = self._rows.shape[0], self._loss.columns
+        self._parts = tuple(self._rows.split(k))
+        self._preconditioner = make_preconditioner(self._rows, k)
         self._P = np.empty((n, k), np.float32, order=self._rows.order)
         self._residual = np.empty_like(self._P)
         self._before: deque[_Point] = deque(maxlen=2)
@@ -158,11 +159,11 @@ class LogisticPath:
         """Move a point to the optimum. Return the number of steps, and whether it was reached."""
         value = self._loss.look(point.decided, self._residual, self._P) + penalty / 2 * point.square
         for number in range(1, max_iter + 1):
-            gradient, slope_of_intercept = self._gradient(self._residual)
+            gradient, slope_of_intercept = self._gradient(self._rows, self._residual)
             gradient += np.float32(penalty) * point.weights
             step, shift = self._solve_newton(gradient, slope_of_intercept, penalty)
             slope = _dot(gradient, step) + float(slope_of_intercept @ shift)
-            moved = self._decide(step, shift)
+            moved = self._decide(self._rows, step, shift)
             cross, square = _dot(point.weights, step), _dot(step, step)
             size = 1.0
             while True:
@@ -220,14 +221,17 @@ class LogisticPath:
 
     def _multiply(self, V: Any, u: Any, penalty: float) -> tuple[Any, Any]:
         """Return the Hessian times weights `V [d, k]` and intercepts `u [k]`."""
-        turned = self._loss.curve(self._P, self._decide(V, u))
-        change, pull = self._gradient(turned)
-        change += np.float32(penalty) * V
+        change, pull = np.float32(penalty) * V, np.zeros(len(u))
+        for place, rows in self._parts:
+            turned = self._loss.curve(self._P[place], self._decide(rows, V, u))
+            more, slope = self._gradient(rows, turned)
+            change += more
+            pull += slope
         return change, pull
 
-    def _decide(self, V: Any, u: Any) -> Any:
-        """Return the decision functions of weights and intercepts, `[n, k]` in float32."""
-        made = self._multiply_columns(self._rows.times, V)
+    def _decide(self, rows: CentredRows, V: Any, u: Any) -> Any:
+        """Return the decision functions of some rows for weights and intercepts, `[rows, k]` in float32."""
+        made = self._multiply_columns(rows.times, V)
         made += u.astype(np.float32)
         return made
 
@@ -240,10 +244,12 @@ class LogisticPath:
         first = product(V[:, :-1])
         return np.asarray(np.hstack([first, -first.sum(axis=1, keepdims=True)]), order=self._rows.order)
 
-    def _gradient(self, residual: Any) -> tuple[Any, Any]:
-        """Return the gradients of the mean loss for weights `[d, k]` and intercepts `[k]`."""
+    def _gradient(self, rows: CentredRows, residual: Any) -> tuple[Any, Any]:
+        """Return what the residuals of some rows add to the gradients of the mean loss for weights `[d, k]` and
+        intercepts `[k]`.
+        """
         n = self._rows.shape[0]
-        made = self._multiply_columns(self._rows.transposed_times, residual)
+        made = self._multiply_columns(rows.transposed_times, residual)
         made *= np.float32(1 / n)
         slope = residual.sum(axis=0, dtype=np.float64) / n
         if len(slope) > 1:
