@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from itertools import pairwise
 from typing import Any
 
@@ -110,3 +112,15 @@ def test_every_preconditioner_leads_to_the_same_optimum(
         assert one.has_converged and other.has_converged
         decided, wanted = (np.asarray(X @ each.coef.T) + each.intercept for each in (one, other))
         assert_allclose(decided, wanted, atol=2e-3)
+
+
+def test_fits_import_no_library_that_takes_seconds() -> None:
+    """Each worker process imports all that its fits do."""
+    program = (
+        "import sys, numpy, harness.runs.worker; from harness_classifiers.logreg import LogReg\n"
+        "X, y = numpy.eye(8, dtype='f4'), numpy.arange(8) % 2\n"
+        "LogReg(C=1.0, max_iter=99, seed=0).fit(X, y).predict_proba(X)\n"
+        "sys.exit(str({'sklearn', 'torch', 'pandas', 'scipy.stats'} & {*sys.modules} or ''))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stderr.strip() == ""

@@ -41,8 +41,6 @@ class LogReg:
     def fit_grid(self, X: Any, y: Any, points: Sequence[Mapping[str, Any]]) -> Iterator[LogReg]:
         """Yield the classifier of each point of the grid, fitted on the training rows."""
         # Imported here: a plan makes a classifier to check its parameters, and fits none.
-        from sklearn.exceptions import ConvergenceWarning
-
         from harness_classifiers.path import LogisticPath
         from harness_classifiers.scale import Scale
 
@@ -55,6 +53,8 @@ class LogReg:
             fitted.scale, fitted.solution = scale, _climb(path, reached, fitted.C, fitted.max_iter)
             reached = fitted.C
             if not fitted.solution.has_converged:
+                from sklearn.exceptions import ConvergenceWarning  # takes seconds, in every worker process
+
                 warnings.warn(f"no convergence in {fitted.max_iter} iterations", ConvergenceWarning)
             yield fitted
 
