@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from harness import leaderboard
 from harness.api.errors import NothingSelectedError
 from harness.api.events import RunFinished, Summary
-from harness.figures.illustrate import illustrate
 from harness.planning.cells import Plan
 from harness.runs.context import RunContext
 from harness.runs.messages import lose_unwritable
@@ -44,7 +43,11 @@ def run(plan: Plan, context: RunContext) -> RunResult:
 
 
 def _draw_figures(plan: Plan, board: leaderboard.Board, context: RunContext) -> None:
-    """Draw the figures of the cells that a board displays; what cannot be drawn is an event of the run."""
+    """Draw the figures of the displayed cells of image tasks; what cannot be drawn is an event of the run."""
+    if not any(bundle.data.spec.modality == "image" for bundle in plan.bundles):
+        return
+    from harness.figures.illustrate import illustrate  # imports torch, which takes seconds
+
     drawn = illustrate(
         plan,
         leaderboard.displayed_cell_ids(board),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -300,7 +299,9 @@ def resolve_device(device: str) -> str:
 
     Raises UsageError for another name and UnavailableError for an absent device.
     """
-    if device == "cpu" or (device == "auto" and not _may_have_gpu()):
+    from harness.runs.environment import may_have_gpu
+
+    if device == "cpu" or (device == "auto" and not may_have_gpu()):
         return "cpu"
     import torch
 
@@ -314,14 +315,6 @@ def resolve_device(device: str) -> str:
             f"device '{device}' is not there: this machine has {torch.cuda.device_count()} GPUs"
         )
     return device
-
-
-def _may_have_gpu() -> bool:
-    """Return False where it is plain that torch would find no GPU, which takes seconds to import."""
-    if "torch" in sys.modules or not sys.platform.startswith("linux"):
-        return True
-    # Nodes that the drivers of NVIDIA, of its Jetson, of AMD and of WSL make; without one, no program can open a GPU.
-    return any(Path(node).exists() for node in ("/dev/nvidiactl", "/dev/nvmap", "/dev/kfd", "/dev/dxg"))
 
 
 def memory_of(device: str) -> int:

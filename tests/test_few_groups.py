@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest, t
+from scipy.stats import binomtest, chi2, t
 
 from harness.leaderboard import Board, build, compare, write
 from harness.leaderboard.analyses.transfer import find_matrices, summarize
 from harness.runs.folder import RunFolder
 from harness.runs.record import Record
 from harness.stats.bootstrap import cluster_weights, percentile_interval
-from harness.stats.few_groups import FLAGGED, SHOWN, Support, assess, tabulate
+from harness.stats.few_groups import FLAGGED, SHOWN, Support, _draw_student, assess, tabulate
 from harness.stats.metrics import score
 
 
@@ -35,6 +35,13 @@ def test_few_groups_are_flagged_and_single_ones_have_no_interval(
     assert (support.flags, support.has_interval) == (flags, has_interval)
     if support.coverage is not None:
         assert (FLAGGED <= support.coverage < SHOWN) == bool(flags)
+
+
+@pytest.mark.parametrize("freedom", [0.7, 1.0, 4.5, 12.0, 310.25])
+def test_deviations_are_stretched_by_the_quantiles_of_scipy(freedom: float) -> None:
+    drawn = np.random.default_rng(3).random(2000)
+    expected = np.sqrt(freedom / chi2.ppf(drawn, freedom))
+    assert _draw_student(freedom, 2000, 3).tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize("groups", [2, 3, 5])

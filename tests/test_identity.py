@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -377,7 +378,23 @@ def test_json_is_hashed_whatever_the_order_of_its_keys(value: dict[str, Any]) ->
     assert hash_json(value) == hash_json(json.loads(rfc8785.dumps(value)))
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), {1, 2}, b"bytes", Path("x"), {1: 2}])
+@given(
+    st.dictionaries(
+        st.text(), json_values | st.lists(st.floats(allow_nan=False, allow_infinity=False)), max_size=4
+    )
+)
+def test_json_is_hashed_as_rfc_8785_writes_it(value: dict[str, Any]) -> None:
+    assert hash_json(value) == hashlib.sha256(rfc8785.dumps(value)).hexdigest()
+
+
+def test_every_character_is_hashed_as_rfc_8785_writes_it() -> None:
+    every = {chr(code): chr(code) for code in range(0x11000) if not 0xD800 <= code < 0xE000}
+    assert hash_json(every) == hashlib.sha256(rfc8785.dumps(every)).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "value", [float("nan"), float("inf"), {1, 2}, b"bytes", Path("x"), {1: 2}, 2**53, "\ud800"]
+)
 def test_what_is_not_json_is_refused(value: Any) -> None:
     with pytest.raises(ValueError):
         hash_json({"x": value})

@@ -194,6 +194,18 @@ def test_the_quickstart_is_planned_without_torch(own_cache):
     assert not set(ended.stdout.splitlines()[-1].split()) & heavy
 
 
+def test_a_finished_run_is_repeated_without_torch(own_cache):
+    code = (
+        "import sys; from harness.cli import execute; "
+        "execute(['run', 'quickstart', '-t', 'quickstart_tone', '-L', '240', '-d', 'cpu', '-o', 'out', "
+        "'--set', 'representations=[text_length]']); print(*sys.modules)"
+    )
+    for is_repeat in (False, True):
+        ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=own_cache)
+        assert "Traceback" not in ended.stderr
+        assert ("torch" in ended.stdout.splitlines()[-1].split()) != is_repeat
+
+
 def test_nothing_is_imported_that_only_unix_has(own_cache):
     """Modules of the core, each imported where `fcntl` and `resource` are not there."""
     code = (

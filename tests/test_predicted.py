@@ -12,12 +12,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from harness.api.errors import UnavailableError
+from harness.api.events import Score
 from harness.leaderboard import find_published
 from harness.runs.folder import RunFolder
 from harness.runs.lines import SCHEMA_VERSION
 from harness.runs.predicted import Predicted
 from harness.runs.record import Record, Results, classes_of, hash_predictions, read_records
 from harness.storage.reading import read_unpacked
+from harness.validation.cells import check_cell, check_predictions
 
 BOARDS = Path(__file__).parents[1] / "leaderboards"
 
@@ -127,6 +130,48 @@ def _edit(run: RunFolder, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Rec
 )
 def test_what_a_run_does_not_write_goes_the_long_way(run: RunFolder, change: Any) -> None:
     assert run.predicted(_edit(run, change[1])) is None
+
+
+FAULTS: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
+    "nothing": lambda frame: frame,
+    "fewer rows": lambda frame: frame[1:],
+    "another label": lambda frame: frame.assign(label=[*frame["label"][1:], "a"]),
+    "another prediction": lambda frame: frame.assign(prediction=["c", *frame["label"][1:]]),
+    "other scores": lambda frame: frame.assign(score_a=0.5, score_c=frame["score_b"]),
+    "a score that is not finite": lambda frame: frame.assign(score_b=[np.nan, *frame["score_b"][1:]]),
+    "an infinite score": lambda frame: frame.assign(score_b=[np.inf, *frame["score_b"][1:]]),
+    "other groups": lambda frame: frame.assign(group=[f"h{row}" for row in range(len(frame))]),
+    "an id twice": lambda frame: frame.assign(example_id=frame["example_id"].tolist()[:1] * len(frame)),
+    "a class without a score": lambda frame: frame.assign(prediction="d"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize("is_bare", [False, True], ids=["with intervals", "without"])
+def test_faults_are_those_of_the_frame(run: RunFolder, name: str, is_bare: bool) -> None:
+    record = _edit(run, FAULTS[name])
+    if is_bare:
+        metrics = {
+            name: Score(value=score.value, method="none: too few groups of test rows")
+            for name, score in record.metrics.items()
+        }
+        record = record.model_copy(update={"metrics": metrics})
+    expected = check_cell(record, run.predictions(record.cell_id))
+    assert tuple(check_predictions(run, [record])) == expected
+    assert bool(expected) == (is_bare or name not in ("nothing", "other groups"))
+
+
+def test_predictions_in_a_linked_folder_are_read_in_no_way(run: RunFolder, tmp_path: Path) -> None:
+    record = run.records()[0]
+    (run.path / "predictions").rename(tmp_path / "elsewhere")
+    (run.path / "predictions").symlink_to(tmp_path / "elsewhere")
+    assert run.scored(record) is None
+    assert run.predicted(record) is None
+    assert not run.is_done(record) and not run.has_predictions(record)
+    with pytest.raises(UnavailableError, match="leads out of its folder"):
+        run.predictions(record.cell_id)
+    with pytest.raises(UnavailableError, match="leads out of its folder"), run.hold():
+        pass
 
 
 def test_predictions_and_records_that_changed_are_read_again(run: RunFolder) -> None:

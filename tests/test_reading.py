@@ -146,6 +146,17 @@ def test_an_archive_that_would_unpack_to_far_more_than_its_size_is_refused_befor
                 pass
 
 
+def test_a_parquet_file_gives_the_same_whether_it_is_read_whole_or_by_its_columns(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    table = pa.table({"a": list(range(5000)), "b": [f"text {number}" for number in range(5000)]})
+    pq.write_table(table, tmp_path / "a.parquet", write_page_checksum=True, row_group_size=700)
+    for small in (reading.SMALL, 0):
+        monkeypatch.setattr(reading, "SMALL", small)
+        with reading.open_parquet(tmp_path / "a.parquet") as file:
+            assert file.read().equals(table)
+
+
 LEADING_OUT = {
     "an absolute path": "/etc/hostname",
     "a step up": "../other.bin",

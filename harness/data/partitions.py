@@ -37,6 +37,8 @@ class Draw:
     train_language: str
     test_language: str
     partition: Partition = field(repr=False)
+    shared_groups: int = 0
+    """Number of test rows whose group is also in training or validation."""
 
     @property
     def key(self) -> tuple[str, int, str, str]:
@@ -54,16 +56,21 @@ def make_draws(examples: Examples, regime: Choice, seed: int) -> tuple[Draw, ...
     # Seed 0 decides for all seeds whether folds are used, so that they differ in nothing but their rows.
     first = made if seed == 0 else _draw(examples, regime, 0)
     selecting = {pair for pair, rows in first.items() if len(rows.validation) >= LEAST_VALIDATION}
+    kept = {
+        pair: partition if pair in selecting else replace(partition, validation=())
+        for pair, partition in made.items()
+        if not regime.spec.by_language or _covers_test_labels(partition)
+    }
     draws = tuple(
         Draw(
             regime=regime,
             seed=seed,
             train_language=train,
             test_language=test,
-            partition=partition if (train, test) in selecting else replace(partition, validation=()),
+            partition=partition,
+            shared_groups=count_shared_groups(examples, partition),
         )
-        for (train, test), partition in made.items()
-        if not regime.spec.by_language or _covers_test_labels(partition)
+        for (train, test), partition in kept.items()
     )
     if not draws:
         raise UnavailableError(f"{regime.owner} finds no two languages with the same labels")

@@ -373,7 +373,7 @@ def _rank_over_tasks(rows: Sequence[Row]) -> list[tuple[int, int] | None]:
     return [(int(first), int(last)) for first, last in zip(low, high, strict=True)]
 
 
-def _order(row: Row) -> tuple[int, bool, float, str, list[tuple[str, float]], int]:
+def _order(row: Row) -> tuple[int, bool, float, str, tuple[tuple[str, float], ...], int]:
     value = -row.macro_f1.value if row.macro_f1 else 0.0
     kind = ("text", "image", BOTH).index(row.reads)
     name = in_natural_order(row.representation)

@@ -7,7 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from operator import attrgetter
 from typing import NamedTuple, TypeVar
 
@@ -278,10 +278,11 @@ def _take_first(ordered: Iterable[Cell]) -> Choices:
     return Choices(selected=selected, hidden=hidden, baselines=baselines, _hidden_cells=hidden_cells)
 
 
-def in_natural_order(text: str) -> list[tuple[str, float]]:
+@lru_cache(maxsize=4096)
+def in_natural_order(text: str) -> tuple[tuple[str, float], ...]:
     """Return a sort key by which `resid_post.5` comes before `resid_post.12`, and `rate=0.05` before `rate=0.2`."""
     parts = [*re.split(r"([0-9]+(?:\.[0-9]+)?)", text), ""]
-    return [(word, float(number or -1)) for word, number in zip(parts[::2], parts[1::2], strict=True)]
+    return tuple((word, float(number or -1)) for word, number in zip(parts[::2], parts[1::2], strict=True))
 
 
 def _name_regime(record: Record) -> str:
@@ -292,7 +293,7 @@ def _name_regime(record: Record) -> str:
     return learnt if record.natural == "task" else f"{record.regime} {learnt}"
 
 
-def _preference(cell: Cell) -> tuple[float, list[list[tuple[str, float]]], str]:
+def _preference(cell: Cell) -> tuple[float, list[tuple[tuple[str, float], ...]], str]:
     return -cell.validation, [in_natural_order(part) for part in cell.choice], cell.cell_id
 
 

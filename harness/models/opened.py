@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from harness.api.data import Modality, Site
 from harness.api.errors import HarnessError, UnavailableError, UsageError, describe, name_some
@@ -57,7 +57,17 @@ class OpenModel:
         shown = Path(name).resolve().name if Path(name).is_dir() else name
         return shown + self.label.removeprefix(name)
 
-    @property
+    @cached_property
+    def languages(self) -> Mapping[str, float]:
+        """The megabytes of its training text by language; empty where it has no list."""
+        return self.model.languages if isinstance(self.model, Multilingual) else {}
+
+    @cached_property
+    def is_flagged(self) -> bool:
+        """True if the model may have flags of its own. Asked once: Python looks up each member of a protocol."""
+        return isinstance(self.model, Flagged)
+
+    @cached_property
     def modality(self) -> Modality:
         """The modality of its inputs."""
         return "image" if isinstance(self.model, ImageModel) else "text"
@@ -228,7 +238,7 @@ def _at(choice: Choice, model: OpenModel, site: Site) -> PlacedRepresentation | 
 
 def find_flags(model: OpenModel, site: Site) -> Mapping[str, str]:
     """Return the flags of every result of a model at a site, each with a sentence; mostly none."""
-    return model.model.flags(site) if isinstance(model.model, Flagged) else {}
+    return cast("Flagged", model.model).flags(site) if model.is_flagged else {}
 
 
 def describe_flags(models: Iterable[OpenModel]) -> list[str]:
@@ -239,9 +249,7 @@ def describe_flags(models: Iterable[OpenModel]) -> list[str]:
 
 def find_seen(model: OpenModel | None, draw: Draw) -> dict[str, float] | None:
     """Return the megabytes of a model's training text in each language of a draw; None where the model has no list."""
-    if model is None or not isinstance(model.model, Multilingual):
-        return None
-    known = model.model.languages
+    known = model.languages if model else {}
     tags = {tag for side in (draw.train_language, draw.test_language) for tag in side.split("+")}
     return {tag: _look_up(tag, known) for tag in sorted(tags)} if known else None
 

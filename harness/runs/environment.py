@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from email.parser import HeaderParser
 from importlib.metadata import Distribution, distributions
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.storage.hashing import hash_lines
@@ -51,7 +52,17 @@ def _without_paths(text: str) -> str:
     return re.sub(r"(?<![\w.])(?:/|[A-Za-z]:\\)[^\s'\"():]+", "…", text)
 
 
+def may_have_gpu() -> bool:
+    """Return False where it is plain that torch, which takes seconds to import, would find no GPU."""
+    if "torch" in sys.modules or not sys.platform.startswith("linux"):
+        return True
+    # Nodes that the drivers of NVIDIA, of its Jetson, of AMD and of WSL make; without one, no program can open a GPU.
+    return any(Path(node).exists() for node in ("/dev/nvidiactl", "/dev/nvmap", "/dev/kfd", "/dev/dxg"))
+
+
 def _gpu() -> dict[str, str] | None:
+    if not may_have_gpu():
+        return None
     import torch
 
     if not torch.cuda.is_available():

@@ -23,8 +23,9 @@ from harness.runs.environment import environment, now, this_process
 from harness.runs.layout import place_pictures
 from harness.runs.lines import SCHEMA_VERSION
 from harness.runs.reader import RunReader
-from harness.runs.record import ADDED_FIELDS, REPORTED_DISTRIBUTIONS, Record, read_records
+from harness.runs.record import ADDED_FIELDS, REPORTED_DISTRIBUTIONS, Record
 from harness.storage.atomic import TEMPORARY, append_line, cut_unfinished_line, lock, whole_file, write_json
+from harness.storage.paths import path_inside
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,6 +58,9 @@ class RunFolder(RunReader):
             (self.path / "predictions").mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise WriteError(f"the run folder '{self.path}' cannot be made: {error.strerror}") from error
+        path_inside(
+            self.path, "predictions", by=f"'{self.path}'"
+        )  # what lies elsewhere would not be read again
 
     def start(
         self,
@@ -79,7 +83,9 @@ class RunFolder(RunReader):
                     f"'{self.path}' holds a run of another suite (it differs in {field}); choose another -o"
                 )
         if (self.path / "results.jsonl").is_file():
-            read_records(self.path / "results.jsonl")  # a broken one is refused before anything is touched
+            self._every_record(
+                self.path / "results.jsonl"
+            )  # a broken one is refused before anything is touched
         self._make()
         self._tidy()
         self._about: dict[str, Any] = {

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from harness.api.protocols import ImageModel
 from harness.api.tasks import HubSource, TaskSpec
-from harness.data.partitions import count_shared_groups
 from harness.dictionaries.gate import Fidelity
 from harness.models.opened import OpenModel, find_flags, find_seen
 from harness.planning.cells import Bundle, Cell, Features, InputFeatures, ModelFeatures, Plan
@@ -156,9 +155,10 @@ def _flags(cell: Cell, bundle: Bundle, plan: Plan, fidelity: Fidelity) -> Iterat
             yield f"alike-{kind}:{sum(map(len, alike))}"
     if placed and placed.fit and cell.draw.regime.spec.natural != "task":
         yield "fitted-on:full"  # on a sample of all training rows, whatever the regime leaves of them
-    if shared := count_shared_groups(data.examples, cell.draw.partition):
-        yield f"shared-groups:{shared}"
-    if model and isinstance(model.model, ImageModel) and (seen := _name_seen(data.spec, model.model)):
+    if cell.draw.shared_groups:
+        yield f"shared-groups:{cell.draw.shared_groups}"
+    read_by = cast("ImageModel", model.model) if model and model.modality == "image" else None
+    if read_by and (seen := _name_seen(data.spec, read_by)):
         yield f"model-trained-on:{seen}"
     if fidelity.verdict == "flagged":
         yield from (f"fidelity:{rule}" for rule in fidelity.reasons)

@@ -34,6 +34,7 @@ class TableRows:
     groups: NDArray[np.object_]
     labels: NDArray[np.object_]
     _numbers: dict[tuple[str, ...], NDArray[np.int64]] = field(default_factory=dict, init=False, repr=False)
+    _starts: dict[int, NDArray[np.object_]] = field(default_factory=dict, init=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -66,23 +67,28 @@ class TableRows:
         return len(set(self.ids.tolist())) == len(self.ids)
 
     @cached_property
-    def _lines(self) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
-        """Bytes of id and label of each row, sorted by id, and their lengths."""
+    def _lines(self) -> list[bytes]:
+        """Bytes of id and label of each row, sorted by id."""
         begun = [f"{row}\x1f{label}\x1f" for row, label in zip(self.ids, self.labels, strict=True)]
-        lines = [begun[place].encode("utf-8", "surrogatepass") for place in self.order.tolist()]
-        return as_objects(lines), np.array([len(line) for line in lines], np.int64)
+        return [begun[place].encode("utf-8", "surrogatepass") for place in self.order.tolist()]
+
+    def _begun(self, size: int) -> NDArray[np.object_]:
+        """Return the hashed bytes of each row, sorted by id, before the name of a class of `size` bytes."""
+        if size not in self._starts:
+            lines = [(len(line) + size).to_bytes(8, "little") + line for line in self._lines]
+            self._starts[size] = as_objects(lines)
+        return self._starts[size]
 
     def hash(self, classes: Sequence[str], numbers: NDArray[np.integer[Any]]) -> str:
         """Return `hash_predictions` of unique rows of which each is predicted as one of `classes`."""
-        lines, lengths = self._lines
-        names = [name.encode("utf-8", "surrogatepass") for name in classes]
+        names = as_objects([name.encode("utf-8", "surrogatepass") for name in classes])
         ordered = numbers[self.order]
-        whole = lengths + np.array([len(name) for name in names], np.int64)[ordered]
-        sizes = {size: size.to_bytes(8, "little") for size in np.unique(whole).tolist()}
-        parts = np.empty((len(self), 3), object)
-        parts[:, 0] = [sizes[size] for size in whole.tolist()]
-        parts[:, 1] = lines
-        parts[:, 2] = as_objects(names)[ordered]
+        parts = np.empty((len(self), 2), object)
+        parts[:, 1] = names[ordered]
+        sizes = np.array([len(name) for name in names])
+        for size in np.unique(sizes).tolist():
+            rows = sizes[ordered] == size
+            parts[rows, 0] = self._begun(size)[rows]
         return hashlib.sha256(b"".join(parts.ravel().tolist())).hexdigest()
 
 
@@ -105,24 +111,34 @@ class Predicted:
         return self.rows.hash(self.classes, self.numbers)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Form:
+    """Columns of predictions, as a run writes them: those of rows, and the classes, which `known` holds too."""
+
+    rows: tuple[str, ...]
+    classes: tuple[str, ...]
+    known: pa.Array
+
+
 class RowsPool:
-    """Test rows of many cells, each kept once."""
+    """Test rows of many cells, and the columns of their files, each kept once."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[object, ...], list[tuple[pa.Table, TableRows]]] = {}
+        self._forms: list[tuple[pa.Schema, _Form | None]] = []
 
     def of(self, table: pa.Table) -> TableRows | None:
         """Return the rows of a table of `example_id`, `label` and perhaps `group`; None if an id stands twice."""
         ids = table["example_id"]
         ends = [ids[place].as_py() for place in (0, len(ids) // 2, -1)]
-        alike = self._known.setdefault((len(ids), tuple(table.schema.names), *ends), [])
+        alike = self._known.setdefault((len(ids), tuple(table.column_names), *ends), [])
         for known, rows in alike:
             if known.equals(table):
                 return rows
         rows = TableRows(
             ids=ids.to_numpy(),
             groups=table["group"].to_numpy()
-            if "group" in table.schema.names
+            if "group" in table.column_names
             else np.full(len(ids), None, object),
             labels=table["label"].to_numpy(),
         )
@@ -131,35 +147,54 @@ class RowsPool:
         alike.append((table, rows))
         return rows
 
+    def form_of(self, schema: pa.Schema) -> _Form | None:
+        """Return the form of tables of a schema; None for one that no run writes."""
+        for known, form in self._forms:
+            if known.equals(schema):
+                return form
+        self._forms.append((schema, _find_form(schema)))
+        return self._forms[-1][1]
 
-def read_predicted(table: pa.Table, pool: RowsPool) -> Predicted | None:
-    """Return the predictions of a table as `RunFolder.write_predictions` writes it; None for one of another form."""
+
+def _find_form(schema: pa.Schema) -> _Form | None:
+    """Return the form of tables of a schema; None for one that no run writes."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
-    scores = [name for name in table.schema.names if name.startswith("score_")]
-    rows = [name for name in table.schema.names if name in ("example_id", "label", "group")]
+    scores = [name for name in schema.names if name.startswith("score_")]
+    rows = [name for name in schema.names if name in ("example_id", "label", "group")]
     known = {*COLUMNS, *rows, *scores}
     if (
         not scores
-        or not len(table)
-        or not {*COLUMNS} <= known
-        or sorted(table.schema.names) != sorted(known)
-        or any(not _is_text(table.schema.field(name).type) for name in (*COLUMNS, *rows))
-        or any(table.schema.field(name).type not in (pa.float64(), pa.float32()) for name in scores)
-        or any(table[name].null_count for name in (*COLUMNS, *scores))
+        or sorted(schema.names) != sorted(known)
+        or any(not _is_text(schema.field(name).type) for name in (*COLUMNS, *rows))
+        or any(schema.field(name).type not in (pa.float64(), pa.float32()) for name in scores)
     ):
         return None
-    shared = pool.of(table.select(rows))
     classes = tuple(name.removeprefix("score_") for name in scores)
-    predicted = table["prediction"]
-    numbers = pc.index_in(predicted, value_set=pa.array(classes, predicted.type))
-    if shared is None or numbers.null_count or (shared.number(classes) < 0).any():
+    return _Form(rows=tuple(rows), classes=classes, known=pa.array(classes, schema.field("prediction").type))
+
+
+def read_predicted(table: pa.Table, pool: RowsPool) -> Predicted | None:
+    """Return the predictions of a table as `RunFolder.write_predictions` writes it; None for one of another form."""
+    import pyarrow.compute as pc
+
+    form = pool.form_of(table.schema)
+    if form is None or not len(table):
+        return None
+    if any(
+        column.null_count
+        for name, column in zip(table.column_names, table.itercolumns(), strict=True)
+        if name != "group"
+    ):
+        return None
+    shared = pool.of(table.select(form.rows))
+    numbers = pc.index_in(table["prediction"], value_set=form.known)
+    if shared is None or numbers.null_count or (shared.number(form.classes) < 0).any():
         return None
     return Predicted(
         rows=shared,
-        classes=classes,
-        numbers=numbers.to_numpy().astype(np.min_scalar_type(len(classes))),
+        classes=form.classes,
+        numbers=numbers.to_numpy().astype(np.min_scalar_type(len(form.classes))),
     )
 
 

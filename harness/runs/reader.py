@@ -127,12 +127,14 @@ class RunReader(RunState):
         return None
 
     def _state(self, cell_id: str) -> _State | None:
-        """Return the state of a cell's predictions; None unless they are a plain file in their folder, no link."""
+        """Return the state of a cell's predictions; None unless they are a plain file in a plain folder, no link."""
         if not cell_id.isalnum():  # it may lead out of the folder
             return None
         with suppress(OSError):
-            status = os.lstat(self.path / "predictions" / f"{cell_id}.parquet")
-            return _state_of(status) if stat.S_ISREG(status.st_mode) else None
+            folder = f"{self.path}{os.sep}predictions"  # a text: a `Path` for each cell takes longer than its state
+            if stat.S_ISDIR(os.lstat(folder).st_mode):
+                status = os.lstat(f"{folder}{os.sep}{cell_id}.parquet")
+                return _state_of(status) if stat.S_ISREG(status.st_mode) else None
         return None
 
     def _whole_predictions(self, record: Record) -> pd.DataFrame | None:
@@ -153,7 +155,7 @@ class RunReader(RunState):
         """Return the test predictions of a cell: example_id, group (where rows have one), label, prediction,
         score_<class>…
         """
-        folder, name = self.path / "predictions", f"{cell_id}.parquet"
-        path = path_inside(folder, name, by=f"'{self.path / 'results.jsonl'}'")
+        name = f"predictions/{cell_id}.parquet"
+        path = path_inside(self.path, name, by=f"'{self.path / 'results.jsonl'}'")
         with parsing(f"the predictions '{path}' are missing or damaged"), open_parquet(path) as file:
             return check_frame(file.read().to_pandas())

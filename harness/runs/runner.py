@@ -10,13 +10,11 @@ from typing import Literal
 
 from harness.api.events import Summary
 from harness.planning.cells import Bundle, Cell, Features, ModelFeatures, Plan
-from harness.runs.bundle_run import BundleRun
 from harness.runs.context import RunContext, Stopped
 from harness.runs.make_events import run_started
 from harness.runs.make_record import source_labels
-from harness.runs.pool import open_pool
+from harness.runs.pool import Pool, open_pool
 from harness.runs.record import Record
-from harness.runs.transfer_run import TransferRun
 from harness.storage.hashing import hash_json
 
 
@@ -62,18 +60,29 @@ def run_plan(plan: Plan, context: RunContext) -> Finished:
         _check_cache(plan, context, done)
         try:
             with open_pool(context.registry.plugins, context.store, jobs=context.jobs) as pool:
-                for bundle in plan.bundles:
-                    pending = _pending(bundle, done)
-                    tokens += BundleRun(context=context, plan=plan, bundle=pending, pool=pool).run()
-                for transfer in plan.transfers:
-                    moved = replace(transfer, target=_pending(transfer.target, done))
-                    tokens += TransferRun(context=context, plan=plan, transfer=moved, pool=pool).run()
+                tokens = _run_pending(plan, context, pool, done)
                 pool.finish()
         except Stopped:
             status = "stopped"
     # 4. Count how the cells ended.
     summary = _summarize(plan, context, skipped=len(done), redone=len(redone), tokens=tokens, started=started)
     return Finished(status=status, summary=summary)
+
+
+def _run_pending(plan: Plan, context: RunContext, pool: Pool, done: Set[str]) -> int:
+    """Run the cells that are not done, and return the content tokens that went through models."""
+    if all(cell.cell_id in done for cell in plan.cells):
+        return 0
+    from harness.runs.bundle_run import BundleRun  # imports torch, which takes seconds
+    from harness.runs.transfer_run import TransferRun
+
+    tokens = 0
+    for bundle in plan.bundles:
+        tokens += BundleRun(context=context, plan=plan, bundle=_pending(bundle, done), pool=pool).run()
+    for transfer in plan.transfers:
+        moved = replace(transfer, target=_pending(transfer.target, done))
+        tokens += TransferRun(context=context, plan=plan, transfer=moved, pool=pool).run()
+    return tokens
 
 
 def _is_final(record: Record, context: RunContext) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from io import BufferedReader
+from json.encoder import encode_basestring
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,24 @@ IDENTITY_VERSION = 1
 
 def hash_json(value: Mapping[str, Any]) -> str:
     """Return the hex SHA-256 of the canonical JSON (RFC 8785) of `value`. Raise ValueError on NaN and unknown types."""
-    return hashlib.sha256(rfc8785.dumps(dict(value))).hexdigest()
+    return hashlib.sha256(_write(dict(value)).encode()).hexdigest()
+
+
+def _write(value: Any) -> str:
+    """Return the canonical JSON of a value as `rfc8785` writes it, which takes six times as long for whole mappings."""
+    kind = type(value)
+    if kind is str:
+        return encode_basestring(value)
+    if kind is dict and all(type(key) is str for key in value):
+        keys = sorted(value) if all(map(str.isascii, value)) else sorted(value, key=_utf_16)
+        return f"{{{','.join([f'{encode_basestring(key)}:{_write(value[key])}' for key in keys])}}}"
+    if kind is list or kind is tuple:
+        return f"[{','.join(map(_write, value))}]"
+    return rfc8785.dumps(value).decode()  # numbers, and what it refuses
+
+
+def _utf_16(text: str) -> bytes:
+    return text.encode("utf-16be")
 
 
 def hash_lines(lines: Iterable[str]) -> str:

@@ -24,6 +24,9 @@ parameters has 15 MB.
 HARMLESS = 1_000_000_000
 """Bytes that an archive may unpack to, whatever its size."""
 
+SMALL = 16_000_000
+"""Bytes up to which a parquet file is read whole: of a handle, pyarrow asks Python for each column by itself."""
+
 UNPACKED = 500_000_000
 """Limit in bytes of what a gzip file holds; its own word for that is not to be relied on."""
 
@@ -88,10 +91,14 @@ def _name_stand_in(path: Path, begin: bytes) -> str | None:
 def read_file(path: Path, *, at_most: int | None = None) -> bytes:
     """Return the bytes of a regular file. Raises as `open_file`."""
     with open_file(path, at_most=at_most) as file:
-        # Past the buffer, which holds the beginning: joined with it, all would be copied once more.
-        raw = cast("FileIO", file.raw)
-        raw.seek(0)
-        return raw.readall()
+        return _read_whole(file)
+
+
+def _read_whole(file: BufferedReader) -> bytes:
+    # Past the buffer, which holds the beginning: joined with it, all would be copied once more.
+    raw = cast("FileIO", file.raw)
+    raw.seek(0)
+    return raw.readall()
 
 
 def read_description(path: Path) -> bytes:
@@ -125,11 +132,17 @@ def check_unpacked(path: Path, declared: int) -> None:
 @contextmanager
 def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
     """Open a parquet file for the block. Raises as `open_file` and `check_unpacked`, and the errors of pyarrow."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    # A handle: pyarrow would read `~` and `s3://` in a path.
-    with open_file(path) as opened, pq.ParquetFile(opened, page_checksum_verification=True) as file:
-        groups = (file.metadata.row_group(number) for number in range(file.num_row_groups))
-        # A column that repeats one value takes no room in the file, and 50 bytes a row in memory.
-        check_unpacked(path, max(50 * file.metadata.num_rows, sum(each.total_byte_size for each in groups)))
-        yield file
+    with open_file(path) as opened:
+        # A handle or bytes: pyarrow would read `~` and `s3://` in a path.
+        is_small = os.fstat(opened.fileno()).st_size <= SMALL
+        source = pa.BufferReader(_read_whole(opened)) if is_small else opened
+        with pq.ParquetFile(source, page_checksum_verification=True) as file:
+            groups = (file.metadata.row_group(number) for number in range(file.num_row_groups))
+            # A column that repeats one value takes no room in the file, and 50 bytes a row in memory.
+            check_unpacked(
+                path, max(50 * file.metadata.num_rows, sum(each.total_byte_size for each in groups))
+            )
+            yield file

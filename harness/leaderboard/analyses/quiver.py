@@ -96,5 +96,5 @@ def _pick(cells: Iterator[Cell]) -> tuple[tuple[Cell, Cell] | None, set[str]]:
     return (one, max([one, *kinds[True]], key=lambda cell: cell.validation)), unknown
 
 
-def _name(cell: Cell) -> list[tuple[str, float]]:
+def _name(cell: Cell) -> tuple[tuple[str, float], ...]:
     return in_natural_order(f"{cell.record.representation} {cell.record.model or ''}")

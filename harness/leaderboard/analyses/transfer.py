@@ -237,7 +237,7 @@ def _by_script(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:
     return within, across
 
 
-def _order(unit: Unit) -> tuple[int, list[tuple[str, float]]]:
+def _order(unit: Unit) -> tuple[int, tuple[tuple[str, float], ...]]:
     """Return a sort key: the task as it is, each language by itself, then the other regimes."""
     return ("task", "language", None).index(unit.natural), in_natural_order(unit.regime)
 
