@@ -39,7 +39,8 @@ gemma: install
 	fi
 
 # One process a core, one thread a process: threads of several processes would wait for one another.
-ALONE := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1
+# Compiled modules are kept, whatever the environment says: hundreds of tests start a process that imports them.
+ALONE := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
 
 # Whole files, for they share what they make, in the order of tests/conftest.py: a slow file that comes last is waited for.
 SHARED := -n auto --dist loadfile --no-loadscope-reorder
