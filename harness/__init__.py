@@ -30,6 +30,7 @@ from harness.api.events import (
     Summary,
 )
 from harness.api.hookspecs import hookimpl
+from harness.api.names import short_names
 from harness.api.protocols import (
     API_VERSION,
     Alignment,
@@ -183,6 +184,7 @@ __all__ = [
     "read_unpacked",
     "read_yaml",
     "run_batches",
+    "short_names",
     "unchanged",
     "whole_file",
 ]

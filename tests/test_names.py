@@ -19,7 +19,7 @@ from markdown_it import MarkdownIt
 
 from harness.api.text import JOINERS, csv_text, escape_markdown, printable
 from harness.cli.streams import echo
-from harness.cli.tables import print_table
+from harness.cli.tables import Column, print_table
 from harness.figures.lettering import Page, readable
 from harness.leaderboard.pages import markdown
 from harness.leaderboard.pages.frames import write_csv
@@ -166,7 +166,8 @@ HOSTILE = "a\x1b[2J\x9b31m\u202e[bold]x[/] :smile: \r$b$\x07\ud83d"
 def test_lines_and_tables_and_warnings_show_hidden_letters(capsys: pytest.CaptureFixture[str]) -> None:
     echo(HOSTILE)
     echo(HOSTILE, err=True)
-    print_table(["name"], ["n"], [[HOSTILE, "1"]], width=100)
+    columns = (Column(head="name", is_name=True), Column(head="n"))
+    print_table(columns, [[HOSTILE, "1"]], importance=(), wide=True)
     out, err = capsys.readouterr()
     for said in (out, err):
         assert not steers(said)
@@ -177,9 +178,9 @@ def test_lines_and_tables_and_warnings_show_hidden_letters(capsys: pytest.Captur
 def test_progress_shows_names_as_they_are(width: int | None, capsys: pytest.CaptureFixture[str]) -> None:
     from harness_progress.show import Show
 
-    from harness.api.events import BatchFinished, BundleFinished
+    from harness.api.events import BatchFinished, BundleFinished, RunStarted
 
-    show = Show(total=1, done=0)
+    show = Show(RunStarted(suite="s", folder=Path("out"), n_cells=1, done=0))
     if width:  # bars, as on a terminal
         show.console.file, show.console._force_terminal = io.StringIO(), True
         show.bars.disable = False

@@ -85,6 +85,18 @@ def test_what_does_not_fit_is_left_out_by_name_and_the_rest_is_run(command, harn
     assert checked.code == 0, checked.out + checked.err
 
 
+def test_a_model_in_a_folder_is_shown_by_its_name(harness_command, suite, toy_task, mine):
+    words = [suite, "--include", toy_task, "-d", "cpu", "-m", mine]
+    planned = harness_command("plan", *words)
+    ran = harness_command("run", *words, "-o", "run")
+    assert (planned.code, ran.code) == (0, 0)
+    lines = [line for line in ran.said if line.startswith("[") or " × " in line]
+    for text in (planned.out, ran.out, "\n".join(lines), harness_command("status", "run").out):
+        assert str(mine) not in text
+    assert "toy_task × my-model" in planned.out and "my-model  hidden" in ran.out
+    assert any(" full: my-model resid_post.0 hidden mean " in line for line in lines)
+
+
 def test_each_model_keeps_the_representations_that_fit_it(command, mine, tmp_path):
     told = command("run", "-m", "minigemma-m", "-m", mine, "-o", "run")
     assert told.code == 0, told.err

@@ -115,6 +115,7 @@ PUBLIC = [
     "read_unpacked",
     "read_yaml",
     "run_batches",
+    "short_names",
     "unchanged",
     "whole_file",
 ]

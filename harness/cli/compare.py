@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.options import PATH, FiniteRange, json_option
+from harness.api.names import short_names
+from harness.cli.options import PATH, FiniteRange, json_option, wide_option
 from harness.cli.streams import echo
-from harness.cli.tables import print_table
+from harness.cli.tables import Column, print_table
 
 if TYPE_CHECKING:
     from harness.leaderboard import Comparison, Difference
+    from harness.leaderboard.analyses.comparison import Arm
 
 METRICS = ("macro_f1", "accuracy", "balanced_accuracy", "auroc")
 
@@ -36,9 +38,16 @@ METRICS = ("macro_f1", "accuracy", "balanced_accuracy", "auroc")
     metavar="DELTA",
     help="End with exit code 4 if an arm is credibly worse in B by more than DELTA.",
 )
+@wide_option
 @json_option
 def command(
-    first: Path, second: Path, baseline: str | None, metric: Any, allowed: float | None, as_json: bool
+    first: Path,
+    second: Path,
+    baseline: str | None,
+    metric: Any,
+    allowed: float | None,
+    wide: bool,
+    as_json: bool,
 ) -> None:
     """Compare the runs A and B, run folders or published runs, arm by arm.
 
@@ -60,10 +69,11 @@ def command(
     if as_json:
         echo(json.dumps(_facts(comparison, first, second, baseline), ensure_ascii=False))
     else:
-        _print(comparison, baseline)
+        shown = _short_arms(comparison)
+        _print(comparison, shown, baseline, wide=wide)
         for path, arms in ((first, comparison.only_first), (second, comparison.only_second)):
             for arm in arms:
-                echo(f"only in {path}: {arm}")
+                echo(f"only in {path}: {shown[arm]}")
     if allowed is not None:
         _refuse_regressions(comparison, allowed)
 
@@ -103,28 +113,54 @@ def _fact(each: Difference) -> dict[str, Any]:
     return {**asdict(each.arm), **counts, **numbers, "low": low, "high": high, **tests, **exact}
 
 
-def _print(comparison: Comparison, baseline: str | None) -> None:
+COLUMNS = (
+    *(Column(head=name, is_name=True) for name in ("task", "model", "representation")),
+    *(Column(head=name) for name in ("width", "seeds", "A", "B", "B − A")),
+    Column(head="[95 %]", called="[95 %] of B − A"),
+    *(Column(head=name) for name in ("p (Holm)", "McNemar (Holm)")),
+)
+
+IMPORTANCE = ("[95 %] of B − A", "p (Holm)", "A", "B", "width", "McNemar (Holm)", "seeds")
+"""Columns that a narrow terminal lacks, the first of them last. The others name an arm and its difference."""
+
+
+def _short_arms(comparison: Comparison) -> dict[Arm, Arm]:
+    """Return each arm as it is shown, with names of models and dictionaries in place of their paths."""
+    compared = (each.arm for each in (*comparison.differences, *comparison.means))
+    arms = [*compared, *comparison.only_first, *comparison.only_second]
+    models = short_names(arm.model for arm in arms if arm.model)
+    representations = short_names(arm.representation for arm in arms)
+    return {
+        arm: replace(
+            arm, model=arm.model and models[arm.model], representation=representations[arm.representation]
+        )
+        for arm in arms
+    }
+
+
+def _print(comparison: Comparison, shown: Mapping[Arm, Arm], baseline: str | None, *, wide: bool) -> None:
     """Print single tasks, then means over tasks, to which Holm's adjustment does not apply."""
-    exact = any(each.mcnemar is not None for each in comparison.differences)
-    measured = f"{comparison.metric}, lead over {baseline}" if baseline else comparison.metric
-    left = ("task", "model", "representation", "width", "seeds")
-    right = (f"A: {measured}", "B", "B − A [95 %]", "p (Holm)", *(["McNemar (Holm)"] if exact else []))
-    rows = [*_rows(comparison.differences, exact), *_rows(comparison.means, exact)]
-    print_table(left, right, rows, width=170, fits_terminal=True)
+    lead = f", lead over {baseline}" if baseline else ""
+    echo(f"A, B: {comparison.metric}{lead}")
+    rows = [_row(each, shown[each.arm]) for each in (*comparison.differences, *comparison.means)]
+    print_table(COLUMNS, rows, importance=IMPORTANCE, wide=wide)
 
 
-def _rows(differences: Iterable[Difference], exact: bool) -> Iterable[list[str]]:
-    for each in differences:
-        interval = ", ".join(f"{end:+.3f}" for end in each.change.interval or ()) or "—"
-        arm, seeds = each.arm, str(each.seeds)
-        task = arm.task if each.tasks == 1 else f"{arm.task} ({each.tasks})"
-        yield [
-            *(task, arm.model or "", arm.representation, str(arm.width or ""), seeds),
-            *(f"{each.first.value:.3f}", f"{each.second.value:.3f}"),
-            f"{each.change.value:+.3f} [{interval}]",
-            _number(each.adjusted),
-            *([_number(each.mcnemar_adjusted)] if exact else []),
-        ]
+def _row(each: Difference, arm: Arm) -> list[str]:
+    interval = ", ".join(f"{end:+.3f}" for end in each.change.interval or ()) or "—"
+    return [
+        arm.task if each.tasks == 1 else f"{arm.task} ({each.tasks})",
+        arm.model or "—",
+        arm.representation,
+        str(arm.width or ""),
+        str(each.seeds),
+        f"{each.first.value:.3f}",
+        f"{each.second.value:.3f}",
+        f"{each.change.value:+.3f}",
+        f"[{interval}]",
+        _number(each.adjusted),
+        _number(each.mcnemar_adjusted),
+    ]
 
 
 def _number(value: float | None) -> str:

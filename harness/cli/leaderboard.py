@@ -9,6 +9,7 @@ import click
 
 from harness.api.errors import NothingSelectedError, UnavailableError
 from harness.cli import options as shared
+from harness.cli.board_table import print_board
 from harness.cli.meta import ARGUMENTS
 from harness.cli.streams import echo
 
@@ -17,7 +18,7 @@ FOUND = 4
 
 @click.group("leaderboard", no_args_is_help=False)
 def command() -> None:
-    """Build leaderboards from finished runs, publish them, make them anew, and check what is published."""
+    """Build and show leaderboards of finished runs, publish them, make them anew, and check what is published."""
 
 
 @command.command("build")
@@ -25,8 +26,12 @@ def command() -> None:
 @click.option(
     "-o", "--output", type=shared.PATH, help="Write to this folder [the run folder, if there is one]."
 )
-def build(runs: tuple[Path, ...], output: Path | None) -> None:
-    """Write leaderboard.md and leaderboard.csv for RUNS: run folders, published runs, or folders of them."""
+@shared.wide_option
+def build(runs: tuple[Path, ...], output: Path | None, wide: bool) -> None:
+    """Write leaderboard.md and leaderboard.csv for RUNS, and print the table.
+
+    RUNS are run folders, published runs, or folders of them.
+    """
     from harness import leaderboard
 
     results = [result for path in runs for result in leaderboard.find_results(path)]
@@ -37,8 +42,21 @@ def build(runs: tuple[Path, ...], output: Path | None) -> None:
     target = output or runs[0]
     if target.exists() and not target.is_dir():
         raise UnavailableError(f"'{target}' is a file, not a folder")
-    leaderboard.write(leaderboard.build(results), target)
+    board = leaderboard.build(results)
+    leaderboard.write(board, target)
+    print_board(leaderboard.to_frame(board), wide=wide)
     echo(target / "leaderboard.md")
+
+
+@command.command("show")
+@click.argument("runs", nargs=-1, required=True, type=shared.PATH)
+@shared.wide_option
+def show(runs: tuple[Path, ...], wide: bool) -> None:
+    """Print the table of the leaderboard of RUNS: run folders, published runs, or folders of them. Writes nothing."""
+    from harness import leaderboard
+
+    results = [result for path in runs for result in leaderboard.find_results(path)]
+    print_board(leaderboard.to_frame(leaderboard.build(results)), wide=wide)
 
 
 @command.command("publish")

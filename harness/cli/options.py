@@ -100,6 +100,8 @@ batch_option = click.option(
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
+wide_option = click.option("--wide", is_flag=True, help="Print all columns of the table, however wide.")
+
 
 def read_batch_size(text: str) -> int | None:
     """Return None for `auto`, else the positive number; raise click.BadParameter for anything else."""

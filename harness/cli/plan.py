@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.api.errors import UnavailableError
+from harness.api.names import short_names
 from harness.cli import options as shared
 from harness.cli.streams import echo
-from harness.cli.tables import print_table
+from harness.cli.tables import Column, print_table
 
 if TYPE_CHECKING:
     from harness.data.leaks import Leak
@@ -23,9 +24,10 @@ SHOWN_LEAKS = 20
 @click.command("plan")
 @shared.suite_options
 @shared.machine_options
+@shared.wide_option
 @shared.json_option
 @click.pass_context
-def command(context: click.Context, /, as_json: bool, **options: Any) -> int:
+def command(context: click.Context, /, wide: bool, as_json: bool, **options: Any) -> int:
     """Resolve SUITE and print what running it would take: bundles, cells, cache hits, tokens, disk, memory, minutes.
 
     Also prints pairs of tasks of which one is tested on training rows of the other. Exit code 3 if something is
@@ -52,7 +54,7 @@ def command(context: click.Context, /, as_json: bool, **options: Any) -> int:
         pairs = [dataclasses.asdict(leak) for leak in leaks]
         echo(json.dumps({**facts, "dictionaries": dictionaries, "leaks": pairs}))
     else:
-        _print(rows, total)
+        _print(rows, total, wide=wide)
         _print_dictionaries(dictionaries)
         _print_leaks(leaks)
     return UnavailableError.exit_code if plan.left_out else 0
@@ -112,20 +114,26 @@ def _dictionaries(plan: Any) -> list[dict[str, Any]]:
 
 
 def _print_dictionaries(dictionaries: list[dict[str, Any]]) -> None:
+    names = short_names(line["model"] for line in dictionaries)
     for line in dictionaries:
         flags = "".join(f"  ({flag})" for flag in line["flags"])
-        echo(f"{line['model']}  {line['site']}  {line['representation']}  →  {line['dictionary']}{flags}")
+        echo(
+            f"{names[line['model']]}  {line['site']}  {line['representation']}  →  {line['dictionary']}{flags}"
+        )
 
 
-def _print(rows: list[dict[str, Any]], total: dict[str, Any]) -> None:
-    left, *right = (_HEADS.get(name, name) for name in rows[0])
+def _print(rows: list[dict[str, Any]], total: dict[str, Any], *, wide: bool) -> None:
+    columns = [Column(head=_HEADS.get(name, name), is_name=name == "bundle") for name in rows[0]]
     every = [*rows, {name: "total" if name == "bundle" else total[name] for name in rows[0]}]
-    print_table(
-        [left], right, ([_cell(name, value) for name, value in row.items()] for row in every), width=140
-    )
+    cells = ([_cell(name, value) for name, value in row.items()] for row in every)
+    print_table(columns, cells, importance=IMPORTANCE, wide=wide)
 
 
 _HEADS = {"features": "feature sets", "cached": "cache hits", "seconds": "minutes", "tokens": "tokens to run"}
+
+
+IMPORTANCE = ("cells", "minutes", "tokens to run", "memory", "disk", "cache hits", "feature sets", "examples")
+"""Columns that a narrow terminal lacks, the first of them last."""
 
 
 def _cell(name: str, value: Any) -> str:

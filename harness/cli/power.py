@@ -15,7 +15,7 @@ import click
 from harness.api.errors import UnavailableError, UsageError
 from harness.cli import options as shared
 from harness.cli.streams import echo
-from harness.cli.tables import print_table
+from harness.cli.tables import Column, print_note, print_table
 
 if TYPE_CHECKING:
     from harness.leaderboard.analyses.observed_power import Observed
@@ -41,6 +41,7 @@ IN_TEXT = 12
 @click.option(
     "--baseline", default="hidden", show_default=True, help="Compare arms of the run with this one."
 )
+@shared.wide_option
 @shared.json_option
 @click.pass_context
 def command(
@@ -50,6 +51,7 @@ def command(
     run: Path | None,
     baseline: str,
     offline: bool,
+    wide: bool,
     as_json: bool,
     **options: Any,
 ) -> int:
@@ -83,8 +85,8 @@ def command(
         facts = {"suite": suite.name, "tasks": tasks, "means": means, "left_out": left_out}
         echo(json.dumps({**facts, "observed": [dataclasses.asdict(each) for each in observed]}))
     else:
-        _print(tasks, means)
-        _print_observed(observed, baseline)
+        _print(tasks, means, wide=wide)
+        _print_observed(observed, baseline, wide=wide)
     return UnavailableError.exit_code if left_out else 0
 
 
@@ -124,8 +126,20 @@ def _observe(path: Path, counted: Sequence[TestRows], *, baseline: str, icc: flo
     return tuple(each for _, each in known)
 
 
-def _print(tasks: Sequence[dict[str, Any]], means: Sequence[dict[str, Any]]) -> None:
-    right = ("test rows", "classes", "groups", "worth", *(f"{share:g} disagree" for share in DISAGREEMENTS))
+COLUMNS = (
+    *(Column(head=name, is_name=True) for name in ("task", "regime", "languages")),
+    *(Column(head=name) for name in ("test rows", "classes", "groups", "worth")),
+    *(Column(head=f"{share:g} disagree") for share in DISAGREEMENTS),
+)
+
+IMPORTANCE = (
+    *(f"{DISAGREEMENTS[place]:g} disagree" for place in (1, 0, 2)),
+    *("test rows", "worth", "groups", "classes"),
+)
+"""Columns that a narrow terminal lacks, the first of them last."""
+
+
+def _print(tasks: Sequence[dict[str, Any]], means: Sequence[dict[str, Any]], *, wide: bool) -> None:
     rows = []
     for each, languages in _shorten(tasks):
         counts = (str(each[name]) for name in ("rows", "classes", "groups"))
@@ -134,10 +148,9 @@ def _print(tasks: Sequence[dict[str, Any]], means: Sequence[dict[str, Any]]) -> 
     for each in means:
         shares = (_number(value) for value in each["detectable"].values())
         rows.append(["mean over tasks", each["regime"], "", "", "", "", f"{each['effective']:.0f}", *shares])
-    print_table(("task", "regime", "languages"), right, rows, width=150)
-    echo(
-        f"smallest true difference in accuracy found with probability .8 at .05 (at .05/{len(tasks)}, Holm's worst)"
-    )
+    print_table(COLUMNS, rows, importance=IMPORTANCE, wide=wide)
+    said = f"smallest true difference in accuracy found with probability .8 at .05 (at .05/{len(tasks)}, Holm's worst)"
+    print_note(said, wide=wide)
 
 
 def _shorten(tasks: Sequence[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], str]]:
@@ -164,7 +177,7 @@ def _both(each: dict[str, Any]) -> list[str]:
     return [f"{_number(alone)} ({_number(adjusted)})" for alone, adjusted in pairs]
 
 
-def _print_observed(observed: Sequence[Observed], baseline: str) -> None:
+def _print_observed(observed: Sequence[Observed], baseline: str, *, wide: bool) -> None:
     if not observed:
         return
     by_task: dict[tuple[str, str], list[Observed]] = defaultdict(list)
@@ -180,11 +193,11 @@ def _print_observed(observed: Sequence[Observed], baseline: str) -> None:
         medians = (_number(median(some) if some else None) for some in values)
         rows.append([task, regime, str(len({each.arm for each in arms})), *medians])
     echo()
-    right = (f"arms beside {baseline}", "disagree", "computed", "bootstrap")
-    print_table(("task", "regime"), right, rows, width=150)
-    echo(
-        "observed, medians over arms: share of rows that disagree, what that makes detectable, what the bootstrap says"
-    )
+    heads = (f"arms beside {baseline}", "disagree", "computed", "bootstrap")
+    columns = (*COLUMNS[:2], *(Column(head=head) for head in heads))
+    print_table(columns, rows, importance=heads[::-1], wide=wide)
+    said = "observed, medians over arms: share of rows that disagree, what that makes detectable, what bootstraps say"
+    print_note(said, wide=wide)
 
 
 def _number(value: float | None) -> str:

@@ -11,9 +11,9 @@ import click
 
 from harness.api.errors import GateError
 from harness.cli import options as shared
+from harness.cli.board_table import print_board
 from harness.cli.meta import ARGUMENTS
 from harness.cli.streams import echo, stdout_as_message
-from harness.cli.tables import print_table
 
 if TYPE_CHECKING:
     from harness.runs.context import Rerun
@@ -56,6 +56,7 @@ MOST_ERRORS = 10
     help="Probe cells in this many processes, or auto: one for each free core.",
 )
 @click.option("--strict-data", is_flag=True, help="Stop at an image that cannot be decoded.")
+@shared.wide_option
 @shared.json_option
 @click.pass_context
 def command(
@@ -69,6 +70,7 @@ def command(
     strict_gate: bool,
     jobs: str,
     strict_data: bool,
+    wide: bool,
     as_json: bool,
     **options: Any,
 ) -> int:
@@ -107,7 +109,7 @@ def command(
         echo(json.dumps(_facts(run, again)))
     else:
         with stdout_as_message():
-            _show(run)
+            _show(run, wide=wide)
         _explain(run, again)
     if strict_gate and run.summary.flagged:
         return GateError.exit_code
@@ -130,11 +132,11 @@ def _facts(run: Any, again: str) -> dict[str, Any]:
     }
 
 
-def _show(run: Any) -> None:
+def _show(run: Any, *, wide: bool) -> None:
     """Print the leaderboard and the counts of cells."""
     summary = run.summary
     if summary.ok:
-        _print(run.leaderboard())
+        print_board(run.leaderboard(), wide=wide)
     counts = {
         "flagged": summary.flagged,
         "failed": summary.failed,
@@ -165,43 +167,3 @@ def _explain(run: Any, again: str) -> None:
         echo(f"left out: {' '.join(reason.split())}", err=True)
     if not summary.is_whole:
         echo(f"what is missing is run by: {again}", err=True)
-
-
-def _print(board: Any) -> None:
-    """Print the main columns of the leaderboard, as wide as the terminal: a table for each kind of model."""
-    kinds = sorted(set(board["toys"]))
-    for of_toys in kinds:
-        if len(kinds) > 1:
-            echo("toy models (trained here)" if of_toys else "models")
-        _print_rows(board[board["toys"] == of_toys])
-    if not board["n_tasks"].any():
-        echo("no task has groups of test rows enough for an interval; scores are in leaderboard.md")
-
-
-def _print_rows(board: Any) -> None:
-    mixed = "reads" in board
-    rows = []
-    for row in board.astype(object).where(board.notna(), None).to_dict("records"):
-        choice = " ".join(row[key] for key in ("site", "pooling", "transform", "classifier") if row[key])
-        if row["tokens"] not in ("", "content"):
-            choice += f" tokens={row['tokens']}"
-        outcome = "" if row["won"] is None else f"{row['won']}/{row['tied']}/{row['lost']}"
-        rank = row["rank"] or ""
-        if row["rank"] and row["last_rank"] != row["rank"]:
-            rank = f"{row['rank']}–{row['last_rank']}"
-        score, difference = _interval(row, "macro_f1"), _interval(row, "delta_vs_hidden", "delta", sign="+")
-        width = "" if row["width"] is None else str(row["width"])
-        named = [*([row["reads"]] if mixed else []), str(rank), row["model"], row["representation"], width]
-        rows.append([*named, score, difference, outcome, choice])
-    print_table([*(["reads"] if mixed else []), *_HEADS], (), rows, width=150, fits_terminal=True)
-
-
-_HEADS = (
-    *("rank", "model", "representation", "width"),
-    *("macro-F1", "Δ hidden", "won/tied/lost", "chosen on validation"),
-)
-
-
-def _interval(row: dict[str, Any], name: str, bounds: str | None = None, sign: str = "") -> str:
-    value, low, high = row[name], row[f"{bounds or name}_low"], row[f"{bounds or name}_high"]
-    return "" if value is None else f"{value:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"

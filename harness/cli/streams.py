@@ -53,6 +53,14 @@ def escape_unwritable() -> None:
                 stream.reconfigure(errors=ESCAPED)
 
 
+def as_written(text: str) -> str:
+    """Return a text as standard output will show it: spelled as `printable` does, and in the letters it can write."""
+    text = printable(text)
+    if getattr(sys.stdout, "errors", None) != ESCAPED:
+        return text
+    return text.encode(sys.stdout.encoding, ESCAPED).decode(sys.stdout.encoding)
+
+
 def _escape(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error

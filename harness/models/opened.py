@@ -14,6 +14,7 @@ from typing import Any, cast
 from harness.api.data import Modality, Site
 from harness.api.errors import HarnessError, UnavailableError, UsageError, describe, name_some
 from harness.api.memory import explain
+from harness.api.names import short_names
 from harness.api.protocols import (
     Flagged,
     ImageModel,
@@ -42,6 +43,8 @@ class OpenModel:
     model: Model
     sites: tuple[Site, ...]
     ref: str = ""
+    shown: str = ""
+    """The label as people read it: a folder by its name."""
     representations: tuple[Choice, ...] = ()
     """Representations of this model alone, beside the suite's."""
 
@@ -131,7 +134,8 @@ def open_available(
     check_unique("model", [model.label for model in models])
     if not models:
         raise nothing_available(left_out)
-    return tuple(models)
+    shown = short_names(model.label for model in models)
+    return tuple(replace(model, shown=shown[model.label]) for model in models)
 
 
 def open_model(wanted: ModelChoice, registry: Registry) -> OpenModel:
@@ -157,6 +161,7 @@ def open_model(wanted: ModelChoice, registry: Registry) -> OpenModel:
     return OpenModel(
         ref=wanted.ref,
         choice=choice,
+        shown=short_names([choice.label])[choice.label],
         model=model,
         sites=tuple(dict.fromkeys(sites)),
         representations=choose_all(registry, "representations", wanted.representations),

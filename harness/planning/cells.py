@@ -154,7 +154,7 @@ class Bundle:
     @property
     def name(self) -> str:
         """`TASK × MODEL`, as it is displayed."""
-        return f"{self.data.spec.name} × {self.model.label}" if self.model else self.data.spec.name
+        return f"{self.data.spec.name} × {self.model.shown}" if self.model else self.data.spec.name
 
     @property
     def model_features(self) -> tuple[ModelFeatures, ...]:
@@ -192,7 +192,7 @@ class Transfer:
     @property
     def name(self) -> str:
         """`TASK × MODEL → MODEL`, as it is displayed."""
-        return f"{self.source.name} → {self.target.model.label if self.target.model else 'none'}"
+        return f"{self.source.name} → {self.target.model.shown if self.target.model else 'none'}"
 
 
 @dataclass(frozen=True, kw_only=True)

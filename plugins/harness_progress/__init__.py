@@ -28,7 +28,7 @@ def harness_run_started(event: harness.RunStarted) -> None:
     from harness_progress.show import Show
 
     _end()
-    _show[:] = [Show(total=event.n_cells, done=event.done)]
+    _show[:] = [Show(event)]
 
 
 @harness.hookimpl
