@@ -176,6 +176,12 @@ def test_a_wide_table_shows_everything_on_one_line_each(lines) -> None:  # type:
     assert cell_len(found[0].rstrip()[: found[0].index("score")]) > len(LONG)
 
 
+def test_a_width_that_alone_tells_two_rows_apart_is_kept() -> None:
+    importance = ("lead", "width")
+    assert tables.without_width(importance, [["m", "a"], ["m", "b"]]) == importance
+    assert tables.without_width(importance, [["m", "a"], ["m", "a"]]) == ["lead"]
+
+
 def test_columns_without_any_text_are_no_columns(lines) -> None:  # type: ignore[no-untyped-def]
     [head, *_] = lines([["", "m", "r", "0.5", "", "", "", ""]], 80)
     assert head.split() == ["model", "representation", "score"]

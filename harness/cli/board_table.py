@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from harness.api.names import short_names
-from harness.cli.tables import Column, print_note, print_tables
+from harness.cli.tables import Column, print_note, print_tables, without_width
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,17 +42,12 @@ def print_board(board: pd.DataFrame, *, wide: bool) -> None:
     for title, row in zip(_titles(rows), rows, strict=True):
         shown = {kind: known[row[kind]] for kind, known in names.items()}
         tables.setdefault(title, []).append(_cells({**row, **shown}))
-    importance = [name for name in IMPORTANCE if name != "width" or _are_told_apart(tables.values())]
-    print_tables(COLUMNS, tables, importance=importance, wide=wide)
+    named = [(title, *row[1:3]) for title, cells in tables.items() for row in cells]
+    print_tables(COLUMNS, tables, importance=without_width(IMPORTANCE, named), wide=wide)
     if not any(row["n_tasks"] for row in rows):
         print_note(
             "no task has groups of test rows enough for an interval; scores are in leaderboard.md", wide=wide
         )
-
-
-def _are_told_apart(tables: Iterable[Sequence[Sequence[str]]]) -> bool:
-    """Return whether model and representation tell the rows of each table apart, without their width."""
-    return all(len({tuple(row[1:3]) for row in rows}) == len(rows) for rows in tables)
 
 
 def _titles(rows: Iterable[Mapping[str, Any]]) -> list[str]:

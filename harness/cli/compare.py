@@ -13,7 +13,7 @@ import click
 from harness.api.names import short_names
 from harness.cli.options import PATH, FiniteRange, json_option, wide_option
 from harness.cli.streams import echo
-from harness.cli.tables import Column, print_table
+from harness.cli.tables import Column, print_table, without_width
 
 if TYPE_CHECKING:
     from harness.leaderboard import Comparison, Difference
@@ -143,7 +143,8 @@ def _print(comparison: Comparison, shown: Mapping[Arm, Arm], baseline: str | Non
     lead = f", lead over {baseline}" if baseline else ""
     echo(f"A, B: {comparison.metric}{lead}")
     rows = [_row(each, shown[each.arm]) for each in (*comparison.differences, *comparison.means)]
-    print_table(COLUMNS, rows, importance=IMPORTANCE, wide=wide)
+    importance = without_width(IMPORTANCE, [row[:3] for row in rows])
+    print_table(COLUMNS, rows, importance=importance, wide=wide)
 
 
 def _row(each: Difference, arm: Arm) -> list[str]:

@@ -111,6 +111,12 @@ def _name_left_out(columns: Sequence[Column], widths: Mapping[str, int]) -> list
     return list(dict.fromkeys(one.name if one.head in printed else one.head for one in left_out))
 
 
+def without_width(importance: Sequence[str], names: Sequence[Sequence[str]]) -> Sequence[str]:
+    """Return what may be left out: not the width of a dictionary where two rows differ by nothing else."""
+    told_apart = len(set(map(tuple, names))) == len(names)
+    return importance if told_apart else [name for name in importance if name != "width"]
+
+
 def find_width() -> int:
     """Return the width for tables in cells: that of COLUMNS, else of the terminal, else DEFAULT_WIDTH."""
     return max(shutil.get_terminal_size((DEFAULT_WIDTH, 0)).columns, LEAST_WIDTH)
