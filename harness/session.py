@@ -170,7 +170,7 @@ class Session:
         plan = suite if not isinstance(suite, Suite | str | Path) else self.plan(suite, **overrides)
         if fail_fast and plan.left_out:
             raise UnavailableError(next(iter(plan.left_out.values())))
-        folder = RunFolder(Path(output) if output else Path("runs") / plan.suite.name)
+        folder = RunFolder(Path(output or Path("runs") / plan.suite.name))
         context = RunContext(
             registry=self.registry,
             store=self.store(),
@@ -184,8 +184,7 @@ class Session:
             jobs=workers,
             report=self.registry.report,
         )
-        done = pipeline.run(plan, context)
-        return Run(folder=folder.path, summary=done.summary, board=done.board)
+        return Run(folder=folder.path, **vars(pipeline.run(plan, context)))
 
     def open_model(self, model: str | Mapping[str, Any]) -> OpenModel:
         """Open a model by its reference, or by a mapping of `ref` and parameters; no weights are read."""

@@ -1,6 +1,7 @@
 """Text from outside (names, labels, paths, texts of data), kept as text wherever it is shown.
 
-One function for each place: `printable` for a terminal, `escape_markdown` for a page, `csv_text` for a cell of a CSV.
+One function for each place: `printable` for a terminal, `escape_markdown` for a page, `csv_text` for a cell of a CSV,
+`escape_latex` for a paper.
 """
 
 from __future__ import annotations
@@ -45,6 +46,16 @@ def csv_text(text: str) -> str:
     return f"'{line}" if line.lstrip().startswith(_FORMULAS) else line
 
 
+def escape_latex(text: str) -> str:
+    """Return one line of LaTeX that is typeset as the text, wherever it stands: in a paragraph, a cell or a field of
+    BibTeX.
+
+    Hidden characters become spaces. Letters of scripts that the font lacks are for the paper's engine and font to set.
+    """
+    line = "".join(_LATEX.get(letter, letter) for letter in _one_line(text).strip(" "))
+    return _LIGATURES.sub(r"\g<0>{}", line)
+
+
 def shorten(text: str) -> str:
     """Return a message without the middle of words of more than a thousand letters, and of more than ten thousand."""
     if len(text) <= _LONG_WORD:
@@ -63,6 +74,34 @@ def _cut(text: str, most: int) -> str:
         return text
     return f"{text[: most // 5]}… ({len(text):,} letters) …{text[-most // 10 :]}"
 
+
+_LATEX = {
+    **{letter: f"\\{letter}" for letter in "#$%&_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "'": r"\textquotesingle{}",
+    "`": r"\textasciigrave{}",
+    # After the end of a line of a table, a bracket or a star would be its argument.
+    "[": "{[}",
+    "]": "{]}",
+    "*": "{*}",
+    "−": "$-$",
+    "Δ": r"$\Delta$",
+    "→": r"$\rightarrow$",
+    "←": r"$\leftarrow$",
+    "…": r"\ldots{}",
+    "–": r"\textendash{}",
+    "—": r"\textemdash{}",
+}
+"""What stands for letters that LaTeX reads as commands, or that its default fonts lack."""
+
+_LIGATURES = re.compile("-(?=-)|,(?=,)")
+"""Letters that become a dash or a quotation mark with the next one."""
 
 _FORMULAS = tuple("=+-@＝＋－＠")
 """First letters of what spreadsheets compute, in some languages also in full width."""

@@ -31,24 +31,18 @@ def command(context: click.Context, /, run: Path, to: str, output: Path | None) 
 
     What the format cannot hold is named on standard error. No model is run.
     """
-    from harness.api.errors import UnavailableError
     from harness.leaderboard import find_results
     from harness.leaderboard.exports.eval_results import to_eval_results
+    from harness.leaderboard.exports.exported import write_all
     from harness.leaderboard.exports.saebench import to_saebench
     from harness.runs.folder import RunFolder
-    from harness.storage.atomic import whole_file
 
     results = find_results(run)
     if output is None and not RunFolder(run).exists:
         raise click.UsageError("published runs need -o, the folder to write to")
-    target = output or run / to
-    if target.exists() and not target.is_dir():
-        raise UnavailableError(f"'{target}' is a file, not a folder")
     export = {"saebench": to_saebench, "eval-results": to_eval_results}[to]
     exported = export(results, shared.open_registry(context))
-    for path, text in exported.files.items():
-        with whole_file(target / path) as temporary:
-            temporary.write_text(text, "utf-8")
-        echo(target / path)
+    for path in write_all(exported, output or run / to):
+        echo(path)
     for sentence in exported.left_out:
         echo(f"harness: left out: {sentence}", err=True)

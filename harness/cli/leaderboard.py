@@ -147,6 +147,28 @@ def check(folders: tuple[Path, ...]) -> int:
     return 0
 
 
+@command.command("tables")
+@click.argument("runs", nargs=-1, required=True, type=shared.PATH)
+@click.option("--latex", is_flag=True, required=True, help="Write LaTeX (booktabs) and BibTeX.")
+@click.option("-o", "--output", required=True, type=shared.PATH, help="Write to this folder.")
+@click.pass_context
+def tables(context: click.Context, /, runs: tuple[Path, ...], latex: bool, output: Path) -> None:
+    """Write what a paper needs of the leaderboard of RUNS: tables.tex, methods.tex and references.bib.
+
+    RUNS are run folders, published runs, or folders of them. What cannot be stated is named on standard error.
+    """
+    from harness import leaderboard
+    from harness.leaderboard.exports.exported import write_all
+    from harness.leaderboard.exports.latex import to_latex
+
+    results = [result for path in runs for result in leaderboard.find_results(path)]
+    exported = to_latex(leaderboard.build(results), shared.open_registry(context))
+    for path in write_all(exported, output):
+        echo(path)
+    for sentence in exported.left_out:
+        echo(f"harness: left out: {sentence}", err=True)
+
+
 def _suites(folder: Path) -> list[Path]:
     """Return the folder itself if it holds a run or a page, else the folders below it that do."""
     if not folder.is_dir():

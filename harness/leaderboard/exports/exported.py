@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
-from harness.api.errors import HarnessError
+from harness.api.errors import HarnessError, UnavailableError
 from harness.api.tasks import HubSource, TaskSpec
 from harness.leaderboard.selection import Cell, Unit
 from harness.registry.catalog import Registry
 from harness.runs.record import Results
+from harness.storage.atomic import whole_file
 from harness.storage.parsing import parsing
 
 LONGEST = 120
@@ -25,6 +27,19 @@ class Exported:
 
     files: Mapping[str, str]
     left_out: Sequence[str]
+
+
+def write_all(exported: Exported, folder: Path) -> Iterator[Path]:
+    """Write the files below a folder, each whole or not at all, and yield their paths.
+
+    Raise UnavailableError where the folder is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UnavailableError(f"'{folder}' is a file, not a folder")
+    for name, text in exported.files.items():
+        with whole_file(folder / name) as temporary:
+            temporary.write_text(text, "utf-8")
+        yield folder / name
 
 
 def file_name(*parts: str) -> str:

@@ -1,0 +1,206 @@
+"""Tables of a board for a paper: LaTeX with booktabs, a paragraph on methods, and BibTeX.
+
+The paragraph holds what the runs say of themselves. BibTeX has an entry for each task, model and dictionary, whose
+note is the citation as its plugin states it: it is text, and not taken apart.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from harness.api.names import short_names
+from harness.api.tasks import TaskSpec
+from harness.api.text import escape_latex
+from harness.leaderboard.board import VERDICTS, Board, Group, Row
+from harness.leaderboard.exports.exported import Exported, file_name, find_hub_source, find_task, runs_of
+from harness.leaderboard.pages.markdown import NONE, difference, integer, score
+from harness.leaderboard.selection import Cell, Unit, in_natural_order
+from harness.registry.catalog import Registry
+from harness.storage.hashing import hash_lines
+
+_COLUMNS = ("Rank", "Model", "Representation", "Width", "Macro-F1", "Δ hidden", "Won/tied/lost")
+_ALIGNED = "lllrllr"
+
+_VERSIONS = ("sae-harness", "torch", "transformers", "scikit-learn")
+"""Distributions that a paper names."""
+
+_NEEDED = "% \\usepackage[T1]{fontenc}, unless the engine is XeLaTeX or LuaLaTeX, and \\usepackage{booktabs}"
+"""Comment on what the tables need."""
+
+
+def to_latex(board: Board, registry: Registry) -> Exported:
+    """Return `tables.tex`, `methods.tex` and `references.bib` of a board."""
+    cells = [cell for row in board.rows for cell in row.cells]
+    left_out: list[str] = []
+    tasks = _find_tasks(cells, registry, left_out)
+    files = {
+        "tables.tex": "\n".join([_NEEDED, *(_table(board, group) for group in board.groups)]),
+        "methods.tex": _methods(board, cells, tasks),
+        "references.bib": "\n".join(_entries(cells, tasks)),
+    }
+    return Exported(files=files, left_out=left_out)
+
+
+# ── tables ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _table(board: Board, group: Group) -> str:
+    """Return the table of rows that are ranked together. Bold are the first row and those tied with it."""
+    suites = ", ".join(board.suites)
+    kind = " on toy models (trained here)" if group.of_toys else ""
+    caption = (
+        f"{escape_latex(suites + kind)}: macro-F1 on test, mean over {_count(len(board.tasks), 'task')}, and its"
+        " paired difference from the selected hidden states of the same model, with 95\\,\\% intervals. Bold: the best"
+        " row and those that are not told apart from it. Ranks are the places that noise leaves."
+    )
+    models = short_names(row.model for row in board.rows if row.model)
+    representations = short_names(row.representation for row in board.rows)
+    rows = [
+        _line(
+            _texts(row, models[row.model] if row.model else NONE, representations[row.representation]),
+            bold=0 in row.ties,
+        )
+        for row in group.rows
+    ]
+    lines = [_line(_COLUMNS), r"\midrule", *rows]
+    label = f"tab:{file_name(*board.suites)}{'-toys' if group.of_toys else ''}"
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{caption}}}",
+            rf"\label{{{label}}}",
+            rf"\begin{{tabular}}{{{_ALIGNED}}}",
+            r"\toprule",
+            *lines,
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def _texts(row: Row, model: str, representation: str) -> list[str]:
+    counts = [row.count(verdict) for verdict in VERDICTS]
+    return [
+        _span(row.rank, row.last_rank),
+        model,
+        representation,
+        integer(row.width),
+        score(row.macro_f1),
+        difference(row.delta),
+        NONE if None in counts else "/".join(map(str, counts)),
+    ]
+
+
+def _span(first: int | None, last: int | None) -> str:
+    if first is None:
+        return NONE
+    return str(first) if last in (None, first) else f"{first}–{last}"
+
+
+def _line(texts: Sequence[str], *, bold: bool = False) -> str:
+    cells = [escape_latex(text) for text in texts]
+    if bold:
+        number = _COLUMNS.index("Macro-F1")
+        value, _, interval = cells[number].partition(" ")
+        cells[number] = rf"\textbf{{{value}}} {interval}"
+    return " & ".join(cells) + r" \\"
+
+
+# ── methods ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _methods(board: Board, cells: Sequence[Cell], tasks: Mapping[str, TaskSpec]) -> str:
+    """Return a paragraph on how the numbers came about, from the runs' own facts."""
+    seeds = len({cell.record.seed for cell in cells})
+    rows = sum(task.n_test for task in board.tasks)
+    abouts = [run.about() for run in runs_of(cells)]
+    cited = ", ".join(_key("task", name) for name in tasks)
+    licences = "; ".join(f"{name}: {spec.licence}" for name, spec in tasks.items())
+    sentences = [
+        f"We probe {_count(len(board.tasks), 'task')} with {rows:,} test rows in all"
+        f" ({_count(seeds, 'seed')}; suite {escape_latex(', '.join(board.suites))}).",
+        "For each task and seed a row's site, pooling, transform and classifier are chosen by macro-F1 on validation"
+        " rows, and scored on test rows.",
+        f"Intervals are paired bootstrap intervals of 95\\,\\% ({board.resamples:,} stratified resamples of test rows);"
+        " a task counts as won or lost where the p-value, adjusted by Holm over the row's tasks, is below .05.",
+        *_describe_machines(abouts),
+        *([rf"Data: \cite{{{cited}}}. Licences: {escape_latex(licences)}."] if tasks else []),
+    ]
+    return "\n".join([*sentences, ""])
+
+
+def _describe_machines(abouts: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return a sentence for each machine and set of versions, with the day on which its last run ended."""
+    days: dict[str, str] = {}
+    for about in abouts:
+        versions = about.get("distributions") or {}
+        named = ", ".join(f"{name} {versions[name]}" for name in _VERSIONS if name in versions)
+        gpu = about.get("gpu")
+        machine = (
+            str(gpu) if gpu else f"{about.get('cores', '?')} cores of a CPU ({about.get('cpu', 'unknown')})"
+        )
+        text = escape_latex(f"{machine} with {named or 'unknown versions'}")
+        days[text] = max(days.get(text, ""), str(about.get("finished") or "")[:10])
+    return [f"Runs were made on {text}{f', until {day}' if day else ''}." for text, day in days.items()]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+# ── references ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _find_tasks(cells: Iterable[Cell], registry: Registry, left_out: list[str]) -> dict[str, TaskSpec]:
+    """Return the tasks of cells by name; of those that no plugin offers in their version, `left_out` says so."""
+    units: dict[str, Unit] = {}
+    for cell in cells:
+        units.setdefault(cell.unit.task, cell.unit)
+    found = {name: find_task(units[name], registry) for name in sorted(units, key=in_natural_order)}
+    left_out += [
+        f"no plugin offers version {units[name].version} of task '{name}', so its licence and citation are not known"
+        for name, spec in found.items()
+        if spec is None
+    ]
+    return {name: spec for name, spec in found.items() if spec is not None}
+
+
+def _entries(cells: Sequence[Cell], tasks: Mapping[str, TaskSpec]) -> Iterable[str]:
+    """Yield BibTeX entries of tasks, models and dictionaries."""
+    for name, spec in tasks.items():
+        source = find_hub_source(spec)
+        yield _entry(
+            _key("task", name),
+            title=f"{name}, version {spec.version}",
+            note=f"{spec.citation} Licence: {spec.licence}.",
+            howpublished=f"Hugging Face datasets, {source.hub}" if source else None,
+        )
+    hashes = {cell.record.model: cell.record.model_hash for cell in cells if cell.record.model}
+    for model, name in _name(hashes).items():
+        yield _entry(_key("model", name), title=name, note=f"Hash of its files: {hashes[model]}")
+    for name in _name(cell.record.dictionary for cell in cells if cell.record.dictionary).values():
+        yield _entry(_key("dictionary", name), title=name, note="Dictionary of features")
+
+
+def _name(references: Iterable[str]) -> dict[str, str]:
+    """Return short names of models or dictionaries, in a natural order."""
+    names = short_names(references)
+    return {one: names[one] for one in sorted(names, key=in_natural_order)}
+
+
+def _entry(key: str, **fields: str | None) -> str:
+    """Return a BibTeX entry; titles keep their capitals."""
+    written = {name: escape_latex(text) for name, text in fields.items() if text}
+    lines = [f"  {name} = {{{{{text}}}}}" for name, text in written.items()]
+    return f"@misc{{{key},\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _key(kind: str, name: str) -> str:
+    """Return the key of an entry; names that differ by signs that a key cannot hold end in a hash."""
+    plain = re.sub(r"[^A-Za-z0-9.:/+_-]+", "-", name).strip("-")
+    return f"{kind}:{plain}" if plain == name else f"{kind}:{plain}-{hash_lines([name])[:6]}"
