@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from harness.api import text
 from harness.api.text import escape_latex
+from harness.leaderboard.exports.latex import _describe_machines, _key
 
 BOARDS = Path(__file__).parents[1] / "leaderboards"
 
@@ -38,7 +39,7 @@ def test_escaped_text_is_set_as_it_is(given_text: str) -> None:
     ("plain", "wanted"),
     [
         ("50% of a_b & c#d", r"50\% of a\_b \& c\#d"),
-        (r"\input{/etc/passwd}", r"\textbackslash{}input\{/etc/passwd\}"),
+        (r"\input{x}", r"\textbackslash{}input\textbraceleft{}x\textbraceright{}"),
         ("$x^2$ ~ y", r"\$x\textasciicircum{}2\$ \textasciitilde{} y"),
         ("a[k=1]*", "a{[}k=1{]}{*}"),
         ("a---b", "a-{}-{}-b"),
@@ -86,6 +87,29 @@ def test_models_trained_here_and_others_have_a_table_each_and_bold_is_for_ties(
     assert "minigemma" not in tables[0]
     for one in written.values():
         assert_balanced(one)
+
+
+def test_tasks_of_text_and_of_images_have_a_table_each(harness_command: Any, tmp_path: Path) -> None:
+    boards = [BOARDS / "vision" / "2026-11-25.jsonl", BOARDS / "planted" / "2026-11-25.jsonl"]
+    assert harness_command("leaderboard", "tables", *boards, "--latex", "-o", "paper").code == 0
+    tables = (tmp_path / "paper" / "tables.tex").read_text("utf-8").split(r"\begin{table}")[1:]
+    captions = [re.findall(r"tasks of ([\w ]+): .* mean over (\d+) task", table)[0] for table in tables]
+    assert captions == [("text", "6"), ("image", "4"), ("text and image", "10")]
+    assert len({re.findall(r"\\label\{.*\}", table)[0] for table in tables}) == 3
+    assert [r"\textbf" in table for table in tables] == [True, True, False], "an arm without a rank"
+
+
+def test_a_graphics_card_is_named_with_its_version() -> None:
+    gpu = {"name": "NVIDIA H200", "cuda": "13.0"}
+    about = {"gpu": gpu, "cores": 16, "distributions": {"torch": "2.15"}, "finished": "2026-11-30T10:00:00Z"}
+    assert _describe_machines([about, {**about, "finished": "2026-12-01T10:00:00Z"}]) == [
+        "Runs were made on NVIDIA H200 (CUDA 13.0) with torch 2.15, until 2026-12-01."
+    ]
+
+
+def test_keys_differ_where_names_do() -> None:
+    names = ["qwen", "Qwen", "qwen[a=1]", "qwen a=1", "a_b", "a-b"]
+    assert len({_key("model", name).lower() for name in names}) == len(names)
 
 
 def test_every_task_is_cited_with_its_licence_and_every_key_is_there_once(written: dict[str, str]) -> None:

@@ -145,6 +145,39 @@ def test_fail_fast_stops_at_the_first_failed_cell_and_what_is_done_stays(run, si
     assert (len(records()), about()["status"]) == (6, "finished")
 
 
+def test_tokens_of_what_was_done_count_where_a_run_stops(harness_command, toy_suite, toy_task, monkeypatch):
+    from harness.runs.bundle_run import BundleRun
+    from harness.runs.context import Stopped
+
+    def pretend(bundle: BundleRun) -> int:
+        asked.append(bundle)
+        if len(asked) > 1:
+            raise Stopped
+        return 1000
+
+    asked: list[BundleRun] = []
+    monkeypatch.setattr(BundleRun, "run", pretend)
+    told = harness_command("run", toy_suite, "--include", toy_task, "-o", "out", "-d", "cpu", "--json")
+    assert (len(asked), told.rows[0]["tokens"]) == (2, 1000)
+
+
+def test_distributions_without_a_name_are_left_out_and_the_first_of_two_is_imported(tmp_path, monkeypatch):
+    from harness.runs.environment import _versions
+
+    (tmp_path / "nameless-1.0.egg-info").write_text("")
+    for number, folder in enumerate(("second", "first")):
+        made = tmp_path / folder / f"twin-{number}.0.dist-info"
+        made.mkdir(parents=True)
+        (made / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: twin\nVersion: {number}.0\n\nVersion: 7"
+        )
+        monkeypatch.syspath_prepend(str(tmp_path / folder))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = _versions()
+    assert found["twin"] == "1.0"
+    assert None not in found and list(found) == sorted(found)
+
+
 def test_a_board_of_a_run_that_stopped_is_flagged_as_unfinished(run, sick):
     assert run(*sick, "--fail-fast").code == 1
     rows = leaderboard.build([RunFolder(Path("out"))]).rows

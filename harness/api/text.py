@@ -76,7 +76,9 @@ def _cut(text: str, most: int) -> str:
 
 
 _LATEX = {
-    **{letter: f"\\{letter}" for letter in "#$%&_{}"},
+    **{letter: f"\\{letter}" for letter in "#$%&_"},
+    "{": r"\textbraceleft{}",  # BibTeX counts braces, those after a backslash too
+    "}": r"\textbraceright{}",
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",

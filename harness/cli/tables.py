@@ -172,7 +172,7 @@ def _fit_names(names: Sequence[_Filled], room: int) -> dict[str, int]:
     for one in names:
         others = sum(min(other.needed, LEAST_NAME) for other in names if other is not one)
         widths[one.column.name] = one.fitting(room - others)
-    while sum(widths.values()) > room and max(widths.values()) > LEAST_CELLS:
+    while sum(widths.values()) > room and max(widths.values(), default=0) > LEAST_CELLS:
         widths[max(widths, key=widths.__getitem__)] -= 1
     return widths
 

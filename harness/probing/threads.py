@@ -33,5 +33,8 @@ def one_thread() -> Iterator[None]:
 
 @lru_cache(maxsize=1)
 def _find_libraries(modules: int) -> ThreadpoolController:
-    """Return the libraries that are loaded with so many modules; to look for them takes milliseconds."""
+    """Return the libraries that are loaded with so many modules; to look for them takes milliseconds.
+
+    One that something has loaded by hand since the last import is not seen.
+    """
     return ThreadpoolController()

@@ -8,8 +8,7 @@ import re
 import sys
 import time
 from collections.abc import Mapping
-from email.parser import HeaderParser
-from importlib.metadata import Distribution, distributions
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,18 +32,18 @@ def environment(plugins: Plugins, device: str) -> dict[str, Any]:
         "gpu": _gpu(),
         "plugins": {plugin.name: plugin.distribution for plugin in plugins.loaded},
         "left_out": [_without_paths(str(fault)) for fault in plugins.faults],
-        "distributions": dict(sorted(_read_version(item) for item in distributions())),
+        "distributions": _versions(),
     }
 
 
-def _read_version(distribution: Distribution) -> tuple[str, str]:
-    """Return the name and the version of a distribution.
-
-    `distribution.version` parses all of METADATA anew, for most distributions a whole README below the headers.
-    """
-    text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
-    head = HeaderParser().parsestr(text.partition("\n\n")[0])
-    return head["Name"], head["Version"]
+def _versions() -> dict[str, str]:
+    """Return the version of every distribution that has a name; of two with one name, that of the one imported."""
+    found: dict[str, str] = {}
+    for one in distributions():
+        about = one.metadata  # parsed anew whenever it is asked for, `one.version` included
+        if about["Name"]:
+            found.setdefault(about["Name"], about["Version"])
+    return dict(sorted(found.items()))
 
 
 def _without_paths(text: str) -> str:

@@ -60,7 +60,8 @@ def run_plan(plan: Plan, context: RunContext) -> Finished:
         _check_cache(plan, context, done)
         try:
             with open_pool(context.registry.plugins, context.store, jobs=context.jobs) as pool:
-                tokens = _run_pending(plan, context, pool, done)
+                for more in _run_pending(plan, context, pool, done):
+                    tokens += more
                 pool.finish()
         except Stopped:
             status = "stopped"
@@ -69,20 +70,18 @@ def run_plan(plan: Plan, context: RunContext) -> Finished:
     return Finished(status=status, summary=summary)
 
 
-def _run_pending(plan: Plan, context: RunContext, pool: Pool, done: Set[str]) -> int:
-    """Run the cells that are not done, and return the content tokens that went through models."""
+def _run_pending(plan: Plan, context: RunContext, pool: Pool, done: Set[str]) -> Iterator[int]:
+    """Run the cells that are not done, and yield the content tokens that went through models for each bundle."""
     if all(cell.cell_id in done for cell in plan.cells):
-        return 0
+        return
     from harness.runs.bundle_run import BundleRun  # imports torch, which takes seconds
     from harness.runs.transfer_run import TransferRun
 
-    tokens = 0
     for bundle in plan.bundles:
-        tokens += BundleRun(context=context, plan=plan, bundle=_pending(bundle, done), pool=pool).run()
+        yield BundleRun(context=context, plan=plan, bundle=_pending(bundle, done), pool=pool).run()
     for transfer in plan.transfers:
         moved = replace(transfer, target=_pending(transfer.target, done))
-        tokens += TransferRun(context=context, plan=plan, transfer=moved, pool=pool).run()
-    return tokens
+        yield TransferRun(context=context, plan=plan, transfer=moved, pool=pool).run()
 
 
 def _is_final(record: Record, context: RunContext) -> bool:

@@ -199,7 +199,7 @@ def _listen(questions: IO[bytes], waiting: queue.SimpleQueue[bytes]) -> None:
         try:
             waiting.put(receive(questions))
         except (EOFError, OSError):
-            if os.name == "posix":
+            if os.name == "posix" and os.getpgrp() == os.getpid():  # else it is the group of who started it
                 os.killpg(0, signal.SIGKILL)
             os._exit(0)
 

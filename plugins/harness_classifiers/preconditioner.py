@@ -20,7 +20,9 @@ RANK = 64
 """Number of directions with a variance of their own where not all have one; more cost more time than they save."""
 
 LEAST = 1e-6
-"""Smallest variance that a direction is taken to have, as a share of the largest one: below it is rounding."""
+"""Smallest variance that a direction is taken to have, as a share of all variance, or of the smallest found: below it
+is rounding.
+"""
 
 MOST_FEATURES = 2048
 """Largest number of features whose covariance matrix is factorized."""
@@ -77,6 +79,8 @@ class Factorized:
             try:
                 return cholesky(matrix, lower=True, overwrite_a=True, check_finite=False)
             except LinAlgError:  # rounding errors of large means may be more than that
+                if not np.isfinite(added):  # rows that are no numbers have no factor
+                    raise
                 added *= 10
 
 

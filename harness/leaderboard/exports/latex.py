@@ -7,7 +7,8 @@ note is the citation as its plugin states it: it is text, and not taken apart.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from harness.api.names import short_names
@@ -36,7 +37,7 @@ def to_latex(board: Board, registry: Registry) -> Exported:
     left_out: list[str] = []
     tasks = _find_tasks(cells, registry, left_out)
     files = {
-        "tables.tex": "\n".join([_NEEDED, *(_table(board, group) for group in board.groups)]),
+        "tables.tex": "\n".join([_NEEDED, *_tables(board)]),
         "methods.tex": _methods(board, cells, tasks),
         "references.bib": "\n".join(_entries(cells, tasks)),
     }
@@ -46,12 +47,25 @@ def to_latex(board: Board, registry: Registry) -> Exported:
 # ── tables ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _table(board: Board, group: Group) -> str:
-    """Return the table of rows that are ranked together. Bold are the first row and those tied with it."""
+def _tables(board: Board) -> Iterator[str]:
+    """Yield a table for the rows that are ranked together: by kind of model and, where there are both, of input."""
+    for group in board.groups:
+        if not board.is_mixed:
+            yield _table(board, group)
+            continue
+        for reads in dict.fromkeys(row.reads for row in group.rows):
+            rows = tuple(row for row in group.rows if row.reads == reads)
+            yield _table(board, replace(group, rows=rows), reads=reads)
+
+
+def _table(board: Board, group: Group, *, reads: str = "") -> str:
+    """Return the table of a group of rows. Bold are the first row and those tied with it."""
     suites = ", ".join(board.suites)
     kind = " on toy models (trained here)" if group.of_toys else ""
+    kind += f", tasks of {reads}" if reads else ""
+    n_tasks = len({result.target for row in group.rows for result in row.results})
     caption = (
-        f"{escape_latex(suites + kind)}: macro-F1 on test, mean over {_count(len(board.tasks), 'task')}, and its"
+        f"{escape_latex(suites + kind)}: macro-F1 on test, mean over {_count(n_tasks, 'task')}, and its"
         " paired difference from the selected hidden states of the same model, with 95\\,\\% intervals. Bold: the best"
         " row and those that are not told apart from it. Ranks are the places that noise leaves."
     )
@@ -65,7 +79,7 @@ def _table(board: Board, group: Group) -> str:
         for row in group.rows
     ]
     lines = [_line(_COLUMNS), r"\midrule", *rows]
-    label = f"tab:{file_name(*board.suites)}{'-toys' if group.of_toys else ''}"
+    label = f"tab:{file_name(*board.suites, 'toys' if group.of_toys else '', reads)}"
     return "\n".join(
         [
             r"\begin{table}",
@@ -140,10 +154,9 @@ def _describe_machines(abouts: Iterable[Mapping[str, Any]]) -> list[str]:
     for about in abouts:
         versions = about.get("distributions") or {}
         named = ", ".join(f"{name} {versions[name]}" for name in _VERSIONS if name in versions)
-        gpu = about.get("gpu")
-        machine = (
-            str(gpu) if gpu else f"{about.get('cores', '?')} cores of a CPU ({about.get('cpu', 'unknown')})"
-        )
+        machine = f"{about.get('cores', '?')} cores of a CPU ({about.get('cpu', 'unknown')})"
+        if gpu := about.get("gpu"):
+            machine = f"{gpu['name']} (CUDA {gpu['cuda']})"
         text = escape_latex(f"{machine} with {named or 'unknown versions'}")
         days[text] = max(days.get(text, ""), str(about.get("finished") or "")[:10])
     return [f"Runs were made on {text}{f', until {day}' if day else ''}." for text, day in days.items()]
@@ -180,9 +193,13 @@ def _entries(cells: Sequence[Cell], tasks: Mapping[str, TaskSpec]) -> Iterable[s
             note=f"{spec.citation} Licence: {spec.licence}.",
             howpublished=f"Hugging Face datasets, {source.hub}" if source else None,
         )
-    hashes = {cell.record.model: cell.record.model_hash for cell in cells if cell.record.model}
+    hashes: dict[str, set[str]] = {}
+    for cell in cells:
+        if cell.record.model:
+            hashes.setdefault(cell.record.model, set()).add(str(cell.record.model_hash))
     for model, name in _name(hashes).items():
-        yield _entry(_key("model", name), title=name, note=f"Hash of its files: {hashes[model]}")
+        note = f"SHA-256 of all that its activations depend on: {', '.join(sorted(hashes[model]))}"
+        yield _entry(_key("model", name), title=name, note=note)
     for name in _name(cell.record.dictionary for cell in cells if cell.record.dictionary).values():
         yield _entry(_key("dictionary", name), title=name, note="Dictionary of features")
 
@@ -201,6 +218,8 @@ def _entry(key: str, **fields: str | None) -> str:
 
 
 def _key(kind: str, name: str) -> str:
-    """Return the key of an entry; names that differ by signs that a key cannot hold end in a hash."""
+    """Return the key of an entry. Names with signs that a key cannot hold, or with capitals, which BibTeX does not tell
+    from small letters, end in a hash.
+    """
     plain = re.sub(r"[^A-Za-z0-9.:/+_-]+", "-", name).strip("-")
-    return f"{kind}:{plain}" if plain == name else f"{kind}:{plain}-{hash_lines([name])[:6]}"
+    return f"{kind}:{plain}" if plain == name.lower() else f"{kind}:{plain}-{hash_lines([name])[:6]}"
