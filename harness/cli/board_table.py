@@ -46,7 +46,8 @@ def print_board(board: pd.DataFrame, *, wide: bool) -> None:
     print_tables(COLUMNS, tables, importance=without_width(IMPORTANCE, named), wide=wide)
     if not any(row["n_tasks"] for row in rows):
         print_note(
-            "no task has groups of test rows enough for an interval; `harness leaderboard build` writes the scores",
+            "no task has groups of test rows enough for an interval: leaderboard.md, written by a run and by"
+            " leaderboard build, has the scores",
             wide=wide,
         )
 

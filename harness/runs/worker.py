@@ -168,12 +168,19 @@ def _load_plugin(name: str, distribution: str) -> Plugin:
 # ── the process ──────────────────────────────────────────────────────────────────────────────────────────
 
 
+def _nothing() -> int:
+    """Return a stream, as a number, that is at its end."""
+    end, beginning = os.pipe()
+    os.close(beginning)
+    return end
+
+
 def main() -> None:
     """Run the work that standard input sends, until it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Windows, Ctrl-C reaches this process too
     questions, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what plugins print is no answer
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # what plugins start must not read the questions
+    os.dup2(_nothing(), 0)  # what plugins start must not read the questions
     # A child that outlives this process must not keep the parent writing to it.
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=questions.raw.close)
