@@ -87,7 +87,7 @@ def harness_command(
     """`harness_command("ls", "tasks")` in this process, in an empty folder, without settings of the user's."""
     from harness.cli import execute
 
-    for name in ("HARNESS_PLUGINS", "HARNESS_DATA_DIR", "HARNESS_DEBUG"):
+    for name in ("HARNESS_PLUGINS", "HARNESS_DATA_DIR", "HARNESS_DEBUG", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
 
@@ -341,7 +341,7 @@ class Forks:
 def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
     """A small suite of eight cells over one model, run once, uninterrupted, into the folder `whole`."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("HARNESS_PLUGINS", "HARNESS_DATA_DIR", "HARNESS_DEBUG"):
+        for name in ("HARNESS_PLUGINS", "HARNESS_DATA_DIR", "HARNESS_DEBUG", "COLUMNS"):
             patch.delenv(name, raising=False)
         opened = Forks(tmp_path_factory.mktemp("forks"))
     yield opened
