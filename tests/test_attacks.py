@@ -184,7 +184,7 @@ def compare_equal_arms(place: Place) -> Caught:
     told = place.call(*words, "--json")
     for each in told.rows[0]["differences"]:
         assert (each["difference"], each["low"], each["high"]) == (0, 0, 0)
-    return place.caught("harness compare A B", *words, find="+0.000 [+0.000, +0.000]")
+    return place.caught("harness compare A B", *words, find="[+0.000, +0.000]")
 
 
 def move_split(place: Place) -> None:
@@ -509,7 +509,7 @@ ATTACKS = {
     "NaN as a metric": Attack(write_nan_metric, 3, "line 1 is not a valid record"),
     "a metric edited": Attack(edit_metric, 4, "but its record says"),
     "validation scores edited": Attack(
-        edit_validation, 0, "running again does: toy text_length 1 0.487 0.429 -0.059"
+        edit_validation, 0, "running again does: toy — text_length 1 0.487 0.429 -0.059"
     ),
     "predictions edited, the metric alike": Attack(edit_predictions_with_metric, 4, "checksum differs"),
     "three predictions edited, on a board": Attack(build_edited, 3, "checksum differs"),

@@ -93,10 +93,10 @@ def test_the_page_has_a_table_for_each_kind_and_the_csv_says_which(run: Run) -> 
 
 
 def test_the_command_prints_a_table_for_each_kind(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    from harness.cli.run import _print
+    from harness.cli.board_table import print_board
 
     put_all(run, toys=1, others=1)
-    _print(to_frame(build([run])))
+    print_board(to_frame(build([run])), wide=False)
     models, toys = capsys.readouterr().out.split("toy models (trained here)")
     assert models.startswith("models\n") and "real-0" in models and "toy-0" not in models
     assert "toy-0" in toys and "real-0" not in toys and "words" in models and "words" in toys
