@@ -108,7 +108,7 @@ def test_a_classifier_predicts_what_scikit_learn_does(
 def test_a_constant_feature_is_fitted_in_few_steps_for_every_penalty(
     registry: Registry, sizes: tuple[int, ...], value: float
 ) -> None:
-    """From the second penalty on, the start is the optimum, and the loss changes by rounding errors only."""
+    """The start is the optimum from the second penalty on, and the loss changes by rounding errors only."""
     y = np.repeat(np.arange(len(sizes)), sizes)
     X = np.full((len(y), 1), value, np.float32)
     points = [{"C": 10.0**power} for power in range(-3, 5)]

@@ -226,6 +226,12 @@ def add_gemma_3(hub: Path, work: Path, size: str) -> None:
 QUICK = ("--set", "poolings=[max]", "--set", "classifiers=[{name: logreg, C: 1.0}]")
 """What leaves all models, sites and dictionaries of a suite, and one fit for each."""
 
+
+def on_short_task(path: Path) -> list[object]:
+    """The words by which a whole suite is run on the short task alone."""
+    return ["--offline", "-t", "short_task", "--include", path, "-d", "cpu", "-L", 32, *QUICK]
+
+
 # ── the command ──────────────────────────────────────────────────────────────────────────────────────────
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -322,19 +328,7 @@ def test_gemma_2_runs_whole_offline_from_the_hubs_cache(
 ) -> None:
     for size in GEMMA_2:
         add_gemma_2(tmp_path / "hub", tmp_path / "work", size)
-    words = [
-        "gemma-2",
-        "--offline",
-        "-t",
-        "short_task",
-        "--include",
-        short_task,
-        "-d",
-        "cpu",
-        "-L",
-        32,
-        *QUICK,
-    ]
+    words = ["gemma-2", *on_short_task(short_task)]
     small = "representations.1='random_sae[width=256,k=16]'"  # the real one takes memory and time
     ran = command("run", *words, "--set", small, "-o", "out")
     assert ran.returncode == 0, ran.stderr
@@ -381,19 +375,7 @@ def test_gemma_3_runs_whole_offline_from_the_hubs_cache(
 ) -> None:
     for size in GEMMA_3:
         add_gemma_3(tmp_path / "hub", tmp_path / "work", size)
-    words = [
-        "gemma-3",
-        "--offline",
-        "-t",
-        "short_task",
-        "--include",
-        short_task,
-        "-d",
-        "cpu",
-        "-L",
-        32,
-        *QUICK,
-    ]
+    words = ["gemma-3", *on_short_task(short_task)]
     small = "representations.3='random_sae[width=256,k=16]'"  # the real one takes memory and time
     ran = command("run", *words, "--set", small, "-o", "out")
     assert ran.returncode == 0, ran.stderr

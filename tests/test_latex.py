@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import harness
 from harness.api import text
 from harness.api.text import escape_latex
 from harness.leaderboard.exports.latex import _describe_machines, _key
@@ -19,7 +21,7 @@ BOARDS = Path(__file__).parents[1] / "leaderboards"
 
 
 def typeset(latex: str) -> str:
-    """What LaTeX sets of escaped text: the letter of each command, and nothing of empty groups."""
+    """Return the text that LaTeX sets: the letter of each command, and nothing of empty groups."""
     spelt = sorted(text._LATEX.items(), key=lambda one: -len(one[1]))
     pattern = re.compile("|".join(re.escape(code) for _, code in spelt) + r"|\{\}|[\s\S]")
     letters = {code: letter for letter, code in spelt} | {"{}": ""}
@@ -99,12 +101,23 @@ def test_tasks_of_text_and_of_images_have_a_table_each(harness_command: Any, tmp
     assert [r"\textbf" in table for table in tables] == [True, True, False], "an arm without a rank"
 
 
+DAYS = ("2026-11-30T10:00:00Z", "2026-12-01T10:00:00Z")
+
+
 def test_a_graphics_card_is_named_with_its_version() -> None:
     gpu = {"name": "NVIDIA H200", "cuda": "13.0"}
-    about = {"gpu": gpu, "cores": 16, "distributions": {"torch": "2.15"}, "finished": "2026-11-30T10:00:00Z"}
-    assert _describe_machines([about, {**about, "finished": "2026-12-01T10:00:00Z"}]) == [
+    about = {"gpu": gpu, "cores": 16, "distributions": {"torch": "2.15"}}
+    runs = [SimpleNamespace(path="run", about=lambda day=day: {**about, "finished": day}) for day in DAYS]
+    assert _describe_machines(runs) == [
         "Runs were made on NVIDIA H200 (CUDA 13.0) with torch 2.15, until 2026-12-01."
     ]
+
+
+@pytest.mark.parametrize("strange", [{"gpu": "a card"}, {"gpu": {"name": "x"}}, {"distributions": 3}])
+def test_a_machine_in_another_form_is_one_sentence(strange: dict[str, Any]) -> None:
+    run = SimpleNamespace(path="run", about=lambda: strange)
+    with pytest.raises(harness.UnavailableError, match="'run' does not say on which machine it was made"):
+        _describe_machines([run])
 
 
 def test_keys_differ_where_names_do() -> None:

@@ -135,7 +135,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FeatureStore:
     return FeatureStore(tmp_path / "cache")
 
 
-NONE = Plugins(manager=None, loaded=(), faults=())  # type: ignore[arg-type]
+NONE = Plugins(manager=None, loaded=(), faults=())
 
 
 def run(store: FeatureStore, *errands: Errand, plugins: Plugins = NONE) -> list[list[str]]:
@@ -144,7 +144,7 @@ def run(store: FeatureStore, *errands: Errand, plugins: Plugins = NONE) -> list[
     pool = Processes(plugins, store, jobs=1)
     try:
         for errand, own in zip(errands, said, strict=True):
-            pool.submit(errand, [lambda result, own=own: own.append(result.error)] * len(errand.cells))  # type: ignore[arg-type, misc]
+            pool.submit(errand, [lambda result, own=own: own.append(result.error)] * len(errand.cells))
         pool.finish()
     finally:
         pool.close()
@@ -197,7 +197,7 @@ def test_what_cannot_be_given_away_is_done_here_also_where_warnings_are_errors(s
         assert run(store, Errand(Named("a"), (tell_place,), luggage=lambda: None)) == [["here"]]
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 @pytest.mark.parametrize("leaves", [False, True])
 def test_a_worker_that_dies_is_noticed_though_its_child_goes_on(store: FeatureStore, leaves: bool) -> None:
     """A child of the worker's group ends with it; one that has left it holds the worker's pipes open."""
@@ -216,7 +216,7 @@ def test_a_worker_that_dies_is_noticed_though_its_child_goes_on(store: FeatureSt
             os.kill(child, signal.SIGKILL)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 def test_an_interruption_ends_workers_with_their_children_and_stays_one(store: FeatureStore) -> None:
     """A failed cell that has come in by then, which ends a run under `fail_fast`, does not stand in its place."""
 
@@ -226,13 +226,13 @@ def test_an_interruption_ends_workers_with_their_children_and_stays_one(store: F
 
     stopped: list[object] = []
     with pytest.raises(KeyboardInterrupt), open_pool(NONE, store, jobs=2) as pool:
-        pool.submit(Errand(Named("a"), (fork, wait_long)), [lambda result: None, stop])  # type: ignore[arg-type]
+        pool.submit(Errand(Named("a"), (fork, wait_long)), [lambda result: None, stop])
         deadline = time.monotonic() + 100
         while not Path("ready").exists():
             assert time.monotonic() < deadline
             time.sleep(0.02)
         Path("ready").unlink()
-        pool.submit(Errand(Named("b"), (tell_place, wait_long)), [stop, stop])  # type: ignore[arg-type]
+        pool.submit(Errand(Named("b"), (tell_place, wait_long)), [stop, stop])
         while not Path("ready").exists():
             assert time.monotonic() < deadline
             time.sleep(0.02)
@@ -255,7 +255,7 @@ def harness_classifiers():
 
 
 def test_what_a_plugin_offers_is_found_by_its_name(store: FeatureStore, install: Any) -> None:
-    """Where a worker's plugin offers less, or in another order."""
+    """A worker's plugin may offer less, or in another order."""
     install(OFFERS, name="shuffled")
     plugins = load_plugins(find_candidates(only={"shuffled"}))
     offers: dict[str, ClassifierSpec] = {

@@ -9,9 +9,10 @@ import os
 import re
 import shutil
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import click
 import pytest
@@ -53,8 +54,11 @@ def row(model: str, representation: str = "hidden", number: int = 1) -> list[str
     ]
 
 
+Lines = Callable[..., list[str]]
+
+
 @pytest.fixture
-def lines(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+def lines(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Lines:
     """`lines(rows, 80)` gives the lines of a table printed in that width; None for one as wide as it is."""
 
     def call(
@@ -128,7 +132,7 @@ def test_no_line_is_wider_than_asked_and_numbers_stand_below_one_another(
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("name", NAMES)
-def test_a_name_is_there_whole_perhaps_folded(name: str, width: int, lines) -> None:  # type: ignore[no-untyped-def]
+def test_a_name_is_there_whole_perhaps_folded(name: str, width: int, lines: Lines) -> None:
     found = lines([row(name)], width)
     wanted = printable(" ".join(name.split()))
     assert column(found[:-1] if "left out" in found[-1] else found, "model").replace(
@@ -138,7 +142,7 @@ def test_a_name_is_there_whole_perhaps_folded(name: str, width: int, lines) -> N
     assert max(map(cell_len, found)) <= width
 
 
-def test_columns_are_left_out_in_the_declared_order_and_said_so(lines) -> None:  # type: ignore[no-untyped-def]
+def test_columns_are_left_out_in_the_declared_order_and_said_so(lines: Lines) -> None:
     shown = []
     for width in range(LEAST_WIDTH, 160):
         found = lines([row("minigemma-s", "random_sae[k=16]")], width)
@@ -156,7 +160,7 @@ def test_columns_are_left_out_in_the_declared_order_and_said_so(lines) -> None: 
     assert shown == sorted(shown) and set(shown) == set(range(len(IMPORTANCE) + 1))
 
 
-def test_a_name_is_folded_only_where_nothing_is_left_to_leave_out(lines) -> None:  # type: ignore[no-untyped-def]
+def test_a_name_is_folded_only_where_nothing_is_left_to_leave_out(lines: Lines) -> None:
     for length in range(5, 50):
         found = lines([row("m" * length, "r" * 20)], 80)
         assert "m" * length in found[1]
@@ -165,11 +169,11 @@ def test_a_name_is_folded_only_where_nothing_is_left_to_leave_out(lines) -> None
     assert "0.500" in found[1] and "rrr" in found[2] and "0.500" not in found[2]
 
 
-def test_a_name_that_is_folded_anyhow_takes_no_column_from_the_others(lines) -> None:  # type: ignore[no-untyped-def]
+def test_a_name_that_is_folded_anyhow_takes_no_column_from_the_others(lines: Lines) -> None:
     assert "lead" in lines([row("m" * 100), row("short")], 80)[0]
 
 
-def test_a_wide_table_shows_everything_on_one_line_each(lines) -> None:  # type: ignore[no-untyped-def]
+def test_a_wide_table_shows_everything_on_one_line_each(lines: Lines) -> None:
     found = lines([row(LONG), row(WIDE)], None)
     assert len(found) == 3
     assert LONG in found[1] and all(cell in found[1] for cell in row("")[3:])
@@ -182,7 +186,7 @@ def test_a_width_that_alone_tells_two_rows_apart_is_kept() -> None:
     assert tables.without_width(importance, [["m", "a"], ["m", "a"]]) == ["lead"]
 
 
-def test_columns_without_any_text_are_no_columns(lines) -> None:  # type: ignore[no-untyped-def]
+def test_columns_without_any_text_are_no_columns(lines: Lines) -> None:
     [head, *_] = lines([["", "m", "r", "0.5", "", "", "", ""]], 80)
     assert head.split() == ["model", "representation", "score"]
 
@@ -308,7 +312,7 @@ STRANGE = {
 
 
 @pytest.fixture
-def strange_run(toy_suite, toy_task, harness_command, tmp_path):  # type: ignore[no-untyped-def]
+def strange_run(toy_suite: Path, toy_task: Path, harness_command: Any, tmp_path: Path) -> list[Any]:
     """A finished run whose models and representations have strange names in its records."""
     words = [toy_suite, "--include", toy_task, "-d", "cpu", "-o", "run"]
     words += ["--set", "representations=[hidden, 'random_sae[width=96,k=8]', text_length, tfidf]"]
@@ -326,8 +330,8 @@ def strange_run(toy_suite, toy_task, harness_command, tmp_path):  # type: ignore
 
 
 def test_no_table_of_a_command_is_wider_than_asked_and_no_name_is_cut(
-    strange_run,  # type: ignore[no-untyped-def]
-    harness_command,  # type: ignore[no-untyped-def]
+    strange_run: list[Any],
+    harness_command: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     commands = [

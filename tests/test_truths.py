@@ -147,7 +147,7 @@ def test_every_line_that_must_hold_does_and_is_what_is_published(few: dict[str, 
 @pytest.mark.slow
 @pytest.mark.skipif(
     "HARNESS_ALL_TRUTHS" not in os.environ,
-    reason="most of a minute of computing: make test-identities checks it",
+    reason="most of a minute of computing: make test-proofs checks it",
 )
 def test_every_line_of_400_replicates_that_must_hold_does_and_is_what_is_published() -> None:
     check_all_hold(measure(400, seed=1))

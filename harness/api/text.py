@@ -100,7 +100,7 @@ _LATEX = {
     "–": r"\textendash{}",
     "—": r"\textemdash{}",
 }
-"""What stands for letters that LaTeX reads as commands, or that its default fonts lack."""
+"""Commands for letters that LaTeX reads as commands themselves, or that its default fonts lack."""
 
 _LIGATURES = re.compile("-(?=-)|,(?=,)")
 """Letters that become a dash or a quotation mark with the next one."""

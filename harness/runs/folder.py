@@ -58,9 +58,8 @@ class RunFolder(RunReader):
             (self.path / "predictions").mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise WriteError(f"the run folder '{self.path}' cannot be made: {error.strerror}") from error
-        path_inside(
-            self.path, "predictions", by=f"'{self.path}'"
-        )  # what lies elsewhere would not be read again
+        # What lies elsewhere would not be read again.
+        path_inside(self.path, "predictions", by=f"'{self.path}'")
 
     def start(
         self,
@@ -83,9 +82,8 @@ class RunFolder(RunReader):
                     f"'{self.path}' holds a run of another suite (it differs in {field}); choose another -o"
                 )
         if (self.path / "results.jsonl").is_file():
-            self._every_record(
-                self.path / "results.jsonl"
-            )  # a broken one is refused before anything is touched
+            # A broken record is refused before anything is touched.
+            self._every_record(self.path / "results.jsonl")
         self._make()
         self._tidy()
         self._about: dict[str, Any] = {

@@ -16,10 +16,12 @@ from harness.api.tasks import TaskSpec
 from harness.api.text import escape_latex
 from harness.leaderboard.board import VERDICTS, Board, Group, Row
 from harness.leaderboard.exports.exported import Exported, file_name, find_hub_source, find_task, runs_of
-from harness.leaderboard.pages.markdown import NONE, difference, integer, score
+from harness.leaderboard.pages.markdown import NONE, difference, integer, score, span
 from harness.leaderboard.selection import Cell, Unit, in_natural_order
 from harness.registry.catalog import Registry
+from harness.runs.record import Results
 from harness.storage.hashing import hash_lines
+from harness.storage.parsing import parsing
 
 _COLUMNS = ("Rank", "Model", "Representation", "Width", "Macro-F1", "Δ hidden", "Won/tied/lost")
 _ALIGNED = "lllrllr"
@@ -100,7 +102,7 @@ def _table(board: Board, group: Group, *, reads: str = "") -> str:
 def _texts(row: Row, model: str, representation: str) -> list[str]:
     counts = [row.count(verdict) for verdict in VERDICTS]
     return [
-        _span(row.rank, row.last_rank),
+        span(row.rank, row.last_rank),
         model,
         representation,
         integer(row.width),
@@ -108,12 +110,6 @@ def _texts(row: Row, model: str, representation: str) -> list[str]:
         difference(row.delta),
         NONE if None in counts else "/".join(map(str, counts)),
     ]
-
-
-def _span(first: int | None, last: int | None) -> str:
-    if first is None:
-        return NONE
-    return str(first) if last in (None, first) else f"{first}–{last}"
 
 
 def _line(texts: Sequence[str], *, bold: bool = False) -> str:
@@ -132,7 +128,6 @@ def _methods(board: Board, cells: Sequence[Cell], tasks: Mapping[str, TaskSpec])
     """Return a paragraph on how the numbers came about, from the runs' own facts."""
     seeds = len({cell.record.seed for cell in cells})
     rows = sum(task.n_test for task in board.tasks)
-    abouts = [run.about() for run in runs_of(cells)]
     cited = ", ".join(_key("task", name) for name in tasks)
     licences = "; ".join(f"{name}: {spec.licence}" for name, spec in tasks.items())
     sentences = [
@@ -142,24 +137,33 @@ def _methods(board: Board, cells: Sequence[Cell], tasks: Mapping[str, TaskSpec])
         " rows, and scored on test rows.",
         f"Intervals are paired bootstrap intervals of 95\\,\\% ({board.resamples:,} stratified resamples of test rows);"
         " a task counts as won or lost where the p-value, adjusted by Holm over the row's tasks, is below .05.",
-        *_describe_machines(abouts),
+        *_describe_machines(runs_of(cells)),
         *([rf"Data: \cite{{{cited}}}. Licences: {escape_latex(licences)}."] if tasks else []),
     ]
     return "\n".join([*sentences, ""])
 
 
-def _describe_machines(abouts: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return a sentence for each machine and set of versions, with the day on which its last run ended."""
+def _describe_machines(runs: Iterable[Results]) -> list[str]:
+    """Return a sentence for each machine and set of versions, with the day on which its last run ended.
+
+    Raise UnavailableError where a run describes its machine in another form.
+    """
     days: dict[str, str] = {}
-    for about in abouts:
-        versions = about.get("distributions") or {}
-        named = ", ".join(f"{name} {versions[name]}" for name in _VERSIONS if name in versions)
-        machine = f"{about.get('cores', '?')} cores of a CPU ({about.get('cpu', 'unknown')})"
-        if gpu := about.get("gpu"):
-            machine = f"{gpu['name']} (CUDA {gpu['cuda']})"
-        text = escape_latex(f"{machine} with {named or 'unknown versions'}")
-        days[text] = max(days.get(text, ""), str(about.get("finished") or "")[:10])
+    for run in runs:
+        about = run.about()
+        with parsing(f"'{run.path}' does not say on which machine it was made"):
+            text = escape_latex(_describe_machine(about))
+        days[text] = max(days.get(text, ""), escape_latex(str(about.get("finished") or "")[:10]))
     return [f"Runs were made on {text}{f', until {day}' if day else ''}." for text, day in days.items()]
+
+
+def _describe_machine(about: Mapping[str, Any]) -> str:
+    versions = about.get("distributions") or {}
+    named = ", ".join(f"{name} {versions[name]}" for name in _VERSIONS if name in versions)
+    machine = f"{about.get('cores', '?')} cores of a CPU ({about.get('cpu', 'unknown')})"
+    if gpu := about.get("gpu"):
+        machine = f"{gpu['name']} (CUDA {gpu['cuda']})"
+    return f"{machine} with {named or 'unknown versions'}"
 
 
 def _count(number: int, noun: str) -> str:

@@ -465,14 +465,9 @@ def _find(row: Row, task: TaskSummary) -> TaskResult | None:
     return next((result for result in row.results if result.task == task.name), None)
 
 
-def _span(first: int | None, last: int | None) -> str:
-    """Return `2`, or `2–4` where the two differ; a dash without any."""
-    return NONE if first is None or last is None else str(last) if first == last else f"{first}–{last}"
-
-
 _COLUMNS: Mapping[str, Callable[[Row], str]] = {
     "reads": lambda row: row.reads,
-    "rank": lambda row: _span(row.rank, row.last_rank),
+    "rank": lambda row: markdown.span(row.rank, row.last_rank),
     "model": lambda row: row.model or NONE,
     "representation": lambda row: row.representation,
     "width": lambda row: markdown.integer(row.width),
@@ -482,7 +477,7 @@ _COLUMNS: Mapping[str, Callable[[Row], str]] = {
     "Δ matched": lambda row: markdown.difference(row.matched),
     "won / tied / lost": _outcome,
     **{axis: partial(choice_on, axis) for axis in ("site", "tokens", "pooling", "transform", "classifier")},
-    "tried": lambda row: _span(*(row.tried or (None, None))),
+    "tried": lambda row: markdown.span(*(row.tried or (None, None))),
     "tasks": lambda row: str(len(row.results)),
     "tokens/s": lambda row: NONE if row.tokens_per_s is None else f"{row.tokens_per_s:,.0f}",
     "images/s (waiting)": _images,

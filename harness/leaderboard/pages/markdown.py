@@ -106,6 +106,11 @@ def optional(value: float | None) -> str:
     return NONE if value is None else point(value)
 
 
+def span(first: int | None, last: int | None) -> str:
+    """Return `2`, or `2–4` where the two differ; a dash without any."""
+    return NONE if first is None or last is None else str(last) if first == last else f"{first}–{last}"
+
+
 def integer(value: int | None) -> str:
     """Return the number, or a dash."""
     return NONE if value is None else str(value)
