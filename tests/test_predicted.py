@@ -168,9 +168,10 @@ def test_predictions_in_a_linked_folder_are_read_in_no_way(run: RunFolder, tmp_p
     assert run.scored(record) is None
     assert run.predicted(record) is None
     assert not run.is_done(record) and not run.has_predictions(record)
-    with pytest.raises(UnavailableError, match="leads out of its folder"):
+    linked = "is a link, and nothing is read or written through it: put the folder itself in its place"
+    with pytest.raises(UnavailableError, match=linked):
         run.predictions(record.cell_id)
-    with pytest.raises(UnavailableError, match="leads out of its folder"), run.hold():
+    with pytest.raises(UnavailableError, match=linked), run.hold():
         pass
 
 

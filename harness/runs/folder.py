@@ -25,7 +25,6 @@ from harness.runs.lines import SCHEMA_VERSION
 from harness.runs.reader import RunReader
 from harness.runs.record import ADDED_FIELDS, REPORTED_DISTRIBUTIONS, Record
 from harness.storage.atomic import TEMPORARY, append_line, cut_unfinished_line, lock, whole_file, write_json
-from harness.storage.paths import path_inside
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,8 +57,7 @@ class RunFolder(RunReader):
             (self.path / "predictions").mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise WriteError(f"the run folder '{self.path}' cannot be made: {error.strerror}") from error
-        # What lies elsewhere would not be read again.
-        path_inside(self.path, "predictions", by=f"'{self.path}'")
+        self.check_no_link()
 
     def start(
         self,

@@ -151,11 +151,19 @@ class RunReader(RunState):
         wanted = {f"score_{name}" for name in {*frame["label"], *frame["prediction"]}}
         return frame if wanted <= set(frame.columns) else None
 
+    def check_no_link(self) -> None:
+        """Raise UnavailableError where the folder of predictions is a link: a stranger's may lead anywhere."""
+        if (folder := self.path / "predictions").is_symlink():
+            raise UnavailableError(
+                f"'{folder}' is a link, and nothing is read or written through it: put the folder itself in its place"
+            )
+
     def predictions(self, cell_id: str) -> pd.DataFrame:
         """Return the test predictions of a cell: example_id, group (where rows have one), label, prediction,
         score_<class>…
         """
-        name = f"predictions/{cell_id}.parquet"
-        path = path_inside(self.path, name, by=f"'{self.path / 'results.jsonl'}'")
+        self.check_no_link()
+        folder, name = self.path / "predictions", f"{cell_id}.parquet"
+        path = path_inside(folder, name, by=f"'{self.path / 'results.jsonl'}'")
         with parsing(f"the predictions '{path}' are missing or damaged"), open_parquet(path) as file:
             return check_frame(file.read().to_pandas())
