@@ -87,6 +87,7 @@ def harness_command(
     """`harness_command("ls", "tasks")` in this process, in an empty folder, without settings of the user's."""
     from harness.cli import execute
 
+    # pytest-xdist sets COLUMNS to 80 in its processes, and a test alone has none.
     for name in ("HARNESS_PLUGINS", "HARNESS_DATA_DIR", "HARNESS_DEBUG", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
