@@ -13,6 +13,7 @@ from harness.leaderboard.board import Board
 from harness.leaderboard.build import build
 from harness.leaderboard.pages.board_page import FILES, PICTURES, render
 from harness.leaderboard.pages.heatmap import name_pictures
+from harness.leaderboard.published.rerun_report import read_report
 from harness.leaderboard.published.store import LIMIT, PublishedRun, find_published, unpublishable
 from harness.leaderboard.selection import choose, read_cells
 from harness.validation.cells import check_cell
@@ -25,6 +26,7 @@ def check_published(folder: Path) -> tuple[str, ...]:
     if not runs:
         return (f"'{folder}' holds no published run",)
     findings = [finding for run in runs for finding in dict.fromkeys(_check_run(run))]
+    findings += _check_reports(folder, runs)
     return tuple(findings or _check_pages(folder, runs))
 
 
@@ -45,6 +47,18 @@ def _check_run(run: PublishedRun) -> Iterator[str]:
                 yield from (f"{where}: {finding}" for finding in check_cell(record, frame))
     except HarnessError as error:  # nothing more can be said of a run that cannot be read
         yield str(error)
+
+
+def _check_reports(folder: Path, runs: Sequence[PublishedRun]) -> Iterator[str]:
+    """Yield a sentence for each report of a rerun that does not vouch for a run, and so gives it no badge."""
+    for run in runs:
+        try:
+            read_report(run)
+        except HarnessError as error:
+            yield f"{error}; remove it, or run cells again"
+    places = {run.all_files[-1] for run in runs}
+    for path in sorted(set(folder.glob("*.rerun.json")) - places):
+        yield f"'{path}' is the report of a rerun of a run that is not published here; remove it"
 
 
 def _check_pictures(folder: Path, board: Board) -> Iterator[str]:

@@ -5,6 +5,7 @@
 <name>.predictions.parquet   one row a task: its test rows once, beside them what each cell of the board predicted, and
                              of its ablation, unless that would break the limit
 <name>.env.json              the resolved suite, when it ran, where and with what
+<name>.rerun.json            the report of a rerun, if cells were run again (`harness leaderboard add --rerun`)
 leaderboard*, matrix*        the board of all runs published in the folder
 """
 
@@ -29,6 +30,7 @@ from harness.api.tasks import TaskSpec
 from harness.leaderboard.analyses.ablation import choose_ablation
 from harness.leaderboard.build import build
 from harness.leaderboard.pages.board_page import write
+from harness.leaderboard.published.rerun_report import place_report
 from harness.leaderboard.scoring import read_predictions
 from harness.leaderboard.selection import Cell, Unit, choose, once, read_cells
 from harness.registry.catalog import Registry
@@ -70,6 +72,11 @@ class PublishedRun:
     def files(self) -> tuple[Path, Path, Path]:
         """Records, predictions, environment."""
         return self.path, self._beside(".predictions.parquet"), self._beside(".env.json")
+
+    @property
+    def all_files(self) -> tuple[Path, ...]:
+        """The files, and the place of the report of a rerun, which a run need not have."""
+        return (*self.files, place_report(self.path))
 
     @property
     def size(self) -> int:
@@ -289,7 +296,8 @@ def publish(
         board = build(runs)  # before anything is changed: it may need a cell that another run did not publish
         for other in earlier:
             if other not in others:
-                for path in other.files:
+                is_same = other.name == name and not replace  # its records are those that replace it
+                for path in other.files if is_same else other.all_files:
                     path.unlink(missing_ok=True)
         for path in staged.files:
             path.replace(folder / path.name)
@@ -321,7 +329,7 @@ def replace_published(staged: Path, folder: Path) -> Path:
     board = build(runs)  # before anything is changed
     with _stage(folder):
         for earlier in find_published(folder):
-            for path in earlier.files:
+            for path in earlier.all_files:
                 path.unlink(missing_ok=True)
         for run in runs:
             for path in run.files:
