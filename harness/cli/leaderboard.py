@@ -10,6 +10,7 @@ import click
 from harness.api.errors import NothingSelectedError, UnavailableError
 from harness.cli import options as shared
 from harness.cli.board_table import print_board
+from harness.cli.leaderboard_plots import plots
 from harness.cli.meta import ARGUMENTS
 from harness.cli.streams import echo
 
@@ -167,6 +168,9 @@ def tables(context: click.Context, /, runs: tuple[Path, ...], latex: bool, outpu
         echo(path)
     for sentence in exported.left_out:
         echo(f"harness: left out: {sentence}", err=True)
+
+
+command.add_command(plots)
 
 
 def _suites(folder: Path) -> list[Path]:

@@ -45,13 +45,14 @@ _SCRIPTS = (
 )
 """Scripts for which a Noto Sans font of the system is looked for."""
 
-_PLAIN: dict[str, Any] = {
+PLAIN: Mapping[str, Any] = {
     "va": "baseline",
     "rotation_mode": "anchor",
     "parse_math": False,
     "usetex": False,
     "clip_on": True,
 }
+"""Properties of a text that is no markup, placed by its baseline."""
 
 Box = tuple[int, int, int, int]
 """Left and upper edge, width and height, in pixels."""
@@ -84,10 +85,15 @@ def _families() -> tuple[str, ...]:
 
 
 @cache
-def _font(size: int) -> FontProperties:
+def font(points: float) -> FontProperties:
+    """Return the fonts of all texts that are drawn, at a size in points."""
     from matplotlib.font_manager import FontProperties
 
-    return FontProperties(family=list(_families()), size=size * 72 / _DPI)
+    return FontProperties(family=list(_families()), size=points)
+
+
+def _font(size: int) -> FontProperties:
+    return font(size * 72 / _DPI)
 
 
 @cache
@@ -208,7 +214,7 @@ class Page:
         if align == "up":
             left, top, style = x + width / 2 + below, y + height, style | {"ha": "left", "rotation": 90}
         line = fit(text, size=size, width=height if align == "up" else width)
-        drawn = self._figure.text(left / self.width, 1 - top / self.height, line, **style, **_PLAIN)
+        drawn = self._figure.text(left / self.width, 1 - top / self.height, line, **style, **PLAIN)
         drawn.set_clip_box(Bbox.from_bounds(x, self.height - y - height, width, height))
 
     def write_lines(self, lines: Sequence[Line], x: int, y: int, *, width: int) -> None:
