@@ -1,4 +1,4 @@
-"""Command `harness leaderboard`: build, publish, make and check leaderboards. Only `make` runs models."""
+"""Command `harness leaderboard`: build, publish, make and check leaderboards. Only `make` and `add` run models."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 from harness.api.errors import NothingSelectedError, UnavailableError
 from harness.cli import options as shared
 from harness.cli.board_table import print_board
+from harness.cli.leaderboard_add import add
 from harness.cli.leaderboard_plots import plots
 from harness.cli.meta import ARGUMENTS
 from harness.cli.streams import echo
@@ -171,6 +172,7 @@ def tables(context: click.Context, /, runs: tuple[Path, ...], latex: bool, outpu
 
 
 command.add_command(plots)
+command.add_command(add)
 
 
 def _suites(folder: Path) -> list[Path]:

@@ -25,10 +25,14 @@ def is_plain(line: bytes) -> bool:
     return line.startswith(_NOW) and b"\\u" not in line
 
 
+class NewerError(UnavailableError):
+    """A file was written by a newer harness than this one."""
+
+
 def check_version(version: int, what: str) -> None:
-    """Raise UnavailableError when a file is of a schema version newer than this harness."""
+    """Raise NewerError when a file is of a schema version newer than this harness."""
     if version > SCHEMA_VERSION:
-        raise UnavailableError(
+        raise NewerError(
             f"{what} was written by a newer harness: it is of schema version {version}, and this one reads up to "
             f"{SCHEMA_VERSION}"
         )

@@ -56,8 +56,8 @@ def check_run(
         *_check_limit(suite, records, run),
         *check_records(records),
         *check_whole(records),
-        *_check_places(suite, records),
-        *([] if about.get("left_out") or len(records) < len(cells) else _check_coverage(suite, records)),
+        *check_places(suite, records),
+        *([] if about.get("left_out") or len(records) < len(cells) else check_coverage(suite, records)),
         *(_check_only(records, registry) if registry else ()),
         *check_predictions(run, [record for record in records if record.status == "ok"]),
     ]
@@ -112,7 +112,7 @@ def _asks_for_limit(argv: Sequence[Any]) -> bool:
     return is_set or any(re.match(r"-L|--limit(=|$)", word) for word in words)
 
 
-def _check_places(suite: Suite, records: Sequence[Record]) -> Iterator[str]:
+def check_places(suite: Suite, records: Sequence[Record]) -> Iterator[str]:
     """Yield a sentence for each record of a cell that is not in the run's suite."""
     tasks = {task.name for task in suite.tasks}
     for record in records:
@@ -123,7 +123,7 @@ def _check_places(suite: Suite, records: Sequence[Record]) -> Iterator[str]:
             )
 
 
-def _check_coverage(suite: Suite, records: Sequence[Record]) -> Iterator[str]:
+def check_coverage(suite: Suite, records: Sequence[Record]) -> Iterator[str]:
     """Yield a sentence for each arm of a whole run that lacks a point of the search on some task, regime and seed.
 
     A cell may have been taken out of both the records and run.json.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -91,7 +91,7 @@ def _describe_rerun(report: RerunReport, cells: int) -> Badge:
     return Badge(
         "rerun",
         f"rerun: {_count(len(report.cells))}, drawn by {report.draw}, were run again on "
-        f"{report.date[:10]} ({_name(report.here.hardware.values())}) and differ from the published ones in at most "
+        f"{report.date[:10]} ({_name(report.here.hardware)}) and differ from the published ones in at most "
         f"{largest.differing:.2%} of predictions and {largest.macro_f1:.4f} of macro-F1 (allowed: "
         f"{limit.differing:.2%} and {limit.macro_f1:.4f}); the scores of all {_count(cells)} that the board shows "
         f"follow from the published predictions; this does not prove the predictions of cells that were not run again",
@@ -102,5 +102,6 @@ def _count(cells: int) -> str:
     return "1 cell" if cells == 1 else f"{cells} cells"
 
 
-def _name(facts: Iterable[str | None]) -> str:
-    return ", ".join(filter(None, facts)) or "hardware unknown"
+def _name(facts: Mapping[str, str | None]) -> str:
+    named = [facts.get(name) for name in ("os", "cpu", "gpu")]
+    return ", ".join(filter(None, named)) or "hardware unknown"

@@ -50,8 +50,12 @@ if TYPE_CHECKING:
 LIMIT = 2_000_000
 """Most bytes of a published run, small enough for a repository even if boards are often rebuilt."""
 
-_RECORDS = (".jsonl", ".jsonl.gz")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+RECORDS = (".jsonl", ".jsonl.gz")
+"""Endings of files of records."""
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+"""Names that a published run can have."""
+
 _UNIT = ("train_language", "test_language", "trained_on", "regime")
 _FACTS = ("python", "os", "cpu", "cores", "memory", "device", "gpu", "plugins")
 _DISTRIBUTIONS = ("sae-harness", "torch", "transformers", "scikit-learn", "scipy", "numpy", "pandas")
@@ -215,10 +219,10 @@ def find_published(folder: Path) -> list[PublishedRun]:
     if RunFolder(folder).exists:
         return []
     # Names with a dot in front are what systems keep beside files, no records.
-    paths = {path for ending in _RECORDS for path in folder.glob(f"[!.]*{ending}")}
+    paths = {path for ending in RECORDS for path in folder.glob(f"[!.]*{ending}")}
     found = [PublishedRun(path) for path in sorted(paths, key=lambda path: PublishedRun(path).name)]
     for run in found:
-        if not _NAME.fullmatch(run.name):
+        if not NAME.fullmatch(run.name):
             raise UnavailableError(
                 f"'{run.path}' has no name that a published run can have, and may be a copy of one: remove or rename it"
             )
@@ -227,7 +231,7 @@ def find_published(folder: Path) -> list[PublishedRun]:
 
 def find_results(path: Path) -> list[Results]:
     """Return the run folder `path`, or the published runs there. Raise UnavailableError when there is none."""
-    if path.is_file() and path.name.endswith(_RECORDS):
+    if path.is_file() and path.name.endswith(RECORDS):
         return [PublishedRun(path)]
     if published := find_published(path):
         return [*published]
@@ -275,7 +279,7 @@ def publish(
     if faults := unpublishable(run):
         raise GateError(f"the run in '{run.path}' cannot be published: {'; '.join(faults)}")
     name = name or str(about.get("started", ""))[:10]
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise UsageError(f"'{name}' cannot name a published run: letters, digits, '.', '_' and '-' can")
     if folder.exists() and not folder.is_dir():
         raise UnavailableError(f"'{folder}' is a file, not a folder")
@@ -290,7 +294,7 @@ def publish(
     if registry:
         _check_sound(run, check_run(run, registry, data_dir=data_dir, included=included), tell)
     others = [other for other in earlier if other.name != name and not replace]
-    with _stage(folder) as stage:
+    with staging(folder) as stage:
         staged = _write_run(run, stage, name)
         runs = sorted([*others, staged], key=lambda run: run.name)
         board = build(runs)  # before anything is changed: it may need a cell that another run did not publish
@@ -327,7 +331,7 @@ def replace_published(staged: Path, folder: Path) -> Path:
     """
     runs = find_published(staged)
     board = build(runs)  # before anything is changed
-    with _stage(folder):
+    with staging(folder):
         for earlier in find_published(folder):
             for path in earlier.all_files:
                 path.unlink(missing_ok=True)
@@ -339,7 +343,7 @@ def replace_published(staged: Path, folder: Path) -> Path:
 
 
 @contextmanager
-def _stage(folder: Path) -> Iterator[Path]:
+def staging(folder: Path) -> Iterator[Path]:
     """Yield a folder inside `folder` that is removed afterwards. Raise WriteError when the disk refuses."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

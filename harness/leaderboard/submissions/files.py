@@ -1,0 +1,301 @@
+"""Files of a submission: taken over as plain bytes of a bounded size, before anything in them is believed.
+
+Paths of a stranger's files enter; copies that were checked leave. What a file names is text: it is never opened.
+"""
+
+from __future__ import annotations
+
+import re
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from harness.api.errors import HarnessError, UnavailableError
+from harness.api.text import printable
+from harness.config.suite import Suite
+from harness.leaderboard.published.store import LIMIT, NAME, RECORDS, PublishedRun, publish
+from harness.runs.folder import RunFolder
+from harness.runs.lines import NewerError
+from harness.runs.record import Record
+from harness.storage.parsing import parsing, read_mapping
+from harness.storage.reading import open_parquet, read_file, unzip
+
+UNPACKED = 150_000_000
+"""Most bytes of unpacked records: ten times those of the longest published run."""
+
+VALUES = 20_000_000
+"""Most values in a file of predictions: ten times those of the largest published run. A column that repeats one value
+takes no room in a file.
+"""
+
+LONGEST = 1_000
+"""Most letters of a name in a record; those of a model in a folder are paths."""
+
+_NAMES = (
+    *(
+        "suite",
+        "task",
+        "trained_on",
+        "modality",
+        "train_language",
+        "test_language",
+        "model",
+        "site",
+        "tokens",
+    ),
+    *(
+        "representation",
+        "dictionary",
+        "pooling",
+        "transform",
+        "classifier",
+        "regime",
+        "learnt_on",
+        "alignment",
+    ),
+)
+_PAGES = re.compile(
+    r"(leaderboard|matrix|plots)[a-z-]*(\.(md|csv|html|json|parquet|svg|png))?|README\.md|board\.yaml"
+)
+"""Pages of a board, beside which a run may lie. They are made anew, and never read here."""
+
+_PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".bin", ".joblib", ".npy", ".npz", ".dill")
+_BEGINS = (*(b"\x80" + bytes([version]) for version in range(2, 6)), b"PK\x03\x04")
+"""First bytes of a pickle, and of an archive, in which torch and numpy keep pickles."""
+
+_COLUMNS = {
+    **dict.fromkeys(("task", "train_language", "test_language", "trained_on", "regime"), ("string",)),
+    "task_version": ("int32", "int64"),
+    **dict.fromkeys(("classes", "example_id", "label", "cell_id"), ("list<element: string>",)),
+    "group": ("list<element: int32>", "list<element: int64>"),
+    "prediction": ("list<element: list<element: string>>",),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """Run of a submission: a copy of its files, and the path that it was given by."""
+
+    run: PublishedRun
+    origin: Path
+
+    def tell(self, sentence: str) -> str:
+        """Return a sentence about the copy as one about what was given."""
+        told = sentence.replace(str(self.run.path), str(self.origin))
+        return told.replace(str(self.run.path.parent), str(self.origin.parent))
+
+
+class _Facts(BaseModel):
+    """Fields of `<name>.env.json`, as a run is published."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cells: int = Field(ge=1)
+    finished: str | None
+    python: str | None
+    os: str | None
+    cpu: str | None
+    cores: int | None
+    memory: int | None
+    device: str | None
+    gpu: dict[str, str] | None
+    plugins: dict[str, str]
+    distributions: dict[str, str | None]
+    starts: list[dict[str, str | dict[str, str] | None]]
+    suite: Suite
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """Runs of a submission that are of the right form, and the faults of all: those of form, and newer versions."""
+
+    entries: tuple[Entry, ...]
+    faults: tuple[str, ...]
+    newer: tuple[str, ...]
+
+
+def take(paths: Sequence[Path], stage: Path) -> Taken:
+    """Copy the files of a submission into `stage`, and check their form.
+
+    Raise UnavailableError for a path where nothing lies.
+    """
+    entries: list[Entry] = []
+    faults: list[str] = []
+    newer: list[str] = []
+    for number, path in enumerate(paths):
+        place = stage / str(number)
+        place.mkdir(parents=True)
+        for records, fault in _find_records(path, place):
+            if fault:
+                faults.append(fault)
+                continue
+            origin = path if path.is_dir() and records.parent != path else records
+            entry = Entry(run=PublishedRun(place / records.name), origin=origin)
+            try:
+                found = list(_copy(records, place)) or list(check_form(entry.run))
+            except NewerError as error:
+                newer.append(f"{entry.tell(str(error))}; update the harness here first")
+                continue
+            faults += (entry.tell(sentence) for sentence in found)
+            entries += [] if found else [entry]
+    names = [entry.run.name for entry in entries]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    faults += (f"two runs are named '{name}': give one of them another name" for name in twice)
+    return Taken(entries=tuple(entries), faults=tuple(faults), newer=tuple(newer))
+
+
+def read_suite_of(entry: Entry) -> Suite:
+    """Return the suite that a run says it is of."""
+    return Suite.model_validate(entry.run.about()["suite"])
+
+
+def _find_records(path: Path, place: Path) -> Iterator[tuple[Path, str]]:
+    """Yield the files of records that a path leads to, and a sentence on each thing that a submission may not hold."""
+    if path.is_symlink():
+        yield path, f"'{path}' is a link, which may lead anywhere: give the files themselves"
+    elif path.is_file() and path.name.endswith(RECORDS):
+        yield path, ""
+    elif path.is_file():
+        yield path, f"'{path}' holds no records of a published run, whose name ends in {' or '.join(RECORDS)}"
+    elif not path.is_dir():
+        raise UnavailableError(f"there is no '{path}'")
+    elif RunFolder(path).exists:
+        try:  # what is published of it is then checked like any other
+            run = publish(RunFolder(path), place / "published")
+            yield run.path, ""
+        except HarnessError as error:
+            yield path, str(error)
+    else:
+        yield from _find_in_folder(path)
+
+
+def _find_in_folder(folder: Path) -> Iterator[tuple[Path, str]]:
+    inside = sorted(folder.iterdir())
+    records = [path for path in inside if path.name.endswith(RECORDS)]
+    parts = {part.name for path in records for part in PublishedRun(path).files}
+    for path in inside:
+        if path.is_symlink():
+            yield path, f"'{path}' is a link, which may lead anywhere: put the file itself in its place"
+        elif path.name.endswith(".rerun.json"):
+            yield path, f"'{path}' is a report that only the keepers of a board write: leave it out"
+        elif path in records:
+            yield path, ""
+        elif path.name not in parts and not _PAGES.fullmatch(path.name):
+            yield path, _name_stranger(path)
+    if not records:
+        yield folder, f"'{folder}' holds no published run"
+
+
+def _name_stranger(path: Path) -> str:
+    if path.suffix.lower() in _PICKLES:
+        return f"'{path}' may hold a pickle, which can run code: leave it out"
+    return f"'{path}' is no part of a published run: leave it out"
+
+
+def _copy(records: Path, place: Path) -> Iterator[str]:
+    """Copy the files of a run; yield its faults. They are named by their places in the submission."""
+    given, copied = PublishedRun(records), PublishedRun(place / records.name)
+    if not NAME.fullmatch(given.name) or len(given.name) > 100:
+        yield (
+            f"'{records}' has no name that a published run can have: up to 100 letters, digits, '.', '_' and '-'"
+        )
+        return
+    size = 0
+    for path, target in zip(given.files, copied.files, strict=True):
+        try:
+            status = path.lstat()
+        except OSError:
+            yield f"'{path}' is missing: a published run has records, predictions and env.json"
+            continue
+        if not stat.S_ISREG(status.st_mode):
+            yield f"'{path}' is a link, a folder or a device, and no plain file: put a file in its place"
+            continue
+        size += status.st_size
+        if size > LIMIT:
+            yield f"'{records}' and the files beside it take over {LIMIT:,} bytes, the most of a published run"
+            return
+        try:
+            with parsing(f"'{path}' cannot be read"):
+                data = read_file(path, at_most=LIMIT)
+        except UnavailableError as error:
+            yield str(error)
+            continue
+        if data.startswith(_BEGINS):
+            yield f"'{path}' holds a pickle or an archive, which can run code where it is opened: it is not read"
+            continue
+        target.write_bytes(data)
+
+
+def check_form(run: PublishedRun) -> Iterator[str]:
+    """Yield the faults of a copied run: what its files hold is not what a published run holds.
+
+    Raise NewerError for records that a newer harness wrote.
+    """
+    for check in (_check_records, _check_predictions, _check_facts):
+        try:
+            yield from check(run)
+        except NewerError:
+            raise
+        except HarnessError as error:
+            yield str(error)
+            return  # what follows reads the records, too
+
+
+def _check_predictions(run: PublishedRun) -> Iterator[str]:
+    path = run.files[1]
+    with parsing(f"the predictions '{path}' are damaged"), open_parquet(path) as file:
+        about = file.metadata
+        values = sum(
+            about.row_group(group).column(column).num_values
+            for group in range(about.num_row_groups)
+            for column in range(about.num_columns)
+        )
+        schema = {field.name: str(field.type) for field in file.schema_arrow}
+    if values > VALUES:
+        yield f"'{path}' holds {values:,} values, and at most {VALUES:,} are read"
+    if schema.keys() != _COLUMNS.keys() or any(kind not in _COLUMNS[name] for name, kind in schema.items()):
+        yield f"'{path}' has other columns than the predictions of a published run"
+
+
+def _check_facts(run: PublishedRun) -> Iterator[str]:
+    path = run.files[2]
+    fields = read_mapping(path, f"'{path}' is damaged")
+    with parsing(f"'{path}' does not hold what is published of a run"):
+        facts = _Facts.model_validate(fields)
+    if facts.cells != len(run.records()):
+        yield f"'{path}' says {facts.cells} cells, and there are {len(run.records())} records"
+
+
+def _check_records(run: PublishedRun) -> Iterator[str]:
+    path = run.path
+    if path.suffix == ".gz":
+        with parsing(f"'{path}' cannot be read"):
+            unzip(path, at_most=UNPACKED)
+    records = run.records()
+    told: set[str] = set()
+    for record in records:
+        told.update(_check_names(record))
+    yield from (f"'{path}': {sentence}" for sentence in sorted(told))
+    if any(used.snippets for record in records for used in record.used):
+        yield f"'{path}' holds texts of the data (`used.snippets`), which are not published"
+    if any(record.hygiene.faults for record in records):
+        yield f"'{path}' holds names of broken files (`hygiene.faults`), which are not published"
+
+
+def _check_names(record: Record) -> Iterator[str]:
+    """Yield a sentence for each name that is too long to be shown, or that holds what cannot be seen."""
+    for field in _NAMES:
+        if (value := getattr(record, field)) is not None:
+            yield from _check_name(field, value)
+    for flag in record.flags:
+        yield from _check_name("flag", flag)
+
+
+def _check_name(field: str, value: str) -> Iterator[str]:
+    if len(value) > LONGEST:
+        yield f"a {field} has {len(value):,} letters ('{printable(value[:40])}…'), and at most {LONGEST:,} are taken"
+    elif (shown := printable(value)) != value or not {"\n", "\t"}.isdisjoint(value):
+        yield f"the {field} '{shown}' holds letters that cannot be seen"
