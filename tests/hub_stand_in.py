@@ -16,13 +16,21 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from hub_uploads import take
 
 from harness import UnavailableError
+
+LARGE = (".safetensors", ".npz", ".pt", ".bin", ".parquet", ".png")
+"""Endings of files that the hub keeps as large ones."""
 
 
 @dataclass
 class Hub:
-    """Repositories by name, each with its files, and how the hub behaves: `ok`, `stripped`, or a status to answer."""
+    """Repositories by name, each with its files, and how the hub behaves: `ok`, `stripped`, or a status to answer.
+
+    Uploads need `token`. `refusals` are statuses by step of an upload (see `hub_uploads.STEPS`), `before` what is done
+    when a step is asked for.
+    """
 
     cache: Path
     url: str = ""
@@ -30,6 +38,11 @@ class Hub:
     gated: set[str] = field(default_factory=set)
     behaviour: str | int = "ok"
     asked: list[str] = field(default_factory=list)
+    token: str = ""
+    private: set[str] = field(default_factory=set)
+    large: dict[str, bytes] = field(default_factory=dict)
+    refusals: dict[str, int] = field(default_factory=dict)
+    before: dict[str, Callable[[], object]] = field(default_factory=dict)
 
     def add(self, repository: str, files: dict[str, bytes] | Path) -> None:
         """Publish a folder, or files by name."""
@@ -45,7 +58,8 @@ class Hub:
     def answer(self, path: str) -> tuple[int, dict[str, str], bytes]:
         """Status, headers and body for a path."""
         self.asked.append(path)
-        path = path.replace("/api/datasets/", "/api/models/").removeprefix("/datasets")
+        path = re.sub("^/api/(datasets|spaces)/", "/api/models/", path)
+        path = re.sub("^/(datasets|spaces)/", "/", path)
         if isinstance(self.behaviour, int):
             return self.behaviour, {}, b""
         file = re.fullmatch(r"/(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<name>.+)", path)
@@ -61,11 +75,8 @@ class Hub:
         if match["revision"] not in {None, "main", commit}:
             return 404, {"X-Error-Code": "RevisionNotFound"}, b"{}"
         if file is None:
-            return (
-                200,
-                {"Content-Type": "application/json"},
-                _listing(match["what"], match["repo"], commit, files),
-            )
+            listing = _listing(match["what"], match["repo"], commit, files, match["repo"] in self.private)
+            return 200, {"Content-Type": "application/json"}, listing
         if match["name"] not in files:
             return 404, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": commit}, b""
         data = files[match["name"]]
@@ -79,14 +90,16 @@ def _sha256(data: bytes) -> str:
 
 def _tag(name: str, data: bytes) -> str:
     """The hub names large files by their SHA-256, and others as git does."""
-    large = name.endswith((".safetensors", ".npz", ".pt", ".bin"))
-    return _sha256(data) if large else hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+    return (
+        _sha256(data) if name.endswith(LARGE) else hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+    )
 
 
-def _listing(what: str | None, repository: str, commit: str, files: dict[str, bytes]) -> bytes:
+def _listing(what: str | None, repository: str, commit: str, files: dict[str, bytes], private: bool) -> bytes:
     if what != "tree":
         siblings = [{"rfilename": name} for name in sorted(files)]
-        return json.dumps({"id": repository, "sha": commit, "siblings": siblings, "tags": []}).encode()
+        about = {"id": repository, "sha": commit, "siblings": siblings, "tags": [], "private": private}
+        return json.dumps(about).encode()
     entries: list[dict[str, Any]] = []
     for name, data in sorted(files.items()):
         tag = _tag(name, data)
@@ -107,6 +120,24 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             if body:
                 self.wfile.write(data)
+
+        def _take(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            path = unquote(urlsplit(self.path).path)
+            hub.asked.append(f"{self.command} {path}")
+            status, answer = take(hub, path, self.headers.get("Authorization", ""), body)
+            data = json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def do_POST(self) -> None:
+            self._take()
+
+        def do_PUT(self) -> None:
+            self._take()
 
         def do_HEAD(self) -> None:
             self._send(body=False)

@@ -136,6 +136,16 @@ def tampered(place: Place) -> None:
     assert place.command("leaderboard", "check", "my boards").code == 0
 
 
+def faulty_upload(place: Place) -> None:
+    """A board with a fault is not uploaded, and the command that is named tells the fault."""
+    shutil.copytree(ROOT / "leaderboards" / "planted", "my boards/planted")
+    Path("my boards/planted/leaderboard.csv").write_text("another")
+    refused = place.command("upload", "my boards/planted", "--to", "site")
+    assert refused.code == 4 and refused.err.count("`harness leaderboard build") == 1
+    (told,) = re.findall(r"\((`harness leaderboard check [^`]+`) tells all\)", refused.err)
+    assert place.follow(told).code == 4
+
+
 def flagless(place: Place) -> None:
     """A record that lacks a flag is written anew."""
     assert place.run("--set", "models=[{ref: minigemma-s, sites: [resid_post.1]}]", "-L", "24").code == 0
@@ -215,6 +225,9 @@ CASES: dict[str, Callable[[Place], None]] = {
     "harness run": tampered,
     "harness validate …": tampered,
     "harness leaderboard build …": tampered,
+    "harness leaderboard check": faulty_upload,
+    "harness leaderboard check …": faulty_upload,
+    "harness leaderboard publish": tampered,
     "harness run --rerun all": flagless,
     "harness run --include": has_option("harness run --include"),
     "harness train-dictionary": has_option("harness train-dictionary"),

@@ -122,6 +122,14 @@ def model_fields(model: str, dtype: str | None) -> dict[str, Any]:
     return {"ref": model, **({"dtype": dtype} if dtype else {})}
 
 
+def set_up_hub_clients(*, offline: bool) -> None:
+    """Keep hub clients silent and, if asked, offline, before one is imported: they read this only then."""
+    # Their own lines about retries would hide the one sentence of an error.
+    os.environ.setdefault("HF_HUB_VERBOSITY", "critical")
+    if offline:
+        os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
+
+
 def open_session(
     context: click.Context,
     *,
@@ -132,10 +140,7 @@ def open_session(
     offline: bool = False,
 ) -> Session:
     """Open a session for one command, and print a line for each fault of a plugin."""
-    # Hub clients read these at import. Their own lines about retries would hide the one sentence of an error.
-    os.environ.setdefault("HF_HUB_VERBOSITY", "critical")
-    if offline:
-        os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
+    set_up_hub_clients(offline=offline)
     from harness import session
 
     report = Reporter()

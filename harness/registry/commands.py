@@ -22,6 +22,7 @@ COMMANDS: Mapping[str, str] = {
     "show": "Show one entry: its origin, parameters, licence, …",
     "status": "Show the progress of a run, and whether a process works on it.",
     "train-dictionary": "Train sparse autoencoders on a model's activations.",
+    "upload": "Upload a board to a folder or to the Hugging Face hub.",
     "validate": "Check a suite before it is run, or a run before it is published.",
 }
 """Name → summary, as listed by `harness --help`."""

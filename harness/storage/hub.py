@@ -26,6 +26,13 @@ def is_offline() -> bool:
     return bool(constants.HF_HUB_OFFLINE) or os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "true"}
 
 
+def find_token() -> str | None:
+    """Return the token with which the hub's client would log in, from HF_TOKEN or `hf auth login`; None without one."""
+    from huggingface_hub import get_token
+
+    return get_token()
+
+
 @dataclass(frozen=True)
 class CachedRepository:
     """A repository of the hub as far as the local cache knows it. `owner` says in messages whose it is: `model 'x'`."""
@@ -264,7 +271,7 @@ class HubFiles(CachedRepository):
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
         kinds = (HfHubHTTPError, LocalEntryNotFoundError, ConnectionError, TimeoutError)
-        return any(isinstance(each, kinds) for each in _chain(error))
+        return any(isinstance(each, kinds) for each in causes(error))
 
     def refusal(self, error: Exception, name: str = "") -> UnavailableError:
         """Return the error for an answer other than a file, raised by the hub's client or what is around it: one
@@ -275,7 +282,7 @@ class HubFiles(CachedRepository):
         found = next(
             (
                 each
-                for each in _chain(error)
+                for each in causes(error)
                 if isinstance(each, errors.HfHubHTTPError | errors.FileMetadataError)
             ),
             error,
@@ -311,7 +318,7 @@ class HubFiles(CachedRepository):
         )
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
+def causes(error: BaseException | None) -> Iterator[BaseException]:
     """Yield an error and those that it came from."""
     while error is not None:
         yield error

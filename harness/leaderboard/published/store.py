@@ -287,7 +287,7 @@ def publish(
         raise UsageError(f"'{folder}' is a run folder; publish into another, such as leaderboards/<suite>")
     earlier = find_published(folder)
     for other in earlier:
-        if other.name == name and not replace and other.records() != _publishable(run):
+        if other.name == name and not replace and other.records() != without_texts(run):
             raise UsageError(
                 f"another run is published as '{other.path}'; give --name, or --replace what is published there"
             )
@@ -353,7 +353,7 @@ def staging(folder: Path) -> Iterator[Path]:
         raise WriteError.from_os(f"'{folder}'", error) from error
 
 
-def _publishable(run: RunFolder) -> list[Record]:
+def without_texts(run: RunFolder) -> list[Record]:
     """Return the run's records without text of the data and without names of broken images."""
     return [
         record.model_copy(
@@ -367,7 +367,7 @@ def _publishable(run: RunFolder) -> list[Record]:
 
 
 def _write_run(run: RunFolder, folder: Path, name: str) -> PublishedRun:
-    records = "".join(f"{record.model_dump_json()}\n" for record in _publishable(run)).encode()
+    records = "".join(f"{record.model_dump_json()}\n" for record in without_texts(run)).encode()
     cells = read_cells([run])
     choices = choose(cells)
     ablation = choose_ablation(cells, choices)
