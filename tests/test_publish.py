@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ from harness.leaderboard.published import store as module
 from harness.registry.loading import load_plugins
 from harness.runs.folder import RunFolder
 from harness.runs.record import Record
-from harness.validation.cells import check_cell
+from harness.validation.cells import check_cell, check_predicted
 
 LEADERBOARDS = Path(__file__).parent.parent / "leaderboards"
 PAGES = ("leaderboard.md", "leaderboard.csv", "leaderboard-tasks.csv")
@@ -493,3 +494,20 @@ def test_boards_cannot_be_made_without_data() -> None:
 def test_a_published_folder_can_be_moved(suite: Path, tmp_path: Path) -> None:
     shutil.move(suite, tmp_path / "elsewhere")
     assert check_published(tmp_path / "elsewhere") == ()
+
+
+def test_predictions_read_as_numbers_have_the_faults_that_their_frame_has(tmp_path: Path) -> None:
+    published = publish(make_run(tmp_path / "run", n=40, groups=3), tmp_path / "toy", name="one")
+    for record in published.records():
+        if (found := published.predicted(record)) is None:
+            continue
+        wrong = {**record.metrics, "accuracy": Score(value=0.123)}
+        bare = {
+            **record.metrics,
+            "accuracy": replace(record.metrics["accuracy"], method="none: too few groups"),
+        }
+        for changes in ({}, {"n_test": 41}, {"metrics": wrong}, {"metrics": bare}):
+            judged = record.model_copy(update=changes)
+            slow = check_cell(judged, published.predictions(record.cell_id))
+            assert check_predicted(judged, found) == slow
+            assert bool(slow) == bool(changes)

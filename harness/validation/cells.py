@@ -60,7 +60,7 @@ class _Tested:
     is_scored: bool
 
 
-def _of_numbers(record: Record, found: Predicted, scores: NDArray[np.float64]) -> _Tested:
+def _of_numbers(record: Record, found: Predicted, scores: NDArray[np.float64] | None) -> _Tested:
     return _Tested(
         y=found.y,
         predicted=found.numbers,
@@ -70,6 +70,11 @@ def _of_numbers(record: Record, found: Predicted, scores: NDArray[np.float64]) -
         has_twins=False,
         is_scored=is_scored(record, found),
     )
+
+
+def check_predicted(record: Record, found: Predicted) -> tuple[str, ...]:
+    """Return what `check_cell` does of predictions without scores that were read as class numbers."""
+    return _judge(record, _of_numbers(record, found, None))
 
 
 def check_cell(record: Record, frame: pd.DataFrame) -> tuple[str, ...]:
@@ -111,8 +116,8 @@ def _judge(record: Record, tested: _Tested) -> tuple[str, ...]:
         return (f"{what} hold an example twice",)
     if (y < 0).any() or (predicted < 0).any():
         return (f"{what} name a class that it did not choose from",)
-    scores = np.eye(tested.n_classes)[predicted] if tested.scores is None else tested.scores
-    if not np.isfinite(scores).all():
+    scores = tested.scores
+    if scores is not None and not np.isfinite(scores).all():
         return (f"{what} hold scores that are not finite",)
     sentences = []
     if not tested.is_scored:
@@ -120,13 +125,13 @@ def _judge(record: Record, tested: _Tested) -> tuple[str, ...]:
     bare = [name for name, metric in record.metrics.items() if metric.low is None and metric.method]
     if bare and _support(tested).has_interval:
         sentences.append(f"{what} allow an interval of {bare[0]}, and the record has none")
-    if wrong := int(np.count_nonzero(scores.argmax(axis=1) != predicted)):
+    if scores is not None and (wrong := int(np.count_nonzero(scores.argmax(axis=1) != predicted))):
         sentences.append(f"{what} do not name the class with the highest score in {wrong} rows")
     found = {
         "macro_f1": macro_f1(y, predicted, n_classes=tested.n_classes),
         "accuracy": accuracy(y, predicted),
         "balanced_accuracy": balanced_accuracy(y, predicted),
-        "auroc": None if tested.scores is None else auroc(y, scores),
+        "auroc": None if scores is None else auroc(y, scores),
     }
     for name, value in found.items():
         if name in record.metrics and value is not None:

@@ -16,7 +16,8 @@ from harness.leaderboard.pages.heatmap import name_pictures
 from harness.leaderboard.published.rerun_report import read_report
 from harness.leaderboard.published.store import LIMIT, PublishedRun, find_published, unpublishable
 from harness.leaderboard.selection import choose, read_cells
-from harness.validation.cells import check_cell
+from harness.runs.record import Record
+from harness.validation.cells import check_cell, check_predicted
 from harness.validation.records import check_records
 
 
@@ -43,8 +44,7 @@ def _check_run(run: PublishedRun) -> Iterator[str]:
         needed = {cell.cell_id for unit in choices.units() for cell in choices.cells(unit)}
         for record in run.records():
             if record.cell_id in needed or run.has_predictions(record):
-                frame = run.predictions(record.cell_id)
-                yield from (f"{where}: {finding}" for finding in check_cell(record, frame))
+                yield from (f"{where}: {finding}" for finding in _check_cell(run, record))
     except HarnessError as error:  # nothing more can be said of a run that cannot be read
         yield str(error)
 
@@ -59,6 +59,16 @@ def _check_reports(folder: Path, runs: Sequence[PublishedRun]) -> Iterator[str]:
     places = {run.all_files[-1] for run in runs}
     for path in sorted(set(folder.glob("*.rerun.json")) - places):
         yield f"'{path}' is the report of a rerun of a run that is not published here; remove it"
+
+
+def _check_cell(run: PublishedRun, record: Record) -> tuple[str, ...]:
+    """Return the faults of the predictions of a cell; a frame, which is slow, says what is wrong with unusual ones."""
+    found = run.predicted(record)
+    return (
+        check_cell(record, run.predictions(record.cell_id))
+        if found is None
+        else check_predicted(record, found)
+    )
 
 
 def _check_pictures(folder: Path, board: Board) -> Iterator[str]:

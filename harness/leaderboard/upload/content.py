@@ -47,7 +47,7 @@ def read_content(board: str, folder: Path, runs: Iterable[PublishedRun] = ()) ->
     Raise UnavailableError for a file that cannot be read or is a link that leads out of the folder, and GateError where
     there is no board.
     """
-    wanted = [*FILES, _ABOUT, *(path.name for run in runs for path in run.files)]
+    wanted = [*FILES, _ABOUT, *(path.name for run in runs for path in run.all_files)]
     wanted += [f"{PICTURES}/{path.name}" for path in folder.glob(f"{PICTURES}/[!.]*.png")]
     files = {name: read_inside(folder, name) for name in sorted(wanted) if (folder / name).exists()}
     if not any(name in FILES for name in files):
