@@ -44,6 +44,9 @@ _AXES = {
 """Lists of a suite, and the field of a record that holds the label of one of their entries."""
 
 _WORD = re.compile(r"[A-Za-z0-9_%+-]*")
+_LONGEST = 1_000
+"""Most letters of a reference that is looked up."""
+
 _HARDWARE = ("os", "cpu", "device", "gpu")
 
 
@@ -186,6 +189,8 @@ def _find(label: str, kind: str, listed: Mapping[str, Any], registry: Registry) 
     """
     for spelt, entry in listed.items():
         with suppress(HarnessError):
+            if len(spelt) > _LONGEST:
+                continue
             name, given = parse_reference(json.loads(spelt))
             is_offered = name in registry.names(kind) and all(map(_is_plain, given.values()))
             # A pair of name and parameters: a text could be taken for a path.
@@ -204,11 +209,12 @@ def _spell(reference: str | Mapping[str, Any]) -> str:
 
 
 def _is_plain(value: object) -> bool:
-    """Return whether a parameter cannot be a path or a repository: a number, or a word without dots and slashes."""
+    """Return whether a parameter cannot be a path or a repository: a number, or a word without dots and slashes.
+
+    Lists are refused: YAML can write one of a thousand letters that has more values than any machine can count.
+    """
     if isinstance(value, str):
         return bool(_WORD.fullmatch(value))
-    if isinstance(value, list | tuple):
-        return all(map(_is_plain, value))
     return value is None or isinstance(value, bool | int | float)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -370,6 +372,22 @@ TAMPERED: dict[str, tuple[Callable[[Place], None], str, str]] = {
     ),
     "another task": (edited(lambda one: one.update(task="easy")), COVERAGE, "the board has no task easy"),
     "no hidden states": (drop_baseline, COVERAGE, "run 'hidden' of 'other' too"),
+    "a dictionary as a baseline": (
+        edited(lambda one: one.update(baseline=one["baseline"] or "sae" in one["representation"])),
+        DUPLICATES,
+        "is said to be a baseline, and the board's is hidden",
+    ),
+    "a toy as a real model": (
+        edited(lambda one: one.update(toy=None if one["model"] is None else False)),
+        DUPLICATES,
+        "model 'minigemma-s' is a toy, or is none, otherwise than on the board",
+    ),
+    "fewer training rows": (edited(lambda one: one.update(n_train=9)), ROWS, "has 9, "),
+    "a path of 10 kB in env.json": (
+        facts(lambda one: one.update(cpu="x" * 10_000)),
+        FORM,
+        "a text has 10,000 letters",
+    ),
     "a link": (link, FORM, "is a link"),
     "too large": (swell, FORM, "take over 2,000,000 bytes"),
     "a broken line": (
@@ -485,6 +503,35 @@ def test_a_file_of_too_many_values_is_not_read(place: Place, monkeypatch: pytest
     assert any("values, and at most 100 are read" in sentence for sentence in place.examine().faults)
 
 
+def test_texts_that_repeat_are_measured_before_they_are_read(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One long text that a million rows share takes no room in the file."""
+    monkeypatch.setattr(submitted_files, "TEXTS", 100_000)
+    assert place.examine().faults == ()
+    place.edit_predictions(lambda row: row.update(example_id=["x" * 10_000] * len(row["example_id"])))
+    assert any("bytes, and at most 100,000 are read" in sentence for sentence in place.examine().faults)
+
+
+def test_a_row_of_the_board_that_changes_is_named(place: Place) -> None:
+    cell_id = place.cell("hidden")
+
+    def change(row: dict[str, Any]) -> None:
+        own = row["prediction"][row["cell_id"].index(cell_id)]
+        at = next(at for at, name in enumerate(own) if name == row["label"][at])
+        own[at] = "b" if own[at] == "a" else "a"
+
+    place.edit_predictions(change)
+    place.make_consistent()
+    examined = place.examine()
+    assert examined.faults == ()
+    said = [finding.sentence for findings in examined.findings.values() for finding in findings]
+    assert any(
+        "the row 'minigemma-s hidden' that the board has changes: its macro-F1 was" in one for one in said
+    )
+    assert any("on these test rows that may be chance" in one for one in said)
+
+
 # ── nothing that a submission names is opened ────────────────────────────────────────────────────────────
 
 _heard: list[tuple[str, str]] = []
@@ -551,6 +598,23 @@ def test_nothing_that_a_submission_names_is_opened_imported_or_fetched(
     done = harness_command("leaderboard", "add", place.submission, "--to", place.board, "--dry-run")
     assert done.code == 0, done.out
     assert [each for each in heard if "evil" in each[1] or each[0] not in ("open", "import")] == []
+
+
+def test_a_fresh_process_loads_no_plugin_and_no_model_library(place: Place) -> None:
+    name_evil(place)
+    (place.path / "evil_plugin.py").write_text(f"open({str(place.path / 'ran')!r}, 'w')", "utf-8")
+    code = (
+        "import sys; from harness.cli import execute\n"
+        f"code = execute(['leaderboard', 'add', {str(place.submission)!r}, '--to', {str(place.board)!r}])\n"
+        "loaded = {name.partition('.')[0] for name in sys.modules}\n"
+        "print(code, sorted(each for each in loaded if each.startswith(('harness_', 'torch', 'transf', 'evil'))))"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(place.path)])}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "0 []", done.stderr
+    assert not (place.path / "ran").exists()
 
 
 def test_no_cell_is_run_again_of_what_only_the_submission_names(

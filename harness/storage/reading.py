@@ -6,7 +6,7 @@ import errno
 import gzip
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BufferedReader, FileIO
 from pathlib import Path
@@ -130,8 +130,11 @@ def check_unpacked(path: Path, declared: int) -> None:
 
 
 @contextmanager
-def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
-    """Open a parquet file for the block. Raises as `open_file` and `check_unpacked`, and the errors of pyarrow."""
+def open_parquet(path: Path, *, dictionaries: Sequence[str] = ()) -> Iterator[pq.ParquetFile]:
+    """Open a parquet file for the block. Raises as `open_file` and `check_unpacked`, and the errors of pyarrow.
+
+    Columns of texts among the `dictionaries`, by their paths in the file, are read as each text once and numbers.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -139,7 +142,9 @@ def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
         # A handle or bytes: pyarrow would read `~` and `s3://` in a path.
         is_small = os.fstat(opened.fileno()).st_size <= SMALL
         source = pa.BufferReader(_read_whole(opened)) if is_small else opened
-        with pq.ParquetFile(source, page_checksum_verification=True) as file:
+        with pq.ParquetFile(
+            source, page_checksum_verification=True, read_dictionary=list(dictionaries)
+        ) as file:
             groups = (file.metadata.row_group(number) for number in range(file.num_row_groups))
             # A column that repeats one value takes no room in the file, and 50 bytes a row in memory.
             check_unpacked(

@@ -15,7 +15,12 @@ from harness.leaderboard.published.store import PublishedRun, find_published, st
 from harness.leaderboard.submissions.coverage import check_covered
 from harness.leaderboard.submissions.files import Entry, take
 from harness.leaderboard.submissions.identity import check_duplicates, check_each, check_versions
-from harness.leaderboard.submissions.references import check_references, check_too_good, find_gained
+from harness.leaderboard.submissions.references import (
+    check_references,
+    check_too_good,
+    find_changed,
+    find_gained,
+)
 from harness.leaderboard.submissions.scores import check_rows, check_scores
 from harness.leaderboard.submissions.submitted import Submitted, fault
 from harness.runs.folder import RunFolder
@@ -101,7 +106,8 @@ def _build(examined: Examined) -> Examined:
     except HarnessError as error:
         return examined.having(BOARD, [fault(_tell(str(error), submitted.entries))])
     gained = find_gained(board, submitted)
-    return replace(examined.having(BOARD, check_too_good(board, gained)), board=board, gained=gained)
+    findings = [*check_too_good(board, gained), *find_changed(board, submitted)]
+    return replace(examined.having(BOARD, findings), board=board, gained=gained)
 
 
 def _tell(sentence: str, entries: Sequence[Entry]) -> str:

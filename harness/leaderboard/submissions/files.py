@@ -10,6 +10,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -22,6 +23,7 @@ from harness.runs.lines import NewerError
 from harness.runs.record import Record
 from harness.storage.parsing import parsing, read_mapping
 from harness.storage.reading import open_parquet, read_file, unzip
+from harness.validation.run import check_run
 
 UNPACKED = 150_000_000
 """Most bytes of unpacked records: ten times those of the longest published run."""
@@ -30,6 +32,9 @@ VALUES = 20_000_000
 """Most values in a file of predictions: ten times those of the largest published run. A column that repeats one value
 takes no room in a file.
 """
+
+TEXTS = 250_000_000
+"""Most bytes of the texts in a file of predictions, each value written out: ten times those of the largest."""
 
 LONGEST = 1_000
 """Most letters of a name in a record; those of a model in a folder are paths."""
@@ -163,13 +168,20 @@ def _find_records(path: Path, place: Path) -> Iterator[tuple[Path, str]]:
     elif not path.is_dir():
         raise UnavailableError(f"there is no '{path}'")
     elif RunFolder(path).exists:
-        try:  # what is published of it is then checked like any other
-            run = publish(RunFolder(path), place / "published")
-            yield run.path, ""
-        except HarnessError as error:
-            yield path, str(error)
+        yield from _publish(RunFolder(path), place / "published")
     else:
         yield from _find_in_folder(path)
+
+
+def _publish(run: RunFolder, place: Path) -> Iterator[tuple[Path, str]]:
+    """Publish a run folder; what is published of it is then checked like any other."""
+    try:
+        if faults := [each.sentence for each in check_run(run) if each.severity == "fault"]:
+            yield from ((run.path, sentence) for sentence in faults)
+        else:
+            yield publish(run, place).path, ""
+    except HarnessError as error:
+        yield run.path, str(error)
 
 
 def _find_in_folder(folder: Path) -> Iterator[tuple[Path, str]]:
@@ -245,19 +257,39 @@ def check_form(run: PublishedRun) -> Iterator[str]:
 
 
 def _check_predictions(run: PublishedRun) -> Iterator[str]:
+    """Check the columns of predictions, and what they take in memory, before they are read as anything reads them."""
     path = run.files[1]
     with parsing(f"the predictions '{path}' are damaged"), open_parquet(path) as file:
         about = file.metadata
-        values = sum(
-            about.row_group(group).column(column).num_values
-            for group in range(about.num_row_groups)
-            for column in range(about.num_columns)
-        )
+        groups = [about.row_group(number) for number in range(about.num_row_groups)]
+        values = sum(group.column(at).num_values for group in groups for at in range(about.num_columns))
         schema = {field.name: str(field.type) for field in file.schema_arrow}
+        leaves = [
+            column.path
+            for column in map(file.schema.column, range(about.num_columns))
+            if column.physical_type == "BYTE_ARRAY"
+        ]
     if values > VALUES:
         yield f"'{path}' holds {values:,} values, and at most {VALUES:,} are read"
-    if schema.keys() != _COLUMNS.keys() or any(kind not in _COLUMNS[name] for name, kind in schema.items()):
+    elif schema.keys() != _COLUMNS.keys() or any(kind not in _COLUMNS[name] for name, kind in schema.items()):
         yield f"'{path}' has other columns than the predictions of a published run"
+    elif (size := _measure_texts(path, leaves)) > TEXTS:
+        yield f"'{path}' holds texts of {size:,} bytes, and at most {TEXTS:,} are read"
+
+
+def _measure_texts(path: Path, leaves: Sequence[str]) -> int:
+    """Return the bytes of all texts of a file if each value is written out, as it is read later."""
+    import pyarrow.compute as pc
+
+    total = 0
+    with parsing(f"the predictions '{path}' are damaged"), open_parquet(path, dictionaries=leaves) as file:
+        for leaf in leaves:
+            for chunk in file.read(columns=[leaf.partition(".")[0]]).column(0).chunks:
+                while hasattr(chunk, "flatten"):
+                    chunk = chunk.flatten()
+                lengths = pc.binary_length(chunk.dictionary)
+                total += pc.sum(pc.cast(lengths.take(chunk.indices), "int64")).as_py() or 0
+    return total
 
 
 def _check_facts(run: PublishedRun) -> Iterator[str]:
@@ -265,6 +297,7 @@ def _check_facts(run: PublishedRun) -> Iterator[str]:
     fields = read_mapping(path, f"'{path}' is damaged")
     with parsing(f"'{path}' does not hold what is published of a run"):
         facts = _Facts.model_validate(fields)
+    yield from (f"'{path}': {sentence}" for sentence in dict.fromkeys(_check_texts(fields)))
     if facts.cells != len(run.records()):
         yield f"'{path}' says {facts.cells} cells, and there are {len(run.records())} records"
 
@@ -292,6 +325,19 @@ def _check_names(record: Record) -> Iterator[str]:
             yield from _check_name(field, value)
     for flag in record.flags:
         yield from _check_name("flag", flag)
+    for part, origin in record.origins.items():
+        yield from _check_name("origin", f"{part} {origin}")
+
+
+def _check_texts(value: Any) -> Iterator[str]:
+    """Yield a sentence for each text in a value of JSON that cannot be shown."""
+    if isinstance(value, str):
+        yield from _check_name("text", value)
+    elif isinstance(value, dict):
+        yield from _check_texts([*value, *value.values()])
+    elif isinstance(value, list):
+        for each in value:
+            yield from _check_texts(each)
 
 
 def _check_name(field: str, value: str) -> Iterator[str]:

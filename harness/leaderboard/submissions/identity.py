@@ -93,6 +93,8 @@ def check_duplicates(submitted: Submitted) -> Iterator[Finding]:
             )
     yield from map(fault, _find_renamed(submitted))
     yield from map(fault, find_unlike(submitted, "files", _identities))
+    yield from map(fault, find_unlike(submitted, "words", _roles))
+    yield from map(fault, _find_baselines(submitted))
 
 
 def _content(records: Sequence[Record]) -> frozenset[tuple[str, str | None]]:
@@ -135,3 +137,28 @@ def _identities(record: Record) -> Mapping[str, tuple[object, str | None]]:
         f"model '{record.model}' has other weights": (model, record.model_hash),
         f"representation '{record.representation}' is another one": (arm, record.representation_hash),
     }
+
+
+def _roles(record: Record) -> Mapping[str, tuple[object, str | None]]:
+    """Return what a board takes a record's word for, and uses to compare and rank."""
+    representation, regime = record.representation, record.regime
+    return {
+        f"'{representation}' is a baseline, or is none, otherwise": (representation, str(record.baseline)),
+        f"'{representation}' is a control, or is none, otherwise": (representation, _word(record.control)),
+        f"'{representation}' goes with other choices": (representation, ", ".join(record.only)),
+        f"model '{record.model}' is a toy, or is none, otherwise": (record.model, _word(record.toy)),
+        f"regime '{regime}' leaves other rows as they are": (regime, record.natural),
+    }
+
+
+def _word(value: bool | None) -> str | None:
+    return None if value is None else str(value)
+
+
+def _find_baselines(submitted: Submitted) -> Iterator[str]:
+    """Yield a sentence for each baseline that is none of the board's: a baseline is compared with nothing."""
+    known = {cell.record.representation for cell in submitted.references if cell.record.baseline}
+    own = {cell.record.representation for cell in submitted.cells if cell.record.baseline}
+    if known:
+        for name in sorted(own - known):
+            yield f"'{name}' is said to be a baseline, and the board's is {name_some(sorted(known))}"

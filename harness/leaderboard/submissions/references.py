@@ -9,6 +9,7 @@ import numpy as np
 
 from harness.leaderboard.analyses.noise import find_repeats
 from harness.leaderboard.board import Board, Row, TaskResult
+from harness.leaderboard.build import build
 from harness.leaderboard.published.rerun_report import Tolerance
 from harness.leaderboard.scoring import difference as subtract
 from harness.leaderboard.selection import Cell, Unit, group_by
@@ -118,6 +119,28 @@ def find_gained(board: Board, submitted: Submitted) -> tuple[Row, ...]:
     known = {cell.row for cell in submitted.references}
     own = {cell.row for cell in submitted.cells}
     return tuple(row for row in board.rows if row.key in own - known)
+
+
+def find_changed(board: Board, submitted: Submitted) -> Iterator[Finding]:
+    """Note each row that the board had and whose score is another with the submission.
+
+    Of two runs of one cell the board shows the last. Where all common cells have equal predictions, nothing can change.
+    """
+    known = {cell.cell_id: cell.record.predictions_hash for cell in submitted.references}
+    common = [cell.record for cell in submitted.cells if cell.cell_id in known]
+    rows = {cell.row for cell in submitted.references}
+    more = [cell for cell in submitted.cells if cell.row in rows and cell.cell_id not in known]
+    if not more and all(record.predictions_hash == known[record.cell_id] for record in common):
+        return
+    after = {row.key: row.macro_f1 for row in board.rows}
+    for row in build(submitted.published).rows:
+        before, now = row.macro_f1, after[row.key]
+        if before is not None and (now is None or now.value != before.value):
+            arm = " ".join(filter(None, (row.model, row.representation)))
+            yield note(
+                f"the row '{arm}' that the board has changes: its macro-F1 was {before.value:.4f} and is "
+                f"{'none' if now is None else f'{now.value:.4f}'}"
+            )
 
 
 def check_too_good(board: Board, gained: Sequence[Row]) -> Iterator[Finding]:

@@ -65,10 +65,37 @@ def check_rows(submitted: Submitted) -> Iterator[Finding]:
             told |= dict.fromkeys(_compare_rows(cell, _rows(found), reference))
     yield from map(fault, told)
     yield from map(fault, find_unlike(submitted, "data", _data))
+    yield from map(fault, _find_counts(submitted))
     if unknown and submitted.references:
         yield note(
             f"test rows of {name_some(sorted(unknown))} were not compared: the board has no such entry"
         )
+
+
+_DATA_FLAGS = ("leaks:", "near-leaks:", "shared-groups:")
+"""Beginnings of the flags of test rows, which all cells on these rows have."""
+
+
+def _find_counts(submitted: Submitted) -> Iterator[str]:
+    """Yield a sentence for each task whose cells were trained on other numbers of rows, or lack a flag of its rows."""
+    known = {(_tested_on(cell), cell.record.seed): cell.record for cell in submitted.references}
+    told: dict[str, None] = {}
+    for cell in submitted.cells:
+        record = cell.record
+        other = known.get((_tested_on(cell), record.seed))
+        if other is None:
+            continue
+        where = f"task '{record.task}' ({record.test_language}, regime '{record.regime}', seed {record.seed})"
+        own, wanted = ((each.n_train, each.n_validation, each.n_test) for each in (record, other))
+        if own != wanted:
+            told[
+                f"{where} has {own[0]}, {own[1]} and {own[2]} rows to train, validate and test, and on the board "
+                f"{wanted[0]}, {wanted[1]} and {wanted[2]}"
+            ] = None
+        flags = {flag for flag in other.flags if flag.startswith(_DATA_FLAGS)}
+        if lacking := sorted(flags - {*record.flags}):
+            told[f"{where} lacks the flag {name_some(lacking)} that the board's entries have"] = None
+    yield from told
 
 
 def _tested_on(cell: Cell) -> object:
