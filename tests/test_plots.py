@@ -133,9 +133,23 @@ def test_a_plot_of_each_kind_is_drawn_where_a_board_has_what_it_shows() -> None:
     assert "regime-size-n-toys" in names("probing-scarcity")
 
 
+class OfTask:
+    """Run as if it had one task: a whole one with many models takes seconds."""
+
+    def __init__(self, run: Any, task: str) -> None:
+        self.run, self.task = run, task
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.run, name)
+
+    def records(self) -> list[Any]:
+        return [record for record in self.run.records() if record.task == self.task]
+
+
 def test_a_classifier_carried_to_another_model_has_the_scores_of_its_regime() -> None:
-    board = read("transfer")
-    chart = next(chart for chart in charts_of("transfer") if chart.name == "transfer-toys")
+    (run,) = leaderboard.find_results(BOARDS / "transfer")
+    board = leaderboard.build([OfTask(run, "toxicity_davidson")])
+    chart = next(chart for chart in find_charts(board) if chart.name == "transfer-toys")
     known = dict(expected(board, regimes_only=True))
     points = [point for series in chart.series for point in series.points]
     assert len({point.at for point in points}) > 3
@@ -345,7 +359,7 @@ def test_a_png_is_black_on_white_at_the_resolution_of_papers() -> None:
 # ── command ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("wanted", ["svg", "png", "both"])
+@pytest.mark.parametrize("wanted", ["svg", "both"])
 def test_the_command_writes_each_plot(wanted: str, harness_command: Any, tmp_path: Path) -> None:
     told = harness_command("leaderboard", "plots", BOARDS / "planted", "-o", "plots", "--format", wanted)
     assert (told.code, told.err) == (0, "")

@@ -87,12 +87,20 @@ class Arms:
         name.
         """
         name = clean(self._short_representations[row.representation])
-        twins = [
-            other
-            for other in self.rows
-            if (other.model, other.representation) == (row.model, row.representation)
-        ]
-        return f"{name}, {row.width:,}" if len(twins) > 1 and row.width else name
+        return f"{name}, {row.width:,}" if len(self._twins(row)) > 1 and row.width else name
+
+    def twin(self, row: Row) -> int:
+        """Return which of the rows of its model and representation it is, by width."""
+        return self._twins(row).index(row.width or 0)
+
+    def _twins(self, row: Row) -> list[int]:
+        return self._widths[row.model, row.representation]
+
+    @cached_property
+    def _widths(self) -> dict[tuple[str | None, str], list[int]]:
+        """Widths of the rows of each model and representation, the least first."""
+        same = group_by(self.rows, lambda row: (row.model, row.representation))
+        return {name: sorted(row.width or 0 for row in rows) for name, rows in same.items()}
 
     def name(self, row: Row) -> str:
         """Return the name of a row among all."""

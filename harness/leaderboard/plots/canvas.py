@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.figure import Figure
 
-SIDE = 8.0
-"""Size of a mark, in points."""
+SIDE, SMALL = 8.0, 6.0
+"""Size of a mark, in points, and of one among many."""
 
 THIN, LINE = 0.8, 1.6
 """Widths of rules and of lines, in points."""
 
-PALE, FAINT = 0.72, 0.16
-"""Opacities of the ink of notes, and of rules behind the marks."""
+PALE, FAINT, BAR = 0.72, 0.16, 0.75
+"""Opacities of the ink of notes, of rules behind the marks, and of the bars of intervals."""
 
 _LARGER = {"*": 1.6, "P": 1.15, "X": 1.15, "^": 1.1, "v": 1.1, "s": 0.85, "D": 0.8, "d": 1.0}
 """Factors by which marks look as large as a circle."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from harness.leaderboard.plots.canvas import FAINT, LINE, PALE, Canvas, Spot
+from harness.leaderboard.plots.canvas import BAR, FAINT, LINE, PALE, SIDE, SMALL, Canvas, Spot
 from harness.leaderboard.plots.chart import Chart, Point, Series, Tick, digits
 from harness.leaderboard.plots.layout import COLUMN, WIDTH, Layout
 from harness.leaderboard.plots.texts import count_columns, shorten
@@ -104,12 +104,13 @@ def _series(canvas: Canvas, layout: Layout, series: Series, number: int) -> None
     for run in _runs(spots):
         if len(run) > 1:
             canvas.line(run, colour=style.colour, width=LINE, kind=style.line, opacity=0.85)
+    side = SMALL if layout.is_full else SIDE
     for place, (spot, point) in zip(places, spots, strict=True):
         own = point.style or style
         if point.interval is not None:
             ends = [layout.spot(place, end) for end in point.interval]
-            canvas.line(ends, colour=own.colour, width=1.3, about=point.about)
-        canvas.mark(spot, own, about=point.about)
+            canvas.line(ends, colour=own.colour, width=1.3, opacity=BAR, about=point.about)
+        canvas.mark(spot, own, about=point.about, side=side)
 
 
 def _level(canvas: Canvas, layout: Layout, series: Series, number: int) -> None:

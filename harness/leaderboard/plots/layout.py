@@ -17,6 +17,9 @@ WIDTH = 720
 HEIGHT = 270
 """Points of the height of a chart whose axis runs along the bottom."""
 
+MANY = 40
+"""Marks of a chart whose axis runs along the bottom, above which they are small."""
+
 ROW, LANE = 19, 9
 """Points of a place on an axis down the side, and of each series in it."""
 
@@ -128,6 +131,11 @@ class Layout:
     def limits(self) -> tuple[float, float]:
         """Values at the two edges."""
         return self.value_ticks[0], self.value_ticks[-1]
+
+    @property
+    def is_full(self) -> bool:
+        """True where marks stand close together."""
+        return not self.chart.upright and sum(map(len, self.at_place.values())) > MANY
 
     @cached_property
     def at_place(self) -> dict[float, list[int]]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.api.errors import UnavailableError
+from harness.leaderboard.analyses.regimes import UnderRegime, under_regimes
 from harness.leaderboard.board import Board
 from harness.leaderboard.plots import differences, regimes, searched, sized
 from harness.leaderboard.plots.arms import Arms, find_arms
@@ -76,13 +77,16 @@ def write_plots(plots: Iterable[Plot], folder: Path, *, formats: Container[str] 
 
 def find_charts(board: Board) -> Iterator[Chart]:
     """Yield the charts of a board, of each kind of models by itself."""
+    by_regime = under_regimes(board)
     for arms in find_arms(board):
-        yield from (chart for chart in _charts(arms) if chart.n_places > 1)
+        yield from (chart for chart in _charts(arms, by_regime) if chart.n_places > 1)
 
 
-def _charts(arms: Arms) -> Iterator[Chart]:
-    for room in (differences, searched, sized, regimes):
-        yield from room.charts(arms)
+def _charts(arms: Arms, by_regime: Sequence[UnderRegime]) -> Iterator[Chart]:
+    yield from differences.charts(arms)
+    yield from searched.charts(arms)
+    yield from sized.charts(arms)
+    yield from regimes.charts(arms, by_regime)
 
 
 def _named(charts: Iterator[Chart]) -> Iterator[Chart]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from statistics import fmean
 
-from harness.leaderboard.analyses.regimes import UnderRegime, under_regimes
+from harness.leaderboard.analyses.regimes import UnderRegime
 from harness.leaderboard.board import Row, TaskResult
 from harness.leaderboard.plots.arms import Arms, count_tests
 from harness.leaderboard.plots.chart import Chart, Point, Series, Style, Tick, describe, exact
@@ -17,9 +18,11 @@ from harness.leaderboard.selection import RowKey
 _NOTE = "Under each regime, everything was chosen on validation rows for itself; scores are on the same test rows."
 
 
-def charts(arms: Arms) -> Iterator[Chart]:
-    """Yield charts of regimes, and of transfer between models; none where there is one regime only."""
-    found = [one for one in under_regimes(arms.board) if one.row.key in arms.by_key]
+def charts(arms: Arms, every: Sequence[UnderRegime]) -> Iterator[Chart]:
+    """Yield charts of regimes, and of transfer between models; none where there is one regime only. `every` are the
+    scores of all rows of the board.
+    """
+    found = [one for one in every if one.row.key in arms.by_key]
     own = [one for one in found if _source(one) is None]
     if not own:
         return
@@ -32,8 +35,7 @@ def charts(arms: Arms) -> Iterator[Chart]:
         slots_first=_is_less(own),
     )
     values = [
-        Valued(row=one.row, value=one.regime, score=one.macro_f1, tests=count_tests(_results(one)))
-        for one in own
+        Valued(row=one.row, value=one.regime, score=one.macro_f1, tests=partial(_count, one)) for one in own
     ]
     yield from make_charts(arms, varied, values)
     yield from _transfer(arms, found)
@@ -48,6 +50,10 @@ def _results(one: UnderRegime) -> list[TaskResult]:
         if result.regime == one.regime and result.target in tasks
     }
     return list(found.values())
+
+
+def _count(one: UnderRegime) -> str:
+    return count_tests(_results(one))
 
 
 def _source(one: UnderRegime) -> tuple[str, str] | None:
@@ -79,9 +85,8 @@ def _transfer(arms: Arms, found: Sequence[UnderRegime]) -> Iterator[Chart]:
     carried = [(source, one) for one in found if (source := _source(one)) is not None]
     if not carried:
         return
-    names = list(
-        dict.fromkeys(arms.role(row) for row in arms.rows if any(one.row == row for _, one in carried))
-    )
+    keys = {one.row.key for _, one in carried}
+    names = list(dict.fromkeys(arms.role(row) for row in arms.rows if row.key in keys))
     base = [arms.role(one.row) for _, one in carried if one.row.is_baseline]
     roles = [name for name in names if name not in base][:1] + base[:1]
     shown = [(source, one) for source, one in carried if arms.role(one.row) in roles]

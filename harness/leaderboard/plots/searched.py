@@ -27,7 +27,12 @@ def charts(arms: Arms) -> Iterator[Chart]:
             continue
         varied = Varied(name=axis, word=axis, subtitle=_over(arms, lines), notes=(_NOTE,))
         values = [
-            Valued(row=arms.by_key[one.row], value=one.value, score=one.macro_f1, tests=_tests(arms, one))
+            Valued(
+                row=arms.by_key[one.row],
+                value=one.value,
+                score=one.macro_f1,
+                tests=partial(_tests, arms, one),
+            )
             for one in lines
         ]
         yield from make_charts(arms, varied, values)

@@ -13,6 +13,12 @@ from harness.leaderboard.plots.scales import Scale, number_scale, number_ticks
 from harness.leaderboard.plots.texts import clean
 from harness.leaderboard.selection import group_by
 
+MODELS = 24
+"""Most models of a series: the points of more are not told apart."""
+
+ALIKE = 1.25
+"""Ratio of costs below which there is nothing to plot."""
+
 _CHOSEN = "Each row as it was chosen on validation rows."
 
 
@@ -100,7 +106,8 @@ def _against_size(arms: Arms) -> Iterator[Chart]:
     """Yield a chart of representations that several models have."""
     sizes = arms.hidden_widths
     rows = [row for row in arms.of_models if row.model in sizes]
-    several = [same for same in _across_models(arms, rows, sizes) if len({row.model for row in same}) > 1]
+    every = [same for same in _across_models(arms, rows, sizes) if len({row.model for row in same}) > 1]
+    several = [same[:MODELS] for same in every]
     firsts, left_out = arms.best(same[0] for same in several)
     shown = [same for same in several if same[0] in firsts]
     if len({sizes[row.model or ""] for same in shown for row in same}) < 2:
@@ -137,6 +144,7 @@ def _against_size(arms: Arms) -> Iterator[Chart]:
         f" {describe([*lines, *levels], most=4)}.",
         notes=(
             f"{_CHOSEN}{' Line across: the best arm without a model.' * bool(levels)}",
+            *[f"Of each representation, the best {MODELS} models by rank."] * (max(map(len, every)) > MODELS),
             *filter(None, [left_out]),
         ),
     )
@@ -147,7 +155,7 @@ def _across_models(arms: Arms, rows: Sequence[Row], sizes: Mapping[str, int]) ->
     wide as hidden states.
     """
     rest = []
-    for same in group_by(rows, lambda row: (row.is_baseline, arms.role(row), _twin(arms, row))).values():
+    for same in group_by(rows, lambda row: (row.is_baseline, arms.role(row), arms.twin(row))).values():
         if len({row.model for row in same}) > 1:
             yield same
         else:
@@ -157,16 +165,7 @@ def _across_models(arms: Arms, rows: Sequence[Row], sizes: Mapping[str, int]) ->
     ).values()
 
 
-def _twin(arms: Arms, row: Row) -> int:
-    """Return which of the rows of one model and name it is, by width."""
-    twins = [one for one in arms.rows if (one.model, one.representation) == (row.model, row.representation)]
-    return sorted(twins, key=lambda one: one.width or 0).index(row)
-
-
 # ── cost ─────────────────────────────────────────────────────────────────────────────────────────────────
-
-ALIKE = 1.25
-"""Ratio of costs below which there is nothing to plot."""
 
 _PASS = "That of the forward pass that made a row's features, with all others it made: it tells runs apart, not rows."
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.leaderboard.board import Row
@@ -28,12 +28,12 @@ SLOTS = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Valued:
-    """Score of a row at a value; `tests` says of how many tasks and rows."""
+    """Score of a row at a value; `tests` says of how many tasks and rows, and is asked of what is drawn."""
 
     row: Row
     value: str
     score: Estimate
-    tests: str
+    tests: Callable[[], str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,14 +58,14 @@ def make_charts(arms: Arms, varied: Varied, found: Sequence[Valued]) -> Iterator
         title = f"Macro-F1 against {label}"
         name = f"{varied.name}-{file_name(family.name)}-{file_name(family.parameter)}"
         rows, left_out = _choose(arms, found, family.numbers)
-        own = [one for one in found if one.row in rows]
+        own = _of(rows, found)
         if rows:
             axis = _place_numbers(family, label, _used(slots, own), first=varied.slots_first)
             yield _chart(arms, varied, own, axis, name=name, title=title, left_out=left_out)
     if len(names) > (SLOTS if families else 1):
         title = f"Macro-F1 by {varied.word}"
         rows, left_out = _choose(arms, found, names)
-        own = [one for one in found if one.row in rows]
+        own = _of(rows, found)
         if rows:
             axis = _place_names(_used(names, own), varied.word)
             yield _chart(arms, varied, own, axis, name=varied.name, title=title, left_out=left_out)
@@ -75,6 +75,11 @@ def _choose(arms: Arms, found: Sequence[Valued], values: Container[str]) -> tupl
     """Return the rows to show, of those that have two of the values, and what is said of the others."""
     by_row = group_by((one for one in found if one.value in values), lambda one: one.row.key)
     return arms.best(same[0].row for same in by_row.values() if len(same) > 1)
+
+
+def _of(rows: Sequence[Row], found: Sequence[Valued]) -> list[Valued]:
+    keys = {row.key for row in rows}
+    return [one for one in found if one.row.key in keys]
 
 
 def _used(values: Sequence[str], found: Sequence[Valued]) -> list[str]:
@@ -135,7 +140,7 @@ def _chart(
                 value=one.score.value,
                 interval=one.score.interval,
                 about=f"{arms.name(row)}, {varied.word} {clean(one.value)}: macro-F1 {exact(one.score)},"
-                f" {one.tests}",
+                f" {one.tests()}",
                 joined=one.value in axis.joined,
             )
             for one in by_row[row.key]
