@@ -185,6 +185,33 @@ def test_models_trained_here_and_real_ones_are_in_no_plot_together() -> None:
         assert ("toy models (trained here)" in said) == of_toys
 
 
+def test_dictionaries_that_each_model_has_of_its_own_are_one_series_over_sizes() -> None:
+    models = {"minigemma-s": "real-1b", "minigemma-m": "real-4b", "minigemma-l": "real-12b"}
+
+    def own(row: Row) -> Row:
+        model = models.get(row.model or "")
+        return replace(
+            row, model=model, representation=row.representation.replace("minigemma", model or ""), toy=False
+        )
+
+    board = read("mosaic-widths")
+    rows = tuple(own(row) for row in board.rows)
+    (chart,) = (one for one in find_charts(replace(board, rows=rows, ablation=())) if one.name == "size")
+    scores = {series.label: [point.value for point in series.points] for series in chart.series}
+    assert (
+        len(scores["‹model›-scope"])
+        == len(scores["‹model›-scope[expansion=32]"])
+        == len(scores["hidden"])
+        == 3
+    )
+    by_size = [row.macro_f1 and row.macro_f1.value for row in sorted(rows, key=width) if row.is_baseline]
+    assert scores["hidden"] == by_size
+
+
+def width(row: Row) -> int:
+    return row.width or 0
+
+
 def test_tasks_of_text_and_of_images_are_in_no_plot_together() -> None:
     board = read("vision")
     half = [replace(row, reads="text" if row.model == "miniclip" else "image") for row in board.rows]
