@@ -205,7 +205,7 @@ def _reference(choice: ModelChoice) -> str:
 
 
 def _spell(reference: str | Mapping[str, Any]) -> str:
-    return json.dumps(reference, sort_keys=True)
+    return json.dumps(reference)  # in this order, which labels show
 
 
 def _is_plain(value: object) -> bool:

@@ -59,7 +59,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     session = harness.open(device="cpu", include=[home / "task.yaml"], cache_dir=home / "cache")
     for name, arms in (
         ("board", "hidden, tfidf, majority"),
-        ("mine", "hidden, tfidf, 'random_sae[width=96,k=8]'"),
+        ("mine", "hidden, tfidf, {name: random_sae, width: 96, k: 8}"),
     ):
         (home / f"{name}.yaml").write_text(SUITE.format(arms), "utf-8")
         session.run(home / f"{name}.yaml", output=home / f"run-{name}")
@@ -193,6 +193,18 @@ def test_a_run_folder_and_a_single_file_are_submissions_too(place: Place, made: 
     for path in (made / "run-mine", place.run.path):
         examined = examine([path], place.board, tmp_path / path.name)
         assert examined.faults == () and len(examined.gained) == 1
+
+
+def test_a_copy_of_the_board_with_the_new_run_is_a_submission_of_that_run(
+    place: Place, harness_command: Harness
+) -> None:
+    for path in place.board.iterdir():
+        if path.is_file():
+            shutil.copy(path, place.submission)
+    examined = place.examine()
+    assert examined.faults == () and [entry.run.name for entry in examined.submitted.entries] == ["mine"]
+    assert harness_command("leaderboard", "add", place.submission, "--to", place.board).code == 0
+    assert any("that the board lacks" in sentence for sentence in place.examine().faults)  # all is there now
 
 
 def test_the_first_submission_makes_the_board(place: Place, harness_command: Harness) -> None:

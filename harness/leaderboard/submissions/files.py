@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,10 +123,11 @@ class Taken:
     newer: tuple[str, ...]
 
 
-def take(paths: Sequence[Path], stage: Path) -> Taken:
+def take(paths: Sequence[Path], board: Path, stage: Path) -> Taken:
     """Copy the files of a submission into `stage`, and check their form.
 
-    Raise UnavailableError for a path where nothing lies.
+    Files of a folder that lie byte for byte in `board` already, as in a copy of the board with the new run, are passed
+    over. Raise UnavailableError for a path where nothing lies.
     """
     entries: list[Entry] = []
     faults: list[str] = []
@@ -133,7 +135,7 @@ def take(paths: Sequence[Path], stage: Path) -> Taken:
     for number, path in enumerate(paths):
         place = stage / str(number)
         place.mkdir(parents=True)
-        for records, fault in _find_records(path, place):
+        for records, fault in _find_records(path, board, place):
             if fault:
                 faults.append(fault)
                 continue
@@ -146,7 +148,7 @@ def take(paths: Sequence[Path], stage: Path) -> Taken:
                 continue
             faults += (entry.tell(sentence) for sentence in found)
             entries += [] if found else [entry]
-    names = [entry.run.name for entry in entries]
+    names = [entry.run.name.casefold() for entry in entries]  # some file systems tell no case
     twice = sorted({name for name in names if names.count(name) > 1})
     faults += (f"two runs are named '{name}': give one of them another name" for name in twice)
     return Taken(entries=tuple(entries), faults=tuple(faults), newer=tuple(newer))
@@ -157,7 +159,7 @@ def read_suite_of(entry: Entry) -> Suite:
     return Suite.model_validate(entry.run.about()["suite"])
 
 
-def _find_records(path: Path, place: Path) -> Iterator[tuple[Path, str]]:
+def _find_records(path: Path, board: Path, place: Path) -> Iterator[tuple[Path, str]]:
     """Yield the files of records that a path leads to, and a sentence on each thing that a submission may not hold."""
     if path.is_symlink():
         yield path, f"'{path}' is a link, which may lead anywhere: give the files themselves"
@@ -170,7 +172,7 @@ def _find_records(path: Path, place: Path) -> Iterator[tuple[Path, str]]:
     elif RunFolder(path).exists:
         yield from _publish(RunFolder(path), place / "published")
     else:
-        yield from _find_in_folder(path)
+        yield from _find_in_folder(path, board)
 
 
 def _publish(run: RunFolder, place: Path) -> Iterator[tuple[Path, str]]:
@@ -184,8 +186,8 @@ def _publish(run: RunFolder, place: Path) -> Iterator[tuple[Path, str]]:
         yield run.path, str(error)
 
 
-def _find_in_folder(folder: Path) -> Iterator[tuple[Path, str]]:
-    inside = sorted(folder.iterdir())
+def _find_in_folder(folder: Path, board: Path) -> Iterator[tuple[Path, str]]:
+    inside = [path for path in sorted(folder.iterdir()) if not _is_in(board, path)]
     records = [path for path in inside if path.name.endswith(RECORDS)]
     parts = {part.name for path in records for part in PublishedRun(path).files}
     for path in inside:
@@ -195,10 +197,24 @@ def _find_in_folder(folder: Path) -> Iterator[tuple[Path, str]]:
             yield path, f"'{path}' is a report that only the keepers of a board write: leave it out"
         elif path in records:
             yield path, ""
-        elif path.name not in parts and not _PAGES.fullmatch(path.name):
+        elif path.name not in parts and not _PAGES.fullmatch(path.name) and not path.name.startswith("."):
             yield path, _name_stranger(path)
     if not records:
-        yield folder, f"'{folder}' holds no published run"
+        yield folder, f"'{folder}' holds no published run that the board lacks"
+
+
+def _is_in(board: Path, path: Path) -> bool:
+    """Return whether a file, of a run every file, lies in the board as it is."""
+    files = PublishedRun(path).files if path.name.endswith(RECORDS) else (path,)
+    return all(_is_same(each, board / each.name) for each in files)
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    with suppress(OSError):
+        if path.is_symlink() or path.stat().st_size != other.stat().st_size:
+            return False
+        return read_file(path, at_most=LIMIT) == read_file(other, at_most=LIMIT)
+    return False
 
 
 def _name_stranger(path: Path) -> str:

@@ -34,9 +34,9 @@ def check_each(submitted: Submitted) -> Iterator[Finding]:
         ]
         yield from (fault(f"'{entry.origin}': {sentence}") for sentence in dict.fromkeys(sentences))
         yield from check_flags(records)
-    names = {run.name for run in submitted.published}
+    names = {run.name.casefold() for run in submitted.published}  # some file systems tell no case
     for entry in submitted.entries:
-        if entry.run.name in names:
+        if entry.run.name.casefold() in names:
             yield fault(
                 f"a run named '{entry.run.name}' is published already: give '{entry.origin}' another name"
             )
