@@ -36,6 +36,7 @@ from harness.leaderboard import (
 )
 from harness.leaderboard.pages.board_page import render
 from harness.leaderboard.published import store as module
+from harness.leaderboard.scoring import Estimate, mean
 from harness.registry.loading import load_plugins
 from harness.runs.folder import RunFolder
 from harness.runs.record import Record
@@ -494,6 +495,30 @@ def test_boards_cannot_be_made_without_data() -> None:
 def test_a_published_folder_can_be_moved(suite: Path, tmp_path: Path) -> None:
     shutil.move(suite, tmp_path / "elsewhere")
     assert check_published(tmp_path / "elsewhere") == ()
+
+
+def test_runs_published_together_share_the_rows_that_are_equal(tmp_path: Path) -> None:
+    for name, luck in (("one", 0), ("two", 1)):
+        publish(
+            make_run(tmp_path / name, n=40, tasks=("spam",), luck=luck, model=name),
+            tmp_path / "toy",
+            name=name,
+        )
+    one, two = find_published(tmp_path / "toy")
+    (first,), (second,) = ({id(arm.rows) for arm in run._predicted.values()} for run in (one, two))
+    assert first == second and one._predicted and two._predicted
+
+
+def test_the_mean_of_one_estimate_is_that_of_its_samples() -> None:
+    for samples, least in (
+        (np.array([0.25, 0.0, 0.5]), 0.2),
+        (np.full(3, 0.5), 0.2),
+        (np.full(3, 0.5), 0.0),
+    ):
+        one = Estimate(value=0.3, samples=samples, least_p=least, drawn=samples / 2)
+        (found, twice) = mean([one]), mean([one, one])  # exact, for doubling and halving are
+        assert found.samples.tobytes() == twice.samples.tobytes() and found.value == twice.value
+        assert found.spread.tobytes() == twice.spread.tobytes() and found.least_p == twice.least_p
 
 
 def test_predictions_read_as_numbers_have_the_faults_that_their_frame_has(tmp_path: Path) -> None:

@@ -59,6 +59,31 @@ def test_weights_drawn_in_parts_are_as_good_as_in_one(monkeypatch: pytest.Monkey
     assert len(np.unique(weights, axis=0)) == 500
 
 
+@given(
+    st.lists(st.floats(-1, 1) | st.sampled_from([0.25, 0.5]), min_size=1, max_size=60), st.floats(0.01, 0.99)
+)
+def test_a_percentile_interval_is_that_of_numpy_to_the_last_bit(values: list[float], level: float) -> None:
+    samples = np.array(values * 3)
+    expected = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2])
+    assert percentile_interval(samples, level) == tuple(expected.tolist())
+    given_as_float32 = percentile_interval(samples.astype(np.float32), level)
+    assert given_as_float32 == tuple(
+        np.quantile(samples.astype(np.float32), [(1 - level) / 2, (1 + level) / 2]).tolist()
+    )
+
+
+def test_a_percentile_interval_of_samples_that_are_no_numbers_is_none() -> None:
+    assert np.isnan(percentile_interval(np.array([0.1, np.nan, 0.3]))).all()
+
+
+def test_weights_do_not_depend_on_how_many_are_drawn_at_once() -> None:
+    strata = np.repeat([0, 1, 2], [30, 7, 1])
+    whole = bootstrap_weights(strata, resamples=500, seed=3)
+    for most in (1, 100, 1_000_000):
+        with patch("harness.stats.bootstrap._DRAWS_AT_ONCE", most):
+            assert np.array_equal(bootstrap_weights(strata, resamples=500, seed=3), whole)
+
+
 def test_a_percentile_interval_is_that_of_the_samples() -> None:
     assert percentile_interval(np.arange(1001.0)) == pytest.approx((25.0, 975.0))
     low, high = percentile_interval(np.arange(1001.0), level=0.5)

@@ -238,9 +238,14 @@ def _draw_items(arms: Mapping[Unit, Predictions], *, resamples: int) -> _Draws:
     """
     seed = bootstrap.bootstrap_seed(next(iter(arms)).task)
     if not _is_in_several(arms):
+        last: dict[bytes, NDArray[np.float32]] = {}  # regimes of a task mostly share its test rows
 
         def draw_apart(arm: Predictions, size: int) -> NDArray[np.float32]:
-            return bootstrap.cluster_weights(arm.labels, arm.groups, resamples=resamples, seed=seed)[:size]
+            rows = arm.labels.tobytes() + arm.groups.tobytes()
+            if rows not in last:
+                last.clear()
+                last[rows] = bootstrap.cluster_weights(arm.labels, arm.groups, resamples=resamples, seed=seed)
+            return last[rows][:size]
 
         return draw_apart
     items: dict[tuple[bool, str], int] = {}
@@ -344,6 +349,9 @@ def mean_all(values: Iterable[float | None]) -> float | None:
 
 def mean(estimates: Sequence[Estimate]) -> Estimate:
     """Return the unweighted mean, sample by sample, of the samples that all have."""
+    if len(estimates) == 1:  # as most are, of boards with one seed
+        (only,) = estimates
+        return replace(only, least_p=0.0) if only.least_p and np.ptp(only.samples) else only
     size = min(len(estimate.samples) for estimate in estimates)
 
     def average(samples: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ from scipy.special import ndtri
 
 Floats = NDArray[np.floating[Any]]
 
-_DRAWS_AT_ONCE = 2_000_000
+_DRAWS_AT_ONCE = 200_000  # they stay in the processor's cache while they are counted
 _ROUNDING = 1e-12
 """Differences below this are rounding errors: no metric of test rows has steps so small."""
 
@@ -67,8 +67,28 @@ def bootstrap_weights(strata: NDArray[np.integer[Any]], *, resamples: int, seed:
 
 def percentile_interval(samples: Floats, level: float = 0.95) -> tuple[float, float]:
     """Return the percentile interval of `samples [resamples]` (Efron & Tibshirani 1993, §13.3)."""
-    low, high = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    ends = [(1 - level) / 2, (1 + level) / 2]
+    if samples.dtype != np.float64 or samples.ndim != 1 or not len(samples):
+        low, high = np.quantile(samples, ends)
+        return float(low), float(high)
+    # As numpy.quantile, to the last bit, which takes several times as long to prepare for a thousand numbers.
+    last = len(samples) - 1
+    places = [last * end for end in ends]
+    around = [(int(place), min(int(place) + 1, last)) for place in places]
+    sorted_there = np.partition(samples, sorted({*around[0], *around[1], last}))
+    if np.isnan(sorted_there[last]):
+        return np.nan, np.nan
+    low, high = (
+        _between(float(sorted_there[before]), float(sorted_there[after]), place - before)
+        for (before, after), place in zip(around, places, strict=True)
+    )
+    return low, high
+
+
+def _between(low: float, high: float, share: float) -> float:
+    """Return the number that lies so far from `low` to `high`, rounded as numpy does."""
+    step = high - low
+    return high - step * (1 - share) if share >= 0.5 else low + step * share
 
 
 def paired_differences(samples: Floats, reference: Floats) -> NDArray[np.float64]:

@@ -112,6 +112,11 @@ class Matrix:
         return group_by(self.pairs, lambda pair: markdown.name_arm(pair.row.key))
 
     @cached_property
+    def summaries(self) -> Sequence[Summary]:
+        """Summaries of the rows, as `summarize` gives them."""
+        return tuple(summarize(self))
+
+    @cached_property
     def seen(self) -> Mapping[str, Mapping[str, float]]:
         """Megabytes by model and language, of the models that say."""
         found: dict[str, dict[str, float]] = defaultdict(dict)

@@ -49,9 +49,7 @@ def _line(pair: transfer.Pair) -> dict[str, Any]:
 
 def to_summary_csv(matrices: transfer.Matrices) -> str:
     """Return matrix-summary.csv: one line for each row, seen or unseen, and regime; "" without languages."""
-    return write_csv(
-        make_frame(_summary_line(one) for matrix in matrices.tasks for one in transfer.summarize(matrix))
-    )
+    return write_csv(make_frame(_summary_line(one) for matrix in matrices.tasks for one in matrix.summaries))
 
 
 def _summary_line(one: transfer.Summary) -> dict[str, Any]:
@@ -97,7 +95,7 @@ def page(matrices: transfer.Matrices, *, title: str, pictures: Mapping[tuple[str
 
 
 def _summary_tables(matrix: transfer.Matrix) -> Iterator[str]:
-    found = list(transfer.summarize(matrix))
+    found = list(matrix.summaries)
     for model, known in sorted(matrix.seen.items()):
         if never := [language for language in matrix.order if known.get(language) == 0]:
             yield f"{markdown.escape(model)} never saw: {markdown.escape(', '.join(never))}."

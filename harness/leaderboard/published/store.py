@@ -61,11 +61,16 @@ _FACTS = ("python", "os", "cpu", "cores", "memory", "device", "gpu", "plugins")
 _DISTRIBUTIONS = ("sae-harness", "torch", "transformers", "scikit-learn", "scipy", "numpy", "pandas")
 
 
-class PublishedRun:
-    """Published run, named by the path of its records."""
+_Pool = dict[tuple[tuple[Any, ...], ...], TableRows]
+"""Test rows by their ids, groups and labels."""
 
-    def __init__(self, path: Path) -> None:
+
+class PublishedRun:
+    """Published run, named by the path of its records. `pool` keeps test rows that published runs share once."""
+
+    def __init__(self, path: Path, pool: _Pool | None = None) -> None:
         self.path = path
+        self._pool: _Pool = {} if pool is None else pool
 
     @property
     def name(self) -> str:
@@ -164,7 +169,7 @@ class PublishedRun:
         with parsing(self._damage):
             for number in range(len(self._table)):
                 task = {name: self._table[name][number] for name in self._table.schema.names}
-                found |= dict.fromkeys(task["cell_id"].as_py()) | _read_task(task)
+                found |= dict.fromkeys(task["cell_id"].as_py()) | _read_task(task, self._pool)
         return {cell_id: arm for cell_id, arm in found.items() if arm is not None}
 
     @cached_property
@@ -182,8 +187,10 @@ class PublishedRun:
         return self.path.with_name(self.name + ending)
 
 
-def _read_task(task: Mapping[str, Any]) -> dict[str, Predicted]:
-    """Return the predictions of a task's cells, of one row of the table; none of a task of an unusual form."""
+def _read_task(task: Mapping[str, Any], pool: _Pool) -> dict[str, Predicted]:
+    """Return the predictions of a task's cells, of one row of the table; none of a task of an unusual form. Rows that
+    another task in `pool` has too, as regimes of one test set do, are kept once.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -193,7 +200,10 @@ def _read_task(task: Mapping[str, Any]) -> dict[str, Predicted]:
     arms = task["prediction"].values
     if not len(ids) or {len(labels), len(groups), *arms.value_lengths().to_pylist()} != {len(ids)}:
         return {}
-    rows = TableRows(ids=as_objects(ids), groups=as_objects(groups), labels=as_objects(labels))
+    columns = tuple(ids), tuple(groups), tuple(labels)
+    rows = pool.get(columns) or pool.setdefault(
+        columns, TableRows(ids=as_objects(ids), groups=as_objects(groups), labels=as_objects(labels))
+    )
     flat = arms.flatten()
     numbers = pc.index_in(flat, value_set=pa.array(classes, flat.type))
     if (
@@ -220,7 +230,8 @@ def find_published(folder: Path) -> list[PublishedRun]:
         return []
     # Names with a dot in front are what systems keep beside files, no records.
     paths = {path for ending in RECORDS for path in folder.glob(f"[!.]*{ending}")}
-    found = [PublishedRun(path) for path in sorted(paths, key=lambda path: PublishedRun(path).name)]
+    pool: _Pool = {}
+    found = [PublishedRun(path, pool) for path in sorted(paths, key=lambda path: PublishedRun(path).name)]
     for run in found:
         if not NAME.fullmatch(run.name):
             raise UnavailableError(
