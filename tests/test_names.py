@@ -91,7 +91,7 @@ def test_a_name_is_the_text_of_its_link_and_nothing_else(text: str) -> None:
     wanted = seen(text).strip()
     for address in ("matrix/a.png", "b.png"):
         kinds = inlines(f"See {markdown.link_to(text, address)}: it.")[0]
-        words = [kind for kind in kinds if kind[1]]
+        words = [kind for kind in kinds if kind[1].strip()]  # a name may be a wide space alone
         assert "link_open" in {kind for kind, _ in kinds}
         assert [text.strip() for _, text in words] == ["See", *([wanted] if wanted else []), ": it."]
 

@@ -629,6 +629,27 @@ def test_a_fresh_process_loads_no_plugin_and_no_model_library(place: Place) -> N
     assert not (place.path / "ran").exists()
 
 
+@pytest.mark.parametrize(
+    "parameter", ["path={evil}", "path=../evil", "path=hf://evil/it", "k=\n- &a\n  - x\n- &b\n  - *a\n  - *a"]
+)
+def test_a_dictionary_with_a_path_among_its_parameters_is_not_looked_up(
+    place: Place, made: Path, heard: list[tuple[str, str]], harness_command: Harness, parameter: str
+) -> None:
+    """The name is that of an installed offer; what is given to it is the submission's."""
+    given = f"random_sae[{parameter.format(evil=place.path / 'evil')}]"
+    place.edit_records(lambda one: one.update(classifier="logreg"))
+    place.edit_facts(lambda one: one["suite"].update(representations=["hidden", "tfidf", given]))
+    _heard.clear()
+    _is_listening[0] = True
+    done = harness_command(
+        "leaderboard", "add", place.submission, "--to", place.board, "--rerun", "1", "--include", made / "task.yaml"
+    )  # fmt: skip
+    assert done.code == 4 and (
+        "no plugin here offers the representation" in done.out or "cannot be seen" in done.out
+    )
+    assert [each for each in heard if "evil" in each[1] or each[0].startswith("socket")] == []
+
+
 def test_no_cell_is_run_again_of_what_only_the_submission_names(
     place: Place, made: Path, heard: list[tuple[str, str]], harness_command: Harness
 ) -> None:
