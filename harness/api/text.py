@@ -130,6 +130,8 @@ def _escape(found: re.Match[str]) -> str:
 
 
 def _one_line(text: str) -> str:
+    if text.isprintable():  # nothing hidden, as in nearly all names
+        return text
     return "".join(" " if _is_hidden(letter) else letter for letter in text)
 
 

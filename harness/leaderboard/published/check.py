@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import shlex
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from harness.api.errors import HarnessError
@@ -26,9 +28,23 @@ def check_published(folder: Path) -> tuple[str, ...]:
     runs = find_published(folder)
     if not runs:
         return (f"'{folder}' holds no published run",)
-    findings = [finding for run in runs for finding in dict.fromkeys(_check_run(run))]
-    findings += _check_reports(folder, runs)
-    return tuple(findings or _check_pages(folder, runs))
+    with _collecting_rarely():
+        findings = [finding for run in runs for finding in dict.fromkeys(_check_run(run))]
+        findings += _check_reports(folder, runs)
+        return tuple(findings or _check_pages(folder, runs))
+
+
+@contextmanager
+def _collecting_rarely() -> Iterator[None]:
+    """Let Python look for unreachable cycles rarely in the block: records and results are in none, and it would go
+    through all of them hundreds of times.
+    """
+    before = gc.get_threshold()
+    gc.set_threshold(100_000, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def _check_run(run: PublishedRun) -> Iterator[str]:
