@@ -24,7 +24,7 @@ import pandas as pd
 import pytest
 
 from harness.cli import execute
-from harness.leaderboard.pages.board_page import FILES
+from harness.leaderboard.files import FILES, FRAMES, PAGE
 
 SUITE = """\
 name: toy
@@ -1016,7 +1016,7 @@ def check_untouched(before: dict[str, bytes], after: dict[str, bytes], case: Cas
             assert after[name] == data, name
 
 
-NOTES = ("run.json", "env.json", "events.jsonl", *FILES)
+NOTES = ("run.json", "env.json", "events.jsonl", PAGE, *FILES, *FRAMES)
 """What a run writes anew whenever it begins or ends."""
 
 

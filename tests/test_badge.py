@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from test_publish import edit_record, make_run
 
-from harness.leaderboard import PublishedRun, check_published, publish
+from harness.leaderboard import PublishedRun, build, check_published, publish, write
 from harness.leaderboard.published.badge import badge_of
 from harness.leaderboard.published.rerun_report import (
     Machine,
@@ -80,7 +80,11 @@ def test_a_rerun_is_told_with_what_was_drawn_and_how_far_it_differs(published: P
     assert badge.kind == "rerun" and read_report(published) == report_on(published)
     assert "1 cell, drawn by a seed that the submitter could not know" in badge.text
     assert "at most 0.10% of predictions and 0.0020 of macro-F1 (allowed: 2.00% and 0.0100)" in badge.text
-    assert check_published(published.path.parent) == ()
+    folder = published.path.parent
+    assert [finding for finding in check_published(folder) if "leaderboard.html' is not what" in finding]
+    write(build([published]), folder)  # the page says it, too
+    assert "rerun" in (folder / "leaderboard.html").read_text("utf-8")
+    assert check_published(folder) == ()
 
 
 @pytest.mark.parametrize(

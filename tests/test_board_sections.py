@@ -28,7 +28,7 @@ from harness.leaderboard import (
     write,
 )
 from harness.leaderboard.analyses.quiver import is_dictionary
-from harness.leaderboard.pages import board_page as pages
+from harness.leaderboard.files import FILES, FRAMES, PAGE, PICTURES, render
 from harness.leaderboard.published import store as module
 from harness.probing.attribution import TopFeature
 from harness.registry.loading import load_plugins
@@ -46,6 +46,9 @@ class Run(RunFolder):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         (path / "predictions").mkdir(parents=True, exist_ok=True)
+
+    def about(self) -> dict[str, Any]:
+        return super().about() if self.exists else {"suite": {"name": "tests"}}
 
     def put(
         self,
@@ -135,7 +138,7 @@ def find(board: Board, representation: str) -> Row:
 
 
 def read(board: Board, name: str) -> pd.DataFrame:
-    return pd.read_csv(io.StringIO(pages.render(board)[name]))
+    return pd.read_csv(io.StringIO(render(board)[name]))
 
 
 def fill(run: Run, *, tasks: tuple[str, ...] = ("spam", "banking"), seeds: int = 2) -> None:
@@ -242,13 +245,13 @@ def test_a_value_that_hidden_states_do_not_have_is_compared_with_hidden_overall_
         < 0
         < frame.loc[("sae", "topn_count(n=8)"), "delta_vs_hidden"]
     )
-    page = pages.render(board)["leaderboard-ablation.md"]
+    page = render(board)["leaderboard-ablation.md"]
     assert page.count("†") == 2 and "where † stands" in page
 
 
 def test_the_page_of_the_ablation_is_labelled_and_linked(run: Run) -> None:
     fill(run)
-    texts = pages.render(build([run]))
+    texts = render(build([run]))
     page = texts["leaderboard-ablation.md"]
     assert page.startswith("# Ablation: tests\n") and "no leaderboard" in page
     assert "## Site" in page and "## Pooling" in page and "## Classifier" not in page
@@ -263,8 +266,7 @@ def test_a_board_without_a_search_has_no_ablation_and_loses_a_stale_one(run: Run
     plain.put("hidden")
     plain.put("sae", luck=1)
     write(build([plain]), tmp_path / "out")
-    names = ["leaderboard-tasks.csv", "leaderboard.csv", "leaderboard.md"]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
+    assert not [path.name for path in (tmp_path / "out").iterdir() if "ablation" in path.name]
     assert "blation" not in to_markdown(build([plain]))
     write(build([run]), tmp_path / "out")
     remove(tmp_path / "out")
@@ -284,7 +286,7 @@ def test_a_row_whose_predictions_are_not_there_is_left_out_by_name(run: Run) -> 
     assert {one.row.representation for one in after.ablation} == {"hidden", "sae"}
     assert (
         "Left out, as not all predictions they need are there: mini pca."
-        in (pages.render(after)["leaderboard-ablation.md"])
+        in (render(after)["leaderboard-ablation.md"])
     )
     assert to_csv(before) == to_csv(after)
 
@@ -292,7 +294,10 @@ def test_a_row_whose_predictions_are_not_there_is_left_out_by_name(run: Run) -> 
 def test_a_published_run_keeps_its_ablation(run: Run, tmp_path: Path) -> None:
     fill(run)
     published = publish(run.finished(), tmp_path / "board", name="x")
-    assert pages.render(build([published])) == pages.render(build([run]))
+    texts = [render(build([one])) for one in (published, run)]
+    pages = [text.pop(PAGE) for text in texts]
+    assert texts[0] == texts[1]
+    assert pages[0] != pages[1]  # which says what each run is
     assert (tmp_path / "board" / "leaderboard-ablation.csv").is_file()
     assert check_published(tmp_path / "board") == ()
     (tmp_path / "board" / "leaderboard-regimes.csv").write_text("stale\n", "utf-8")
@@ -723,7 +728,7 @@ def test_the_features_of_each_row_stand_on_a_page_of_their_own(run: Run) -> None
     run.put("sae", seed=0, used=used)
     run.put("sae", seed=1, used=(feature(99),))
     run.put("hidden", luck=1)
-    texts = pages.render(build([run]))
+    texts = render(build([run]))
     page = texts["leaderboard-features.md"]
     assert (
         "| spam | [7](https://www.neuronpedia.org/mini/2/7) | a | −1.25 | rest 2, a 0.5 | Buy now |" in page
@@ -738,7 +743,7 @@ def test_text_of_the_data_stays_text_on_the_page(run: Run) -> None:
     bad = "![x](http://evil.example/a.png) <script>a|b</script>\n`c` [y](javascript:z) www.evil.example me@evil.example"
     used = (feature(1, snippets=(bad,), label="<b>|", link="javascript:alert(1)"),)
     run.put("sae", used=used)
-    page = pages.render(build([run]))["leaderboard-features.md"]
+    page = render(build([run]))["leaderboard-features.md"]
     (line,) = [text for text in page.splitlines() if text.startswith("| spam")]
     made = MarkdownIt("commonmark").enable("table").render(page)
     assert made.count("<a ") == 1 and "leaderboard.md" in made.split("<a ")[1]  # our own
@@ -754,7 +759,7 @@ def test_text_of_the_data_stays_text_on_the_page(run: Run) -> None:
 )
 def test_a_link_that_is_no_plain_address_is_not_made(run: Run, link: str) -> None:
     run.put("sae", used=(feature(1, link=link),))
-    assert "| spam | 1 | a |" in pages.render(build([run]))["leaderboard-features.md"]
+    assert "| spam | 1 | a |" in render(build([run]))["leaderboard-features.md"]
 
 
 def test_texts_of_the_data_are_not_published(run: Run, tmp_path: Path) -> None:
@@ -776,7 +781,7 @@ def test_every_file_that_a_board_may_have_is_known_to_its_removal(run: Run, tmp_
     run.put("sae", used=(feature(1),), validation=2.0, luck=1)
     out = tmp_path / "out"
     write(build([run]), out)
-    assert sorted(path.name for path in out.iterdir()) == sorted([*pages.FILES, pages.PICTURES])
+    assert sorted(path.name for path in out.iterdir()) == sorted([*FILES, *FRAMES, PAGE, PICTURES])
     remove(out)
     assert not list(out.iterdir())
 

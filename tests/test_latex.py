@@ -107,7 +107,9 @@ DAYS = ("2026-11-30T10:00:00Z", "2026-12-01T10:00:00Z")
 def test_a_graphics_card_is_named_with_its_version() -> None:
     gpu = {"name": "NVIDIA H200", "cuda": "13.0"}
     about = {"gpu": gpu, "cores": 16, "distributions": {"torch": "2.15"}}
-    runs = [SimpleNamespace(path="run", about=lambda day=day: {**about, "finished": day}) for day in DAYS]
+    runs = [
+        SimpleNamespace(path=Path("run"), about=lambda day=day: {**about, "finished": day}) for day in DAYS
+    ]
     assert _describe_machines(runs) == [
         "Runs were made on NVIDIA H200 (CUDA 13.0) with torch 2.15, until 2026-12-01."
     ]
@@ -115,7 +117,7 @@ def test_a_graphics_card_is_named_with_its_version() -> None:
 
 @pytest.mark.parametrize("strange", [{"gpu": "a card"}, {"gpu": {"name": "x"}}, {"distributions": 3}])
 def test_a_machine_in_another_form_is_one_sentence(strange: dict[str, Any]) -> None:
-    run = SimpleNamespace(path="run", about=lambda: strange)
+    run = SimpleNamespace(path=Path("run"), about=lambda: strange)
     with pytest.raises(harness.UnavailableError, match="'run' does not say on which machine it was made"):
         _describe_machines([run])
 

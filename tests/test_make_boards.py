@@ -49,7 +49,7 @@ def test_a_board_is_run_and_published_from_what_its_file_lists(board: Path, harn
     done = make(harness_command, board)
     assert (done.code, done.out.split()) == (
         0,
-        [str(board / "leaderboard.md"), str(board / "rest" / "leaderboard.md")],
+        [str(board / "leaderboard.html"), str(board / "rest" / "leaderboard.html")],
     )
     assert [run.name for run in find_published(board)] == ["one"]
     (rest,) = find_published(board / "rest")

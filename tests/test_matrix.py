@@ -32,8 +32,8 @@ from harness.leaderboard import (
     write,
 )
 from harness.leaderboard.analyses.scripts import script_of
+from harness.leaderboard.files import render
 from harness.leaderboard.pages import heatmap as pictures
-from harness.leaderboard.pages.board_page import render
 from harness.leaderboard.scoring import score_units
 from harness.leaderboard.selection import read_cells
 from harness.probing.shared_features import Sharing
@@ -66,6 +66,9 @@ class Run(RunFolder):
         (path / "predictions").mkdir(parents=True, exist_ok=True)
         self.n = n
         self.truths: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {}
+
+    def about(self) -> dict[str, Any]:
+        return super().about() if self.exists else {"suite": {"name": "tests"}}
 
     def put(
         self,

@@ -35,7 +35,7 @@ from harness.figures.confusion import confusion_matrix, count_confusions
 from harness.figures.lettering import Page, measure, readable
 from harness.figures.sheet import Tile, contact_sheet
 from harness.leaderboard import build, check_published, publish, write
-from harness.leaderboard.pages import board_page as pages
+from harness.leaderboard.files import render
 from harness.probing.attribution import TopFeature, find_effects, find_top_features
 from harness.registry.loading import load_plugins
 from harness.runs.folder import RunFolder
@@ -733,11 +733,11 @@ def test_the_page_links_to_every_picture_of_the_cells_it_shows(tmp_path: Path, w
 def test_without_pictures_the_pages_are_what_they_were(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     board = build([run])
-    assert pages.render(board, run.path) == pages.render(board)
-    text = pages.render(board)["leaderboard-features.md"]
+    assert render(board, run.path) == render(board)
+    text = render(board)["leaderboard-features.md"]
     assert "images" not in text and "Labels and predictions" not in text and "tower hidden" not in text
     put_pictures(run)
-    assert pages.render(board)["leaderboard-features.md"] == text  # a page of nowhere has no way to them
+    assert render(board)["leaderboard-features.md"] == text  # a page of nowhere has no way to them
 
 
 def test_a_picture_that_is_gone_is_not_linked(tmp_path: Path) -> None:

@@ -373,7 +373,7 @@ def test_the_end_says_what_failed_by_error_and_the_command_that_runs_it_again(ru
     told = run(*words, "--rerun", "all")
     assert told.code == 1
     assert "3 cells, 3 failed, 1 left out" in told.out
-    assert told.out.splitlines()[-1] == str(Path("out/leaderboard.md"))
+    assert told.out.splitlines()[-1] == str(Path("out/leaderboard.html"))
     assert "failed (3 cells): RuntimeError: sick today" in told.said
     [line] = [line for line in told.said if line.startswith("what is missing is run by: ")]
     again = shlex.split(line.removeprefix("what is missing is run by: "))

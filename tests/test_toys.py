@@ -13,7 +13,7 @@ import pytest
 from test_board_sections import Run
 
 import harness
-from harness.config.board_file import read_about
+from harness.config.board_file import NOTHING_SAID, read_about
 from harness.config.suite import read_suite
 from harness.leaderboard import build, check_published, publish, to_frame, to_markdown
 from harness.runs.folder import RunFolder
@@ -104,7 +104,7 @@ def test_the_command_prints_a_table_for_each_kind(run: Run, capsys: pytest.Captu
 
 @pytest.mark.parametrize(("toys", "others", "named"), [(2, 0, True), (0, 2, False), (0, 0, False)])
 def test_a_board_of_toys_alone_says_so_in_every_title(run: Run, toys: int, others: int, named: bool) -> None:
-    from harness.leaderboard.pages.board_page import render
+    from harness.leaderboard.files import render
 
     put_all(run, toys=toys, others=others)
     board = build([run])
@@ -154,11 +154,12 @@ def test_the_page_begins_with_the_paragraph_of_the_board_file(run: Run, tmp_path
     put_all(run, toys=0, others=1)
     folder = tmp_path / "board"
     folder.mkdir()
-    assert read_about(folder) == ""
+    assert read_about(folder) == NOTHING_SAID
     (folder / "board.yaml").write_text("about: Only <b>one</b> model.\nruns: [{suite: tests}]\n")
     publish(run.finished(), folder)
     paragraphs = (folder / "leaderboard.md").read_text("utf-8").split("\n\n")
     assert paragraphs[1] == "Only &lt;b&gt;one&lt;/b&gt; model."
+    assert "Only &lt;b&gt;one&lt;/b&gt; model." in (folder / "leaderboard.html").read_text("utf-8")
     assert check_published(folder) == ()
     (folder / "board.yaml").write_text("about: Two models.\nruns: [{suite: tests}]\n")
     assert "is not what the published runs give" in check_published(folder)[0]

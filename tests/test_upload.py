@@ -264,7 +264,9 @@ def test_a_run_gives_its_board_without_texts_and_pictures_unless_they_are_asked_
     run = run_with_texts(tmp_path / "run")
     content = read_run(run, lambda run: ())
     assert content.board == "run" and {*content.files} == {
-        *("leaderboard.md", "leaderboard.csv", "leaderboard-tasks.csv", "leaderboard-features.md")
+        *("leaderboard.md", "leaderboard.csv", "leaderboard-tasks.csv", "leaderboard-features.md"),
+        *("leaderboard.html", "leaderboard.json", "leaderboard.tex", "leaderboard.parquet"),
+        "leaderboard-tasks.parquet",
     }
     assert not any(SAID.encode() in data or b"pictures/" in data for data in content.files.values())
     assert content.left_out.keys() >= {"results.jsonl", "predictions/", "run.json", "pictures/"}

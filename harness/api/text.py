@@ -1,7 +1,7 @@
 """Text from outside (names, labels, paths, texts of data), kept as text wherever it is shown.
 
-One function for each place: `printable` for a terminal, `escape_markdown` for a page, `csv_text` for a cell of a CSV,
-`escape_latex` for a paper.
+One function for each place: `printable` for a terminal, `escape_markdown` for a page of Markdown, `plain_line` for
+one of HTML, `csv_text` for a cell of a CSV, `escape_latex` for a paper.
 """
 
 from __future__ import annotations
@@ -35,6 +35,13 @@ def escape_markdown(text: str, *, everywhere: bool = False) -> str:
     """
     line = _one_line(text).strip(" ")
     return (_ANYWHERE if everywhere else _IN_PLACE).sub(_escape, line)
+
+
+def plain_line(text: str) -> str:
+    """Return one line of text without hidden characters, which become spaces: for a page of HTML, whose engine escapes
+    markup itself, or for JSON.
+    """
+    return _one_line(text)
 
 
 def csv_text(text: str) -> str:

@@ -28,11 +28,15 @@ def command() -> None:
 @click.option(
     "-o", "--output", type=shared.PATH, help="Write to this folder [the run folder, if there is one]."
 )
+@click.option("--author", help="State this author on the page; nothing is looked up.")
+@click.option("--licence", help="State this licence on the page.")
+@click.option("--commit", help="State this commit on the page.")
 @shared.wide_option
-def build(runs: tuple[Path, ...], output: Path | None, wide: bool) -> None:
-    """Write leaderboard.md and leaderboard.csv for RUNS, and print the table.
+def build(runs: tuple[Path, ...], output: Path | None, wide: bool, **stated: str | None) -> None:
+    """Write the page leaderboard.html for RUNS, leaderboard.md and tables beside it, and print the table.
 
-    RUNS are run folders, published runs, or folders of them.
+    RUNS are run folders, published runs, or folders of them. The page is one file that needs no network. What it stated
+    before stays, but for what is stated anew.
     """
     from harness import leaderboard
 
@@ -45,9 +49,9 @@ def build(runs: tuple[Path, ...], output: Path | None, wide: bool) -> None:
     if target.exists() and not target.is_dir():
         raise UnavailableError(f"'{target}' is a file, not a folder")
     board = leaderboard.build(results)
-    leaderboard.write(board, target)
+    leaderboard.write(board, target, stated={name: text for name, text in stated.items() if text is not None})
     print_board(leaderboard.to_frame(board), wide=wide)
-    echo(target / "leaderboard.md")
+    echo(target / "leaderboard.html")
 
 
 @command.command("show")
@@ -97,7 +101,7 @@ def publish(
         included=session.included,
         tell=lambda note: echo(f"note: {' '.join(note.split())}", err=True),
     )
-    echo(f"{published.path}: {published.size:,} bytes\n{output / 'leaderboard.md'}")
+    echo(f"{published.path}: {published.size:,} bytes\n{output / 'leaderboard.html'}")
 
 
 @command.command("make")

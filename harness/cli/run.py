@@ -146,7 +146,7 @@ def _show(run: Any, *, wide: bool) -> None:
     more = "".join(f", {count} {what}" for what, count in counts.items() if count)
     echo(
         f"{summary.ok} cells{more}; {summary.tokens:,} tokens through models; {summary.seconds:.1f} s\n"
-        f"{run.folder / 'leaderboard.md' if summary.ok else 'no cell ended well, so there is no leaderboard'}"
+        f"{run.folder / 'leaderboard.html' if summary.ok else 'no cell ended well, so there is no leaderboard'}"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -40,19 +41,45 @@ class RunChoice(Strict):
         return {"models": self.models or (), "settings": settings}
 
 
+class Awaited(Strict):
+    """A model that a board should have, and has not been run."""
+
+    model: str
+    """The model, as `harness run -m` takes it."""
+    suite: str
+    """The suite to run it in, which has dictionaries for it."""
+
+
 class BoardFile(Strict):
     """The runs that a published board is made of."""
 
     about: str = ""
     """A paragraph that the page begins with."""
+    awaited: tuple[Awaited, ...] = ()
+    """Models that the page shows as empty lines, each with the command that runs it."""
     runs: tuple[RunChoice, ...] = Field(min_length=1)
     """The runs; each of several has a `name`."""
 
 
-def read_about(folder: Path) -> str:
-    """Return the paragraph that the page of the board in `folder` begins with; "" without `board.yaml`."""
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """What `board.yaml` says of a board to its readers."""
+
+    text: str = ""
+    awaited: tuple[Awaited, ...] = ()
+
+
+NOTHING_SAID = About()
+"""What a board without `board.yaml` says."""
+
+
+def read_about(folder: Path) -> About:
+    """Return what `board.yaml` in `folder` says to readers; nothing without it."""
     path = folder / "board.yaml"
-    return read_yaml(path, "board").validate(BoardFile).about.strip() if path.is_file() else ""
+    if not path.is_file():
+        return NOTHING_SAID
+    file = read_yaml(path, "board").validate(BoardFile)
+    return About(text=file.about.strip(), awaited=file.awaited)
 
 
 def read_board(folder: Path) -> tuple[RunChoice, ...]:

@@ -8,7 +8,8 @@ one further question each, `pages/` write a board, `published/` stores and check
 from harness.leaderboard.analyses.comparison import Comparison, Difference, compare
 from harness.leaderboard.board import Board, Row
 from harness.leaderboard.build import build
-from harness.leaderboard.pages.board_page import remove, to_markdown, write
+from harness.leaderboard.files import remove, write
+from harness.leaderboard.pages.board_page import to_markdown
 from harness.leaderboard.pages.features_page import displayed_cell_ids
 from harness.leaderboard.pages.frames import to_csv, to_frame
 from harness.leaderboard.published.check import check_published

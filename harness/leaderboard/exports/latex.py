@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from harness.api.names import short_names
 from harness.api.tasks import TaskSpec
@@ -17,17 +16,14 @@ from harness.api.text import escape_latex
 from harness.leaderboard.board import VERDICTS, Board, Group, Row
 from harness.leaderboard.exports.exported import Exported, file_name, find_hub_source, find_task, runs_of
 from harness.leaderboard.pages.markdown import NONE, difference, integer, score, span
+from harness.leaderboard.provenance import find_facts
 from harness.leaderboard.selection import Cell, Unit, in_natural_order
 from harness.registry.catalog import Registry
 from harness.runs.record import Results
 from harness.storage.hashing import hash_lines
-from harness.storage.parsing import parsing
 
 _COLUMNS = ("Rank", "Model", "Representation", "Width", "Macro-F1", "Δ hidden", "Won/tied/lost")
 _ALIGNED = "lllrllr"
-
-_VERSIONS = ("sae-harness", "torch", "transformers", "scikit-learn")
-"""Distributions that a paper names."""
 
 _NEEDED = "% \\usepackage[T1]{fontenc}, unless the engine is XeLaTeX or LuaLaTeX, and \\usepackage{booktabs}"
 """Comment on what the tables need."""
@@ -39,11 +35,16 @@ def to_latex(board: Board, registry: Registry) -> Exported:
     left_out: list[str] = []
     tasks = _find_tasks(cells, registry, left_out)
     files = {
-        "tables.tex": "\n".join([_NEEDED, *_tables(board)]),
+        "tables.tex": to_tables(board),
         "methods.tex": _methods(board, cells, tasks),
         "references.bib": "\n".join(_entries(cells, tasks)),
     }
     return Exported(files=files, left_out=left_out)
+
+
+def to_tables(board: Board) -> str:
+    """Return the tables of a board in LaTeX."""
+    return "\n".join([_NEEDED, *_tables(board)])
 
 
 # ── tables ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -144,26 +145,12 @@ def _methods(board: Board, cells: Sequence[Cell], tasks: Mapping[str, TaskSpec])
 
 
 def _describe_machines(runs: Iterable[Results]) -> list[str]:
-    """Return a sentence for each machine and set of versions, with the day on which its last run ended.
-
-    Raise UnavailableError where a run describes its machine in another form.
-    """
+    """Return a sentence for each machine and set of versions, with the day on which its last run ended."""
     days: dict[str, str] = {}
-    for run in runs:
-        about = run.about()
-        with parsing(f"'{run.path}' does not say on which machine it was made"):
-            text = escape_latex(_describe_machine(about))
-        days[text] = max(days.get(text, ""), escape_latex(str(about.get("finished") or "")[:10]))
+    for facts in map(find_facts, runs):
+        text = escape_latex(f"{facts.machine} with {facts.described_versions or 'unknown versions'}")
+        days[text] = max(days.get(text, ""), escape_latex(facts.finished))
     return [f"Runs were made on {text}{f', until {day}' if day else ''}." for text, day in days.items()]
-
-
-def _describe_machine(about: Mapping[str, Any]) -> str:
-    versions = about.get("distributions") or {}
-    named = ", ".join(f"{name} {versions[name]}" for name in _VERSIONS if name in versions)
-    machine = f"{about.get('cores', '?')} cores of a CPU ({about.get('cpu', 'unknown')})"
-    if gpu := about.get("gpu"):
-        machine = f"{gpu['name']} (CUDA {gpu['cuda']})"
-    return f"{machine} with {named or 'unknown versions'}"
 
 
 def _count(number: int, noun: str) -> str:

@@ -8,86 +8,24 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from harness.config.board_file import read_about
 from harness.dictionaries.gate import Fidelity
 from harness.leaderboard.analyses.controls import controls
 from harness.leaderboard.analyses.transfer import find_matrices
 from harness.leaderboard.board import VERDICTS, Board, Row, TaskResult, TaskSummary, mean_metric
 from harness.leaderboard.pages import (
-    ablation_page,
     features_page,
     few_groups_section,
     hygiene_section,
     markdown,
     quiver_section,
     regimes_section,
-    transfer_page,
 )
-from harness.leaderboard.pages.frames import choice_on, to_ablation_csv, to_csv, to_regimes_csv, to_task_csv
-from harness.leaderboard.pages.heatmap import draw, name_pictures
+from harness.leaderboard.pages.frames import choice_on
 from harness.leaderboard.pages.markdown import ARM, NONE
 from harness.leaderboard.selection import in_natural_order
-from harness.storage.atomic import whole_file
 
 MANY_TASKS = 20
 """Number of tasks above which the page shows each in one line a model; leaderboard-tasks.csv has all numbers."""
-
-FILES = (
-    "leaderboard.md", "leaderboard.csv", "leaderboard-tasks.csv", "leaderboard-regimes.csv",
-    "leaderboard-ablation.md", "leaderboard-ablation.csv", "leaderboard-features.md",
-    "leaderboard-matrix.md", "matrix.csv", "matrix-summary.csv",
-)  # fmt: skip
-"""Names of all texts of a board; one that does not apply to a board is not written."""
-
-PICTURES = "matrix"
-"""Folder of a board's heat maps, beside the texts."""
-
-
-def render(board: Board, folder: Path | None = None, *, about: str = "") -> dict[str, str]:
-    """Return the board's texts by name, with links to its runs' pictures, relative to `folder`, if that is given. Its
-    page begins with `about`.
-    """
-    title = _title(board)
-    matrices = find_matrices(board)
-    places = {place: f"{PICTURES}/{name}" for place, name in name_pictures(matrices).items()}
-    texts = (
-        to_markdown(board, folder, about=about),
-        to_csv(board),
-        to_task_csv(board),
-        to_regimes_csv(board),
-        ablation_page.page(board.ablation, board.left_out, title=title),
-        to_ablation_csv(board),
-        features_page.page(board, title=title, folder=folder),
-        transfer_page.page(matrices, title=title, pictures=places),
-        transfer_page.to_csv(matrices),
-        transfer_page.to_summary_csv(matrices),
-    )
-    return {name: text for name, text in zip(FILES, texts, strict=True) if text}
-
-
-def remove(folder: Path, *, kept: Container[str] = ()) -> None:
-    """Remove the files of an earlier board except those `kept`, and the folder of pictures when it is empty."""
-    pictures = folder / PICTURES
-    for path in (*(folder / name for name in FILES), *pictures.glob("*.png")):
-        if path.name not in kept:
-            path.unlink(missing_ok=True)
-    if pictures.is_dir() and not any(pictures.iterdir()):
-        pictures.rmdir()
-
-
-def write(board: Board, folder: Path) -> None:
-    """Write the board's files, each whole, and remove those of an earlier board that this one lacks. Raise
-    UnavailableError when the disk refuses.
-    """
-    about = read_about(folder)
-    texts, pictures = render(board, folder, about=about), dict(draw(find_matrices(board)))
-    for name, text in texts.items():
-        with whole_file(folder / name) as temporary:
-            temporary.write_text(text, "utf-8")
-    for name, picture in pictures.items():
-        with whole_file(folder / PICTURES / name) as temporary:
-            temporary.write_bytes(picture)
-    remove(folder, kept={*texts, *pictures})
 
 
 def to_markdown(board: Board, folder: Path | None = None, *, about: str = "") -> str:
@@ -96,7 +34,7 @@ def to_markdown(board: Board, folder: Path | None = None, *, about: str = "") ->
     """
     columns = _main_columns(board, board.rows)
     return markdown.join(
-        f"# Leaderboard: {_title(board)}",
+        f"# Leaderboard: {title_of(board)}",
         _describe_models(board),
         markdown.escape(about),
         _how_to_read(board, columns),
@@ -113,7 +51,22 @@ def to_markdown(board: Board, folder: Path | None = None, *, about: str = "") ->
     )
 
 
-def _title(board: Board) -> str:
+def details(board: Board) -> list[list[str]]:
+    """Return the sections of the page that stand behind its scores: of each the heading, then its parts."""
+    sections = (
+        ["## How to read this", _how_to_read(board, _main_columns(board, board.rows))],
+        quiver_section.section(board.quivers),
+        _controls(board),
+        regimes_section.section(board),
+        _noise(board),
+        _dictionaries(board),
+        hygiene_section.section(board),
+        few_groups_section.section(board),
+    )
+    return [section for section in sections if section]
+
+
+def title_of(board: Board) -> str:
     """Return the names of the suites, and that all models are toys where they are."""
     are_toys = [group.of_toys for group in board.groups] == [True]
     return markdown.escape(", ".join(board.suites)) + (" on toy models (trained here)" if are_toys else "")

@@ -26,7 +26,7 @@ def to_frame(board: Board) -> pd.DataFrame:
     among toys, and arms without a model have a line each for toys and for other models where a board has both.
     """
     rows = [(row, group.of_toys) for group in board.groups for row in group.rows]
-    frame = make_frame({**_row_line(row), "toys": of_toys} for row, of_toys in rows)
+    frame = make_frame({**row_line(row), "toys": of_toys} for row, of_toys in rows)
     if board.is_mixed:
         frame["reads"] = [row.reads for row, _ in rows]
     return frame
@@ -38,14 +38,19 @@ def to_csv(board: Board) -> str:
 
 
 def to_task_csv(board: Board) -> str:
-    """Return leaderboard-tasks.csv: one line for each row and task. Unranked results of a language trained in another
-    are in matrix.csv.
+    """Return leaderboard-tasks.csv."""
+    return write_csv(to_task_frame(board))
+
+
+def to_task_frame(board: Board) -> pd.DataFrame:
+    """Return the columns of leaderboard-tasks.csv: one line for each row and task. Unranked results of a language
+    trained in another are in matrix.csv.
     """
     shown = {row.key: [one for one in row.others if not one.unit.is_across] for row in board.rows}
     lines = (
-        _result_line(row, one) for row in board.rows for one in (*row.results, *shown[row.key], *row.below)
+        result_line(row, one) for row in board.rows for one in (*row.results, *shown[row.key], *row.below)
     )
-    return write_csv(make_frame(lines))
+    return make_frame(lines)
 
 
 def to_regimes_csv(board: Board) -> str:
@@ -55,7 +60,7 @@ def to_regimes_csv(board: Board) -> str:
 
 def to_ablation_csv(board: Board) -> str:
     """Return leaderboard-ablation.csv: one line for each axis, value and row; "" where there is no ablation."""
-    return write_csv(make_frame(map(_ablation_line, board.ablation)))
+    return write_csv(make_frame(map(ablation_line, board.ablation)))
 
 
 def make_frame(lines: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
@@ -78,7 +83,8 @@ def write_csv(frame: pd.DataFrame) -> str:
     return str(frame.assign(**texts).to_csv(index=False, float_format="%.6f", lineterminator="\n"))
 
 
-def _row_line(row: Row) -> dict[str, Any]:
+def row_line(row: Row) -> dict[str, Any]:
+    """Return the line of a row in leaderboard.csv."""
     choice, repeats = choice_of(row), row.repeats
     tokens = choice.pop("tokens")
     dictionaries = {cell.record.dictionary for cell in row.cells if cell.record.dictionary}
@@ -122,7 +128,8 @@ def _row_line(row: Row) -> dict[str, Any]:
     }
 
 
-def _result_line(row: Row, result: TaskResult) -> dict[str, Any]:
+def result_line(row: Row, result: TaskResult) -> dict[str, Any]:
+    """Return the line of a row and a task in leaderboard-tasks.csv."""
     return {
         "task": result.task,
         **name_arm(row),
@@ -146,7 +153,8 @@ def _regime_line(one: UnderRegime) -> dict[str, Any]:
     }
 
 
-def _ablation_line(one: Ablated) -> dict[str, Any]:
+def ablation_line(one: Ablated) -> dict[str, Any]:
+    """Return the line of a row at a value in leaderboard-ablation.csv."""
     compared = "hidden overall" if one.overall else "hidden at the value"
     return {
         **pick(one, "axis", "value"),

@@ -40,7 +40,7 @@ _NOTE = "Learnt in: down; tested in: across. * Never in the model's training tex
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Map:
+class HeatMap:
     """One map of a picture: numbers by (trained, tested), and how they are written and coloured."""
 
     title: str
@@ -90,7 +90,7 @@ def _draw(matrix: Matrix, row: str, grid: Grid) -> bytes:
     of = next(iter(grid.values())).row
     down, across = ([_named(matrix.mark(language, of)) for language in each] for each in (trained, tested))
     side = cell_size(max(len(trained), len(tested)))
-    maps = list(_maps(f"{matrix.task}, {row}", grid))
+    maps = list(heat_maps(f"{matrix.task}, {row}", grid))
     texts = max(measure(_NOTE, SMALL), *(measure(one.title, TITLE) for one in maps))
     width, height = max(LEFT + side * len(tested) + RIGHT, 20 + texts), TOP + side * len(trained) + BOTTOM
     page = Page(width, height * len(maps))
@@ -116,7 +116,7 @@ def _named(name: str) -> tuple[str, str]:
     return name, RED if name.endswith("*") else BLACK
 
 
-def _draw_scale(page: Page, one: _Map, *, x: int, y: int, height: int) -> None:
+def _draw_scale(page: Page, one: HeatMap, *, x: int, y: int, height: int) -> None:
     marks = {value: one.write(value) for value in (one.low, (one.low + one.high) / 2, one.high)}
     if one.chance is not None:
         marks[one.chance] = f"{one.write(one.chance)} chance"
@@ -124,9 +124,10 @@ def _draw_scale(page: Page, one: _Map, *, x: int, y: int, height: int) -> None:
     page.scale(strip, {float(one.level(value)): text for value, text in marks.items()}, x, y)
 
 
-def _maps(name: str, grid: Grid) -> Iterator[_Map]:
+def heat_maps(name: str, grid: Grid) -> Iterator[HeatMap]:
+    """Yield the maps of a row on a task."""
     first = next(iter(grid.values()))
-    yield _Map(
+    yield HeatMap(
         title=f"{name}: macro-F1",
         values={place: pair.result.macro_f1.value for place, pair in grid.items()},
         chance=first.result.chance,
@@ -135,7 +136,7 @@ def _maps(name: str, grid: Grid) -> Iterator[_Map]:
         deltas = {place: pair.result.delta.value for place, pair in grid.items() if pair.result.delta}
         if deltas:
             limit = max(0.1, math.ceil(10 * max(map(abs, deltas.values()))) / 10)
-            yield _Map(
+            yield HeatMap(
                 title=f"{name}: minus hidden states",
                 values=deltas,
                 low=-limit,
@@ -145,7 +146,7 @@ def _maps(name: str, grid: Grid) -> Iterator[_Map]:
             )
     shares = {place: share for place, pair in grid.items() if (share := pair.share("even")) is not None}
     if shares:
-        yield _Map(
+        yield HeatMap(
             title=f"{name}: share of effect on features that fire as often in both",
             values=shares,
         )

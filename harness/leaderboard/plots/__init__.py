@@ -4,6 +4,6 @@
 each. `canvas` draws them with matplotlib, and `svg` turns its picture into one that a page can hold.
 """
 
-from harness.leaderboard.plots.plot import Plot, draw_plots, to_png, write_plots
+from harness.leaderboard.plots.plot import Plot, draw_plots, outline_plots, to_png, write_plots
 
-__all__ = ["Plot", "draw_plots", "to_png", "write_plots"]
+__all__ = ["Plot", "draw_plots", "outline_plots", "to_png", "write_plots"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Iterable
 from threading import Lock
 from xml.etree import ElementTree as XML
 
@@ -46,6 +47,14 @@ def to_svg(canvas: Canvas, *, name: str, alt: str) -> str:
     )
     for element in XML.fromstring(file.getvalue()):
         _copy(element, root, canvas, number="")
+    return XML.tostring(root, "unicode")
+
+
+def outline_svg(abouts: Iterable[str], *, name: str) -> str:
+    """Return an element with the titles of a picture's marks, and nothing drawn."""
+    root = XML.Element("svg", {"xmlns": NAMESPACE, "id": f"plot-{name}"})
+    for about in abouts:
+        XML.SubElement(XML.SubElement(root, "path"), "title").text = about
     return XML.tostring(root, "unicode")
 
 

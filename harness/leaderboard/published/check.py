@@ -7,20 +7,30 @@ import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.api.errors import HarnessError
 from harness.config.board_file import read_about
 from harness.leaderboard.analyses.transfer import find_matrices
 from harness.leaderboard.board import Board
 from harness.leaderboard.build import build
-from harness.leaderboard.pages.board_page import FILES, PICTURES, render
+from harness.leaderboard.files import FILES, PAGE, PICTURES, render, to_frames
 from harness.leaderboard.pages.heatmap import name_pictures
 from harness.leaderboard.published.rerun_report import read_report
 from harness.leaderboard.published.store import LIMIT, PublishedRun, find_published, unpublishable
 from harness.leaderboard.selection import choose, read_cells
+from harness.leaderboard.web.page import PIECES, without_drawings
+from harness.leaderboard.web.stated import read_stated
 from harness.runs.record import Record
+from harness.storage.reading import open_parquet, read_file
 from harness.validation.cells import check_cell, check_predicted
 from harness.validation.records import check_records
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LARGEST_PAGE = 50_000_000
+"""Most bytes of a page that is read."""
 
 
 def check_published(folder: Path) -> tuple[str, ...]:
@@ -99,13 +109,42 @@ def _check_pictures(folder: Path, board: Board) -> Iterator[str]:
 def _check_pages(folder: Path, runs: Sequence[PublishedRun]) -> Iterator[str]:
     try:
         board = build(runs)
-        pages = render(board, about=read_about(folder))
+        pages = render(board, about=read_about(folder), stated=read_stated(folder / PAGE), plots=False)
     except HarnessError as error:
         yield str(error)
         return
-    for name in FILES:
+    pieces = {path.name for path in folder.glob(PIECES)}
+    for name in dict.fromkeys((*FILES, PAGE, *sorted(pieces), *pages)):
         page, text = folder / name, pages.get(name)
-        if (page.read_bytes() if page.is_file() else None) != (text.encode() if text else None):
-            remedy = f"`harness leaderboard build {shlex.quote(str(folder))}`"
-            yield f"'{page}' is not what the published runs give; {remedy} writes it anew"
+        if _read_page(page) != (without_drawings(text) if text else None):
+            yield _describe_stale(page)
+    for name, frame in to_frames(board).items():
+        if not _holds(folder / name, frame):
+            yield _describe_stale(folder / name)
     yield from _check_pictures(folder / PICTURES, board)
+
+
+def _describe_stale(page: Path) -> str:
+    remedy = f"`harness leaderboard build {shlex.quote(str(page.parent))}`"
+    return f"'{page}' is not what the published runs give; {remedy} writes it anew"
+
+
+def _read_page(page: Path) -> str | None:
+    """Return the text of a page without its plots; None without a page, "" of one that is no text."""
+    if not page.is_file():
+        return None
+    try:
+        return without_drawings(read_file(page, at_most=LARGEST_PAGE).decode())
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _holds(path: Path, frame: pd.DataFrame) -> bool:
+    """Return whether a file holds a table: the bytes of one depend on the library that wrote it."""
+    import pyarrow as pa
+
+    try:
+        with open_parquet(path) as file:
+            return bool(file.read().equals(pa.Table.from_pandas(frame, preserve_index=False)))
+    except (OSError, pa.ArrowException):
+        return False

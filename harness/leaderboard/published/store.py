@@ -29,7 +29,7 @@ from harness.api.errors import GateError, UnavailableError, UsageError, WriteErr
 from harness.api.tasks import TaskSpec
 from harness.leaderboard.analyses.ablation import choose_ablation
 from harness.leaderboard.build import build
-from harness.leaderboard.pages.board_page import write
+from harness.leaderboard.files import PAGE, write
 from harness.leaderboard.published.rerun_report import place_report
 from harness.leaderboard.scoring import read_predictions
 from harness.leaderboard.selection import Cell, Unit, choose, once, read_cells
@@ -96,6 +96,12 @@ class PublishedRun:
     def is_whole(self) -> bool:
         """True if every cell of the run has a record."""
         return len(self.records()) >= int(self.about()["cells"])
+
+    def move(self, folder: Path) -> None:
+        """Move the files into a folder, in place of others of the same names. Raise OSError when the disk refuses."""
+        for path in self.files:
+            shutil.move(path, folder / path.name)
+        self.path = folder / self.path.name
 
     def about(self) -> dict[str, Any]:
         """Read `<name>.env.json`. Raise UnavailableError when it is missing or damaged."""
@@ -314,10 +320,9 @@ def publish(
                 is_same = other.name == name and not replace  # its records are those that replace it
                 for path in other.files if is_same else other.all_files:
                     path.unlink(missing_ok=True)
-        for path in staged.files:
-            path.replace(folder / path.name)
+        staged.move(folder)
     write(board, folder)
-    return PublishedRun(folder / staged.path.name)
+    return staged
 
 
 def _check_sound(run: RunFolder, findings: Iterable[Finding], tell: Callable[[str], None]) -> None:
@@ -347,10 +352,9 @@ def replace_published(staged: Path, folder: Path) -> Path:
             for path in earlier.all_files:
                 path.unlink(missing_ok=True)
         for run in runs:
-            for path in run.files:
-                shutil.move(path, folder / path.name)
+            run.move(folder)
     write(board, folder)
-    return folder / "leaderboard.md"
+    return folder / PAGE
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 from harness.api.errors import HarnessError, UnavailableError, UsageError, WriteError
 from harness.leaderboard.board import Board, Row
 from harness.leaderboard.build import build
-from harness.leaderboard.pages.board_page import write
+from harness.leaderboard.files import write
 from harness.leaderboard.published.store import PublishedRun, find_published, staging
 from harness.leaderboard.submissions.coverage import check_covered
 from harness.leaderboard.submissions.files import Entry, take

@@ -64,7 +64,7 @@ _NAMES = (
     ),
 )
 _PAGES = re.compile(
-    r"(leaderboard|matrix|plots)[a-z-]*(\.(md|csv|html|json|parquet|svg|png))?|README\.md|board\.yaml"
+    r"(leaderboard|matrix|plots)[a-z0-9-]*(\.(md|csv|html|js|json|parquet|svg|png|tex))?|README\.md|board\.yaml"
 )
 """Pages of a board, beside which a run may lie. They are made anew, and never read here."""
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.api.errors import GateError, UnavailableError, WriteError, name_some
 from harness.leaderboard.build import build
-from harness.leaderboard.pages.board_page import write
+from harness.leaderboard.files import write
 from harness.leaderboard.pages.features_page import displayed_cell_ids
 from harness.leaderboard.published.check import check_published
 from harness.leaderboard.published.store import find_published, without_texts

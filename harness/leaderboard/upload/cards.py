@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from html import escape
 
 from harness.api.text import escape_markdown
-from harness.leaderboard.upload.content import PAGE, Content
+from harness.leaderboard.files import PAGE
+from harness.leaderboard.upload.content import Content
 
 _TABLES = {
     "leaderboard": ("leaderboard.parquet", "leaderboard.csv"),

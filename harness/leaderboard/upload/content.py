@@ -7,14 +7,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.api.errors import GateError, UnavailableError
-from harness.leaderboard.pages.board_page import FILES, PICTURES
+from harness.leaderboard.files import FILES, FRAMES, PAGE, PICTURES
 from harness.leaderboard.published.store import PublishedRun
+from harness.leaderboard.web.page import PIECES
 from harness.storage.parsing import parsing
 from harness.storage.paths import path_inside
 from harness.storage.reading import read_description
-
-PAGE = "leaderboard.html"
-"""Page that a browser shows first, as index.html."""
 
 _ABOUT = "board.yaml"
 
@@ -47,7 +45,8 @@ def read_content(board: str, folder: Path, runs: Iterable[PublishedRun] = ()) ->
     Raise UnavailableError for a file that cannot be read or is a link that leads out of the folder, and GateError where
     there is no board.
     """
-    wanted = [*FILES, _ABOUT, *(path.name for run in runs for path in run.all_files)]
+    wanted = [PAGE, *FILES, *FRAMES, _ABOUT, *(path.name for run in runs for path in run.all_files)]
+    wanted += [path.name for path in folder.glob(PIECES)]
     wanted += [f"{PICTURES}/{path.name}" for path in folder.glob(f"{PICTURES}/[!.]*.png")]
     files = {name: read_inside(folder, name) for name in sorted(wanted) if (folder / name).exists()}
     if not any(name in FILES for name in files):

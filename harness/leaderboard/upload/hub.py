@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Set
@@ -79,7 +80,7 @@ def upload_to_hub(
     check_may_send(target)
     new = Uploaded.of(content.board, content.files)
     files = {**content.files, LIST: new.to_bytes()}
-    with _refusals(target), warnings.catch_warnings():
+    with _refusals(target), _bars_in_terminals(), warnings.catch_warnings():
         warnings.simplefilter(
             "ignore"
         )  # the client wonders about parquet in a Space, in two lines for each file
@@ -153,6 +154,25 @@ def _commit(
             f"'{target}' was written without {name_some(lacking)}: remove its .gitignore, and upload again"
         )
     return done.oid != parent
+
+
+@contextmanager
+def _bars_in_terminals() -> Iterator[None]:
+    """Let the client draw bars of progress in a terminal only: in a file each step of a bar is a line."""
+    from huggingface_hub.utils.tqdm import (
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
+
+    if sys.stderr.isatty() or are_progress_bars_disabled():
+        yield
+        return
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        enable_progress_bars()
 
 
 @contextmanager

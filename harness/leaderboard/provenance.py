@@ -1,0 +1,64 @@
+"""Provenance of a board: where, when and with what each of its runs was made, as the runs say themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from harness.runs.record import Results
+from harness.storage.parsing import parsing, read_mapping
+
+VERSIONS = ("sae-harness", "torch", "transformers", "scikit-learn")
+"""Distributions that are named where there is room for a few."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFacts:
+    """Facts of one run. `suite` is the resolved one; `versions` and `plugins` are by name, `commands` none: a run does
+    not publish its arguments. Days are of the form 2026-01-31, "" where a run does not say.
+    """
+
+    name: str
+    suite: Mapping[str, Any]
+    started: str
+    finished: str
+    machine: str
+    python: str
+    versions: Mapping[str, str]
+    plugins: Mapping[str, str]
+
+    @property
+    def described_versions(self) -> str:
+        """The most important versions in one line; "" where none is known."""
+        return ", ".join(f"{name} {self.versions[name]}" for name in VERSIONS if name in self.versions)
+
+
+def find_facts(run: Results) -> RunFacts:
+    """Return the facts of a run.
+
+    Raise UnavailableError where a run describes its machine in another form.
+    """
+    about = run.about()
+    if run.path.is_dir():  # a run folder keeps its environment in a file of its own
+        path = run.path / "env.json"
+        known = read_mapping(path, f"'{path}' is damaged") if path.is_file() else {}
+        about = {**known, **about}
+    with parsing(f"'{run.path}' does not say on which machine it was made"):
+        starts = about.get("starts") or []
+        return RunFacts(
+            name=run.path.name.partition(".jsonl")[0],
+            suite=dict(about.get("suite") or {}),
+            started=str(about.get("started") or (starts[0]["time"] if starts else ""))[:10],
+            finished=str(about.get("finished") or "")[:10],
+            machine=_describe_machine(about),
+            python=str(about.get("python") or ""),
+            versions={str(name): str(one) for name, one in (about.get("distributions") or {}).items() if one},
+            plugins={str(name): str(one) for name, one in (about.get("plugins") or {}).items()},
+        )
+
+
+def _describe_machine(about: Mapping[str, Any]) -> str:
+    if gpu := about.get("gpu"):
+        return f"{gpu['name']} (CUDA {gpu['cuda']})"
+    return f"{about.get('cores', '?')} cores of a CPU ({about.get('cpu', 'unknown')})"

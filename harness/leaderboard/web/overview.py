@@ -1,0 +1,193 @@
+"""Overview of a board: where dictionaries beat hidden states, by how much, and whether that is noise.
+
+Models trained here and others never share a table. A model that was not run has an empty line with its command.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from harness.api.names import short_names
+from harness.config.board_file import Awaited
+from harness.leaderboard.analyses.quiver import is_dictionary
+from harness.leaderboard.board import Board, Group, Quiver, Row
+from harness.leaderboard.scoring import Estimate, difference
+from harness.leaderboard.selection import group_by, in_natural_order
+from harness.leaderboard.web.commands import command_to_await
+
+Judgement = Literal["ahead", "behind", "not told apart"]
+Kind = Literal["hidden states", "dictionary", "control", "no model", "unknown"]
+
+KINDS: tuple[Kind, ...] = ("hidden states", "dictionary", "control", "unknown", "no model")
+"""Kinds of rows, in the order of the overview's columns."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """Answer of one dictionary: its difference from the hidden states of its model; from the best control of the same
+    model, `control`; and, of the model, what dictionaries added to the choice on validation.
+    """
+
+    model: str
+    dictionary: str
+    width: int | None
+    delta: Estimate
+    judgement: Judgement
+    counts: str
+    n_tasks: int
+    control: str | None
+    over_control: Estimate | None
+    over_control_judgement: Judgement | None
+    added: Estimate | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """Score of one row in the overview; `best` are rows that are not told apart from the first of their group."""
+
+    width: int | None
+    macro_f1: Estimate | None
+    delta: Estimate | None
+    judgement: Judgement | None
+    best: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A model's scores by representation; without any, `command` runs the model."""
+
+    model: str
+    size: int | None
+    scores: Mapping[str, tuple[Score, ...]]
+    command: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overview:
+    """Overview of the rows that are ranked together. `others` are arms without a model, by name."""
+
+    of_toys: bool
+    is_alone: bool
+    answers: tuple[Answer, ...]
+    columns: tuple[tuple[str, Kind], ...]
+    lines: tuple[Line, ...]
+    others: tuple[tuple[str, Score], ...]
+
+    @property
+    def name(self) -> str:
+        """Heading of the group."""
+        return "Models trained here (toys)" if self.of_toys else "Models"
+
+    def count(self, judgement: Judgement) -> int:
+        """Return the number of dictionaries that are ahead, behind or not told apart."""
+        return sum(answer.judgement == judgement for answer in self.answers)
+
+
+def kind_of(row: Row) -> Kind:
+    """Return what a row is, by the records of its cells."""
+    if row.model is None:
+        return "no model"
+    if row.is_baseline:
+        return "hidden states"
+    found = {is_dictionary(cell.record) for cell in row.cells}
+    if found == {True}:
+        return "dictionary"
+    return "control" if found == {False} else "unknown"
+
+
+def judge(delta: Estimate | None) -> Judgement | None:
+    """Return on which side of 0 the interval of a difference lies; None without an interval."""
+    if delta is None or delta.interval is None:
+        return None
+    low, high = delta.interval
+    return "ahead" if low > 0 else "behind" if high < 0 else "not told apart"
+
+
+def make_overviews(board: Board, awaited: Iterable[Awaited]) -> tuple[Overview, ...]:
+    """Return an overview of each group; of other models first, also where only awaited ones are."""
+    groups = list(board.groups)
+    awaited = [one for one in awaited if all(row.model != one.model for row in board.rows)]
+    if awaited and all(group.of_toys for group in groups):
+        groups = [Group(of_toys=False, rows=()), *groups]
+    return tuple(
+        _make_overview(group, board.quivers, () if group.of_toys else awaited, is_alone=len(groups) == 1)
+        for group in groups
+    )
+
+
+def _make_overview(
+    group: Group, quivers: Sequence[Quiver], awaited: Iterable[Awaited], *, is_alone: bool
+) -> Overview:
+    rows = [row for row in group.rows if row.model is not None]
+    shown = short_names({row.model for row in rows if row.model})
+    sizes = {row.model: row.width for row in rows if row.is_baseline}
+    columns = dict.fromkeys(
+        (row.representation, kind_of(row)) for row in sorted(rows, key=lambda row: KINDS.index(kind_of(row)))
+    )
+    by_model = group_by(rows, lambda row: row.model or "")
+    ordered = sorted(by_model, key=lambda model: (sizes.get(model) or 0, in_natural_order(model)))
+    lines = [
+        Line(
+            model=shown[model],
+            size=sizes.get(model),
+            scores={
+                name: tuple(map(_score, same))
+                for name, same in group_by(by_model[model], lambda row: row.representation).items()
+            },
+        )
+        for model in ordered
+    ]
+    lines += [Line(model=one.model, size=None, scores={}, command=command_to_await(one)) for one in awaited]
+    added = {quiver.model: quiver.delta for quiver in quivers if quiver.model is not None}
+    return Overview(
+        of_toys=group.of_toys,
+        is_alone=is_alone,
+        answers=tuple(
+            answer for model in ordered for answer in _answer(by_model[model], shown[model], added.get(model))
+        ),
+        columns=tuple(columns),
+        lines=tuple(lines),
+        others=tuple((row.representation, _score(row)) for row in group.rows if row.model is None),
+    )
+
+
+def _score(row: Row) -> Score:
+    return Score(
+        width=row.width,
+        macro_f1=row.macro_f1,
+        delta=row.delta,
+        judgement=judge(row.delta),
+        best=0 in row.ties,
+    )
+
+
+def _answer(rows: Sequence[Row], model: str, added: Estimate | None) -> list[Answer]:
+    """Return the answers of a model's dictionaries, in the order of the board."""
+    controls = [row for row in rows if kind_of(row) == "control" and row.macro_f1 is not None]
+    answers = []
+    for row in rows:
+        if kind_of(row) != "dictionary" or row.delta is None or row.macro_f1 is None:
+            continue
+        judgement = judge(row.delta)
+        if judgement is None:
+            continue
+        control = next((one for one in controls if len(one.results) == len(row.results)), None)
+        over = difference(row.macro_f1, control.macro_f1) if control and control.macro_f1 else None
+        answers.append(
+            Answer(
+                model=model,
+                dictionary=row.representation,
+                width=row.width,
+                delta=row.delta,
+                judgement=judgement,
+                counts=" / ".join(str(row.count(verdict) or 0) for verdict in ("won", "tied", "lost")),
+                n_tasks=len(row.results),
+                control=control.representation if control else None,
+                over_control=over,
+                over_control_judgement=judge(over),
+                added=added,
+            )
+        )
+    return answers

@@ -1,0 +1,316 @@
+"""The page of a board as a file: what stands in it without a browser."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import harness
+from harness.config.board_file import About, Awaited
+from harness.leaderboard import Board, build, find_results, to_frame, write
+from harness.leaderboard.files import render, to_frames
+from harness.leaderboard.web import page as module
+from harness.leaderboard.web.commands import command_to_await, find_commands
+from harness.leaderboard.web.flags import REASONS, UNKNOWN, explain
+from harness.leaderboard.web.overview import judge, kind_of, make_overviews
+from harness.leaderboard.web.stated import Stated, read_stated
+
+GEMMA = Path(__file__).parents[1] / "leaderboards/gemma-real"
+SMALL = GEMMA.parent / "mosaic-selection"
+
+
+@pytest.fixture(scope="module")
+def board() -> Board:
+    return build(find_results(GEMMA))
+
+
+@pytest.fixture(scope="module")
+def html(board: Board) -> str:
+    return render(board, about=About(text="An <about> text.", awaited=(AWAITED,)))["leaderboard.html"]
+
+
+AWAITED = Awaited(model="google/gemma-3-1b-pt", suite="gemma-3")
+
+
+def read_data(html: str) -> dict[str, Any]:
+    (text,) = re.findall(r'<script type="application/json" id="board">(.*?)</script>', html, re.DOTALL)
+    data: dict[str, Any] = json.loads(text)
+    return data
+
+
+def decode(values: Any) -> list[Any]:
+    return [values["texts"][at] for at in values["at"]] if isinstance(values, dict) else list(values)
+
+
+class Reader(HTMLParser):
+    """Tags, addresses and texts of a page, as a browser would find them."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+# ── numbers ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_every_number_of_the_table_is_that_of_the_csv(board: Board, html: str) -> None:
+    table = {one["name"]: one for one in read_data(html)["tables"]}["rows"]
+    frame = to_frame(board)
+    assert table["n"] == len(frame)
+    for key in (
+        "macro_f1",
+        "macro_f1_low",
+        "macro_f1_high",
+        "delta_vs_hidden",
+        "auroc",
+        "explained_variance",
+    ):
+        wanted = [None if pd.isna(value) else round(value, 6) for value in frame[key]]
+        assert decode(table["values"][key]) == wanted
+    for key, column in (("delta_vs_hidden_low", "delta_low"), ("delta_vs_hidden_high", "delta_high")):
+        assert decode(table["values"][key]) == [None if pd.isna(v) else round(v, 6) for v in frame[column]]
+
+
+def test_results_are_those_of_the_file_of_tasks(board: Board, html: str) -> None:
+    table = {one["name"]: one for one in read_data(html)["tables"]}["results"]
+    frame = to_frames(board)["leaderboard-tasks.parquet"]
+    lines = set(zip(decode(table["values"]["task"]), decode(table["values"]["macro_f1"]), strict=True))
+    assert lines == {
+        (task, round(value, 6)) for task, value in zip(frame["task"], frame["macro_f1"], strict=True)
+    }
+    # Arms without a model are ranked beside each kind of model, and stand among the results of each.
+    alone = frame["model"] == "—"
+    assert table["n"] == len(frame) + int(alone.sum())
+
+
+def test_the_overview_answers_with_the_rows_own_differences(board: Board) -> None:
+    real, toys = make_overviews(board, ())
+    assert (real.of_toys, toys.of_toys) == (False, True)
+    (answer,) = real.answers
+    (row,) = [row for row in board.rows if row.representation == "gemma-3-270m-scope"]
+    assert row.delta is not None and answer.delta is row.delta and answer.judgement == "ahead"
+    assert answer.counts == "1 / 13 / 0"
+    (control,) = [row for row in board.rows if kind_of(row) == "control" and not row.toy]
+    assert row.macro_f1 and control.macro_f1 and answer.over_control
+    assert answer.over_control.value == pytest.approx(row.macro_f1.value - control.macro_f1.value)
+    (quiver,) = [one for one in board.quivers if one.model == row.model]
+    assert answer.added is quiver.delta
+    assert [line.model for line in toys.lines] == ["minigemma-s", "minigemma-m", "minigemma-l"]
+    assert [line.size for line in toys.lines] == [64, 128, 224]
+
+
+def test_models_trained_here_share_no_line_with_others(board: Board, html: str) -> None:
+    for table in read_data(html)["tables"]:
+        groups, models = (decode(table["values"][key]) for key in ("group", "model"))
+        kinds = {
+            (group, "mini" in model) for group, model in zip(groups, models, strict=True) if model != "—"
+        }
+        assert kinds == {("Models", False), ("Models trained here (toys)", True)}
+    for overview in make_overviews(board, ()):
+        assert {line.model.startswith("mini") for line in overview.lines} == {overview.of_toys}
+
+
+def test_a_judgement_is_the_side_of_zero_on_which_the_interval_lies(board: Board) -> None:
+    for row in board.rows:
+        if row.delta is None:
+            assert judge(row.delta) is None
+            continue
+        assert row.delta.interval is not None
+        low, high = row.delta.interval
+        assert judge(row.delta) == ("ahead" if low > 0 else "behind" if high < 0 else "not told apart")
+
+
+# ── what was not run ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_model_that_was_not_run_is_an_empty_line_with_its_command(board: Board, html: str) -> None:
+    real, _ = make_overviews(board, [AWAITED])
+    assert real.lines[-1].model == AWAITED.model and not real.lines[-1].scores
+    assert command_to_await(AWAITED) == "harness run gemma-3 -m google/gemma-3-1b-pt"
+    assert "not run: <code>harness run gemma-3 -m google/gemma-3-1b-pt</code>" in html
+
+
+def test_a_board_of_toys_alone_says_that_no_real_model_was_run() -> None:
+    board = build(find_results(GEMMA.parent / "safety-text"))
+    real, toys = make_overviews(board, [AWAITED])
+    assert (real.of_toys, toys.of_toys, len(real.answers)) == (False, True, 0)
+    page = render(board, about=About(awaited=(AWAITED,)))["leaderboard.html"]
+    assert "No real model has been run on this board" in page
+    assert make_overviews(board, ())[0].of_toys
+
+
+def test_a_model_that_was_run_is_not_awaited(board: Board) -> None:
+    real, _ = make_overviews(board, [Awaited(model="gemma-3-270m[max_length=256]", suite="gemma-real")])
+    assert [bool(line.scores) for line in real.lines] == [True]
+
+
+def test_awaited_models_are_in_the_suite_that_is_named() -> None:
+    """The command of an empty line runs something, with the dictionaries that the suite has for the model."""
+    from harness.config.board_file import read_about
+
+    session = harness.open()
+    for file in sorted(GEMMA.parent.glob("*/board.yaml")):
+        for one in read_about(file.parent).awaited:
+            suite = session.suite(one.suite)
+            assert one.model in [model.ref for model in suite.models], (file, one)
+
+
+def test_the_command_of_a_row_names_the_model_as_its_suite_does(board: Board) -> None:
+    commands = find_commands(board)
+    told = {row.representation: commands.run_row(row, ["a b"]) for row in board.rows}
+    assert told["gemma-3-270m-scope"] == "harness run gemma-real -m gemma-3-270m -t 'a b'"
+    assert told["tfidf"] == "harness run gemma-real --set 'models=[]' -t 'a b'"
+
+
+# ── one file ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_page_asks_for_nothing_from_anywhere(html: str) -> None:
+    reader = Reader(html)
+    for tag, given in reader.tags:
+        assert tag not in ("iframe", "object", "embed", "base", "link")
+        assert "src" not in given and "srcset" not in given
+        address = given.get("href") or ""
+        assert re.fullmatch(r"(#[a-z-]+|[a-z0-9.-]+)?", address), address
+        assert not [name for name in given if name.startswith("on")]
+    assert "default-src 'none'" in html and "sourceMappingURL" not in html
+
+
+def test_downloads_are_files_that_stand_beside_the_page(board: Board, tmp_path: Path) -> None:
+    write(board, tmp_path)
+    reader = Reader((tmp_path / "leaderboard.html").read_text("utf-8"))
+    files = {
+        given["href"] for tag, given in reader.tags if tag == "a" and not str(given["href"]).startswith("#")
+    }
+    assert {"leaderboard.csv", "leaderboard.json", "leaderboard.tex", "leaderboard.parquet"} <= files
+    assert all((tmp_path / str(name)).is_file() for name in files)
+    told = json.loads((tmp_path / "leaderboard.json").read_text("utf-8"))
+    assert len(told["rows"]) == len(to_frame(board)) and told["suites"] == ["gemma-real"]
+    assert len(pd.read_parquet(tmp_path / "leaderboard.parquet")) == len(told["rows"])
+
+
+def test_each_committed_page_is_small() -> None:
+    """All pages together have 40 MB at most; they stand in the repository."""
+    sizes = [path.stat().st_size for path in GEMMA.parent.rglob("leaderboard.html")]
+    assert len(sizes) > 20 and sum(sizes) < 40_000_000
+
+
+def test_a_table_that_is_too_large_has_files_beside_the_page(
+    board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = {one["name"]: one for one in read_data(render(board)["leaderboard.html"])["tables"]}["results"]
+    monkeypatch.setattr(module, "LARGEST", 10_000)
+    monkeypatch.setattr(module, "PIECE", 100)
+    write(board, tmp_path)
+    data = read_data((tmp_path / "leaderboard.html").read_text("utf-8"))
+    table = {one["name"]: one for one in data["tables"]}["results"]
+    assert data["piece"] == 100 and table["values"] == {} and len(table["files"]) == -(-whole["n"] // 100)
+    scores: list[float] = []
+    for number, name in enumerate(table["files"]):
+        text = (tmp_path / name).read_text("utf-8")
+        found = re.fullmatch(r'harnessPiece\("results", (\d+), (.*)\);\n', text, re.DOTALL)
+        assert found and int(found[1]) == 100 * number
+        scores += decode(json.loads(found[2])["macro_f1"])
+    assert scores == decode(whole["values"]["macro_f1"])
+    monkeypatch.undo()
+    write(board, tmp_path)
+    assert not list(tmp_path.glob("*.js"))  # an earlier page's pieces go with it
+
+
+def test_without_scripts_the_rows_stand_in_the_page(html: str) -> None:
+    inside = html[html.index("<noscript>\n<p>Scripts are off") :]
+    assert inside.count("<tr>") >= 20 and "gemma-3-270m-scope" in inside and "+.028 [+.015, +.042]" in inside
+
+
+# ── what is stated ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_author_licence_and_commit_are_stated_by_option_alone(
+    harness_command: Any, board: Board, tmp_path: Path
+) -> None:
+    write(board, tmp_path / "out")
+    assert read_stated(tmp_path / "out/leaderboard.html") == Stated()
+    options = ["--author", 'A. "B" <c>', "--licence", "CC BY 4.0", "--commit", "abc123"]
+    assert harness_command("leaderboard", "build", SMALL, "-o", tmp_path / "out", *options).code == 0
+    page = tmp_path / "out/leaderboard.html"
+    assert read_stated(page) == Stated(author='A. "B" <c>', licence="CC BY 4.0", commit="abc123")
+    assert "<c>" not in page.read_text("utf-8").replace("<code>", "")
+    # Built again, the page states the same, but for what is stated anew.
+    assert harness_command("leaderboard", "build", SMALL, "-o", tmp_path / "out", "--author", "").code == 0
+    assert read_stated(page) == Stated(licence="CC BY 4.0", commit="abc123")
+
+
+def test_each_run_says_when_where_and_with_what_it_was_made(html: str) -> None:
+    for text in ("2026-12-01", "2 cores of a CPU", "torch 2.15.0", "recomputed", "does not prove"):
+        assert text in html
+
+
+# ── hostile names ────────────────────────────────────────────────────────────────────────────────────────
+
+HOSTILE = {
+    "markup": "</script><script>alert(1)</script><img src=x onerror=alert(1)>",
+    "a formula": '=HYPERLINK("x","y")',
+    "right to left": "safe\u202egpj.exe\u2066",
+    "an escape sequence": "\x1b[2J\x07red",
+    "ten thousand letters": "x" * 10_000,
+    "a template": "{{ 7 * 7 }} {% raw %}",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE.values(), ids=list(HOSTILE))
+def test_names_are_text_everywhere(name: str, run: Any, tmp_path: Path) -> None:
+    fields = {"task": name, "model": name, "suite": name, "transform": name, "flags": (name,)}
+    for number, (train, test) in enumerate((("en", "en"), ("en", name), (name, name))):
+        languages = {"train_language": train, "test_language": test}
+        for arm in ("hidden", name):
+            run.put(arm, cell_id=f"{number}{arm == name}", width=64, **fields, **languages)
+    page = render(build([run]), about=About(text=name), stated=Stated(author=name))["leaderboard.html"]
+    reader = Reader(page)
+    assert not [given for tag, given in reader.tags if "onerror" in given or (tag == "img")]
+    assert [tag for tag, _ in reader.tags].count("script") == 3
+    assert "\u202e" not in page and "\x1b" not in page and "\x07" not in page
+    read_data(page)
+    if name.startswith("{{"):
+        assert "{{ 7 * 7 }}" in " ".join(reader.texts)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Any:
+    from test_leaderboard import Run
+
+    return Run(tmp_path / "run")
+
+
+# ── flags ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_flags_are_explained_by_kind() -> None:
+    first, second = explain(["subset:3/9", "near-leaks:2", "subset:1/2"])
+    assert (first.name, second.name, second.flags) == ("near-leaks", "subset", ("subset:1/2", "subset:3/9"))
+    (of_source,) = explain(["source-fidelity:scale"])
+    assert REASONS["fidelity"] in of_source.reason
+    assert explain(["nobody-knows"])[0].reason == UNKNOWN
+
+
+def test_every_flag_of_a_published_board_has_a_reason() -> None:
+    flags = {
+        flag.partition(":")[0]
+        for path in GEMMA.parent.rglob("leaderboard.csv")
+        for text in pd.read_csv(path)["flags"].dropna()
+        for flag in text.split(", ")
+    }
+    assert flags and not {name for name in flags if name.removeprefix("source-") not in REASONS}
