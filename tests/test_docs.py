@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
+import urllib.parse
 from pathlib import Path
 
 import click
@@ -89,18 +91,42 @@ def test_the_page_of_dictionaries_names_every_field_of_a_declaration_and_every_f
             assert word in formats, (kind.name, word)
 
 
+GEMMA = ROOT / "leaderboards/gemma-real"
+
+
+def test_addresses_in_the_guide_to_a_board_select_lines_of_the_page():
+    page = (GEMMA / "leaderboard.html").read_text("utf-8")
+    data = re.search(r'id="board">(.*?)</script>', page, flags=re.DOTALL)
+    assert data is not None
+    tables = {table["name"]: table for table in json.loads(data[1])["tables"]}
+    guide = (ROOT / "docs/reading-a-board.md").read_text("utf-8")
+    addresses = re.findall(r"leaderboard\.html#tables\?(view=[a-z]+\S*)", guide)
+    assert len(addresses) == 3
+    for address in addresses:
+        asked = dict(urllib.parse.parse_qsl(address))
+        table = tables[asked.pop("view")]
+        columns = {one["key"]: one for one in table["columns"]}
+        shown = [*asked.pop("columns", "").split(","), asked.pop("sort", "").removeprefix("-")]
+        assert set(filter(None, shown)) <= columns.keys()
+        for key, value in asked.items():
+            assert columns[key]["filter"] and value in table["values"][key]["texts"], (key, value)
+
+
 INTERVAL = re.compile(r"[−+]?[0-9]?\.[0-9]{3} \[[−+]?\.[0-9]{3}, [−+]?\.[0-9]{3}\]")
 
 
 @pytest.mark.parametrize(
     ("page", "section"),
-    [("README.md", "What comes out"), ("leaderboards/README.md", "What the real model says")],
+    [
+        ("README.md", "What comes out"),
+        ("leaderboards/README.md", "What the real model says"),
+        ("docs/reading-a-board.md", "Ten questions of a critical reader"),
+    ],
 )
 def test_what_is_said_of_the_real_model_is_on_its_board(page: str, section: str) -> None:
     """Every estimate with an interval, but for a sign that the words around it have turned."""
-    board = "\n".join(
-        path.read_text("utf-8") for path in (ROOT / "leaderboards/gemma-real").rglob("leaderboard*.md")
-    )
+    paths = [*GEMMA.rglob("leaderboard*.md"), *GEMMA.rglob("leaderboard.html")]
+    board = "\n".join(path.read_text("utf-8") for path in paths)
     published = {re.sub("[−+]", "", found) for found in INTERVAL.findall(board)}
     text = (ROOT / page).read_text("utf-8").partition(f"## {section}\n")[2].partition("\n## ")[0]
     said = INTERVAL.findall(" ".join(text.split()))
