@@ -12,7 +12,8 @@ from typing import Literal
 from harness.api.names import short_names
 from harness.config.board_file import Awaited
 from harness.leaderboard.analyses.quiver import is_dictionary
-from harness.leaderboard.board import Board, Group, Quiver, Row
+from harness.leaderboard.board import VERDICTS, Board, Group, Quiver, Row
+from harness.leaderboard.pages.markdown import NONE
 from harness.leaderboard.scoring import Estimate, difference
 from harness.leaderboard.selection import group_by, in_natural_order
 from harness.leaderboard.web.commands import command_to_await
@@ -26,8 +27,9 @@ KINDS: tuple[Kind, ...] = ("hidden states", "dictionary", "control", "unknown", 
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """Answer of one dictionary: its difference from the hidden states of its model; from the best control of the same
-    model, `control`; and, of the model, what dictionaries added to the choice on validation.
+    """Answer of one dictionary: its difference from the hidden states of its model, on `n_tasks` of the row's tasks;
+    from the best control of the same model on the same tasks, `control`; and, of the model, what dictionaries added to
+    the choice on validation.
     """
 
     model: str
@@ -45,13 +47,16 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """Score of one row in the overview; `best` are rows that are not told apart from the first of their group."""
+    """Score of one row in the overview; `best` are rows that are not told apart from the first of their group. A row
+    without a rank has the number of its tasks, which are not those of the others.
+    """
 
     width: int | None
     macro_f1: Estimate | None
     delta: Estimate | None
     judgement: Judgement | None
     best: bool
+    n_tasks: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,10 +110,34 @@ def judge(delta: Estimate | None) -> Judgement | None:
     return "ahead" if low > 0 else "behind" if high < 0 else "not told apart"
 
 
+def describe_scores(board: Board) -> str:
+    """Return sentences on what a score of the board is a mean of, and what is in none."""
+    regimes = ", ".join(sorted({result.regime for row in board.rows for result in row.results}))
+    over = f", trained under the regime {regimes}; others stand task by task" if board.has_others else ""
+    if board.is_by_language:
+        over = ", each language trained and tested by itself"
+    if board.is_over_regimes:
+        over = " and over regimes, as no task was trained as it is: each counts once a regime"
+    apart = sum(not task.is_ranked_by for task in board.tasks)
+    said = {
+        f"A score is macro-F1 on test rows, the mean over the tasks of its row{over}.": True,
+        f"{apart} of {len(board.tasks)} tasks have too few groups of test rows for an interval and are in no mean and"
+        " no rank; they stand task by task.": apart,
+        "Rows are ranked among those that read the same: texts, or images.": board.is_mixed,
+    }
+    return " ".join(sentence for sentence, applies in said.items() if applies)
+
+
 def make_overviews(board: Board, awaited: Iterable[Awaited]) -> tuple[Overview, ...]:
     """Return an overview of each group; of other models first, also where only awaited ones are."""
     groups = list(board.groups)
-    awaited = [one for one in awaited if all(row.model != one.model for row in board.rows)]
+    known = {row.model for row in board.rows if row.model is not None}
+    # A label is a reference, and the parameters that the suite gives.
+    awaited = [
+        one
+        for one in awaited
+        if not any(label == one.model or label.startswith(f"{one.model}[") for label in known)
+    ]
     if awaited and all(group.of_toys for group in groups):
         groups = [Group(of_toys=False, rows=()), *groups]
     return tuple(
@@ -126,6 +155,7 @@ def _make_overview(
     columns = dict.fromkeys(
         (row.representation, kind_of(row)) for row in sorted(rows, key=lambda row: KINDS.index(kind_of(row)))
     )
+    leading = _find_leading(group.rows)
     by_model = group_by(rows, lambda row: row.model or "")
     ordered = sorted(by_model, key=lambda model: (sizes.get(model) or 0, in_natural_order(model)))
     lines = [
@@ -133,7 +163,7 @@ def _make_overview(
             model=shown[model],
             size=sizes.get(model),
             scores={
-                name: tuple(map(_score, same))
+                name: tuple(_score(row, leading) for row in same)
                 for name, same in group_by(by_model[model], lambda row: row.representation).items()
             },
         )
@@ -149,17 +179,26 @@ def _make_overview(
         ),
         columns=tuple(columns),
         lines=tuple(lines),
-        others=tuple((row.representation, _score(row)) for row in group.rows if row.model is None),
+        others=tuple((row.representation, _score(row, leading)) for row in group.rows if row.model is None),
     )
 
 
-def _score(row: Row) -> Score:
+def _find_leading(rows: Sequence[Row]) -> Mapping[str, frozenset[int]]:
+    """Return the groups of ties of the first row, by what rows read: a row is apart from it or shares one of them."""
+    return {
+        reads: frozenset(same[0].ties)
+        for reads, same in group_by((row for row in rows if row.rank), lambda row: row.reads).items()
+    }
+
+
+def _score(row: Row, leading: Mapping[str, frozenset[int]]) -> Score:
     return Score(
         width=row.width,
         macro_f1=row.macro_f1,
         delta=row.delta,
         judgement=judge(row.delta),
-        best=0 in row.ties,
+        best=not leading.get(row.reads, frozenset()).isdisjoint(row.ties),
+        n_tasks=len(row.results) if row.rank is None else None,
     )
 
 
@@ -173,7 +212,9 @@ def _answer(rows: Sequence[Row], model: str, added: Estimate | None) -> list[Ans
         judgement = judge(row.delta)
         if judgement is None:
             continue
-        control = next((one for one in controls if len(one.results) == len(row.results)), None)
+        units = {result.unit for result in row.results}
+        same = (one for one in controls if {result.unit for result in one.results} == units)
+        control = next(same, None)
         over = difference(row.macro_f1, control.macro_f1) if control and control.macro_f1 else None
         answers.append(
             Answer(
@@ -182,8 +223,8 @@ def _answer(rows: Sequence[Row], model: str, added: Estimate | None) -> list[Ans
                 width=row.width,
                 delta=row.delta,
                 judgement=judgement,
-                counts=" / ".join(str(row.count(verdict) or 0) for verdict in ("won", "tied", "lost")),
-                n_tasks=len(row.results),
+                counts=_count(row),
+                n_tasks=sum(result.delta is not None for result in row.results),
                 control=control.representation if control else None,
                 over_control=over,
                 over_control_judgement=judge(over),
@@ -191,3 +232,9 @@ def _answer(rows: Sequence[Row], model: str, added: Estimate | None) -> list[Ans
             )
         )
     return answers
+
+
+def _count(row: Row) -> str:
+    """Return the numbers of tasks won, tied and lost; a dash where none could be tested."""
+    counts = [row.count(verdict) for verdict in VERDICTS]
+    return " / ".join(map(str, counts)) if None not in counts else NONE
