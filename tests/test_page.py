@@ -282,6 +282,11 @@ def test_the_command_of_a_row_says_what_was_overridden(run: Any) -> None:
     assert told["tfidf"].startswith("harness run tests --set 'models=[]' --set 'transfers=[]'")
 
 
+def test_each_table_says_what_it_is(html: str) -> None:
+    about = {table["name"]: table["about"] for table in read_data(html)["tables"]}
+    assert "chosen on validation" in about["rows"] and "to choose on test" in about["ablation"]
+
+
 # ── one file ─────────────────────────────────────────────────────────────────────────────────────────────
 
 

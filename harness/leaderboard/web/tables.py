@@ -260,6 +260,7 @@ def encode(table: Table) -> dict[str, Any]:
     return {
         "name": table.name,
         "title": table.title,
+        "about": table.about,
         "columns": [{name: value for name, value in asdict(one).items() if value} for one in known],
         "n": len(table.lines),
         "values": {key: _encode([line.get(key) for line in table.lines]) for key in keys},
