@@ -7,7 +7,7 @@ CORPUS ?= $(HARNESS_CORPUS_DIR)
 WEIGHTS := plugins/harness_minigemma/weights
 SIZES := s m l
 
-.PHONY: install quickstart gemma test test-proofs test-identities lint fast bench interop boards data family models dictionaries cards seeing gemma-dictionaries corpus clean
+.PHONY: install quickstart gemma test test-proofs test-identities test-browser lint fast bench interop boards data family models dictionaries cards seeing gemma-dictionaries corpus clean
 
 install: .venv/installed
 
@@ -68,6 +68,10 @@ test-proofs: install
 test-identities: install data
 	HARNESS_ALL_IDENTITIES=1 HARNESS_DATA_DIR="$(DATA)" $(ALONE) $(BIN)/python -m pytest tests/test_plan_identity.py -n auto
 	HARNESS_ALL_BOARDS=1 $(ALONE) $(BIN)/python -m pytest tests/test_publish.py -k "publishes_holds and topics"
+
+# Pages in a real browser: Debian's chromium, which `.ci/run` installs. Without it they fail; `make test` skips them.
+test-browser: install
+	HARNESS_BROWSER=1 $(ALONE) $(BIN)/python -m pytest tests/browser --benchmark-skip
 
 # Ratios of arms that took turns, compared with the committed ones: fails where one is 20 % worse.
 bench: install

@@ -67,6 +67,8 @@ class About:
 
     text: str = ""
     awaited: tuple[Awaited, ...] = ()
+    beside: tuple[str, ...] = ()
+    """Folders of the other boards that the same file makes, as seen from the board's own."""
 
 
 NOTHING_SAID = About()
@@ -74,12 +76,24 @@ NOTHING_SAID = About()
 
 
 def read_about(folder: Path) -> About:
-    """Return what `board.yaml` in `folder` says to readers; nothing without it."""
-    path = folder / "board.yaml"
-    if not path.is_file():
-        return NOTHING_SAID
-    file = read_yaml(path, "board").validate(BoardFile)
-    return About(text=file.about.strip(), awaited=file.awaited)
+    """Return what `board.yaml` in `folder` says to readers, or the one above it, if that makes the board in `folder`;
+    nothing without one.
+    """
+    for place, name in ((folder, "."), (folder.parent, folder.name)):
+        path = place / "board.yaml"
+        if path.is_file():
+            file = read_yaml(path, "board").validate(BoardFile)
+            folders = dict.fromkeys(run.folder for run in file.runs)
+            if name not in folders:
+                continue
+            others = (other for other in folders if other != name)
+            up = "" if name == "." else "../"
+            return About(
+                text=file.about.strip() if name == "." else "",
+                awaited=file.awaited if name == "." else (),
+                beside=tuple(f"{up}{other}" if other != "." else ".." for other in others),
+            )
+    return NOTHING_SAID
 
 
 def read_board(folder: Path) -> tuple[RunChoice, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from harness.runs.record import Results
@@ -15,11 +16,14 @@ VERSIONS = ("sae-harness", "torch", "transformers", "scikit-learn")
 
 @dataclass(frozen=True, kw_only=True)
 class RunFacts:
-    """Facts of one run. `suite` is the resolved one; `versions` and `plugins` are by name, `commands` none: a run does
-    not publish its arguments. Days are of the form 2026-01-31, "" where a run does not say.
+    """Facts of one run. `suite` is the resolved one; `versions` and `plugins` are by name. Days are of the form
+    2026-01-31, "" where a run does not say; `minutes` are those from its first start to its end, pauses between two
+    starts included, None where it does not say.
     """
 
     name: str
+    cells: int
+    minutes: int | None
     suite: Mapping[str, Any]
     started: str
     finished: str
@@ -46,16 +50,28 @@ def find_facts(run: Results) -> RunFacts:
         about = {**known, **about}
     with parsing(f"'{run.path}' does not say on which machine it was made"):
         starts = about.get("starts") or []
+        began = str(about.get("started") or (starts[0]["time"] if starts else ""))
+        ended = str(about.get("finished") or "")
+        cells = about.get("cells", 0)
         return RunFacts(
             name=run.path.name.partition(".jsonl")[0],
             suite=dict(about.get("suite") or {}),
-            started=str(about.get("started") or (starts[0]["time"] if starts else ""))[:10],
-            finished=str(about.get("finished") or "")[:10],
+            cells=cells if isinstance(cells, int) else len(cells),
+            minutes=_count_minutes(began, ended),
+            started=began[:10],
+            finished=ended[:10],
             machine=_describe_machine(about),
             python=str(about.get("python") or ""),
             versions={str(name): str(one) for name, one in (about.get("distributions") or {}).items() if one},
             plugins={str(name): str(one) for name, one in (about.get("plugins") or {}).items()},
         )
+
+
+def _count_minutes(began: str, ended: str) -> int | None:
+    if not began or not ended:
+        return None
+    seconds = (datetime.fromisoformat(ended) - datetime.fromisoformat(began)).total_seconds()
+    return max(0, round(seconds / 60))
 
 
 def _describe_machine(about: Mapping[str, Any]) -> str:

@@ -52,8 +52,8 @@ class FlagKind:
 
 
 def explain(flags: Iterable[str]) -> tuple[FlagKind, ...]:
-    """Return flags by kind, in natural order; `source-` before a flag is of the source of a transfer."""
-    by_name = group_by(flags, lambda flag: flag.partition(":")[0])
+    """Return flags by kind, each once, in natural order; `source-` before a flag is of the source of a transfer."""
+    by_name = group_by(dict.fromkeys(flags), lambda flag: flag.partition(":")[0])
     return tuple(
         FlagKind(name=name, reason=_reason(name), flags=tuple(sorted(by_name[name], key=in_natural_order)))
         for name in sorted(by_name, key=in_natural_order)

@@ -7,6 +7,7 @@ from typing import Any
 from harness.api.text import plain_line
 from harness.leaderboard.analyses.transfer import Grid, Matrices, Matrix, axes, find_grid
 from harness.leaderboard.pages.heatmap import DIVERGING, HeatMap, heat_maps
+from harness.leaderboard.web.overview import kind_of
 
 
 def encode_matrices(matrices: Matrices) -> list[dict[str, Any]]:
@@ -25,7 +26,7 @@ def _encode(matrix: Matrix, row: str, grid: Grid) -> dict[str, Any]:
     return {
         "task": plain_line(matrix.task),
         "row": plain_line(row),
-        "toy": of.toy,
+        "control": kind_of(of) == "control",
         "trained": [plain_line(matrix.mark(one, of)) for one in trained],
         "tested": [plain_line(matrix.mark(one, of)) for one in tested],
         "maps": [_encode_map(one, trained, tested) for one in heat_maps("", grid)],

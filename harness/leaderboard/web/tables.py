@@ -23,7 +23,7 @@ from harness.leaderboard.pages.markdown import NONE, span
 from harness.leaderboard.web.commands import Commands
 from harness.leaderboard.web.overview import kind_of
 
-Look = Literal["text", "score", "difference", "number", "count", "flags", "outcome"]
+Look = Literal["text", "score", "difference", "number", "count", "bytes", "flags", "outcome"]
 """How the cells of a column are drawn: scores and differences with the interval in the columns `low` and `high`."""
 
 
@@ -139,7 +139,7 @@ _ROWS = (
         look="count",
         about="Of the forward pass that made the row's features.",
     ),
-    Column(key="peak_memory", title="peak bytes", look="count"),
+    Column(key="peak_memory", title="peak memory", look="bytes"),
     Column(
         key="fidelity", title="fidelity", filter=True, about="Whether the dictionary fits its activations."
     ),
@@ -199,16 +199,13 @@ _ABLATION = (
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Table of the page: its columns, and the lines, each a mapping of values by key; `sorted_by` is a key, which a
-    minus sign reverses.
-    """
+    """Table of the page: its columns, and the lines, each a mapping of values by key."""
 
     name: str
     title: str
     about: str
     columns: tuple[Column, ...]
     lines: tuple[Mapping[str, Any], ...]
-    sorted_by: str = ""
 
     @property
     def known_columns(self) -> tuple[Column, ...]:
@@ -318,7 +315,7 @@ def _result(row: Row, result: TaskResult, commands: Commands) -> dict[str, Any]:
         "n_test": result.n_test,
         "seeds": len(result.cells),
         "flags": ", ".join(flags),
-        "command": commands.run_row(row, result),
+        "command": commands.run_row(row, [result.unit.task]),
     }
 
 
@@ -330,15 +327,15 @@ def _mean(values: Iterable[float | None]) -> float | None:
 def _ablation_lines(board: Board, groups: Sequence[str], commands: Commands) -> Iterator[dict[str, Any]]:
     rows = {row.key: row for row in board.rows}
     for name, group in zip(groups, board.groups, strict=True):
-        told = {row.key: commands.run_row(row) for row in group.rows}
+        keys = {row.key for row in group.rows}
         for one in board.ablation:
-            if one.row in told:
+            if one.row in keys:
                 yield _clean(
                     {
                         **ablation_line(one),
                         "kind": kind_of(rows[one.row]),
                         GROUP: name,
-                        "command": told[one.row],
+                        "command": commands.run_row(rows[one.row]),
                     }
                 )
 
