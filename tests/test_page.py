@@ -287,6 +287,16 @@ def test_what_stands_above_each_table_is_in_the_page(html: str) -> None:
     assert "would be choosing on test" in told["ablation"].replace("to choose", "choosing")
 
 
+def test_what_stands_behind_the_scores_is_one_click_away(html: str, board: Board) -> None:
+    headings = re.findall(r"<details[^>]*><summary>(.*?)</summary>", html)
+    wanted = ("How to read this", "Dictionaries", "Removed examples", "Cost", "What the flags mean")
+    assert set(wanted) <= set(headings)
+    (row,) = [row for row in board.rows if row.representation == "gemma-3-270m-scope"]
+    assert row.seconds and row.peak_memory
+    cost = html[html.index("<summary>Cost</summary>") :]
+    assert f"<td>{row.seconds:,.1f}</td>" in cost and f"<td>{row.peak_memory / 1e9:.2f}</td>" in cost
+
+
 # ── hostile names ────────────────────────────────────────────────────────────────────────────────────────
 
 HOSTILE = {

@@ -13,6 +13,7 @@ from harness.leaderboard.analyses.controls import controls
 from harness.leaderboard.analyses.transfer import find_matrices
 from harness.leaderboard.board import VERDICTS, Board, Row, TaskResult, TaskSummary, mean_metric
 from harness.leaderboard.pages import (
+    cost_section,
     features_page,
     few_groups_section,
     hygiene_section,
@@ -62,6 +63,7 @@ def details(board: Board) -> list[list[str]]:
         _dictionaries(board),
         hygiene_section.section(board),
         few_groups_section.section(board),
+        cost_section.section(board),
     )
     return [section for section in sections if section]
 
