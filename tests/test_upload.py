@@ -18,7 +18,7 @@ from hub_stand_in import Hub
 from test_publish import make_run
 
 from harness.api.errors import GateError, UsageError
-from harness.leaderboard import publish
+from harness.leaderboard import build, publish, write
 from harness.leaderboard.upload.board import read_run
 from harness.leaderboard.upload.changes import LIST, Uploaded
 from harness.leaderboard.upload.hub import HubTarget
@@ -278,6 +278,13 @@ def test_a_run_gives_its_board_without_texts_and_pictures_unless_they_are_asked_
     pictures = {name for name in whole.files if name.startswith("pictures/")}
     assert pictures and all(f"({name})" in page for name in pictures)
     assert not {"results.jsonl", "run.json"} & {*whole.files} and "pictures/" not in whole.left_out
+
+
+def test_a_run_is_uploaded_with_what_its_page_states(tmp_path):
+    run = run_with_texts(tmp_path / "run")
+    write(build([run]), run.path, stated={"author": "A. B", "licence": "CC BY 4.0"})
+    page = read_run(run, lambda run: ()).files["leaderboard.html"]
+    assert b'<meta name="author" content="A. B">' in page and b"<dd>CC BY 4.0</dd>" in page
 
 
 def test_a_run_is_checked_as_before_it_is_published(harness_command, tmp_path):

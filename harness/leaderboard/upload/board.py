@@ -8,17 +8,18 @@ import shlex
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.api.errors import GateError, UnavailableError, WriteError, name_some
 from harness.leaderboard.build import build
-from harness.leaderboard.files import write
+from harness.leaderboard.files import PAGE, write
 from harness.leaderboard.pages.features_page import displayed_cell_ids
 from harness.leaderboard.published.check import check_published
 from harness.leaderboard.published.store import find_published, without_texts
 from harness.leaderboard.upload.content import Content, name_left_out, read_content, read_inside
+from harness.leaderboard.web.stated import read_stated
 from harness.runs.folder import RunFolder
 from harness.runs.layout import place_pictures
 from harness.runs.predicted import Predicted
@@ -55,7 +56,7 @@ def read_run(
     with _stage() as stage:
         board = build([_StagedRun(run=run, path=stage, with_texts=with_texts)])
         pictures = _copy_pictures(run, stage, displayed_cell_ids(board)) if with_texts else {}
-        write(board, stage)
+        write(board, stage, stated=asdict(read_stated(run.path / PAGE)))
         content = read_content(run.path.resolve().name, stage)
     sent = {**content.files, **pictures}
     left_out = {name: _KEPT_BACK.get(name, reason) for name, reason in name_left_out(run.path, sent).items()}

@@ -31,6 +31,7 @@ def read_stated(page: Path) -> Stated:
     if not page.is_file():
         return NOTHING_STATED
     with parsing(f"'{page}' cannot be read"):
-        head = read_description(page).decode().partition("</head>")[0]
+        text = read_description(page).decode(errors="replace")  # a damaged page is written anew
+        head = text.partition("</head>")[0]
     found = dict(re.findall(r'<meta name="([a-z]+)" content="([^"]*)">', head))
     return Stated(**{field.name: html.unescape(found.get(field.name, "")) for field in fields(Stated)})
