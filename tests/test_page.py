@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -143,6 +145,47 @@ def test_a_judgement_is_the_side_of_zero_on_which_the_interval_lies(board: Board
         assert judge(row.delta) == ("ahead" if low > 0 else "behind" if high < 0 else "not told apart")
 
 
+def test_bold_are_all_rows_that_are_not_told_apart_from_the_best(board: Board) -> None:
+    """ "Not told apart" is not transitive: a row may be so from the best and not from another one that is."""
+    rows = [row for row in board.groups[1].rows if row.model is not None]
+    ties = dict(zip((row.key for row in rows), ((0, 1), (0,), (1,)), strict=False))
+    rows = [replace(row, ties=ties.get(row.key, (2,))) for row in rows]
+    (toys,) = make_overviews(replace(board, rows=tuple(rows)), ())
+    bold = [score.best for line in toys.lines for scores in line.scores.values() for score in scores]
+    assert (bold.count(True), len(bold)) == (3, len(rows))
+
+
+def test_a_control_on_other_tasks_is_none(run: Any) -> None:
+    """A difference of means over other tasks would be one of tasks."""
+    for task in ("a", "bb"):
+        run.put("hidden", task=task, baseline=True)
+        run.put("scope", task=task, dictionary="scope", control=False, width=512)
+    for task in ("a", "ccc"):
+        run.put("random", task=task, control=True, width=512)
+    (one,) = make_overviews(build([run]), ())
+    (answer,) = one.answers
+    assert (answer.n_tasks, answer.control, answer.over_control) == (2, None, None)
+    assert {name: [score.n_tasks for score in scores] for name, scores in one.lines[0].scores.items()} == {
+        "hidden": [2],
+        "scope": [2],
+        "random": [2],
+    }  # none has all three tasks, so none has a rank
+    run.put("random", task="bb", control=True, width=512)
+    (one,) = make_overviews(build([run]), ())
+    assert one.answers[0].control is None  # on more tasks than the dictionary
+    run.put("hidden", task="ccc", baseline=True)
+    run.put("scope", task="ccc", dictionary="scope", control=False, width=512)
+    (one,) = make_overviews(build([run]), ())
+    assert one.answers[0].control == "random"
+    assert [score.n_tasks for scores in one.lines[0].scores.values() for score in scores] == [None] * 3
+
+
+def test_a_board_without_a_model_promises_no_line(run: Any) -> None:
+    run.put("tfidf", model=None, site=None, pooling=None)
+    page = render(build([run]))["leaderboard.html"]
+    assert "No model has been run on this board." in page and "empty line" not in page
+
+
 # ── what was not run ─────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -163,8 +206,11 @@ def test_a_board_of_toys_alone_says_that_no_real_model_was_run() -> None:
 
 
 def test_a_model_that_was_run_is_not_awaited(board: Board) -> None:
-    real, _ = make_overviews(board, [Awaited(model="gemma-3-270m[max_length=256]", suite="gemma-real")])
-    assert [bool(line.scores) for line in real.lines] == [True]
+    for model in ("gemma-3-270m[max_length=256]", "gemma-3-270m"):  # as its rows and its suite name it
+        real, _ = make_overviews(board, [Awaited(model=model, suite="gemma-real")])
+        assert [bool(line.scores) for line in real.lines] == [True]
+    real, _ = make_overviews(board, [Awaited(model="gemma-3", suite="gemma-real")])
+    assert [bool(line.scores) for line in real.lines] == [True, False]
 
 
 def test_awaited_models_are_in_the_suite_that_is_named() -> None:
@@ -178,9 +224,69 @@ def test_awaited_models_are_in_the_suite_that_is_named() -> None:
 
 def test_the_command_of_a_row_names_the_model_as_its_suite_does(board: Board) -> None:
     commands = find_commands(board)
-    told = {row.representation: commands.run_row(row, ["a b"]) for row in board.rows}
-    assert told["gemma-3-270m-scope"] == "harness run gemma-real -m gemma-3-270m -t 'a b'"
-    assert told["tfidf"] == "harness run gemma-real --set 'models=[]' -t 'a b'"
+    told = {row.representation: commands.run_row(row) for row in board.rows}
+    assert told["gemma-3-270m-scope"] == "harness run gemma-real -m gemma-3-270m"
+    assert told["tfidf"] == "harness run gemma-real --set 'models=[]'"
+    (row,) = [row for row in board.rows if row.representation == "gemma-3-270m-scope"]
+    one = commands.run_row(row, row.results[0])
+    assert one == f"harness run gemma-real -m gemma-3-270m -t {row.results[0].unit.task}"
+
+
+def read_command(session: Any, command: str) -> Any:
+    """Return the suite that a command runs, as `harness run` reads it."""
+    program, run, suite, *words = shlex.split(command)
+    assert (program, run) == ("harness", "run")
+    options = list(zip(words[::2], words[1::2], strict=True))
+    every = {flag: [value for name, value in options if name == flag] for flag, _ in options}
+    return session.suite(
+        suite,
+        models=every.get("-m", ()),
+        tasks=every.get("-t", ()),
+        settings=every.get("--set", ()),
+        limit=int(every["-L"][0]) if "-L" in every else None,
+        seeds=int(every["--seeds"][0]) if "--seeds" in every else None,
+        dtype=every["--dtype"][0] if "--dtype" in every else None,
+    )
+
+
+@pytest.mark.parametrize("name", ["transfer", "probing-shift", "gemma-real", "planted"])
+def test_the_command_of_each_row_runs_the_suite_that_was_run(name: str) -> None:
+    board, session = build(find_results(GEMMA.parent / name)), harness.open()
+    commands = find_commands(board)
+    (wanted,) = commands.suites.values()
+    read: dict[str, Any] = {}
+    for row in board.rows:
+        for result in (None, *row.all_results):
+            command = commands.run_row(row, result)
+            if command not in read:
+                read[command] = read_command(session, command).model_dump(by_alias=True, mode="json")
+            found = read[command]
+            models = {one["ref"]: one for one in wanted["models"]}
+            assert all(models[one["ref"]] == one for one in found["models"])
+            assert {one["name"] for one in found["tasks"]} <= {one["name"] for one in wanted["tasks"]}
+            assert result is None or [one["name"] for one in found["tasks"]] == [result.unit.task]
+            for field in ("seeds", "poolings", "transforms", "classifiers", "regimes", "tokens", "limit"):
+                assert found[field] == wanted[field]
+            sources = {cell.record.learnt_on for cell in result.cells} - {None} if result else set()
+            for source in sources:  # a transfer is dropped unless both of its models are run
+                pairs = [(one["from"], one["to"]) for one in found["transfers"]]
+                assert (source, row.model) in pairs and found["alignments"] == wanted["alignments"]
+
+
+def test_the_command_of_a_row_says_what_was_overridden(run: Any) -> None:
+    model = {"ref": "mini", "dtype": "bfloat16", "depth": 2}
+    suite = {"name": "tests", "models": [model], "seeds": [0, 1, 2], "limit": 240}
+    run.about = lambda: {"suite": suite}
+    for arm in ("hidden", "scope"):
+        run.put(arm, model="mini[dtype=bfloat16,depth=2]")
+    run.put("tfidf", model=None, site=None, pooling=None)
+    told = {row.representation: find_commands(build([run])).run_row(row) for row in build([run]).rows}
+    assert told["scope"] == "harness run tests -m mini --dtype bfloat16 --seeds 3 -L 240"
+    assert told["tfidf"] == "harness run tests --set 'models=[]' --seeds 3 -L 240"
+    suite |= {"seeds": [4, 7], "limit": None, "transfers": [{"from": "a", "to": "mini"}]}
+    told = {row.representation: find_commands(build([run])).run_row(row) for row in build([run]).rows}
+    assert told["scope"] == "harness run tests -m mini --dtype bfloat16 --set 'seeds=[4, 7]'"
+    assert told["tfidf"].startswith("harness run tests --set 'models=[]' --set 'transfers=[]'")
 
 
 # ── one file ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -285,6 +391,38 @@ def test_boards_of_one_file_lead_to_each_other(board: Board) -> None:
 def test_what_stands_above_each_table_is_in_the_page(html: str) -> None:
     told = {one["name"]: one["about"] for one in read_data(html)["tables"]}
     assert "would be choosing on test" in told["ablation"].replace("to choose", "choosing")
+# ── what a check compares ────────────────────────────────────────────────────────────────────────────────
+
+TAMPERED = {
+    "a script": ("</svg>", "<script>alert(1)</script></svg>"),
+    "a script behind a comment": ("</svg>", "<!--><script>alert(1)</script>--></svg>"),
+    "a picture": ("</svg>", '<image href="x.png"/></svg>'),
+    "an event": (' role="img"', ' role="img" onload="alert(1)"'),
+    "a style": (' role="img"', ' role="img" style="position:fixed"'),
+    "another number": (">+.028 [", ">+.128 ["),
+    "another description": ("; from +.028", "; from +.128"),
+    "another title of a mark": ("<title>", "<title>much better: "),
+    "no drawings": ("<svg xmlns", "<svg data-xmlns"),
+}
+
+
+@pytest.mark.parametrize(("old", "new"), TAMPERED.values(), ids=list(TAMPERED))
+def test_a_drawing_cannot_be_changed_without_notice(html: str, old: str, new: str) -> None:
+    before, plots, after = html.partition('<section id="plots"')
+    assert old in plots + after
+    changed = before + plots + after.replace(old, new, 1)
+    assert module.without_drawings(changed) != module.without_drawings(html)
+
+
+def test_a_drawing_may_be_that_of_another_version_of_the_library(board: Board, html: str) -> None:
+    begin, end = (html.index(f'<section id="{name}"') for name in ("plots", "details"))
+    drawn = html[:begin] + re.sub(' (d|y|stroke-width)="[^"]*"', r' \1="1"', html[begin:end]) + html[end:]
+    assert drawn != html and module.without_drawings(drawn) == module.without_drawings(html)
+    said = About(text="An <about> text.", awaited=(AWAITED,))
+    outlined = render(board, about=said, plots=False)["leaderboard.html"]
+    assert module.without_drawings(outlined) == module.without_drawings(html)
+    # What is put in the place of drawings is no page either: their number is compared, too.
+    assert module.without_drawings(module.without_drawings(html)) != module.without_drawings(html)
 
 
 def test_what_stands_behind_the_scores_is_one_click_away(html: str, board: Board) -> None:
@@ -342,6 +480,17 @@ def test_flags_are_explained_by_kind() -> None:
     (of_source,) = explain(["source-fidelity:scale"])
     assert REASONS["fidelity"] in of_source.reason
     assert explain(["nobody-knows"])[0].reason == UNKNOWN
+
+
+def test_flags_of_results_that_no_row_is_ranked_by_are_explained_too(run: Any) -> None:
+    for arm in ("hidden", "scope"):
+        run.put(arm, regime="full", natural="task")
+        run.put(arm, cell_id=f"few {arm}", regime="few", flags=("fitted-on:all",))
+    board = build([run])
+    assert board.has_others and not any("fitted-on" in flag for row in board.rows for flag in row.flags)
+    html = render(board)["leaderboard.html"]
+    assert read_data(html)["flags"]["fitted-on"] == REASONS["fitted-on"] and "fitted-on:all" in html
+    assert "trained under the regime full; others stand task by task" in html
 
 
 def test_every_flag_of_a_published_board_has_a_reason() -> None:

@@ -371,6 +371,14 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda suite: (suite / "leaderboard-tasks.csv").unlink(),
         "leaderboard-tasks.csv' is not",
     ),
+    "a damaged page": (
+        lambda suite: (suite / "leaderboard.html").write_bytes(b"<!DOCTYPE html>\xff"),
+        "leaderboard.html' is not what the",
+    ),
+    "an invalid table": (
+        lambda suite: (suite / "leaderboard.parquet").write_bytes(b"no table"),
+        "leaderboard.parquet' is not what the",
+    ),
     "a line that is no record": (
         lambda suite: append(suite / "first.jsonl", '{"cell_id": 1}\n'),
         "first.jsonl' line 11 is not a valid record",

@@ -49,7 +49,7 @@ def draw_plots(board: Board) -> tuple[Plot, ...]:
 
 
 def outline_plots(board: Board) -> tuple[Plot, ...]:
-    """Return the plots of a board without drawings: what each mark says, in as little time as it takes to find out."""
+    """Return the plots of a board without lines and marks: their texts, and what each mark says."""
     return tuple(map(_outline, _named(find_charts(board))))
 
 
@@ -107,8 +107,7 @@ def _named(charts: Iterator[Chart]) -> Iterator[Chart]:
 
 
 def _outline(chart: Chart) -> Plot:
-    abouts = (point.about for series in chart.series for point in series.points)
-    svg = outline_svg(abouts, name=chart.name)
+    svg = outline_svg(draw(chart, letters=False), name=chart.name, alt=chart.alt)
     return Plot(name=chart.name, title=chart.title, alt=chart.alt, svg=svg, chart=chart)
 
 

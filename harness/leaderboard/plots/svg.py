@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable
 from threading import Lock
 from xml.etree import ElementTree as XML
 
@@ -50,10 +49,12 @@ def to_svg(canvas: Canvas, *, name: str, alt: str) -> str:
     return XML.tostring(root, "unicode")
 
 
-def outline_svg(abouts: Iterable[str], *, name: str) -> str:
-    """Return an element with the titles of a picture's marks, and nothing drawn."""
-    root = XML.Element("svg", {"xmlns": NAMESPACE, "id": f"plot-{name}"})
-    for about in abouts:
+def outline_svg(canvas: Canvas, *, name: str, alt: str) -> str:
+    """Return an element with the texts of a picture and what is said of them and of its marks, and nothing drawn."""
+    root = XML.Element("svg", {"xmlns": NAMESPACE, "id": f"plot-{name}", "aria-label": alt})
+    for text in canvas.texts.values():
+        XML.SubElement(root, "text").text = text
+    for about in canvas.about.values():
         XML.SubElement(XML.SubElement(root, "path"), "title").text = about
     return XML.tostring(root, "unicode")
 

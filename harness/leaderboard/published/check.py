@@ -14,7 +14,7 @@ from harness.config.board_file import read_about
 from harness.leaderboard.analyses.transfer import find_matrices
 from harness.leaderboard.board import Board
 from harness.leaderboard.build import build
-from harness.leaderboard.files import FILES, PAGE, PICTURES, render, to_frames
+from harness.leaderboard.files import FILES, FRAMES, PAGE, PICTURES, render, to_frames
 from harness.leaderboard.pages.heatmap import name_pictures
 from harness.leaderboard.published.rerun_report import read_report
 from harness.leaderboard.published.store import LIMIT, PublishedRun, find_published, unpublishable
@@ -118,8 +118,9 @@ def _check_pages(folder: Path, runs: Sequence[PublishedRun]) -> Iterator[str]:
         page, text = folder / name, pages.get(name)
         if _read_page(page) != (without_drawings(text) if text else None):
             yield _describe_stale(page)
-    for name, frame in to_frames(board).items():
-        if not _holds(folder / name, frame):
+    frames = to_frames(board)
+    for name in FRAMES:
+        if not _holds(folder / name, frames[name]) if name in frames else (folder / name).exists():
             yield _describe_stale(folder / name)
     yield from _check_pictures(folder / PICTURES, board)
 

@@ -12,9 +12,10 @@ from typing import Literal
 from harness.api.names import short_names
 from harness.config.board_file import Awaited
 from harness.leaderboard.analyses.quiver import is_dictionary
-from harness.leaderboard.board import VERDICTS, Board, Group, Row
+from harness.leaderboard.board import VERDICTS, Ablated, Board, Group, Row
+from harness.leaderboard.pages.markdown import NONE
 from harness.leaderboard.scoring import Estimate, difference, mean
-from harness.leaderboard.selection import group_by, in_natural_order
+from harness.leaderboard.selection import RowKey, group_by, in_natural_order
 from harness.leaderboard.web.commands import command_to_await
 
 Judgement = Literal["ahead", "behind", "not told apart"]
@@ -26,10 +27,11 @@ KINDS: tuple[Kind, ...] = ("hidden states", "dictionary", "control", "unknown", 
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """Answer of one dictionary: its difference from the hidden states of its model; the same without the task on which
-    it differs most, `largest`; from the best control of the same model, `control`, and from the best arm without a
-    model, `words`; and, of the model, what dictionaries added to the choice on validation. `searched` are the values of
-    the search, such as each site and each pooling, at which it is ahead, and how many there are.
+    """Answer of one dictionary: its difference from the hidden states of its model, on `n_tasks` of the row's tasks; the
+    same without the task on which it differs most, `largest`; from the best control of the same model on the same
+    tasks, `control`, and from the best arm without a model, `words`; and, of the model, what dictionaries added to the
+    choice on validation. `searched` are the values of the search, such as each site and each pooling, at which it is
+    ahead, and how many there are.
     """
 
     model: str
@@ -51,13 +53,16 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """Score of one row in the overview; `best` are rows that are not told apart from the first of their group."""
+    """Score of one row in the overview; `best` are rows that are not told apart from the first of their group. A row
+    without a rank has the number of its tasks, which are not those of the others.
+    """
 
     width: int | None
     macro_f1: Estimate | None
     delta: Estimate | None
     judgement: Judgement | None
     best: bool
+    n_tasks: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,10 +116,34 @@ def judge(delta: Estimate | None) -> Judgement | None:
     return "ahead" if low > 0 else "behind" if high < 0 else "not told apart"
 
 
+def describe_scores(board: Board) -> str:
+    """Return sentences on what a score of the board is a mean of, and what is in none."""
+    regimes = ", ".join(sorted({result.regime for row in board.rows for result in row.results}))
+    over = f", trained under the regime {regimes}; others stand task by task" if board.has_others else ""
+    if board.is_by_language:
+        over = ", each language trained and tested by itself"
+    if board.is_over_regimes:
+        over = " and over regimes, as no task was trained as it is: each counts once a regime"
+    apart = sum(not task.is_ranked_by for task in board.tasks)
+    said = {
+        f"A score is macro-F1 on test rows, the mean over the tasks of its row{over}.": True,
+        f"{apart} of {len(board.tasks)} tasks have too few groups of test rows for an interval and are in no mean and"
+        " no rank; they stand task by task.": apart,
+        "Rows are ranked among those that read the same: texts, or images.": board.is_mixed,
+    }
+    return " ".join(sentence for sentence, applies in said.items() if applies)
+
+
 def make_overviews(board: Board, awaited: Iterable[Awaited]) -> tuple[Overview, ...]:
     """Return an overview of each group; of other models first, also where only awaited ones are."""
     groups = list(board.groups)
-    awaited = [one for one in awaited if all(row.model != one.model for row in board.rows)]
+    known = {row.model for row in board.rows if row.model is not None}
+    # A label is a reference, and the parameters that the suite gives.
+    awaited = [
+        one
+        for one in awaited
+        if not any(label == one.model or label.startswith(f"{one.model}[") for label in known)
+    ]
     if awaited and all(group.of_toys for group in groups):
         groups = [Group(of_toys=False, rows=()), *groups]
     return tuple(
@@ -130,6 +159,7 @@ def _make_overview(group: Group, board: Board, awaited: Iterable[Awaited], *, is
     columns = dict.fromkeys(
         (row.representation, kind_of(row)) for row in sorted(rows, key=lambda row: KINDS.index(kind_of(row)))
     )
+    leading = _find_leading(group.rows)
     by_model = group_by(rows, lambda row: row.model or "")
     ordered = sorted(by_model, key=lambda model: (sizes.get(model) or 0, in_natural_order(model)))
     lines = [
@@ -137,13 +167,14 @@ def _make_overview(group: Group, board: Board, awaited: Iterable[Awaited], *, is
             model=shown[model],
             size=sizes.get(model),
             scores={
-                name: tuple(map(_score, same))
+                name: tuple(_score(row, leading) for row in same)
                 for name, same in group_by(by_model[model], lambda row: row.representation).items()
             },
         )
         for model in ordered
     ]
     lines += [Line(model=one.model, size=None, scores={}, command=command_to_await(one)) for one in awaited]
+    ablation = group_by(board.ablation, lambda one: one.row)
     added = {quiver.model: quiver.delta for quiver in board.quivers if quiver.model is not None}
     return Overview(
         of_toys=group.of_toys,
@@ -151,26 +182,39 @@ def _make_overview(group: Group, board: Board, awaited: Iterable[Awaited], *, is
         answers=tuple(
             answer
             for model in ordered
-            for answer in _answer(by_model[model], group, board, shown[model], added.get(model))
+            for answer in _answer(by_model[model], group, ablation, shown[model], added.get(model))
         ),
         columns=tuple(columns),
         lines=tuple(lines),
-        others=tuple((row.representation, _score(row)) for row in group.rows if row.model is None),
+        others=tuple((row.representation, _score(row, leading)) for row in group.rows if row.model is None),
     )
 
 
-def _score(row: Row) -> Score:
+def _find_leading(rows: Sequence[Row]) -> Mapping[str, frozenset[int]]:
+    """Return the groups of ties of the first row, by what rows read: a row is apart from it or shares one of them."""
+    return {
+        reads: frozenset(same[0].ties)
+        for reads, same in group_by((row for row in rows if row.rank), lambda row: row.reads).items()
+    }
+
+
+def _score(row: Row, leading: Mapping[str, frozenset[int]]) -> Score:
     return Score(
         width=row.width,
         macro_f1=row.macro_f1,
         delta=row.delta,
         judgement=judge(row.delta),
-        best=0 in row.ties,
+        best=not leading.get(row.reads, frozenset()).isdisjoint(row.ties),
+        n_tasks=len(row.results) if row.rank is None else None,
     )
 
 
 def _answer(
-    rows: Sequence[Row], group: Group, board: Board, model: str, added: Estimate | None
+    rows: Sequence[Row],
+    group: Group,
+    ablation: Mapping[RowKey, Sequence[Ablated]],
+    model: str,
+    added: Estimate | None,
 ) -> Iterator[Answer]:
     """Yield the answers of a model's dictionaries, in the order of the board."""
     for row in rows:
@@ -180,15 +224,15 @@ def _answer(
         control, over_control = _beat(row, (one for one in rows if kind_of(one) == "control"))
         words, over_words = _beat(row, (one for one in group.rows if kind_of(one) == "no model"))
         largest, rest = _leave_out_largest(row)
-        tried = [judge(one.delta) for one in board.ablation if one.row == row.key and one.delta is not None]
+        tried = [judge(one.delta) for one in ablation.get(row.key, ()) if one.delta is not None]
         yield Answer(
             model=model,
             dictionary=row.representation,
             width=row.width,
             delta=row.delta,
             judgement=judgement,
-            counts=" / ".join(str(row.count(verdict) or 0) for verdict in VERDICTS),
-            n_tasks=len(row.results),
+            counts=_count(row),
+            n_tasks=sum(result.delta is not None for result in row.results),
             searched=(tried.count("ahead"), len(tried)),
             largest=largest,
             without_largest=rest,
@@ -216,3 +260,9 @@ def _leave_out_largest(row: Row) -> tuple[str, Estimate | None]:
         return "", None
     largest = max(deltas, key=lambda task: abs(deltas[task].value))
     return largest, mean([delta for task, delta in deltas.items() if task != largest])
+
+
+def _count(row: Row) -> str:
+    """Return the numbers of tasks won, tied and lost; a dash where none could be tested."""
+    counts = [row.count(verdict) for verdict in VERDICTS]
+    return " / ".join(map(str, counts)) if None not in counts else NONE

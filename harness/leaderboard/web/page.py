@@ -20,7 +20,7 @@ from harness.leaderboard.published.badge import badge_of
 from harness.leaderboard.web.commands import find_commands
 from harness.leaderboard.web.flags import explain
 from harness.leaderboard.web.matrices import encode_matrices
-from harness.leaderboard.web.overview import Overview, judge, make_overviews
+from harness.leaderboard.web.overview import Overview, describe_scores, judge, make_overviews
 from harness.leaderboard.web.stated import NOTHING_STATED, Stated
 from harness.leaderboard.web.tables import GROUP, Table, encode, make_tables
 
@@ -41,18 +41,47 @@ PIECES = "leaderboard-*-[0-9]*.js"
 """Pattern of the names of these files."""
 
 _DRAWING = re.compile(r'<svg xmlns="[^"]*" id="plot-([^"]*)".*?</svg>', re.DOTALL)
+_DRAWN = (
+    *(
+        "xmlns",
+        "id",
+        "role",
+        "aria-label",
+        "width",
+        "height",
+        "viewBox",
+        "d",
+        "x",
+        "y",
+        "transform",
+        "opacity",
+    ),
+    *("fill", "fill-opacity", "fill-rule", "stroke", "stroke-dasharray", "stroke-linecap", "stroke-linejoin"),
+    *("stroke-miterlimit", "stroke-opacity", "stroke-width", "font-family", "font-size", "font-style"),
+    *("font-weight", "text-anchor"),
+)
+_PARTS = re.compile(
+    rf'(?:[^<>]++|</?(?:svg|path|text|title)>|<(?:path|svg|text)(?: (?:{"|".join(_DRAWN)})="[^"<>]*")+ ?/?>)*+'
+)
+"""Texts, and tags that draw and do nothing else. What was matched is not tried again, so that no page takes long."""
 
 
 def without_drawings(page: str) -> str:
-    """Return a page whose plots are what their marks say, without drawings: those depend on the version of the drawing
-    library.
+    """Return a page whose plots are their texts and what their marks say, without drawings: those depend on the version
+    of the drawing library. Their number follows. A drawing with anything that draws nothing, such as a script, stays.
     """
-    return _DRAWING.sub(
-        lambda found: "\n".join(
-            [found[1], *sorted(set(re.findall("<path[^>]*><title>(.*?)</title>", found[0], re.DOTALL)))]
-        ),
-        page,
-    )
+    text, count = _DRAWING.subn(lambda found: _tell_marks(found) or found[0], page)
+    return f"{text}{count}"
+
+
+def _tell_marks(found: re.Match[str]) -> str:
+    """Return what is said in and of a drawing and its marks; "" of one that holds anything but lines and texts."""
+    if not _PARTS.fullmatch(found[0]):
+        return ""
+    (alt,) = re.findall(' aria-label="([^"]*)"', found[0].partition(">")[0]) or [""]
+    marks = set(re.findall("<title>([^<]*)</title>", found[0]))
+    texts = re.findall("<text[^>]*>(?:<title>[^<]*</title>)?([^<]*)</text>", found[0])
+    return "\n".join([found[1], alt, *sorted(texts), *sorted(marks)])
 
 
 def to_html(
@@ -74,7 +103,8 @@ def to_html(
     encoded = [encode(table) for table in tables]
     beside = _split(encoded)
     matrices = encode_matrices(find_matrices(board))
-    flags = explain(flag for row in board.rows for flag in row.flags)
+    told = dict.fromkeys(str(line["flags"]) for table in tables for line in table.lines if line.get("flags"))
+    flags = explain(dict.fromkeys(flag for text in told for flag in text.split(", ")))
     runs = runs_of([cell for row in board.rows for cell in row.cells])
     data = {
         "groups": names,
@@ -93,6 +123,7 @@ def to_html(
             about=about.text,
             beside_boards=about.beside,
             stated=stated,
+            scores=describe_scores(board),
             overviews=overviews,
             scale=_find_scale(overviews),
             tables=tables,
@@ -197,21 +228,24 @@ def _static(tables: Sequence[Table]) -> list[tuple[str, Table, list[Mapping[str,
     ]
 
 
-def _sections(board: Board) -> list[tuple[str, Markup]]:
-    """Return headings and texts of what stands one click away, as on leaderboard.md."""
+def _sections(board: Board) -> list[tuple[str, str, Markup]]:
+    """Return headings, anchors and texts of what stands one click away, as on leaderboard.md."""
     from markdown_it import MarkdownIt
     from markupsafe import Markup
 
     # No HTML passes: `js-default` leaves raw HTML as text, and what comes in is escaped by the pages already.
     reader = MarkdownIt("js-default", {"linkify": False})
     found = []
-    for parts in board_page.details(board):
-        heading, *rest = parts
+    for heading, *rest in board_page.details(board):
         text = reader.render(markdown.join(*rest)).replace(
             "<table>", '<div class="scroll" tabindex="0"><table>'
         )
         text = text.replace("</table>", "</table></div>")
-        found.append((heading.removeprefix("## "), Markup(text)))  # made by a renderer that escapes
+        name = heading.removeprefix("## ")
+        place = re.sub("[^a-z0-9]+", "-", name.lower()).strip(
+            "-"
+        )  # as links from one section to another have it
+        found.append((name, place, Markup(text)))  # made by a renderer that escapes
     return found
 
 

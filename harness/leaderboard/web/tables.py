@@ -315,7 +315,7 @@ def _result(row: Row, result: TaskResult, commands: Commands) -> dict[str, Any]:
         "n_test": result.n_test,
         "seeds": len(result.cells),
         "flags": ", ".join(flags),
-        "command": commands.run_row(row, [result.unit.task]),
+        "command": commands.run_row(row, result),
     }
 
 
@@ -327,15 +327,15 @@ def _mean(values: Iterable[float | None]) -> float | None:
 def _ablation_lines(board: Board, groups: Sequence[str], commands: Commands) -> Iterator[dict[str, Any]]:
     rows = {row.key: row for row in board.rows}
     for name, group in zip(groups, board.groups, strict=True):
-        keys = {row.key for row in group.rows}
+        told = {row.key: commands.run_row(row) for row in group.rows}
         for one in board.ablation:
-            if one.row in keys:
+            if one.row in told:
                 yield _clean(
                     {
                         **ablation_line(one),
                         "kind": kind_of(rows[one.row]),
                         GROUP: name,
-                        "command": commands.run_row(rows[one.row]),
+                        "command": told[one.row],
                     }
                 )
 
