@@ -17,7 +17,9 @@
 
   // ── numbers ──
   const point = (value) => {
-    const text = Math.abs(value).toFixed(3);
+    const size = Math.abs(value);
+    // A number halfway between two goes to the even one, as in the files.
+    const text = ((size * 1000) % 1 === 0.5 ? Math.round(size * 500) / 500 : size).toFixed(3);
     return (value < 0 && Number(text) ? "−" : "") + text.replace(/^0/, "");
   };
   const signed = (value) => (value > 0 && Number(value.toFixed(3)) ? "+" : "") + point(value);
@@ -63,8 +65,9 @@
       (table.pieces[key] ||= [])[begin / board.piece] = own;
     }
   };
-  /** Load the files of a table that is too large for the page. */
-  const load = async (table) => {
+  /** Load the files of a table that is too large for the page, once, however often it is asked for meanwhile. */
+  const load = (table) => (table.loading ||= loadPieces(table).catch((error) => { table.loading = null; throw error; }));
+  const loadPieces = async (table) => {
     if (!table.files) return;
     table.pieces = {};
     await Promise.all(
@@ -83,7 +86,7 @@
   const readState = () => {
     const [place, text] = location.hash.slice(1).split("?");
     const given = new URLSearchParams(place === "tables" ? text || "" : "");
-    const table = tables[given.get("view")] || board.tables[0];
+    const table = board.tables.find((one) => one.name === given.get("view")) || board.tables[0];
     const state = { view: table.name, group: board.groups[0], q: given.get("q") || "", sort: "", filters: {}, columns: null };
     if (board.groups.includes(given.get("group"))) state.group = given.get("group");
     const known = new Map(table.columns.map((column) => [column.key, column]));
@@ -102,7 +105,11 @@
     for (const [key, value] of Object.entries(state.filters)) given.set(key, value);
     if (state.columns) given.set("columns", state.columns.join(","));
     const text = given.toString();
-    history.replaceState(null, "", `#tables${text ? `?${text}` : ""}`);
+    try {
+      history.replaceState(null, "", `#tables${text ? `?${text}` : ""}`);
+    } catch {
+      // Some browsers take only so many in a minute; the next change is written again.
+    }
   };
 
   // ── cells ──
@@ -149,10 +156,14 @@
         " ",
       ]),
     );
-  const drawOpener = (column, row) =>
-    make("button", { type: "button", class: "open", onclick: () => open(row), "aria-haspopup": "dialog" }, write(column, row));
+  const nameOf = (row) => [row.task, row.model, row.representation, row.width].filter((value) => !isMissing(value)).join(" · ");
+  const drawOpener = (column, row) => {
+    const text = write(column, row);
+    return make("button", { type: "button", class: "open", onclick: () => open(row), "aria-haspopup": "dialog", "aria-label": `${text}: ${nameOf(row)}` }, text);
+  };
   const WIDTHS = { score: 175, difference: 290, number: 90, count: 85, bytes: 100, flags: 330, outcome: 90, text: 140 };
-  const define = (column, place, shown) => ({
+  let opener = ""; // the first column that is shown opens a row
+  const define = (column, shown) => ({
     title: column.title,
     field: column.key,
     visible: shown.has(column.key),
@@ -163,7 +174,7 @@
     hozAlign: ["number", "count", "bytes"].includes(column.look) ? "right" : "left",
     formatter: (cell) => {
       const row = cell.getData();
-      if (place === 0) return drawOpener(column, row);
+      if (column.key === opener) return drawOpener(column, row);
       if (column.look === "difference") return drawDifference(column, row);
       if (column.look === "flags") return drawFlags(row);
       return make("span", { title: write(column, row) }, write(column, row));
@@ -174,18 +185,21 @@
   const open = (row) => {
     const table = tables[state.view];
     const dialog = byId("row");
-    const title = [row.task, row.model, row.representation, row.width].filter((value) => !isMissing(value)).join(" · ");
     const command = make("pre", { tabindex: "0" }, row.command || NONE);
     const copied = make("span", { role: "status" });
-    const copy = () =>
-      navigator.clipboard.writeText(row.command).then(
-        () => (copied.textContent = " copied"),
-        () => (copied.textContent = " could not be copied"),
-      );
+    const copy = async () => {
+      try {
+        await navigator.clipboard.writeText(row.command); // there is no clipboard on a page without encryption
+        copied.textContent = " copied";
+      } catch {
+        copied.textContent = " could not be copied";
+      }
+    };
     dialog.replaceChildren(
-      make("h2", { id: "row-title" }, title),
+      make("h2", { id: "row-title" }, nameOf(row)),
       make("p", {}, "Made by: ", make("button", { type: "button", onclick: copy }, "Copy"), copied),
       command,
+      make("p", { class: "note" }, "This runs the suite as it is offered where you are. As it was run here, it stands under Runs and downloads."),
       make("dl", {}, ...table.columns.filter((one) => one.key !== "flags").flatMap((one) => [make("dt", {}, one.title), make("dd", {}, write(one, row))])),
       make("h3", {}, "Flags"),
       make("dl", {}, ...(flagsOf(row.flags).flatMap(([name, flags]) => [make("dt", {}, name), make("dd", {}, `${board.flags[name] || ""} Here: ${flags.join(", ")}`)]))),
@@ -200,28 +214,31 @@
   // ── the explorer ──
   let state = readState();
   let grid = null;
+  const has = (row, key, value) => String(row[key] ?? "") === value;
   const matches = (row) => {
     if (row.group !== state.group) return false;
-    for (const [key, value] of Object.entries(state.filters)) if (String(row[key] ?? "") !== value) return false;
+    for (const [key, value] of Object.entries(state.filters)) if (!has(row, key, value)) return false;
     if (!state.q) return true;
     const words = state.q.toLowerCase().split(/\s+/).filter(Boolean);
     row.text ??= tables[state.view].columns.map((column) => row[column.key]).filter((value) => typeof value === "string").join(" ").toLowerCase();
     return words.every((word) => row.text.includes(word));
   };
   const shownOf = (table) => new Set(state.columns || table.columns.filter((column) => column.first).map((column) => column.key));
+  const ofGroup = (table) => rowsOf(table).filter((row) => row.group === state.group);
   const say = () => {
     const table = tables[state.view];
-    const n = rowsOf(table).filter(matches).length;
+    const own = ofGroup(table);
+    const n = own.filter(matches).length;
     const chosen = table.columns.filter((column) => column.key in state.filters).map((column) => `${column.title} ${state.filters[column.key]}`);
-    byId("selection").textContent = `${n.toLocaleString("en")} of ${table.n.toLocaleString("en")} lines` + (board.groups.length > 1 ? `, ${state.group}` : "") + (chosen.length ? `: ${chosen.join(", ")}` : "");
+    byId("selection").textContent = `${n.toLocaleString("en")} of ${own.length.toLocaleString("en")} lines` + (board.groups.length > 1 ? `, ${state.group}` : "") + (chosen.length ? `: ${chosen.join(", ")}` : "");
     showCard();
   };
   /** Show what a selected task is, above its lines. */
   const showCard = () => {
     const name = state.filters.task;
-    const task = board.tasks[name];
     byId("card").replaceChildren();
-    if (!task) return;
+    if (!Object.hasOwn(board.tasks, name)) return;
+    const task = board.tasks[name];
     byId("card").append(
       make("h3", {}, `Task ${name}`),
       make("dl", {}, ...Object.entries(task).flatMap(([key, value]) => [make("dt", {}, key), make("dd", {}, String(value))])),
@@ -232,33 +249,43 @@
     grid.setFilter(matches);
     say();
   };
-  const fill = () => {
-    const table = tables[state.view];
-    const rows = rowsOf(table);
-    byId("about-view").textContent = table.about || "";
+  const fillViews = () => {
+    byId("about-view").textContent = tables[state.view].about || "";
     byId("views").replaceChildren(
       ...board.tables.map((one) =>
         make("button", { type: "button", "aria-pressed": String(one.name === state.view), onclick: () => go({ view: one.name, group: state.group }) }, one.title),
       ),
     );
+  };
+  /** Switch to other models; what none of their lines has is no longer asked for. */
+  const goToGroup = (group) => {
+    const rows = rowsOf(tables[state.view]).filter((row) => row.group === group);
+    const kept = Object.entries(state.filters).filter(([key, value]) => rows.some((row) => has(row, key, value)));
+    go({ ...state, group, filters: Object.fromEntries(kept) });
+  };
+  const fill = () => {
+    const table = tables[state.view];
+    const own = ofGroup(table);
     const form = byId("filters");
     form.replaceChildren();
     if (board.groups.length > 1) {
-      form.append(select("models", board.groups, state.group, (value) => go({ ...state, group: value }), false));
+      form.append(select("models", board.groups, state.group, goToGroup, false));
     }
     form.append(
       make("label", {}, "search", make("input", { type: "search", value: state.q, autocomplete: "off", oninput: (event) => { state.q = event.target.value; apply(); } })),
     );
     for (const column of table.columns.filter((one) => one.filter)) {
-      const own = rows.filter((row) => row.group === state.group);
       const values = [...new Set(own.map((row) => row[column.key]).filter((value) => !isMissing(value)).map(String))].sort(collator.compare);
-      if (values.length < 2) continue;
+      const chosen = state.filters[column.key];
+      // What an address asks for can be seen, and taken back, also where no line has it.
+      if (chosen && !values.includes(chosen)) values.push(chosen);
+      else if (values.length < 2 && !chosen) continue;
       const choose = (value) => {
         if (value) state.filters[column.key] = value;
         else delete state.filters[column.key];
         apply();
       };
-      form.append(select(column.title, values, state.filters[column.key] || "", choose, true));
+      form.append(select(column.title, values, chosen || "", choose, true));
     }
     const shown = shownOf(table);
     form.append(
@@ -280,8 +307,22 @@
         ),
       ),
       make("button", { type: "button", onclick: () => go({ view: state.view, group: state.group }) }, "reset"),
-      make("button", { type: "button", onclick: () => grid.download("csv", `${state.view}.csv`) }, "CSV of these"),
+      make("button", { type: "button", onclick: download }, "CSV of these"),
     );
+  };
+  /** Write the lines and columns that are shown, with the ends of intervals; no text in it is a formula. */
+  const download = () => {
+    const table = tables[state.view];
+    const shown = shownOf(table);
+    const keys = table.columns.filter((one) => shown.has(one.key)).flatMap((one) => [one.key, one.low, one.high].filter(Boolean));
+    const cell = (value) => {
+      if (isMissing(value) || typeof value === "number") return isMissing(value) ? "" : String(value);
+      return `"${value.replace(/^(?=\s*[=+\-@＝＋－＠])/, "'").replaceAll('"', '""')}"`;
+    };
+    const lines = [keys, ...grid.getData("active").map((row) => keys.map((key) => cell(row[key])))];
+    const address = URL.createObjectURL(new Blob(lines.map((line) => `${line.join(",")}\n`), { type: "text/csv" }));
+    make("a", { href: address, download: `${state.view}.csv` }).click();
+    URL.revokeObjectURL(address);
   };
   const select = (title, values, chosen, choose, all) =>
     make(
@@ -295,6 +336,10 @@
         ...values.map((value) => make("option", { value, selected: value === chosen }, value)),
       ),
     );
+  const chooseOpener = (table) => {
+    const shown = shownOf(table);
+    opener = table.columns.find((column) => shown.has(column.key))?.key;
+  };
   const toggle = (key, isShown) => {
     const table = tables[state.view];
     const shown = shownOf(table);
@@ -303,6 +348,8 @@
     state.columns = table.columns.map((column) => column.key).filter((one) => shown.has(one));
     if (isShown) grid.showColumn(key);
     else grid.hideColumn(key);
+    chooseOpener(table);
+    grid.redraw(true);
     writeState(state);
   };
   const go = (next) => {
@@ -312,13 +359,15 @@
   };
   const draw = async () => {
     const table = tables[state.view];
+    fillViews();
     byId("selection").textContent = "Loading …";
     try {
       await load(table);
     } catch (error) {
-      byId("selection").textContent = `${error.message} is missing: it belongs beside this page.`;
+      if (table === tables[state.view]) byId("selection").textContent = `${error.message} is missing: it belongs beside this page.`;
       return;
     }
+    if (table !== tables[state.view]) return; // another was chosen meanwhile
     scale = 0.05;
     for (const row of rowsOf(table)) {
       const end = Math.max(Math.abs(row.delta_vs_hidden_low ?? 0), Math.abs(row.delta_vs_hidden_high ?? 0));
@@ -327,23 +376,24 @@
     fill();
     grid?.destroy();
     delete document.documentElement.dataset.ready;
+    chooseOpener(table);
     const shown = shownOf(table);
     grid = new Tabulator("#grid", {
       data: rowsOf(table),
-      columns: table.columns.map((column, place) => define(column, place, shown)),
+      columns: table.columns.map((column) => define(column, shown)),
       index: "number",
       layout: "fitData",
-      height: rowsOf(table).filter((row) => row.group === state.group).length > 15 ? "75vh" : false,
+      height: ofGroup(table).length > 15 ? "75vh" : false,
       rowHeight: 34,
       renderVertical: "virtual",
       renderVerticalBuffer: 100,
       renderHorizontal: "virtual",
+      autoResize: false, // it would draw anew as soon as the table is scrolled to, and take the focus of who tabs into it
       columnDefaults: { headerSortTristate: false, resizable: "header" },
       initialSort: state.sort ? [{ column: state.sort.replace(/^-/, ""), dir: state.sort.startsWith("-") ? "desc" : "asc" }] : [],
       initialFilter: matches,
       placeholder: "No line has all of this: reset the filters.",
       sortMode: "local",
-      downloadConfig: { rowGroups: false },
     });
     grid.on("dataSorted", (sorters) => {
       const [first] = sorters;
@@ -371,6 +421,7 @@
     const place = byId("matrix");
     place.replaceChildren();
     for (const one of matrix.maps) {
+      let first = "0"; // the first cell with a value is a stop of the tab key; arrow keys lead to the others
       const each = one.diverging ? signed : point;
       const rows = matrix.trained.map((trained, down) =>
         make(
@@ -381,9 +432,11 @@
             const value = one.values[down][across];
             if (value === null) return make("td", { title: `${trained} → ${tested}: none` }, "");
             const fill = colour(one.diverging ? DIVERGING : SEQUENTIAL, (value - one.low) / (one.high - one.low));
+            const stop = first;
+            first = "-1";
             return make(
               "td",
-              { tabindex: down || across ? "-1" : "0", title: `trained in ${trained}, tested in ${tested}: ${each(value)}`, style: `background:rgb(${fill});color:${isDark(fill) ? "#fff" : "#000"}` },
+              { tabindex: stop, title: `trained in ${trained}, tested in ${tested}: ${each(value)}`, style: `background:rgb(${fill});color:${isDark(fill) ? "#fff" : "#000"}` },
               each(value),
             );
           }),
@@ -437,7 +490,9 @@
   paint(preferred);
   theme.addEventListener("click", () => paint(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
 
+  addEventListener("resize", () => grid?.redraw());
   addEventListener("hashchange", () => {
+    if (location.hash === "#tables") writeState(state); // a link to the tables; what is shown there stays
     if (!location.hash.startsWith("#tables?")) return;
     state = readState();
     draw();
