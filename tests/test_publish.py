@@ -379,6 +379,10 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda suite: (suite / "leaderboard.parquet").write_bytes(b"no table"),
         "leaderboard.parquet' is not what the",
     ),
+    "a page beside the pages": (
+        lambda suite: (suite / "leaderboard-new.html").write_text("All dictionaries are best."),
+        "leaderboard-new.html' has the name of a page, and is none of this board",
+    ),
     "a line that is no record": (
         lambda suite: append(suite / "first.jsonl", '{"cell_id": 1}\n'),
         "first.jsonl' line 11 is not a valid record",

@@ -145,11 +145,16 @@ class Choices:
         places = {seed: _place(cell) for seed, cell in self.selected[row][unit].items()}
         return {seed: self._hidden_cells[at] for seed, at in places.items() if at in self._hidden_cells}
 
-    def budget(self, row: RowKey) -> set[tuple[Unit, Choice, int]]:
+    def budget(self, row: RowKey) -> Set[tuple[Unit, Choice, int]]:
         """Return task, choice and seed of every baseline cell of the row's model; none for an arm without a model."""
-        hidden = self._hidden_cells.values()
+        return self._budgets.get(row.model, frozenset())
+
+    @cached_property
+    def _budgets(self) -> Mapping[str | None, Set[tuple[Unit, Choice, int]]]:
+        by_model = group_by(self._hidden_cells.values(), lambda cell: cell.record.model)
         return {
-            (cell.unit, cell.choice, cell.record.seed) for cell in hidden if cell.record.model == row.model
+            model: {(cell.unit, cell.choice, cell.record.seed) for cell in cells}
+            for model, cells in by_model.items()
         }
 
     def cells(self, unit: Unit) -> list[Cell]:

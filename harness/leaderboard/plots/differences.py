@@ -69,7 +69,7 @@ def _of_arms(arms: Arms, rows: Sequence[Row]) -> Chart:
         series=(Series(head="", label="", style=ALIKE, points=tuple(points)),),
         alt=f"{title}: {counts[0]} of {count(len(points), 'arm')} better, {counts[1]} not told apart, {counts[2]}"
         f" worse; {_first(known)}.",
-        notes=tuple(filter(None, [left_out])),
+        notes=("Intervals are not adjusted for the number of arms.", *filter(None, [left_out])),
         key=(
             (BETTER, "better: the interval is above 0"),
             (ALIKE, "not told apart"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -123,6 +123,22 @@ def _check_pages(folder: Path, runs: Sequence[PublishedRun]) -> Iterator[str]:
         if not _holds(folder / name, frames[name]) if name in frames else (folder / name).exists():
             yield _describe_stale(folder / name)
     yield from _check_pictures(folder / PICTURES, board)
+    yield from _check_others(folder, {*FILES, *FRAMES, PAGE, *pieces}, runs)
+
+
+def _check_others(folder: Path, pages: Set[str], runs: Iterable[PublishedRun]) -> Iterator[str]:
+    """Yield a sentence for each file that readers would take for a page of the board; a copy of its page is one."""
+    known = {*pages, *(path.name for run in runs for path in run.all_files)}
+    for path in sorted({*folder.glob("leaderboard*"), *folder.glob("matrix?*"), *folder.glob("*.html")}):
+        if path.name not in known and not _is_copy(path, folder / PAGE):
+            yield f"'{path}' has the name of a page, and is none of this board: remove it"
+
+
+def _is_copy(path: Path, page: Path) -> bool:
+    try:
+        return read_file(path, at_most=LARGEST_PAGE) == read_file(page, at_most=LARGEST_PAGE)
+    except OSError:
+        return False
 
 
 def _describe_stale(page: Path) -> str:
