@@ -164,7 +164,7 @@ def test_a_control_on_other_tasks_is_none(run: Any) -> None:
         run.put("random", task=task, control=True, width=512)
     (one,) = make_overviews(build([run]), ())
     (answer,) = one.answers
-    assert (answer.n_tasks, answer.control, answer.over_control) == (2, None, None)
+    assert (answer.n_tasks, answer.control, answer.over_control) == (2, "", None)
     assert {name: [score.n_tasks for score in scores] for name, scores in one.lines[0].scores.items()} == {
         "hidden": [2],
         "scope": [2],
@@ -172,7 +172,7 @@ def test_a_control_on_other_tasks_is_none(run: Any) -> None:
     }  # none has all three tasks, so none has a rank
     run.put("random", task="bb", control=True, width=512)
     (one,) = make_overviews(build([run]), ())
-    assert one.answers[0].control is None  # on more tasks than the dictionary
+    assert one.answers[0].control == ""  # on more tasks than the dictionary
     run.put("hidden", task="ccc", baseline=True)
     run.put("scope", task="ccc", dictionary="scope", control=False, width=512)
     (one,) = make_overviews(build([run]), ())
@@ -391,6 +391,8 @@ def test_boards_of_one_file_lead_to_each_other(board: Board) -> None:
 def test_what_stands_above_each_table_is_in_the_page(html: str) -> None:
     told = {one["name"]: one["about"] for one in read_data(html)["tables"]}
     assert "would be choosing on test" in told["ablation"].replace("to choose", "choosing")
+
+
 # ── what a check compares ────────────────────────────────────────────────────────────────────────────────
 
 TAMPERED = {

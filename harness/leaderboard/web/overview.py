@@ -27,8 +27,8 @@ KINDS: tuple[Kind, ...] = ("hidden states", "dictionary", "control", "unknown", 
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """Answer of one dictionary: its difference from the hidden states of its model, on `n_tasks` of the row's tasks; the
-    same without the task on which it differs most, `largest`; from the best control of the same model on the same
+    """Answer of one dictionary: its difference from the hidden states of its model, on `n_tasks` of the row's tasks;
+    the same without the task on which it differs most, `largest`; from the best control of the same model on the same
     tasks, `control`, and from the best arm without a model, `words`; and, of the model, what dictionaries added to the
     choice on validation. `searched` are the values of the search, such as each site and each pooling, at which it is
     ahead, and how many there are.
