@@ -131,7 +131,7 @@ def test_filters_leave_the_lines_that_have_all_of_it(open_page: Any) -> None:
     choose(opened, "kind", "dictionary")
     assert cells(opened, "representation") == ["gemma-3-270m-scope"]
     assert opened.page.locator("#card").inner_text().startswith("Task banking77")
-    assert "1 of 280 lines" in opened.page.locator("#selection").inner_text()
+    assert "1 of 98 lines, Models" in opened.page.locator("#selection").inner_text()
     opened.page.get_by_role("button", name="reset").click()
     opened.page.wait_for_function("document.documentElement.dataset.ready")
     assert len(set(cells(opened, "task"))) > 1
@@ -154,7 +154,7 @@ def test_a_search_finds_words_in_any_order(open_page: Any) -> None:
     assert cells(opened, "representation") == ["random_sae[width=2560,k=50]"]
     opened.page.locator("#filters input[type=search]").fill("nothing has this")
     assert cells(opened, "representation") == []
-    assert "0 of 20 lines" in opened.page.locator("#selection").inner_text()
+    assert "0 of 7 lines, Models" in opened.page.locator("#selection").inner_text()
 
 
 def test_the_address_leads_back_to_what_is_shown(open_page: Any) -> None:
@@ -184,6 +184,43 @@ def test_an_address_of_nothing_shows_the_board(place: str, open_page: Any) -> No
     assert len(cells(opened, "model")) == 7 and opened.said == []
 
 
+def test_a_filter_that_no_line_has_can_be_seen_and_taken_back(open_page: Any) -> None:
+    opened = open_page(GEMMA, place="#tables?view=results&task=nowhere")
+    assert cells(opened, "task") == []
+    assert opened.page.locator("#filters select").filter(has_text="nowhere").input_value() == "nowhere"
+    choose(opened, "task", "")
+    assert len(set(cells(opened, "task"))) > 1
+
+
+def test_other_models_keep_the_filters_that_their_lines_have(open_page: Any) -> None:
+    opened = open_page(GEMMA)
+    choose(opened, "kind", "control")
+    choose(opened, "representation", "random_sae[width=2560,k=50]")
+    choose(opened, "models", "Models trained here (toys)")
+    assert cells(opened, "representation") and "kind=control" in opened.page.url
+    assert "representation" not in opened.page.url.partition("?")[2]
+
+
+def test_the_first_column_that_is_shown_opens_a_row(open_page: Any) -> None:
+    opened = open_page(GEMMA)
+    opened.page.get_by_text("columns", exact=True).click()
+    opened.page.get_by_label("rank", exact=True).uncheck()
+    opener = opened.page.locator(".tabulator-row .open").first
+    assert opener.inner_text() == "gemma-3-270m[max_length=256]"
+    assert "gemma-3-270m-scope" in str(opener.get_attribute("aria-label"))
+    opener.click()
+    assert opened.page.locator("#row").is_visible()
+
+
+def test_who_tabs_into_a_table_keeps_the_focus(open_page: Any) -> None:
+    """A table that draws itself anew when it is scrolled to would take it."""
+    opened = open_page(GEMMA)
+    opened.page.wait_for_timeout(500)
+    opened.page.locator(".tabulator-row .open").first.focus()
+    opened.page.wait_for_timeout(500)
+    assert opened.page.evaluate("document.activeElement.className") == "open"
+
+
 def test_columns_can_be_chosen(open_page: Any) -> None:
     opened = open_page(GEMMA)
     assert not cells(opened, "auroc")
@@ -201,7 +238,8 @@ def test_what_is_shown_can_be_downloaded(open_page: Any, tmp_path: Path) -> None
         opened.page.get_by_role("button", name="CSV of these").click()
     download.value.save_as(tmp_path / "shown.csv")
     frame = pd.read_csv(tmp_path / "shown.csv")
-    assert list(frame["representation"]) == ["gemma-3-270m-scope"] and frame["macro-F1"][0] == 0.707085
+    assert list(frame["representation"]) == ["gemma-3-270m-scope"] and frame["macro_f1"][0] == 0.707085
+    assert frame["macro_f1_low"][0] < 0.707085 < frame["macro_f1_high"][0]
 
 
 # ── one row ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -337,6 +375,10 @@ def test_tables_beside_a_page_are_read_from_the_disk(
     assert "3,500 of 3,500 lines" in opened.page.locator("#selection").inner_text()
     head(opened, "macro_f1").click()
     assert cells(opened, "macro_f1")[0].startswith(".000")
+    for name in ("Ablation", "All rows", "All rows", "Ablation", "All rows"):  # while nothing is waited for
+        opened.page.locator("#views").get_by_role("button", name=name).click()
+    opened.page.wait_for_function("document.documentElement.dataset.ready")
+    assert "3,500 of 3,500 lines" in opened.page.locator("#selection").inner_text() and opened.said == []
     pieces[0].unlink()
     opened.page.reload()
     opened.page.wait_for_function("document.getElementById('selection').innerText.includes('is missing')")
