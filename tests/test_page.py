@@ -289,6 +289,19 @@ def test_the_command_of_a_row_says_what_was_overridden(run: Any) -> None:
     assert told["tfidf"].startswith("harness run tests --set 'models=[]' --set 'transfers=[]'")
 
 
+def test_the_suite_of_a_run_can_be_saved_as_a_file_and_run(board: Board, run: Any, tmp_path: Path) -> None:
+    summary = 'a "long" \U0001f600 naïve\u202e <b> & # x: y\nline'
+    (suite,) = find_commands(board).suites.values()
+    told = {**suite, "summary": summary}
+    run.about = lambda: {"suite": told}
+    run.put("hidden")
+    reader = Reader(render(build([run]))["leaderboard.html"])
+    (text,) = [text for text in reader.texts if text.startswith("{") and '"classifiers"' in text]
+    (tmp_path / "suite.yaml").write_text(text, "utf-8")
+    read = harness.open().suite(tmp_path / "suite.yaml")
+    assert read.model_dump(by_alias=True, mode="json") == told
+
+
 # ── one file ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -372,7 +385,7 @@ def test_each_run_says_when_where_and_with_what_it_was_made(html: str) -> None:
         assert text in html
 
 
-def test_boards_of_one_file_lead_to_each_other(board: Board) -> None:
+def test_boards_of_one_file_lead_to_each_other(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
     main, languages = (read_about(folder) for folder in (GEMMA, GEMMA / "languages"))
     assert (main.beside, languages.beside) == (("languages",), ("..",))
     assert main.text and main.awaited and not languages.awaited
@@ -380,6 +393,8 @@ def test_boards_of_one_file_lead_to_each_other(board: Board) -> None:
     assert (
         "../right" in read_about(faults / "layer").beside and read_about(faults / "nothing") == NOTHING_SAID
     )
+    monkeypatch.chdir(GEMMA / "languages")
+    assert read_about(Path()) == languages
     for folder in (GEMMA, GEMMA / "languages", faults / "layer"):
         for place in read_about(folder).beside:
             assert (folder / place / "leaderboard.html").is_file()

@@ -79,7 +79,8 @@ def read_about(folder: Path) -> About:
     """Return what `board.yaml` in `folder` says to readers, or the one above it, if that makes the board in `folder`;
     nothing without one.
     """
-    for place, name in ((folder, "."), (folder.parent, folder.name)):
+    own = folder.resolve()  # the folder `.` has a name, and one above it
+    for place, name in ((folder, "."), (own.parent, own.name)):
         path = place / "board.yaml"
         if path.is_file():
             file = read_yaml(path, "board").validate(BoardFile)

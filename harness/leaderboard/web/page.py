@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from harness.api.text import plain_line, shorten
+from harness.api.text import plain_line, printable, shorten
 from harness.config.board_file import NOTHING_SAID, About
 from harness.leaderboard.analyses.transfer import find_matrices
 from harness.leaderboard.board import Board, TaskSummary
@@ -265,7 +265,8 @@ def _environment() -> Environment:
         "difference": markdown.difference,
         "judge": judge,
         "line": lambda text: plain_line(shorten(text)),
-        "tojson_text": lambda value: json.dumps(value, ensure_ascii=True, indent=1),
+        # YAML reads letters, and not the pairs of escapes that JSON has for rare ones.
+        "tojson_text": lambda value: printable(json.dumps(value, ensure_ascii=False, indent=1)),
         "trusted": _trust,
         "flags": lambda text: explain(filter(None, text.split(", "))),
     }

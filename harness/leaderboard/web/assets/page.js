@@ -199,7 +199,7 @@
       make("h2", { id: "row-title" }, nameOf(row)),
       make("p", {}, "Made by: ", make("button", { type: "button", onclick: copy }, "Copy"), copied),
       command,
-      make("p", { class: "note" }, "This runs the suite as it is offered where you are. As it was run here, it stands under Runs and downloads."),
+      make("p", { class: "note" }, "This runs the suite as it is offered where you are. As it was run here, it stands under Runs and downloads: where none of this name is offered, or it is another, save that as suite.yaml and name the file instead."),
       make("dl", {}, ...table.columns.filter((one) => one.key !== "flags").flatMap((one) => [make("dt", {}, one.title), make("dd", {}, write(one, row))])),
       make("h3", {}, "Flags"),
       make("dl", {}, ...(flagsOf(row.flags).flatMap(([name, flags]) => [make("dt", {}, name), make("dd", {}, `${board.flags[name] || ""} Here: ${flags.join(", ")}`)]))),
