@@ -403,6 +403,13 @@ def test_boards_of_one_file_lead_to_each_other(board: Board, monkeypatch: pytest
     )
 
 
+def test_a_file_above_a_board_need_not_be_of_boards(tmp_path: Path) -> None:
+    (tmp_path / "board.yaml").write_text("name: a suite\ntasks: [a]\n", "utf-8")
+    assert read_about(tmp_path / "board") == NOTHING_SAID
+    with pytest.raises(harness.UsageError, match="there is no field 'name'"):
+        read_about(tmp_path)
+
+
 def test_what_stands_above_each_table_is_in_the_page(html: str) -> None:
     told = {one["name"]: one["about"] for one in read_data(html)["tables"]}
     assert "would be choosing on test" in told["ablation"].replace("to choose", "choosing")

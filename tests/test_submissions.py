@@ -408,6 +408,21 @@ TAMPERED: dict[str, tuple[Callable[[Place], None], str, str]] = {
         "is not a valid record",
     ),
     "no predictions": (lambda place: place.run.files[1].unlink(), FORM, "is missing"),
+    "a day that is none": (
+        facts(lambda one: one.update(finished="soon")),
+        FORM,
+        "on which machine it was made",
+    ),
+    "a start without a time": (
+        facts(lambda one: one.update(starts=[{"os": "Linux"}])),
+        FORM,
+        "on which machine it was made",
+    ),
+    "a graphics card without a name": (
+        facts(lambda one: one.update(gpu={"x": "y"})),
+        FORM,
+        "on which machine it was made",
+    ),
     "more in env.json": (facts(lambda one: one.update(argv=["/home/me"])), FORM, "argv"),
     "fewer records": (
         facts(lambda one: one.update(cells=99)),

@@ -83,7 +83,12 @@ def read_about(folder: Path) -> About:
     for place, name in ((folder, "."), (own.parent, own.name)):
         path = place / "board.yaml"
         if path.is_file():
-            file = read_yaml(path, "board").validate(BoardFile)
+            try:
+                file = read_yaml(path, "board").validate(BoardFile)
+            except UsageError:
+                if name == ".":
+                    raise
+                continue  # a file above the board need not be of boards
             folders = dict.fromkeys(run.folder for run in file.runs)
             if name not in folders:
                 continue

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from harness.api.errors import HarnessError, UnavailableError
 from harness.api.text import printable
 from harness.config.suite import Suite
+from harness.leaderboard.provenance import find_facts
 from harness.leaderboard.published.store import LIMIT, NAME, RECORDS, PublishedRun, publish
 from harness.runs.folder import RunFolder
 from harness.runs.lines import NewerError
@@ -314,6 +315,7 @@ def _check_facts(run: PublishedRun) -> Iterator[str]:
     with parsing(f"'{path}' does not hold what is published of a run"):
         facts = _Facts.model_validate(fields)
     yield from (f"'{path}': {sentence}" for sentence in dict.fromkeys(_check_texts(fields)))
+    find_facts(run)  # as the page of the board does
     if facts.cells != len(run.records()):
         yield f"'{path}' says {facts.cells} cells, and there are {len(run.records())} records"
 
