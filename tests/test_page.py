@@ -180,6 +180,14 @@ def test_a_control_on_other_tasks_is_none(run: Any) -> None:
     assert [score.n_tasks for scores in one.lines[0].scores.values() for score in scores] == [None] * 3
 
 
+def test_models_are_by_size_and_those_of_unknown_size_last(run: Any) -> None:
+    for model, width in (("a", 128), ("b", 64), ("b", 256)):
+        run.put("hidden", model=model, width=width, site=f"resid_post.{width}", baseline=True)
+    run.put("scope", model="aa", dictionary="scope", control=False, width=512)
+    (one,) = make_overviews(build([run]), ())
+    assert [(line.model, line.size) for line in one.lines] == [("b", 64), ("a", 128), ("aa", None)]
+
+
 def test_a_board_without_a_model_promises_no_line(run: Any) -> None:
     run.put("tfidf", model=None, site=None, pooling=None)
     page = render(build([run]))["leaderboard.html"]

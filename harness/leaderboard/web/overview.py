@@ -155,13 +155,18 @@ def make_overviews(board: Board, awaited: Iterable[Awaited]) -> tuple[Overview, 
 def _make_overview(group: Group, board: Board, awaited: Iterable[Awaited], *, is_alone: bool) -> Overview:
     rows = [row for row in group.rows if row.model is not None]
     shown = short_names({row.model for row in rows if row.model})
-    sizes = {row.model: row.width for row in rows if row.is_baseline}
+    sizes: dict[str | None, int] = {}  # the least width, where a model has hidden states of several
+    for row in rows:
+        if row.is_baseline and row.width:
+            sizes[row.model] = min(row.width, sizes.get(row.model, row.width))
     columns = dict.fromkeys(
         (row.representation, kind_of(row)) for row in sorted(rows, key=lambda row: KINDS.index(kind_of(row)))
     )
     leading = _find_leading(group.rows)
     by_model = group_by(rows, lambda row: row.model or "")
-    ordered = sorted(by_model, key=lambda model: (sizes.get(model) or 0, in_natural_order(model)))
+    ordered = sorted(
+        by_model, key=lambda model: (model not in sizes, sizes.get(model, 0), in_natural_order(model))
+    )
     lines = [
         Line(
             model=shown[model],
