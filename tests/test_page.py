@@ -153,6 +153,8 @@ def test_bold_are_all_rows_that_are_not_told_apart_from_the_best(board: Board) -
     (toys,) = make_overviews(replace(board, rows=tuple(rows)), ())
     bold = [score.best for line in toys.lines for scores in line.scores.values() for score in scores]
     assert (bold.count(True), len(bold)) == (3, len(rows))
+    page = render(board)["leaderboard.html"]
+    assert "<bdi>sentence_embedding</bdi> <strong>.684" in page  # the best of the toys' group has no model
 
 
 def test_a_control_on_other_tasks_is_none(run: Any) -> None:
