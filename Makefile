@@ -57,9 +57,10 @@ lint: install
 fast: install
 	$(ALONE) $(BIN)/python -m pytest -m "not gpu and not slow and not data" --benchmark-skip $(SHARED)
 
-# Proofs of which `make test` has a small part: more replicates of what statistics promise, and more broken files of every
-# kind.
+# Proofs that take minutes, and those of which `make test` has a small part: more replicates of what statistics promise, and
+# more broken files of every kind.
 test-proofs: install
+	HARNESS_LONG=1 $(ALONE) $(BIN)/python -m pytest -m "long and not gpu" $(SHARED)
 	HARNESS_ALL_TRUTHS=1 $(ALONE) $(BIN)/python -m pytest tests/test_truths.py -k 400
 	HARNESS_FUZZ_TRIES=200 $(ALONE) $(BIN)/python -m pytest tests/test_fuzz.py -k fuzz_finds
 

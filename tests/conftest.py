@@ -27,7 +27,13 @@ hypothesis.settings.load_profile("shared")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the files with the most slow tests first: a long file that begins last keeps the other processes waiting."""
+    """Skip what takes minutes, unless HARNESS_LONG is set, and put the files with the most slow tests first: a long
+    file that begins last keeps the other processes waiting.
+    """
+    if not os.environ.get("HARNESS_LONG"):
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip(reason="it takes minutes: `make test-proofs` runs it"))
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
     tests = Counter(item.path for item in items)
     items.sort(key=lambda item: (-slow[item.path], -tests[item.path]))

@@ -1053,6 +1053,7 @@ def peaks(folder: Path, *texts: str) -> list[int]:
     return [int(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("peak ")]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_text_of_ten_megabytes_is_cut_and_counted_and_takes_little_memory(tmp_path: Path) -> None:
     usual, largest = peaks(tmp_path, "good fine lovely thing", "good fine lovely thing " * 450_000)

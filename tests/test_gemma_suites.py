@@ -322,6 +322,7 @@ def test_gemma_2_2b_runs_offline_from_the_hubs_cache(
     assert_rows_name(tmp_path / "out", wanted, rows=2)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_gemma_2_runs_whole_offline_from_the_hubs_cache(
     command: Command, tmp_path: Path, short_task: Path
@@ -369,6 +370,7 @@ def test_a_tuned_model_without_dictionaries_of_its_own_is_flagged_in_plan_record
     assert flagged.pop("hidden") is False and list(flagged.values()) == [True, True]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_gemma_3_runs_whole_offline_from_the_hubs_cache(
     command: Command, tmp_path: Path, short_task: Path

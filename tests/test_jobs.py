@@ -195,8 +195,8 @@ def test_records_and_predictions_are_those_of_one_process_in_their_order(run: Ru
     ("how", "said"),
     [
         ("raises", "RuntimeError: cannot be fitted to"),
-        ("hungry", "memory ran out (MemoryError)"),
-        ("exits", "SystemExit: 3"),
+        pytest.param("hungry", "memory ran out (MemoryError)", marks=pytest.mark.long),
+        pytest.param("exits", "SystemExit: 3", marks=pytest.mark.long),
         ("dies", "ended by SIGKILL, as the system does where memory runs out: use fewer --jobs"),
     ],
 )

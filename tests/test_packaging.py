@@ -195,6 +195,7 @@ def test_the_quickstart_is_planned_without_torch(own_cache):
     assert not set(ended.stdout.splitlines()[-1].split()) & heavy
 
 
+@pytest.mark.long
 def test_a_finished_run_is_repeated_without_torch(own_cache):
     code = (
         "import sys; from harness.cli import execute; "

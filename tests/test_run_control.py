@@ -455,6 +455,7 @@ def run_without_network(
     return ended, log.exists()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_offline_asks_no_hub_for_a_dataset_a_model_or_a_dictionary(toy_suite, toy_task, write, tmp_path):
     far = "name: far\nsource: {hub: no-such-org/far, revision: '1234567'}\nlicence: CC0\ncitation: none\n"
@@ -472,6 +473,7 @@ def test_offline_asks_no_hub_for_a_dataset_a_model_or_a_dictionary(toy_suite, to
     assert not asked
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_without_offline_the_hub_is_asked(toy_suite, toy_task, write, tmp_path):
     words = [
@@ -529,7 +531,9 @@ def harness_classifiers():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("where", ["forward", "probe"])
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.long)]
+)
 def test_a_signal_and_another_while_saving_leave_what_the_same_command_completes(
     monkeypatch, harness_command, install, toy_suite, toy_task, tmp_path, number, code, where
 ):

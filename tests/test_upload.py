@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 import signal
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -436,7 +437,12 @@ def test_a_file_that_the_repository_ignores_is_named(board, hub, harness_command
 
 
 def test_an_upload_that_is_interrupted_leaves_nothing(board, hub, harness_command):
-    hub.before["ask"] = lambda: os.kill(os.getpid(), signal.SIGINT)
+    def interrupt() -> None:
+        # The main thread waits for the answer meanwhile: an interruption that found it elsewhere might be lost there.
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        time.sleep(0.5)
+
+    hub.before["ask"] = interrupt
     ended = harness_command("upload", board, "--to", "hf://datasets/me/board")
     assert ended.code == 130 and "the same command starts again" in ended.err
     assert {*hub.repositories["me/board"]} == {".gitattributes"}

@@ -18,6 +18,9 @@ def run(out: Path, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=500)
 
 
+pytestmark = pytest.mark.long
+
+
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The results of a step of each kind, by its name; the tests themselves are left out."""
