@@ -16,7 +16,8 @@ import pytest
 import harness
 from harness.config.board_file import NOTHING_SAID, About, Awaited, read_about
 from harness.leaderboard import Board, build, find_results, to_frame, write
-from harness.leaderboard.files import render, to_frames
+from harness.leaderboard.files import render
+from harness.leaderboard.pages.frames import to_task_frame
 from harness.leaderboard.web import page as module
 from harness.leaderboard.web.commands import command_to_await, find_commands
 from harness.leaderboard.web.flags import REASONS, UNKNOWN, explain
@@ -89,7 +90,7 @@ def test_every_number_of_the_table_is_that_of_the_csv(board: Board, html: str) -
 
 def test_results_are_those_of_the_file_of_tasks(board: Board, html: str) -> None:
     table = {one["name"]: one for one in read_data(html)["tables"]}["results"]
-    frame = to_frames(board)["leaderboard-tasks.parquet"]
+    frame = to_task_frame(board)
     lines = set(zip(decode(table["values"]["task"]), decode(table["values"]["macro_f1"]), strict=True))
     assert lines == {
         (task, round(value, 6)) for task, value in zip(frame["task"], frame["macro_f1"], strict=True)

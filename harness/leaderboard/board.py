@@ -206,7 +206,7 @@ class Group:
     rows: tuple[Row, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)  # two boards are never equal: resamples are not compared
 class Board:
     """Leaderboard: rows by falling macro-F1, the unranked ones last, and the ranked tasks. `left_out` are rows that the
     ablation lacks.

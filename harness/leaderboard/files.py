@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Container, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +16,10 @@ from harness.leaderboard.exports.latex import to_tables
 from harness.leaderboard.pages import ablation_page, board_page, features_page, transfer_page
 from harness.leaderboard.pages.frames import (
     to_ablation_csv,
-    to_csv,
     to_frame,
     to_regimes_csv,
-    to_task_csv,
     to_task_frame,
+    write_csv,
 )
 from harness.leaderboard.pages.heatmap import draw, name_pictures
 from harness.leaderboard.plots import draw_plots, outline_plots
@@ -54,18 +53,35 @@ def render(
     about: About = NOTHING_SAID,
     stated: Stated = NOTHING_STATED,
     plots: bool = True,
-) -> dict[str, str]:
+) -> Mapping[str, str]:
     """Return the board's texts by name, with links to its runs' pictures, relative to `folder`, if that is given. Its
     pages begin with what is said `about` it. Without `plots` nothing is drawn, and `without_drawings`
     gives the same of the page.
     """
+    return make(board, folder, about=about, stated=stated, plots=plots).texts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """Files of a board but for its pictures: texts and tables by name."""
+
+    texts: Mapping[str, str]
+    frames: Mapping[str, pd.DataFrame]
+
+
+def make(
+    board: Board, folder: Path | None = None, *, about: About, stated: Stated, plots: bool = True
+) -> Made:
+    """Make the texts that `render` gives, and the tables beside them."""
     title = board_page.title_of(board)
+    sections = board_page.make_sections(board)
     matrices = find_matrices(board)
     places = {place: f"{PICTURES}/{name}" for place, name in name_pictures(matrices).items()}
+    rows, results = to_frame(board), to_task_frame(board)
     texts = (
-        board_page.to_markdown(board, folder, about=about.text),
-        to_csv(board),
-        to_task_csv(board),
+        board_page.to_markdown(board, folder, about=about.text, sections=sections),
+        write_csv(rows),
+        write_csv(results),
         to_regimes_csv(board),
         ablation_page.page(board.ablation, board.left_out, title=title),
         to_ablation_csv(board),
@@ -73,24 +89,18 @@ def render(
         transfer_page.page(matrices, title=title, pictures=places),
         transfer_page.to_csv(matrices),
         transfer_page.to_summary_csv(matrices),
-        to_json(board),
+        to_json(board, rows),
         to_tables(board),
     )
     written = {name: text for name, text in zip(FILES, texts, strict=True) if text}
-    downloads = [*written, *to_frames(board)]
+    frames = {name: frame for name, frame in zip(FRAMES, (rows, results), strict=True) if len(frame)}
     drawn = draw_plots(board) if plots else outline_plots(board)
-    return written | to_html(board, downloads, about=about, stated=stated, plots=drawn)
+    pages = to_html(board, [*written, *frames], sections, about=about, stated=stated, plots=drawn)
+    return Made(texts={**written, **pages}, frames=frames)
 
 
-def to_frames(board: Board) -> Mapping[str, pd.DataFrame]:
-    """Return the tables of FRAMES that have lines, by name."""
-    frames = zip(FRAMES, (to_frame(board), to_task_frame(board)), strict=True)
-    return {name: frame for name, frame in frames if len(frame)}
-
-
-def to_json(board: Board) -> str:
-    """Return leaderboard.json: suites, tasks and rows, the numbers to six digits after the point."""
-    frame = to_frame(board)
+def to_json(board: Board, frame: pd.DataFrame) -> str:
+    """Return leaderboard.json: suites, tasks and the rows of `frame`, the numbers to six digits after the point."""
     rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
     tasks = [
         {"task": one.name, "n_test": one.n_test, "n_classes": one.n_classes, "chance": one.chance}
@@ -115,10 +125,10 @@ def write(board: Board, folder: Path, *, stated: Mapping[str, str] | None = None
     Raise UnavailableError when the disk refuses.
     """
     known = replace(read_stated(folder / PAGE), **(stated or {}))
-    texts = render(board, folder, about=read_about(folder), stated=known)
+    made = make(board, folder, about=read_about(folder), stated=known)
     files = {
-        **{name: text.encode() for name, text in texts.items()},
-        **{name: _to_parquet(frame) for name, frame in to_frames(board).items()},
+        **{name: text.encode() for name, text in made.texts.items()},
+        **{name: _to_parquet(frame) for name, frame in made.frames.items()},
         **{f"{PICTURES}/{name}": picture for name, picture in draw(find_matrices(board))},
     }
     for name, data in files.items():

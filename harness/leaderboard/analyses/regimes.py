@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from harness.leaderboard.board import Board, Row, TaskResult, mean_metric
 from harness.leaderboard.scoring import Estimate, mean_all, mean_of
@@ -34,6 +35,7 @@ _ByTask = Mapping[str, Sequence[TaskResult]]
 """Results by task and tested language, one for each language or task trained on."""
 
 
+@lru_cache(maxsize=1)  # asked for by each page of a board, and by its plots
 def under_regimes(board: Board) -> tuple[UnderRegime, ...]:
     """Return every row of the board under each of its regimes, the task as it is first, the others in natural order;
     () where there is one regime only.

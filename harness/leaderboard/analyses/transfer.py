@@ -18,7 +18,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from operator import attrgetter, itemgetter
 from typing import Literal
 
@@ -175,6 +175,7 @@ class Summary:
     resource: tuple[float, int] | None
 
 
+@lru_cache(maxsize=1)  # asked for by each page of a board
 def find_matrices(board: Board) -> Matrices:
     """Return matrices of the tasks that have a pair of different languages, by name."""
     every = [(row, result) for row in board.rows for result in (*row.all_results, *row.unsupported)]

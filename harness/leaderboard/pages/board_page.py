@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -29,43 +30,63 @@ MANY_TASKS = 20
 """Number of tasks above which the page shows each in one line a model; leaderboard-tasks.csv has all numbers."""
 
 
-def to_markdown(board: Board, folder: Path | None = None, *, about: str = "") -> str:
+@dataclass(frozen=True, kw_only=True)
+class Sections:
+    """Sections of a board behind its scores, each a heading and its parts, or nothing."""
+
+    how_to_read: Sequence[str]
+    quivers: Sequence[str]
+    controls: Sequence[str]
+    regimes: Sequence[str]
+    noise: Sequence[str]
+    dictionaries: Sequence[str]
+    hygiene: Sequence[str]
+    few_groups: Sequence[str]
+    cost: Sequence[str]
+
+    def __iter__(self) -> Iterator[Sequence[str]]:
+        """Yield those that there are, in the order in which a page of HTML shows them."""
+        return filter(None, (getattr(self, field.name) for field in fields(self)))
+
+
+def make_sections(board: Board) -> Sections:
+    """Return the sections of a board: pages of both kinds hold them."""
+    return Sections(
+        how_to_read=["## How to read this", _how_to_read(board, _main_columns(board, board.rows))],
+        quivers=quiver_section.section(board.quivers),
+        controls=_controls(board),
+        regimes=regimes_section.section(board),
+        noise=_noise(board),
+        dictionaries=_dictionaries(board),
+        hygiene=hygiene_section.section(board),
+        few_groups=few_groups_section.section(board),
+        cost=cost_section.section(board),
+    )
+
+
+def to_markdown(
+    board: Board, folder: Path | None = None, *, about: str = "", sections: Sections | None = None
+) -> str:
     """Return leaderboard.md: what its models are, how to read it, the rows, regimes, task by task, details behind the
-    scores.
+    scores. `sections` are those of the board, where they are made already.
     """
-    columns = _main_columns(board, board.rows)
+    made = sections or make_sections(board)
     return markdown.join(
         f"# Leaderboard: {title_of(board)}",
         _describe_models(board),
         markdown.escape(about),
-        _how_to_read(board, columns),
+        *made.how_to_read[1:],
         *_main_tables(board),
         _other_pages(board, folder),
-        *regimes_section.section(board),
-        *quiver_section.section(board.quivers),
-        *_task_by_task(board, columns),
-        *few_groups_section.section(board),
-        *_controls(board),
-        *_noise(board),
-        *_dictionaries(board),
-        *hygiene_section.section(board),
+        *made.regimes,
+        *made.quivers,
+        *_task_by_task(board, _main_columns(board, board.rows)),
+        *made.few_groups,
+        *made.controls,
+        *made.noise,
+        *made.dictionaries,
+        *made.hygiene,
     )
-
-
-def details(board: Board) -> list[list[str]]:
-    """Return the sections of the page that stand behind its scores: of each the heading, then its parts."""
-    sections = (
-        ["## How to read this", _how_to_read(board, _main_columns(board, board.rows))],
-        quiver_section.section(board.quivers),
-        _controls(board),
-        regimes_section.section(board),
-        _noise(board),
-        _dictionaries(board),
-        hygiene_section.section(board),
-        few_groups_section.section(board),
-        cost_section.section(board),
-    )
-    return [section for section in sections if section]
 
 
 def title_of(board: Board) -> str:

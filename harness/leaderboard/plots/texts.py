@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable
+from functools import lru_cache
 
 from harness.probing.attribution import snippet
 
@@ -18,7 +19,7 @@ def clean(text: str) -> str:
 
 def count_columns(text: str) -> int:
     """Return the columns that a text takes: two for a wide letter, none for a mark on another letter."""
-    return sum(_columns(letter) for letter in text)
+    return len(text) if text.isascii() else sum(map(_columns, text))
 
 
 def shorten(text: str, columns: int) -> str:
@@ -66,6 +67,7 @@ def span(numbers: Iterable[int], noun: str) -> str:
     return count(highest, noun) if least == highest else f"{least:,} to {count(highest, noun)}"
 
 
+@lru_cache(maxsize=4096)
 def _columns(letter: str) -> int:
     if unicodedata.category(letter) in ("Mn", "Me", "Cf"):
         return 0

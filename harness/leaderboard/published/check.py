@@ -14,7 +14,7 @@ from harness.config.board_file import read_about
 from harness.leaderboard.analyses.transfer import find_matrices
 from harness.leaderboard.board import Board
 from harness.leaderboard.build import build
-from harness.leaderboard.files import FILES, FRAMES, PAGE, PICTURES, render, to_frames
+from harness.leaderboard.files import FILES, FRAMES, PAGE, PICTURES, make
 from harness.leaderboard.pages.heatmap import name_pictures
 from harness.leaderboard.published.rerun_report import read_report
 from harness.leaderboard.published.store import LIMIT, PublishedRun, find_published, unpublishable
@@ -109,16 +109,17 @@ def _check_pictures(folder: Path, board: Board) -> Iterator[str]:
 def _check_pages(folder: Path, runs: Sequence[PublishedRun]) -> Iterator[str]:
     try:
         board = build(runs)
-        pages = render(board, about=read_about(folder), stated=read_stated(folder / PAGE), plots=False)
+        stated = read_stated(folder / PAGE)
+        made = make(board, about=read_about(folder), stated=stated, plots=False)
     except HarnessError as error:
         yield str(error)
         return
+    pages, frames = made.texts, made.frames
     pieces = {path.name for path in folder.glob(PIECES)}
     for name in dict.fromkeys((*FILES, PAGE, *sorted(pieces), *pages)):
         page, text = folder / name, pages.get(name)
         if _read_page(page) != (without_drawings(text) if text else None):
             yield _describe_stale(page)
-    frames = to_frames(board)
     for name in FRAMES:
         if not _holds(folder / name, frames[name]) if name in frames else (folder / name).exists():
             yield _describe_stale(folder / name)

@@ -13,7 +13,8 @@ from harness.config.board_file import NOTHING_SAID, About
 from harness.leaderboard.analyses.transfer import find_matrices
 from harness.leaderboard.board import Board, TaskSummary
 from harness.leaderboard.exports.exported import runs_of
-from harness.leaderboard.pages import board_page, markdown
+from harness.leaderboard.pages import markdown
+from harness.leaderboard.pages.board_page import Sections
 from harness.leaderboard.plots import Plot
 from harness.leaderboard.provenance import find_facts
 from harness.leaderboard.published.badge import badge_of
@@ -87,13 +88,14 @@ def _tell_marks(found: re.Match[str]) -> str:
 def to_html(
     board: Board,
     downloads: Sequence[str],
+    sections: Sections,
     *,
     about: About = NOTHING_SAID,
     stated: Stated = NOTHING_STATED,
     plots: Sequence[Plot] = (),
 ) -> dict[str, str]:
     """Return leaderboard.html, and the files beside it that hold tables too large for it; `downloads` are the names of
-    the board's other files.
+    the board's other files, `sections` what stands behind its scores.
     """
     overviews = make_overviews(board, about.awaited)
     names = [
@@ -128,7 +130,7 @@ def to_html(
             scale=_find_scale(overviews),
             tables=tables,
             static=_static(tables),
-            sections=_sections(board),
+            sections=_to_html(sections),
             flags=flags,
             runs=[(find_facts(run), badge_of(run)) for run in runs],
             plots=plots,
@@ -228,7 +230,7 @@ def _static(tables: Sequence[Table]) -> list[tuple[str, Table, list[Mapping[str,
     ]
 
 
-def _sections(board: Board) -> list[tuple[str, str, Markup]]:
+def _to_html(sections: Sections) -> list[tuple[str, str, Markup]]:
     """Return headings, anchors and texts of what stands one click away, as on leaderboard.md."""
     from markdown_it import MarkdownIt
     from markupsafe import Markup
@@ -236,7 +238,7 @@ def _sections(board: Board) -> list[tuple[str, str, Markup]]:
     # No HTML passes: `js-default` leaves raw HTML as text, and what comes in is escaped by the pages already.
     reader = MarkdownIt("js-default", {"linkify": False})
     found = []
-    for heading, *rest in board_page.details(board):
+    for heading, *rest in sections:
         text = reader.render(markdown.join(*rest)).replace(
             "<table>", '<div class="scroll" tabindex="0"><table>'
         )
