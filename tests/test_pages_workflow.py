@@ -29,9 +29,10 @@ def test_the_site_that_is_built_is_the_one_that_is_deployed():
 def test_the_steps_check_the_boards_and_build_a_site_of_all(tmp_path):
     assert {*re.findall(r"^\s*harness ([a-z-]+)", "\n".join(OWN), re.M)} <= COMMANDS.keys() and len(OWN) == 2
     shutil.copytree(ROOT / "leaderboards" / "planted", tmp_path / "leaderboards" / "planted")
-    shutil.copytree(
-        ROOT / "leaderboards" / "mosaic-faults" / "last", tmp_path / "leaderboards" / "faults" / "last"
-    )
+    # A board below another folder has links to those that the board.yaml there makes with it.
+    faults = ROOT / "leaderboards" / "mosaic-faults"
+    shutil.copytree(faults / "last", tmp_path / "leaderboards" / "faults" / "last")
+    shutil.copy(faults / "board.yaml", tmp_path / "leaderboards" / "faults")
     command = tmp_path / "bin" / "harness"
     command.parent.mkdir()
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m harness "$@"\n')
