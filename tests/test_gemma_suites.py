@@ -340,6 +340,7 @@ def test_gemma_2_runs_whole_offline_from_the_hubs_cache(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_tuned_model_without_dictionaries_of_its_own_is_flagged_in_plan_records_and_board(
     command: Command, tmp_path: Path, short_task: Path
 ) -> None:

@@ -132,6 +132,7 @@ def test_pixels_of_real_images_are_plain_pillows(registry: Registry, name: str) 
 @pytest.mark.skipif(not DATA.is_dir(), reason="HARNESS_DATA_DIR names no folder of mirrored data")
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["omniglot_small", "tf_flowers"])
+@pytest.mark.long
 def test_pixels_of_real_images_are_as_good_as_they_are_known_to_be(name: str, tmp_path: Path) -> None:
     table, plain = read_set(name)
     train, test = (np.flatnonzero(table.split == split) for split in ("train", "test"))

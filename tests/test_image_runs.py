@@ -663,6 +663,7 @@ def test_what_was_left_away_is_no_part_of_the_run(place: Place) -> None:
     assert execute(["validate", "out"]) == 0
 
 
+@pytest.mark.long
 def test_kept_activations_of_images_give_the_same(place: Place) -> None:
     folder = place()
     assert run(folder) == 0

@@ -197,7 +197,10 @@ def test_records_and_predictions_are_those_of_one_process_in_their_order(run: Ru
         ("raises", "RuntimeError: cannot be fitted to"),
         pytest.param("hungry", "memory ran out (MemoryError)", marks=pytest.mark.long),
         pytest.param("exits", "SystemExit: 3", marks=pytest.mark.long),
-        ("dies", "ended by SIGKILL, as the system does where memory runs out: use fewer --jobs"),
+        pytest.param(
+            *("dies", "ended by SIGKILL, as the system does where memory runs out: use fewer --jobs"),
+            marks=pytest.mark.long,
+        ),
     ],
 )
 def test_a_cell_that_fails_in_a_worker_fails_alone_and_the_same_command_mends_it(

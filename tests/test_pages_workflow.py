@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
 from harness.registry.commands import COMMANDS
@@ -26,6 +27,7 @@ def test_the_site_that_is_built_is_the_one_that_is_deployed():
     assert {"actions/checkout", "actions/setup-python"} < used.keys()
 
 
+@pytest.mark.long
 def test_the_steps_check_the_boards_and_build_a_site_of_all(tmp_path):
     assert {*re.findall(r"^\s*harness ([a-z-]+)", "\n".join(OWN), re.M)} <= COMMANDS.keys() and len(OWN) == 2
     shutil.copytree(ROOT / "leaderboards" / "planted", tmp_path / "leaderboards" / "planted")
