@@ -1,4 +1,4 @@
-"""What the small hub answers to an upload: a new repository, large files, and a commit that is taken whole or not."""
+"""Answers of the small hub to an upload: a new repository, large files, and a commit that is taken whole or not."""
 
 from __future__ import annotations
 

@@ -104,11 +104,19 @@ def test_tasks_of_text_and_of_images_have_a_table_each(harness_command: Any, tmp
 DAYS = ("2026-11-30T10:00:00Z", "2026-12-01T10:00:00Z")
 
 
+def fake_run(about: dict[str, Any]) -> Any:
+    """A run that says nothing but this of itself."""
+    return SimpleNamespace(path=Path("run"), name="run", environment=dict, about=lambda: about)
+
+
 def test_a_graphics_card_is_named_with_its_version() -> None:
     gpu = {"name": "NVIDIA H200", "cuda": "13.0"}
     about = {"gpu": gpu, "cores": 16, "distributions": {"torch": "2.15"}}
     runs = [
-        SimpleNamespace(path=Path("run"), about=lambda day=day: {**about, "finished": day}) for day in DAYS
+        SimpleNamespace(
+            path=Path("run"), name="run", environment=dict, about=lambda day=day: {**about, "finished": day}
+        )
+        for day in DAYS
     ]
     assert _describe_machines(runs) == [
         "Runs were made on NVIDIA H200 (CUDA 13.0) with torch 2.15, until 2026-12-01."
@@ -117,7 +125,7 @@ def test_a_graphics_card_is_named_with_its_version() -> None:
 
 @pytest.mark.parametrize("strange", [{"gpu": "a card"}, {"gpu": {"name": "x"}}, {"distributions": 3}])
 def test_a_machine_in_another_form_is_one_sentence(strange: dict[str, Any]) -> None:
-    run = SimpleNamespace(path=Path("run"), about=lambda: strange)
+    run = fake_run(strange)
     with pytest.raises(harness.UnavailableError, match="'run' does not say on which machine it was made"):
         _describe_machines([run])
 

@@ -18,6 +18,7 @@ from harness.config.board_file import NOTHING_SAID, About, Awaited, read_about
 from harness.leaderboard import Board, build, find_results, to_frame, write
 from harness.leaderboard.files import render
 from harness.leaderboard.pages.frames import to_task_frame
+from harness.leaderboard.plots.svg import without_drawings
 from harness.leaderboard.web import page as module
 from harness.leaderboard.web.commands import command_to_await, find_commands
 from harness.leaderboard.web.flags import REASONS, UNKNOWN, explain
@@ -446,18 +447,18 @@ def test_a_drawing_cannot_be_changed_without_notice(html: str, old: str, new: st
     before, plots, after = html.partition('<section id="plots"')
     assert old in plots + after
     changed = before + plots + after.replace(old, new, 1)
-    assert module.without_drawings(changed) != module.without_drawings(html)
+    assert without_drawings(changed) != without_drawings(html)
 
 
 def test_a_drawing_may_be_that_of_another_version_of_the_library(board: Board, html: str) -> None:
     begin, end = (html.index(f'<section id="{name}"') for name in ("plots", "details"))
     drawn = html[:begin] + re.sub(' (d|y|stroke-width)="[^"]*"', r' \1="1"', html[begin:end]) + html[end:]
-    assert drawn != html and module.without_drawings(drawn) == module.without_drawings(html)
+    assert drawn != html and without_drawings(drawn) == without_drawings(html)
     said = About(text="An <about> text.", awaited=(AWAITED,))
     outlined = render(board, about=said, plots=False)["leaderboard.html"]
-    assert module.without_drawings(outlined) == module.without_drawings(html)
+    assert without_drawings(outlined) == without_drawings(html)
     # What is put in the place of drawings is no page either: their number is compared, too.
-    assert module.without_drawings(module.without_drawings(html)) != module.without_drawings(html)
+    assert without_drawings(without_drawings(html)) != without_drawings(html)
 
 
 def test_what_stands_behind_the_scores_is_one_click_away(html: str, board: Board) -> None:

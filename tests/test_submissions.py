@@ -563,6 +563,7 @@ def test_a_row_of_the_board_that_changes_is_named(place: Place) -> None:
 
 _heard: list[tuple[str, str]] = []
 _is_listening = [False]
+_is_installed: list[bool] = []
 
 
 def _listen(event: str, arguments: tuple[Any, ...]) -> None:
@@ -578,10 +579,10 @@ def _listen(event: str, arguments: tuple[Any, ...]) -> None:
 
 @pytest.fixture
 def heard() -> Iterator[list[tuple[str, str]]]:
-    """What Python opens, imports, connects to and starts during the test."""
-    if not getattr(sys, "_submission_hook", False):
+    """Record all that Python opens, imports, connects to and starts during the test."""
+    if not _is_installed:
         sys.addaudithook(_listen)  # it stays for ever, and hears nothing between these tests
-        sys._submission_hook = True  # type: ignore[attr-defined]
+        _is_installed.append(True)
     yield _heard
     _is_listening[0] = False
 

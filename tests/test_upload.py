@@ -288,6 +288,17 @@ def test_a_run_is_uploaded_with_what_its_page_states(tmp_path):
     assert b'<meta name="author" content="A. B">' in page and b"<dd>CC BY 4.0</dd>" in page
 
 
+def test_the_page_of_a_run_is_that_of_the_run_and_the_same_each_time(tmp_path):
+    run = run_with_texts(tmp_path / "my-run")
+    facts = {"cores": 7, "cpu": "abacus", "distributions": {"torch": "2.15.0"}, "python": "3.11.7"}
+    (run.path / "env.json").write_text(json.dumps(facts))
+    first, again = (read_run(run, lambda run: ()) for _ in range(2))
+    page = first.files["leaderboard.html"].decode()
+    assert '<th scope="row">my-run</th>' in page
+    assert "7 cores of a CPU (abacus)" in page and "Python 3.11.7, torch 2.15.0" in page
+    assert first.files == again.files  # nothing of it is of the folder in which it is made
+
+
 def test_a_run_is_checked_as_before_it_is_published(harness_command, tmp_path):
     rows = [
         {"text": f"{'warm' if i % 2 else 'cold'} day {i}", "label": "ab"[i * 7 % 5 % 2]} for i in range(60)

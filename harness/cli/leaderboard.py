@@ -7,15 +7,13 @@ from typing import Any
 
 import click
 
-from harness.api.errors import NothingSelectedError, UnavailableError
+from harness.api.errors import GateError, NothingSelectedError, UnavailableError
 from harness.cli import options as shared
 from harness.cli.board_table import print_board
 from harness.cli.leaderboard_add import add
 from harness.cli.leaderboard_plots import plots
 from harness.cli.meta import ARGUMENTS
 from harness.cli.streams import echo
-
-FOUND = 4
 
 
 @click.group("leaderboard", no_args_is_help=False)
@@ -40,7 +38,7 @@ def build(runs: tuple[Path, ...], output: Path | None, wide: bool, **stated: str
     """
     from harness import leaderboard
 
-    results = [result for path in runs for result in leaderboard.find_results(path)]
+    results = leaderboard.find_all_results(runs)
     if output is None and len(runs) > 1:
         raise click.UsageError("several runs need -o, the folder to write to")
     if output is None and runs[0].is_file():
@@ -61,8 +59,8 @@ def show(runs: tuple[Path, ...], wide: bool) -> None:
     """Print the table of the leaderboard of RUNS: run folders, published runs, or folders of them. Writes nothing."""
     from harness import leaderboard
 
-    results = [result for path in runs for result in leaderboard.find_results(path)]
-    print_board(leaderboard.to_frame(leaderboard.build(results)), wide=wide)
+    board = leaderboard.build(leaderboard.find_all_results(runs))
+    print_board(leaderboard.to_frame(board), wide=wide)
 
 
 @command.command("publish")
@@ -147,7 +145,7 @@ def check(folders: tuple[Path, ...]) -> int:
     for finding in findings:
         echo(finding)
     if findings:
-        return FOUND
+        return GateError.exit_code
     runs = sum(len(leaderboard.find_published(suite)) for suite in suites)
     echo(f"{runs} published runs in {len(suites)} folders: nothing is wrong")
     return 0
@@ -167,8 +165,8 @@ def tables(context: click.Context, /, runs: tuple[Path, ...], latex: bool, outpu
     from harness.leaderboard.exports.exported import write_all
     from harness.leaderboard.exports.latex import to_latex
 
-    results = [result for path in runs for result in leaderboard.find_results(path)]
-    exported = to_latex(leaderboard.build(results), shared.open_registry(context))
+    board = leaderboard.build(leaderboard.find_all_results(runs))
+    exported = to_latex(board, shared.open_registry(context))
     for path in write_all(exported, output):
         echo(path)
     for sentence in exported.left_out:

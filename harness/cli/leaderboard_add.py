@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.api.errors import GateError
 from harness.api.text import shorten
 from harness.cli import options as shared
 from harness.cli.streams import echo
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from harness.leaderboard.published.rerun_report import RerunReport
     from harness.leaderboard.submissions.examine import Examined
     from harness.session import Session
-
-FOUND = 4
 
 
 @click.command("add")
@@ -81,7 +80,7 @@ def add(
         if examined.faults:
             for fault in examined.faults if summary is not None else ():
                 echo(f"fault: {shorten(' '.join(fault.split()))}", err=True)
-            return FOUND
+            return GateError.exit_code
         if dry_run:
             echo(f"harness: nothing is wrong; without --dry-run it is added to '{board}'", err=True)
             return 0

@@ -27,8 +27,7 @@ def plots(runs: tuple[Path, ...], output: Path, wanted: str) -> None:
     from harness import leaderboard
     from harness.leaderboard.plots import draw_plots, write_plots
 
-    results = [result for path in runs for result in leaderboard.find_results(path)]
-    drawn = draw_plots(leaderboard.build(results))
+    drawn = draw_plots(leaderboard.build(leaderboard.find_all_results(runs)))
     for path in write_plots(drawn, output, formats=FORMATS[:2] if wanted == "both" else (wanted,)):
         echo(path)
     if not drawn:

@@ -63,7 +63,7 @@ class BoardFile(Strict):
 
 @dataclass(frozen=True, kw_only=True)
 class About:
-    """What `board.yaml` says of a board to its readers."""
+    """Part of `board.yaml` that is for the readers of a board."""
 
     text: str = ""
     awaited: tuple[Awaited, ...] = ()
@@ -72,7 +72,7 @@ class About:
 
 
 NOTHING_SAID = About()
-"""What a board without `board.yaml` says."""
+"""Part for readers of a board without `board.yaml`."""
 
 
 def read_about(folder: Path) -> About:

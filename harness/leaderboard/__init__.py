@@ -15,6 +15,7 @@ from harness.leaderboard.pages.frames import to_csv, to_frame
 from harness.leaderboard.published.check import check_published
 from harness.leaderboard.published.store import (
     PublishedRun,
+    find_all_results,
     find_published,
     find_results,
     publish,
@@ -31,6 +32,7 @@ __all__ = [
     "check_published",
     "compare",
     "displayed_cell_ids",
+    "find_all_results",
     "find_published",
     "find_results",
     "publish",

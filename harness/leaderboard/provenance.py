@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from harness.runs.record import Results
-from harness.storage.parsing import parsing, read_mapping
+from harness.storage.parsing import parsing
 
 VERSIONS = ("sae-harness", "torch", "transformers", "scikit-learn")
 """Distributions that are named where there is room for a few."""
@@ -43,18 +43,14 @@ def find_facts(run: Results) -> RunFacts:
 
     Raise UnavailableError where a run describes its machine in another form.
     """
-    about = run.about()
-    if run.path.is_dir():  # a run folder keeps its environment in a file of its own
-        path = run.path / "env.json"
-        known = read_mapping(path, f"'{path}' is damaged") if path.is_file() else {}
-        about = {**known, **about}
+    about = {**run.environment(), **run.about()}
     with parsing(f"'{run.path}' does not say on which machine it was made"):
         starts = about.get("starts") or []
         began = str(about.get("started") or (starts[0]["time"] if starts else ""))
         ended = str(about.get("finished") or "")
         cells = about.get("cells", 0)
         return RunFacts(
-            name=run.path.name.partition(".jsonl")[0],
+            name=run.name,
             suite=dict(about.get("suite") or {}),
             cells=cells if isinstance(cells, int) else len(cells),
             minutes=_count_minutes(began, ended),

@@ -204,8 +204,17 @@ class Results(Protocol):
         """Their path, for messages."""
 
     @property
+    def name(self) -> str:
+        """Their name on a board's page."""
+
+    @property
     def is_whole(self) -> bool:
         """True if every cell of the run has a record."""
+
+    def environment(self) -> Mapping[str, Any]:
+        """Return the machine, versions and plugins of the run; {} where it does not say. Raise UnavailableError when
+        that is damaged.
+        """
 
     def about(self) -> dict[str, Any]:
         """Return what is known of the run as a whole, such as its suite, and when it `finished`."""

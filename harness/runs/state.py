@@ -5,7 +5,7 @@ here.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -42,9 +42,19 @@ class RunState:
         self.path = path
 
     @property
+    def name(self) -> str:
+        """Name of the folder."""
+        return self.path.resolve().name  # `.` has none
+
+    @property
     def exists(self) -> bool:
         """True if a run was started here."""
         return (self.path / "run.json").is_file()
+
+    def environment(self) -> Mapping[str, Any]:
+        """Return the contents of env.json; {} without one. Raise UnavailableError when it is damaged."""
+        path = self.path / "env.json"
+        return read_mapping(path, f"'{path}' is damaged") if path.is_file() else {}
 
     def about(self) -> dict[str, Any]:
         """Return the contents of run.json. Raise UnavailableError when it is missing or damaged."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from harness.api.errors import UnavailableError
 from harness.runs.predicted import Predicted
 from harness.runs.reader import RunReader
-from harness.runs.record import ROUNDING, Record, are_scored, classes_of, is_scored
+from harness.runs.record import ROUNDING, Record, Results, are_scored, classes_of, is_scored
 from harness.stats.bootstrap import number_groups
 from harness.stats.few_groups import Support, assess, tabulate
 from harness.stats.metrics import accuracy, auroc, balanced_accuracy, macro_f1
@@ -72,8 +72,15 @@ def _of_numbers(record: Record, found: Predicted, scores: NDArray[np.float64] | 
     )
 
 
-def check_predicted(record: Record, found: Predicted) -> tuple[str, ...]:
-    """Return what `check_cell` does of predictions without scores that were read as class numbers."""
+def check_stored(run: Results, record: Record) -> tuple[str, ...]:
+    """Return the faults of a good cell's predictions as a run holds them, without what their scores give. A frame,
+    which is slow, says what is wrong with unusual ones.
+
+    Raise UnavailableError when they are missing or cannot be read.
+    """
+    found = run.predicted(record)
+    if found is None:
+        return check_cell(record, run.predictions(record.cell_id))
     return _judge(record, _of_numbers(record, found, None))
 
 

@@ -116,7 +116,7 @@ def test_ranks_and_widths_are_in_the_order_of_numbers(open_page: Any) -> None:
     widths = [int(text.replace(",", "")) for text in cells(opened, "width") if text != "—"]
     assert widths == sorted(widths) and widths[-1] > 1_000
     head(opened, "places").click()
-    ranks = [int(re.match(r"\d+", text)[0]) for text in cells(opened, "places") if text != "—"]  # type: ignore[index]
+    ranks = [int(text.partition("–")[0]) for text in cells(opened, "places") if text != "—"]
     assert ranks == sorted(ranks) and ranks[-1] >= 10
 
 
@@ -276,7 +276,7 @@ def test_a_heat_map_has_the_numbers_of_the_matrix_and_is_walked_by_arrow_keys(op
     opened.page.locator("#matrix-choice").get_by_label("row").select_option("minigemma-s hidden 64")
     found = opened.page.locator("#matrix td")
     title = found.nth(1).get_attribute("title")
-    trained, tested = re.match(r"trained in (\S+), tested in (\S+): ", title).groups()  # type: ignore[union-attr]
+    ((trained, tested),) = re.findall(r"trained in (\S+), tested in (\S+): ", title)
     (line,) = matrix[
         (matrix["model"] == "minigemma-s")
         & (matrix["representation"] == "hidden")

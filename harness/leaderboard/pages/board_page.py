@@ -224,7 +224,8 @@ def _how_to_read_tasks(board: Board, columns: Container[str]) -> str:
     )
 
 
-def _outcome(row: Row) -> str:
+def count_outcomes(row: Row) -> str:
+    """Return the numbers of tasks won, tied and lost; a dash where none could be tested."""
     counts = [row.count(verdict) for verdict in VERDICTS]
     return NONE if None in counts else " / ".join(map(str, counts))
 
@@ -451,7 +452,7 @@ _COLUMNS: Mapping[str, Callable[[Row], str]] = {
     "AUROC": lambda row: markdown.optional(mean_metric(row.results, "auroc")),
     "Δ hidden": lambda row: markdown.difference(row.delta),
     "Δ matched": lambda row: markdown.difference(row.matched),
-    "won / tied / lost": _outcome,
+    "won / tied / lost": count_outcomes,
     **{axis: partial(choice_on, axis) for axis in ("site", "tokens", "pooling", "transform", "classifier")},
     "tried": lambda row: markdown.span(*(row.tried or (None, None))),
     "tasks": lambda row: str(len(row.results)),

@@ -100,3 +100,39 @@ def _attributes(element: XML.Element) -> list[tuple[str, str]]:
 def _round(text: str) -> str:
     """Return a text whose numbers have at most two digits after the point: a hundredth of a point is not seen."""
     return re.sub(r"\d+\.\d+", lambda found: f"{round(float(found[0]), 2):.2f}".rstrip("0").rstrip("."), text)
+
+
+# ── pages that hold drawings ─────────────────────────────────────────────────────────────────────────────
+
+_DRAWING = re.compile(r'<svg xmlns="[^"]*" id="plot-([^"]*)".*?</svg>', re.DOTALL)
+
+_ATTRIBUTES = (
+    *("xmlns", "id", "role", "aria-label", "width", "height", "viewBox", "d", "x", "y", "transform", "opacity"),
+    *("fill", "fill-opacity", "fill-rule", "stroke", "stroke-dasharray", "stroke-linecap", "stroke-linejoin"),
+    *("stroke-miterlimit", "stroke-opacity", "stroke-width", "font-family", "font-size", "font-style"),
+    *("font-weight", "text-anchor"),
+)  # fmt: skip
+"""Attributes that draw, and do nothing else."""
+
+_PARTS = re.compile(
+    rf'(?:[^<>]++|</?(?:svg|path|text|title)>|<(?:path|svg|text)(?: (?:{"|".join(_ATTRIBUTES)})="[^"<>]*")+ ?/?>)*+'
+)
+"""Texts, and tags that draw and do nothing else. What was matched is not tried again, so that no page takes long."""
+
+
+def without_drawings(page: str) -> str:
+    """Return a page whose plots are their texts and what their marks say, without drawings: those depend on the version
+    of the drawing library. Their number follows. A drawing with anything that draws nothing, such as a script, stays.
+    """
+    text, count = _DRAWING.subn(lambda found: _read_marks(found) or found[0], page)
+    return f"{text}{count}"
+
+
+def _read_marks(found: re.Match[str]) -> str:
+    """Return what is said in and of a drawing and its marks; "" of one that holds anything but lines and texts."""
+    if not _PARTS.fullmatch(found[0]):
+        return ""
+    (alt,) = re.findall(' aria-label="([^"]*)"', found[0].partition(">")[0]) or [""]
+    marks = set(re.findall("<title>([^<]*)</title>", found[0]))
+    texts = re.findall("<text[^>]*>(?:<title>[^<]*</title>)?([^<]*)</text>", found[0])
+    return "\n".join([found[1], alt, *sorted(texts), *sorted(marks)])

@@ -38,8 +38,8 @@ class Valued:
 
 @dataclass(frozen=True, kw_only=True)
 class Varied:
-    """What was varied: the start of the plots' names, its word, what is said of the plots, and whether values without a
-    number come before the numbers.
+    """Axis that was varied: the start of its plots' names, its word in them, their subtitle and notes, and whether
+    values without a number come before the numbers.
     """
 
     name: str

@@ -9,9 +9,8 @@ from typing import Literal
 from harness.api.errors import HarnessError, UnavailableError
 from harness.leaderboard.published.rerun_report import RerunReport, read_report
 from harness.leaderboard.selection import choose, read_cells
-from harness.runs.record import ROUNDING, Record, Results
-from harness.stats.metrics import accuracy, macro_f1
-from harness.validation.cells import check_cell
+from harness.runs.record import Record, Results
+from harness.validation.cells import check_stored
 
 Kind = Literal["recomputed", "rerun", "self-reported"]
 
@@ -63,19 +62,10 @@ def _is_recomputed(run: Results, record: Record) -> bool:
     """Return whether predictions that are those that were scored give macro-F1 and accuracy of a record."""
     if not {"macro_f1", "accuracy"} <= record.metrics.keys():
         return False
-    found = run.predicted(record)
-    if found is None:  # of an unusual form, or faulty
-        try:
-            return not check_cell(record, run.predictions(record.cell_id))
-        except UnavailableError:
-            return False
-    values = {
-        "macro_f1": macro_f1(found.y, found.numbers, n_classes=len(found.classes)),
-        "accuracy": accuracy(found.y, found.numbers),
-    }
-    return len(found.rows) == record.n_test and all(
-        abs(record.metrics[name].value - value) <= ROUNDING for name, value in values.items()
-    )
+    try:
+        return not check_stored(run, record)
+    except UnavailableError:
+        return False
 
 
 def _describe_recomputed(cells: int) -> Badge:

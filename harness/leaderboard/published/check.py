@@ -16,14 +16,14 @@ from harness.leaderboard.board import Board
 from harness.leaderboard.build import build
 from harness.leaderboard.files import FILES, FRAMES, PAGE, PICTURES, make
 from harness.leaderboard.pages.heatmap import name_pictures
+from harness.leaderboard.plots.svg import without_drawings
 from harness.leaderboard.published.rerun_report import read_report
 from harness.leaderboard.published.store import LIMIT, PublishedRun, find_published, unpublishable
 from harness.leaderboard.selection import choose, read_cells
-from harness.leaderboard.web.page import PIECES, without_drawings
+from harness.leaderboard.web.page import PIECES
 from harness.leaderboard.web.stated import read_stated
-from harness.runs.record import Record
 from harness.storage.reading import open_parquet, read_file
-from harness.validation.cells import check_cell, check_predicted
+from harness.validation.cells import check_stored
 from harness.validation.records import check_records
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def _check_run(run: PublishedRun) -> Iterator[str]:
         needed = {cell.cell_id for unit in choices.units() for cell in choices.cells(unit)}
         for record in run.records():
             if record.cell_id in needed or run.has_predictions(record):
-                yield from (f"{where}: {finding}" for finding in _check_cell(run, record))
+                yield from (f"{where}: {finding}" for finding in check_stored(run, record))
     except HarnessError as error:  # nothing more can be said of a run that cannot be read
         yield str(error)
 
@@ -85,16 +85,6 @@ def _check_reports(folder: Path, runs: Sequence[PublishedRun]) -> Iterator[str]:
     places = {run.all_files[-1] for run in runs}
     for path in sorted(set(folder.glob("*.rerun.json")) - places):
         yield f"'{path}' is the report of a rerun of a run that is not published here; remove it"
-
-
-def _check_cell(run: PublishedRun, record: Record) -> tuple[str, ...]:
-    """Return the faults of the predictions of a cell; a frame, which is slow, says what is wrong with unusual ones."""
-    found = run.predicted(record)
-    return (
-        check_cell(record, run.predictions(record.cell_id))
-        if found is None
-        else check_predicted(record, found)
-    )
 
 
 def _check_pictures(folder: Path, board: Board) -> Iterator[str]:

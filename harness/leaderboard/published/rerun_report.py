@@ -78,7 +78,7 @@ class RerunReport(_Frozen):
 
     @property
     def draw(self) -> str:
-        """What drew the cells, in words."""
+        """Words for the seed that drew the cells."""
         return "a seed that the submitter could not know" if self.fresh else "a seed that was given"
 
     @property

@@ -103,6 +103,10 @@ class PublishedRun:
             shutil.move(path, folder / path.name)
         self.path = folder / self.path.name
 
+    def environment(self) -> Mapping[str, Any]:
+        """Return what `about` reads: one file says both."""
+        return self.about()
+
     def about(self) -> dict[str, Any]:
         """Read `<name>.env.json`. Raise UnavailableError when it is missing or damaged."""
         path = self._beside(".env.json")
@@ -244,6 +248,11 @@ def find_published(folder: Path) -> list[PublishedRun]:
                 f"'{run.path}' has no name that a published run can have, and may be a copy of one: remove or rename it"
             )
     return found
+
+
+def find_all_results(paths: Iterable[Path]) -> list[Results]:
+    """Return the results at each path. Raise UnavailableError when there are none."""
+    return [result for path in paths for result in find_results(path)]
 
 
 def find_results(path: Path) -> list[Results]:

@@ -76,8 +76,7 @@ def examine(paths: Sequence[Path], folder: Path, stage: Path) -> Examined:
     if RunFolder(folder).exists:
         raise UsageError(f"'{folder}' is a run folder; a board is another, such as leaderboards/<suite>")
     taken = take(paths, folder, stage)
-    submitted = Submitted(entries=taken.entries, published=tuple(find_published(folder)))
-    submitted.references  # noqa: B018 (a board that cannot be read is no finding on a submission)
+    submitted = Submitted.beside(find_published(folder), taken.entries)
     before = {FORM: tuple(map(fault, taken.faults)), VERSIONS: tuple(map(fault, taken.newer))}
     examined = Examined(folder=folder, submitted=submitted, findings=before, board=None, gained=())
     if not submitted.entries:

@@ -15,7 +15,7 @@ from harness.leaderboard.submissions.submitted import (
 )
 from harness.runs.predicted import Predicted
 from harness.runs.record import Record
-from harness.validation.cells import check_cell
+from harness.validation.cells import check_stored
 from harness.validation.finding import Finding
 
 
@@ -28,7 +28,7 @@ def check_scores(submitted: Submitted) -> Iterator[Finding]:
         for record in records:
             if run.has_predictions(record):
                 try:
-                    sentences = check_cell(record, run.predictions(record.cell_id))
+                    sentences = check_stored(run, record)
                 except HarnessError as error:
                     sentences = (entry.tell(str(error)),)
                 yield from map(fault, sentences)

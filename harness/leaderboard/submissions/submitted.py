@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -19,16 +19,20 @@ class Submitted:
 
     entries: tuple[Entry, ...]
     published: tuple[PublishedRun, ...]
+    references: tuple[Cell, ...]
+    """Cells of the board that ended well."""
+
+    @classmethod
+    def beside(cls, published: Sequence[PublishedRun], entries: Sequence[Entry]) -> Submitted:
+        """Return runs of a submission beside those of a board. Raise UnavailableError when the board cannot be read,
+        which is no finding on the submission.
+        """
+        return cls(entries=tuple(entries), published=tuple(published), references=tuple(_cells(published)))
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
         """Cells of the submission that ended well."""
         return tuple(_cells(entry.run for entry in self.entries))
-
-    @cached_property
-    def references(self) -> tuple[Cell, ...]:
-        """Cells of the board that ended well."""
-        return tuple(_cells(self.published))
 
 
 def _cells(runs: Iterable[PublishedRun]) -> Iterator[Cell]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import shlex
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -86,12 +86,19 @@ class _StagedRun:
     with_texts: bool
 
     @property
+    def name(self) -> str:
+        return self.run.name
+
+    @property
     def is_whole(self) -> bool:
         return self.run.is_whole
 
     @property
     def remedy(self) -> str:
         return self.run.remedy
+
+    def environment(self) -> Mapping[str, Any]:
+        return self.run.environment()
 
     def about(self) -> dict[str, Any]:
         return self.run.about()

@@ -1,10 +1,9 @@
-"""What the hub and a browser read first: the card of a dataset or Space, and index.html."""
+"""Cards of datasets and Spaces, and index.html: the files that the hub and a browser read first."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from html import escape
 
 from harness.api.text import escape_markdown
 from harness.leaderboard.files import PAGE
@@ -12,7 +11,7 @@ from harness.leaderboard.upload.content import Content
 
 _TABLES = {
     "leaderboard": ("leaderboard.parquet", "leaderboard.csv"),
-    "tasks": ("leaderboard-tasks.csv",),
+    "tasks": ("leaderboard-tasks.parquet", "leaderboard-tasks.csv"),
     "regimes": ("leaderboard-regimes.csv",),
     "ablation": ("leaderboard-ablation.csv",),
     "matrix": ("matrix.csv",),
@@ -20,14 +19,10 @@ _TABLES = {
 }
 """Tables of a dataset by name, each with its files, of which the first that is there counts."""
 
-_NO_PAGE = "the board has no leaderboard.html, so index.html shows leaderboard.md as plain text"
-
 
 def add_index(content: Content) -> Content:
     """Return the content with index.html, a copy of the page."""
-    if page := content.files.get(PAGE):
-        return content.joined({"index.html": page})
-    return content.joined({"index.html": _plain_page(content).encode()}, _NO_PAGE)
+    return content.joined({"index.html": content.files[PAGE]})
 
 
 def add_space_card(content: Content, *, licence: str | None = None) -> Content:
@@ -74,16 +69,3 @@ def _card(content: Content, fields: dict[str, object]) -> bytes:
 def _first(names: Iterable[str]) -> list[str]:
     known = (PAGE, "leaderboard.md", "leaderboard.csv")
     return [name for name in known if name in names]
-
-
-def _plain_page(content: Content) -> str:
-    """Return a page that shows leaderboard.md as it is, and links to all files."""
-    title = escape(f"Leaderboard {content.board}")
-    links = "".join(f'<li><a href="{escape(name)}">{escape(name)}</a></li>\n' for name in content.files)
-    text = escape(content.files.get("leaderboard.md", b"").decode("utf-8", "replace"))
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width">\n'
-        f"<title>{title}</title>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n<ul>\n{links}</ul>\n"
-        f'<pre tabindex="0">{text}</pre>\n</main>\n</body>\n</html>\n'
-    )

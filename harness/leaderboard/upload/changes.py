@@ -1,4 +1,4 @@
-"""What an upload changes at its target. What is not its own stays: an earlier upload is known by the list it left."""
+"""Changes that an upload makes at its target: files of others stay, and its own are known by a list that it leaves."""
 
 from __future__ import annotations
 

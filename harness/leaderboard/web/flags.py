@@ -36,10 +36,12 @@ REASONS: Mapping[str, str] = {
     "unconverged": "A classifier ended before its optimum.",
     "unfinished": "A run of the row lacks cells.",
 }
-"""Sentence of each flag, by the part before its first colon."""
+"""Sentence of each flag, by the part before its first colon. Flags are words of records, whoever sets them: plugins may
+set others.
+"""
 
 UNKNOWN = "A flag of the plugin that read the model or the dictionary; its documentation says when it is set."
-"""Reason of a flag that the harness itself never sets."""
+"""Reason of a flag that is not among REASONS."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,8 @@ from typing import Literal
 from harness.api.names import short_names
 from harness.config.board_file import Awaited
 from harness.leaderboard.analyses.quiver import is_dictionary
-from harness.leaderboard.board import VERDICTS, Ablated, Board, Group, Row
-from harness.leaderboard.pages.markdown import NONE
+from harness.leaderboard.board import Ablated, Board, Group, Row
+from harness.leaderboard.pages.board_page import count_outcomes
 from harness.leaderboard.scoring import Estimate, difference, mean
 from harness.leaderboard.selection import RowKey, group_by, in_natural_order
 from harness.leaderboard.web.commands import command_to_await
@@ -236,7 +236,7 @@ def _answer(
             width=row.width,
             delta=row.delta,
             judgement=judgement,
-            counts=_count(row),
+            counts=count_outcomes(row),
             n_tasks=sum(result.delta is not None for result in row.results),
             searched=(tried.count("ahead"), len(tried)),
             largest=largest,
@@ -265,9 +265,3 @@ def _leave_out_largest(row: Row) -> tuple[str, Estimate | None]:
         return "", None
     largest = max(deltas, key=lambda task: abs(deltas[task].value))
     return largest, mean([delta for task, delta in deltas.items() if task != largest])
-
-
-def _count(row: Row) -> str:
-    """Return the numbers of tasks won, tied and lost; a dash where none could be tested."""
-    counts = [row.count(verdict) for verdict in VERDICTS]
-    return " / ".join(map(str, counts)) if None not in counts else NONE

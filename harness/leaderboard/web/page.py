@@ -41,49 +41,6 @@ PIECE = 50_000
 PIECES = "leaderboard-*-[0-9]*.js"
 """Pattern of the names of these files."""
 
-_DRAWING = re.compile(r'<svg xmlns="[^"]*" id="plot-([^"]*)".*?</svg>', re.DOTALL)
-_DRAWN = (
-    *(
-        "xmlns",
-        "id",
-        "role",
-        "aria-label",
-        "width",
-        "height",
-        "viewBox",
-        "d",
-        "x",
-        "y",
-        "transform",
-        "opacity",
-    ),
-    *("fill", "fill-opacity", "fill-rule", "stroke", "stroke-dasharray", "stroke-linecap", "stroke-linejoin"),
-    *("stroke-miterlimit", "stroke-opacity", "stroke-width", "font-family", "font-size", "font-style"),
-    *("font-weight", "text-anchor"),
-)
-_PARTS = re.compile(
-    rf'(?:[^<>]++|</?(?:svg|path|text|title)>|<(?:path|svg|text)(?: (?:{"|".join(_DRAWN)})="[^"<>]*")+ ?/?>)*+'
-)
-"""Texts, and tags that draw and do nothing else. What was matched is not tried again, so that no page takes long."""
-
-
-def without_drawings(page: str) -> str:
-    """Return a page whose plots are their texts and what their marks say, without drawings: those depend on the version
-    of the drawing library. Their number follows. A drawing with anything that draws nothing, such as a script, stays.
-    """
-    text, count = _DRAWING.subn(lambda found: _tell_marks(found) or found[0], page)
-    return f"{text}{count}"
-
-
-def _tell_marks(found: re.Match[str]) -> str:
-    """Return what is said in and of a drawing and its marks; "" of one that holds anything but lines and texts."""
-    if not _PARTS.fullmatch(found[0]):
-        return ""
-    (alt,) = re.findall(' aria-label="([^"]*)"', found[0].partition(">")[0]) or [""]
-    marks = set(re.findall("<title>([^<]*)</title>", found[0]))
-    texts = re.findall("<text[^>]*>(?:<title>[^<]*</title>)?([^<]*)</text>", found[0])
-    return "\n".join([found[1], alt, *sorted(texts), *sorted(marks)])
-
 
 def to_html(
     board: Board,
@@ -130,7 +87,7 @@ def to_html(
             scale=_find_scale(overviews),
             tables=tables,
             static=_static(tables),
-            sections=_to_html(sections),
+            sections=_render_sections(sections),
             flags=flags,
             runs=[(find_facts(run), badge_of(run)) for run in runs],
             plots=plots,
@@ -230,7 +187,7 @@ def _static(tables: Sequence[Table]) -> list[tuple[str, Table, list[Mapping[str,
     ]
 
 
-def _to_html(sections: Sections) -> list[tuple[str, str, Markup]]:
+def _render_sections(sections: Sections) -> list[tuple[str, str, Markup]]:
     """Return headings, anchors and texts of what stands one click away, as on leaderboard.md."""
     from markdown_it import MarkdownIt
     from markupsafe import Markup
@@ -244,9 +201,8 @@ def _to_html(sections: Sections) -> list[tuple[str, str, Markup]]:
         )
         text = text.replace("</table>", "</table></div>")
         name = heading.removeprefix("## ")
-        place = re.sub("[^a-z0-9]+", "-", name.lower()).strip(
-            "-"
-        )  # as links from one section to another have it
+        # As links from one section to another have it.
+        place = re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")
         found.append((name, place, Markup(text)))  # made by a renderer that escapes
     return found
 

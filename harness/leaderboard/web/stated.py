@@ -1,4 +1,4 @@
-"""What is stated of a page and stands in no record: author, licence, commit. Never looked up anywhere."""
+"""Statements on a page that stand in no record: author, licence and commit. They are never looked up anywhere."""
 
 from __future__ import annotations
 

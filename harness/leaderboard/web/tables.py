@@ -24,7 +24,7 @@ from harness.leaderboard.web.commands import Commands
 from harness.leaderboard.web.overview import kind_of
 
 Look = Literal["text", "score", "difference", "number", "count", "bytes", "flags", "outcome"]
-"""How the cells of a column are drawn: scores and differences with the interval in the columns `low` and `high`."""
+"""Drawing of the cells of a column: scores and differences have their interval in the columns `low` and `high`."""
 
 
 @dataclass(frozen=True, kw_only=True)
