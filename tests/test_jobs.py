@@ -229,7 +229,9 @@ def test_fail_fast_leaves_the_records_that_one_process_leaves(run: Run) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.long)]
+)
 def test_a_signal_ends_the_workers_and_what_is_done_stays(
     run: Run, tmp_path: Path, number: int, code: int
 ) -> None:

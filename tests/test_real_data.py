@@ -179,7 +179,9 @@ def plain_tfidf(name: str, validation: set[str], grid: tuple[float, ...]) -> tup
     [
         ("sms_spam", GRID),
         ("rotten_tomatoes", GRID),
-        pytest.param("banking77", (10.0,), marks=pytest.mark.slow),  # a fit of 77 classes takes seconds
+        pytest.param(
+            "banking77", (10.0,), marks=(pytest.mark.slow, pytest.mark.long)
+        ),  # a fit of 77 classes takes seconds
     ],
 )
 def test_the_tfidf_arm_is_plain_scikit_learn(

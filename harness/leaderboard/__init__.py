@@ -2,7 +2,9 @@
 
 Records and predictions of runs enter; a board, its pages and published files leave. `selection` chooses each row's
 cells on validation, `scoring` scores them on test with shared resamples, `build` compares and ranks. `analyses/` answer
-one further question each, `pages/` write a board, `published/` stores and checks what is needed to build one again.
+one further question each; `pages/`, `plots/` and `web/` write a board, and `files` puts it into a folder. `published/`
+stores and checks what is needed to build one again, `submissions/` takes it from others, `upload/` and `exports/` pass
+it on.
 """
 
 from harness.leaderboard.analyses.comparison import Comparison, Difference, compare
