@@ -177,7 +177,13 @@ def test_the_address_leads_back_to_what_is_shown(open_page: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "place", ["#tables?view=nothing&task=x&sort=-y&columns=z", "#tables?%%%", "#elsewhere"]
+    "place",
+    [
+        "#tables?view=nothing&task=x&sort=-y&columns=z",
+        "#tables?view=constructor",
+        "#tables?%%%",
+        "#elsewhere",
+    ],
 )
 def test_an_address_of_nothing_shows_the_board(place: str, open_page: Any) -> None:
     opened = open_page(GEMMA, place=place)
@@ -267,6 +273,27 @@ def test_flags_have_their_reason_beside_them(open_page: Any) -> None:
     assert title.startswith("n texts are in an earlier split as well") and "near-leaks:11" in title
 
 
+def test_the_reason_of_a_flag_is_shown_while_it_has_the_focus(open_page: Any) -> None:
+    opened = open_page(GEMMA)
+    flag = opened.page.locator(".tabulator-row .flag").first
+    shown = "flag => getComputedStyle(flag, '::after').content"
+    assert flag.evaluate(shown) == "none"
+    flag.focus()
+    assert "in an earlier split as well" in flag.evaluate(shown)
+
+
+@pytest.mark.parametrize(("answer", "said"), [("resolve", "copied"), ("reject", "could not be copied")])
+def test_a_command_that_cannot_be_copied_says_so(answer: str, said: str, open_page: Any) -> None:
+    opened = open_page(GEMMA)
+    clipboard = f"{{writeText: (text) => {{ window.written = text; return Promise.{answer}() }}}}"
+    opened.page.evaluate(f"Object.defineProperty(navigator, 'clipboard', {{value: {clipboard}}})")
+    opened.page.locator(".tabulator-row .open").first.click()
+    opened.page.get_by_role("button", name="Copy").click()
+    assert opened.page.locator("dialog [role=status]").inner_text().strip() == said
+    assert opened.page.evaluate("window.written") == "harness run gemma-real -m gemma-3-270m"
+    assert opened.said == []
+
+
 # ── heat maps, colours, scripts ──────────────────────────────────────────────────────────────────────────
 
 
@@ -291,6 +318,14 @@ def test_a_heat_map_has_the_numbers_of_the_matrix_and_is_walked_by_arrow_keys(op
     opened.page.keyboard.press("ArrowLeft")
     opened.page.keyboard.press("ArrowLeft")  # at the edge it stays
     assert opened.page.evaluate("document.activeElement.cellIndex") == 1
+
+
+def test_each_heat_map_is_one_stop_of_the_tab_key(open_page: Any) -> None:
+    opened = open_page(GEMMA.parent / "languages/leaderboard.html")
+    for map_ in opened.page.locator("#matrix table").all():
+        assert map_.locator('td[tabindex="0"]').count() == 1
+        assert map_.locator('td[tabindex="0"]').inner_text()  # one with a value, though others are empty
+        assert "" in map_.locator("td").all_inner_texts()
 
 
 def test_colours_follow_the_system_and_the_button(open_page: Any) -> None:
