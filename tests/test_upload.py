@@ -114,7 +114,9 @@ def test_files_of_others_stay_and_own_ones_that_are_no_longer_there_go(board, ha
     assert not (site / "first.jsonl").exists() and (site / "second.jsonl").is_file()
     (site / "CNAME").write_text("example.org")
     refused = harness_command("upload", board, "--to", site)
-    assert refused.code == 2 and "holds other files (CNAME): with --replace" in refused.err
+    assert (
+        refused.code == 2 and "holds other files (CNAME): with --replace" in refused.err and refused.out == ""
+    )
     assert harness_command("upload", board, "--to", site, "--replace").code == 0
     assert (site / "CNAME").read_text() == "example.org"
 

@@ -72,14 +72,15 @@ def command(
     else:
         content = cards.add_dataset_card(content, licence=licence)
     check_no_secrets(content.files)
-    _print(content)
     if isinstance(target, Path):
-        if dry_run:
-            folder.find_folder_changes(content, target, replace=replace)
-            return
-        changed = folder.upload_to_folder(content, target, replace=replace)
-        echo(f"{target}: {changed.written} files written, {changed.removed} removed")
-    elif not dry_run:
+        changes = folder.find_changes(content, target, replace=replace)  # refused before anything is printed
+        _print(content)
+        if not dry_run:
+            folder.upload_to_folder(content, target, changes)
+            echo(f"{target}: {len(changes.written)} files written, {len(changes.removed)} removed")
+        return
+    _print(content)
+    if not dry_run:
         changed_there = hub.upload_to_hub(content, target, private=private, replace=replace)
         echo(f"{target.address}: {'uploaded' if changed_there else 'nothing has changed'}")
 

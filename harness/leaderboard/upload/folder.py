@@ -16,11 +16,11 @@ from harness.storage.parsing import read_mapping
 
 
 @dataclass(frozen=True, kw_only=True)
-class Changed:
-    """Numbers of files of an upload that were written, and of an earlier one that were removed."""
+class Changes:
+    """Names of files of an upload that are to be written, and of an earlier one that are to be removed."""
 
-    written: int
-    removed: int
+    written: frozenset[str]
+    removed: frozenset[str]
 
 
 def check_folder(target: Path, board: Path) -> None:
@@ -33,8 +33,11 @@ def check_folder(target: Path, board: Path) -> None:
         raise UsageError(f"'{target}' is a run folder: name another with --to")
 
 
-def find_folder_changes(content: Content, target: Path, *, replace: bool) -> tuple[set[str], set[str]]:
-    """Return the names of the files to write and those to remove. Raise as `find_removed`."""
+def find_changes(content: Content, target: Path, *, replace: bool = False) -> Changes:
+    """Return what an upload changes in a folder.
+
+    Raise UsageError for a folder with files of others unless `replace` is set, and for a link that leads out of it.
+    """
     new = Uploaded.of(content.board, content.files)
     earlier = _read_list(target)
     present = _names(target)
@@ -45,24 +48,21 @@ def find_folder_changes(content: Content, target: Path, *, replace: bool) -> tup
     # What was changed by hand since then is somebody's own by now.
     removed = {name for name in removed if earlier and _hash(target / name) == earlier.files[name]}
     written = {name for name in new.files if _hash(target / name) != new.files[name]}
-    return written, removed
+    return Changes(written=frozenset(written), removed=frozenset(removed))
 
 
-def upload_to_folder(content: Content, target: Path, *, replace: bool = False) -> Changed:
+def upload_to_folder(content: Content, target: Path, changes: Changes) -> None:
     """Write the files of a board and their list into a folder, and remove those of an earlier upload that are no longer
-    part of it.
-
-    Raise UsageError for a folder with files of others unless `replace` is set, and WriteError when the disk refuses.
+    part of it. Raise WriteError when the disk refuses.
     """
-    written, removed = find_folder_changes(content, target, replace=replace)
     new, earlier = Uploaded.of(content.board, content.files), _read_list(target)
-    if written or removed:
+    if changes.written or changes.removed:
         # Both uploads' files are in the list meanwhile, so that one that is cut off can be done again.
         files = {**(earlier.files if earlier else {}), **new.files}
         _write(target / LIST, Uploaded(board=content.board, files=files).to_bytes())
-    for name in sorted(written):
+    for name in sorted(changes.written):
         _write(target / name, content.files[name])
-    for name in sorted(removed):
+    for name in sorted(changes.removed):
         try:
             (target / name).unlink(missing_ok=True)
             with suppress(OSError):  # it is not empty
@@ -71,7 +71,6 @@ def upload_to_folder(content: Content, target: Path, *, replace: bool = False) -
             raise WriteError.from_os(f"'{target / name}'", error) from error
     if _read_list(target) != new:
         _write(target / LIST, new.to_bytes())
-    return Changed(written=len(written), removed=len(removed))
 
 
 def _write(path: Path, data: bytes) -> None:
