@@ -245,6 +245,8 @@ def test_a_signal_ends_the_workers_and_what_is_done_stays(
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     wait_for(tmp_path / "ready", child)
+    # One worker may wait before the other has ended its first cell.
+    wait_for(tmp_path / "two" / "results.jsonl", child)
     workers = {int(line[-1]) for line in told("fit")}
     child.send_signal(number)
     _, err = child.communicate(timeout=300)
