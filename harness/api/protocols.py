@@ -24,7 +24,13 @@ API_VERSION = 1
 """Version of the interface between the harness and its plugins.
 
 It is raised when a plugin that works may cease to: a hook, a public name, an argument or a method of a protocol is
-removed, or changes its meaning. What is added does not raise it, nor does a new name whose former one is kept.
+removed, or changes its meaning. What is added does not raise it, nor does a new name whose former one is kept. Raise it
+with a minor version of the harness only, together with API_SINCE.
+"""
+
+API_SINCE = "0.1"
+"""Minor version of the harness in which API_VERSION was raised last: through all its patches, plugins for the version
+of the interface before are accepted with a warning, and after it they are left out.
 """
 
 

@@ -25,15 +25,18 @@ def command(context: click.Context, as_json: bool) -> int:
     """Check the environment and every plugin. Exit code 3 if a plugin was left out."""
     registry = open_registry(context)
     faults = [str(fault) for fault in registry.faults]
+    warnings = [str(warning) for warning in registry.plugins.warnings]
     facts = _facts()
     plugins = {plugin.name: plugin.distribution for plugin in registry.plugins.loaded}
     if as_json:
-        echo(json.dumps({**facts, "plugins": plugins, "left_out": faults}))
+        echo(json.dumps({**facts, "plugins": plugins, "warnings": warnings, "left_out": faults}))
         return UnavailableError.exit_code if faults else 0
     for name, value in facts.items():
         echo(f"{name:<16}  {value}")
     for name, distribution in plugins.items():
         echo(f"{'plugin':<16}  {name} ({distribution})")
+    for warning in warnings:
+        echo(f"{'warning':<16}  {warning}")
     for fault in faults:
         echo(f"{'left out':<16}  {fault}")
     return UnavailableError.exit_code if faults else 0
@@ -46,7 +49,7 @@ def _facts() -> dict[str, Any]:
 
     cache = default_cache_dir()
     data = os.environ.get("HARNESS_DATA_DIR")
-    from harness.registry.loading import installed_version
+    from harness.registry.source import installed_version
 
     return {
         "harness": installed_version("sae-harness"),

@@ -39,8 +39,7 @@ def command(context: click.Context, kind: str, as_json: bool) -> None:
 def _rows(registry: Any, kind: str) -> list[dict[str, Any]]:
     if kind == "plugins":
         return _plugins(registry)
-    for fault in registry.faults:
-        registry.report(fault)
+    registry.report_loading()
     return [
         {
             "name": name,

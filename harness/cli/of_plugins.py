@@ -22,10 +22,8 @@ def load_command(context: click.Context, name: str) -> click.Command:
     """
     from harness.registry import opening
 
-    report = Reporter()
-    registry = opening.open_registry(context.params.get("plugins", ()), report)
-    for fault in registry.faults:
-        report(fault)
+    registry = opening.open_registry(context.params.get("plugins", ()), Reporter())
+    registry.report_loading()
     known = registry.names("commands")
     if name not in registry.catalogs["commands"]:
         hint = did_you_mean(name, (*COMMANDS, *known), listed_by="harness --help")

@@ -143,17 +143,15 @@ def open_session(
     set_up_hub_clients(offline=offline)
     from harness import session
 
-    report = Reporter()
     opened = session.open(
         device=device,
         data_dir=data_dir,
         cache_dir=cache_dir,
         include=include,
         plugins=context.obj or (),
-        report=report,
+        report=Reporter(),
     )
-    for fault in opened.registry.faults:
-        report(fault)
+    opened.registry.report_loading()
     return opened
 
 

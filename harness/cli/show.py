@@ -43,8 +43,7 @@ def command(context: click.Context, name: str, as_json: bool) -> None:
         echo(json.dumps({"$schema": DIALECT, **schema}, indent=None if as_json else 2))
         return
     registry = open_registry(context)
-    for fault in registry.faults:
-        registry.report(fault)
+    registry.report_loading()
     found = [
         {"kind": kind.removesuffix("s"), "name": name}
         | {"plugin": entry.plugin, "distribution": entry.distribution}

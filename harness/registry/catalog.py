@@ -151,6 +151,11 @@ class Registry:
                     clashes.append(self.plugins.find(last.plugin).fault(f"{clash}; {hint}"))
         return (*self.plugins.faults, *clashes)
 
+    def report_loading(self) -> None:
+        """Report every fault found while loading, and every warning about a plugin that was loaded."""
+        for fault in (*self.faults, *self.plugins.warnings):
+            self.report(fault)
+
     def names(self, kind: str) -> list[str]:
         """Return all usable names of one kind, sorted."""
         return sorted(name for name, entries in self.catalogs[kind].items() if len(entries) == 1)

@@ -16,14 +16,7 @@ from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib import import_module
-from importlib.metadata import (
-    Distribution,
-    EntryPoint,
-    PackageNotFoundError,
-    distributions,
-    entry_points,
-    version,
-)
+from importlib.metadata import Distribution, EntryPoint, distributions, entry_points
 from pathlib import Path
 from typing import Any
 
@@ -34,18 +27,11 @@ from harness.api.errors import UnavailableError, UsageError, describe, did_you_m
 from harness.api.memory import find_memory_error
 from harness.api.tasks import TaskSpec
 from harness.registry.commands import COMMANDS, RENAMED
+from harness.registry.interface import InterfaceError, check_accepted, find_declared, read_declared
 from harness.registry.source import OWN, Source, check_unchanged, find_source
 
 GROUP = "harness"
 """Entry point group of plugins."""
-
-
-def installed_version(package: str) -> str | None:
-    """Return the version of a package, None if it is not installed."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 OFFERED: Mapping[str, type] = {
@@ -65,7 +51,7 @@ OFFERED: Mapping[str, type] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """Plugin before its import, with its distribution (with version) and a function that imports it.
+    """Plugin before its import, with its module, its distribution (with version) and a function that imports it.
 
     `source` finds its files; None where its specs declare by their revision when results change.
     """
@@ -73,6 +59,7 @@ class Candidate:
     name: str
     distribution: str
     load: Callable[[], Any]
+    module: str = ""
     source: Callable[[], Source] | None = None
 
 
@@ -90,13 +77,20 @@ class Fault:
 
 @dataclass(frozen=True, kw_only=True)
 class Plugin:
-    """Loaded plugin with its offers: kind → specs."""
+    """Loaded plugin with its offers: kind → specs.
+
+    `interface` is the version of the interface that it declares, and None where it declares none; `warning` is what a
+    user must know of that, and completes the sentence `plugin 'x' …`.
+    """
 
     name: str
     distribution: str
     offers: Mapping[str, tuple[Any, ...]]
     hooks: tuple[str, ...]
+    module: str = ""
     source: Source | None = None
+    interface: int | None = None
+    warning: str = ""
 
     def fault(self, problem: str) -> Fault:
         """Return a fault of this plugin; `problem` completes the sentence `plugin 'x' …`."""
@@ -110,6 +104,11 @@ class Plugins:
     manager: pluggy.PluginManager
     loaded: tuple[Plugin, ...]
     faults: tuple[Fault, ...]
+
+    @property
+    def warnings(self) -> tuple[Fault, ...]:
+        """Warnings about plugins that are loaded."""
+        return tuple(plugin.fault(plugin.warning) for plugin in self.loaded if plugin.warning)
 
     def find(self, name: str) -> Plugin:
         """Return a loaded plugin by its name."""
@@ -193,13 +192,13 @@ def _name_version(distribution: Distribution) -> tuple[str, str]:
 
 def _installed(point: EntryPoint, name_version: Callable[[Distribution], tuple[str, str]]) -> Candidate:
     name, version = name_version(point.dist) if point.dist else ("unknown distribution", "")
+    module = re.split(r"[:\[]", point.value)[0].strip()
     return Candidate(
         name=point.name,
         distribution=f"{name} {version}".rstrip(),
         load=point.load,
-        source=None
-        if point.dist and name == OWN
-        else partial(find_source, re.split(r"[:\[]", point.value)[0].strip(), point.dist),
+        module=module,
+        source=None if point.dist and name == OWN else partial(find_source, module, point.dist),
     )
 
 
@@ -211,6 +210,7 @@ def _named(module: str) -> Candidate:
         name=module,
         distribution=f"{module}@{version}",
         load=partial(import_module, module),
+        module=module,
         source=lambda: source,
     )
 
@@ -224,33 +224,54 @@ def load_plugins(candidates: Iterable[Candidate]) -> Plugins:
         try:
             if each.name in loaded:
                 raise _Broken(f"has the name of another plugin, of {loaded[each.name].distribution}")
-            with _blaming("has files that cannot be listed"):
-                source = (
-                    each.source and each.source()
-                )  # before the import: what is imported is what was found
-            with _blaming("cannot be imported"):
-                module = each.load()
-            if source:
-                _check_unchanged(module, source)
-            if (other := manager.get_name(module)) is not None:
-                raise _Broken(f"is the same module as plugin '{other}' ({loaded[other].distribution})")
-            hooks = _check_hooks(module, trial)
-            if not hooks:
-                raise _Broken("implements no hook of the harness")
-            offers = {kind: _collect(module, kind, wanted) for kind, wanted in OFFERED.items()}
-            manager.register(module, name=each.name)
-        except _Broken as broken:
+            loaded[each.name] = _load(each, manager, trial, loaded)
+        except (_Broken, InterfaceError) as broken:
             trial = _new_manager()  # what failed may be registered there in part
             faults.append(Fault(plugin=each.name, distribution=each.distribution, problem=str(broken)))
-        else:
-            loaded[each.name] = Plugin(
-                name=each.name,
-                distribution=each.distribution,
-                offers=offers,
-                hooks=hooks,
-                source=source,
-            )
     return Plugins(manager=manager, loaded=tuple(loaded.values()), faults=tuple(faults))
+
+
+def _load(
+    candidate: Candidate,
+    manager: pluggy.PluginManager,
+    trial: pluggy.PluginManager,
+    loaded: Mapping[str, Plugin],
+) -> Plugin:
+    """Import, check and register a plugin, and return it with all that it offers. Raise _Broken and InterfaceError."""
+    interface = read_declared(candidate.module)
+    warning = check_accepted(interface) if interface else ""
+    with _blaming("has files that cannot be listed"):
+        # Before the import: what is imported is what was found.
+        source = candidate.source and candidate.source()
+    try:
+        with _blaming("cannot be imported"):
+            module = candidate.load()
+    except _Broken:
+        if not interface:
+            check_accepted(None)  # its age may be the reason
+        raise
+    if not interface:
+        interface = find_declared(candidate.module)
+        warning = check_accepted(interface)
+    if source:
+        _check_unchanged(module, source)
+    if (other := manager.get_name(module)) is not None:
+        raise _Broken(f"is the same module as plugin '{other}' ({loaded[other].distribution})")
+    hooks = _check_hooks(module, trial)
+    if not hooks:
+        raise _Broken("implements no hook of the harness")
+    offers = {kind: _collect(module, kind, wanted) for kind, wanted in OFFERED.items()}
+    manager.register(module, name=candidate.name)
+    return Plugin(
+        name=candidate.name,
+        distribution=candidate.distribution,
+        offers=offers,
+        hooks=hooks,
+        module=candidate.module,
+        source=source,
+        interface=interface,
+        warning=warning,
+    )
 
 
 def _check_unchanged(module: Any, source: Source) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.machinery import ModuleSpec, all_suffixes
-from importlib.metadata import Distribution
+from importlib.metadata import Distribution, PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +29,14 @@ DIGITS = 12
 """Length of a digest, which is read by people in records and messages."""
 
 _CACHE = "__pycache__"
+
+
+def installed_version(package: str) -> str | None:
+    """Return the version of a package, None if it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 class _State(NamedTuple):

@@ -17,7 +17,7 @@ from harness.api.data import Image, Site
 from harness.api.errors import UsageError, WriteError
 from harness.dictionaries.dictionary import Dictionary
 from harness.models.opened import OpenModel
-from harness.registry.loading import installed_version
+from harness.registry.source import installed_version
 from harness.storage.atomic import whole_file
 from harness.storage.hashing import hash_json, hash_lines
 from harness.training.config import TrainingConfig

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import harness
 
+HARNESS_API = 1
+
 
 def _correlation(*, least: float = 0.0) -> harness.Alignment:
     from harness_alignments.matching import Correlation

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import harness
 
+HARNESS_API = 1
+
 
 def _hidden() -> harness.TokenRepresentation:
     from harness_baselines.on_tokens import Hidden

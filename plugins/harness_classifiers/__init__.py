@@ -5,6 +5,8 @@ from __future__ import annotations
 import harness
 from harness_classifiers.room import BYTES_PER_WEIGHT
 
+HARNESS_API = 1
+
 C_GRID = (0.1, 1.0, 10.0, 100.0, 1000.0)
 """Inverse penalties of logistic regression tried on validation."""
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import harness
 
+HARNESS_API = 1
+
 
 def _sentence_embedding() -> harness.IdentifiedRepresentation:
     from harness_embeddings.sentence import SentenceEmbedding, find_model

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import harness
 
+HARNESS_API = 1
+
 MODEL = "gemma-3-270m"
 """Name of the model."""
 FILE = "gemma-3-270m-q4_k_m.gguf"

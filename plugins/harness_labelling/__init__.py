@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import harness
 
+HARNESS_API = 1
+
 
 @harness.hookimpl
 def harness_commands() -> list[harness.CommandSpec]:

@@ -10,6 +10,8 @@ from typing import Any
 
 import harness
 
+HARNESS_API = 1
+
 WEIGHTS = Path(__file__).parent / "weights"
 """Folder of all embedded models and dictionaries."""
 

@@ -10,6 +10,8 @@ import re
 
 import harness
 
+HARNESS_API = 1
+
 TAG_REFERENCE = re.compile(r"[A-Za-z0-9][\w.-]*:[\w.-]+")
 """Form of one of open_clip's names with a tag of weights, `MODEL:TAG`."""
 HUB_REFERENCE = re.compile(r"hf-hub:[A-Za-z0-9][\w.-]*/[A-Za-z0-9_][\w.-]*(@[^@]+)?")

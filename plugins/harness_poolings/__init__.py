@@ -6,6 +6,8 @@ from typing import Any
 
 import harness
 
+HARNESS_API = 1
+
 
 def _pooling(function: str) -> Any:
     """Return a factory without parameters that imports torch only when it is called."""

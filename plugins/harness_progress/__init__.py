@@ -10,6 +10,8 @@ import harness
 if TYPE_CHECKING:
     from harness_progress.show import Show
 
+HARNESS_API = 1
+
 _show: list[Show] = []
 
 

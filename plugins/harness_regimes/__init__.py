@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import harness
 
+HARNESS_API = 1
+
 
 def _full() -> harness.Regime:
     from harness_regimes.rows import Full

@@ -8,6 +8,8 @@ from functools import partial
 import harness
 from harness_saes.reading import Reading
 
+HARNESS_API = 1
+
 
 def _gemma_scope(
     *, width: str | int = "16k", l0: str | int | None = None, layer_offset: int = 0

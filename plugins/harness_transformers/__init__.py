@@ -19,6 +19,8 @@ from harness import (
 if TYPE_CHECKING:
     from harness_transformers.references import Files
 
+HARNESS_API = 1
+
 HUB_REFERENCE = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9_][\w.-]*(@[^@]+)?")
 """Form of a model's name on the hub, `ORG/REPO[@REVISION]`."""
 HUB_GGUF = re.compile(

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import harness
 
+HARNESS_API = 1
+
 HERE = Path(__file__).parent
 
 FAMILIES = {

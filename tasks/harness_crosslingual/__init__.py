@@ -8,6 +8,8 @@ from pathlib import Path
 import harness
 from harness_crosslingual import tasks
 
+HARNESS_API = 1
+
 
 @harness.hookimpl
 def harness_tasks() -> Iterable[harness.TaskSpec]:

@@ -12,6 +12,8 @@ from pathlib import Path
 import harness
 from harness_mosaic.tasks import TASKS
 
+HARNESS_API = 1
+
 HERE = Path(__file__).parent
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import harness
 
+HARNESS_API = 1
+
 HERE = Path(__file__).parent
 
 

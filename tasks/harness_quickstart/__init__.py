@@ -8,6 +8,8 @@ from pathlib import Path
 import harness
 from harness_quickstart.compose import LANGUAGES
 
+HARNESS_API = 1
+
 HERE = Path(__file__).parent
 
 
