@@ -7,7 +7,7 @@ CORPUS ?= $(HARNESS_CORPUS_DIR)
 WEIGHTS := plugins/harness_minigemma/weights
 SIZES := s m l
 
-.PHONY: install quickstart gemma test test-proofs test-identities test-browser lint fast bench interop boards data family models dictionaries cards seeing gemma-dictionaries corpus clean
+.PHONY: install quickstart gemma test test-proofs test-identities test-browser test-docs lint fast bench interop boards data family models dictionaries cards seeing gemma-dictionaries corpus clean
 
 install: .venv/installed
 
@@ -73,6 +73,12 @@ test-identities: install data
 # Pages in a real browser: Debian's chromium, which `.ci/run` installs. Without it they fail; `make test` skips them.
 test-browser: install
 	HARNESS_BROWSER=1 $(ALONE) $(BIN)/python -m pytest tests/browser --benchmark-skip
+
+# The documentation as a site (build/site/index.html) without a warning, and its guides followed.
+test-docs: install
+	$(BIN)/python -m pip install --quiet -e ".[docs]"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	HARNESS_DOCS=1 $(ALONE) $(BIN)/python -m pytest tests/docs $(SHARED)
 
 # Ratios of arms that took turns, compared with the committed ones: fails where one is 20 % worse.
 bench: install
