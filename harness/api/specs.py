@@ -108,8 +108,9 @@ class TransformSpec(Spec):
 class ClassifierSpec(Spec):
     """Offer of a classifier: `make(**parameters) -> Classifier`.
 
-    `grid` holds the values that are tried on validation rows for each parameter that the suite does not fix. A
-    parameter called `seed` receives the cell's seed. `bytes_per_weight` is the memory that a fit takes at its peak for
+    `grid` holds the values that are tried on validation rows for each parameter that the suite does not fix; such a
+    parameter needs no default: the first of its values serves where there are too few rows to choose on. A parameter
+    called `seed` receives the cell's seed. `bytes_per_weight` is the memory that a fit takes at its peak for
     each class and feature, 0 where that is unknown or little: plans warn of fits that are larger than the machine.
     `selects` names the parameter of a k-sparse classifier that holds its k, the number of features that it reads.
     """

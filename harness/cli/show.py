@@ -69,10 +69,11 @@ def _describe(spec: Any) -> dict[str, Any]:
         if field.name not in {"name", "make", "alias_of", "load"}
     }
     if getattr(spec, "make", None):
-        from harness.registry.catalog import parameters_of
+        from harness.registry.parameters import parameters_of
 
+        missing = dict.fromkeys(fields.get("grid", ()), "from its grid")
         fields["parameters"] = {
-            key: "required" if default is inspect.Parameter.empty else default
+            key: missing.get(key, "required") if default is inspect.Parameter.empty else default
             for key, default in parameters_of(spec).items()
         }
     return {key: _plain(value) for key, value in fields.items()}

@@ -126,11 +126,9 @@ def hash_protocol(pooling: Choice | None, transform: Choice, classifier: Choice)
 
 
 def _describe_protocol(transform: Choice, classifier: Choice) -> dict[str, Any]:
-    grid, given = classifier.spec.grid, classifier.given
-    searched = {name: list(values) for name, values in grid.items() if name not in given}
     return {
         "transform": transform.identity,
-        "classifier": {**classifier.identity, "grid": searched},
+        "classifier": {**classifier.identity, "grid": classifier.searched},
         "protocol": PROTOCOL,
     }
 

@@ -138,8 +138,7 @@ def _training_seconds(bundle: Bundle) -> float:
 
 def _fit_seconds(cell: Cell, bundle: Bundle) -> float:
     """Return the seconds to fit the whole grid of a cell, on every fold where there are no validation rows."""
-    grid, given = cell.classifier.spec.grid, cell.classifier.given
-    points = math.prod(len(values) for name, values in grid.items() if name not in given)
+    points = math.prod(map(len, cell.classifier.searched.values()))
     classes = len(bundle.data.classes)
     row, value = TWO_CLASSES if classes == 2 else MANY_CLASSES
     fits = len(cell.draw.partition.train) * (1 if classes == 2 else classes)

@@ -243,7 +243,7 @@ class _Task:
 @dataclass(frozen=True, kw_only=True)
 class _Chosen:
     """Best of `tried` points of the grid, its score, and its fit on all training rows if one was made. With too few
-    rows to choose on, the classifier's defaults.
+    rows to choose on, the point is empty: the classifier's own parameters serve.
     """
 
     point: Mapping[str, Any]
@@ -316,7 +316,7 @@ def draw_folds(rows: Rows, *, seed: int) -> Iterator[tuple[Array, Array]]:
 
 def grid_points(classifier: Choice) -> Iterator[dict[str, Any]]:
     """Yield every combination of the grid's values, for the parameters that the suite leaves open."""
-    free = {key: values for key, values in classifier.spec.grid.items() if key not in classifier.given}
+    free = classifier.searched
     for values in itertools.product(*free.values()):
         yield dict(zip(free, values, strict=True))
 

@@ -7,8 +7,6 @@ in, and the label used in tables.
 from __future__ import annotations
 
 import inspect
-import json
-import math
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from harness.api.errors import HarnessError, UnavailableError, UsageError, describe, did_you_mean
-from harness.api.specs import ClassifierSpec, Spec
+from harness.api.specs import ClassifierSpec
 from harness.registry.loading import OFFERED, Fault, Plugin, Plugins, offer_name
+from harness.registry.parameters import bind, name_offer, singular, write_value
+from harness.registry.parameters import parameters_of as parameters_of
 from harness.registry.source import Source
 from harness.storage.cache_place import using_cache
-from harness.storage.hashing import hash_json
 from harness.storage.parsing import parsing
 from harness.storage.paths import local_path
 
@@ -62,7 +61,7 @@ class Choice(Entry):
         shown = {key: value for key, value in self.given.items() if key not in self.implied}
         if not shown:
             return self.name
-        inside = ",".join(f"{key}={_write(value)}" for key, value in shown.items())
+        inside = ",".join(f"{key}={write_value(value)}" for key, value in shown.items())
         return f"{self.name}[{inside}]" if self.kind in RESOLVED else f"{self.name}({inside})"
 
     @property
@@ -108,7 +107,13 @@ class Choice(Entry):
     @property
     def owner(self) -> str:
         """Description in messages: `pooling 'max' (sae-harness 0.1.0)`."""
-        return _name_offer(self.kind, self.name, self.distribution)
+        return name_offer(self.kind, self.name, self.distribution)
+
+    @property
+    def searched(self) -> dict[str, tuple[Any, ...]]:
+        """Values of a classifier's grid for the parameters that are not given."""
+        grid = self.spec.grid if isinstance(self.spec, ClassifierSpec) else {}
+        return {name: tuple(values) for name, values in grid.items() if name not in self.given}
 
     @property
     def takes_seed(self) -> bool:
@@ -146,7 +151,7 @@ class Registry:
         for kind, names in self.catalogs.items():
             for name, (*others, last) in names.items():
                 if others:
-                    clash = f"offers the {_singular(kind)} '{name}', which {_owners(others)} offers too"
+                    clash = f"offers the {singular(kind)} '{name}', which {_owners(others)} offers too"
                     hint = "neither can be used: disable one with -p no:NAME"
                     clashes.append(self.plugins.find(last.plugin).fault(f"{clash}; {hint}"))
         return (*self.plugins.faults, *clashes)
@@ -168,17 +173,17 @@ class Registry:
         entries = self.catalogs[kind].get(name, ())
         if not entries:
             if kind in RESOLVED and _is_local(name):
-                raise UnavailableError(f"no plugin can read what lies in '{name}' as a {_singular(kind)}")
+                raise UnavailableError(f"no plugin can read what lies in '{name}' as a {singular(kind)}")
             hint = did_you_mean(name, [*self.names(kind), *beside], listed_by=f"harness ls {kind}")
             if kind in RESOLVED and name.startswith((".", "/", "~")):
                 hint = _nothing_there(local_path(name))
             elif kind in RESOLVED and ("/" not in name or "://" in name):
                 others = "one of the hub is written ORG/NAME, a folder ./NAME"
                 hint += f" ({others})" if hint.endswith("?") else f"; {others}"
-            raise UsageError(f"there is no {_singular(kind)} '{name}'{hint}")
+            raise UsageError(f"there is no {singular(kind)} '{name}'{hint}")
         if len(entries) > 1:
             offered = f"is offered by {_owners(entries)}: disable one with -p no:NAME"
-            raise UsageError(f"{_singular(kind)} '{name}' {offered}")
+            raise UsageError(f"{singular(kind)} '{name}' {offered}")
         return entries[0]
 
     def choose(self, kind: str, reference: str | Mapping[str, Any], *, beside: Iterable[str] = ()) -> Choice:
@@ -192,14 +197,16 @@ class Registry:
         implied: dict[str, Any] = {}
         if (alias := getattr(entry.spec, "alias_of", None)) is not None:
             if callable(alias):
-                with _blaming(_name_offer(kind, name, entry.distribution)), using_cache(self.cache_dir):
+                with _blaming(name_offer(kind, name, entry.distribution)), using_cache(self.cache_dir):
                     alias = alias()
             # A text is a name without parameters: it may be a path, and a path may hold brackets.
             other, implied = (alias, {}) if isinstance(alias, str) else parse_reference(alias)
             target = self._find(kind, other, called=name)
         implied = {key: value for key, value in implied.items() if key not in given}
         given = {**implied, **given}  # in this order, which labels show
-        parameters = _bind(kind, target, name, given, beside)
+        parameters = bind(
+            target.spec, given, owner=name_offer(kind, name, target.distribution), beside=beside
+        )
         is_toy = kind == "models" and entry.spec.toy  # what an alias says of itself: a folder cannot know
         return Choice(
             kind=kind,
@@ -290,7 +297,7 @@ def _check_length(kind: str, reference: str | Mapping[str, Any]) -> None:
     name = reference if isinstance(reference, str) else reference.get("name")
     if isinstance(name, str) and len(name) > LONGEST:
         raise UsageError(
-            f"the {_singular(kind)} '{name[:60]}…' has {len(name):,} letters, and at most {LONGEST:,} are read"
+            f"the {singular(kind)} '{name[:60]}…' has {len(name):,} letters, and at most {LONGEST:,} are read"
         )
 
 
@@ -345,85 +352,5 @@ def _parse_pair(pair: str, reference: str) -> tuple[str, Any]:
         return key.strip(), yaml.safe_load(value)
 
 
-def parameters_of(spec: Spec) -> dict[str, Any]:
-    """Return the named parameters of a factory with their defaults, `inspect.Parameter.empty` for none."""
-    if spec.make is None:
-        return {}
-    filled = isinstance(spec, ClassifierSpec)  # the harness gives a classifier the seed of its cell
-    by_name = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return {
-        name: parameter.default
-        for name, parameter in inspect.signature(spec.make).parameters.items()
-        if parameter.kind in by_name and not (name == "seed" and filled)
-    }
-
-
-def _bind(
-    kind: str, entry: Entry, name: str, given: Mapping[str, Any], beside: Iterable[str]
-) -> dict[str, Any]:
-    """Fill in the defaults of one offer; raise UsageError for unknown and missing parameters."""
-    owner = _name_offer(kind, name, entry.distribution)
-    known = parameters_of(entry.spec)
-    for key in given:
-        if key not in known:
-            raise UsageError(
-                f"{owner} has no parameter '{key}'{did_you_mean(key, (*known, *beside), owner_has='it takes')}"
-            )
-    bound = {key: given.get(key, default) for key, default in known.items()}
-    for key in given.keys() & _takes_number(entry.spec):
-        bound[key] = _as_number(given[key], f"{owner} takes a number as {key}")
-    for key, value in bound.items():
-        if value is inspect.Parameter.empty:
-            raise UsageError(f"{owner} needs its parameter '{key}'")
-        try:
-            hash_json({key: value})
-        # NaN, dates, integers beyond 2^53, lists in themselves: JSON cannot identify a result by them
-        except (ValueError, RecursionError) as error:
-            raise UsageError(f"{owner} cannot take {key}={_write(value)}: {error}") from error
-    return bound
-
-
-def _takes_number(spec: Spec) -> set[str]:
-    """Return the parameters of a factory that are declared to be a number, or a number or nothing."""
-    parameters = inspect.signature(spec.make).parameters if spec.make else {}
-    return {
-        name
-        for name, one in parameters.items()
-        if inspect.formatannotation(one.annotation).strip("'") in _NUMBER
-    }
-
-
-_NUMBER = {f"{kind}{rest}" for kind in ("int", "float") for rest in ("", " | None")}
-
-
-def _as_number(value: Any, said: str) -> Any:
-    """Return a value as it is, and a number that YAML reads as text, 1e3, as what it says: both give one identity.
-
-    Raise UsageError for NaN and infinity, which Python would read from text. Other text is for the factory to refuse.
-    """
-    if not isinstance(value, str):
-        return value
-    try:
-        number = float(value)
-    except ValueError:
-        return value
-    if not math.isfinite(number):
-        raise UsageError(f"{said}, not {value}")
-    return number
-
-
 def _owners(entries: Iterable[Entry]) -> str:
     return " and ".join(f"plugin '{entry.plugin}' ({entry.distribution})" for entry in entries)
-
-
-def _singular(kind: str) -> str:
-    return kind.removesuffix("s")
-
-
-def _name_offer(kind: str, name: str, distribution: str) -> str:
-    return f"{_singular(kind)} '{name}' ({distribution})"
-
-
-def _write(value: Any) -> str:
-    """Return a parameter as it is written in a reference."""
-    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)

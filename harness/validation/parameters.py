@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from math import prod
+from typing import Any
 
 from harness.api.errors import UnavailableError, UsageError, name_some
 from harness.planning.cells import hash_protocol
 from harness.registry.catalog import Choice, Registry
 from harness.runs.record import Record
+from harness.storage.hashing import hash_json
 from harness.validation.finding import Finding
 
 
@@ -49,17 +51,23 @@ def _find(record: Record, registry: Registry) -> tuple[str, Choice] | None:
 
 
 def _compare(record: Record, classifier: Choice) -> Iterator[str]:
-    """Yield what is wrong with parameters: each is what the suite gives, else a point of the grid, else the default."""
+    """Yield what is wrong with parameters: each is what the suite gives, else a point of the grid, else the default or,
+    without one, the first value of the grid."""
     what, given = f"cell '{record.cell_id}'", record.classifier_params
-    grid = {name: values for name, values in classifier.spec.grid.items() if name not in classifier.given}
+    grid = classifier.searched
     if given.keys() != classifier.parameters.keys():
         known = ", ".join(sorted(classifier.parameters)) or "none"
         yield f"{what} names the parameters {', '.join(sorted(given)) or 'none'}; {classifier.owner} takes: {known}"
     for name in sorted(given.keys() & classifier.parameters.keys()):
         possible = tuple(grid[name]) if name in grid and record.tried else (classifier.parameters[name],)
-        if given[name] not in possible:
+        if _spell(given[name]) not in map(_spell, possible):
             listed = name_some(possible)
             yield f"{what} has {name}={given[name]}, and {classifier.owner} was tried with {listed}"
     points = prod(len(values) for values in grid.values())
     if record.selected_on != "nothing" and record.tried != points:
         yield f"{what} tried {record.tried} points of a grid of {points}"
+
+
+def _spell(value: Any) -> str:
+    """Return a parameter as its JSON: a file holds a list where a plugin has a tuple."""
+    return hash_json({"value": value})
