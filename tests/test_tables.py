@@ -22,7 +22,7 @@ from rich.cells import cell_len
 
 from harness.api.names import short_names
 from harness.api.text import JOINERS, printable
-from harness.cli import board_table, cli, compare, plan, power, tables
+from harness.cli import board_table, cli, compare, plan, plugins, power, tables
 from harness.cli.tables import DEFAULT_WIDTH, GAP, LEAST_WIDTH, Column, print_table
 
 WIDTHS = (80, 120, 200)
@@ -267,6 +267,7 @@ TABLES: dict[ModuleType, tuple[str, ...]] = {
     board_table: ("run", "leaderboard build", "leaderboard show"),
     compare: ("compare",),
     plan: ("plan",),
+    plugins: ("plugins",),
     power: ("power",),
 }
 """Modules that print tables, with their commands."""

@@ -11,6 +11,7 @@ import click
 from harness.api.errors import UsageError, did_you_mean
 from harness.cli.options import json_option, open_registry
 from harness.cli.streams import echo
+from harness.registry.listing import list_plugins
 from harness.registry.loading import OFFERED
 
 KINDS = (*OFFERED, "plugins", "runs")
@@ -52,21 +53,12 @@ def _rows(registry: Any, kind: str) -> list[dict[str, Any]]:
 
 
 def _plugins(registry: Any) -> list[dict[str, Any]]:
-    loaded = [
-        {"name": plugin.name, "origin": plugin.distribution, "summary": _offers(plugin), "status": "loaded"}
-        for plugin in registry.plugins.loaded
+    return [
+        {"name": one.name, "origin": one.distribution}
+        | {"summary": "; ".join([one.summary, *one.problems]), "status": one.status}
+        for one in list_plugins(registry)
+        if one.status != "not asked for"
     ]
-    faulty = [
-        {"name": fault.plugin, "origin": fault.distribution, "summary": fault.problem, "status": "left out"}
-        for fault in registry.faults
-    ]
-    return loaded + faulty
-
-
-def _offers(plugin: Any) -> str:
-    counts = [f"{len(specs)} {kind}" for kind, specs in plugin.offers.items() if specs]
-    others = [hook for hook in plugin.hooks if hook.removeprefix("harness_") not in OFFERED]
-    return ", ".join(counts + others)
 
 
 def _suite_summary(path: Path) -> str:

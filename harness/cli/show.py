@@ -15,6 +15,7 @@ import click
 from harness.api.errors import UsageError, did_you_mean
 from harness.cli.options import json_option, open_registry
 from harness.cli.streams import echo
+from harness.registry.catalog import Registry
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -47,6 +48,7 @@ def command(context: click.Context, name: str, as_json: bool) -> None:
     found = [
         {"kind": kind.removesuffix("s"), "name": name}
         | {"plugin": entry.plugin, "distribution": entry.distribution}
+        | _describe_plugin(registry, entry.plugin)
         | _describe(entry.spec)
         for kind, catalog in registry.catalogs.items()
         for entry in catalog.get(name, ())
@@ -58,6 +60,16 @@ def command(context: click.Context, name: str, as_json: bool) -> None:
         )
     for thing in found:
         echo(json.dumps(thing, ensure_ascii=False) if as_json else _lines(thing))
+
+
+def _describe_plugin(registry: Registry, name: str) -> dict[str, Any]:
+    from harness.registry.checked import describe_checked
+
+    plugin = registry.plugins.find(name)
+    return {
+        "interface": plugin.interface or "not declared",
+        "checked": describe_checked(plugin, registry.cache_dir),
+    }
 
 
 def _describe(spec: Any) -> dict[str, Any]:

@@ -16,6 +16,7 @@ COMMANDS: Mapping[str, str] = {
     "leaderboard": "Build, publish, make and check leaderboards.",
     "ls": "List tasks, models, plugins and everything else that has a name.",
     "plan": "Show what a run would do, before anything is loaded.",
+    "plugins": "List plugins with version, interface, and whether they were checked.",
     "power": "Compute how small a difference the test rows of a suite can detect.",
     "report-dictionary": "Report how well a dictionary fits a model on held-out text.",
     "run": "Run a suite; the same command again resumes it.",

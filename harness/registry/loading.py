@@ -66,11 +66,12 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """Reason why a plugin, or something it offers, is left out."""
+    """Reason why a plugin, or something it offers, is left out, with the version of the interface that it declares."""
 
     plugin: str
     distribution: str
     problem: str
+    interface: int | None = None
 
     def __str__(self) -> str:
         return f"plugin '{self.plugin}' ({self.distribution}) {self.problem}"
@@ -95,7 +96,9 @@ class Plugin:
 
     def fault(self, problem: str) -> Fault:
         """Return a fault of this plugin; `problem` completes the sentence `plugin 'x' …`."""
-        return Fault(plugin=self.name, distribution=self.distribution, problem=problem)
+        return Fault(
+            plugin=self.name, distribution=self.distribution, problem=problem, interface=self.interface
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,24 +225,32 @@ def load_plugins(candidates: Iterable[Candidate]) -> Plugins:
     loaded: dict[str, Plugin] = {}
     faults: list[Fault] = []
     for each in candidates:
+        interface = None
         try:
+            interface = read_declared(each.module)
             if each.name in loaded:
                 raise _Broken(f"has the name of another plugin, of {loaded[each.name].distribution}")
-            loaded[each.name] = _load(each, manager, trial, loaded)
+            loaded[each.name] = _load(each, interface, manager, trial, loaded)
         except (_Broken, InterfaceError) as broken:
             trial = _new_manager()  # what failed may be registered there in part
-            faults.append(Fault(plugin=each.name, distribution=each.distribution, problem=str(broken)))
+            fault = Fault(
+                plugin=each.name, distribution=each.distribution, problem=str(broken), interface=interface
+            )
+            faults.append(fault)
     return Plugins(manager=manager, loaded=tuple(loaded.values()), faults=tuple(faults))
 
 
 def _load(
     candidate: Candidate,
+    interface: int | None,
     manager: pluggy.PluginManager,
     trial: pluggy.PluginManager,
     loaded: Mapping[str, Plugin],
 ) -> Plugin:
-    """Import, check and register a plugin, and return it with all that it offers. Raise _Broken and InterfaceError."""
-    interface = read_declared(candidate.module)
+    """Import, check and register a plugin, and return it with all that it offers. Raise _Broken and InterfaceError.
+
+    `interface` is the version that its source declares.
+    """
     warning = check_accepted(interface) if interface else ""
     with _blaming("has files that cannot be listed"):
         # Before the import: what is imported is what was found.
