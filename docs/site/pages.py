@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import reference
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[2]
@@ -22,7 +23,11 @@ LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 def on_files(files: Files, config: Any) -> Files:
     """Return the files of the theme and those of the repository that belong to the site."""
     theme = [file for file in files if not str(file.abs_src_path).startswith(f"{config.docs_dir}{os.sep}")]
-    return Files([*theme, *(_file(path, config) for path in sorted(linked()))])
+    made = [
+        File.generated(config, f"docs/reference/{page.name}.md", content=page.text)
+        for page in reference.pages()
+    ]
+    return Files([*theme, *made, *(_file(path, config) for path in sorted(linked()))])
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:

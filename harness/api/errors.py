@@ -14,8 +14,21 @@ HarnessError            70  never raised itself
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+
+EXIT_CODES: Mapping[int, str] = {
+    0: "all is well",
+    1: "some cells failed or were left out, or some checks of a plugin failed; the rest is saved",
+    2: "usage: a name, parameter, suite or command line that cannot work",
+    3: "the environment, data, a file or a plugin is missing or broken, or something cannot be written",
+    4: "a gate that was asked for is not met, or a check found a fault; the work is saved",
+    5: "nothing is selected",
+    70: "a bug, in the harness or in the plugin that the message names",
+    130: "interrupted (Ctrl-C); what is done is saved",
+    143: "terminated (SIGTERM); what is done is saved",
+}
+"""Exit codes of every command of the harness, each with its meaning."""
 
 
 class HarnessError(Exception):

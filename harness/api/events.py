@@ -9,15 +9,16 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """A metric of one cell with its 95 % confidence interval and the method of the interval.
-
-    Without an interval `low` and `high` are None.
-    """
+    """A metric of one cell with its 95 % confidence interval."""
 
     value: float
+    """Value of the metric on test rows."""
     low: float | None = None
+    """Lower end of the interval; None without one."""
     high: float | None = None
+    """Upper end of the interval; None without one."""
     method: str = ""
+    """Method of the interval; empty without one."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,7 @@ PROJECT = "harness"
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
+"""Mark a function of a plugin as the implementation of the hook of its name."""
 
 
 def _former(name: str, now: str) -> DeprecationWarning:

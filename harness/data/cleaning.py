@@ -16,35 +16,41 @@ from harness.storage.hashing import hash_lines
 
 @dataclass(frozen=True, kw_only=True)
 class Hygiene:
-    """Counts of rows that were removed, by reason, or changed; part of each record.
-
-    Removed are `duplicates` inside a split, `leaks` (a test or validation row that is also in training, by text or
-    group, in any language), `conflicts` (one input, two labels), `empty` inputs and `broken` images. `faults` names
-    the first broken images by row of the source and, where they are files, by path from its folder on. Rows are
-    counted from 0, through all splits of a source in their order. `cut` inputs are longer than the model reads;
-    `normalised` ones were not in Unicode's normal form C in the source.
-
-    `near_leaks` are texts with a near-duplicate in an earlier split, of which `near_opposite` have one with another
-    label; they are removed only where the task's `leaks` is `near`. `fuzzy_leaks` are further ones that resemble a text
-    of an earlier split (`harness.data.fuzzy`); they are never removed. None: not counted, as in images and in records
-    older than these fields. `drawn` rows were taken `drawn_from` those that were left, where a limit left some out; the
-    other counts are of all rows.
-    """
+    """Counts of rows that were removed, by reason, or changed; part of each record."""
 
     duplicates: int = 0
+    """Rows removed because the same input, with the same label, stood earlier in their split."""
     leaks: int = 0
+    """Rows of validation or test removed because they are also in an earlier split, by text or group, in any language.
+    """
     conflicts: int = 0
+    """Rows removed because their input has two labels."""
     cut: int = 0
+    """Inputs longer than the model reads, of which it read the beginning."""
     empty: int = 0
+    """Rows removed because nothing can be seen in their input."""
     broken: int = 0
+    """Rows removed because their image cannot be decoded."""
     normalised: int = 0
+    """Inputs that were not in Unicode's normal form C in the source."""
     faults: tuple[str, ...] = ()
+    """First broken images, by row of the source (from 0, through all splits in their order) and path from its folder
+    on.
+    """
     near_leaks: int | None = None
+    """Texts with a near-duplicate in an earlier split, removed only where the task's `leaks` is `near`; None: not
+    counted, as in images and in older records.
+    """
     near_opposite: int | None = None
+    """Those of them whose near-duplicate has another label."""
     fuzzy_leaks: int | None = None
+    """Further texts that resemble one of an earlier split (`harness.data.fuzzy`), never removed; None: not counted."""
     fuzzy_opposite: int | None = None
+    """Those of them that resemble a text with another label."""
     drawn: int | None = None
+    """Rows that were taken where a limit left some out; None without one."""
     drawn_from: int | None = None
+    """Rows from which they were taken. Counts of leaks and of what was removed are of all rows."""
 
     @property
     def removed(self) -> dict[str, int]:

@@ -60,37 +60,53 @@ Verdict = Literal["ok", "flagged", "not measurable", "not measured"]
 
 @dataclass(frozen=True, kw_only=True)
 class Fidelity:
-    """Fidelity of one dictionary at one site: what was measured, and the verdict with a sentence for each rule.
+    """Fidelity of one dictionary at one site: what was measured, and the verdict.
 
-    `below` and `above` are explained variances of the same dictionary one layer down and up; `halved` and `doubled`
-    those on the site's own activations times ½ and 2; `outside` that on positions that are pooled but are not
-    content, about the mean of content. L0 is the mean number of features that fire on a token. `other_reading` and
-    `other_l0` are explained variance and L0 in the other convention of `b_dec`: not subtracted from the input if the
-    dictionary `subtracts` it, else subtracted. `random` is the explained variance to be expected of as many random
-    directions at the same L0, `dead` the share of features that fire on no token, `unbounded` the share of thresholds
-    that are 0 or less. A number is None where it is unknown; all are where nothing was measured.
+    A number is None where it is unknown; all are where nothing was measured.
     """
 
     verdict: Verdict = "not measured"
+    """Verdict of all rules together."""
     reasons: Mapping[str, str] = field(default_factory=dict)
+    """Rules that are not met, each with a sentence."""
     explained_variance: float | None = None
+    """Explained variance of all content tokens at the dictionary's site."""
     median_explained_variance: float | None = None
+    """Median over dimensions of the explained variance."""
     l0: float | None = None
+    """Mean number of features that fire on a token."""
     published_l0: float | None = None
+    """L0 that the authors of the dictionary published."""
     below: float | None = None
+    """Explained variance of the same dictionary one layer down."""
     above: float | None = None
+    """Explained variance of the same dictionary one layer up."""
     halved: float | None = None
+    """Explained variance on the site's own activations times ½."""
     doubled: float | None = None
+    """Explained variance on the site's own activations times 2."""
     outside: float | None = None
+    """Explained variance on positions that are pooled but are not content, about the mean of content."""
     tokens: int = 0
+    """Tokens that were measured."""
     d_in: int | None = None
+    """Dimensions of the activations."""
     width: int | None = None
+    """Features of the dictionary."""
     subtracts: bool | None = None
+    """Whether the dictionary subtracts `b_dec` from its input."""
     other_reading: float | None = None
+    """Explained variance in the other convention of `b_dec`: subtracted where the dictionary does not, and not where
+    it does.
+    """
     other_l0: float | None = None
+    """L0 in the other convention of `b_dec`."""
     random: float | None = None
+    """Explained variance to be expected of as many random directions at the same L0."""
     dead: float | None = None
+    """Share of features that fire on no token."""
     unbounded: float | None = None
+    """Share of thresholds that are 0 or less."""
 
 
 def judge(measured: Fidelity) -> Fidelity:

@@ -28,22 +28,24 @@ _JOINERS = "\u200c\u200d"
 
 @dataclass(frozen=True, kw_only=True)
 class TopFeature:
-    """One of the probe's most influential features.
-
-    `label` is the class for which its weight is largest in size; of two classes the one for which it is positive. Of
-    more, a negative `weight` speaks against that class. `effect` is the size of the weight times the standard
-    deviation of the feature in training, as the classifier is given it: in units of the score. `means` are of the
-    pooled feature in training, by class. `snippets` are the beginnings of the training texts in which it is highest,
-    and above zero. `link` is the address of its description.
-    """
+    """One of the probe's most influential features."""
 
     feature: int
+    """Number of the feature."""
     label: str
+    """Class for which its weight is largest in size; of two classes the one for which it is positive."""
     weight: float
+    """Weight for that class; of more than two classes, a negative one speaks against it."""
     effect: float
+    """Size of the weight times the standard deviation of the feature in training, as the classifier is given it: in
+    units of the score.
+    """
     means: Mapping[str, float] = field(default_factory=dict)
+    """Mean of the pooled feature in training, by class."""
     snippets: tuple[str, ...] = ()
+    """Beginnings of the training texts in which the feature is highest, and above zero."""
     link: str | None = None
+    """Address of its description."""
 
 
 @dataclass(frozen=True, kw_only=True)

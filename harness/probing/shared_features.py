@@ -31,21 +31,22 @@ TOP = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Sharing:
-    """Features of a dictionary that the language of training and the language of the test have in common.
-
-    `weight` is the share of a classifier's effect (`harness.probing.attribution`) on features that fire in both
-    languages, and `even` that share when each feature counts by how evenly it fires: by its lower over its higher
-    share of rows. `both`, `only_train` and `only_test` count the features that fire in both languages or in one.
-    `overlap` is the Jaccard index of the features that separate the labels best in each language; None where the
-    tested language has no training rows.
-    """
+    """Features of a dictionary that the language of training and the language of the test have in common."""
 
     weight: float
+    """Share of a classifier's effect (`harness.probing.attribution`) on features that fire in both languages."""
     even: float
+    """That share when each feature counts by how evenly it fires: by its lower over its higher share of rows."""
     both: int
+    """Features that fire in both languages."""
     only_train: int
+    """Features that fire in the language of training alone."""
     only_test: int
+    """Features that fire in the language of the test alone."""
     overlap: float | None = None
+    """Jaccard index of the features that separate the labels best in each language; None where the tested language has
+    no training rows.
+    """
 
 
 class Languages:

@@ -68,93 +68,143 @@ class _Frozen(BaseModel):
     Dataclasses are validated anew, for their own constructors check nothing.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, revalidate_instances="always")
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        revalidate_instances="always",
+        use_attribute_docstrings=True,
+    )
 
 
 class Cost(_Frozen):
-    """Cost of the cell's bundle, and of the cell's own probe.
-
-    `tokens` are pooled tokens, `peak_memory` is in bytes on the device, `probe_seconds` covers the whole grid. 0 is
-    unknown: tokens and seconds of a resumed pass, the speed of one that read kept activations. Of images,
-    `images_per_s` is the throughput and `waiting_share` the share of the seconds spent waiting for decoding.
-    """
+    """Cost of the cell's bundle, and of the cell's own probe."""
 
     tokens: NonNegativeInt = 0
+    """Pooled tokens of the bundle; 0 is unknown, as of a resumed pass."""
     tokens_per_s: NonNegativeFloat = 0.0
+    """Tokens a second; 0 is unknown, as of a pass that read kept activations."""
     seconds: NonNegativeFloat = 0.0
+    """Seconds of the forward pass; 0 is unknown, as of a resumed pass."""
     peak_memory: NonNegativeInt = 0
+    """Peak memory on the device, in bytes."""
     probe_seconds: NonNegativeFloat = 0.0
+    """Seconds of the cell's own probe, over its whole grid."""
     images_per_s: NonNegativeFloat = 0.0
+    """Images a second; 0 where inputs are texts."""
     waiting_share: NonNegativeFloat = 0.0
+    """Share of the seconds in which the model waited for images to be decoded."""
 
 
 class Record(_Frozen):
-    """Result of one cell, good or failed.
-
-    `selected_on` is `validation`, `folds` or `nothing`; `tried` counts the points of the grid compared there.
-    `predictions_hash` is the hash of the test rows' ids, labels and predictions (`hash_predictions`). `baseline` and
-    `control` are those of the representation's spec; `control` is None in records that are older than this field.
-    `toy` is that of the model's spec, None without a model or where an older record does not say.
-    `natural` is that of the regime's spec. `only` holds the kinds (`poolings`, `transforms`, `classifiers`) of which
-    the representation takes one alone, whatever the suite has.
-    `seen` are the megabytes of the model's training text in the languages of the record, None if unknown.
-    `learnt_on` names the model on whose features the classifier was trained, where that is another one, and
-    `alignment` the map of the features of `model` to those.
-    """
+    """Result of one cell, good or failed: one line of `results.jsonl`."""
 
     # The fields are flat, and their names and order are those of the file: committed records are read by them.
 
     schema_version: int = SCHEMA_VERSION
+    """Version of this schema; older records are read too."""
     cell_id: str
+    """Hash of everything that may change the numbers of the cell."""
     data: str | None = None
+    """Hash of all rows of the task (ids, labels, splits, groups, languages); None in records older than this field."""
     status: Status
+    """How the cell ended: `ok`, `failed`, `oom` (memory ran out) or `skipped`."""
     error: str | None = None
+    """Why it did not end well, in one sentence."""
     suite: str
+    """Name of the suite."""
     task: str
+    """Name of the task."""
     task_version: int
+    """Version of the task."""
     trained_on: str | None = None
+    """Task whose rows were learnt from, where that is another one."""
     modality: str
+    """Kind of the inputs: `text` or `image`."""
     train_language: str
+    """Language of the training rows, as a BCP 47 tag; several are joined by `+`."""
     test_language: str
+    """Language of the test rows."""
     seen: dict[str, float] | None = None
+    """Megabytes of the model's training text in the languages of the record; None if unknown."""
     model: str | None
+    """Reference of the model; None for an arm without one."""
     model_hash: str | None
+    """Hash of the model's identity: its files and parameters."""
     toy: bool | None = None
+    """Whether the model's spec says that it is a toy; None without a model, or where an older record does not say."""
     site: str | None
+    """Site whose activations were read."""
     tokens: str | None = "content"
+    """Token set that was pooled."""
     representation: str
+    """Representation, with its parameters."""
     representation_hash: str | None
+    """Hash of the representation's identity."""
     baseline: bool = False
+    """Whether the representation's spec says `baseline`."""
     control: bool | None = None
+    """Whether the representation's spec says `control`; None in records that are older than this field."""
     only: tuple[str, ...] = ()
+    """Kinds (`poolings`, `transforms`, `classifiers`) of which the representation takes one alone, whatever the suite
+    has.
+    """
     dictionary: str | None = None
+    """The exact dictionary that the reference led to."""
     width: int | None
+    """Features of the representation; None where that differs from task to task, or without a model."""
     pooling: str | None
+    """Pooling of tokens, with its parameters."""
     transform: str
+    """Transform of pooled features, with its parameters."""
     classifier: str
+    """Classifier, with the parameters that the suite gives it."""
     regime: str = "full"  # a fact of the file format: records from before regimes existed lack it
+    """Regime that chose the training rows, with its parameters."""
     natural: Natural | None = None
+    """Unit that the regime leaves as it is, as its spec says."""
     learnt_on: str | None = None
+    """Model on whose features the classifier was trained, where that is another one."""
     alignment: str | None = None
+    """Map from the features of `model` to those of `learnt_on`."""
     protocol_hash: str | None = None
+    """Hash of pooling, transform, classifier, its grid and how it is chosen."""
     classifier_params: dict[str, Any] = Field(default_factory=dict)
+    """Parameters of the classifier that was chosen."""
     seed: int
+    """Seed of the training rows and of the classifier."""
     selected_on: str = "validation"
+    """Rows on which the parameters were chosen: `validation`, `folds` of the training rows, or `nothing`."""
     tried: int = 0
+    """Points of the grid that were compared there."""
     metrics: dict[str, Score] = Field(default_factory=dict)
+    """Metrics on test rows, by name."""
     validation_metrics: dict[str, float] = Field(default_factory=dict)
+    """Metrics on the rows of `selected_on`, by name."""
     n_train: int = 0
+    """Training rows."""
     n_validation: int = 0
+    """Validation rows."""
     n_test: int = 0
+    """Test rows."""
     n_features: int = 0
+    """Columns of the matrix that the classifier was given."""
     predictions_hash: str | None = None
+    """Hash of the test rows' ids, labels and predictions (`hash_predictions`)."""
     used: tuple[TopFeature, ...] = ()
+    """The most influential features of a linear classifier."""
     sharing: Sharing | None = None
+    """Features that two languages have in common, in a transfer between languages."""
     hygiene: Hygiene = Hygiene()
+    """Counts of rows that were removed or changed."""
     fidelity: Fidelity = Fidelity()
+    """How well the dictionary fits the activations of the task."""
     cost: Cost = Cost()
+    """Time and memory."""
     flags: tuple[str, ...] = ()
+    """Short reasons why the numbers may not mean what they seem to."""
     origins: dict[str, str] = Field(default_factory=dict)
+    """Plugin and distribution that supplied each part, by kind."""
 
     @model_validator(mode="after")
     def _infer_flags(self) -> Record:

@@ -20,19 +20,33 @@ from harness.storage.parsing import parsing, read_mapping
 from harness.storage.reading import read_file
 
 
-class _About(BaseModel):
-    """Fields of run.json that are read; others are only kept."""
+class RunFile(BaseModel):
+    """Fields of run.json, of which some are only kept."""
 
-    model_config = ConfigDict(extra="allow", strict=True)
+    model_config = ConfigDict(extra="allow", strict=True, use_attribute_docstrings=True)
 
     schema_version: int = 0
+    """Version of the schema of records and of this file."""
+    argv: list[str] = Field(default_factory=list)
+    """Arguments of the command that made or resumed the run."""
     suite: dict[str, Any]
+    """The suite as it was resolved, with what the command line set."""
     cells: list[str] = Field(default_factory=list)
+    """Ids of all cells of the plan."""
     tasks: dict[str, int] = Field(default_factory=dict)
+    """Cells of each task."""
     left_out: dict[str, str] = Field(default_factory=dict)
+    """What was unavailable, by name, with the reason."""
+    notes: list[str] = Field(default_factory=list)
+    """What the plan said of models and dictionaries."""
     status: str = "unknown"
+    """`running`, `finished`, `stopped` (at the first failure, with --fail-fast), `interrupted` or `failed`."""
+    process: Any = None
+    """The process that is at work: its id, when it began and a hash of its machine's name; only while it runs."""
     started: str | None = None
+    """When the run began or was resumed last, in UTC."""
     finished: str | None = None
+    """When it ended, in UTC."""
 
 
 class RunState:
@@ -66,7 +80,7 @@ class RunState:
         with parsing(f"'{path}' is damaged", hint=hint):
             version = about.get("schema_version")
             check_version(version if isinstance(version, int) else 0, f"the run in '{self.path}'")
-            _About.model_validate(about)
+            RunFile.model_validate(about)
         return about
 
     def ends(self) -> list[CellEnd]:

@@ -95,24 +95,37 @@ class Entry:
         return told.replace(str(self.run.path.parent), str(self.origin.parent))
 
 
-class _Facts(BaseModel):
+class PublishedFacts(BaseModel):
     """Fields of `<name>.env.json`, as a run is published."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     cells: int = Field(ge=1)
+    """Cells of the run."""
     finished: str | None
+    """When the run ended, in UTC."""
     python: str | None
+    """Version of Python."""
     os: str | None
+    """Operating system."""
     cpu: str | None
+    """Kind of processor."""
     cores: int | None
+    """Processor cores."""
     memory: int | None
+    """Memory of the machine, in bytes."""
     device: str | None
+    """Device of the forward pass."""
     gpu: dict[str, str] | None
+    """Name of the GPU and version of CUDA; null without one."""
     plugins: dict[str, str]
+    """Plugins that were loaded, each with its distribution."""
     distributions: dict[str, str | None]
+    """Versions of the packages that matter for the numbers."""
     starts: list[dict[str, str | dict[str, str] | None]]
+    """Device and versions of each start: a run may be resumed on another machine."""
     suite: Suite
+    """The suite as it was resolved."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -313,7 +326,7 @@ def _check_facts(run: PublishedRun) -> Iterator[str]:
     path = run.files[2]
     fields = read_mapping(path, f"'{path}' is damaged")
     with parsing(f"'{path}' does not hold what is published of a run"):
-        facts = _Facts.model_validate(fields)
+        facts = PublishedFacts.model_validate(fields)
     yield from (f"'{path}': {sentence}" for sentence in dict.fromkeys(_check_texts(fields)))
     find_facts(run)  # as the page of the board does
     if facts.cells != len(run.records()):
