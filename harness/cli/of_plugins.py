@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
-
 import click
 
 from harness.api.errors import HarnessError, UnavailableError, UsageError, describe, did_you_mean
-from harness.api.specs import CommandSpec
 from harness.cli.meta import OWNER
 from harness.cli.options import Reporter
-from harness.registry.commands import COMMANDS
+from harness.registry.commands import COMMANDS, import_command
 
 
 def load_command(context: click.Context, name: str) -> click.Command:
@@ -31,7 +27,7 @@ def load_command(context: click.Context, name: str) -> click.Command:
     entry = registry.get("commands", name)
     owner = f"command '{name}' ({entry.distribution})"
     try:
-        found = _load(entry.spec)
+        found = import_command(entry.spec)
     except (HarnessError, MemoryError):
         raise
     except ImportError as error:
@@ -42,10 +38,3 @@ def load_command(context: click.Context, name: str) -> click.Command:
         raise UsageError(f"{owner} is no click command, but {type(found).__name__}")
     context.meta[OWNER] = owner
     return found
-
-
-def _load(spec: CommandSpec) -> Any:
-    if callable(spec.load):
-        return spec.load()
-    module, _, attribute = spec.load.partition(":")
-    return getattr(importlib.import_module(module), attribute)

@@ -1,13 +1,18 @@
-"""Names of the commands of the harness itself; no plugin may offer another command under one of them."""
+"""Names of the commands of the harness itself, which no plugin may offer, and the import of those of plugins."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
+from typing import Any
+
+from harness.api.specs import CommandSpec
 
 COMMANDS: Mapping[str, str] = {
     "bench": "Measure featurizing against this machine's limit.",
     "cache": "Inspect, verify and prune the feature cache.",
     "card": "Write the card of a folder of dictionaries.",
+    "check": "Check a plugin or an offer against the contract of its kind.",
     "check-statistics": "Check confidence intervals and tests on simulated data.",
     "compare": "Compare two runs arm by arm, paired.",
     "doctor": "Report versions, device, plugins, and what was left out and why.",
@@ -31,3 +36,11 @@ COMMANDS: Mapping[str, str] = {
 
 RENAMED: Mapping[str, str] = {"truths": "check-statistics"}
 """Earlier name → present name. The earlier name still works, with a line of warning."""
+
+
+def import_command(spec: CommandSpec) -> Any:
+    """Return what a plugin offers as a command, which may be anything; whatever its module raises is raised here."""
+    if callable(spec.load):
+        return spec.load()
+    module, _, attribute = spec.load.partition(":")
+    return getattr(importlib.import_module(module), attribute)

@@ -146,7 +146,7 @@ def find_candidates(
         if (only is None or point.name in only) and point.name not in without
     ]
     for module in modules:
-        if not _is_there(module):
+        if not is_module(module):
             raise UnavailableError(f"there is no module '{module}' to load as a plugin")
     named = [_named(name) for name in modules]
     return sorted(installed, key=lambda candidate: (candidate.name, candidate.distribution)) + named + broken
@@ -180,7 +180,7 @@ def _unreadable(distribution: Distribution, error: Exception) -> Candidate:
     return Candidate(name="entry_points.txt", distribution=name, load=fail)
 
 
-def _is_there(module: str) -> bool:
+def is_module(module: str) -> bool:
     """Return True if a module exists. If its package cannot be imported, loading it reports that later."""
     try:
         return module in sys.modules or importlib.util.find_spec(module) is not None

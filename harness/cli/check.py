@@ -1,0 +1,80 @@
+"""Command `harness check`: check a plugin, or one of its offers, against the contract of its kind."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from harness.cli.options import FiniteRange, cache_dir_option, json_option
+from harness.cli.streams import echo
+from harness.testing.check import Outcome
+from harness.testing.child import Question, check_apart
+
+
+@click.command("check")
+@click.argument("name")
+@click.option("-m", "--model", metavar="REF", help="Try representations on this model, not on a toy.")
+@click.option(
+    "--timeout",
+    type=FiniteRange(min=1),
+    default=120,
+    show_default=True,
+    help="End a check after this many seconds.",
+)
+@cache_dir_option
+@json_option
+@click.pass_context
+def command(
+    context: click.Context,
+    name: str,
+    model: str | None,
+    timeout: float,
+    cache_dir: Path | None,
+    as_json: bool,
+) -> int:
+    """Check NAME against the contract of its kind: a plugin, a module, or an offer, perhaps with parameters.
+
+    Runs the plugin's code, in a process of its own. Exit code 1 if a check failed.
+    """
+    echo(f"harness: this runs the code of '{name}', in a process of its own, as you", err=True)
+    question = Question(
+        name=name,
+        plugins=tuple(context.obj or ()),
+        model=model,
+        cache_dir=str(cache_dir) if cache_dir else None,
+    )
+    outcomes: list[Outcome] = []
+    for outcome in check_apart(question, seconds=timeout):
+        outcomes.append(outcome)
+        if as_json:
+            echo(json.dumps(asdict(outcome), ensure_ascii=False))
+        elif outcome.status != "passed":
+            echo(f"{_label(outcome)}: {outcome.status}: {' '.join(outcome.sentence.split())}")
+    if not as_json:
+        for line in _summary(outcomes):
+            echo(line)
+    return 1 if any(one.status == "failed" for one in outcomes) else 0
+
+
+def _label(outcome: Outcome) -> str:
+    return f"{outcome.kind.removesuffix('s')} '{outcome.offer}', {outcome.check}"
+
+
+def _summary(outcomes: list[Outcome]) -> list[str]:
+    """Return a line for each offer, and one for all."""
+    lines = []
+    for kind, offer in dict.fromkeys((one.kind, one.offer) for one in outcomes):
+        own = [one for one in outcomes if (one.kind, one.offer) == (kind, offer)]
+        lines.append(f"{kind.removesuffix('s')} '{offer}': {_count(own)}")
+    return [*lines, _count(outcomes)]
+
+
+def _count(outcomes: list[Outcome]) -> str:
+    counts = Counter(one.status for one in outcomes)
+    return ", ".join(
+        f"{counts[status]} {status}" for status in ("passed", "failed", "skipped") if counts[status]
+    )

@@ -1,0 +1,184 @@
+"""Checks in a process of its own, with a time limit for each: what hangs or dies there ends nothing here.
+
+`python -m harness.testing.child` reads a question (JSON) and prints a line for each check, before and after it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from harness.api.errors import HarnessError
+from harness.testing.check import Outcome
+
+_MARK = "harness.testing.child: "
+"""Beginning of the lines that are answers; plugins may print others."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What is checked: a name, the modules to load besides installed plugins, and the model for representations."""
+
+    name: str
+    plugins: tuple[str, ...] = ()
+    model: str | None = None
+    cache_dir: str | None = None
+
+
+def check_apart(question: Question, *, seconds: float) -> Iterator[Outcome]:
+    """Yield the outcomes of a question's checks, run in a process that is started anew after one that does not end
+    within `seconds`, or that ends the process.
+
+    Raise the HarnessError that the process raises before the first check.
+    """
+    start = 0
+    while True:
+        stopped = yield from _check_from(question, start, seconds)
+        if stopped is None:
+            return
+        start = stopped + 1
+
+
+def _check_from(
+    question: Question, start: int, seconds: float
+) -> Generator[Outcome, None, int | None]:
+    """Yield outcomes from the trial of number `start` on; return the number of the one that ended the process."""
+    path = os.pathsep.join(str(Path(entry or ".").resolve()) for entry in sys.path)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "harness.testing.child"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+        start_new_session=True,
+    )
+    assert process.stdin is not None and process.stdout is not None
+    lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(process.stdout, lines), daemon=True).start()
+    try:
+        # Its standard input stays open: the child ends where this process does.
+        process.stdin.write(json.dumps({**asdict(question), "start": start}) + "\n")
+        process.stdin.flush()
+        return (yield from _follow(process, lines, seconds))
+    finally:
+        _end(process)
+
+
+def _read(stream: IO[str], lines: queue.SimpleQueue[str | None]) -> None:
+    for line in stream:
+        if line.startswith(_MARK):
+            lines.put(line.removeprefix(_MARK))
+    lines.put(None)
+
+
+def _follow(
+    process: subprocess.Popen[str], lines: queue.SimpleQueue[str | None], seconds: float
+) -> Generator[Outcome, None, int | None]:
+    begun: Mapping[str, Any] | None = None
+    while True:
+        try:
+            line = lines.get(timeout=seconds)
+        except queue.Empty:
+            if begun is None:
+                raise HarnessError(f"the plugin could not be loaded within {seconds:g} seconds") from None
+            yield _stopped(begun, f"it did not end within {seconds:g} seconds")
+            return int(begun["number"])
+        said = json.loads(line) if line else None
+        if said is None:
+            code = process.wait()
+            if begun is None:
+                raise HarnessError(f"the process of the checks ended with status {code}")
+            yield _stopped(begun, f"it ended the process ({_name_status(code)})")
+            return int(begun["number"])
+        if "error" in said:
+            raise _error(said)
+        if "outcome" in said:
+            yield Outcome(**said["outcome"])
+        elif "begin" in said:
+            begun = said["begin"]
+        elif "end" in said:
+            return None
+
+
+def _stopped(begun: Mapping[str, Any], sentence: str) -> Outcome:
+    return Outcome(
+        kind=begun["kind"], offer=begun["offer"], check=begun["check"], status="failed", sentence=sentence
+    )
+
+
+def _name_status(code: int) -> str:
+    return signal.Signals(-code).name if code < 0 else f"status {code}"
+
+
+def _error(said: Mapping[str, Any]) -> HarnessError:
+    """Return the error of the child with the exit code that it had there."""
+    error = HarnessError(said["error"])
+    error.exit_code = said["code"]
+    return error
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Kill the process and what it started."""
+    if hasattr(os, "killpg"):
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
+    process.wait()
+
+
+def main() -> None:
+    """Run the checks of the question on standard input."""
+    question = json.loads(sys.stdin.readline())
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what plugins print is no answer
+    sys.stdout = sys.stderr
+
+    def say(**what: Any) -> None:
+        answers.write(_MARK + json.dumps(what) + "\n")
+        answers.flush()
+
+    try:
+        _run(question, say)
+    except HarnessError as error:
+        say(error=str(error), code=error.exit_code)
+
+
+def _end_with_parent() -> None:
+    sys.stdin.read()
+    os._exit(1)
+
+
+def _run(question: Mapping[str, Any], say: Callable[..., None]) -> None:
+    from harness.testing.run import find_trials, open_for, run_trial
+
+    name, cache = question["name"], question["cache_dir"]
+    registry, modules = open_for(name, question["plugins"], cache_dir=Path(cache) if cache else None)
+    failed: set[tuple[str, str, str]] = set()
+    with tempfile.TemporaryDirectory() as folder:
+        beside = {"models": question["model"]} if question["model"] else {}
+        trials = find_trials(registry, name, Path(folder), modules=modules, beside=beside)
+        for trial in trials[question["start"] :]:
+            subject = trial.subject
+            begun = {"kind": subject.kind, "offer": subject.name, "check": trial.check.name}
+            say(begin={"number": trial.number, **begun})
+            outcome = run_trial(trial, failed)
+            if outcome is not None:
+                say(outcome=asdict(outcome))
+    say(end=True)
+
+
+if __name__ == "__main__":
+    main()
