@@ -50,9 +50,7 @@ def check_apart(question: Question, *, seconds: float) -> Iterator[Outcome]:
         start = stopped + 1
 
 
-def _check_from(
-    question: Question, start: int, seconds: float
-) -> Generator[Outcome, None, int | None]:
+def _check_from(question: Question, start: int, seconds: float) -> Generator[Outcome, None, int | None]:
     """Yield outcomes from the trial of number `start` on; return the number of the one that ended the process."""
     path = os.pathsep.join(str(Path(entry or ".").resolve()) for entry in sys.path)
     process = subprocess.Popen(
