@@ -43,8 +43,9 @@ def bind(spec: Spec, given: Mapping[str, Any], *, owner: str, beside: Iterable[s
         key: given.get(key, grid[key][0] if default is inspect.Parameter.empty and key in grid else default)
         for key, default in known.items()
     }
-    for key in given.keys() & _takes_number(spec):
-        bound[key] = _as_number(given[key], f"{owner} takes a number as {key}")
+    for key, may_be_none in _takes_number(spec).items():
+        if key in given and not (may_be_none and given[key] is None):
+            bound[key] = _as_number(given[key], f"{owner} takes a number as {key}")
     for key, value in bound.items():
         if value is inspect.Parameter.empty:
             raise UsageError(f"{owner} needs its parameter '{key}'")
@@ -56,32 +57,30 @@ def bind(spec: Spec, given: Mapping[str, Any], *, owner: str, beside: Iterable[s
     return bound
 
 
-def _takes_number(spec: Spec) -> set[str]:
-    """Return the parameters of a factory that are declared to be a number, or a number or nothing."""
+def _takes_number(spec: Spec) -> dict[str, bool]:
+    """Return the parameters of a factory that are declared to be a number, and whether each may be None too."""
     parameters = inspect.signature(spec.make).parameters if spec.make else {}
-    return {
-        name
-        for name, one in parameters.items()
-        if inspect.formatannotation(one.annotation).strip("'") in _NUMBER
-    }
+    written = {name: inspect.formatannotation(one.annotation).strip("'") for name, one in parameters.items()}
+    return {name: _NUMBER[annotation] for name, annotation in written.items() if annotation in _NUMBER}
 
 
-_NUMBER = {f"{kind}{rest}" for kind in ("int", "float") for rest in ("", " | None")}
+_NUMBER = {"int": False, "float": False, "int | None": True, "float | None": True}
+"""Annotation of a number → True if None is a value too."""
 
 
 def _as_number(value: Any, said: str) -> Any:
-    """Return a value as it is, and a number that YAML reads as text, 1e3, as what it says: both give one identity.
+    """Return a number as it is, and one that YAML reads as text, 1e3, as what it says: both give one identity.
 
-    Raise UsageError for NaN and infinity, which Python would read from text. Other text is for the factory to refuse.
+    Raise UsageError for NaN and infinity, which Python would read from text, and for what is no number.
     """
-    if not isinstance(value, str):
+    if isinstance(value, int | float):
         return value
     try:
         number = float(value)
-    except ValueError:
-        return value
+    except (ValueError, TypeError):
+        number = math.nan
     if not math.isfinite(number):
-        raise UsageError(f"{said}, not {value}")
+        raise UsageError(f"{said}, not {write_value(value)}")
     return number
 
 

@@ -57,8 +57,11 @@ class Subject:
 
     def make(self, **changed: Any) -> Any:
         """Call the factory anew, with some parameters `changed`."""
-        filled = {"seed": 0} if self.kind == "classifiers" and self.choice.takes_seed else {}
-        return self.choice.make(**{**filled, **changed})
+        choice = self.choice
+        if changed:
+            choice = self.registry.choose(self.kind, {"name": choice.name, **choice.given, **changed})
+        filled = {"seed": 0} if self.kind == "classifiers" and choice.takes_seed else {}
+        return choice.make(**filled)
 
 
 @dataclass(frozen=True, kw_only=True)

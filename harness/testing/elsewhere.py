@@ -81,28 +81,6 @@ class Elsewhere:
         return str(results.get(str(number), results.get("error")))
 
 
-def list_offers(plugin: Any) -> list[str]:
-    """Return a plugin's offers in its own order, with all that their specs say, as texts that another process would
-    give too.
-    """
-    from pathlib import Path as AnyPath
-
-    return [
-        f"{kind}: {spec.name if isinstance(spec, AnyPath) else _shown(spec)}"
-        for kind, specs in sorted(plugin.offers.items())
-        for spec in specs
-    ]
-
-
-def _shown(spec: Any) -> str:
-    import inspect
-
-    fields = {key: value for key, value in vars(spec).items() if not callable(value)}
-    make = getattr(spec, "make", None)
-    parameters = str(inspect.signature(make)) if make is not None else ""
-    return f"{parameters} {fields!r}"
-
-
 def main() -> None:
     """Answer the question on standard input."""
     question = json.loads(sys.stdin.read())
@@ -113,6 +91,7 @@ def main() -> None:
 
 def _list(question: Mapping[str, Any]) -> dict[str, Any]:
     from harness.registry.loading import find_candidates, load_plugins
+    from harness.testing.listing import list_offers
 
     name = question["plugin"]
     chosen: dict[str, Any] = {"only": [name]} if question["is_installed"] else {"only": [], "modules": [name]}

@@ -90,4 +90,4 @@ def _rounded(array: np.ndarray[Any, Any]) -> bytes:
     unit = (float(finite.max()) if finite.size else 1.0) * 1e-3 or 1.0
     # +0.0 so that zero has one sign.
     rounded: np.ndarray[Any, Any] = np.round(np.nan_to_num(array.astype(np.float64)) / unit) + 0.0
-    return rounded.tobytes()
+    return f"{unit:.2e}".encode() + rounded.tobytes()

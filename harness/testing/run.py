@@ -155,6 +155,7 @@ def run_trial(trial: Trial, failed: set[tuple[str, str, str]]) -> Outcome | None
     key = (subject.kind, subject.name, check.name)
     for needed in check.requires:
         if (subject.kind, subject.name, needed) in failed:
+            failed.add(key)
             return None
     try:
         if missing := _missing(subject):

@@ -14,7 +14,7 @@ from harness.api.errors import HarnessError, UsageError, describe
 from harness.api.protocols import ImageModel, Model
 from harness.storage.hashing import hash_json
 from harness.testing import samples
-from harness.testing.check import CheckFailed, NotApplicable, Subject, check, fail_unless
+from harness.testing.check import CONTRACT, CheckFailed, NotApplicable, Subject, check, fail_unless
 from harness.testing.checks.common import variants
 from harness.testing.exercises import exercise
 from harness.testing.results import CLOSE, as_array, check_same, same
@@ -83,7 +83,7 @@ def contract(subject: Subject) -> None:
         )
 
 
-@check("models")
+@check("models", requires=(CONTRACT, "deterministic"))
 def batches(subject: Subject) -> None:
     """The activations of an input do not depend on the other inputs of a batch, nor on their order."""
     model = subject.make()
@@ -109,7 +109,7 @@ def _check_near(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any], how: str
     fail_unless(worst <= BATCH, f"inputs {how} have other activations: by {worst:.2g} of the largest")
 
 
-@check("models")
+@check("models", requires=(CONTRACT, "deterministic"))
 def depth(subject: Subject) -> None:
     """Loaded for one site it gives what it gives there when it is loaded for several."""
     model = subject.make()
@@ -159,7 +159,7 @@ def empty(subject: Subject) -> None:
     )
 
 
-@check("models")
+@check("models", requires=(CONTRACT, "deterministic"))
 def identity(subject: Subject) -> None:
     """What identifies it is JSON, and changes with every parameter that changes its activations."""
     model = subject.make()
@@ -190,7 +190,7 @@ def _check_identity(identity: Mapping[str, Any]) -> None:
         fail_unless(False, f"its identity cannot be JSON: {describe(error)}")
 
 
-@check("models")
+@check("models", requires=(CONTRACT, "deterministic"))
 def order_of_sites(subject: Subject) -> None:
     """The order in which sites are asked for changes nothing."""
     model = subject.make()

@@ -14,7 +14,7 @@ from typing import Any
 from harness.api import events
 from harness.api.errors import describe
 from harness.testing.check import NotApplicable, Subject, check, fail_unless
-from harness.testing.elsewhere import list_offers
+from harness.testing.listing import list_offers
 
 SLOW_S = 2.0
 """Seconds in which a resolver says that a reference is none of its own: far more than it takes to look at a text."""

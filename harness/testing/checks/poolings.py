@@ -10,7 +10,7 @@ from torch import Tensor
 
 from harness.api.protocols import DerivedPooling, RankedPooling
 from harness.testing import samples
-from harness.testing.check import CheckFailed, NotApplicable, Subject, check, fail_unless
+from harness.testing.check import CONTRACT, CheckFailed, NotApplicable, Subject, check, fail_unless
 from harness.testing.exercises import exercise
 from harness.testing.pretended import Pretended, pretended_device
 from harness.testing.results import check_same
@@ -27,7 +27,8 @@ def _pool(pooling: Any, values: Tensor, offsets: Tensor) -> Tensor:
     if isinstance(pooling, RankedPooling):
         top = values.topk(min(pooling.top, values.shape[1]), dim=1)
         values = torch.zeros_like(values).scatter(1, top.indices, top.values)
-    result: Tensor = pooling(values, offsets)
+    # Copies: `inputs` is about what is changed.
+    result: Tensor = pooling(values.clone(), offsets.clone())
     return result
 
 
@@ -54,7 +55,7 @@ def order(subject: Subject) -> None:
     for number, part in reversed([*enumerate(parts)]):
         if len(part) == 1:  # `one-token` is about these
             continue
-        alone = _pool(pooling, part.repeat(1, 1), torch.tensor([0, len(part)]))
+        alone = _pool(pooling, part, torch.tensor([0, len(part)]))
         check_same(whole[number : number + 1], alone, "an example alone is pooled otherwise than in a batch")
     turned = _pool(
         pooling, torch.cat(parts[::-1]), torch.cat((offsets[:1], offsets.diff().flip(0).cumsum(0)))
@@ -62,7 +63,7 @@ def order(subject: Subject) -> None:
     check_same(whole.flip(0), turned, "examples in another order are pooled otherwise")
 
 
-@check("poolings")
+@check("poolings", requires=(CONTRACT, "finite"))
 def one_token(subject: Subject) -> None:
     """An example of one token has a row as any other."""
     values, offsets = samples.tokens(sizes=(1,))
@@ -78,9 +79,9 @@ def features(subject: Subject) -> None:
     if isinstance(pooling, RankedPooling):
         raise NotApplicable("it ranks the features of a token, which the core does for it")
     values, offsets = samples.tokens()
-    whole = pooling(values, offsets)
+    whole = _pool(pooling, values, offsets)
     for start, end in ((0, 2), (2, 3), (3, samples.WIDTH)):
-        sliced = pooling(values[:, start:end].contiguous(), offsets)
+        sliced = _pool(pooling, values[:, start:end], offsets)
         check_same(whole[:, start:end], sliced, f"features {start} to {end - 1} alone are pooled otherwise")
 
 
@@ -109,15 +110,17 @@ def derived(subject: Subject) -> None:
     """What is derived from the result of its base is what the pooling itself returns; the base's result stays."""
     pooling = subject.make()
     values, offsets = samples.tokens()
-    base = pooling.base(values, offsets)
+    base = pooling.base(values.clone(), offsets)
     kept = base.clone()
     check_same(
-        pooling(values, offsets), pooling.derive(base, offsets), "derived rows are not the pooling's own"
+        pooling(values.clone(), offsets),
+        pooling.derive(base, offsets),
+        "derived rows are not the pooling's own",
     )
     check_same(kept, base, "it changes the rows of its base")
 
 
-@check("poolings")
+@check("poolings", requires=(CONTRACT, "deterministic"))
 def device(subject: Subject) -> None:
     """It computes on the device of its values, and returns its result there."""
     values, offsets = samples.tokens()

@@ -17,7 +17,7 @@ from harness.config.suite import ModelChoice
 from harness.models.opened import OpenModel, locate, open_model
 from harness.storage.hashing import hash_json
 from harness.testing import samples
-from harness.testing.check import NotApplicable, Subject, check, fail_unless
+from harness.testing.check import CONTRACT, NotApplicable, Subject, check, fail_unless
 from harness.testing.checks.common import check_pickles, variants
 from harness.testing.exercises import exercise
 from harness.testing.pretended import Pretended, pretended_device
@@ -150,7 +150,7 @@ def inputs(subject: Subject) -> None:
     check_same(kept, x, "encode changes the activations that it is given")
 
 
-@check("representations", applies=reads_tokens)
+@check("representations", requires=(CONTRACT, "deterministic"), applies=reads_tokens)
 def identity(subject: Subject) -> None:
     """What identifies it is JSON without paths, and changes with every parameter that changes its features."""
     placed, _ = place(subject)

@@ -1,0 +1,103 @@
+"""Checks of plugins: a plugin of each kind that passes all of them, and for each check one that fails it alone."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conformance_faults import FAULTS, FILES, GOOD, Fault
+
+from harness.registry.opening import open_registry
+from harness.testing.check import CHECKS, Outcome
+from harness.testing.run import find_trials, run_trial
+
+SLOW = {"reproducible", "listing", "stable"}
+"""Checks that ask another process; for all plugins of a kind together one is asked."""
+
+
+@pytest.fixture
+def outcomes(install: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Outcome]]:
+    """`outcomes(source)` → what all checks say of a plugin with this source, those of another process where wanted."""
+
+    def call(source: str, files: dict[str, str] = FILES, *, elsewhere: bool = False) -> list[Outcome]:
+        folder = install(source, name="tried")
+        for name, text in files.items():
+            (folder / name).write_text(text)
+        monkeypatch.setenv("HARNESS_PLUGINS", "tried,classifiers,poolings,baselines,regimes,quickstart")
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+        (tmp_path / "temporary").mkdir()
+        (tmp_path / "here").mkdir()
+        monkeypatch.chdir(tmp_path / "here")
+        registry = open_registry()
+        assert not registry.faults, registry.faults
+        failed: set[tuple[str, str, str]] = set()
+        trials = find_trials(registry, "tried", tmp_path)
+        found = [run_trial(one, failed) for one in trials if elsewhere or one.check.name not in SLOW]
+        return [one for one in found if one is not None]
+
+    return call
+
+
+def failed(found: list[Outcome]) -> set[tuple[str, str]]:
+    return {(one.kind, one.check) for one in found if one.status == "failed"}
+
+
+@pytest.mark.slow
+def test_a_good_plugin_of_each_kind_passes_every_check(outcomes: Any) -> None:
+    found = outcomes("\n".join(GOOD.values()), elsewhere=True)
+    assert {
+        f"{one.kind} {one.offer} {one.check}: {one.sentence}" for one in found if one.status != "passed"
+    } == set()
+    passed = {(one.kind, one.check) for one in found}
+    assert passed == {(kind, check.name) for check in CHECKS for kind in check.kinds}
+
+
+@pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault.check not in SLOW], ids=str)
+def test_a_faulty_plugin_fails_the_check_of_its_fault_and_no_other(outcomes: Any, fault: Fault) -> None:
+    found = outcomes(*broken(fault))
+    assert failed(found) == {(fault.kind, fault.check)}, [one for one in found if one.status == "failed"]
+    assert {one.status for one in found} >= {"failed"}
+
+
+def broken(fault: Fault) -> tuple[str, dict[str, str]]:
+    """The source of a faulty plugin, and the files beside it."""
+    source, files = GOOD[fault.kind], dict(FILES)
+    if fault.file:
+        assert files[fault.file].count(fault.old) == 1
+        files[fault.file] = files[fault.file].replace(fault.old, fault.new)
+    else:
+        assert fault.old in source, f"{fault}: the good plugin does not hold {fault.old!r}"
+        source = source.replace(fault.old, fault.new)
+    return source, files
+
+
+@pytest.mark.slow
+def test_results_that_depend_on_the_process_fail_there_alone(outcomes: Any) -> None:
+    """One plugin with offers of all kinds, so that one other process is asked."""
+    faults = [fault for fault in FAULTS if fault.check == "reproducible"]
+    found = outcomes("\n".join(broken(fault)[0] for fault in faults), elsewhere=True)
+    assert failed(found) == {(fault.kind, "reproducible") for fault in faults}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "fault", [fault for fault in FAULTS if fault.check in ("listing", "stable")], ids=str
+)
+def test_a_plugin_whose_listing_is_wrong_fails_there_alone(outcomes: Any, fault: Fault) -> None:
+    assert failed(outcomes(*broken(fault), elsewhere=True)) == {("plugins", fault.check)}
+
+
+def test_every_check_of_every_kind_has_one_faulty_plugin() -> None:
+    assert Counter((fault.kind, fault.check) for fault in FAULTS) == Counter(
+        (kind, check.name) for check in CHECKS for kind in check.kinds
+    )
+
+
+def test_every_kind_of_offer_is_checked() -> None:
+    from harness.registry.loading import OFFERED
+
+    assert {*GOOD} == {*OFFERED, "plugins"}
