@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Container, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from harness.leaderboard.pages.frames import (
 )
 from harness.leaderboard.pages.heatmap import draw, name_pictures
 from harness.leaderboard.plots import draw_plots, outline_plots
+from harness.leaderboard.plugins import find_plugins
 from harness.leaderboard.web.page import PIECES, to_html
 from harness.leaderboard.web.stated import NOTHING_STATED, Stated, read_stated
 from harness.storage.atomic import whole_file
@@ -100,13 +101,21 @@ def make(
 
 
 def to_json(board: Board, frame: pd.DataFrame) -> str:
-    """Return leaderboard.json: suites, tasks and the rows of `frame`, the numbers to six digits after the point."""
+    """Return leaderboard.json: suites, tasks and the rows of `frame`, the numbers to six digits after the point.
+
+    Each row names by its number, from 0 on, the list in `plugins` of those that stand behind it.
+    """
+    behind = find_plugins(board)
+    plugins = [behind.find(row.cells) for group in board.groups for row in group.rows]
+    lists = list(dict.fromkeys(plugins))
     rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    rows = [{**row, "plugins": lists.index(one)} for row, one in zip(rows, plugins, strict=True)]
     tasks = [
         {"task": one.name, "n_test": one.n_test, "n_classes": one.n_classes, "chance": one.chance}
         for one in board.tasks
     ]
     told = {"suites": board.suites, "resamples": board.resamples, "tasks": tasks, "rows": rows}
+    told["plugins"] = [[asdict(one) for one in each] for each in lists]
     return json.dumps(_round(told), ensure_ascii=True, indent=1) + "\n"  # ASCII: hidden characters are spelt
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from harness.registry.checked import Checked
 from harness.runs.record import Results
 from harness.storage.parsing import parsing
 
@@ -18,7 +19,8 @@ VERSIONS = ("sae-harness", "torch", "transformers", "scikit-learn")
 class RunFacts:
     """Facts of one run. `suite` is the resolved one; `versions` and `plugins` are by name. Days are of the form
     2026-01-31, "" where a run does not say; `minutes` are those from its first start to its end, pauses between two
-    starts included, None where it does not say.
+    starts included, None where it does not say. `interfaces` are the versions that plugins declare, None for one that
+    declares none, and `checks` those that had been checked; older runs record neither.
     """
 
     name: str
@@ -31,6 +33,8 @@ class RunFacts:
     python: str
     versions: Mapping[str, str]
     plugins: Mapping[str, str]
+    interfaces: Mapping[str, int | None]
+    checks: Mapping[str, Checked]
 
     @property
     def described_versions(self) -> str:
@@ -44,6 +48,12 @@ def find_facts(run: Results) -> RunFacts:
     Raise UnavailableError where a run describes its machine in another form.
     """
     about = {**run.environment(), **run.about()}
+    with parsing(f"'{run.path}' does not say of its plugins what it should"):
+        interfaces = {
+            str(name): None if one is None else int(one)
+            for name, one in (about.get("interfaces") or {}).items()
+        }
+        checks = {str(name): Checked(**one) for name, one in (about.get("checks") or {}).items()}
     with parsing(f"'{run.path}' does not say on which machine it was made"):
         starts = about.get("starts") or []
         began = str(about.get("started") or (starts[0]["time"] if starts else ""))
@@ -60,6 +70,8 @@ def find_facts(run: Results) -> RunFacts:
             python=str(about.get("python") or ""),
             versions={str(name): str(one) for name, one in (about.get("distributions") or {}).items() if one},
             plugins={str(name): str(one) for name, one in (about.get("plugins") or {}).items()},
+            interfaces=interfaces,
+            checks=checks,
         )
 
 

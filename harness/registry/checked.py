@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from harness.api.errors import UnavailableError
@@ -22,14 +22,22 @@ FOLDER = "checked"
 
 @dataclass(frozen=True, kw_only=True)
 class Checked:
-    """Check of one plugin: the harness and the version of the interface it was made with, the day, and its counts."""
+    """Check of one plugin by `harness check`: with what, when, and what came of it."""
 
     harness: str
+    """Version of the harness that checked it."""
     interface: int
+    """Version of the interface that it was checked for."""
     day: str
+    """Day of the check, as 2026-01-31."""
     passed: int
+    """Checks that it passed."""
     failed: int
+    """Checks that it failed."""
     skipped: int
+    """Checks that could not be made."""
+    files: str = ""
+    """Hash of the plugin's files that were checked."""
 
     def __str__(self) -> str:
         counts = {"passed": self.passed, "failed": self.failed, "skipped": self.skipped}
@@ -52,14 +60,17 @@ def read_checked(plugin: Plugin, cache_dir: Path | None = None) -> Checked | Non
 
 
 def write_checked(plugin: Plugin, checked: Checked, cache_dir: Path | None = None) -> None:
-    """Keep a check of the files that a plugin has now.
+    """Keep a check of the files that a plugin has now, with their hash.
 
     Raise UnavailableError where its code was edited since it was imported, WriteError where the cache cannot be
     written.
     """
     check_writable(cache_dir or default_cache_dir())
     with naming_way_out():
-        write_json(_folder(plugin, cache_dir) / f"{_digest(plugin)}.json", asdict(checked))
+        write_json(
+            _folder(plugin, cache_dir) / f"{_digest(plugin)}.json",
+            asdict(replace(checked, files=_digest(plugin))),
+        )
 
 
 def describe_checked(plugin: Plugin, cache_dir: Path | None = None) -> str:
@@ -93,7 +104,7 @@ def _read(path: Path) -> Checked | None:
         found = read_mapping(path, "")
     except UnavailableError:
         return None
-    wanted = {name: int if kind == "int" else str for name, kind in Checked.__annotations__.items()}
-    if found.keys() != wanted.keys() or any(type(found[name]) is not kind for name, kind in wanted.items()):
+    kinds = {one.name: int if one.type == "int" else str for one in fields(Checked)}
+    if found.keys() != kinds.keys() or any(type(found[name]) is not kind for name, kind in kinds.items()):
         return None
     return Checked(**found)

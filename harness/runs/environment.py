@@ -8,20 +8,26 @@ import re
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.registry.checked import read_checked
 from harness.storage.hashing import hash_lines
 
 if TYPE_CHECKING:
     from harness.registry.loading import Plugins
 
 
-def environment(plugins: Plugins, device: str) -> dict[str, Any]:
-    """Return the distributions, machine and plugins: no paths, no environment variables, no secrets."""
+def environment(plugins: Plugins, device: str, *, cache_dir: Path | None = None) -> dict[str, Any]:
+    """Return the distributions, machine and plugins: no paths, no environment variables, no secrets.
+
+    Checks of plugins are read in the cache folder `cache_dir`, None for the default one.
+    """
     import psutil
 
+    checks = {plugin.name: read_checked(plugin, cache_dir) for plugin in plugins.loaded}
     return {
         "python": sys.version.split()[0],
         "os": platform.platform(),
@@ -31,6 +37,8 @@ def environment(plugins: Plugins, device: str) -> dict[str, Any]:
         "device": device,
         "gpu": _gpu(),
         "plugins": {plugin.name: plugin.distribution for plugin in plugins.loaded},
+        "interfaces": {plugin.name: plugin.interface for plugin in plugins.loaded},
+        "checks": {name: asdict(checked) for name, checked in checks.items() if checked},
         "left_out": [_without_paths(str(fault)) for fault in plugins.faults],
         "distributions": _versions(),
     }

@@ -1,7 +1,7 @@
 """Files of a run: results, predictions, environment, events. A killed writer leaves no half line behind.
 
 run.json         schema version, argv, the resolved suite, its cells, what was left out, notes, status, process
-env.json         distributions, OS, CPU, GPU, plugins
+env.json         distributions, OS, CPU, GPU, plugins with their interfaces and checks
 results.jsonl    one Record a line, appended and synced; a later line supersedes an earlier one
 predictions/     <cell_id>.parquet: example_id, label, prediction, score_<class>…
 events.jsonl     events with their time
@@ -15,6 +15,7 @@ import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.api.errors import UnavailableError, UsageError, WriteError
@@ -67,11 +68,15 @@ class RunFolder(RunReader):
         argv: Sequence[str],
         plugins: Plugins,
         device: str,
+        cache_dir: Path | None = None,
         tasks: Mapping[str, int] | None = None,
         left_out: Mapping[str, str] | None = None,
         notes: Sequence[str] = (),
     ) -> None:
-        """Create or reopen the run of `cells`, with their number by task. Raise UsageError if its suite is another."""
+        """Create or reopen the run of `cells`, with their number by task. Raise UsageError if its suite is another.
+
+        `cache_dir` is the cache folder that knows of checks of plugins, None the default one.
+        """
         if self.exists:
             # Fields that are newer than the run had their defaults when it began.
             old = {**ADDED_FIELDS, **self.about().get("suite", {})}
@@ -95,7 +100,7 @@ class RunFolder(RunReader):
             "started": now(),
         }
         write_json(self.path / "run.json", {**self._about, "status": "running", "process": this_process()})
-        facts = environment(plugins, device)
+        facts = environment(plugins, device, cache_dir=cache_dir)
         write_json(self.path / "env.json", facts)
         # A resumed run may have begun on another machine: each start records its own.
         versions = {name: facts["distributions"].get(name) for name in REPORTED_DISTRIBUTIONS}

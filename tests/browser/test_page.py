@@ -265,6 +265,18 @@ def test_a_row_opens_by_keyboard_says_all_and_gives_the_focus_back(open_page: An
     assert opened.page.evaluate("document.activeElement.className") == "open"
 
 
+def test_a_row_says_which_plugins_stand_behind_it(open_page: Any, tmp_path: Path) -> None:
+    page = render(build(find_results(BOARDS / "planted")))["leaderboard.html"]
+    (tmp_path / "leaderboard.html").write_text(page, "utf-8")
+    opened = open_page(tmp_path / "leaderboard.html")
+    opened.page.locator(".tabulator-row .open").first.click()
+    dialog = opened.page.locator("dialog[open]")
+    assert dialog.locator("ul li").count() == 1
+    line = dialog.locator("ul li").inner_text()
+    assert line.startswith("sae-harness 0.1.0 (") and line.endswith("): interface and check not recorded")
+    assert opened.said == []
+
+
 def test_flags_have_their_reason_beside_them(open_page: Any) -> None:
     opened = open_page(GEMMA)
     flag = opened.page.locator(".tabulator-row .flag").first

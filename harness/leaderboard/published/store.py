@@ -58,6 +58,9 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 _UNIT = ("train_language", "test_language", "trained_on", "regime")
 _FACTS = ("python", "os", "cpu", "cores", "memory", "device", "gpu", "plugins")
+_ADDED_FACTS = ("interfaces", "checks")
+"""Facts that older runs do not have."""
+
 _DISTRIBUTIONS = ("sae-harness", "torch", "transformers", "scikit-learn", "scipy", "numpy", "pandas")
 
 
@@ -476,6 +479,7 @@ def _environment(run: RunFolder) -> dict[str, Any]:
         "cells": len(about["cells"]),
         "finished": about.get("finished"),
         **{name: facts.get(name) for name in _FACTS},
+        **{name: facts[name] for name in _ADDED_FACTS if name in facts},
         "distributions": {name: known.get(name) for name in _DISTRIBUTIONS},
         # a resumed run may have begun elsewhere
         "starts": [

@@ -20,6 +20,7 @@ from harness.api.text import printable
 from harness.config.suite import Suite
 from harness.leaderboard.provenance import find_facts
 from harness.leaderboard.published.store import LIMIT, NAME, RECORDS, PublishedRun, publish
+from harness.registry.checked import Checked
 from harness.runs.folder import RunFolder
 from harness.runs.lines import NewerError
 from harness.runs.record import Record
@@ -120,6 +121,10 @@ class PublishedFacts(BaseModel):
     """Name of the GPU and version of CUDA; null without one."""
     plugins: dict[str, str]
     """Plugins that were loaded, each with its distribution."""
+    interfaces: dict[str, int | None] = Field(default_factory=dict)
+    """Version of the interface that each plugin declares; null where it declares none; empty in older runs."""
+    checks: dict[str, Checked] = Field(default_factory=dict)
+    """Plugins that `harness check` had checked, as the run itself says."""
     distributions: dict[str, str | None]
     """Versions of the packages that matter for the numbers."""
     starts: list[dict[str, str | dict[str, str] | None]]

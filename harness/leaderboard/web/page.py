@@ -16,14 +16,15 @@ from harness.leaderboard.exports.exported import runs_of
 from harness.leaderboard.pages import markdown
 from harness.leaderboard.pages.board_page import Sections
 from harness.leaderboard.plots import Plot
-from harness.leaderboard.provenance import find_facts
+from harness.leaderboard.plugins import describe, describe_plugin, find_plugins
+from harness.leaderboard.provenance import RunFacts, find_facts
 from harness.leaderboard.published.badge import badge_of
 from harness.leaderboard.web.commands import find_commands
 from harness.leaderboard.web.flags import explain
 from harness.leaderboard.web.matrices import encode_matrices
 from harness.leaderboard.web.overview import Overview, describe_scores, judge, make_overviews
 from harness.leaderboard.web.stated import NOTHING_STATED, Stated
-from harness.leaderboard.web.tables import GROUP, Table, encode, make_tables
+from harness.leaderboard.web.tables import GROUP, Behind, Table, encode, make_tables
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -58,7 +59,8 @@ def to_html(
     names = [
         one.name for one in overviews if (one.lines and any(line.scores for line in one.lines)) or one.others
     ]
-    tables = make_tables(board, names or [overviews[-1].name], find_commands(board))
+    behind = Behind(commands=find_commands(board), plugins=find_plugins(board))
+    tables = make_tables(board, names or [overviews[-1].name], behind)
     encoded = [encode(table) for table in tables]
     beside = _split(encoded)
     matrices = encode_matrices(find_matrices(board))
@@ -90,6 +92,7 @@ def to_html(
             sections=_render_sections(sections),
             flags=flags,
             runs=[(find_facts(run), badge_of(run)) for run in runs],
+            plugins_of=_list_plugins,
             plots=plots,
             matrices=bool(matrices),
             downloads=downloads,
@@ -98,6 +101,15 @@ def to_html(
         )
     )
     return {"leaderboard.html": page, **beside}
+
+
+def _list_plugins(facts: RunFacts) -> str:
+    """Return the plugins of a run in one line, with interface and check where the run tells of them."""
+    told = (
+        f"{name} ({version}{f'; {describe(*describe_plugin(name, facts))}' if name in facts.interfaces else ''})"
+        for name, version in facts.plugins.items()
+    )
+    return ", ".join(told)
 
 
 def _describe_task(task: TaskSummary) -> dict[str, str]:

@@ -20,6 +20,7 @@ from harness.leaderboard.pages.frames import (
     row_line,
 )
 from harness.leaderboard.pages.markdown import NONE, span
+from harness.leaderboard.plugins import PluginsBehind, write_plugins
 from harness.leaderboard.web.commands import Commands
 from harness.leaderboard.web.overview import kind_of
 
@@ -42,6 +43,9 @@ class Column:
     filter: bool = False
     about: str = ""
 
+
+_BESIDE = ("command", "plugins")
+"""What a line says beside its columns, in several lines of text."""
 
 GROUP = "group"
 """Column that says which rows are ranked together: only one of its values is shown at a time."""
@@ -217,7 +221,22 @@ class Table:
         )
 
 
-def make_tables(board: Board, groups: Sequence[str], commands: Commands) -> tuple[Table, ...]:
+@dataclass(frozen=True, kw_only=True)
+class Behind:
+    """Commands that make the rows of a board, and the plugins behind them."""
+
+    commands: Commands
+    plugins: PluginsBehind
+
+    def describe(self, row: Row, result: TaskResult | None = None) -> dict[str, str]:
+        """Return what a line says beside its columns, of a whole row or of one result."""
+        return {
+            "command": self.commands.run_row(row, result),
+            "plugins": write_plugins(self.plugins.find(row.cells if result is None else result.cells)),
+        }
+
+
+def make_tables(board: Board, groups: Sequence[str], behind: Behind) -> tuple[Table, ...]:
     """Return the tables of a board that have lines; `groups` are the names of its groups, in their order."""
     tables = (
         Table(
@@ -226,7 +245,7 @@ def make_tables(board: Board, groups: Sequence[str], commands: Commands) -> tupl
             about="Each row's site, pooling, transform and classifier were chosen on validation; scores are means over"
             " tasks, on test.",
             columns=_ROWS,
-            lines=tuple(_row_lines(board, groups, commands)),
+            lines=tuple(_row_lines(board, groups, behind)),
         ),
         Table(
             name="results",
@@ -234,7 +253,7 @@ def make_tables(board: Board, groups: Sequence[str], commands: Commands) -> tupl
             about="One line for each row and task. Select a task, a language or a model: the address of this page then"
             " leads back to the selection.",
             columns=_RESULTS,
-            lines=tuple(_result_lines(board, groups, commands)),
+            lines=tuple(_result_lines(board, groups, behind)),
         ),
         Table(
             name="ablation",
@@ -242,7 +261,7 @@ def make_tables(board: Board, groups: Sequence[str], commands: Commands) -> tupl
             about="Every row at every value of what was searched, chosen on validation at that value. This describes"
             " the search and is no leaderboard: to take a row at its best value would be to choose on test.",
             columns=_ABLATION,
-            lines=tuple(_ablation_lines(board, groups, commands)),
+            lines=tuple(_ablation_lines(board, groups, behind)),
         ),
     )
     return tuple(table for table in tables if table.lines)
@@ -252,7 +271,7 @@ def encode(table: Table) -> dict[str, Any]:
     """Return a table for the browser: its columns, and the values of each as a list, or as numbers of `texts`."""
     known = table.known_columns
     keys = dict.fromkeys(
-        [GROUP, *(key for one in known for key in (one.key, one.low, one.high) if key), "command"]
+        [GROUP, *(key for one in known for key in (one.key, one.low, one.high) if key), *_BESIDE]
     )
     return {
         "name": table.name,
@@ -260,7 +279,11 @@ def encode(table: Table) -> dict[str, Any]:
         "about": table.about,
         "columns": [{name: value for name, value in asdict(one).items() if value} for one in known],
         "n": len(table.lines),
-        "values": {key: _encode([line.get(key) for line in table.lines]) for key in keys},
+        "values": {
+            key: _encode([line.get(key) for line in table.lines])
+            for key in keys
+            if key != "plugins" or any(line.get(key) for line in table.lines)
+        },
     }
 
 
@@ -273,7 +296,7 @@ def _encode(values: Sequence[Any]) -> Any:
     return [round(value, 6) if isinstance(value, float) else value for value in values]
 
 
-def _row_lines(board: Board, groups: Sequence[str], commands: Commands) -> Iterator[dict[str, Any]]:
+def _row_lines(board: Board, groups: Sequence[str], behind: Behind) -> Iterator[dict[str, Any]]:
     for name, group in zip(groups, board.groups, strict=True):
         for row in group.rows:
             line = row_line(row)
@@ -286,20 +309,20 @@ def _row_lines(board: Board, groups: Sequence[str], commands: Commands) -> Itera
                     "places_over_tasks": span(*(row.rank_interval or (None, None))),
                     "kind": kind_of(row),
                     "reads": row.reads,
-                    "command": commands.run_row(row),
+                    **behind.describe(row),
                 }
             )
 
 
-def _result_lines(board: Board, groups: Sequence[str], commands: Commands) -> Iterator[dict[str, Any]]:
+def _result_lines(board: Board, groups: Sequence[str], behind: Behind) -> Iterator[dict[str, Any]]:
     for name, group in zip(groups, board.groups, strict=True):
         for row in group.rows:
             others = [one for one in row.others if not one.unit.is_across]
             for result in (*row.results, *others, *row.below):
-                yield _clean({**_result(row, result, commands), GROUP: name})
+                yield _clean({**_result(row, result, behind), GROUP: name})
 
 
-def _result(row: Row, result: TaskResult, commands: Commands) -> dict[str, Any]:
+def _result(row: Row, result: TaskResult, behind: Behind) -> dict[str, Any]:
     records = [cell.record for cell in result.cells]
     flags = dict.fromkeys((*result.flags, *(flag for record in records for flag in record.flags)))
     return {
@@ -315,7 +338,7 @@ def _result(row: Row, result: TaskResult, commands: Commands) -> dict[str, Any]:
         "n_test": result.n_test,
         "seeds": len(result.cells),
         "flags": ", ".join(flags),
-        "command": commands.run_row(row, result),
+        **behind.describe(row, result),
     }
 
 
@@ -324,10 +347,10 @@ def _mean(values: Iterable[float | None]) -> float | None:
     return sum(value for value in known if value is not None) / len(known) if None not in known else None
 
 
-def _ablation_lines(board: Board, groups: Sequence[str], commands: Commands) -> Iterator[dict[str, Any]]:
+def _ablation_lines(board: Board, groups: Sequence[str], behind: Behind) -> Iterator[dict[str, Any]]:
     rows = {row.key: row for row in board.rows}
     for name, group in zip(groups, board.groups, strict=True):
-        told = {row.key: commands.run_row(row) for row in group.rows}
+        told = {row.key: behind.commands.run_row(row) for row in group.rows}
         for one in board.ablation:
             if one.row in told:
                 yield _clean(
@@ -346,6 +369,6 @@ def _clean(line: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _clean_text(key: str, text: str) -> str:
-    if key == "command":  # whole, on as many lines as it has
+    if key in _BESIDE:  # whole, on as many lines as it has
         return "\n".join(map(plain_line, text.split("\n")))
     return plain_line(shorten(text))

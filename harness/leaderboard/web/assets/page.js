@@ -204,6 +204,7 @@
       make("h3", {}, "Flags"),
       make("dl", {}, ...(flagsOf(row.flags).flatMap(([name, flags]) => [make("dt", {}, name), make("dd", {}, `${board.flags[name] || ""} Here: ${flags.join(", ")}`)]))),
       row.flags ? "" : make("p", {}, "None."),
+      ...(row.plugins ? [make("h3", {}, "Plugins"), make("ul", {}, ...row.plugins.split("\n").map((one) => make("li", {}, one))), make("p", { class: "note" }, "As the runs say themselves: version, interface, and whether harness check was run on these files.")] : []),
       make("p", {}, make("button", { type: "button", onclick: () => dialog.close() }, "Close")),
     );
     dialog.showModal();
