@@ -20,7 +20,6 @@ from harness.api.errors import HarnessError, UnavailableError, UsageError, descr
 from harness.api.specs import ClassifierSpec
 from harness.registry.loading import OFFERED, Fault, Plugin, Plugins, offer_name
 from harness.registry.parameters import bind, name_offer, singular, write_value
-from harness.registry.parameters import parameters_of as parameters_of
 from harness.registry.source import Source
 from harness.storage.cache_place import using_cache
 from harness.storage.parsing import parsing

@@ -99,17 +99,22 @@ def write_value(value: Any) -> str:
     return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
 
 
-def check_grid(spec: ClassifierSpec) -> str:
-    """Return what is wrong with a classifier's grid, as the end of the sentence `it has a grid …`; empty if nothing."""
+def find_wrong_name(spec: ClassifierSpec) -> str:
+    """Return what is wrong with the parameters that a classifier names, as the end of the sentence `it is offered
+    …`; empty if nothing is.
+    """
     known = parameters_of(spec)
+    if spec.selects is not None and spec.selects not in known:
+        hint = did_you_mean(str(spec.selects), known, owner_has="it takes")
+        return f"as selecting by '{spec.selects}', which is no parameter of its factory{hint}"
     for name, values in spec.grid.items():
         if name not in known:
             hint = did_you_mean(str(name), known, owner_has="it takes")
-            return f"of '{name}', which is no parameter of its factory that a suite may set{hint}"
+            return f"with a grid of '{name}', which is no parameter of its factory that a suite may set{hint}"
         if not isinstance(values, tuple | list) or not values:
-            return f"of '{name}' that is no tuple of one value or more"
+            return f"with a grid of '{name}' that is no tuple of one value or more"
         try:
             hash_json({name: list(values)})
         except (ValueError, RecursionError) as error:  # what JSON cannot write
-            return f"of '{name}' with values that cannot identify a result: {error}"
+            return f"with a grid of '{name}' with values that cannot identify a result: {error}"
     return ""

@@ -13,9 +13,10 @@ from typing import Any
 from harness.api.errors import HarnessError, UnavailableError, UsageError, describe, did_you_mean
 from harness.api.memory import find_memory_error
 from harness.api.specs import Spec
-from harness.registry.catalog import Registry, parameters_of
+from harness.registry.catalog import Registry
 from harness.registry.loading import Fault, Plugin, is_module, offer_name
 from harness.registry.opening import open_registry
+from harness.registry.parameters import parameters_of
 from harness.testing.check import Check, CheckFailed, NotApplicable, Outcome, Subject
 from harness.testing.checks import CHECKS, EXERCISES
 from harness.testing.checks.common import required

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from harness.api.errors import HarnessError, UsageError, describe
-from harness.registry.catalog import parameters_of
+from harness.registry.parameters import parameters_of
 from harness.testing.check import CONTRACT, NotApplicable, Subject, check, fail_unless
 from harness.testing.exercises import use
 from harness.testing.guards import watching

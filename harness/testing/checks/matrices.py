@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.api.errors import HarnessError
 from harness.api.protocols import GridClassifier, LinearClassifier
-from harness.registry.catalog import parameters_of
+from harness.registry.parameters import parameters_of
 from harness.testing import samples
 from harness.testing.check import CONTRACT, CheckFailed, NotApplicable, Subject, check, fail_unless
 from harness.testing.checks.common import check_pickles
