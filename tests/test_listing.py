@@ -129,3 +129,26 @@ def test_ls_plugins_lists_the_same(harness_command, install):
     listed = harness_command("ls", "plugins", "--json").rows
     same = [(row["name"], row["distribution"], row["summary"], row["status"]) for row in rows]
     assert [(row["name"], row["origin"], row["summary"], row["status"]) for row in listed] == same
+
+
+def test_a_plugin_is_checked_once_its_checks_were_run(harness_command, install):
+    install(
+        "HARNESS_API = 1\nimport harness\ndef make():\n"
+        "    return lambda values, offsets: values[offsets[:-1]].clone()\n"
+        "@harness.hookimpl\ndef harness_poolings():\n"
+        "    return [harness.PoolingSpec(name='first', summary='the first token', make=make)]\n"
+    )
+    checked = harness_command("check", "toy", "--json")
+    passed = sum(row["status"] == "passed" for row in checked.rows)
+    assert passed, checked.err
+    rows = {row["name"]: row for row in harness_command("plugins", "--json").rows}
+    assert (
+        f": {passed} passed" in str(rows["toy"]["checked"]) and rows["poolings"]["checked"] == "not checked"
+    )
+
+
+def test_a_check_of_one_offer_is_none_of_its_plugin(harness_command, install):
+    install("HARNESS_API = 1\n" + OFFER.format("toy_pooling"))
+    harness_command("check", "toy_pooling")
+    rows = {row["name"]: row for row in harness_command("plugins", "--json").rows}
+    assert rows["toy"]["checked"] == "not checked"

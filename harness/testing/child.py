@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from harness.api.errors import HarnessError
+from harness.registry.loading import Plugin
 from harness.testing.check import Outcome
 
 _MARK = "harness.testing.child: "
@@ -43,15 +45,20 @@ def check_apart(question: Question, *, seconds: float) -> Iterator[Outcome]:
     Raise the HarnessError that the process raises before the first check.
     """
     start = 0
+    counts: Counter[str] = Counter()
     while True:
-        stopped = yield from _check_from(question, start, seconds)
+        stopped = yield from _check_from(question, start, counts, seconds)
         if stopped is None:
             return
         start = stopped + 1
 
 
-def _check_from(question: Question, start: int, seconds: float) -> Generator[Outcome, None, int | None]:
-    """Yield outcomes from the trial of number `start` on; return the number of the one that ended the process."""
+def _check_from(
+    question: Question, start: int, counts: Counter[str], seconds: float
+) -> Generator[Outcome, None, int | None]:
+    """Yield outcomes from the trial of number `start` on, and count them beside those before; return the number of the
+    one that ended the process.
+    """
     path = os.pathsep.join(str(Path(entry or ".").resolve()) for entry in sys.path)
     process = subprocess.Popen(
         [sys.executable, "-m", "harness.testing.child"],
@@ -66,11 +73,24 @@ def _check_from(question: Question, start: int, seconds: float) -> Generator[Out
     threading.Thread(target=_read, args=(process.stdout, lines), daemon=True).start()
     try:
         # Its standard input stays open: the child ends where this process does.
-        process.stdin.write(json.dumps({**asdict(question), "start": start}) + "\n")
+        process.stdin.write(json.dumps({**asdict(question), "start": start, "before": counts}) + "\n")
         process.stdin.flush()
-        return (yield from _follow(process, lines, seconds))
+        return (yield from _count(_follow(process, lines, seconds), counts))
     finally:
         _end(process)
+
+
+def _count(
+    outcomes: Generator[Outcome, None, int | None], counts: Counter[str]
+) -> Generator[Outcome, None, int | None]:
+    while True:
+        try:
+            outcome = next(outcomes)
+        except StopIteration as end:
+            stopped: int | None = end.value
+            return stopped
+        counts[outcome.status] += 1
+        yield outcome
 
 
 def _read(stream: IO[str], lines: queue.SimpleQueue[str | None]) -> None:
@@ -160,11 +180,12 @@ def _end_with_parent() -> None:
 
 
 def _run(question: Mapping[str, Any], say: Callable[..., None]) -> None:
-    from harness.testing.run import find_trials, open_for, run_trial
+    from harness.testing.run import find_plugin, find_trials, open_for, run_trial
 
     name, cache = question["name"], question["cache_dir"]
     registry, modules = open_for(name, question["plugins"], cache_dir=Path(cache) if cache else None)
     failed: set[tuple[str, str, str]] = set()
+    counts = Counter(question["before"])
     with tempfile.TemporaryDirectory() as folder:
         beside = {"models": question["model"]} if question["model"] else {}
         trials = find_trials(registry, name, Path(folder), modules=modules, beside=beside)
@@ -174,8 +195,33 @@ def _run(question: Mapping[str, Any], say: Callable[..., None]) -> None:
             say(begin={"number": trial.number, **begun})
             outcome = run_trial(trial, failed)
             if outcome is not None:
+                counts[outcome.status] += 1
                 say(outcome=asdict(outcome))
+    plugin = find_plugin(registry, name)
+    if plugin is not None and counts.total():
+        _keep(plugin, counts, registry.cache_dir)
     say(end=True)
+
+
+def _keep(plugin: Plugin, counts: Counter[str], cache_dir: Path | None) -> None:
+    """Keep the counts of a whole plugin's checks, for `harness plugins` and for the runs to come."""
+    from harness.api.protocols import API_VERSION
+    from harness.registry.checked import Checked, write_checked
+    from harness.registry.source import OWN, installed_version
+    from harness.runs.environment import now
+
+    checked = Checked(
+        harness=installed_version(OWN) or "of unknown version",
+        interface=API_VERSION,
+        day=now()[:10],
+        passed=counts["passed"],
+        failed=counts["failed"],
+        skipped=counts["skipped"],
+    )
+    try:
+        write_checked(plugin, checked, cache_dir)
+    except HarnessError as error:  # the outcomes are told all the same
+        print(f"harness: the check is not kept: {error}", file=sys.stderr)
 
 
 if __name__ == "__main__":
