@@ -7,7 +7,7 @@ CORPUS ?= $(HARNESS_CORPUS_DIR)
 WEIGHTS := plugins/harness_minigemma/weights
 SIZES := s m l
 
-.PHONY: install quickstart gemma test test-proofs test-identities test-browser test-docs lint fast bench interop boards data family models dictionaries cards seeing gemma-dictionaries corpus clean
+.PHONY: install quickstart gemma test test-proofs test-identities test-browser test-docs lint fast bench interop boards data family models dictionaries cards seeing gemma-dictionaries corpus dist newcomer floors clean
 
 install: .venv/installed
 
@@ -167,6 +167,23 @@ corpus:
 
 data:
 	@test -d "$(DATA)" || { echo "boards need the mirrored datasets: HARNESS_DATA_DIR=/path/to/data make boards" >&2; exit 1; }
+
+# The sdist and the wheel of a release, in dist/. The sdist builds the same wheel, byte for byte.
+dist: install
+	rm -rf dist build/unpacked build/again
+	$(BIN)/python -m hatchling build
+	mkdir -p build/unpacked && tar -xzf dist/*.tar.gz -C build/unpacked --strip-components 1
+	cd build/unpacked && $(CURDIR)/$(BIN)/python -m hatchling build -t wheel -d $(CURDIR)/build/again
+	cmp dist/*.whl build/again/*.whl && rm -rf build/unpacked build/again
+	@test $$(wc -c < dist/*.whl) -le 80000000 || { echo "the wheel has more than 80 MB" >&2; exit 1; }
+
+# From that wheel to a board with a dictionary and a task of one's own, in an environment of its own (network).
+newcomer: dist
+	tests/release/newcomer.sh dist/*.whl $(PYTHON)
+
+# The tests that touch dependencies most, with each dependency as old as pyproject.toml allows (network).
+floors: install
+	$(BIN)/python tests/release/floors.py
 
 clean:
 	rm -rf .venv build dist

@@ -271,6 +271,8 @@ GOOD: Mapping[str, tuple[bytes, np.ndarray[Any, Any]]] = {
 
 @pytest.mark.parametrize("name", GOOD)
 def test_every_mode_has_the_pixels_that_pillow_or_arithmetic_give_it(name: str) -> None:
+    if name == "YCbCr as TIFF" and int(PIL.__version__.split(".")[0]) < 13:
+        pytest.skip("Pillow before 13 cannot read it, and the image is refused")
     data, wanted = GOOD[name]
     np.testing.assert_array_equal(pixels(data), wanted)
 

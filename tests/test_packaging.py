@@ -297,6 +297,13 @@ def test_a_forbidden_import_is_found_wherever_it_is_written(module, text, found,
     assert find_forbidden(find_imports("toy_core", "toy_a", "toy_b"), "toy_core") == [found] * bool(found)
 
 
+def test_every_dependency_has_a_floor_that_the_page_of_releases_names():
+    page = (ROOT / "docs" / "releasing.md").read_text("utf-8")
+    for dependency in PYPROJECT["project"]["dependencies"]:
+        name, floor = dependency.split(">=")
+        assert name in page and floor.removesuffix(".0") in page, dependency
+
+
 def test_all_built_in_plugins_load_without_fault():
     from harness.registry.loading import find_candidates, load_plugins
 
@@ -318,7 +325,7 @@ def test_python_dash_m_harness_is_the_command(own_cache):
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """The wheel of this checkout."""
+    """The wheel of this checkout, open."""
     if find_spec("hatchling") is None:
         pytest.skip("hatchling is not installed: pip install hatchling")
     folder = tmp_path_factory.mktemp("wheel")
@@ -326,16 +333,31 @@ def wheel(tmp_path_factory):
     ended = subprocess.run(build, cwd=ROOT, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
     (path,) = folder.glob("*.whl")
-    return zipfile.ZipFile(path).namelist()
+    assert path.stat().st_size <= 80_000_000
+    return zipfile.ZipFile(path)
 
 
 @pytest.mark.slow
 def test_the_wheel_holds_harness_and_its_plugins_and_nothing_else(wheel):
-    tops = {name.split("/")[0] for name in wheel}
+    names = wheel.namelist()
+    tops = {name.split("/")[0] for name in names}
     (about,) = (top for top in tops if top.endswith(".dist-info"))
     packages = set(PYPROJECT["project"]["entry-points"]["harness"].values())
     assert tops == {"harness", about, *packages}
-    assert not [name for name in wheel if "__pycache__" in name or name.endswith(".pyc")]
+    assert not [name for name in names if "__pycache__" in name or name.endswith(".pyc")]
+
+
+@pytest.mark.slow
+def test_the_page_of_a_package_index_has_no_relative_link_and_names_files_of_the_sdist(wheel):
+    from hatchling.builders.sdist import SdistBuilder
+
+    (about,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+    page = wheel.read(about).decode()
+    assert re.findall(r"\]\((?!https?:)[^)]*\)", page) == []
+    shipped = {file.distribution_path for file in SdistBuilder(str(ROOT)).recurse_included_files()}
+    named = re.findall(r"\(`([^`]+)`\)", page)
+    assert "docs/manual.md" in named and set(named) <= shipped
+    assert not [name for name in shipped if name.startswith("tests/") or "__pycache__" in name]
 
 
 @pytest.mark.slow
@@ -357,4 +379,4 @@ def test_the_wheel_holds_harness_and_its_plugins_and_nothing_else(wheel):
     ],
 )
 def test_the_wheel_holds_the_data_that_plugins_read(wheel, name):
-    assert name in wheel
+    assert name in wheel.namelist()

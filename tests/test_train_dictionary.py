@@ -559,7 +559,10 @@ def test_texts_without_held_out_ones_are_refused_before_training(harness_command
     path.write_text('{"text": "all of it", "split": "train"}\n')
     result = call(harness_command, path)
     assert result.code == 3
-    assert result.said == ["harness: there are no held-out texts in only.jsonl"]
+    assert result.said == [
+        "harness: there are no held-out texts in only.jsonl: one in twenty is held out, unless a column 'split' says "
+        "which are, and in .txt an empty line ends a text"
+    ]
 
 
 def test_without_sae_lens_only_tied_is_trained(

@@ -53,7 +53,10 @@ def read_corpus(sources: Sequence[Path], split: Part, *, characters: int = CHARA
     if split == "train":  # only now: the row that holds a text out may be the last
         kept.drop(heldout)
     if not len(kept):
-        raise DataError(f"there are no {SPELLED[split]} texts in {', '.join(map(str, sources))}")
+        raise DataError(
+            f"there are no {SPELLED[split]} texts in {', '.join(map(str, sources))}: one in twenty is held out, unless "
+            f"a column 'split' says which are, and in .txt an empty line ends a text"
+        )
     yield from kept.take()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness.api.errors import HarnessError, UnavailableError, name_some
+from harness.api.errors import HarnessError, UnavailableError, UsageError, name_some
 from harness.api.tasks import TaskSpec
 from harness.config.suite import Suite, TaskChoice
 from harness.data.partitions import make_draws
@@ -94,6 +94,8 @@ def check_data(
     for name, records in by_task.items():
         try:
             specs[name] = source.spec(records[0])
+        except UsageError as error:
+            absent[name] = f"{error} (validate takes the file of a task as --include)"
         except HarnessError as error:
             absent[name] = str(error)
     plan, lacking = source.plan(specs)
