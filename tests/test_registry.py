@@ -125,7 +125,9 @@ def test_references_are_read_as_SCHEMAS_writes_them(reference, name, parameters)
     ],
 )
 def test_a_reference_that_cannot_be_read_is_refused_in_one_sentence(reference, sentence):
-    with pytest.raises(UsageError, match=f"^{re.escape(sentence)}$"):
+    with pytest.raises(
+        UsageError, match=f"^{re.escape(sentence)}(, not 13)?$"
+    ):  # newer Pythons name the month
         parse_reference(reference)
 
 
@@ -181,7 +183,7 @@ def test_a_value_that_no_result_could_be_known_by_is_refused(built_in, value):
 
 
 def test_a_date_is_refused_as_a_value(built_in):
-    assert "cannot take t=2020-01-01" in refusal(built_in, "poolings", "count(t=2020-01-01)")
+    assert "takes a number as t, not 2020-01-01" in refusal(built_in, "poolings", "count(t=2020-01-01)")
 
 
 @pytest.mark.parametrize(
