@@ -123,16 +123,6 @@ BROKEN = {
 }
 
 
-def test_a_classifier_that_selects_by_no_parameter_of_its_own_is_left_out(harness_command, install):
-    install(
-        "import harness\ndef make(*, n=1): return None\n@harness.hookimpl\ndef harness_classifiers():\n"
-        "    return [harness.ClassifierSpec(name='toy_classifier', summary='', make=make, selects='k')]\n"
-    )
-    (line,) = harness_command("ls", "classifiers").said
-    assert "offers 'toy_classifier' in its hook 'harness_classifiers' as selecting by 'k'" in line
-    assert line.endswith("which is no parameter of its factory; it takes: n")
-
-
 @pytest.mark.parametrize("grid", BROKEN)
 def test_a_grid_that_cannot_be_tried_leaves_its_plugin_out(grid, harness_command, install):
     install(

@@ -28,7 +28,7 @@ from harness.api.memory import find_memory_error
 from harness.api.tasks import TaskSpec
 from harness.registry.commands import COMMANDS, RENAMED
 from harness.registry.interface import InterfaceError, check_accepted, find_declared, read_declared
-from harness.registry.parameters import find_wrong_name
+from harness.registry.parameters import find_grid_fault
 from harness.registry.source import OWN, Source, check_unchanged, find_source
 
 GROUP = "harness"
@@ -361,7 +361,7 @@ def _collect(module: Any, kind: str, wanted: type) -> tuple[Any, ...]:
             with _blaming(
                 f"offers '{offer_name(offer)}' in {hook}, whose grid is no mapping of names to tuples"
             ):
-                wrong = find_wrong_name(offer)
+                wrong = find_grid_fault(offer)
             if wrong:
                 raise _Broken(f"offers '{offer_name(offer)}' in {hook} {wrong}")
     names = [offer_name(offer) for offer in offers]

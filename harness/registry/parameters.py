@@ -99,14 +99,9 @@ def write_value(value: Any) -> str:
     return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
 
 
-def find_wrong_name(spec: ClassifierSpec) -> str:
-    """Return what is wrong with the parameters that a classifier names, as the end of the sentence `it is offered
-    …`; empty if nothing is.
-    """
+def find_grid_fault(spec: ClassifierSpec) -> str:
+    """Return what is wrong with a classifier's grid, as the end of the sentence `it is offered …`; empty if nothing."""
     known = parameters_of(spec)
-    if spec.selects is not None and spec.selects not in known:
-        hint = did_you_mean(str(spec.selects), known, owner_has="it takes")
-        return f"as selecting by '{spec.selects}', which is no parameter of its factory{hint}"
     for name, values in spec.grid.items():
         if name not in known:
             hint = did_you_mean(str(name), known, owner_has="it takes")
