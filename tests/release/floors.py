@@ -28,7 +28,7 @@ TOOLS = (
     "pytest",
     "pytest-benchmark",
 )
-MORE_TOOLS = ("pytest-timeout", "pytest-xdist", "statsmodels", "zstandard")
+MORE_TOOLS = ("ruff", "pytest-timeout", "pytest-xdist", "statsmodels", "zstandard")
 TESTS = (
     *(
         "records",
