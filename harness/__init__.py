@@ -83,6 +83,7 @@ if TYPE_CHECKING:
     from harness.data.images import decode_image, read_image
     from harness.data.inputs import parse_input
     from harness.data.sources import read_table
+    from harness.dictionaries.dictionary import Activation, InputNorm
     from harness.dictionaries.dictionary import Dictionary as Dictionary
     from harness.features.featurize import plan_batches, run_batches
     from harness.models.opened import OpenModel
@@ -92,6 +93,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "API_VERSION",
+    "Activation",
     "Alignment",
     "AlignmentSpec",
     "Autoencoder",
@@ -119,6 +121,7 @@ __all__ = [
     "IdentifiedRepresentation",
     "Image",
     "ImageModel",
+    "InputNorm",
     "InputRepresentation",
     "LanguageModel",
     "LinearClassifier",
@@ -191,6 +194,8 @@ __all__ = [
 
 # Loaded on first use: these need torch, pydantic or pillow, which a plugin that only lists its offers must not pay for.
 _LAZY = {
+    "Activation": "harness.dictionaries.dictionary",
+    "InputNorm": "harness.dictionaries.dictionary",
     "Dictionary": "harness.dictionaries.dictionary",
     "Session": "harness.session",
     "decode_image": "harness.data.images",

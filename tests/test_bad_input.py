@@ -416,7 +416,7 @@ UNKNOWN = [
     Case("a module that is no plugin", "-p json ls plugins", 0, ("json", "implements no hook of the harness")),
     Case("a width of none", f"{RUN} --set 'representations=[\"random_sae[width=0]\"]'", 2, ("random_sae", "width=0")),
     Case("a random seed in words", f"{RUN} --set 'representations=[\"random_sae[seed=x]\"]'", 2,
-         ("random_sae", "seed=x")),
+         ("random_sae", "takes a number as seed, not x")),
     Case("a setting of the wrong type", f"{RUN} --set limit=few", 2, ("limit: input should be a valid integer",)),
     Case("a setting that empties the suite", f"{RUN} --set tasks=[]", 2, ("tasks must not be empty",)),
     Case("a setting without models", f"{RUN} --set models=[]", 2, ("need a model, but no models",)),

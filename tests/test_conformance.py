@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Callable
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -101,3 +102,62 @@ def test_every_kind_of_offer_is_checked() -> None:
     from harness.registry.loading import OFFERED
 
     assert {*GOOD} == {*OFFERED, "plugins"}
+
+
+QUICK = (
+    "alignments",
+    "baselines",
+    "classifiers",
+    "labelling",
+    "mosaic",
+    "poolings",
+    "progress",
+    "regimes",
+    "saes",
+)
+"""Plugins of the harness whose checks take seconds; `make test-proofs` checks all of them, as strangers' are."""
+
+
+@pytest.fixture
+def faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """`faults(name)` → the checks that an offer or a plugin of the harness fails."""
+
+    def call(name: str, *, model: str | None = None, elsewhere: bool = False) -> list[str]:
+        monkeypatch.chdir(tmp_path)
+        registry, failed = open_registry(), set[tuple[str, str, str]]()
+        trials = find_trials(registry, name, tmp_path, beside={"models": model} if model else {})
+        found = [run_trial(one, failed) for one in trials if elsewhere or one.check.name not in SLOW]
+        assert any(one and one.status == "passed" for one in found)
+        return [f"{one.offer} {one.check}: {one.sentence}" for one in found if one and one.status == "failed"]
+
+    return call
+
+
+@pytest.mark.parametrize("plugin", QUICK)
+def test_the_plugins_of_the_harness_keep_the_contracts(faults: Any, plugin: str) -> None:
+    assert faults(plugin) == []
+
+
+@pytest.mark.parametrize(
+    ("offer", "model"),
+    [
+        ("minigemma-s", None),
+        ("minigemma-scope", "minigemma-s"),
+        ("few_shot(k=4, source=en)", None),
+        ("translations(source=en)", None),
+        ("imbalance(share=0.5, n=12)", None),
+    ],
+)
+def test_offers_that_need_a_parameter_or_a_model_keep_the_contracts(
+    faults: Any, offer: str, model: str
+) -> None:
+    assert faults(offer, model=model) == []
+
+
+@pytest.mark.long
+@pytest.mark.slow
+@pytest.mark.parametrize("plugin", sorted(point.name for point in entry_points(group="harness")))
+def test_every_plugin_of_the_harness_keeps_the_contracts_in_another_process_too(
+    faults: Any, plugin: str
+) -> None:
+    assert faults(plugin, elsewhere=True) == []

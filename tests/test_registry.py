@@ -184,6 +184,7 @@ def test_a_value_that_no_result_could_be_known_by_is_refused(built_in, value):
 
 def test_a_date_is_refused_as_a_value(built_in):
     assert "takes a number as t, not 2020-01-01" in refusal(built_in, "poolings", "count(t=2020-01-01)")
+    assert "cannot take by=2020-01-01" in refusal(built_in, "transforms", "select(k=3, by=2020-01-01)")
 
 
 @pytest.mark.parametrize(

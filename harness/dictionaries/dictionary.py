@@ -20,7 +20,10 @@ from harness.api.protocols import Encoder
 from harness.dictionaries.decoding import Decoder, slice_size
 
 Activation = Literal["identity", "relu", "jumprelu", "topk", "abstopk", "groupmax", "batchtopk", "gated"]
+"""Rule that turns pre-activations into features, by its usual name."""
+
 InputNorm = Literal["none", "centre", "layer_norm", "constant_norm_rescale"]
+"""Change of each activation before it is encoded."""
 
 _NEEDED: Mapping[str, tuple[str, ...]] = {
     "jumprelu": ("threshold",),

@@ -291,6 +291,9 @@ def _is_local(name: str) -> bool:
 LONGEST = 4_096
 """Limit in letters on a reference, as on paths; what is written of it, and patterns over it, stay small."""
 
+LONGEST_NAME = 255
+"""Bytes of a name on any usual disk: looking for a longer one is an error of the system."""
+
 
 def _check_length(kind: str, reference: str | Mapping[str, Any]) -> None:
     name = reference if isinstance(reference, str) else reference.get("name")
@@ -298,6 +301,13 @@ def _check_length(kind: str, reference: str | Mapping[str, Any]) -> None:
         raise UsageError(
             f"the {singular(kind)} '{name[:60]}…' has {len(name):,} letters, and at most {LONGEST:,} are read"
         )
+    if isinstance(name, str) and kind in RESOLVED:
+        longest = max(len(part.encode()) for part in name.partition("[")[0].split("/"))
+        if longest > LONGEST_NAME:
+            raise UsageError(
+                f"the {singular(kind)} '{name[:60]}…' has a name of {longest} bytes, and no file or repository has one "
+                f"of more than {LONGEST_NAME}"
+            )
 
 
 def _split(kind: str, reference: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -59,7 +59,8 @@ def matrix(rows: int = 60, width: int = WIDTH, *, seed: int = 3) -> np.ndarray[A
     """
     rng = np.random.default_rng(seed)
     classes = labels(rows)
-    means = np.random.default_rng(4).normal(size=(CLASSES, width))
+    # Each class is highest in the feature of its number, so that features may also be taken for its scores.
+    means = np.random.default_rng(4).normal(size=(CLASSES, width)) * 0.5 + 2 * np.eye(CLASSES, width)
     drawn = means[classes] + rng.normal(size=(rows, width)) * 0.7
     positive: np.ndarray[Any, Any] = np.maximum(drawn, 0).astype(np.float32)
     return positive

@@ -9,7 +9,7 @@ from scipy.special import softmax
 from sklearn.linear_model import RidgeClassifier, SGDClassifier
 from sklearn.metrics import pairwise_distances
 
-from harness_classifiers.require import require_count, require_positive
+from harness_classifiers.require import require_classes, require_count, require_positive
 from harness_classifiers.room import check_room
 from harness_classifiers.scale import Scale
 
@@ -24,6 +24,7 @@ class Ridge:
         self.model = RidgeClassifier(alpha=require_positive("alpha", alpha), tol=1e-8)
 
     def fit(self, X: Any, y: Any) -> Ridge:
+        require_classes(y)
         check_room("ridge", int(y.max()) + 1, X.shape[1])
         self.scale = Scale().fit(X)
         # Float64: with a small alpha the normal equations are singular to float32 precision.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness_classifiers.require import require_count, require_positive
+from harness_classifiers.require import require_classes, require_count, require_positive
 from harness_classifiers.room import check_room
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class LogReg:
         from harness_classifiers.path import LogisticPath
         from harness_classifiers.scale import Scale
 
+        require_classes(y)
         check_room("logreg", int(y.max()) + 1, X.shape[1])
         scale = Scale().fit(X)
         path = LogisticPath(X, y, scale.size)
@@ -110,6 +111,7 @@ class KSparseLogReg:
 
     def fit_grid(self, X: Any, y: Any, points: Sequence[Mapping[str, Any]]) -> Iterator[KSparseLogReg]:
         """Yield the classifier of each point of the grid, fitted on the training rows; all read the same features."""
+        require_classes(y)
         order = np.argsort(-mean_difference(X, y), kind="stable")
         chosen = np.sort(order[: self.k])
         for model in self.model.fit_grid(X[:, chosen], y, points):

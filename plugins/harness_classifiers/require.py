@@ -17,3 +17,9 @@ def require_count(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f"{name}={value} must be a whole number, at least 1")
     return value
+
+
+def require_classes(y: Any) -> None:
+    """Raise ValueError, as classifiers of scikit-learn do, where all training rows are of one class."""
+    if y.min() == y.max():
+        raise ValueError("all training rows are of one class, so there is nothing to tell apart")

@@ -18,7 +18,6 @@ from harness_saes.stored import Declaration, Format, Found, check_decoder, read_
 if TYPE_CHECKING:
     import torch
 
-    from harness.dictionaries.dictionary import Activation
     from harness_saes.tensors import Tensors
 
 CONFIG = "config.json"
@@ -30,7 +29,7 @@ class Class:
     b_dec. Weights of `linear` layers are stored transposed, `[out, in]`.
     """
 
-    activation: Activation
+    activation: harness.Activation
     encoder: Mapping[str, str]
     bias: str
     subtracts: bool

@@ -28,12 +28,11 @@ from harness_saes.tensors import Tensors
 if TYPE_CHECKING:
     import torch
 
-    from harness.dictionaries.dictionary import Activation, InputNorm
 
-_RULES: Mapping[str, Activation] = {"relu": "relu", "jumprelu": "jumprelu", "topk": "topk"}
+_RULES: Mapping[str, harness.Activation] = {"relu": "relu", "jumprelu": "jumprelu", "topk": "topk"}
 """Activation rules of Dictionary by `act_fn`."""
 
-_NORMS: Mapping[str, InputNorm] = {
+_NORMS: Mapping[str, harness.InputNorm] = {
     "token-wise": "constant_norm_rescale",
     "dataset-wise": "none",  # folded
     "inference": "none",
@@ -78,12 +77,12 @@ _NEW = Names(W_enc="W_E", b_enc="b_E", W_dec="W_D", b_dec="b_D", transposed=Fals
 class Settings:
     """All that a config says of features."""
 
-    activation: Activation
+    activation: harness.Activation
     k: int | None
     threshold: float | None
     """Threshold of all features, in the units of activations; None where the file has its own for each."""
     subtracts: bool
-    input_norm: InputNorm
+    input_norm: harness.InputNorm
     average_norm: float | None
     """Average norm of the activations of training, by which they are scaled to √d_in; None without, or in the file."""
     scales: bool

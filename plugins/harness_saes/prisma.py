@@ -11,16 +11,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import harness
 from harness_saes.checkpoint import VISION, Checkpoint
 from harness_saes.reading import Reading
 from harness_saes.refusals import check_sizes, no_autoencoder
 from harness_saes.repository import as_hashed, is_hub_reference, local_as_hashed
-
-if TYPE_CHECKING:
-    from harness.dictionaries.dictionary import Activation, InputNorm
 
 WEIGHTS = "weights.pt"
 CONFIG = "config.json"
@@ -61,9 +58,9 @@ class Settings:
     """Settings of a ViT-Prisma config that affect features."""
 
     site: harness.Site
-    activation: Activation
+    activation: harness.Activation
     k: int | None
-    input_norm: InputNorm
+    input_norm: harness.InputNorm
     trained_on: str
     """Token positions used in training: `cls`, `patches` or `all`."""
 
@@ -80,7 +77,7 @@ class Settings:
             site=_site(config, ref),
             activation=activation,
             k=k,
-            input_norm=cast("InputNorm", norm),
+            input_norm=cast("harness.InputNorm", norm),
             trained_on="cls" if cls_only else "patches" if patches_only else "all",
         )
 
@@ -94,7 +91,7 @@ def _translate(ref: str, config: Mapping[str, Any], key: str, value: str, known:
     return known[value]
 
 
-def _rule(config: Mapping[str, Any], ref: str) -> tuple[Activation, int | None]:
+def _rule(config: Mapping[str, Any], ref: str) -> tuple[harness.Activation, int | None]:
     """Return the activation rule, and k for top-k."""
     architecture = str(config.get("architecture", "standard"))
     function = config.get("activation_fn_str")
@@ -107,7 +104,7 @@ def _rule(config: Mapping[str, Any], ref: str) -> tuple[Activation, int | None]:
         if isinstance(k, bool) or not isinstance(k, int):
             raise harness.UnavailableError(f"dictionary '{ref}': its config has no k for topk")
         return "topk", k
-    rules: Mapping[tuple[str, str], Activation] = {
+    rules: Mapping[tuple[str, str], harness.Activation] = {
         ("standard", "relu"): "relu",
         ("gated", "relu"): "gated",
     }

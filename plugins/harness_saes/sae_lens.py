@@ -29,7 +29,6 @@ from harness_saes.tensors import Tensors, open_tensors
 if TYPE_CHECKING:
     import torch
 
-    from harness.dictionaries.dictionary import Activation
 
 WEIGHTS = "sae_weights.safetensors"
 CONFIG = "cfg.json"
@@ -42,7 +41,7 @@ none there: its weights hold it, although its cfg.json, that of the run, still s
 WHITENING = "activation_whitening.safetensors"
 """File beside a training checkpoint with the whitening of its activations."""
 
-_RULES: Mapping[str, Activation] = {
+_RULES: Mapping[str, harness.Activation] = {
     "standard": "relu",
     "gated": "gated",
     "jumprelu": "jumprelu",
@@ -84,7 +83,7 @@ _SMALLEST_NORM = 1e-8
 class Settings:
     """All that cfg.json says of features."""
 
-    activation: Activation
+    activation: harness.Activation
     k: int | None
     subtracts: bool
     input_norm: str

@@ -17,16 +17,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import harness
 from harness_saes.checkpoint import VISION, Checkpoint
 from harness_saes.reading import Reading
 from harness_saes.refusals import check_sizes
 from harness_saes.repository import as_hashed, is_hub_reference, local_as_hashed
-
-if TYPE_CHECKING:
-    from harness.dictionaries.dictionary import Activation
 
 WEIGHTS = "sae.pt"
 """Default name of the checkpoint file."""
@@ -47,7 +44,7 @@ HEADER_BYTES = 1 << 20
 _CONFIG = "SparseAutoencoderConfig"
 """Value of `cls` in headers of schema 1 that name the activation in the config."""
 
-_RULES: Mapping[str, Activation] = {"Relu": "relu", "TopK": "topk", "BatchTopK": "batchtopk"}
+_RULES: Mapping[str, harness.Activation] = {"Relu": "relu", "TopK": "topk", "BatchTopK": "batchtopk"}
 """Activation rules of Dictionary by saev's name."""
 
 
@@ -68,7 +65,7 @@ class Header:
 
     d_in: int
     width: int
-    activation: Activation
+    activation: harness.Activation
     k: int | None
     subtracts: bool
 

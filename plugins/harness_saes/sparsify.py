@@ -17,12 +17,11 @@ from harness_saes.repository import full_reference
 from harness_saes.stored import Declaration, Format, Found, read_any, read_size
 
 if TYPE_CHECKING:
-    from harness.dictionaries.dictionary import Activation
     from harness_saes.tensors import Tensors
 
 CONFIG = "cfg.json"
 
-_RULES: Mapping[str, Activation] = {"topk": "topk", "groupmax": "groupmax"}
+_RULES: Mapping[str, harness.Activation] = {"topk": "topk", "groupmax": "groupmax"}
 
 
 def fits(config: Mapping[str, Any], names: Collection[str]) -> bool:
@@ -48,7 +47,7 @@ def declare(found: Found) -> Declaration:
         )
     d_in, width = _size(found)
     check_pair(found.ref, (d_in, width), found.shapes.get("W_dec", ()))
-    activation: Activation = "abstopk" if config.get("signed") is True else _RULES[rule]
+    activation: harness.Activation = "abstopk" if config.get("signed") is True else _RULES[rule]
     k = found.integer(config, "k")
     return Declaration(
         d_in=d_in,
@@ -93,7 +92,7 @@ def _module(found: Found) -> str:
     return named[-1] if named else ""
 
 
-def build(tensors: Tensors, decoder: bool, *, activation: Activation, k: int) -> Mapping[str, Any]:
+def build(tensors: Tensors, decoder: bool, *, activation: harness.Activation, k: int) -> Mapping[str, Any]:
     """Return the fields of a Dictionary from the tensors of the file."""
     return {
         "W_enc": tensors.take("encoder.weight").T.contiguous(),

@@ -199,10 +199,11 @@ def required(spec: Any) -> dict[str, Any]:
     tell.
     """
     taken = inspect.signature(spec.make).parameters if spec.make else {}
-    known = {"int": 2, "float": 0.5, "bool": True}
+    known = {"int": 4, "float": 0.5, "bool": True}
     found = {}
+    grid = getattr(spec, "grid", {})  # whose values fill their parameters
     for name, default in parameters_of(spec).items():
         annotation = inspect.formatannotation(taken[name].annotation).strip("'")
-        if default is inspect.Parameter.empty and annotation in known:
+        if default is inspect.Parameter.empty and annotation in known and name not in grid:
             found[name] = known[annotation]
     return found

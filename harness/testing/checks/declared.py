@@ -125,5 +125,5 @@ def loads(subject: Subject) -> None:
     with click.Context(command, info_name=subject.name) as context:
         fail_unless(command.get_help(context).strip(), "it has no help")
         for parameter in command.params:
-            if isinstance(parameter, click.Option):
+            if isinstance(parameter, click.Option) and not parameter.hidden:
                 fail_unless(parameter.help, f"its option {parameter.opts[-1]} has no help")

@@ -24,7 +24,21 @@ def _train(subject: Subject) -> tuple[Any, ...]:
     """Return what `fit` is given."""
     if subject.kind == "alignments":
         return samples.matrix(width=5, seed=8), samples.matrix()
-    return samples.matrix(), samples.labels()
+    return _columns(subject, samples.matrix()), samples.labels()
+
+
+def _rows(subject: Subject) -> np.ndarray[Any, Any]:
+    """Return new rows `[21, features]`."""
+    return _columns(subject, samples.matrix(21, seed=9))
+
+
+def _columns(subject: Subject, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return the matrix, with one feature for each class where a representation names this classifier as its only one:
+    such features are the scores of classes.
+    """
+    offers = subject.registry.catalogs["representations"].values()
+    only = {entry.spec.only.get("classifiers") for entries in offers for entry in entries}
+    return X[:, : samples.CLASSES] if subject.name in only else X
 
 
 def _fitted(subject: Subject, *given: Any, **changed: Any) -> Any:
@@ -43,7 +57,7 @@ def _apply(subject: Subject, fitted: Any, X: Any) -> Any:
 @exercise("alignments")
 def fit_and_apply(subject: Subject) -> list[np.ndarray[Any, Any]]:
     """Return the results on new rows after a fit."""
-    return [as_array(_apply(subject, _fitted(subject), samples.matrix(21, seed=9)))]
+    return [as_array(_apply(subject, _fitted(subject), _rows(subject)))]
 
 
 @check(*FITTED, requires=())
@@ -55,7 +69,7 @@ def contract(subject: Subject) -> None:
     for name in ("fit", "predict_proba" if subject.kind == "classifiers" else "transform"):
         fail_unless(callable(getattr(made, name, None)), f"what its factory returns has no method {name}")
     made.fit(*_train(subject))
-    X = samples.matrix(21, seed=9)
+    X = _rows(subject)
     result = _apply(subject, made, X)
     fail_unless(
         hasattr(result, "shape") and len(result.shape) == 2,
@@ -74,7 +88,7 @@ def contract(subject: Subject) -> None:
 def rows(subject: Subject) -> None:
     """The result of a row depends on what was fitted and on this row alone."""
     fitted = _fitted(subject)
-    X = samples.matrix(21, seed=9)
+    X = _rows(subject)
     whole = as_array(_apply(subject, fitted, X))
     check_same(
         whole[:1], _apply(subject, fitted, X[:1]), "a row alone gives another result than among others"
@@ -88,7 +102,7 @@ def rows(subject: Subject) -> None:
 def inputs(subject: Subject) -> None:
     """Neither matrices nor labels are changed."""
     given = [one.copy() for one in _train(subject)]
-    X = samples.matrix(21, seed=9)
+    X = _rows(subject)
     kept = [one.copy() for one in (*given, X)]
     _apply(subject, _fitted(subject, *given), X)
     for before, now in zip(kept, (*given, X), strict=True):
@@ -99,7 +113,7 @@ def inputs(subject: Subject) -> None:
 def read_only(subject: Subject) -> None:
     """It works on matrices that are read-only, as arrays in shared memory and memory-mapped files are."""
     given = [one.copy() for one in _train(subject)]
-    X = samples.matrix(21, seed=9)
+    X = _rows(subject)
     for one in (*given, X):
         one.flags.writeable = False
     with _speaking("read-only matrices"):
@@ -111,7 +125,7 @@ def sparse(subject: Subject) -> None:
     """Sparse features (CSR) give the results of the same features as a dense matrix, those of a transform up to the
     mean of each column.
     """
-    X = samples.matrix(21, seed=9)
+    X = _rows(subject)
     given = [samples.csr(one) if one.ndim == 2 else one for one in _train(subject)]
     with _speaking("features in CSR"):
         result = _apply(subject, _fitted(subject, *given), samples.csr(X))
@@ -141,7 +155,7 @@ def degenerate(subject: Subject) -> None:
     if subject.kind != "alignments":
         keep = np.flatnonzero((given[1] != 2) | (np.arange(len(given[1])) < samples.CLASSES))
         given = [one[keep] for one in given]
-    X = samples.matrix(21, seed=9)
+    X = _rows(subject)
     with _speaking("a column of zeros, a column of one value and a class of one row"):
         try:
             result = _apply(subject, _fitted(subject, *given), X)
@@ -158,7 +172,7 @@ def refit(subject: Subject) -> None:
     made = subject.make()
     made.fit(*other)
     made.fit(*_train(subject))
-    again = _apply(subject, made, samples.matrix(21, seed=9))
+    again = _apply(subject, made, _rows(subject))
     _check_close(
         fit_and_apply(subject)[0], again, "what was fitted before changes the results of a second fit"
     )
@@ -167,7 +181,7 @@ def refit(subject: Subject) -> None:
 @check(*FITTED)
 def pickles(subject: Subject) -> None:
     """What was fitted can be pickled, and the copy gives the same results."""
-    X = samples.matrix(21, seed=9)
+    X = _rows(subject)
     fitted = _fitted(subject)
     check_pickles(fitted, _apply(subject, fitted, X), lambda copy: _apply(subject, copy, X))
 
@@ -175,9 +189,9 @@ def pickles(subject: Subject) -> None:
 @check("transforms", "classifiers")
 def one_class(subject: Subject) -> None:
     """Training rows of one class give a matrix of the right form, or an error of the harness or ValueError."""
-    X, y = samples.matrix(20), np.zeros(20, dtype=int)
+    X, y = _columns(subject, samples.matrix(20)), np.zeros(20, dtype=int)
     try:
-        result = _apply(subject, _fitted(subject, X, y), samples.matrix(21, seed=9))
+        result = _apply(subject, _fitted(subject, X, y), _rows(subject))
     except (HarnessError, ValueError):
         return
     except Exception as error:
@@ -221,7 +235,7 @@ def grid(subject: Subject) -> None:
 
 def _check_grid_fit(subject: Subject, made: Any, values: Mapping[str, tuple[Any, ...]]) -> None:
     points = [dict(zip(values, point, strict=True)) for point in itertools.product(*values.values())][:4]
-    X = samples.matrix(21, seed=9)
+    X = _rows(subject)
     fitted = [*made.fit_grid(*_train(subject), points)]
     fail_unless(
         len(fitted) == len(points), f"fit_grid yields {len(fitted)} classifiers for {len(points)} points"
@@ -241,10 +255,10 @@ def weights(subject: Subject) -> None:
     fitted = _fitted(subject)
     found = as_array(fitted.weights)
     fail_unless(
-        list(found.shape) == [samples.CLASSES, samples.WIDTH],
-        f"its weights have the form {list(found.shape)}, not {[samples.CLASSES, samples.WIDTH]}",
+        list(found.shape) == [samples.CLASSES, _rows(subject).shape[1]],
+        f"its weights have the form {list(found.shape)}, not {[samples.CLASSES, _rows(subject).shape[1]]}",
     )
-    X = samples.matrix(21, seed=9)
+    X = _rows(subject)
     scores = as_array(_apply(subject, fitted, X)).astype(float)
     linear = X @ found.T
     for one, other in itertools.combinations(range(samples.CLASSES), 2):
@@ -252,7 +266,8 @@ def weights(subject: Subject) -> None:
         # Probabilities are linear in their logarithm, decisions as they are.
         odds = np.log(np.clip(scores, 1e-12, None))
         follows = [np.corrcoef(gaps, kind[:, one] - kind[:, other])[0, 1] for kind in (odds, scores)]
-        fail_unless(max(follows) > 0.95, f"scores of classes {one} and {other} do not follow its weights")
+        # One class against the rest, normalised, bends both; a wrong sign or order gives less than zero.
+        fail_unless(max(follows) > 0.7, f"scores of classes {one} and {other} do not follow its weights")
 
 
 @check("classifiers", requires=(), applies=lambda subject: getattr(subject.spec, "selects", None) is not None)
@@ -271,7 +286,7 @@ def selects(subject: Subject) -> None:
 def chosen(subject: Subject) -> None:
     """The columns that it says it keeps are those of its result."""
     fitted = _fitted(subject)
-    X = samples.matrix(21, seed=9)
+    X = _rows(subject)
     kept = np.asarray(fitted.chosen)
     result = as_array(fitted.transform(X))
     fail_unless(kept.ndim == 1 and kept.size == result.shape[1], "it keeps other columns than it says")

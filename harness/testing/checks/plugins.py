@@ -19,7 +19,7 @@ from harness.testing.listing import list_offers
 SLOW_S = 2.0
 """Seconds in which a resolver says that a reference is none of its own: far more than it takes to look at a text."""
 
-FOREIGN = ("no-such-thing", "./no-such-folder", "nobody/nothing", "x" * 300)
+FOREIGN = ("no-such-thing", "./no-such-folder", "nobody/nothing", "x" * 200)
 """References that are nobody's."""
 
 
