@@ -170,9 +170,9 @@ def _rest() -> Iterator[Entry]:
 
 def _constant(name: str) -> Entry:
     """Return the entry of a value, whose docstring is the text under its assignment."""
-    for module in (
-        importlib.import_module(f"harness.api.{one}") for one in ("protocols", "hookspecs", "names")
-    ):
+    interface = [f"harness.api.{one}" for one in ("protocols", "hookspecs", "names")]
+    for place in (*interface, *([harness._LAZY[name]] if name in harness._LAZY else ())):
+        module = importlib.import_module(place)
         for assigned, doc in _assignments(ast.parse(inspect.getsource(module))):
             targets = assigned.targets if isinstance(assigned, ast.Assign) else [assigned.target]
             if ast.unparse(targets[0]) == name:
