@@ -7,7 +7,7 @@ CORPUS ?= $(HARNESS_CORPUS_DIR)
 WEIGHTS := plugins/harness_minigemma/weights
 SIZES := s m l
 
-.PHONY: install quickstart gemma test test-proofs test-identities test-browser test-docs lint fast bench interop boards data family models dictionaries cards seeing gemma-dictionaries corpus dist newcomer floors clean
+.PHONY: install quickstart gemma test test-proofs test-identities test-browser test-docs test-examples lint fast bench interop boards data family models dictionaries cards seeing gemma-dictionaries corpus dist newcomer floors clean
 
 install: .venv/installed
 
@@ -79,6 +79,10 @@ test-docs: install
 	$(BIN)/python -m pip install --quiet -e ".[docs]"
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	HARNESS_DOCS=1 $(ALONE) $(BIN)/python -m pytest tests/docs $(SHARED)
+
+# Every example, the plugin of the guide and a new package, installed from wheels in a fresh environment (network: MLflow).
+test-examples: install
+	HARNESS_EXAMPLES=1 $(ALONE) $(BIN)/python -m pytest tests/examples
 
 # Ratios of arms that took turns, compared with the committed ones: fails where one is 20 % worse.
 bench: install

@@ -93,7 +93,6 @@ def test_what_is_written_is_clean_whatever_the_name(harness_command, tmp_path):
 
 def try_package(folder: Path) -> None:
     """The package's own tests, which hold the checks of the harness too."""
-    pytest.importorskip("harness.testing")
     ended = run(folder, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
