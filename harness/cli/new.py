@@ -14,7 +14,7 @@ from harness.scaffold.package import LICENCES
 
 
 @click.command("new")
-@click.argument("kind", type=click.Choice([*KINDS]))
+@click.argument("kind", metavar="KIND", type=click.Choice([*KINDS]))
 @click.argument("name")
 @click.option(
     "-o", "--output", type=shared.PATH, metavar="DIR", help="Write the package here [harness-NAME]."
@@ -44,7 +44,8 @@ def command(
 ) -> None:
     """Write the package of a plugin of this KIND, called NAME: a small one that works, with tests that pass.
 
-    It is harness-NAME, its import name is harness_NAME, and suites call what it offers NAME.
+    KIND is model, representation, pooling, transform, classifier, regime, alignment, task, suite or observer.
+    The package is harness-NAME, its import name is harness_NAME, and suites call what it offers NAME.
     """
     from harness.registry.opening import open_registry
     from harness.scaffold.names import check_free, read_name
