@@ -77,7 +77,7 @@ test-browser: install
 # The documentation as a site (build/site/index.html) without a warning, and its guides followed.
 test-docs: install
 	$(BIN)/python -m pip install --quiet -e ".[docs]"
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	HARNESS_DOCS=1 $(ALONE) $(BIN)/python -m pytest tests/docs $(SHARED)
 
 # Every example, the plugin of the guide and a new package, installed from wheels in a fresh environment (network: MLflow).
