@@ -52,11 +52,14 @@ def command(
         outcomes.append(outcome)
         if as_json:
             echo(json.dumps(asdict(outcome), ensure_ascii=False))
-        elif outcome.status != "passed":
+            continue
+        if outcomes[1:] and _offer(outcome) != _offer(outcomes[-2]):
+            echo(_summarize(outcomes, _offer(outcomes[-2])))
+        if outcome.status != "passed":
             echo(f"{_label(outcome)}: {outcome.status}: {' '.join(outcome.sentence.split())}")
-    if not as_json:
-        for line in _summary(outcomes):
-            echo(line)
+    if outcomes and not as_json:
+        echo(_summarize(outcomes, _offer(outcomes[-1])))
+        echo(_count(outcomes))
     return 1 if any(one.status == "failed" for one in outcomes) else 0
 
 
@@ -64,13 +67,14 @@ def _label(outcome: Outcome) -> str:
     return f"{outcome.kind.removesuffix('s')} '{outcome.offer}', {outcome.check}"
 
 
-def _summary(outcomes: list[Outcome]) -> list[str]:
-    """Return a line for each offer, and one for all."""
-    lines = []
-    for kind, offer in dict.fromkeys((one.kind, one.offer) for one in outcomes):
-        own = [one for one in outcomes if (one.kind, one.offer) == (kind, offer)]
-        lines.append(f"{kind.removesuffix('s')} '{offer}': {_count(own)}")
-    return [*lines, _count(outcomes)]
+def _offer(outcome: Outcome) -> tuple[str, str]:
+    return outcome.kind, outcome.offer
+
+
+def _summarize(outcomes: list[Outcome], offer: tuple[str, str]) -> str:
+    """Return the line of one offer, printed when all its checks have run."""
+    own = [one for one in outcomes if _offer(one) == offer]
+    return f"{offer[0].removesuffix('s')} '{offer[1]}': {_count(own)}"
 
 
 def _count(outcomes: list[Outcome]) -> str:

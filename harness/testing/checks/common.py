@@ -30,6 +30,7 @@ MADE = (
 """Kinds whose offers have a factory."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")
+_DIGEST = re.compile(r"[0-9a-f]{16}")
 
 LONGEST = 300
 """Letters of an error's sentence."""
@@ -135,6 +136,7 @@ def reproducible(subject: Subject) -> None:
     there = subject.elsewhere()
     if there is None:
         raise NotApplicable("no other process was asked")
+    fail_unless(_DIGEST.fullmatch(there), f"in another process it fails: {there}")
     fail_unless(
         there == digest(use(subject)),
         "another process gets other results: they depend on the order of a set, the folder, the time or the like",
