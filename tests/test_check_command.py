@@ -127,3 +127,46 @@ def test_the_page_of_checks_is_that_of_the_code() -> None:
         if line.startswith("| `")
     ]
     assert rows == [(f"`{one.name}`", ", ".join(one.kinds), one.rule) for one in CHECKS]
+
+
+def _alone(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command as an installed script does, which does not look for modules in the working folder."""
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "harness", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "HARNESS_PLUGINS": "none", "PYTHONPATH": f"{ROOT}"},
+    )
+
+
+@pytest.mark.slow
+def test_a_plugin_of_one_file_in_the_working_folder_is_found_by_its_name_and_by_its_path(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "own.py").write_text(GOOD["commands"])
+    (tmp_path / "elsewhere").mkdir()
+    for folder, name in ((tmp_path, "own"), (tmp_path, "own.py"), (tmp_path / "elsewhere", "../own.py")):
+        done = _alone(folder, "-p", name, "ls", "commands")
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith("greet  own (own@")
+    done = _alone(tmp_path, "check", "./own.py")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "4 passed"
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "said"),
+    [
+        ("an-own.py", 2, "'an-own.py' has a name that no module can have: rename it"),
+        ("json.py", 3, "another module is called 'json', and Python finds it first: rename 'json.py'"),
+    ],
+)
+def test_a_file_that_cannot_be_imported_by_its_name_is_one_sentence(
+    harness_command: Any, tmp_path: Path, name: str, code: int, said: str
+) -> None:
+    (tmp_path / name).write_text(GOOD["commands"])
+    done = harness_command("-p", f"./{name}" if name == "json.py" else name, "ls", "commands")
+    assert done.code == code
+    assert said in done.said[-1]
+    assert len(done.said) == 1

@@ -96,7 +96,7 @@ class LazyGroup(click.Group):
     "plugins",
     multiple=True,
     metavar="NAME",
-    help="Load a module as a plugin; no:NAME leaves out a plugin.",
+    help="Load a module, or its file, as a plugin; no:NAME leaves out a plugin.",
 )
 @click.version_option(package_name="sae-harness", prog_name="harness")
 @click.pass_context

@@ -11,6 +11,7 @@ import click
 
 from harness.cli.options import FiniteRange, cache_dir_option, json_option
 from harness.cli.streams import echo
+from harness.registry.local_modules import importable
 from harness.testing.check import Outcome
 from harness.testing.child import Question, check_apart
 
@@ -36,13 +37,13 @@ def command(
     cache_dir: Path | None,
     as_json: bool,
 ) -> int:
-    """Check NAME against the contract of its kind: a plugin, a module, or an offer, perhaps with parameters.
+    """Check NAME against the contract of its kind: a plugin, a module or its file, an offer, perhaps with parameters.
 
     Runs the plugin's code, in a process of its own. Exit code 1 if a check failed.
     """
     echo(f"harness: this runs the code of '{name}', in a process of its own, as you", err=True)
     question = Question(
-        name=name,
+        name=importable(name),
         plugins=tuple(context.obj or ()),
         model=model,
         cache_dir=str(cache_dir) if cache_dir else None,

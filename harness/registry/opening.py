@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.registry.catalog import Registry
 from harness.registry.loading import Fault, find_candidates, load_plugins
+from harness.registry.local_modules import importable
 
 
 def open_registry(
@@ -16,7 +17,8 @@ def open_registry(
     *,
     cache_dir: Path | None = None,
 ) -> Registry:
-    """Load the plugins in HARNESS_PLUGINS (`none`, or names; all if unset) and those in `plugins`.
+    """Load the plugins in HARNESS_PLUGINS (`none`, or names; all if unset) and those in `plugins`: modules, also of the
+    working folder, or paths of files.
 
     What they keep in the cache lies in `cache_dir`, if that is not None.
     """
@@ -26,6 +28,6 @@ def open_registry(
     candidates = find_candidates(
         only=only,
         without={name.removeprefix("no:") for name in plugins if name.startswith("no:")},
-        modules=[name for name in plugins if not name.startswith("no:")],
+        modules=[importable(name) for name in plugins if not name.startswith("no:")],
     )
     return Registry(load_plugins(candidates), report, cache_dir)

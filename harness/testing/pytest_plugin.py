@@ -49,8 +49,10 @@ def pytest_collection_modifyitems(
 
 
 def _items(session: pytest.Session, name: str, folder: Path) -> Iterator[pytest.Item]:
+    from harness.registry.local_modules import importable
     from harness.testing.run import find_trials, open_for
 
+    name = importable(name)
     registry, modules = open_for(name)
     failed: set[tuple[str, str, str]] = set()
     for trial in find_trials(registry, name, folder, modules=modules):

@@ -15,6 +15,7 @@ from harness.api.memory import find_memory_error
 from harness.api.specs import Spec
 from harness.registry.catalog import Registry
 from harness.registry.loading import Fault, Plugin, is_module, offer_name
+from harness.registry.local_modules import importable
 from harness.registry.opening import open_registry
 from harness.registry.parameters import parameters_of
 from harness.testing.check import Check, CheckFailed, NotApplicable, Outcome, Subject
@@ -203,6 +204,7 @@ def check(
     `plugins` are modules to load besides installed plugins, and `model` is the reference of the model on which
     representations are tried, a toy if None. Raise UsageError where nothing is called `name`.
     """
+    name = importable(name)
     if registry is None:
         registry, plugins = open_for(name, plugins)
     failed: set[tuple[str, str, str]] = set()
