@@ -102,15 +102,21 @@ def test_a_package_passes_its_own_tests_at_once(new):
     try_package(new("regime", "my-regime"))
 
 
+@pytest.fixture(scope="module")
+def types(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What mypy knows of the libraries, found once for all packages."""
+    return tmp_path_factory.mktemp("types")
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_passes_its_own_tests_has_types_and_is_run_by_the_command_it_names(
-    kind, new, harness_command, monkeypatch
+    kind, new, harness_command, monkeypatch, types
 ):
     folder = new(kind, f"my-{kind}")
     module = f"harness_my_{kind}"
     try_package(folder)
-    typed = run(folder, sys.executable, "-m", "mypy", "--no-incremental")
+    typed = run(folder, sys.executable, "-m", "mypy", "--cache-dir", str(types))
     assert typed.returncode == 0, typed.stdout
     (command,) = re.findall(r"^\$ harness (run .*)$", (folder / "README.md").read_text("utf-8"), re.M)
     monkeypatch.chdir(folder)
