@@ -96,7 +96,9 @@ def test_an_image_of_any_mode_has_three_channels(registry: Registry, mode: str) 
 
 @pytest.mark.parametrize("size", ["0", "-1", "1.5", "large", "true"])
 def test_a_size_that_cannot_be_is_one_sentence(registry: Registry, size: str) -> None:
-    with pytest.raises(harness.UsageError, match=r"must be a whole number, at least 1|takes a number as size") as refusal:
+    with pytest.raises(
+        harness.UsageError, match=r"a whole number, at least 1|takes a number as size"
+    ) as refusal:
         registry.choose("representations", f"pixels[size={size}]").make()
     assert "pixels" in str(refusal.value)
     assert "\n" not in str(refusal.value)
