@@ -27,10 +27,11 @@ def test_the_command_says_what_it_runs_and_what_it_found_and_keeps_it(
     done = harness_command("check", "tried")
     assert done.code == 1
     assert done.said[0] == "harness: this runs the code of 'tried', in a process of its own, as you"
-    first, *more, last = done.out.splitlines()
-    assert first.startswith("pooling 'floored', errors: failed: it takes floor='nonsense'")
-    assert last.startswith("1 failed, ") or ", 1 failed" in last
-    assert any(line.startswith("plugin 'tried': ") for line in more)
+    whole, fault, own, last = done.out.splitlines()
+    assert whole.startswith("plugin 'tried': ")
+    assert fault.startswith("pooling 'floored', errors: failed: it takes floor='nonsense'")
+    assert own.startswith("pooling 'floored': ")
+    assert ", 1 failed" in last
     listed = harness_command("plugins", "--json").rows
     (own,) = [row for row in listed if row["name"] == "tried"]
     assert "1 failed" in str(own["checked"])
@@ -56,6 +57,21 @@ def test_a_check_that_hangs_or_dies_fails_and_the_others_are_run(
     assert said in str(failed["sentence"])
     assert {row["check"] for row in done.rows} == {
         check.name for check in CHECKS if "poolings" in check.kinds
+    }
+
+
+@pytest.mark.slow
+def test_what_rests_on_a_check_that_ended_the_process_is_not_run(
+    harness_command: Any, install: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = "    def __call__(self, values, offsets):\n"
+    install(GOOD["poolings"].replace(head, f"{head}{DIES}"), name="tried")
+    monkeypatch.setenv("HARNESS_PLUGINS", "tried")
+    done = harness_command("check", "floored", "--json")
+    assert {row["check"]: row["status"] for row in done.rows} == {
+        "metadata": "passed",
+        "errors": "passed",
+        "contract": "failed",
     }
 
 
@@ -145,6 +161,8 @@ def test_a_plugin_of_one_file_in_the_working_folder_is_found_by_its_name_and_by_
     tmp_path: Path,
 ) -> None:
     (tmp_path / "own.py").write_text(GOOD["commands"])
+    # Nor does a file of the folder hide a module of Python from the processes of the checks.
+    (tmp_path / "random.py").write_text("raise ImportError('this is no module of Python')\n")
     (tmp_path / "elsewhere").mkdir()
     for folder, name in ((tmp_path, "own"), (tmp_path, "own.py"), (tmp_path / "elsewhere", "../own.py")):
         done = _alone(folder, "-p", name, "ls", "commands")

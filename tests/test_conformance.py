@@ -92,6 +92,80 @@ def test_a_plugin_whose_listing_is_wrong_fails_there_alone(outcomes: Any, fault:
     assert failed(outcomes(*broken(fault), elsewhere=True)) == {("plugins", fault.check)}
 
 
+@pytest.mark.slow
+def test_one_that_ends_the_other_process_takes_no_other_offer_with_it(outcomes: Any) -> None:
+    ends = "    import os, sys\n    if os.environ.get('PYTHONHASHSEED') == '12345':\n        sys.exit(3)\n"
+    made = "    return Floored(floor)"
+    found = outcomes(
+        GOOD["poolings"].replace(made, f"{ends}{made}") + "\n" + GOOD["transforms"], elsewhere=True
+    )
+    assert failed(found) == {("poolings", "reproducible")}
+
+
+VALID = """
+    import os, pathlib, tempfile, torch
+    with tempfile.TemporaryDirectory() as folder:
+        pathlib.Path(folder, "made").mkdir()
+        pathlib.Path(folder, "made", "note").write_text("gone again")
+    os.makedirs(pathlib.Path.home(), exist_ok=True)
+
+    def pooling(values, offsets):
+        factor = torch.tensor([2.0], device=values.device) * torch.as_tensor(0.5, device=values.device)
+        more = values.new_tensor([0.0])
+        parts = [values[start:end] for start, end in zip(offsets[:-1], offsets[1:])]
+        return torch.stack([part[-1] * factor + more for part in parts])
+
+    return pooling
+"""
+"""Body of a factory: the last token, with what a check could take for a write or a mix of devices."""
+
+
+def test_what_a_valid_pooling_may_do_fails_no_check(outcomes: Any) -> None:
+    old, new = "    return Floored(floor)", VALID.strip("\n")
+    source = GOOD["poolings"].replace(old, new)
+    given = "floor: float = -9.0"
+    source = source.replace(given, f'{given}, of: list | None = None, by: dict = {{"a": (1, 2)}}')
+    assert failed(outcomes(source)) == set()
+
+
+def test_a_number_that_was_made_up_and_is_refused_skips_the_offer(outcomes: Any) -> None:
+    refuses = "    if floor < 100:\n        raise harness.UsageError('floor is 100 at least')\n"
+    source = GOOD["poolings"].replace("floor: float = -9.0", "floor: float")
+    found = outcomes(source.replace("    return Floored(floor)", f"{refuses}    return Floored(floor)"))
+    assert {one.status for one in found if one.kind == "poolings"} == {"skipped"}
+    assert {one.sentence for one in found if one.kind == "poolings"} == {
+        "its parameter 'floor' has no default: check it as floored(floor=…)"
+    }
+
+
+def test_a_classifier_without_weights_keeps_the_contract(outcomes: Any) -> None:
+    assert failed(outcomes(GOOD["classifiers"].replace("(0.0, 0.5)", "(1.0, 0.5)"))) == set()
+
+
+def test_a_room_of_the_harness_is_no_public_name(outcomes: Any) -> None:
+    assert failed(outcomes(GOOD["plugins"].replace("import json", "from harness import stats"))) == {
+        ("plugins", "public-names")
+    }
+
+
+@pytest.mark.parametrize(
+    ("model", "is_path"), [("someone/apple", False), ("/app", True), ("/app/weights", True)]
+)
+def test_a_name_that_holds_the_letters_of_the_folder_is_no_path(
+    monkeypatch: pytest.MonkeyPatch, model: str, is_path: bool
+) -> None:
+    from harness.testing.check import CheckFailed
+    from harness.testing.checks.representations import _check_identity
+
+    monkeypatch.setattr(Path, "cwd", lambda: Path("/app"))
+    try:
+        _check_identity({"model": model})
+    except CheckFailed:
+        assert is_path
+    else:
+        assert not is_path
+
+
 def test_every_check_of_every_kind_has_one_faulty_plugin() -> None:
     assert Counter((fault.kind, fault.check) for fault in FAULTS) == Counter(
         (kind, check.name) for check in CHECKS for kind in check.kinds

@@ -23,9 +23,16 @@ from typing import IO, Any
 from harness.api.errors import HarnessError
 from harness.registry.loading import Plugin
 from harness.testing.check import Outcome
+from harness.testing.streams import take_streams
 
 _MARK = "harness.testing.child: "
 """Beginning of the lines that are answers; plugins may print others."""
+
+
+LOADING_S = 60.0
+"""Least seconds for what comes before the first check: the harness and torch are loaded too, which is no fault of a
+plugin, and a process is started anew after each check that did not end.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,23 +52,23 @@ def check_apart(question: Question, *, seconds: float) -> Iterator[Outcome]:
     Raise the HarnessError that the process raises before the first check.
     """
     start = 0
-    counts: Counter[str] = Counter()
+    before: list[Outcome] = []
     while True:
-        stopped = yield from _check_from(question, start, counts, seconds)
+        stopped = yield from _check_from(question, start, before, seconds)
         if stopped is None:
             return
         start = stopped + 1
 
 
 def _check_from(
-    question: Question, start: int, counts: Counter[str], seconds: float
+    question: Question, start: int, before: list[Outcome], seconds: float
 ) -> Generator[Outcome, None, int | None]:
-    """Yield outcomes from the trial of number `start` on, and count them beside those before; return the number of the
-    one that ended the process.
+    """Yield outcomes from the trial of number `start` on, and add them to those `before`; return the number of the one
+    that ended the process.
     """
     path = os.pathsep.join(str(Path(entry or ".").resolve()) for entry in sys.path)
     process = subprocess.Popen(
-        [sys.executable, "-m", "harness.testing.child"],
+        [sys.executable, "-P", "-m", "harness.testing.child"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -73,15 +80,17 @@ def _check_from(
     threading.Thread(target=_read, args=(process.stdout, lines), daemon=True).start()
     try:
         # Its standard input stays open: the child ends where this process does.
-        process.stdin.write(json.dumps({**asdict(question), "start": start, "before": counts}) + "\n")
-        process.stdin.flush()
-        return (yield from _count(_follow(process, lines, seconds), counts))
+        asked = {**asdict(question), "start": start, "before": [asdict(one) for one in before]}
+        with suppress(BrokenPipeError):  # it has ended, which its answers say
+            process.stdin.write(json.dumps(asked) + "\n")
+            process.stdin.flush()
+        return (yield from _keep_outcomes(_follow(process, lines, seconds), before))
     finally:
         _end(process)
 
 
-def _count(
-    outcomes: Generator[Outcome, None, int | None], counts: Counter[str]
+def _keep_outcomes(
+    outcomes: Generator[Outcome, None, int | None], before: list[Outcome]
 ) -> Generator[Outcome, None, int | None]:
     while True:
         try:
@@ -89,7 +98,7 @@ def _count(
         except StopIteration as end:
             stopped: int | None = end.value
             return stopped
-        counts[outcome.status] += 1
+        before.append(outcome)
         yield outcome
 
 
@@ -104,12 +113,15 @@ def _follow(
     process: subprocess.Popen[str], lines: queue.SimpleQueue[str | None], seconds: float
 ) -> Generator[Outcome, None, int | None]:
     begun: Mapping[str, Any] | None = None
+    loading = max(seconds, LOADING_S)
     while True:
         try:
-            line = lines.get(timeout=seconds)
+            line = lines.get(timeout=loading if begun is None else seconds)
         except queue.Empty:
             if begun is None:
-                raise HarnessError(f"the plugin could not be loaded within {seconds:g} seconds") from None
+                raise HarnessError(
+                    f"the plugin could not be loaded within {loading:g} seconds: --timeout 600 waits longer"
+                ) from None
             yield _stopped(begun, f"it did not end within {seconds:g} seconds")
             return int(begun["number"])
         said = json.loads(line) if line else None
@@ -158,11 +170,9 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 def main() -> None:
     """Run the checks of the question on standard input."""
-    question = json.loads(sys.stdin.readline())
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what plugins print is no answer
-    sys.stdout = sys.stderr
+    questions, answers = take_streams()
+    question = json.loads(questions.readline())
+    threading.Thread(target=_end_with_parent, args=(questions,), daemon=True).start()
 
     def say(**what: Any) -> None:
         answers.write(_MARK + json.dumps(what) + "\n")
@@ -174,21 +184,24 @@ def main() -> None:
         say(error=str(error), code=error.exit_code)
 
 
-def _end_with_parent() -> None:
-    sys.stdin.read()
+def _end_with_parent(questions: IO[str]) -> None:
+    questions.read()
     os._exit(1)
 
 
 def _run(question: Mapping[str, Any], say: Callable[..., None]) -> None:
-    from harness.testing.run import find_plugin, find_trials, open_for, run_trial
+    from harness.testing.run import find_plugin, find_trials, open_for, rests_on_failed, run_trial
 
     name, cache = question["name"], question["cache_dir"]
     registry, modules = open_for(name, question["plugins"], cache_dir=Path(cache) if cache else None)
-    failed: set[tuple[str, str, str]] = set()
-    counts = Counter(question["before"])
+    before = [Outcome(**one) for one in question["before"]]
+    failed = {(one.kind, one.offer, one.check) for one in before if one.status != "passed"}
+    counts = Counter[str](one.status for one in before)
     with tempfile.TemporaryDirectory() as folder:
         beside = {"models": question["model"]} if question["model"] else {}
         trials = find_trials(registry, name, Path(folder), modules=modules, beside=beside)
+        for trial in trials[: question["start"]]:
+            rests_on_failed(trial, failed)
         for trial in trials[question["start"] :]:
             subject = trial.subject
             begun = {"kind": subject.kind, "offer": subject.name, "check": trial.check.name}

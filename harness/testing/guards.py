@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,17 +15,17 @@ from typing import Any
 _NETWORK = {"socket.connect": 1, "socket.getaddrinfo": 0, "socket.gethostbyname": 0, "socket.sendto": 1}
 """Audited event → the argument that names a host."""
 
-_WRITES = {
-    "os.mkdir": (0,),
-    "os.rename": (0, 1),
-    "os.remove": (0,),
-    "os.rmdir": (0,),
-    "os.truncate": (0,),
-    "os.link": (1,),
-    "os.symlink": (1,),
-    "shutil.rmtree": (0,),
+_WRITES: Mapping[str, tuple[tuple[int, int | None], ...]] = {
+    "os.mkdir": ((0, 2),),
+    "os.rename": ((0, 2), (1, 3)),
+    "os.remove": ((0, 1),),
+    "os.rmdir": ((0, 1),),
+    "os.truncate": ((0, None),),
+    "os.link": ((1, 3),),
+    "os.symlink": ((1, 2),),
+    "shutil.rmtree": ((0, None),),
 }
-"""Audited event → the arguments that name what is written or removed."""
+"""Audited event → the arguments that name what is written or removed, each with that of the folder that it is below."""
 
 
 @dataclass
@@ -98,7 +98,13 @@ def _written(event: str, arguments: tuple[Any, ...]) -> Iterator[Path]:
         if writes and isinstance(path, str | bytes) and b"__pycache__" not in os.fsencode(path):
             yield Path(os.path.realpath(os.fsdecode(path)))
         return
-    for place in _WRITES.get(event, ()):
+    for place, beside in _WRITES.get(event, ()):
         path = arguments[place]
-        if isinstance(path, str | bytes | os.PathLike) and b"__pycache__" not in os.fsencode(path):
-            yield Path(os.path.realpath(os.fsdecode(path)))
+        if not isinstance(path, str | bytes | os.PathLike) or b"__pycache__" in os.fsencode(path):
+            continue
+        # Removing a tree names files by their open folder, and the tree itself in an event of its own.
+        if beside is not None and arguments[beside] != -1:
+            continue
+        found = Path(os.path.realpath(os.fsdecode(path)))
+        if not (event == "os.mkdir" and found.is_dir()):  # it is there already: makedirs asks all the same
+            yield found

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter, tree_map
 
@@ -73,10 +74,28 @@ class _Mode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return _compute(func, args, kwargs or {})
 
 
+class _Made(TorchFunctionMode):
+    """Functions that read numbers ask for memory of the device before any operation is dispatched."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        options = dict(kwargs or {})
+        is_new = func is Tensor.new_tensor
+        asked = options.get("device") or (args[0].device if is_new else None)
+        if (is_new or func in _READ) and asked is not None and torch.device(asked).type == DEVICE.type:
+            if is_new:
+                options = {"dtype": args[0].dtype, **options}
+            held = (torch.tensor if is_new else func)(*args[is_new:], **{**options, "device": "cpu"})
+            return held if isinstance(held, Pretended) else Pretended(held)
+        return func(*args, **options)
+
+
+_READ = (torch.tensor, torch.as_tensor, torch.asarray)
+
+
 @contextmanager
 def pretended_device() -> Iterator[torch.device]:
-    """Let `device=DEVICE` make tensors there. `torch.tensor(…, device=DEVICE)` is beyond it, and raises."""
-    with _Mode():  # type: ignore[no-untyped-call]
+    """Let `device=DEVICE` make tensors there."""
+    with _Made(), _Mode():  # type: ignore[no-untyped-call]
         yield DEVICE
 
 

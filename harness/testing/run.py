@@ -155,10 +155,8 @@ def run_trial(trial: Trial, failed: set[tuple[str, str, str]]) -> Outcome | None
     """
     subject, check = trial.subject, trial.check
     key = (subject.kind, subject.name, check.name)
-    for needed in check.requires:
-        if (subject.kind, subject.name, needed) in failed:
-            failed.add(key)
-            return None
+    if rests_on_failed(trial, failed):
+        return None
     try:
         if missing := _missing(subject):
             raise NotApplicable(
@@ -185,14 +183,32 @@ def run_trial(trial: Trial, failed: set[tuple[str, str, str]]) -> Outcome | None
     return trial.outcome("passed")
 
 
+def rests_on_failed(trial: Trial, failed: set[tuple[str, str, str]]) -> bool:
+    """Return True if a check that this one rests on did not pass, and add this one to those `failed`."""
+    subject, check = trial.subject, trial.check
+    rests = any((subject.kind, subject.name, needed) in failed for needed in check.requires)
+    if rests:
+        failed.add((subject.kind, subject.name, check.name))
+    return rests
+
+
 def _missing(subject: Subject) -> str | None:
-    """Return a parameter without default for which the reference has no value."""
+    """Return a parameter without default for which the reference has no value, or one that was made up for trials and
+    that the factory refuses.
+    """
     if not isinstance(subject.reference, dict) or subject.kind not in EXERCISES or subject.spec.make is None:
         return None
     grid = getattr(subject.spec, "grid", {})
     for name, default in parameters_of(subject.spec).items():
         if default is inspect.Parameter.empty and name not in subject.reference and name not in grid:
             return name
+    if invented := required(subject.spec):
+        try:
+            subject.make()
+        except UsageError as error:
+            if error.__cause__ is not None and not isinstance(error.__cause__, ValueError):
+                return None  # a fault of its code, which the checks find
+            return next((one for one in invented if subject.reference.get(one) == invented[one]), None)
     return None
 
 

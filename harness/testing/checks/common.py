@@ -45,7 +45,9 @@ def is_made(subject: Subject) -> bool:
 def metadata(subject: Subject) -> None:
     """Name, summary and revision are texts, and every parameter is a named one whose default JSON can hold."""
     spec = subject.spec
-    fail_unless(_NAME.fullmatch(spec.name), f"its name '{spec.name}' is not letters, digits and . _ - alone")
+    fail_unless(
+        _NAME.fullmatch(spec.name), f"its name '{spec.name}' is not letters, digits and . _ / - alone"
+    )
     check_summary(spec.summary)
     fail_unless(
         isinstance(spec.revision, str) and spec.revision.strip(),
@@ -77,6 +79,8 @@ def _is_json(value: Any) -> bool:
 
 
 def _listed(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _listed(one) for key, one in value.items()}
     return [_listed(one) for one in value] if isinstance(value, list | tuple) else value
 
 
@@ -92,7 +96,10 @@ def errors(subject: Subject) -> None:
             fail_unless(len(text.splitlines()) == 1, f"its refusal of {said} has several lines")
             fail_unless(len(text) <= LONGEST, f"its refusal of {said} has {len(text)} letters")
         else:
-            fail_unless(False, f"it takes {said}, which fails later, when a model has run")
+            fail_unless(
+                False,
+                f"it takes {said}, which fails later, when a model has run: annotate it as int or float, or refuse it",
+            )
 
 
 def _nonsense(subject: Subject) -> Iterator[dict[str, Any]]:

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import harness
 from harness.api import events
 from harness.api.errors import describe
 from harness.testing.check import NotApplicable, Subject, check, fail_unless
@@ -68,12 +69,22 @@ def _imported(path: Path) -> Iterator[str]:
     """Yield the modules of the harness that a file imports."""
     from harness.storage.reading import read_description
 
-    for node in ast.walk(ast.parse(read_description(path))):
+    try:
+        tree = ast.parse(read_description(path))
+    except SyntaxError:  # a template that ends in .py; importing a module says what is wrong
+        return
+    for node in ast.walk(tree):
         names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names = [node.module]
+            if node.module == "harness":  # its rooms are modules, which are no names of its face
+                names = [
+                    f"harness.{alias.name}"
+                    for alias in node.names
+                    if alias.name not in (*harness.__all__, "*")
+                ]
         yield from (name for name in names if name.partition(".")[0] == "harness")
 
 
