@@ -41,7 +41,7 @@ def test_the_command_says_what_it_runs_and_what_it_found_and_keeps_it(
 @pytest.mark.parametrize(
     ("what", "said"),
     [
-        (HANGS, "did not end within"),
+        pytest.param(HANGS, "did not end within", marks=pytest.mark.long),
         pytest.param(DIES, "ended the process (SIGKILL)", marks=pytest.mark.long),
     ],
 )

@@ -215,7 +215,7 @@ def test_the_plugins_of_the_harness_keep_the_contracts(faults: Any, plugin: str)
 @pytest.mark.parametrize(
     ("offer", "model"),
     [
-        ("minigemma-s", None),
+        pytest.param("minigemma-s", None, marks=pytest.mark.long),
         ("minigemma-scope", "minigemma-s"),
         ("few_shot(k=4, source=en)", None),
         ("translations(source=en)", None),

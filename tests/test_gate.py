@@ -107,6 +107,7 @@ def table():
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_table_of_right_and_wrong_pairings(harness_command, tmp_path, table):
     folder = stored("minigemma-s", 1, "512")
     other = stored("minigemma-m", 2, "1k")

@@ -306,6 +306,7 @@ def assert_rows_name(folder: Path, wanted: set[str], rows: int) -> None:
         assert name in wanted and f"| {name} |" in page
 
 
+@pytest.mark.long
 def test_gemma_2_2b_runs_offline_from_the_hubs_cache(
     command: Command, tmp_path: Path, short_task: Path
 ) -> None:
@@ -395,6 +396,7 @@ def test_gemma_3_runs_whole_offline_from_the_hubs_cache(
     assert_rows_name(tmp_path / "out", set().union(*wanted.values()), rows=10)
 
 
+@pytest.mark.long
 def test_what_the_cache_lacks_is_one_sentence_with_the_command_that_fetches_it(
     command: Command, tmp_path: Path, short_task: Path
 ) -> None:

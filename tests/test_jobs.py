@@ -281,6 +281,7 @@ def is_alive(process: int) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_workers_end_when_the_command_is_killed(run: Run, tmp_path: Path) -> None:
     (tmp_path / "two.yaml").write_text(SMALL.replace("HOW", "waits"))
     child = subprocess.Popen([sys.executable, "-m", "harness", *map(str, command(2, "two"))], cwd=tmp_path)

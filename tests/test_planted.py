@@ -255,6 +255,7 @@ def leads(run: Path) -> Comparison:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_all_arms_that_see_tokens_find_the_word_and_no_other_does(board: pd.DataFrame) -> None:
     found = board.loc["planted_token"]
     assert (found.macro_f1[SEES_TOKENS] > 0.95).all()
@@ -275,6 +276,7 @@ def test_on_random_labels_nobody_is_ahead(board: pd.DataFrame, records: list[Rec
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_length_is_at_the_top_where_length_is_the_label(board: pd.DataFrame) -> None:
     found = board.loc["planted_length"]
     assert found.macro_f1["text_length"] > 0.99
@@ -286,6 +288,7 @@ def test_length_is_at_the_top_where_length_is_the_label(board: pd.DataFrame) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_hygiene_removes_the_planted_leaks_and_nothing_else(run: Path, records: list[Record]) -> None:
     for record in records:
         assert record.n_test == 400
@@ -309,6 +312,7 @@ def test_nobody_is_credibly_better_than_the_best_rule_and_dictionaries_come_near
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_lead_of_the_word_over_length_is_found_with_its_sign_and_not_overstated(
     leads: Comparison,
 ) -> None:
@@ -326,6 +330,7 @@ def test_the_lead_of_the_word_over_length_is_found_with_its_sign_and_not_oversta
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_best_accuracy_of_length_is_found(board: pd.DataFrame) -> None:
     found = board.loc[("planted_advantage", "text_length")]
     assert found.macro_f1_low <= 0.7 <= found.macro_f1_high
@@ -333,6 +338,7 @@ def test_the_best_accuracy_of_length_is_found(board: pd.DataFrame) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_no_difference_is_claimed_for_rotated_activations(board: pd.DataFrame, run: Path) -> None:
     rotated = board.xs("random_rotation", level="representation")
     assert (rotated.outcome == "tied").all()
@@ -344,6 +350,7 @@ def test_no_difference_is_claimed_for_rotated_activations(board: pd.DataFrame, r
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_rotated_activations_are_the_same_probe_up_to_its_solver(run: Path, records: list[Record]) -> None:
     folder = RunFolder(run)
     cells = {(each.task, each.pooling, each.seed, each.representation): each for each in records}
