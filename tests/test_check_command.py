@@ -173,6 +173,21 @@ def test_a_plugin_of_one_file_in_the_working_folder_is_found_by_its_name_and_by_
     assert done.stdout.splitlines()[-1] == "4 passed"
 
 
+@pytest.mark.parametrize("name", ["./own_package", "own_package/", "own_package/__init__.py", "own_package"])
+def test_a_package_of_the_working_folder_is_loaded_whole_by_its_name_and_by_its_path(
+    harness_command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "own_package", raising=False)
+    (tmp_path / "own_package").mkdir()
+    (tmp_path / "own_package/__init__.py").write_text("from .inner import harness_commands\n")
+    (tmp_path / "own_package/inner.py").write_text(GOOD["commands"])
+    done = harness_command("-p", name, "ls", "commands")
+    assert done.code == 0, done.err
+    assert "greet  own_package (own_package@" in done.out
+
+
 @pytest.mark.parametrize(
     ("name", "code", "said"),
     [

@@ -142,7 +142,23 @@ def test_the_next_commands_are_printed(new, harness_command):
 
 
 @pytest.mark.parametrize(
-    "name", ["", "Spread", "1x", "a b", "a--b", "a_", "../x", "harness-", "ä", "x" * 41, "{{x}}", "a.b"]
+    "name",
+    [
+        "",
+        "Spread",
+        "1x",
+        "a b",
+        "a--b",
+        "a_",
+        "../x",
+        "harness-",
+        "ä",
+        "x" * 41,
+        "{{x}}",
+        "a.b",
+        "on",
+        "null",
+    ],
 )
 def test_what_is_no_name_is_refused_in_one_sentence(name, harness_command, tmp_path):
     told = harness_command("new", "pooling", "--", name)

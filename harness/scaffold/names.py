@@ -6,6 +6,8 @@ import importlib.util
 import re
 from dataclasses import dataclass
 
+import yaml
+
 from harness.api.errors import UsageError
 from harness.registry.catalog import Registry
 from harness.scaffold.kinds import KINDS
@@ -43,6 +45,8 @@ def read_name(text: str) -> Names:
             f"'{text}' cannot be the name of a package: take at most {_LONGEST} lower-case letters and digits, a "
             "letter first, in words joined by - or _"
         )
+    if not isinstance(yaml.safe_load(offer), str):
+        raise UsageError(f"'{text}' cannot be the name of a package: in suites YAML reads {offer} as no text")
     return Names(offer)
 
 
