@@ -179,7 +179,7 @@ dist: install
 	mkdir -p build/unpacked && tar -xzf dist/*.tar.gz -C build/unpacked --strip-components 1
 	cd build/unpacked && $(CURDIR)/$(BIN)/python -m hatchling build -t wheel -d $(CURDIR)/build/again
 	cmp dist/*.whl build/again/*.whl && rm -rf build/unpacked build/again
-	@test $$(wc -c < dist/*.whl) -le 80000000 || { echo "the wheel has more than 80 MB" >&2; exit 1; }
+	@test $$(cat dist/*.whl | wc -c) -le 80000000 || { echo "the wheel has more than 80 MB" >&2; exit 1; }
 
 # From that wheel to a board with a dictionary and a task of one's own, in an environment of its own (network).
 newcomer: dist
