@@ -94,6 +94,22 @@ def test_a_name_that_nothing_has_is_one_sentence(
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("poolings", " is not loaded: HARNESS_PLUGINS or -p no:poolings leaves it out"),
+        ("sae-harness", "'sae-harness' is a distribution: check its plugins, "),
+    ],
+)
+def test_an_installed_plugin_that_is_not_asked_for_and_a_distribution_are_one_sentence(
+    harness_command: Any, monkeypatch: pytest.MonkeyPatch, name: str, said: str
+) -> None:
+    monkeypatch.setenv("HARNESS_PLUGINS", "classifiers")
+    done = harness_command("check", name)
+    assert done.code == 2
+    assert said in done.said[-1]
+
+
 def test_a_module_that_cannot_be_loaded_is_one_sentence(
     harness_command: Any, tmp_path: Path, monkeypatch: Any
 ) -> None:
@@ -120,7 +136,19 @@ def test_pytest_has_one_test_for_each_check(tmp_path: Path) -> None:
         "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
     }
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--harness-plugin", "faulty"],
+        [
+            *(
+                sys.executable,
+                "-m",
+                "pytest",
+                "-q",
+                "-p",
+                "no:cacheprovider",
+                "-W",
+                "error::DeprecationWarning",
+            ),
+            *("--harness-plugin", "faulty", "--harness-plugin", "./good.py"),
+        ],
         cwd=tmp_path,
         capture_output=True,
         text=True,

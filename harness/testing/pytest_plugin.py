@@ -38,21 +38,22 @@ def pytest_collection_modifyitems(
     session: pytest.Session, config: pytest.Config, items: list[pytest.Item]
 ) -> None:
     """Add a test for each check."""
-    names = [*dict.fromkeys((*config.getoption(OPTION), *config.getini(SETTING)))]
-    for name in names:
-        folder = tempfile.TemporaryDirectory()
-        config.add_cleanup(folder.cleanup)
-        try:
+    from harness.registry.local_modules import importable
+
+    try:
+        # A plugin and its file may both be named.
+        names = [*dict.fromkeys(map(importable, (*config.getoption(OPTION), *config.getini(SETTING))))]
+        for name in names:
+            folder = tempfile.TemporaryDirectory()
+            config.add_cleanup(folder.cleanup)
             items.extend(_items(session, name, Path(folder.name)))
-        except HarnessError as error:
-            raise pytest.UsageError(str(error)) from error
+    except HarnessError as error:
+        raise pytest.UsageError(str(error)) from error
 
 
 def _items(session: pytest.Session, name: str, folder: Path) -> Iterator[pytest.Item]:
-    from harness.registry.local_modules import importable
     from harness.testing.run import find_trials, open_for
 
-    name = importable(name)
     registry, modules = open_for(name)
     failed: set[tuple[str, str, str]] = set()
     for trial in find_trials(registry, name, folder, modules=modules):

@@ -20,7 +20,8 @@ def as_array(value: Any) -> np.ndarray[Any, Any]:
         value = value.toarray()
     if hasattr(value, "detach"):
         value = value.detach().cpu()
-        value = value.float() if value.is_floating_point() else value
+        # `numpy`, for what numpy does itself is a warning, which is an error in some people's tests.
+        value = (value.float() if value.is_floating_point() else value).numpy()
     return np.array(value)
 
 

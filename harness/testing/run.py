@@ -10,11 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from harness.api.errors import HarnessError, UnavailableError, UsageError, describe, did_you_mean
+from harness.api.errors import HarnessError, UnavailableError, UsageError, describe, did_you_mean, name_some
 from harness.api.memory import find_memory_error
 from harness.api.specs import Spec
 from harness.registry.catalog import Registry
-from harness.registry.loading import Fault, Plugin, is_module, offer_name
+from harness.registry.loading import Fault, Plugin, find_candidates, is_module, offer_name
 from harness.registry.local_modules import importable
 from harness.registry.opening import open_registry
 from harness.registry.parameters import parameters_of
@@ -140,6 +140,14 @@ def _begins(reference: str, name: str) -> bool:
 
 
 def _unknown(registry: Registry, name: str) -> UsageError:
+    for each in find_candidates():
+        if each.name == name:
+            return UsageError(
+                f"plugin '{name}' ({each.distribution}) is not loaded: HARNESS_PLUGINS or -p no:{name} leaves it out"
+            )
+    own = [each.name for each in find_candidates() if each.distribution.rsplit(" ", 1)[0] == name]
+    if own:
+        return UsageError(f"'{name}' is a distribution: check its plugins, {name_some(own)}")
     names = [plugin.name for plugin in registry.plugins.loaded]
     names += [one for catalog in registry.catalogs.values() for one in catalog]
     return UsageError(
