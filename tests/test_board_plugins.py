@@ -50,11 +50,11 @@ def finished(harness_command, install, tmp_path, monkeypatch, toy_task) -> Path:
     """A run with a classifier of a checked distribution, one of a loose module, and one of the harness."""
     install("HARNESS_API = 1\n" + PLUGIN.format("bayes"), name="bayes-kit", points="bayes = bayes_kit_module")
     monkeypatch.syspath_prepend(str(tmp_path))
-    (tmp_path / "loose_plugin.py").write_text(PLUGIN.format("loose"), "utf-8")
+    (tmp_path / "loose_behind_a_board.py").write_text(PLUGIN.format("loose"), "utf-8")
     write_checked(load("bayes"), CHECKED)
     (tmp_path / "suite.yaml").write_text(SUITE, "utf-8")
     words = ("run", "suite.yaml", "--include", toy_task, "-d", "cpu", "-o", "run")
-    run = harness_command("-p", "loose_plugin", *words)
+    run = harness_command("-p", "loose_behind_a_board", *words)
     assert run.code == 0, run.err
     return tmp_path / "run"
 
@@ -74,7 +74,7 @@ def read_plugins(html: str, table: str) -> set[str]:
 def test_a_run_records_the_interface_and_the_check_of_each_plugin(finished):
     facts = json.loads((finished / "env.json").read_text("utf-8"))
     assert facts["interfaces"].keys() == facts["plugins"].keys()
-    assert (facts["interfaces"]["bayes"], facts["interfaces"]["loose_plugin"]) == (1, None)
+    assert (facts["interfaces"]["bayes"], facts["interfaces"]["loose_behind_a_board"]) == (1, None)
     checked = read_checked(load("bayes"))
     assert checked and checked.files and facts["checks"] == {"bayes": asdict(checked)}
 
@@ -88,7 +88,10 @@ def test_each_row_of_the_page_and_of_the_json_says_what_stands_behind_it(finishe
     assert "sae-harness 0.1.0 (baselines, poolings, regimes): interface 1, not checked" in lines
     assert read_plugins(html, "rows") <= lines
     assert f"bayes (bayes-kit 1.0; interface 1, {said})" in html
-    assert re.search(r"loose_plugin \(loose_plugin@[0-9a-f]{12}; interface not declared, not checked\)", html)
+    assert re.search(
+        r"loose_behind_a_board \(loose_behind_a_board@[0-9a-f]{12}; interface not declared, not checked\)",
+        html,
+    )
     told = json.loads((finished / "leaderboard.json").read_text("utf-8"))
     for row in told["rows"]:
         behind = {one["plugin"]: one for one in told["plugins"][row["plugins"]]}
@@ -97,7 +100,7 @@ def test_each_row_of_the_page_and_of_the_json_says_what_stands_behind_it(finishe
 
 
 def test_a_published_run_carries_them_and_its_board_says_the_same(finished, harness_command, tmp_path):
-    words = ("-p", "loose_plugin", "leaderboard", "publish", finished, "-o", tmp_path / "board")
+    words = ("-p", "loose_behind_a_board", "leaderboard", "publish", finished, "-o", tmp_path / "board")
     published = harness_command(*words, "--include", tmp_path / "toy_task.yaml")
     assert published.code == 0, published.err
     (path,) = (tmp_path / "board").glob("*.env.json")

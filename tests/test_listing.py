@@ -70,9 +70,9 @@ def test_a_plugin_that_was_not_asked_for_is_listed_and_not_imported(listed, inst
 
 def test_a_module_of_the_command_line_is_listed(listed, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
-    (tmp_path / "loose_plugin.py").write_text("HARNESS_API = 1\n" + OFFER.format("loose"), "utf-8")
-    row = listed("-p", "loose_plugin")["loose_plugin"]
-    assert row["status"] == "loaded" and str(row["distribution"]).startswith("loose_plugin@")
+    (tmp_path / "loose_in_a_list.py").write_text("HARNESS_API = 1\n" + OFFER.format("loose"), "utf-8")
+    row = listed("-p", "loose_in_a_list")["loose_in_a_list"]
+    assert row["status"] == "loaded" and str(row["distribution"]).startswith("loose_in_a_list@")
 
 
 def test_two_plugins_that_offer_one_name_are_loaded_and_the_clash_is_told(harness_command, listed, install):
