@@ -16,9 +16,9 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted(path.parent.name for path in (ROOT / "examples").glob("*/pyproject.toml"))
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="session", autouse=True)
 def asked_for() -> None:
-    """Skip all tests of this folder unless HARNESS_EXAMPLES is set."""
+    """Skip all tests of this folder unless HARNESS_EXAMPLES is set, before the environment is made."""
     if not os.environ.get("HARNESS_EXAMPLES"):
         pytest.skip("`make test-examples` installs the examples in a fresh environment")
 
