@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="session", autouse=True)
 def asked_for() -> None:
     """Skip all tests of this folder unless HARNESS_DOCS is set."""
     if not os.environ.get("HARNESS_DOCS"):
