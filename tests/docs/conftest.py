@@ -30,7 +30,7 @@ def site() -> Path:
 def chromium() -> Iterator[Any]:
     """A browser."""
     if not (found := shutil.which("chromium")):
-        pytest.skip("no chromium is installed")
+        pytest.fail("these tests need a browser: apt-get install chromium")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
