@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from conformance_faults import GOOD
 
-from harness.testing.check import CHECKS
+from harness.testing.checks import CHECKS
 
 ROOT = Path(__file__).parents[1]
 HANGS = "        import time\n        time.sleep(600)\n"

@@ -13,7 +13,8 @@ import pytest
 from conformance_faults import FAULTS, FILES, GOOD, Fault
 
 from harness.registry.opening import open_registry
-from harness.testing.check import CHECKS, Outcome
+from harness.testing.check import Outcome
+from harness.testing.checks import CHECKS
 from harness.testing.run import find_trials, run_trial
 
 SLOW = {"reproducible", "listing", "stable"}
