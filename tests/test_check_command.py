@@ -157,7 +157,7 @@ def test_pytest_has_one_test_for_each_check(tmp_path: Path) -> None:
     assert done.returncode == 1, done.stdout + done.stderr
     expected = sum("transforms" in one.kinds for one in CHECKS)
     assert "FAILED faulty::alignment 'ridge': pickles" in done.stdout
-    assert "The rule: What was fitted can be pickled" in done.stdout
+    assert "The rule: A fitted object can be pickled" in done.stdout
     assert "1 failed" in done.stdout.splitlines()[-1]
     assert int(done.stdout.splitlines()[-1].split(" passed")[0].rsplit(" ", 1)[-1]) > expected
 

@@ -16,8 +16,7 @@ from typing import Any
 import pytest
 
 from harness.registry.catalog import OFFERED
-from harness.scaffold.kinds import KINDS
-from harness.scaffold.package import TEMPLATES
+from harness.scaffold.kinds import KINDS, TEMPLATES
 
 pytest.importorskip("cookiecutter", reason="it is a dependency: pip install -e .")
 
@@ -91,15 +90,16 @@ def test_what_is_written_is_clean_whatever_the_name(harness_command, tmp_path):
         assert ended.returncode == 0, ended.stdout
 
 
-def try_package(folder: Path) -> None:
+def try_package(folder: Path) -> str:
     """The package's own tests, which hold the checks of the harness too."""
     ended = run(folder, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
     assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout
 
 
 @pytest.mark.slow
 def test_a_package_passes_its_own_tests_at_once(new):
-    try_package(new("regime", "my-regime"))
+    assert " passed" in try_package(new("regime", "my-regime"))
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +185,7 @@ def test_a_name_that_something_has_already_is_refused(kind, name, sentence, harn
 
 
 def test_another_kind_may_have_the_name(new):
-    new("transform", "mean")
+    assert (new("transform", "mean") / "harness_mean/__init__.py").is_file()
 
 
 def test_a_folder_that_holds_something_is_kept_unless_it_is_replaced(new, harness_command):

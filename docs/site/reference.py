@@ -373,7 +373,7 @@ def _kind(part: Mapping[str, Any]) -> str:
 
 
 PLAIN = str.maketrans({"<": "&lt;", "*": "\\*", "|": "&#124;"})
-"""What Markdown, its tables or HTML would read. In code they stand as they are: mkdocs shows a backslash there."""
+"""Characters that Markdown, its tables or HTML would read. Code keeps them: mkdocs shows a backslash there."""
 
 
 def prose(text: str) -> str:

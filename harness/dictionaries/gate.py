@@ -94,7 +94,7 @@ class Fidelity:
     width: int | None = None
     """Features of the dictionary."""
     subtracts: bool | None = None
-    """Whether the dictionary subtracts `b_dec` from its input."""
+    """True if the dictionary subtracts `b_dec` from its input."""
     other_reading: float | None = None
     """Explained variance in the other convention of `b_dec`: subtracted where the dictionary does not, and not where
     it does.

@@ -108,7 +108,7 @@ class Record(_Frozen):
     data: str | None = None
     """Hash of all rows of the task (ids, labels, splits, groups, languages); None in records older than this field."""
     status: Status
-    """How the cell ended: `ok`, `failed`, `oom` (memory ran out) or `skipped`."""
+    """End of the cell: `ok`, `failed`, `oom` (memory ran out) or `skipped`."""
     error: str | None = None
     """Why it did not end well, in one sentence."""
     suite: str
@@ -132,7 +132,7 @@ class Record(_Frozen):
     model_hash: str | None
     """Hash of the model's identity: its files and parameters."""
     toy: bool | None = None
-    """Whether the model's spec says that it is a toy; None without a model, or where an older record does not say."""
+    """True if the model's spec says that it is a toy; None without a model, or where an older record does not say."""
     site: str | None
     """Site whose activations were read."""
     tokens: str | None = "content"
@@ -142,9 +142,9 @@ class Record(_Frozen):
     representation_hash: str | None
     """Hash of the representation's identity."""
     baseline: bool = False
-    """Whether the representation's spec says `baseline`."""
+    """True if the representation's spec says `baseline`."""
     control: bool | None = None
-    """Whether the representation's spec says `control`; None in records that are older than this field."""
+    """True if the representation's spec says `control`; None in records that are older than this field."""
     only: tuple[str, ...] = ()
     """Kinds (`poolings`, `transforms`, `classifiers`) of which the representation takes one alone, whatever the suite
     has.
@@ -198,7 +198,7 @@ class Record(_Frozen):
     hygiene: Hygiene = Hygiene()
     """Counts of rows that were removed or changed."""
     fidelity: Fidelity = Fidelity()
-    """How well the dictionary fits the activations of the task."""
+    """Fit of the dictionary to the activations of the task."""
     cost: Cost = Cost()
     """Time and memory."""
     flags: tuple[str, ...] = ()

@@ -36,9 +36,9 @@ class RunFile(BaseModel):
     tasks: dict[str, int] = Field(default_factory=dict)
     """Cells of each task."""
     left_out: dict[str, str] = Field(default_factory=dict)
-    """What was unavailable, by name, with the reason."""
+    """Unavailable tasks, models and dictionaries by name, with the reason."""
     notes: list[str] = Field(default_factory=list)
-    """What the plan said of models and dictionaries."""
+    """Notes of the plan on models and dictionaries."""
     status: str = "unknown"
     """`running`, `finished`, `stopped` (at the first failure, with --fail-fast), `interrupted` or `failed`."""
     process: Any = None

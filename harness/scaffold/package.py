@@ -15,14 +15,12 @@ from harness.api.errors import UsageError, WriteError
 from harness.api.protocols import API_VERSION
 from harness.api.text import printable
 from harness.registry.source import OWN
-from harness.scaffold.kinds import KINDS
+from harness.scaffold.kinds import ABOUT, KINDS, TEMPLATES
 from harness.scaffold.names import Names
 from harness.storage.atomic import whole_file
 
 LICENCES: Mapping[str, str] = {"apache-2.0": "Apache-2.0", "mit": "MIT"}
 """Licence, as `harness new` takes it → its SPDX identifier."""
-
-TEMPLATES = Path(__file__).parent / "templates"
 
 _BASE = "base"
 _SUFFIX = ".jinja"
@@ -42,7 +40,7 @@ class Package:
 
     @property
     def context(self) -> dict[str, str | int]:
-        """What templates may ask for, as `cookiecutter.NAME`."""
+        """Values for the templates, which ask for them as `cookiecutter.NAME`."""
         return {
             "kind": self.kind,
             "article": "An" if self.kind[0] in "aeiou" else "A",
@@ -140,7 +138,7 @@ def _lay_out(source: Path, target: Path) -> None:
     """
     for path in sorted(source.rglob("*")):
         parts = path.relative_to(source).parts
-        if path.is_dir() or "__pycache__" in parts:
+        if path.is_dir() or "__pycache__" in parts or path.name == ABOUT:
             continue
         named = [_PACKAGE if part == "package" else part.replace("dot-", ".", 1) for part in parts]
         place = target.joinpath(*named)

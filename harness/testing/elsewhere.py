@@ -163,7 +163,7 @@ def _open_uses(question: Mapping[str, Any]) -> Callable[[Mapping[str, Any], str]
     """Return the function that uses the subject of a number, and returns the digest of its results or its error."""
     from harness.registry.opening import open_registry
     from harness.testing.check import Subject
-    from harness.testing.checks import CHECKS as _  # noqa: F401  the kinds' exercises are registered by this import
+    from harness.testing.checks import CHECKS as _  # noqa: F401  the import registers the exercises of all kinds
     from harness.testing.exercises import use
     from harness.testing.results import digest
 

@@ -44,7 +44,7 @@ class Pretended(Tensor):
         return made
 
     @property
-    def device(self) -> torch.device:  # type: ignore[override]
+    def device(self) -> torch.device:  # type: ignore[override]  # an attribute of the C++ class
         return DEVICE
 
     def tolist(self) -> Any:
@@ -59,17 +59,17 @@ class Pretended(Tensor):
     def __array__(self, *args: Any, **options: Any) -> Any:
         return self.numpy()
 
-    def __repr__(self, **options: Any) -> str:  # type: ignore[override]
+    def __repr__(self, **options: Any) -> str:  # type: ignore[override]  # options of torch, unused
         return f"{self.held!r} on {DEVICE}"
 
     @classmethod
-    def __torch_dispatch__(  # type: ignore[override]
+    def __torch_dispatch__(  # type: ignore[override]  # torch declares its stand-in, a function
         cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         return _compute(func, args, kwargs or {})
 
 
-class _Mode(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Mode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no types here
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return _compute(func, args, kwargs or {})
 
@@ -95,7 +95,7 @@ _READ = (torch.tensor, torch.as_tensor, torch.asarray)
 @contextmanager
 def pretended_device() -> Iterator[torch.device]:
     """Let `device=DEVICE` make tensors there."""
-    with _Made(), _Mode():  # type: ignore[no-untyped-call]
+    with _Made(), _Mode():  # type: ignore[no-untyped-call]  # torch has no types here
         yield DEVICE
 
 

@@ -125,9 +125,11 @@ def test_the_plugin_of_the_guide_works_as_it_is_told(fresh: Fresh, tmp_path: Pat
 def test_the_commands_that_new_prints_work(fresh: Fresh, tmp_path: Path) -> None:
     told = json.loads(fresh.run("harness", "new", "pooling", "iqr", "--json", at=tmp_path).stdout)
     folder = tmp_path / told["path"]
+    assert len(told["next"]) == 5
     for line in told["next"][1:]:
         words = shlex.split(line)
         fresh.run(
             *(["python", "-m", *words] if words[0] in ("pip", "pytest") else words), at=tmp_path / folder
         )
+    assert "iqr" in (folder / "runs/iqr/results.jsonl").read_text("utf-8")
     fresh.run("python", "-m", "pip", "uninstall", "--quiet", "-y", "harness-iqr")

@@ -58,7 +58,7 @@ def train(texts: list[str], *, seed: int = 0, steps: int = STEPS) -> tuple[Predi
         wanted = ids[:, 1:].where(ids[:, 1:] != START, -100)  # padding is not predicted
         loss = nn.functional.cross_entropy(model(ids[:, :-1]).flatten(0, 1), wanted.flatten())
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()

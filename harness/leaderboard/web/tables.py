@@ -45,7 +45,7 @@ class Column:
 
 
 _BESIDE = ("command", "plugins")
-"""What a line says beside its columns, in several lines of text."""
+"""Texts of a line beside its columns, each of several lines."""
 
 GROUP = "group"
 """Column that says which rows are ranked together: only one of its values is shown at a time."""

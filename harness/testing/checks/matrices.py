@@ -180,7 +180,7 @@ def refit(subject: Subject) -> None:
 
 @check(*FITTED)
 def pickles(subject: Subject) -> None:
-    """What was fitted can be pickled, and the copy gives the same results."""
+    """A fitted object can be pickled, and the copy gives the same results."""
     X = _rows(subject)
     fitted = _fitted(subject)
     check_pickles(fitted, _apply(subject, fitted, X), lambda copy: _apply(subject, copy, X))

@@ -268,7 +268,7 @@ def empty(subject: Subject) -> None:
 
 @check("representations", applies=reads_inputs)
 def pickles(subject: Subject) -> None:
-    """What was fitted can be pickled, and the copy gives the same features."""
+    """A fitted object can be pickled, and the copy gives the same features."""
     given = _inputs(subject)
     made = subject.make()
     made.fit(given)
