@@ -17,6 +17,7 @@ from harness.api.errors import (
     UnavailableError,
     UsageError,
     WriteError,
+    describe,
     did_you_mean,
     name_some,
 )
@@ -28,6 +29,16 @@ from harness.api.events import (
     RunStarted,
     Score,
     Summary,
+)
+from harness.api.executors import (
+    Answer,
+    Executor,
+    Packed,
+    Pool,
+    Unit,
+    Worker,
+    WorkerSetting,
+    Workplace,
 )
 from harness.api.hookspecs import hookimpl
 from harness.api.names import short_names
@@ -61,6 +72,7 @@ from harness.api.specs import (
     AlignmentSpec,
     ClassifierSpec,
     CommandSpec,
+    ExecutorSpec,
     ModelSpec,
     PoolingSpec,
     RegimeSpec,
@@ -87,7 +99,9 @@ if TYPE_CHECKING:
     from harness.dictionaries.dictionary import Dictionary as Dictionary
     from harness.features.featurize import plan_batches, run_batches
     from harness.models.opened import OpenModel
-    from harness.session import Session, open
+    from harness.runs.messages import LossyStream
+    from harness.runs.worker import open_worker
+    from harness.session import Session, open, resolve_device
     from harness.storage.atomic import whole_file
     from harness.storage.cached_folder import cached_folder
 
@@ -96,6 +110,7 @@ __all__ = [
     "Activation",
     "Alignment",
     "AlignmentSpec",
+    "Answer",
     "Autoencoder",
     "BatchFinished",
     "BundleFinished",
@@ -111,6 +126,8 @@ __all__ = [
     "Dictionary",
     "Encoder",
     "Examples",
+    "Executor",
+    "ExecutorSpec",
     "FileSource",
     "Flagged",
     "GateError",
@@ -127,15 +144,18 @@ __all__ = [
     "LinearClassifier",
     "LoadedImageModel",
     "LoadedModel",
+    "LossyStream",
     "Message",
     "Model",
     "ModelSpec",
     "Multilingual",
     "NothingSelectedError",
     "OpenModel",
+    "Packed",
     "ParseError",
     "Partition",
     "PlacedRepresentation",
+    "Pool",
     "Pooling",
     "PoolingSpec",
     "RankedPooling",
@@ -155,7 +175,11 @@ __all__ = [
     "Transform",
     "TransformSpec",
     "UnavailableError",
+    "Unit",
     "UsageError",
+    "Worker",
+    "WorkerSetting",
+    "Workplace",
     "WriteError",
     "cached_folder",
     "check_memory",
@@ -163,6 +187,7 @@ __all__ = [
     "check_unpacked",
     "csv_text",
     "decode_image",
+    "describe",
     "did_you_mean",
     "escape_markdown",
     "find_site",
@@ -174,6 +199,7 @@ __all__ = [
     "name_some",
     "open",
     "open_parquet",
+    "open_worker",
     "parse_input",
     "parse_json",
     "parsing",
@@ -186,6 +212,7 @@ __all__ = [
     "read_table",
     "read_unpacked",
     "read_yaml",
+    "resolve_device",
     "run_batches",
     "short_names",
     "unchanged",
@@ -202,6 +229,9 @@ _LAZY = {
     "OpenModel": "harness.models.opened",
     "cached_folder": "harness.storage.cached_folder",
     "open": "harness.session",
+    "LossyStream": "harness.runs.messages",
+    "open_worker": "harness.runs.worker",
+    "resolve_device": "harness.session",
     "parse_input": "harness.data.inputs",
     "plan_batches": "harness.features.featurize",
     "read_image": "harness.data.images",

@@ -6,18 +6,21 @@ import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
 from harness.api.data import Conversation, Image
 from harness.api.errors import UnavailableError, UsageError, did_you_mean
 from harness.api.events import Summary
+from harness.api.specs import Reference
 from harness.api.tasks import TaskSpec
 from harness.api.threads import let_threads_sleep
 from harness.config.suite import ModelChoice, Suite, read_suite
 from harness.config.task_file import read_tasks
-from harness.registry.catalog import Registry
+from harness.registry.catalog import Registry, parse_reference
 from harness.registry.loading import Fault
 from harness.registry.opening import open_registry as open_registry
+from harness.registry.parameters import write_value
 from harness.storage.cache_place import default_cache_dir
 from harness.storage.parsing import parsing
 
@@ -25,10 +28,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from harness.api.data import Matrix
+    from harness.api.executors import Executor
     from harness.dictionary_report.report import Report
     from harness.leaderboard import Board
     from harness.models.opened import OpenModel
     from harness.planning.cells import Plan
+    from harness.registry.catalog import Choice
     from harness.runs.context import Rerun
     from harness.storage.feature_store import FeatureStore
     from harness.validation.finding import Finding
@@ -151,7 +156,8 @@ class Session:
         argv: Sequence[str] = (),
         rerun: Rerun = "failed",
         fail_fast: bool = False,
-        jobs: int | None = 1,
+        executor: Reference | None = None,
+        jobs: int | EllipsisType | None = ...,
         **overrides: Any,
     ) -> Run:
         """Run a suite into `output` (default `runs/<suite>`), or resume the run there.
@@ -159,14 +165,16 @@ class Session:
         `keep_activations` keeps activations at the suite's sites in the cache, and reads kept ones instead of running
         the model. `rerun` selects the ended cells that are repeated: those that `failed`, `all` of them, or `never`
         any. `fail_fast` ends the run at the first failed cell, and raises UnavailableError if anything is unavailable.
-        `jobs` processes probe cells, or one for each free core; records differ by nothing but times.
+        `executor` decides where the work is done, by default in this process. It is given `jobs`, a number of worker
+        processes or None for as many as there is room for; records differ by nothing but times.
         """
         from harness import pipeline
         from harness.runs.context import RunContext
         from harness.runs.folder import RunFolder
-        from harness.runs.pool import count_workers
 
-        workers = count_workers(jobs)  # before the plan, which may take minutes
+        chosen = self.choose_executor(executor, jobs=jobs)
+        runner: Executor = chosen.make()  # before the plan, which may take minutes
+        device = runner.find_device(self.wanted_device)
         plan = suite if not isinstance(suite, Suite | str | Path) else self.plan(suite, **overrides)
         if fail_fast and plan.left_out:
             raise UnavailableError(next(iter(plan.left_out.values())))
@@ -175,16 +183,30 @@ class Session:
             registry=self.registry,
             store=self.store(),
             folder=folder,
-            device=self.device,
+            executor=runner,
+            device=device,
             batch_size=batch_size,
             keep_activations=keep_activations,
             argv=argv,
             rerun=rerun,
             fail_fast=fail_fast,
-            jobs=workers,
             report=self.registry.report,
         )
         return Run(folder=folder.path, **vars(pipeline.run(plan, context)))
+
+    def choose_executor(
+        self, executor: Reference | None = None, *, jobs: int | EllipsisType | None = ...
+    ) -> Choice:
+        """Resolve the reference of an executor, with a number of `jobs` if that is given; None is the default one."""
+        name, given = parse_reference(self.registry.default_executor if executor is None else executor)
+        if jobs is not ...:
+            if "jobs" in given:
+                raise UsageError(
+                    f"jobs are given twice, {write_value(given['jobs'])} with the executor '{name}' and "
+                    f"{write_value(jobs)} beside it: leave one out"
+                )
+            given["jobs"] = jobs
+        return self.registry.choose("executors", {"name": name, **given})
 
     def open_model(self, model: str | Mapping[str, Any]) -> OpenModel:
         """Open a model by its reference, or by a mapping of `ref` and parameters; no weights are read."""

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harness.runs.pool import Processes, open_pool
 
 from harness.api.specs import ClassifierSpec
 from harness.registry.loading import Plugins, find_candidates, load_plugins
 from harness.runs.context import Stopped
-from harness.runs.pool import Processes, open_pool
 from harness.runs.work import Failure
 from harness.storage.feature_store import FeatureStore
 

@@ -4,7 +4,7 @@ and idempotent by its key; what becomes of a result is the unit's own affair.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -34,12 +34,13 @@ class Packed:
 class Answer:
     """Words of a worker on a unit: its results in order, of which number `first` is the first one, and events.
 
-    Results are opaque to an executor. After an answer that `is_last` nothing more comes. An `error` says why the rest
-    has no results: one of `harness.ENDS_RUN` ends the run, another one says that this worker cannot do the unit.
+    Results are bytes that the unit reads. After an answer that `is_last` nothing more comes: where results are missing
+    then, what is left is packed and run again. An `error` says why they have to be missing: a ChangedError or a
+    WriteError ends the run, another one says that this worker cannot do the unit.
     """
 
     first: int = 0
-    results: tuple[Any, ...] = ()
+    results: tuple[bytes, ...] = ()
     events: tuple[Mapping[str, Any], ...] = ()
     is_last: bool = True
     error: HarnessError | None = None
@@ -69,21 +70,34 @@ class Unit(Protocol):
         """Expected bytes: on the device of a forward unit, in the memory of a probe unit."""
 
     @property
-    def is_done(self) -> bool:
-        """True when every result has been taken."""
+    def n_results(self) -> int:
+        """Number of results: 1 of a forward unit, one for each cell of a probe unit."""
 
-    def run_here(self, before_model: Callable[[], None] = lambda: None) -> None:
-        """Do what is left in this process; `before_model` is called if a model has to run.
+    @property
+    def n_taken(self) -> int:
+        """Number of results that were taken."""
+
+    @property
+    def is_done(self) -> bool:
+        """True when every result was taken."""
+
+    def run_here(self, why: str = "") -> None:
+        """Do what is left in this process; users are warned of a reason `why` no worker can.
 
         Raises what ends the run. The results may bring further units, which are submitted before this returns.
         """
 
-    def pack(self) -> Packed:
-        """Return what is left as bytes. Raise UnavailableError where it cannot be given to another process."""
+    def pack(self, after: int | None = None) -> Packed:
+        """Return the work `after` so many results, by default those that were taken, as bytes.
+
+        Raise UnavailableError where it cannot be given to another process.
+        """
 
     def take(self, answer: Answer) -> None:
-        """Take the results and events of a worker, in the thread that submitted the unit. Results that were taken
-        before are passed over. Raises what ends the run, an `error` of the answer that does among it.
+        """Take the results and events of a worker, in the thread that submitted the unit.
+
+        Results that were taken before are passed over; where one cannot be read, the rest is done here. Raises what
+        ends the run, an `error` of the answer that does among it. The results may bring further units.
         """
 
     def fail(self, error: str, *, rest: bool = False) -> None:
@@ -111,9 +125,9 @@ class WorkerSetting:
 class Worker(Protocol):
     """Doer of units in another process, as `harness.open_worker(setting)` returns it."""
 
-    def run(self, body: bytes, shared: bytes | None = None) -> Sequence[Answer] | Any:
-        """Yield the answers on one unit as they come, the last of them marked. Nothing but a user's interruption and the
-        end of the process leaves it. `shared` is None where it was sent with the unit before.
+    def run(self, body: bytes, shared: bytes | None = None) -> Iterator[Answer]:
+        """Yield the answers on one packed unit as they come, the last of them marked. It raises nothing but what is no
+        error, such as a user's interruption. `shared` is None where it was sent with the unit before.
         """
 
 

@@ -12,6 +12,7 @@ from harness.api.specs import (
     AlignmentSpec,
     ClassifierSpec,
     CommandSpec,
+    ExecutorSpec,
     ModelSpec,
     PoolingSpec,
     RegimeSpec,
@@ -75,6 +76,14 @@ def harness_regimes() -> Iterable[RegimeSpec]:  # type: ignore[empty-body]
 @hookspec
 def harness_alignments() -> Iterable[AlignmentSpec]:  # type: ignore[empty-body]
     """Offer alignments of the features of two models, fitted on rows that both have read.
+
+    Called once, by the rules of `harness_models`.
+    """
+
+
+@hookspec
+def harness_executors() -> Iterable[ExecutorSpec]:  # type: ignore[empty-body]
+    """Offer executors, which run the units of a run: here, in other processes, on other machines.
 
     Called once, by the rules of `harness_models`.
     """

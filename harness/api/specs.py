@@ -138,3 +138,14 @@ class RegimeSpec(Spec):
 @dataclass(frozen=True, kw_only=True)
 class AlignmentSpec(Spec):
     """Offer of an alignment: `make(**parameters) -> Alignment`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutorSpec(Spec):
+    """Offer of an executor, which decides where the work of a run is done: `make(**parameters) -> Executor`.
+
+    A parameter called `jobs` receives the number of `--jobs`, None for as many as there is room for. One executor is
+    the `default`, which runs a suite where none is asked for. No number may depend on the executor.
+    """
+
+    default: bool = False

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -97,6 +98,16 @@ batch_option = click.option(
     "-b", "--batch-size", default="auto", show_default=True, help="Set the examples in a batch, or auto."
 )
 
+executor_option = click.option(
+    "--executor", metavar="NAME", help="Let this executor do the work, as NAME or NAME[key=value,…] [here]."
+)
+
+jobs_option = click.option(
+    "-j",
+    "--jobs",
+    metavar="N",
+    help="Let the executor use this many processes, or auto: as many as there is room for [1 here].",
+)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -106,6 +117,11 @@ wide_option = click.option("--wide", is_flag=True, help="Print all columns of th
 def read_batch_size(text: str) -> int | None:
     """Return None for `auto`, else the positive number; raise click.BadParameter for anything else."""
     return read_number_or_auto(text, option="--batch-size")
+
+
+def read_jobs(text: str | None) -> int | EllipsisType | None:
+    """Return a number of jobs, None for `auto`, `...` where nothing is given; raise click.BadParameter for others."""
+    return ... if text is None else read_number_or_auto(text, option="--jobs")
 
 
 def read_number_or_auto(text: str, *, option: str) -> int | None:

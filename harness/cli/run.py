@@ -47,14 +47,8 @@ MOST_ERRORS = 10
     is_flag=True,
     help="End with exit code 4 if a dictionary reads activations unlike those it was trained on.",
 )
-@click.option(
-    "-j",
-    "--jobs",
-    default="1",
-    show_default=True,
-    metavar="N",
-    help="Probe cells in this many processes, or auto: one for each free core.",
-)
+@shared.executor_option
+@shared.jobs_option
 @click.option("--strict-data", is_flag=True, help="Stop at an image that cannot be decoded.")
 @shared.wide_option
 @shared.json_option
@@ -68,7 +62,8 @@ def command(
     rerun: Rerun,
     fail_fast: bool,
     strict_gate: bool,
-    jobs: str,
+    executor: str | None,
+    jobs: str | None,
     strict_data: bool,
     wide: bool,
     as_json: bool,
@@ -81,7 +76,7 @@ def command(
     dictionary that does not fit its activations is flagged in its records and on the leaderboard.
     """
     examples = shared.read_batch_size(batch_size)
-    processes = shared.read_number_or_auto(jobs, option="--jobs")
+    processes = shared.read_jobs(jobs)
     machine = {name: options[name] for name in ("device", "data_dir", "cache_dir", "include", "offline")}
     session = shared.open_session(context, **machine)
     plan = session.plan(shared.read_suite(session, options), strict_data=strict_data)
@@ -99,6 +94,7 @@ def command(
             argv=argv,
             rerun=rerun,
             fail_fast=fail_fast,
+            executor=executor,
             jobs=processes,
         )
     except KeyboardInterrupt as error:

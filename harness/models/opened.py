@@ -23,6 +23,7 @@ from harness.api.protocols import (
     PlacedRepresentation,
     TokenRepresentation,
 )
+from harness.api.tasks import TaskSpec
 from harness.config.suite import ModelChoice
 from harness.data.partitions import Draw
 from harness.models.site_names import explain_site, find_site
@@ -231,6 +232,17 @@ def locate(representation: Choice, model: OpenModel, site: Site, registry: Regis
             f"'{read}' of model '{model.label}' has size {width}"
         )
     return replace(found, identity={**found.identity, "revision": serving.spec.revision, **serving.code})
+
+
+def bind_to_task(
+    placed: PlacedRepresentation, representation: Choice, task: TaskSpec, classes: tuple[str, ...]
+) -> PlacedRepresentation:
+    """Return a placed representation as it is for one task, where it depends on the task's classes."""
+    if placed.for_task is None:
+        return placed
+    with plugin_errors(f"{representation.owner} cannot be made for task '{task.name}'"):
+        bound = placed.for_task(task, classes)
+    return replace(bound, identity={**placed.identity, **bound.identity})
 
 
 def _at(choice: Choice, model: OpenModel, site: Site) -> PlacedRepresentation | str | Mapping[str, Any]:

@@ -20,8 +20,8 @@ from harness.features.token_sets import TokenSet
 from harness.models.opened import (
     OpenModel,
     activation_identity,
+    bind_to_task,
     count_layers,
-    plugin_errors,
     skip_if_unavailable,
 )
 from harness.planning.arms import Arms, suits_task
@@ -132,11 +132,8 @@ def _bundle_of_model(
 
 def _bind_to_task(arm: PlacedArm, data: TaskData) -> PlacedArm:
     """Return an arm as it is for one task, where it depends on the task's classes."""
-    if arm.placed.for_task is None:
-        return arm
-    with plugin_errors(f"{arm.representation.owner} cannot be made for task '{data.spec.name}'"):
-        bound = arm.placed.for_task(data.spec, data.classes)
-    return arm._replace(placed=replace(bound, identity={**arm.placed.identity, **bound.identity}))
+    bound = bind_to_task(arm.placed, arm.representation, data.spec, data.classes)
+    return arm if bound is arm.placed else arm._replace(placed=bound)
 
 
 def _check_fitted_rows(sample: Sequence[int], placed: Sequence[PlacedArm], draws: Sequence[Draw]) -> None:

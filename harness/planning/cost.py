@@ -75,6 +75,16 @@ def estimate(bundle: Bundle, *, device: str, cached: Callable[[str], bool]) -> E
     )
 
 
+def matrix_bytes(features: ModelFeatures, rows: int) -> int:
+    """Return the expected bytes of a stored matrix in memory: dense, or with a column and a value for each active
+    feature of a row of fifty tokens.
+    """
+    placed = features.placed
+    if not placed.sparse:
+        return 4 * rows * placed.width
+    return 8 * rows * min(placed.width, int(50 * (placed.published_l0 or placed.width / 16)))
+
+
 def describe_large_fits(plan: Plan, memory: int) -> Iterator[str]:
     """Yield a sentence for each bundle and classifier of which the largest fit is expected to exceed `memory` bytes."""
     for bundle in plan.bundles:

@@ -43,6 +43,7 @@ OFFERED: Mapping[str, type] = {
     "classifiers": specs.ClassifierSpec,
     "regimes": specs.RegimeSpec,
     "alignments": specs.AlignmentSpec,
+    "executors": specs.ExecutorSpec,
     "tasks": TaskSpec,
     "suites": Path,
     "commands": specs.CommandSpec,

@@ -1,72 +1,75 @@
-"""Execution of one bundle: features first, by one forward pass, then its cells, matrix by matrix."""
+"""Execution of one bundle: a forward pass fills its features, then its cells are probed, matrix by matrix."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property, partial
 
 from harness.api.errors import ENDS_RUN
 from harness.dictionaries.gate import Fidelity
 from harness.planning.cells import Bundle, Cell, Features, ModelFeatures, Plan
 from harness.runs.cell_results import CellResults
-from harness.runs.context import RunContext, Stopped
+from harness.runs.context import RunContext
 from harness.runs.draw_rows import bundle_rows, stored_matrix, tested_rows, training_of
-from harness.runs.featurizer import Featurizer, find_fidelity, wanted_features
-from harness.runs.pool import Pool
+from harness.runs.features_made import find_fidelity, wanted_features
+from harness.runs.forward_work import FeaturesMade
+from harness.runs.submitting import Submitting
 from harness.runs.work import BundleRows, Failure, InputMatrix, Job, MatrixWork, StoredMatrix
 
 
 @dataclass(frozen=True, kw_only=True)
 class BundleRun:
-    """One bundle of a run, with the cells that are pending."""
+    """One bundle of a run, with the cells that are pending. `count` receives the tokens that went through its model."""
 
     context: RunContext
     plan: Plan
     bundle: Bundle
-    pool: Pool
+    submitting: Submitting
+    count: Callable[[int], None]
 
     @cached_property
     def results(self) -> CellResults:
         """Writer of the results."""
         return CellResults(context=self.context, plan=self.plan, bundle=self.bundle)
 
-    def run(self) -> int:
-        """Fill the features and submit the pending cells. Return the content tokens that went through the model."""
+    def start(self) -> None:
+        """Submit the forward pass of the bundle, whose end submits the probes; without a model, the probes."""
         if not self.bundle.cells:
-            return 0
-        wanted = wanted_features(self.bundle)
+            return
         self.context.folder.add_event("bundle", bundle=self.bundle.name, cells=len(self.bundle.cells))
-        featurizer = Featurizer(context=self.context, bundle=self.bundle, prepare=self.pool.finish)
+        wanted = wanted_features(self.bundle)
+        if self.bundle.model:
+            self.submitting.forward(self.bundle, wanted, self._take)
+        else:
+            self._probe_all(wanted, FeaturesMade.none(self.bundle.name))
+
+    def _take(self, made: FeaturesMade | Failure) -> None:
+        """Submit the probes of features that were made."""
+        if isinstance(made, Failure):
+            self.results.fail(self.bundle.cells, made)
+            return
+        self.count(made.stats.tokens + made.stats.calibration_tokens)
+        self.context.notify("bundle_finished", event=made.stats, stats=made.stats)
+        self._probe_all(wanted_features(self.bundle), made)
+
+    def _probe_all(self, wanted: Sequence[Features], made: FeaturesMade) -> None:
         try:
             rows = bundle_rows(self.bundle)
-            stats, broken = featurizer.fill(wanted)
-            judged, measured_tokens = featurizer.judge(wanted)
         except ENDS_RUN:
             raise
-        except Stopped:
-            raise
-        except Exception as error:  # a model or dictionary of any plugin may fail in any way
-            if error is self.pool.fault:
-                raise
-            self._fail(self.bundle.cells, error)
-            return 0
-        stats = replace(stats, calibration_tokens=stats.calibration_tokens + measured_tokens)
-        if self.bundle.model:
-            self.pool.then(partial(self.context.notify, "bundle_finished", event=stats, stats=stats))
+        except Exception as error:  # labels of a regime of any plugin may be anything
+            self.results.fail(self.bundle.cells, Failure.of(error))
+            return
         for features in wanted:
             cells = [cell for cell in self.bundle.cells if cell.features is features]
-            if isinstance(features, ModelFeatures) and features.key in broken:
-                self._fail(cells, broken[features.key])
+            if isinstance(features, ModelFeatures) and features.key in made.broken:
+                self.results.fail(cells, made.broken[features.key])
             else:
-                self._probe(cells, features, rows, find_fidelity(features, judged))
-        return stats.tokens + stats.calibration_tokens
-
-    def _fail(self, cells: Sequence[Cell], error: Exception) -> None:
-        self.pool.then(partial(self.results.fail, cells, Failure.of(error)))
+                self._probe(cells, features, rows, find_fidelity(features, made.judged))
 
     def _probe(self, cells: Sequence[Cell], features: Features, rows: BundleRows, fidelity: Fidelity) -> None:
-        """Let the pending cells of one matrix be probed."""
+        """Submit the pending cells of one matrix."""
         ordered = sorted(cells, key=lambda cell: (training_of(cell), cell.draw.key))
         jobs = tuple(
             Job(
@@ -85,4 +88,4 @@ class BundleRun:
         else:
             matrix = InputMatrix(representation=features.representation, tested=tested_rows(self.bundle))
         keeps = [partial(self.results.take, cell, rows.rows[cell.draw.key], fidelity) for cell in ordered]
-        self.pool.submit(MatrixWork(bundle=rows, matrix=matrix, jobs=jobs), keeps)
+        self.submitting.probe(MatrixWork(bundle=rows, matrix=matrix, jobs=jobs), ordered, keeps, self.bundle)

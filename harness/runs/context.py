@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from harness.api.executors import Executor
 from harness.registry.catalog import Registry
 from harness.registry.loading import Fault, notify
 from harness.runs.folder import RunFolder
@@ -28,13 +29,14 @@ class RunContext:
     registry: Registry
     store: FeatureStore
     folder: RunFolder
+    executor: Executor
     device: str = "cpu"
+    """Device of the workers."""
     batch_size: int | None = None
     keep_activations: bool = False
     argv: Sequence[str] = field(default_factory=tuple)
     rerun: Rerun = "failed"
     fail_fast: bool = False
-    jobs: int = 1
     report: Callable[[Fault], None] = lambda fault: None
 
     def announce(self, record: Record) -> None:

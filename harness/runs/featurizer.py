@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.api.events import BundleFinished
@@ -13,41 +13,41 @@ from harness.dictionaries.gate import Fidelity, judge, not_measurable
 from harness.features.activations import read_sample
 from harness.features.artifacts import read_fitted, read_measured, write_fitted, write_measured
 from harness.features.cached_model import KeptActivations
-from harness.features.featurize import Reading, featurize, halve, plan_batches
+from harness.features.featurize import Reading, featurize, halve
 from harness.features.fitting import fit_all, measure_all
-from harness.planning.cells import Bundle, Features, ModelFeatures
-from harness.runs.context import RunContext
+from harness.planning.cells import Bundle, ModelFeatures
+from harness.runs.desk import Desk
 from harness.runs.forward import Meter, Shards, make_readings, read_tokens_of
-from harness.storage.hashing import hash_lines
+from harness.runs.forward_work import ForwardWork
 
 
 @dataclass(frozen=True, kw_only=True)
 class Featurizer:
-    """Maker of a bundle's features, and of what the fidelity gate measures of its dictionaries.
+    """Maker of a bundle's features, and of what the fidelity gate measures of its dictionaries."""
 
-    `prepare` is called before the model is run.
-    """
+    work: ForwardWork
+    desk: Desk
 
-    context: RunContext
-    bundle: Bundle
-    prepare: Callable[[], None] = lambda: None
+    @property
+    def bundle(self) -> Bundle:
+        """The bundle, with the features that are wanted."""
+        return self.work.bundle
 
-    def fill(self, wanted: Sequence[Features]) -> tuple[BundleFinished, Mapping[str, Exception]]:
+    def fill(self) -> tuple[BundleFinished, Mapping[str, Exception]]:
         """Run one forward pass over the rows that the store lacks of any wanted features.
 
         Return its cost, and the errors of dictionaries that cannot be loaded or fitted, by feature key.
         """
-        store, n_rows = self.context.store, len(self.bundle.data.examples)
-        missing = [one for one in wanted if isinstance(one, ModelFeatures) and not self._is_stored(one.key)]
-        meter = Meter(self.bundle, self.context.device)
+        store, n_rows = self.desk.store, len(self.bundle.data.examples)
+        missing = [one for one in self.bundle.model_features if not self._is_stored(one.key)]
+        meter = Meter(self.bundle, self.desk.device)
         if not missing or self.bundle.model is None:
             return meter.stats(), {}
         store.check_writable()
-        self.prepare()
         model = self._open(missing)
         fitted, broken = self._fit(missing, model, meter)
         missing = [one for one in missing if one.key not in broken]
-        readings, unloadable = make_readings(missing, self.context.device, fitted)
+        readings, unloadable = make_readings(missing, self.desk.device, fitted)
         broken |= unloadable
         missing = [one for one in missing if one.key not in broken]
         if missing:
@@ -61,34 +61,31 @@ class Featurizer:
                 store.complete(one.key, {"rows": n_rows, "of": _origin(one, self.bundle), "cost": cost})
         return meter.stats(), broken
 
-    def judge(self, wanted: Sequence[Features]) -> tuple[dict[str, Fidelity], int]:
+    def judge(self) -> tuple[dict[str, Fidelity], int]:
         """Measure the fidelity of every dictionary that was not measured before.
 
         Return the judgements by gate key, and the content tokens that went through the model for them.
         """
-        store = self.context.store
-        keyed = {one.gate_key: one for one in wanted if isinstance(one, ModelFeatures) and one.gate_key}
+        store = self.desk.store
+        keyed = {one.gate_key: one for one in self.bundle.model_features if one.gate_key}
         stored = {key: read_measured(store, key) for key in keyed}
         judged = {key: judge(measured) for key, measured in stored.items() if measured is not None}
         pending = {key: (one.site, one.placed) for key, one in keyed.items() if key not in judged}
         if not pending or self.bundle.model is None:
             return judged, 0
         store.check_writable()
-        self.prepare()
         started = time.perf_counter()
         tokens = [self.bundle.tokens[row] for row in self.bundle.gate_sample]
         sites = sorted({site for key in pending for site in keyed[key].gate_sites})
-        model = self.bundle.model.model.load(sites, self.context.device)
-        sample = read_sample(
-            model, tokens, sites, batch_size=self.context.batch_size, device=self.context.device
-        )
-        measured, faults = measure_all(pending, sample, tokens, self.context.device)
+        model = self.desk.models.load(self.bundle.model, sites, self.desk.device)
+        sample = read_sample(model, tokens, sites, batch_size=self.work.batch_size, device=self.desk.device)
+        measured, faults = measure_all(pending, sample, tokens, self.desk.device)
         for key, one in measured.items():
             write_measured(store, key, one)
             judged[key] = judge(one)
         judged |= {key: not_measurable(fault) for key, fault in faults.items()}
         n_tokens = sum(int(one.content.sum()) for one in tokens)
-        self.context.folder.add_event(
+        self.desk.tell(
             "measured",
             bundle=self.bundle.name,
             dictionaries=len(measured),
@@ -98,16 +95,16 @@ class Featurizer:
         return judged, n_tokens
 
     def _is_stored(self, key: str) -> bool:
-        store, n_rows = self.context.store, len(self.bundle.data.examples)
+        store, n_rows = self.desk.store, len(self.bundle.data.examples)
         return store.is_complete(key) and len(store.rows(key, n_rows)) == n_rows
 
     def _open(self, missing: Sequence[ModelFeatures]) -> LoadedModel:
         """Load the bundle's model, only as deep as the missing features need it."""
         assert self.bundle.model
         sites = sorted({one.site for one in missing})
-        if not self.context.keep_activations:
-            return self.bundle.model.model.load(sites, self.context.device)
-        return KeptActivations(self.context.store, self.bundle.model, sites, self.context.device)
+        if not self.work.keep_activations:
+            return self.desk.models.load(self.bundle.model, sites, self.desk.device)
+        return KeptActivations(self.desk.store, self.bundle.model, sites, self.desk.device)
 
     def _fit(
         self, missing: Sequence[ModelFeatures], model: LoadedModel, meter: Meter
@@ -116,7 +113,7 @@ class Featurizer:
 
         Return the dictionaries by fitted key, and the errors by feature key.
         """
-        store, device = self.context.store, self.context.device
+        store, device = self.desk.store, self.desk.device
         needed = {one.fitted_key: one for one in missing if one.fitted_key}
         stored = {key: read_fitted(store, key, device) for key in needed}
         fitted = {key: one for key, one in stored.items() if one is not None}
@@ -130,13 +127,13 @@ class Featurizer:
         started = time.perf_counter()
         tokens = [self.bundle.tokens[row] for row in self.bundle.sample]
         sites = sorted({site for site, _ in unfitted.values()})
-        sample = read_sample(model, tokens, sites, batch_size=self.context.batch_size, device=device)
+        sample = read_sample(model, tokens, sites, batch_size=self.work.batch_size, device=device)
         made, faults = fit_all(unfitted, sample)
         for key, dictionary in made.items():
             # Should another process have fitted it meanwhile, both go on with the same one.
             fitted[key] = read_fitted(store, key, device) or self._keep(key, dictionary, missing)
         meter.calibration_tokens = sum(int(one.content.sum()) for one in tokens) - read_tokens_of(model)
-        self.context.folder.add_event(
+        self.desk.tell(
             "calibrated",
             bundle=self.bundle.name,
             examples=len(tokens),
@@ -150,27 +147,18 @@ class Featurizer:
         """Keep a dictionary fitted under a key, and remove shards of an earlier one. Return it as it is read back."""
         for one in missing:
             if one.fitted_key == key:
-                self.context.store.discard(one.key)
-        write_fitted(self.context.store, key, dictionary)
-        return read_fitted(self.context.store, key, self.context.device) or dictionary
+                self.desk.store.discard(one.key)
+        write_fitted(self.desk.store, key, dictionary)
+        return read_fitted(self.desk.store, key, self.desk.device) or dictionary
 
     def _batches(self) -> list[list[int]]:
-        """Return the batches of an earlier, unfinished pass over the bundle, else new ones, already written."""
-        store, tokens = self.context.store, self.bundle.tokens
-        batches = store.read_batches(self._batches_key)
-        if batches is None or sorted(row for batch in batches for row in batch) != list(range(len(tokens))):
-            lengths = [len(one.ids) for one in tokens]
-            batches = plan_batches(lengths, batch_size=self.context.batch_size, device=self.context.device)
-            store.write_batches(self._batches_key, batches)
+        """Return the batches of an earlier, unfinished pass over the bundle, else those of the work, written first."""
+        store, n_rows = self.desk.store, len(self.bundle.tokens)
+        batches = store.read_batches(self.work.key)
+        if batches is None or sorted(row for batch in batches for row in batch) != list(range(n_rows)):
+            batches = [list(batch) for batch in self.work.plan_batches()]
+            store.write_batches(self.work.key, batches)
         return batches
-
-    @property
-    def _batches_key(self) -> str:
-        """The key of the bundle's batches: another batch size or device makes others, so that `-b` can help where
-        memory is short.
-        """
-        device = self.context.device.split(":")[0]
-        return hash_lines([self.bundle.key, str(self.context.batch_size), device])
 
     def _forward(
         self,
@@ -184,17 +172,17 @@ class Featurizer:
 
         Return the errors of representations and poolings, by the keys of the features that are not complete for them.
         """
-        tokens, folder, name = self.bundle.tokens, self.context.folder, self.bundle.name
-        shards = Shards(self.context.store)
+        tokens, tell, name = self.bundle.tokens, self.desk.tell, self.bundle.name
+        shards = Shards(self.desk.store)
         read_before = read_tokens_of(model)
         meter.tokens_total = sum(int(tokens[row].content.sum()) for rows in remaining for row in rows)
-        folder.add_event("forward", bundle=name, batches=len(remaining), of=len(batches))
+        tell("forward", bundle=name, batches=len(remaining), of=len(batches))
 
         def keep_halved(rows: Sequence[int]) -> None:
             place = batches.index(list(rows))
             batches[place : place + 1] = halve(rows)
-            self.context.store.write_batches(self._batches_key, batches)
-            folder.add_event("halved", bundle=name, examples=len(rows))
+            self.desk.store.write_batches(self.work.key, batches)
+            tell("halved", bundle=name, examples=len(rows))
 
         ids, broken = self.bundle.data.examples.ids, dict[str, Exception]()
         for pooled in featurize(
@@ -208,29 +196,12 @@ class Featurizer:
         ):
             meter.add(pooled)
             shards.add(pooled)
-            event = meter.progress()
-            self.context.notify("batch_finished", event=event, stats=event)
+            self.desk.progress(meter.progress())
             if len(broken) == sum(len(reading.poolings) for reading in readings):
                 break  # nothing is left to be filled
         shards.flush()
         meter.read_tokens = read_tokens_of(model) - read_before
         return broken
-
-
-def wanted_features(bundle: Bundle) -> list[Features]:
-    """Return the features that pending cells of a bundle read."""
-    return [
-        features for features in bundle.features if any(cell.features is features for cell in bundle.cells)
-    ]
-
-
-def find_fidelity(features: Features, judged: Mapping[str, Fidelity]) -> Fidelity:
-    """Return the judgement of features: of `judged` by their gate key, else the reason why they have none."""
-    if isinstance(features, ModelFeatures) and (found := judged.get(features.gate_key or "")):
-        return found
-    if not isinstance(features, ModelFeatures) or not features.placed.sparse:
-        return Fidelity()
-    return not_measurable("it has no decoder")
 
 
 def _origin(features: ModelFeatures, bundle: Bundle) -> dict[str, str]:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Set
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 from harness.api.events import Summary
+from harness.api.executors import Pool, WorkerSetting, Workplace
 from harness.planning.cells import Bundle, Cell, Features, ModelFeatures, Plan
 from harness.runs.context import RunContext, Stopped
 from harness.runs.make_events import run_started
 from harness.runs.make_record import source_labels
-from harness.runs.pool import Pool, open_pool
 from harness.runs.record import Record
 from harness.storage.hashing import hash_json
 
@@ -55,34 +58,63 @@ def run_plan(plan: Plan, context: RunContext) -> Finished:
     event = run_started(plan, context.folder.path, done)
     context.notify("run_started", event=event, plan=plan, done=event.done)
     # 3. Run the bundles, then the transfers, which read features of two bundles.
-    tokens = 0
+    tokens: list[int] = []
     status: Literal["finished", "stopped"] = "finished"
     with context.folder.marked_when_cut():
         _check_cache(plan, context, done)
         try:
-            with open_pool(context.registry.plugins, context.store, jobs=context.jobs) as pool:
-                for more in _run_pending(plan, context, pool, done):
-                    tokens += more
-                pool.finish()
+            if any(cell.cell_id not in done for cell in plan.cells):
+                with context.executor.open(_workplace(context)) as pool:
+                    _run_pending(plan, context, pool, done, tokens.append)
         except Stopped:
             status = "stopped"
     # 4. Count how the cells ended.
-    summary = _summarize(plan, context, skipped=len(done), redone=len(redone), tokens=tokens, started=started)
+    summary = _summarize(
+        plan, context, skipped=len(done), redone=len(redone), tokens=sum(tokens), started=started
+    )
     return Finished(status=status, summary=summary)
 
 
-def _run_pending(plan: Plan, context: RunContext, pool: Pool, done: Set[str]) -> Iterator[int]:
-    """Run the cells that are not done, and yield the content tokens that went through models for each bundle."""
-    if all(cell.cell_id in done for cell in plan.cells):
-        return
-    from harness.runs.bundle_run import BundleRun  # imports torch, which takes seconds
+def _run_pending(
+    plan: Plan, context: RunContext, pool: Pool, done: Set[str], count: Callable[[int], None]
+) -> None:
+    """Run the cells that are not done; `count` receives the content tokens that went through models."""
+    from harness.runs.bundle_run import BundleRun  # imports libraries of statistics, which take seconds
+    from harness.runs.desk import Desk
+    from harness.runs.packing import Packer
+    from harness.runs.submitting import Submitting
     from harness.runs.transfer_run import TransferRun
 
+    desk = Desk(
+        store=context.store,
+        device=context.device,
+        tell=context.folder.add_event,
+        progress=lambda event: context.notify("batch_finished", event=event, stats=event),
+    )
+    submitting = Submitting(context=context, pool=pool, desk=desk, packer=Packer(context.registry.plugins))
     for bundle in plan.bundles:
-        yield BundleRun(context=context, plan=plan, bundle=_pending(bundle, done), pool=pool).run()
+        pending = _pending(bundle, done)
+        BundleRun(context=context, plan=plan, bundle=pending, submitting=submitting, count=count).start()
+    pool.finish()  # transfers read features of two bundles
     for transfer in plan.transfers:
         moved = replace(transfer, target=_pending(transfer.target, done))
-        yield TransferRun(context=context, plan=plan, transfer=moved, pool=pool).run()
+        TransferRun(context=context, plan=plan, transfer=moved, submitting=submitting, count=count).start()
+    pool.finish()
+
+
+def _workplace(context: RunContext) -> Workplace:
+    """Return what the executor needs to know of the run."""
+    registry = context.registry
+    setting = WorkerSetting(
+        store=str(context.store.root.absolute()),
+        device=context.device,
+        plugins=tuple((plugin.name, plugin.distribution) for plugin in registry.plugins.loaded),
+        cache_dir=str(registry.cache_dir.absolute()) if registry.cache_dir else None,
+        path=tuple(entry or str(Path.cwd()) for entry in sys.path),
+        folder=str(Path.cwd()),
+        offline=os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "true"},
+    )
+    return Workplace(setting=setting, tell=context.folder.add_event)
 
 
 def _is_final(record: Record, context: RunContext) -> bool:

@@ -2,81 +2,90 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
 from harness.api.errors import ENDS_RUN
 from harness.dictionaries.gate import Fidelity
-from harness.planning.cells import Cell, ModelFeatures, Plan, Transfer, TransferSource
+from harness.planning.cells import Cell, Features, ModelFeatures, Plan, Transfer, TransferSource
 from harness.probing.probe import Rows
 from harness.runs.cell_results import CellResults
-from harness.runs.context import RunContext, Stopped
+from harness.runs.context import RunContext
 from harness.runs.draw_rows import bundle_rows, stored_matrix, training_of
-from harness.runs.featurizer import Featurizer, find_fidelity, wanted_features
-from harness.runs.pool import Pool
+from harness.runs.features_made import find_fidelity, wanted_features
+from harness.runs.forward_work import FeaturesMade
+from harness.runs.submitting import Submitting
 from harness.runs.work import AlignedJob, BundleRows, Failure, Probed, Result, TransferWork
 
 
 @dataclass(frozen=True, kw_only=True)
 class TransferRun:
-    """One transfer of a run, with the cells that are pending."""
+    """One transfer of a run, with the cells that are pending. `count` receives the tokens that went through models."""
 
     context: RunContext
     plan: Plan
     transfer: Transfer
-    pool: Pool
+    submitting: Submitting
+    count: Callable[[int], None]
+    made: list[FeaturesMade | Failure] = field(default_factory=list)
+    """Results of the two forward passes so far."""
 
     @cached_property
     def results(self) -> CellResults:
         """Writer of the results."""
         return CellResults(context=self.context, plan=self.plan, bundle=self.transfer.target)
 
-    def run(self) -> int:
-        """Submit the pending cells. Return the content tokens that went through models: the features of both are in
-        the store by now, and only those that were pruned since are made again.
+    def start(self) -> None:
+        """Submit the forward passes of both bundles, whose end submits the probes: the features of both are in the
+        store by now, and only those that were pruned since are made again.
         """
         bundle, cells = self.transfer.target, self.transfer.target.cells
         if not cells:
-            return 0
+            return
         self.context.folder.add_event("transfer", bundle=self.transfer.name, cells=len(cells))
-        sources = {_source(cell).features.key: _source(cell).features for cell in cells}
-        tokens = 0
-        broken: dict[str, Exception] = {}
-        judged: dict[str, Fidelity] = {}
+        sources: list[Features] = [
+            *{_source(cell).features.key: _source(cell).features for cell in cells}.values()
+        ]
+        self.submitting.forward(self.transfer.source, sources, self._take)
+        self.submitting.forward(bundle, wanted_features(bundle), self._take)
+
+    def _take(self, made: FeaturesMade | Failure) -> None:
+        """Submit the probes once the features of both models are made."""
+        self.made.append(made)
+        if len(self.made) < 2:
+            return
+        found = [one for one in self.made if isinstance(one, FeaturesMade)]
+        self.count(sum(one.stats.tokens + one.stats.calibration_tokens for one in found))
+        failures = [one for one in self.made if isinstance(one, Failure)]
+        if failures:
+            self.results.fail(self.transfer.target.cells, failures[0])
+            return
         try:
-            rows = bundle_rows(bundle)
-            for each, wanted in (
-                (self.transfer.source, list(sources.values())),
-                (bundle, wanted_features(bundle)),
-            ):
-                featurizer = Featurizer(context=self.context, bundle=each, prepare=self.pool.finish)
-                stats, faults = featurizer.fill(wanted)
-                found, measured = featurizer.judge(wanted)
-                broken |= faults
-                judged |= found
-                tokens += stats.tokens + measured
+            rows = bundle_rows(self.transfer.target)
         except ENDS_RUN:
             raise
-        except Stopped:
-            raise
-        except Exception as error:  # a model or dictionary of any plugin may fail in any way
-            if error is self.pool.fault:
-                raise
-            self._fail(cells, error)
-            return tokens
-        for features in bundle.model_features:
+        except Exception as error:  # labels of a regime of any plugin may be anything
+            self.results.fail(self.transfer.target.cells, Failure.of(error))
+            return
+        broken = {key: failure for one in found for key, failure in one.broken.items()}
+        judged = {key: fidelity for one in found for key, fidelity in one.judged.items()}
+        self._probe_all(rows, broken, judged)
+
+    def _probe_all(
+        self, rows: BundleRows, broken: Mapping[str, Failure], judged: Mapping[str, Fidelity]
+    ) -> None:
+        for features in self.transfer.target.model_features:
             good = []
-            for cell in (cell for cell in cells if cell.features is features):
+            for cell in (cell for cell in self.transfer.target.cells if cell.features is features):
                 keys = (features.key, _source(cell).features.key)
                 fault = next((broken[key] for key in keys if key in broken), None)
                 if fault:
-                    self._fail([cell], fault)
+                    self.results.fail([cell], fault)
                 else:
                     good.append(cell)
             if good:
                 self._probe(good, rows, judged)
-        return tokens
 
     def _probe(self, cells: Sequence[Cell], rows: BundleRows, judged: Mapping[str, Fidelity]) -> None:
         """Let cells of one matrix be probed."""
@@ -100,7 +109,8 @@ class TransferRun:
         jobs = tuple(job for _, job in pairs)
         keeps = [partial(self._keep, cell, rows.rows[cell.draw.key], judged) for cell, _ in pairs]
         matrix = stored_matrix(_features(cells[0]), bundle)
-        self.pool.submit(TransferWork(bundle=rows, matrix=matrix, jobs=jobs), keeps)
+        work = TransferWork(bundle=rows, matrix=matrix, jobs=jobs)
+        self.submitting.probe(work, [cell for cell, _ in pairs], keeps, bundle)
 
     def _keep(self, cell: Cell, rows: Rows, judged: Mapping[str, Fidelity], result: Result) -> None:
         """Keep the result of a cell, with the flags of the source's dictionary."""
@@ -110,9 +120,6 @@ class TransferRun:
             outcome = replace(result.outcome, flags=result.outcome.flags + flags)
             result = replace(result, outcome=outcome)
         self.results.take(cell, rows, find_fidelity(cell.features, judged), result)
-
-    def _fail(self, cells: Sequence[Cell], error: Exception) -> None:
-        self.pool.then(partial(self.results.fail, cells, Failure.of(error)))
 
 
 def _source(cell: Cell) -> TransferSource:

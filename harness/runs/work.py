@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import numpy as np
 from scipy import sparse
@@ -20,6 +21,7 @@ from harness.probing.probe import Outcome, Rows, Trained, apply, narrow, probe, 
 from harness.probing.shared_features import Languages, Sharing
 from harness.probing.threads import one_thread
 from harness.registry.catalog import Choice
+from harness.runs.desk import Desk
 from harness.runs.lines import Status
 from harness.stats.finite import check_rows
 from harness.storage.feature_store import FeatureStore
@@ -68,6 +70,8 @@ class BundleRows:
 
     examples: Examples
     rows: Mapping[DrawKey, Rows]
+    key: str = field(default_factory=lambda: uuid4().hex)
+    """Name by which another process knows whether it has them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +152,7 @@ class MatrixWork:
         """Return the work without its first cells."""
         return replace(self, jobs=self.jobs[done:])
 
-    def run(self, store: FeatureStore) -> Iterator[Result]:
+    def run(self, desk: Desk) -> Iterator[Result]:
         """Yield the result of each cell, in order. Raise only what ends a run.
 
         The matrix is read once; that of an arm without a model is made once for each training. Cells of one training,
@@ -165,7 +169,7 @@ class MatrixWork:
                 if made_for != job.training:
                     trained.clear()
                 if matrix is None or (again and made_for != job.training):
-                    matrix = self._read(own, job.training, store)
+                    matrix = self._read(own, job.training, desk.store)
                     languages = self._languages(matrix)
                 made_for = job.training
                 started = time.perf_counter()
@@ -224,7 +228,7 @@ class TransferWork:
         """Return the work without its first cells."""
         return replace(self, jobs=self.jobs[done:])
 
-    def run(self, store: FeatureStore) -> Iterator[Result]:
+    def run(self, desk: Desk) -> Iterator[Result]:
         """Yield the result of each cell, in order. Raise only what ends a run.
 
         An alignment is fitted on the training rows of each draw, without labels.
@@ -236,7 +240,7 @@ class TransferWork:
                 started = time.perf_counter()
                 if aligned is None or made_for != job.alignment_key:
                     aligned = None  # should this one fail, the next cell is not probed on an earlier one
-                    aligned, made_for = self._align(job, store), job.alignment_key
+                    aligned, made_for = self._align(job, desk.store), job.alignment_key
                 outcome = probe(*aligned, transform=job.transform, classifier=job.classifier, seed=job.seed)
                 result: Result = Probed(outcome=outcome, seconds=time.perf_counter() - started)
             except ENDS_RUN:

@@ -1,7 +1,6 @@
-"""Worker process: reads work from standard input, and writes the results of its cells to standard output.
+"""Worker: does packed work in another process, with the plugins, models and dictionaries of the same names.
 
-A process of its own makes from the start what a fork cannot: one thread for each library, whatever the parent's threads
-hold. Plugins are loaded here by the same names; their code is refused if it is not the code that the parent loaded.
+Their code and files are refused if they are not those that the parent saw: results would carry a wrong identity.
 """
 
 from __future__ import annotations
@@ -9,143 +8,232 @@ from __future__ import annotations
 import io
 import os
 import pickle
-import queue
-import signal
 import sys
-import threading
-import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from functools import cache, cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from harness.api.errors import ENDS_RUN, ChangedError, HarnessError, UnavailableError, describe
-from harness.api.specs import Spec
-from harness.api.text import printable
-from harness.registry.loading import Plugin, Plugins, find_candidates, load_plugins, offer_name
-from harness.runs.messages import LossyStream
+from harness.api.executors import Answer, WorkerSetting
+from harness.api.protocols import PlacedRepresentation
+from harness.api.threads import let_threads_sleep
+from harness.models.loaded import KeptModel
+from harness.models.opened import OpenModel, bind_to_task, locate
+from harness.registry.catalog import Choice, Registry
+from harness.registry.loading import Plugin, find_candidates, load_plugins, offer_name
+from harness.runs.desk import Desk
+from harness.runs.forward_work import FeaturesMade, ForwardWork
+from harness.runs.packing import (
+    ChoiceName,
+    ModelName,
+    OfferName,
+    PlacedName,
+    digest,
+    hash_identities,
+)
 from harness.runs.work import BundleRows, Failure, Result, Work
 from harness.storage.feature_store import FeatureStore
-
-SIZE = 8
-"""Bytes that say how long a message is."""
+from harness.storage.hashing import hash_json
 
 
-@dataclass(frozen=True)
-class Ending:
-    """Last message on a piece of work, with the reason why the rest of its cells has no results, if it has none.
-
-    An error of ENDS_RUN ends the run, another HarnessError says that this process cannot do the work, and a Failure is
-    that of the next cell.
-    """
-
-    reason: HarnessError | Failure | None = None
-
-
-def send(stream: IO[bytes], data: bytes) -> None:
-    """Write one message."""
-    stream.write(len(data).to_bytes(SIZE, "little") + data)
-    stream.flush()
+def open_worker(setting: WorkerSetting) -> PackedWorker:
+    """Make this process like the one that runs the suite, as `setting` says, and return its worker."""
+    let_threads_sleep()
+    if setting.offline:
+        os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
+    sys.path[:] = [*dict.fromkeys([*setting.path, *sys.path])]
+    if setting.folder and Path(setting.folder).is_dir():  # references to local files are relative to it
+        os.chdir(setting.folder)
+    return PackedWorker(setting)
 
 
-def receive(stream: IO[bytes]) -> bytes:
-    """Read one message. Raise EOFError where the other side has ended."""
-    return _read(stream, int.from_bytes(_read(stream, SIZE), "little"))
+class PackedWorker:
+    """Doer of packed work. It keeps the rows of the last bundle, and the model that it has loaded."""
 
+    def __init__(self, setting: WorkerSetting) -> None:
+        self._setting = setting
+        self._rows: BundleRows | None = None
+        self._finder = _Finder(setting)
+        self._models = KeptModel(keeps=True)
 
-def _read(stream: IO[bytes], size: int) -> bytes:
-    data = stream.read(size)
-    if len(data) < size:
-        raise EOFError
-    return data
-
-
-# ── what plugins offer, by name ──────────────────────────────────────────────────────────────────────────
-
-
-class NotSharedError(Exception):
-    """Work that cannot be given to another process; the message says why."""
-
-
-@dataclass(frozen=True)
-class _Offer:
-    """Name of what a plugin offers, and of the code that stands behind it."""
-
-    plugin: str
-    distribution: str
-    digest: str
-    kind: str
-    offer: str
-
-
-class Packer:
-    """Writer of work for another process: what plugins offer goes by name, and rows go once to each process."""
-
-    def __init__(self, plugins: Plugins) -> None:
-        self._plugins = plugins
-
-    def pack(self, work: Work, sent: BundleRows | None) -> bytes:
-        """Return a message of work; the rows of its bundle are in it unless they are those that were `sent`.
-
-        Raise NotSharedError for what has no name by which another process could find it.
-        """
-        buffer = io.BytesIO()
-        pickler = _Pickler(buffer, protocol=pickle.HIGHEST_PROTOCOL)
-        pickler.offers, pickler.sent = self._offers, sent
+    def run(self, body: bytes, shared: bytes | None = None) -> Iterator[Answer]:
+        """Yield the answers on packed work: each result, then the end."""
+        done = 0  # counted from the beginning of the unit
+        events: list[Mapping[str, Any]] = []
+        desk = self._sit_down(events)
         try:
-            pickler.dump(work)
-        except (NotSharedError, HarnessError):
-            raise
-        except Exception as error:  # parameters and inputs may be anything
-            raise NotSharedError(describe(error)) from error
-        return buffer.getvalue()
+            done, work = self._unpack(body, shared)
+            for result in work.run(desk):
+                yield Answer(first=done, results=(_pack(result),), events=_take(events), is_last=False)
+                done += 1
+        except ENDS_RUN as error:
+            yield Answer(first=done, events=_take(events), error=error)
+        except _UnreadableError as error:
+            yield Answer(first=done, error=error.reason)
+        except Exception as error:
+            yield self._fail(done, error, events)
+        except (SystemExit, GeneratorExit, KeyboardInterrupt) as error:
+            if isinstance(error, GeneratorExit):  # nobody waits for answers any more
+                raise
+            yield self._fail(done, error, events)  # a plugin may end the process, and a library break off
+        else:
+            yield Answer(first=done, events=_take(events))
 
-    @cached_property
-    def _offers(self) -> Mapping[int, _Offer]:
-        """The name of everything that the plugins offer, by its `id`."""
-        return {
-            id(spec): _Offer(plugin.name, plugin.distribution, _digest(plugin), kind, offer_name(spec))
-            for plugin in self._plugins.loaded
-            for kind, specs in plugin.offers.items()
-            for spec in specs
-        }
+    @staticmethod
+    def _fail(done: int, error: BaseException, events: list[Mapping[str, Any]]) -> Answer:
+        failure = Failure(status="failed", error=describe(error))
+        return Answer(first=done, results=(_pack(failure),), events=_take(events))
+
+    def _sit_down(self, events: list[Mapping[str, Any]]) -> Desk:
+        """Return the desk of one piece of work, which notes its events."""
+
+        def tell(event: str, **fields: Any) -> None:
+            events.append({"event": event, **fields})
+
+        setting = self._setting
+        return Desk(
+            store=FeatureStore(Path(setting.store)), device=setting.device, models=self._models, tell=tell
+        )
+
+    def _unpack(self, body: bytes, shared: bytes | None) -> tuple[int, Work | ForwardWork]:
+        """Return how many results come before those of the work, and the work.
+
+        Raise _UnreadableError for what cannot be read in this process.
+        """
+        try:
+            if shared is not None:
+                self._rows = None
+                self._rows = self._load(shared)
+            done, work = self._load(body)
+        except HarnessError as error:
+            raise _UnreadableError(error) from error
+        except Exception as error:  # code of plugins is imported here
+            raise _UnreadableError(UnavailableError(describe(error))) from error
+        if isinstance(work, ForwardWork):
+            self._set_threads()
+        return done, work
+
+    def _set_threads(self) -> None:
+        """Give PyTorch the threads of the setting, each time: it keeps those of the process's first work otherwise."""
+        import torch
+
+        torch.set_num_threads(self._setting.threads)
+
+    def _load(self, data: bytes) -> Any:
+        unpickler = _Unpickler(io.BytesIO(data))
+        unpickler.rows, unpickler.finder = self._rows, self._finder
+        return unpickler.load()
 
 
-def _digest(plugin: Plugin) -> str:
-    """Return the hash of a plugin's files, where they are a part of identities."""
-    return plugin.source.digest if plugin.source and plugin.source.files else ""
+class _UnreadableError(Exception):
+    """Work that this process cannot read; `reason` says why."""
+
+    def __init__(self, reason: HarnessError) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
 
 
-class _Pickler(pickle.Pickler):
-    offers: Mapping[int, _Offer]
-    sent: BundleRows | None
+def _take(events: list[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
+    """Return the events so far, and forget them."""
+    taken = tuple(events)
+    events.clear()
+    return taken
 
-    def persistent_id(self, value: Any) -> Any:
-        if value is self.sent and value is not None:
-            return "rows"
-        if not isinstance(value, Spec):
-            return None
-        if id(value) not in self.offers:
-            raise NotSharedError(f"'{value.name}' is offered by no plugin")
-        return self.offers[id(value)]
+
+def _pack(result: Result | FeaturesMade) -> bytes:
+    try:
+        return pickle.dumps(result)
+    except Exception as error:  # parameters of plugins may be anything
+        return pickle.dumps(Failure(status="failed", error=describe(error)))
 
 
 class _Unpickler(pickle.Unpickler):
     rows: BundleRows | None
+    finder: _Finder
 
     def persistent_load(self, name: Any) -> Any:
-        return self.rows if name == "rows" else _find_offer(name)
+        if name == "rows":
+            return self.rows
+        return self.finder.find(name)
 
 
-def _find_offer(name: _Offer) -> Any:
+class _Finder:
+    """Finder of what stands behind the names in packed work."""
+
+    def __init__(self, setting: WorkerSetting) -> None:
+        self._setting = setting
+        self._opened: dict[ModelName, OpenModel] = {}
+
+    def find(self, name: Any) -> Any:
+        """Return what has a name. Raise UnavailableError where it is not here, ChangedError where it is another."""
+        if isinstance(name, OfferName):
+            return _find_offer(name)
+        if isinstance(name, ChoiceName):
+            return self._choose(name)
+        if isinstance(name, ModelName):
+            return self._open(name)
+        assert isinstance(name, PlacedName)
+        return self._place(name)
+
+    @cached_property
+    def _registry(self) -> Registry:
+        """The offers of the plugins that the parent has loaded."""
+        installed = {
+            name for name, distribution in self._setting.plugins if not _is_module(name, distribution)
+        }
+        modules = [name for name, distribution in self._setting.plugins if _is_module(name, distribution)]
+        cache_dir = self._setting.cache_dir
+        candidates = find_candidates(only=installed, modules=modules)
+        return Registry(load_plugins(candidates), cache_dir=Path(cache_dir) if cache_dir else None)
+
+    def _choose(self, name: ChoiceName) -> Choice:
+        choice = self._registry.choose(name.kind, {"name": name.name, **dict(name.given)})
+        _check_same(hash_json(choice.identity), name.identity, name.kind.removesuffix("s"), choice.label)
+        return choice
+
+    def _open(self, name: ModelName) -> OpenModel:
+        """Return a model, opened once: its tokenizer and configuration are read then."""
+        if name not in self._opened:
+            choice = self._choose(name.choice)
+            opened = OpenModel(
+                choice=choice, model=choice.make(), sites=name.sites, ref=name.ref, shown=name.shown
+            )
+            _check_same(hash_identities(opened), name.identity, "model", choice.label)
+            self._opened = {name: opened}
+        return self._opened[name]
+
+    def _place(self, name: PlacedName) -> PlacedRepresentation:
+        choice = self._choose(name.representation)
+        placed = locate(choice, self._open(name.model), name.site, self._registry)
+        if name.task:
+            placed = bind_to_task(placed, choice, name.task, name.classes)
+        _check_same(hash_json(placed.identity), name.identity, "representation", choice.label)
+        return placed
+
+
+def _check_same(found: str, expected: str, what: str, label: str) -> None:
+    """Raise ChangedError where something is not, in this process, what it is in the parent."""
+    if found != expected:
+        raise ChangedError(
+            f"{what} '{label}' is another one for a worker than for this command: give both the same files and "
+            f"versions, and run the same command again"
+        )
+
+
+def _is_module(name: str, distribution: str) -> bool:
+    """Return whether a plugin is a module that is not installed: the hash of its files is its version."""
+    return distribution.startswith(f"{name}@")
+
+
+def _find_offer(name: OfferName) -> Any:
     """Return what a plugin offers under a name.
 
     Raise UnavailableError where the plugin cannot be loaded or does not offer it here, and ChangedError where its code
     was edited.
     """
     plugin = _load_plugin(name.plugin, name.distribution)
-    if (plugin.distribution, _digest(plugin)) != (name.distribution, name.digest):
+    if (plugin.distribution, digest(plugin)) != (name.distribution, name.digest):
         raise ChangedError(f"plugin '{name.plugin}' was edited after it was imported: start the command anew")
     # Its order may be another one here, as where a hook goes through a set.
     for offer in plugin.offers[name.kind]:
@@ -156,88 +244,10 @@ def _find_offer(name: _Offer) -> Any:
 
 @cache
 def _load_plugin(name: str, distribution: str) -> Plugin:
-    is_installed = not distribution.startswith(f"{name}@")
+    is_module = _is_module(name, distribution)
     plugins = load_plugins(
-        find_candidates(only={name} if is_installed else (), modules=() if is_installed else (name,))
+        find_candidates(only=() if is_module else {name}, modules=(name,) if is_module else ())
     )
     if not plugins.loaded:
         raise UnavailableError("; ".join(map(str, plugins.faults)) or f"plugin '{name}' cannot be found")
     return plugins.loaded[0]
-
-
-# ── the process ──────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _nothing() -> int:
-    """Return a stream, as a number, that is at its end."""
-    end, beginning = os.pipe()
-    os.close(beginning)
-    return end
-
-
-def main() -> None:
-    """Run the work that standard input sends, until it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Windows, Ctrl-C reaches this process too
-    questions, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what plugins print is no answer
-    os.dup2(_nothing(), 0)  # what plugins start must not read the questions
-    # A child that outlives this process must not keep the parent writing to it.
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=questions.raw.close)
-    sys.stdout, sys.stderr = sys.stderr, LossyStream(sys.stderr)
-    spell = warnings.formatwarning
-    warnings.formatwarning = lambda *said, **more: printable(spell(*said, **more))
-    waiting: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(questions, waiting), daemon=True).start()
-    store, rows = FeatureStore(Path(sys.argv[1])), None
-    send(answers, pickle.dumps(Ending()))  # this process can be used
-    while True:
-        ending, work = _unpack(waiting.get(), rows)
-        if work is not None:
-            rows = work.bundle
-            ending = _do(work, store, answers)
-        send(answers, pickle.dumps(ending))
-
-
-def _listen(questions: IO[bytes], waiting: queue.SimpleQueue[bytes]) -> None:
-    """Read messages ahead, and end the process, with what it has started, as soon as the other side ends, also
-    amid a fit."""
-    while True:
-        try:
-            waiting.put(receive(questions))
-        except (EOFError, OSError):
-            if os.name == "posix" and os.getpgrp() == os.getpid():  # else it is the group of who started it
-                os.killpg(0, signal.SIGKILL)
-            os._exit(0)
-
-
-def _unpack(message: bytes, rows: BundleRows | None) -> tuple[Ending, Work | None]:
-    unpickler = _Unpickler(io.BytesIO(message))
-    unpickler.rows = rows
-    try:
-        return Ending(), unpickler.load()
-    except HarnessError as error:
-        return Ending(error), None
-    except Exception as error:  # code of plugins is imported here
-        return Ending(UnavailableError(describe(error))), None
-
-
-def _do(work: Work, store: FeatureStore, answers: IO[bytes]) -> Ending:
-    results = work.run(store)
-    while True:
-        try:
-            result = next(results, None)
-        except ENDS_RUN as error:
-            return Ending(error)
-        except BaseException as error:  # a plugin may end the process, and a library break off
-            return Ending(Failure(status="failed", error=describe(error)))
-        if result is None:
-            return Ending()
-        send(answers, _pack_result(result))
-
-
-def _pack_result(result: Result) -> bytes:
-    try:
-        return pickle.dumps(result)
-    except Exception as error:  # parameters of plugins may be anything
-        return pickle.dumps(Failure(status="failed", error=describe(error)))

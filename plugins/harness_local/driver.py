@@ -1,4 +1,4 @@
-"""Thread that gives work to a worker process, and starts another one where that has died."""
+"""Thread that gives units to a worker process, and starts another one where that has died."""
 
 from __future__ import annotations
 
@@ -11,54 +11,51 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from harness.api.errors import UnavailableError, describe
-from harness.runs.work import BundleRows, Failure, Result, Work
-from harness.runs.worker import Ending, Packer, receive, send
-from harness.storage.feature_store import FeatureStore
+import harness
+from harness_local.messages import Sender, receive, send
 
-Deliver = Callable[[Result], None]
+
+@dataclass(frozen=True)
+class Died:
+    """Reason why the next result is missing: the process died with it."""
+
+    reason: str
 
 
 @dataclass(eq=False)
 class Step:
-    """Work with what receives its results, which come in with the numbers of their cells; or an action without work.
+    """Unit with what is said of it, in order. An exception says why no worker can do it."""
 
-    The results of the first `done` cells are delivered. An error in place of a result says why no worker has one.
-    """
-
-    work: Work | None = None
-    deliver: Sequence[Deliver] = ()
-    action: Callable[[], None] = lambda: None
-    results: queue.SimpleQueue[tuple[int, Result | Exception]] = field(default_factory=queue.SimpleQueue)
-    done: int = 0
+    unit: harness.Unit
+    said: queue.SimpleQueue[harness.Answer | Died | Exception] = field(default_factory=queue.SimpleQueue)
 
 
 class Driver(threading.Thread):
     """Driver of one worker process. A cell with which the process dies has failed; another one does the rest."""
 
-    def __init__(self, todo: queue.SimpleQueue[Step | None], packer: Packer, store: FeatureStore) -> None:
+    def __init__(
+        self, todo: queue.SimpleQueue[Step | None], sender: Sender, setting: harness.WorkerSetting
+    ) -> None:
         super().__init__(daemon=True)
-        self._todo, self._packer, self._store = todo, packer, store
+        self._todo, self._sender, self._setting = todo, sender, setting
         self._process: subprocess.Popen[bytes] | None = None
         self._answers: IO[bytes] | None = None
-        self._sent: BundleRows | None = None
         self._unusable: Exception | None = None
         self._lock = threading.Lock()
         self._is_ended = False
 
     def run(self) -> None:
-        """Do one piece of work after the other, until there is a None in their place."""
+        """Do one unit after the other, until there is a None in their place."""
         while (step := self._todo.get()) is not None:
             try:
                 self._do(step)
-            except Exception as error:  # whatever it is, the work can be done elsewhere
-                step.results.put((step.done, error))
+            except Exception as error:  # whatever it is, the unit can be done elsewhere
+                step.said.put(error if isinstance(error, harness.HarnessError) else _name(error))
         if self._process:
             self._forget(self._process)
 
@@ -70,31 +67,30 @@ class Driver(threading.Thread):
                 _kill(self._process)
 
     def _do(self, step: Step) -> None:
-        """Let the process do one piece of work. A cell with which it dies has failed, and the next one goes on."""
-        assert step.work
+        """Let the process do one unit. A cell with which it dies has failed, and the next one goes on."""
         done = 0
-        while done < len(step.deliver) and not self._is_ended:
+        while done < step.unit.n_results and not self._is_ended:
             process = self._process or self._start()
-            message = self._packer.pack(step.work.after(done), self._sent)
+            message = self._sender.write(step.unit.pack(done))
             try:
                 send(_pipe(process.stdin), message)
-                self._sent = step.work.bundle
-                while isinstance(answer := self._receive(), Result):
-                    step.results.put((done, answer))
-                    done += 1
-                reason = answer.reason
+                answer = self._receive()
+                while True:
+                    done = answer.first + len(answer.results)
+                    step.said.put(answer)
+                    if answer.is_last:
+                        break
+                    answer = self._receive()
             except (EOFError, OSError):
-                reason = Failure(status="failed", error=_describe_end(self._forget(process)))
+                step.said.put(Died(_describe_end(self._forget(process))))
+                done += 1
             except BaseException:
-                self._forget(process)  # its further answers would be taken for those of the next work
+                self._forget(process)  # its further answers would be taken for those of the next unit
                 raise
-            if self._is_ended or reason is None:
-                return
-            step.results.put((done, reason))
-            done += 1
-            if isinstance(reason, Exception):
-                self._sent = None  # it may be the message that could not be read, with its rows
-                return
+            else:
+                if answer.error is not None:
+                    self._sender.forget()  # it may be the message that could not be read, with its rows
+                    return
 
     def _start(self) -> subprocess.Popen[bytes]:
         """Return a new worker process that is ready. Raise UnavailableError where there is none."""
@@ -102,9 +98,9 @@ class Driver(threading.Thread):
             raise self._unusable
         with self._lock:
             if self._is_ended:
-                raise UnavailableError("the run has ended")
+                raise harness.UnavailableError("the run has ended")
             # Without -P, the folder of this program's script would not be where its modules are looked for first.
-            command = [sys.executable, "-P", "-c", _PROGRAM, str(self._store.root)]
+            command = [sys.executable, "-P", "-c", _PROGRAM]
             self._process = process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
@@ -113,21 +109,24 @@ class Driver(threading.Thread):
                 start_new_session=True,  # Ctrl-C is for this process, which ends the others
             )
             self._answers = _open_answers(process)
-            self._sent = None
+            self._sender.forget()
         try:
+            send(_pipe(process.stdin), pickle.dumps(self._setting))
             self._receive()
         except (EOFError, OSError):
             code = self._forget(process)
-            self._unusable = UnavailableError(f"a worker process ended at its start, with status {code}")
+            self._unusable = harness.UnavailableError(
+                f"a worker process ended at its start, with status {code}"
+            )
             raise self._unusable from None
         except Exception as error:  # whatever was read there
             self._forget(process)
-            self._unusable = UnavailableError(f"a worker process did not start: {describe(error)}")
+            self._unusable = harness.UnavailableError(f"a worker process did not start: {_name(error)}")
             raise self._unusable from error
         return process
 
-    def _receive(self) -> Result | Ending:
-        answer: Result | Ending = pickle.loads(receive(_pipe(self._answers)))
+    def _receive(self) -> harness.Answer:
+        answer: harness.Answer = pickle.loads(receive(_pipe(self._answers)))
         return answer
 
     def _forget(self, process: subprocess.Popen[bytes]) -> int:
@@ -183,7 +182,7 @@ class _Answers(io.RawIOBase):
         return os.readv(self._number, [buffer])
 
 
-_PROGRAM = "from harness.runs.worker import main; main()"
+_PROGRAM = "from harness_local.child import main; main()"
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
@@ -205,3 +204,8 @@ def _describe_end(status: int) -> str:
     name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
     why = ", as the system does where memory runs out: use fewer --jobs" if name == "SIGKILL" else ""
     return f"the worker process of this cell was ended by {name}{why}"
+
+
+def _name(error: Exception) -> harness.UnavailableError:
+    """Return an error of a library or a plugin in one line."""
+    return harness.UnavailableError(harness.describe(error))
