@@ -30,16 +30,6 @@ from harness.api.events import (
     Score,
     Summary,
 )
-from harness.api.executors import (
-    Answer,
-    Executor,
-    Packed,
-    Pool,
-    Unit,
-    Worker,
-    WorkerSetting,
-    Workplace,
-)
 from harness.api.hookspecs import hookimpl
 from harness.api.names import short_names
 from harness.api.protocols import (
@@ -91,6 +81,16 @@ from harness.storage.reading import check_unpacked, open_parquet, read_descripti
 from harness.storage.strict_json import parse_json
 
 if TYPE_CHECKING:
+    from harness.api.executors import (
+        Answer,
+        Executor,
+        Packed,
+        Pool,
+        Unit,
+        Worker,
+        WorkerSetting,
+        Workplace,
+    )
     from harness.config.yaml import read_yaml
     from harness.data.images import decode_image, read_image
     from harness.data.inputs import parse_input
@@ -221,6 +221,14 @@ __all__ = [
 
 # Loaded on first use: these need torch, pydantic or pillow, which a plugin that only lists its offers must not pay for.
 _LAZY = {
+    "Answer": "harness.api.executors",
+    "Executor": "harness.api.executors",
+    "Packed": "harness.api.executors",
+    "Pool": "harness.api.executors",
+    "Unit": "harness.api.executors",
+    "Worker": "harness.api.executors",
+    "WorkerSetting": "harness.api.executors",
+    "Workplace": "harness.api.executors",
     "Activation": "harness.dictionaries.dictionary",
     "InputNorm": "harness.dictionaries.dictionary",
     "Dictionary": "harness.dictionaries.dictionary",

@@ -17,10 +17,10 @@ from harness.api.tasks import TaskSpec
 from harness.api.threads import let_threads_sleep
 from harness.config.suite import ModelChoice, Suite, read_suite
 from harness.config.task_file import read_tasks
-from harness.registry.catalog import Registry, parse_reference
+from harness.registry.catalog import Registry
+from harness.registry.executors import choose_executor
 from harness.registry.loading import Fault
 from harness.registry.opening import open_registry as open_registry
-from harness.registry.parameters import write_value
 from harness.storage.cache_place import default_cache_dir
 from harness.storage.parsing import parsing
 
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from harness.leaderboard import Board
     from harness.models.opened import OpenModel
     from harness.planning.cells import Plan
-    from harness.registry.catalog import Choice
     from harness.runs.context import Rerun
     from harness.storage.feature_store import FeatureStore
     from harness.validation.finding import Finding
@@ -100,25 +99,14 @@ class Session:
 
     def suite(self, name: str | Path, **overrides: Any) -> Suite:
         """Read a suite by registered name or by path, with the overrides of `read_suite`."""
-        return read_suite(self._find_suite(name), **overrides)
-
-    def _find_suite(self, name: str | Path) -> Path:
-        path = Path(name)
-        if path.suffix in {".yaml", ".yml"} or os.sep in str(name):
-            return path
-        if str(name) in self.registry.catalogs["suites"]:
-            return Path(self.registry.get("suites", str(name)).spec)
-        if path.is_file():
-            return path
-        hint = did_you_mean(str(name), self.registry.names("suites"), listed_by="harness ls suites")
-        raise UsageError(f"there is no suite '{name}', and no such file{hint}")
+        return read_suite(find_suite(name, self.registry), **overrides)
 
     def check(self, name: str | Path, *, strict_data: bool = False) -> tuple[Finding, ...]:
         """Check a suite, and return faults and notes that matter before it is run."""
         from harness.validation.suite import check_suite
 
         return check_suite(
-            self._find_suite(name),
+            find_suite(name, self.registry),
             self.registry,
             data_dir=self.data_dir,
             included=self.included,
@@ -172,8 +160,9 @@ class Session:
         from harness.runs.context import RunContext
         from harness.runs.folder import RunFolder
 
-        chosen = self.choose_executor(executor, jobs=jobs)
-        runner: Executor = chosen.make()  # before the plan, which may take minutes
+        runner: Executor = choose_executor(
+            self.registry, executor, jobs=jobs
+        ).make()  # before the plan, which may take minutes
         device = runner.find_device(self.wanted_device)
         plan = suite if not isinstance(suite, Suite | str | Path) else self.plan(suite, **overrides)
         if fail_fast and plan.left_out:
@@ -193,20 +182,6 @@ class Session:
             report=self.registry.report,
         )
         return Run(folder=folder.path, **vars(pipeline.run(plan, context)))
-
-    def choose_executor(
-        self, executor: Reference | None = None, *, jobs: int | EllipsisType | None = ...
-    ) -> Choice:
-        """Resolve the reference of an executor, with a number of `jobs` if that is given; None is the default one."""
-        name, given = parse_reference(self.registry.default_executor if executor is None else executor)
-        if jobs is not ...:
-            if "jobs" in given:
-                raise UsageError(
-                    f"jobs are given twice, {write_value(given['jobs'])} with the executor '{name}' and "
-                    f"{write_value(jobs)} beside it: leave one out"
-                )
-            given["jobs"] = jobs
-        return self.registry.choose("executors", {"name": name, **given})
 
     def open_model(self, model: str | Mapping[str, Any]) -> OpenModel:
         """Open a model by its reference, or by a mapping of `ref` and parameters; no weights are read."""
@@ -313,6 +288,19 @@ def open(
         device=device,
         included=read_tasks([Path(path) for path in include]),
     )
+
+
+def find_suite(name: str | Path, registry: Registry) -> Path:
+    """Return the file of a suite given by its name or path. Raise UsageError where there is none."""
+    path = Path(name)
+    if path.suffix in {".yaml", ".yml"} or os.sep in str(name):
+        return path
+    if str(name) in registry.catalogs["suites"]:
+        return Path(registry.get("suites", str(name)).spec)
+    if path.is_file():
+        return path
+    hint = did_you_mean(str(name), registry.names("suites"), listed_by="harness ls suites")
+    raise UsageError(f"there is no suite '{name}', and no such file{hint}")
 
 
 def resolve_device(device: str) -> str:

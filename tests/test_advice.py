@@ -224,6 +224,7 @@ CASES: dict[str, Callable[[Place], None]] = {
     "harness --help": succeeds("harness --help"),
     "harness ls tasks": succeeds("harness ls tasks"),
     "harness ls plugins": succeeds("harness ls plugins"),
+    "harness ls executors": succeeds("harness ls executors"),
     "harness ls suites": succeeds("harness ls suites"),
     "harness ls …": lists,
     "harness ls KIND": lists,

@@ -90,6 +90,11 @@ def harness_alignments():
     return [harness.AlignmentSpec(name="toy_first_columns", summary="as they come", make=FirstColumns)]
 
 @harness.hookimpl
+def harness_executors():
+    tell("harness_executors")
+    return [harness.ExecutorSpec(name="toy_nobody", summary="does nothing", make=lambda: None)]
+
+@harness.hookimpl
 def harness_tasks():
     tell("harness_tasks")
     return [harness.TaskSpec(
@@ -165,6 +170,7 @@ def test_the_hooks_are_these():
         "harness_classifiers",
         "harness_regimes",
         "harness_alignments",
+        "harness_executors",
         "harness_tasks",
         "harness_suites",
         "harness_commands",

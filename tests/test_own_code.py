@@ -211,7 +211,9 @@ NEVER = {
     *("joblib.load", "torch.hub.load", "pd.read_pickle", "os.system"),
 }
 FROM_OWN_CHILD = {
-    "harness/runs/driver.py": "pickle.loads",
+    "harness/runs/units.py": "pickle.loads",
+    "plugins/harness_local/child.py": "pickle.loads",
+    "plugins/harness_local/driver.py": "pickle.loads",
     "harness/testing/checks/common.py": "pickle.loads",
 }
 """Calls that read a pipe from a process that the harness started itself, or what was pickled a line before, and never

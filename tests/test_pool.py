@@ -15,11 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.runs.pool import Processes, open_pool
+from harness_local.executor import Local
+from harness_local.processes import Processes
 
+from harness.api.executors import WorkerSetting, Workplace
 from harness.api.specs import ClassifierSpec
 from harness.registry.loading import Plugins, find_candidates, load_plugins
 from harness.runs.context import Stopped
+from harness.runs.desk import Desk
+from harness.runs.packing import Packer
+from harness.runs.units import RunUnit
 from harness.runs.work import Failure
 from harness.storage.feature_store import FeatureStore
 
@@ -31,6 +36,10 @@ class Named:
     """Rows of a bundle, as far as an errand needs them."""
 
     name: str
+
+    @property
+    def key(self) -> str:
+        return self.name
 
 
 @dataclass(frozen=True)
@@ -44,7 +53,7 @@ class Errand:
     def after(self, done: int) -> Errand:
         return replace(self, cells=self.cells[done:])
 
-    def run(self, store: FeatureStore) -> Iterator[Any]:
+    def run(self, desk: Desk) -> Iterator[Any]:
         for cell in self.cells:
             said = cell(self)
             yield said if isinstance(said, Failure) else Failure(status="failed", error=str(said))
@@ -138,13 +147,27 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FeatureStore:
 NONE = Plugins(manager=None, loaded=(), faults=())
 
 
+def setting(store: FeatureStore) -> WorkerSetting:
+    return WorkerSetting(store=str(store.root), device="cpu", path=tuple(sys.path))
+
+
+def unit(
+    errand: Errand, deliver: list[Callable[[Any], None]], store: FeatureStore, plugins: Plugins = NONE
+) -> RunUnit:
+    facts = {"key": errand.bundle.name, "name": errand.bundle.name, "memory": 0}
+    return RunUnit(
+        work=errand, deliver=deliver, desk=Desk(store=store), packer=Packer(plugins), warned=set(), **facts
+    )
+
+
 def run(store: FeatureStore, *errands: Errand, plugins: Plugins = NONE) -> list[list[str]]:
     """Run errands in one worker, and return what their cells said."""
     said: list[list[str]] = [[] for _ in errands]
-    pool = Processes(plugins, store, jobs=1)
+    pool = Processes(setting(store), jobs=1)
     try:
         for errand, own in zip(errands, said, strict=True):
-            pool.submit(errand, [lambda result, own=own: own.append(result.error)] * len(errand.cells))
+            take = [lambda result, own=own: own.append(result.error)] * len(errand.cells)
+            pool.submit(unit(errand, take, store, plugins))
         pool.finish()
     finally:
         pool.close()
@@ -225,14 +248,14 @@ def test_an_interruption_ends_workers_with_their_children_and_stays_one(store: F
         raise Stopped
 
     stopped: list[object] = []
-    with pytest.raises(KeyboardInterrupt), open_pool(NONE, store, jobs=2) as pool:
-        pool.submit(Errand(Named("a"), (fork, wait_long)), [lambda result: None, stop])
+    with pytest.raises(KeyboardInterrupt), Local(jobs=2).open(Workplace(setting=setting(store))) as pool:
+        pool.submit(unit(Errand(Named("a"), (fork, wait_long)), [lambda result: None, stop], store))
         deadline = time.monotonic() + 100
         while not Path("ready").exists():
             assert time.monotonic() < deadline
             time.sleep(0.02)
         Path("ready").unlink()
-        pool.submit(Errand(Named("b"), (tell_place, wait_long)), [stop, stop])
+        pool.submit(unit(Errand(Named("b"), (tell_place, wait_long)), [stop, stop], store))
         while not Path("ready").exists():
             assert time.monotonic() < deadline
             time.sleep(0.02)

@@ -149,14 +149,14 @@ def test_tokens_of_what_was_done_count_where_a_run_stops(harness_command, toy_su
     from harness.runs.bundle_run import BundleRun
     from harness.runs.context import Stopped
 
-    def pretend(bundle: BundleRun) -> int:
+    def pretend(bundle: BundleRun) -> None:
         asked.append(bundle)
         if len(asked) > 1:
             raise Stopped
-        return 1000
+        bundle.count(1000)
 
     asked: list[BundleRun] = []
-    monkeypatch.setattr(BundleRun, "run", pretend)
+    monkeypatch.setattr(BundleRun, "start", pretend)
     told = harness_command("run", toy_suite, "--include", toy_task, "-o", "out", "-d", "cpu", "--json")
     assert (len(asked), told.rows[0]["tokens"]) == (2, 1000)
 

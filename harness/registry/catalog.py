@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from harness.api.errors import HarnessError, UnavailableError, UsageError, describe, did_you_mean, name_some
+from harness.api.errors import HarnessError, UnavailableError, UsageError, describe, did_you_mean
 from harness.api.specs import ClassifierSpec
 from harness.registry.loading import OFFERED, Fault, Plugin, Plugins, offer_name
 from harness.registry.parameters import bind, name_offer, singular, write_value
@@ -163,22 +163,6 @@ class Registry:
     def names(self, kind: str) -> list[str]:
         """Return all usable names of one kind, sorted."""
         return sorted(name for name, entries in self.catalogs[kind].items() if len(entries) == 1)
-
-    @property
-    def default_executor(self) -> str:
-        """Name of the executor that runs a suite where none is asked for.
-
-        Raise UnavailableError where no plugin offers one, UsageError where several do.
-        """
-        names = [name for name in self.names("executors") if self.get("executors", name).spec.default]
-        if not names:
-            raise UnavailableError(
-                "no plugin that is loaded offers an executor for runs that name none: load one that does, or name one "
-                "with --executor (`harness ls executors` lists them)"
-            )
-        if len(names) > 1:
-            raise UsageError(f"{name_some(names)} are all default executors: name one with --executor")
-        return names[0]
 
     def get(self, kind: str, name: str, *, beside: Iterable[str] = ()) -> Entry:
         """Return the single offer under a name; raise UsageError if there is none or more than one.

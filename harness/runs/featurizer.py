@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.api.events import BundleFinished
@@ -18,20 +18,21 @@ from harness.features.fitting import fit_all, measure_all
 from harness.planning.cells import Bundle, ModelFeatures
 from harness.runs.desk import Desk
 from harness.runs.forward import Meter, Shards, make_readings, read_tokens_of
-from harness.runs.forward_work import ForwardWork
 
 
 @dataclass(frozen=True, kw_only=True)
 class Featurizer:
-    """Maker of a bundle's features, and of what the fidelity gate measures of its dictionaries."""
+    """Maker of all features of a bundle, and of what the fidelity gate measures of its dictionaries.
 
-    work: ForwardWork
+    `key` names the batches, which `plan_batches` returns.
+    """
+
+    bundle: Bundle
     desk: Desk
-
-    @property
-    def bundle(self) -> Bundle:
-        """The bundle, with the features that are wanted."""
-        return self.work.bundle
+    key: str
+    plan_batches: Callable[[], Sequence[Sequence[int]]]
+    batch_size: int | None = None
+    keep_activations: bool = False
 
     def fill(self) -> tuple[BundleFinished, Mapping[str, Exception]]:
         """Run one forward pass over the rows that the store lacks of any wanted features.
@@ -78,7 +79,7 @@ class Featurizer:
         tokens = [self.bundle.tokens[row] for row in self.bundle.gate_sample]
         sites = sorted({site for key in pending for site in keyed[key].gate_sites})
         model = self.desk.models.load(self.bundle.model, sites, self.desk.device)
-        sample = read_sample(model, tokens, sites, batch_size=self.work.batch_size, device=self.desk.device)
+        sample = read_sample(model, tokens, sites, batch_size=self.batch_size, device=self.desk.device)
         measured, faults = measure_all(pending, sample, tokens, self.desk.device)
         for key, one in measured.items():
             write_measured(store, key, one)
@@ -102,7 +103,7 @@ class Featurizer:
         """Load the bundle's model, only as deep as the missing features need it."""
         assert self.bundle.model
         sites = sorted({one.site for one in missing})
-        if not self.work.keep_activations:
+        if not self.keep_activations:
             return self.desk.models.load(self.bundle.model, sites, self.desk.device)
         return KeptActivations(self.desk.store, self.bundle.model, sites, self.desk.device)
 
@@ -127,7 +128,7 @@ class Featurizer:
         started = time.perf_counter()
         tokens = [self.bundle.tokens[row] for row in self.bundle.sample]
         sites = sorted({site for site, _ in unfitted.values()})
-        sample = read_sample(model, tokens, sites, batch_size=self.work.batch_size, device=device)
+        sample = read_sample(model, tokens, sites, batch_size=self.batch_size, device=device)
         made, faults = fit_all(unfitted, sample)
         for key, dictionary in made.items():
             # Should another process have fitted it meanwhile, both go on with the same one.
@@ -154,10 +155,10 @@ class Featurizer:
     def _batches(self) -> list[list[int]]:
         """Return the batches of an earlier, unfinished pass over the bundle, else those of the work, written first."""
         store, n_rows = self.desk.store, len(self.bundle.tokens)
-        batches = store.read_batches(self.work.key)
+        batches = store.read_batches(self.key)
         if batches is None or sorted(row for batch in batches for row in batch) != list(range(n_rows)):
-            batches = [list(batch) for batch in self.work.plan_batches()]
-            store.write_batches(self.work.key, batches)
+            batches = [list(batch) for batch in self.plan_batches()]
+            store.write_batches(self.key, batches)
         return batches
 
     def _forward(
@@ -181,7 +182,7 @@ class Featurizer:
         def keep_halved(rows: Sequence[int]) -> None:
             place = batches.index(list(rows))
             batches[place : place + 1] = halve(rows)
-            self.desk.store.write_batches(self.work.key, batches)
+            self.desk.store.write_batches(self.key, batches)
             tell("halved", bundle=name, examples=len(rows))
 
         ids, broken = self.bundle.data.examples.ids, dict[str, Exception]()

@@ -86,7 +86,14 @@ class ForwardWork:
         """Yield the one result. Raise only what ends a run."""
         from harness.runs.featurizer import Featurizer  # imports torch
 
-        featurizer = Featurizer(work=self, desk=desk)
+        featurizer = Featurizer(
+            bundle=self.bundle,
+            desk=desk,
+            key=self.key,
+            plan_batches=self.plan_batches,
+            batch_size=self.batch_size,
+            keep_activations=self.keep_activations,
+        )
         try:
             stats, broken = featurizer.fill()
             judged, measured = featurizer.judge()

@@ -50,6 +50,7 @@ class LossyStream(PassingStream):
     """Stream of messages, each of which is lost where the reader went away, the disk is full or the file closed."""
 
     def guard(self) -> AbstractContextManager[None]:
+        """Return what loses an error of the other stream."""
         return suppress(OSError, ValueError)  # ValueError is what a closed file raises
 
 

@@ -58,6 +58,10 @@ ADDED_FIELDS: Mapping[str, Any] = {
 """Fields of suites that are newer than schema version 1, with their defaults."""
 
 
+VARYING = frozenset({"cost"})
+"""Fields of a record that tell how it was made: times, speeds, memory. All others are equal wherever it is made."""
+
+
 ROUNDING = 1e-9
 """Largest difference between a metric and the same one recomputed: machines sum in different orders."""
 

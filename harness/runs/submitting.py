@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from harness.api.executors import Pool
@@ -26,6 +26,8 @@ class Submitting:
     pool: Pool
     desk: Desk
     packer: Packer
+    warned: set[str] = field(default_factory=set)
+    """Reasons why work stays in this process that users know."""
 
     def forward(
         self, bundle: Bundle, wanted: Sequence[Features], take: Callable[[FeaturesMade | Failure], None]
@@ -56,4 +58,8 @@ class Submitting:
         )
 
     def _submit(self, work: Work | ForwardWork, deliver: Sequence[Deliver], **facts: Any) -> None:
-        self.pool.submit(RunUnit(work=work, deliver=deliver, desk=self.desk, packer=self.packer, **facts))
+        self.pool.submit(
+            RunUnit(
+                work=work, deliver=deliver, desk=self.desk, packer=self.packer, warned=self.warned, **facts
+            )
+        )

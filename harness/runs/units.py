@@ -31,6 +31,8 @@ class RunUnit:
     memory: int
     desk: Desk
     packer: Packer
+    warned: set[str]
+    """Filled with the first warning of the run, which is the only one."""
     n_taken: int = field(default=0, init=False)
 
     @property
@@ -56,7 +58,8 @@ class RunUnit:
 
     def run_here(self, why: str = "") -> None:
         """Do what is left in this process; warn of a reason `why` no worker can. Raises what ends the run."""
-        if why:
+        if why and not self.warned:
+            self.warned.add(why)
             _warn(why)
         if not self.is_done:
             for result in self.work.after(self.n_taken).run(self.desk):
@@ -68,7 +71,8 @@ class RunUnit:
 
     def take(self, answer: Answer) -> None:
         """Take the results and events of a worker. Raises what ends the run."""
-        for event in answer.events:
+        is_known = bool(answer.results) and answer.first + len(answer.results) <= self.n_taken
+        for event in () if is_known else answer.events:
             self.desk.tell(**event)
         for number, data in enumerate(answer.results, start=answer.first):
             if number != self.n_taken or self.is_done:
