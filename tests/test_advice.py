@@ -245,6 +245,7 @@ CASES: dict[str, Callable[[Place], None]] = {
     "pip install 'sae-harness[embeddings]'": is_extra("embeddings"),
     "pip install 'sae-harness[gguf]'": is_extra("gguf"),
     "pip install 'sae-harness[gemma]'": is_extra("gemma"),
+    "pip install 'sae-harness[big]'": is_extra("big"),
     'pip install -e ".[dev]"': brings_pytest,
     "hf auth login": logs_in,
     "hf download … ……": downloads,

@@ -108,9 +108,13 @@ def _compute(func: Any, args: tuple[Any, ...], options: Mapping[str, Any]) -> An
     # A tensor of one number goes with any device.
     if is_there and not may_mix and any(not isinstance(one, Pretended) and one.dim() for one in tensors):
         raise RuntimeError(f"tensors on {DEVICE} and on the CPU are mixed in {func}")
-    if options.get("device") is not None:
-        is_there = torch.device(options["device"]).type == DEVICE.type
-        options = {**options, "device": torch.device("cpu")}
+    # In inference mode `to` comes here itself, with its device among the arguments.
+    named = options.get("device") or next((one for one in args if isinstance(one, torch.device)), None)
+    if named is not None:
+        is_there = torch.device(named).type == DEVICE.type
+        here = torch.device("cpu")
+        args = tuple(here if isinstance(one, torch.device) else one for one in args)
+        options = {**options, "device": here} if options.get("device") else options
     elif func is torch.ops.aten.copy_.default:
         is_there = isinstance(first, Pretended)
     held = tree_map(lambda one: one.held if isinstance(one, Pretended) else one, (args, dict(options)))

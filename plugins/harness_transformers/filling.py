@@ -13,6 +13,7 @@ from harness import Tokens, UnavailableError, UsageError, parsing
 from harness_transformers.forward import LoadedTransformer
 from harness_transformers.opening import quiet
 from harness_transformers.references import Files
+from harness_transformers.spreading import put
 from harness_transformers.structure import Place, find_place
 
 _PART = 1 << 22
@@ -62,11 +63,11 @@ def reading_dtype(skeleton: Any, dtype: str) -> torch.dtype | None:
 
 
 def settle(name: str, model: nn.Module, device: str, *, dtype: str, files: Iterable[Files]) -> None:
-    """Move a filled model to a device, and check that its weights are finite.
+    """Move a filled model to a device, or a large one to several GPUs, and check that its weights are finite.
 
     `files` are those its weights were read from. Raise ChangedError if one was changed meanwhile.
     """
-    model.to(device)
+    put(name, model, device)
     for one in files:
         one.check_read()
     check_finite(name, model, dtype)

@@ -82,8 +82,11 @@ def pad(batch: Sequence[Tokens]) -> Padded:
 
 
 def select_rows(rows: torch.Tensor, width: int) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Return a function that selects rows by index from `[…, width]`, flattened to two dimensions."""
-    return lambda value: value.reshape(-1, width).index_select(0, rows)
+    """Return a function that selects rows by index from `[…, width]`, flattened to two dimensions.
+
+    What it returns is on the device of `rows`, also where a block of a spread model is on another.
+    """
+    return lambda value: value.reshape(-1, width).index_select(0, rows.to(value.device)).to(rows.device)
 
 
 def keep(

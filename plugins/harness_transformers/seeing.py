@@ -124,14 +124,18 @@ class LoadedImageEncoder:
             # PyTorch's default lets convolutions, and only those, round their factors to TF32 on the GPU.
             hooks.enter_context(torch.backends.cudnn.flags(enabled=True, allow_tf32=False))
             for key, place in self._places.items():
-                hooks.enter_context(keep(place, key, _all_or_some(rows, place.width), kept))
+                hooks.enter_context(keep(place, key, _all_or_some(rows, place.width, parameter), kept))
             self._model(pixel_values=pixels.to(parameter.device, parameter.dtype))
         return kept
 
 
-def _all_or_some(rows: torch.Tensor | None, width: int) -> Callable[[torch.Tensor], torch.Tensor]:
+def _all_or_some(
+    rows: torch.Tensor | None, width: int, like: torch.Tensor
+) -> Callable[[torch.Tensor], torch.Tensor]:
     """Return a function that flattens `[…, width]` to two dimensions and selects rows, all of them for None."""
-    return (lambda value: value.reshape(-1, width)) if rows is None else select_rows(rows, width)
+    if rows is None:
+        return lambda value: value.reshape(-1, width).to(like.device)
+    return select_rows(rows, width)
 
 
 def _image(name: str, tokens: Tokens) -> Image:

@@ -47,8 +47,9 @@ class SplicedTransformer:
         with contextlib.nullcontext() if splice is None else _replace(self._place, padded, splice):
             output = self._model.base_model(**padded.inputs)
         targets = padded.rows[padded.rows % padded.ids.shape[1] > 0]
-        # Content is never padding, so the position before it is not padding either.
-        hidden = output.last_hidden_state.flatten(0, 1).index_select(0, targets - 1)
+        # Content is never padding, so the position before it is not padding either. The last block of a spread model
+        # is on another device.
+        hidden = output.last_hidden_state.to(device).flatten(0, 1).index_select(0, targets - 1)
         answers = padded.ids.flatten().index_select(0, targets)
         size = max(1, LOGITS // self._model.config.vocab_size)
         parts = zip(torch.split(hidden, size), torch.split(answers, size), strict=True)
@@ -68,11 +69,14 @@ def _fixed_output(module: nn.Module, output: Any) -> Iterator[None]:
 
     Only what follows the module is then computed.
     """
+    own = vars(module).get("forward")  # that of a spread model, which moves what it is given
     module.forward = lambda *args, **kwargs: output
     try:
         yield
     finally:
         del module.forward  # uncovers the class's own method
+        if own is not None:
+            module.forward = own
 
 
 def _replace(place: Place, padded: Padded, splice: Splice) -> Any:
@@ -82,11 +86,12 @@ def _replace(place: Place, padded: Padded, splice: Splice) -> Any:
         if isinstance(value, tuple):
             return (replace(value[0]), *value[1:])
         flat = value.reshape(-1, place.width)
-        rows = flat.index_select(0, padded.rows)
+        chosen = padded.rows.to(flat.device)
+        rows = flat.index_select(0, chosen).to(padded.rows.device)
         spliced = splice(rows)
         if spliced.shape != rows.shape:
             raise ValueError(f"a splice of {tuple(rows.shape)} must not give {tuple(spliced.shape)}")
-        return flat.index_copy(0, padded.rows, spliced.to(flat)).reshape(value.shape)
+        return flat.index_copy(0, chosen, spliced.to(flat.device, flat.dtype)).reshape(value.shape)
 
     if place.side == "input":
         return place.module.register_forward_pre_hook(lambda module, inputs: replace(inputs))
