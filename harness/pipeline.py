@@ -53,7 +53,7 @@ def _draw_figures(plan: Plan, board: leaderboard.Board, context: RunContext) -> 
         leaderboard.displayed_cell_ids(board),
         folder=context.folder,
         store=context.store,
-        device=context.device,
+        device=context.own_device,
         batch_size=context.batch_size,
     )
     for note in drawn.notes:

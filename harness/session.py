@@ -160,9 +160,8 @@ class Session:
         from harness.runs.context import RunContext
         from harness.runs.folder import RunFolder
 
-        runner: Executor = choose_executor(
-            self.registry, executor, jobs=jobs
-        ).make()  # before the plan, which may take minutes
+        chosen = choose_executor(self.registry, executor, jobs=jobs)
+        runner: Executor = chosen.make()  # before the plan, which may take minutes
         device = runner.find_device(self.wanted_device)
         plan = suite if not isinstance(suite, Suite | str | Path) else self.plan(suite, **overrides)
         if fail_fast and plan.left_out:
@@ -173,7 +172,9 @@ class Session:
             store=self.store(),
             folder=folder,
             executor=runner,
+            executor_label=chosen.label,
             device=device,
+            own_device=_device_here(device),
             batch_size=batch_size,
             keep_activations=keep_activations,
             argv=argv,
@@ -324,6 +325,14 @@ def resolve_device(device: str) -> str:
             f"device '{device}' is not there: this machine has {torch.cuda.device_count()} GPUs"
         )
     return device
+
+
+def _device_here(device: str) -> str:
+    """Return the device of this process where workers have `device`: the same, or the CPU where that is not here."""
+    try:
+        return resolve_device(device)
+    except UnavailableError:
+        return "cpu"
 
 
 def memory_of(device: str) -> int:

@@ -30,8 +30,11 @@ class RunContext:
     store: FeatureStore
     folder: RunFolder
     executor: Executor
+    executor_label: str = ""
     device: str = "cpu"
     """Device of the workers."""
+    own_device: str = "cpu"
+    """Device of this process, which draws figures."""
     batch_size: int | None = None
     keep_activations: bool = False
     argv: Sequence[str] = field(default_factory=tuple)

@@ -1,7 +1,7 @@
 """Files of a run: results, predictions, environment, events. A killed writer leaves no half line behind.
 
 run.json         schema version, argv, the resolved suite, its cells, what was left out, notes, status, process
-env.json         distributions, OS, CPU, GPU, plugins with their interfaces and checks
+env.json         distributions, OS, CPU, GPU, plugins with their interfaces and checks, the executor
 results.jsonl    one Record a line, appended and synced; a later line supersedes an earlier one
 predictions/     <cell_id>.parquet: example_id, label, prediction, score_<class>…
 events.jsonl     events with their time
@@ -72,6 +72,7 @@ class RunFolder(RunReader):
         tasks: Mapping[str, int] | None = None,
         left_out: Mapping[str, str] | None = None,
         notes: Sequence[str] = (),
+        executor: str = "",
     ) -> None:
         """Create or reopen the run of `cells`, with their number by task. Raise UsageError if its suite is another.
 
@@ -101,11 +102,17 @@ class RunFolder(RunReader):
         }
         write_json(self.path / "run.json", {**self._about, "status": "running", "process": this_process()})
         facts = environment(plugins, device, cache_dir=cache_dir)
-        write_json(self.path / "env.json", facts)
+        write_json(self.path / "env.json", {**facts, "executor": executor})
         # A resumed run may have begun on another machine: each start records its own.
         versions = {name: facts["distributions"].get(name) for name in REPORTED_DISTRIBUTIONS}
         self.add_event(
-            "started", argv=list(argv), device=device, gpu=facts["gpu"], os=facts["os"], **versions
+            "started",
+            argv=list(argv),
+            executor=executor,
+            device=device,
+            gpu=facts["gpu"],
+            os=facts["os"],
+            **versions,
         )
         for name, reason in self._about["left_out"].items():
             self.add_event("left_out", name=name, reason=reason)

@@ -46,6 +46,7 @@ def run_plan(plan: Plan, context: RunContext) -> Finished:
         argv=context.argv,
         plugins=context.registry.plugins,
         device=context.device,
+        executor=context.executor_label,
         cache_dir=context.registry.cache_dir,
     )
     # 2. Leave out the cells that are done. Good records without their predictions are redone.
