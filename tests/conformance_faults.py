@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 POOLINGS = '''
 import harness
@@ -342,6 +343,15 @@ def harness_resolve_model(ref):
     return None
 """
 
+_EXAMPLE = Path(__file__).parents[1] / "examples/processes/harness_processes/__init__.py"
+
+EXECUTORS = (
+    _EXAMPLE.read_text("utf-8")
+    .replace("from __future__ import annotations\n", "")  # it is not the first line of a module here
+    .replace('"spawn"', '"fork"')  # a hundred times faster, and safe amid tests
+    .replace("jobs: int | None = 2", "jobs: int | None = 1")
+)
+
 GOOD = {
     "poolings": POOLINGS,
     "transforms": TRANSFORMS,
@@ -353,6 +363,7 @@ GOOD = {
     "tasks": TASKS,
     "suites": SUITES,
     "commands": COMMANDS,
+    "executors": EXECUTORS,
     "plugins": PLUGINS,
 }
 """Kind → source of a plugin that passes every check."""
@@ -517,6 +528,62 @@ FAULTS = (
         "        if hasattr(self, 'weights'):\n            return self\n        source, target = dense",
     ),
     Fault("alignments", "pickles", "ridge, 0.0", "ridge, 0.0\n        self.name = lambda: 'x'"),
+    # Executors
+    Fault("executors", "metadata", 'summary="`jobs` processes of this machine"', "summary='two\\nlines'"),
+    Fault(
+        "executors",
+        "errors",
+        "*, jobs: int | None = 1) -> harness.Executor:",
+        "*, jobs: int = 1, wait=1.0) -> harness.Executor:",
+    ),
+    Fault(
+        "executors", "no-writes", "        self._start()\n\n", f"        self._start()\n        {WRITE}\n\n"
+    ),
+    Fault(
+        "executors",
+        "contract",
+        "        while self._given:\n            self",
+        "        if self._given:\n            self",
+    ),
+    Fault(
+        "executors",
+        "once",
+        "            self._given.append(",
+        "            self._pool.submit(_run, packed.body, shared)\n            self._given.append(",
+    ),
+    Fault(
+        "executors",
+        "thread",
+        "            unit.take(answer)",
+        "            __import__('concurrent.futures').futures.ThreadPoolExecutor(1).submit(unit.take, answer).result()",
+    ),
+    Fault(
+        "executors",
+        "rows",
+        "_worker.run(body, shared)",
+        "_worker.run(body, globals().setdefault('_first', shared))",
+    ),
+    Fault(
+        "executors",
+        "further",
+        "        while self._given:\n            self._take_first()",
+        "        for _ in [*self._given]:\n            if self._given:\n                self._take_first()",
+    ),
+    Fault(
+        "executors",
+        "ends",
+        "            unit.take(answer)",
+        "            try:\n                unit.take(answer)\n            except harness.WriteError:\n                pass",
+    ),
+    Fault("executors", "here", "run_here(why=str(error))", "fail(str(error), rest=True)"),
+    Fault("executors", "deaths", "            if died:", "            if True:"),
+    Fault(
+        "executors",
+        "no-rest",
+        "        self._pool = Process",
+        "        __import__('subprocess').Popen(['sleep', '9'])\n        self._pool = Process",
+    ),
+    Fault("executors", "devices", "return harness.resolve_device(wanted)", "return wanted"),
     # Regimes
     Fault("regimes", "metadata", 'summary="a share of the training rows"', "summary=' '"),
     Fault("regimes", "errors", "share: float = 0.5", "share=0.5"),

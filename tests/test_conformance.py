@@ -32,12 +32,13 @@ def outcomes(install: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
         monkeypatch.setenv("HARNESS_PLUGINS", "tried,classifiers,poolings,baselines,regimes,quickstart")
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
         (tmp_path / "temporary").mkdir()
-        (tmp_path / "here").mkdir()
+        for name in ("here", "folder"):
+            (tmp_path / name).mkdir()
         monkeypatch.chdir(tmp_path / "here")
         registry = open_registry()
         assert not registry.faults, registry.faults
         failed: set[tuple[str, str, str]] = set()
-        trials = find_trials(registry, "tried", tmp_path)
+        trials = find_trials(registry, "tried", tmp_path / "folder")
         found = [run_trial(one, failed) for one in trials if elsewhere or one.check.name not in SLOW]
         return [one for one in found if one is not None]
 

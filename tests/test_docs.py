@@ -6,11 +6,13 @@ import csv
 import json
 import re
 import shlex
+import subprocess
 import urllib.parse
 from pathlib import Path
 
 import click
 import pytest
+import yaml
 
 from harness.cli import cli
 
@@ -146,3 +148,29 @@ def test_the_worked_example_of_the_statistics_is_on_the_board() -> None:
     assert f"features of its dictionary {number['macro_f1']} [" in text
     assert float(row["detectable"]) > float(row["delta_vs_hidden"])
     assert "| hatecheck | 310 |" in (GEMMA / "leaderboard.md").read_text("utf-8")
+
+
+CLUSTER = ROOT / "docs/cluster.md"
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """Return the blocks of a page in one language."""
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text("utf-8"), flags=re.DOTALL)
+
+
+def test_the_manifest_of_a_cluster_runs_a_command_with_its_environment_and_gpus() -> None:
+    (job,) = map(yaml.safe_load, blocks(CLUSTER, "yaml"))
+    assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
+    spec = job["spec"]["rayClusterSpec"]
+    (workers,) = spec["workerGroupSpecs"]
+    ((head,), (worker,)) = (one["template"]["spec"]["containers"] for one in (spec["headGroupSpec"], workers))
+    assert head["image"] == worker["image"] and head["envFrom"] == worker["envFrom"]
+    assert worker["resources"]["limits"]["nvidia.com/gpu"]
+    assert spec["rayVersion"] in blocks(CLUSTER, "dockerfile")[0]
+    assert shlex.split(job["spec"]["entrypoint"])[:2] == ["harness", "run"]
+
+
+@pytest.mark.parametrize("script", blocks(CLUSTER, "bash"))
+def test_a_script_of_the_page_on_clusters_can_be_read_by_a_shell(script: str) -> None:
+    read = subprocess.run(["bash", "-n"], input=script, capture_output=True, text=True)
+    assert (read.returncode, read.stderr) == (0, "")

@@ -220,6 +220,23 @@ def test_what_cannot_be_given_away_is_done_here_also_where_warnings_are_errors(s
         assert run(store, Errand(Named("a"), (tell_place,), luggage=lambda: None)) == [["here"]]
 
 
+def test_a_unit_that_a_result_submits_is_done_before_the_pool_is_finished(store: FeatureStore) -> None:
+    said: list[str] = []
+    pool = Processes(setting(store), jobs=1)
+
+    def take(result: Any) -> None:
+        said.append(result.error)
+        if len(said) == 1:
+            pool.submit(unit(Errand(Named("b"), (name_rows,)), [take], store))
+
+    try:
+        pool.submit(unit(Errand(Named("a"), (name_rows, name_rows)), [take, take], store))
+        pool.finish()
+    finally:
+        pool.close()
+    assert said == ["a", "a", "b"]
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 @pytest.mark.parametrize("leaves", [False, True])
 def test_a_worker_that_dies_is_noticed_though_its_child_goes_on(store: FeatureStore, leaves: bool) -> None:

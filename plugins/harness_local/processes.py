@@ -22,6 +22,7 @@ class Processes:
         self._todo: queue.SimpleQueue[Step | None] = queue.SimpleQueue()
         self._beside = not setting.device.startswith("cpu")
         self._drivers = [Driver(self._todo, Sender(), setting) for _ in range(jobs)]
+        self._is_taking = False
 
     def submit(self, unit: harness.Unit) -> None:
         """Run a model here and now, after all probes where they compete for the CPU; give probes to the next free
@@ -38,13 +39,15 @@ class Processes:
         step = Step(unit)
         self._steps.append(step)
         self._todo.put(step)
+        if self._is_taking:  # a result submits it: the step of that is still the first
+            return
         self._take_ready()
         while len(self._steps) > AHEAD * len(self._drivers):
             self._take_first(wait=True)
 
     def finish(self) -> None:
         """Wait for all units."""
-        while self._steps:
+        while self._steps and not self._is_taking:
             self._take_first(wait=True)
 
     def take_done(self) -> None:
@@ -78,15 +81,18 @@ class Processes:
 
     def _take_first(self, *, wait: bool) -> None:
         """Finish the first step. Raise queue.Empty where an answer is missing that it does not `wait` for."""
-        step = self._steps[0]
-        while not step.unit.is_done:
-            said = _take(step, wait=wait)
-            if isinstance(said, Died):
-                step.unit.fail(said.reason)
-            elif isinstance(said, harness.Answer) and said.error is None:
-                step.unit.take(said)
-            else:
-                _do_here(step.unit, said)
+        step, self._is_taking = self._steps[0], True
+        try:
+            while not step.unit.is_done:
+                said = _take(step, wait=wait)
+                if isinstance(said, Died):
+                    step.unit.fail(said.reason)
+                elif isinstance(said, harness.Answer) and said.error is None:
+                    step.unit.take(said)
+                else:
+                    _do_here(step.unit, said)
+        finally:
+            self._is_taking = False
         self._steps.popleft()
 
 

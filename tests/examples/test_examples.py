@@ -31,8 +31,8 @@ regimes: [full, native]
 """
 
 
-def test_there_are_six() -> None:
-    assert EXAMPLES == ["gru", "knn", "lsa", "mlflow", "quantile", "visits"]
+def test_there_are_seven() -> None:
+    assert EXAMPLES == ["gru", "knn", "lsa", "mlflow", "processes", "quantile", "visits"]
 
 
 def test_the_harness_of_the_environment_is_the_wheel(fresh: Fresh) -> None:
@@ -69,7 +69,7 @@ def test_its_readme_names_commands_that_exist_and_its_types_hold(name, fresh):
 def board(fresh: Fresh) -> Path:
     """The folder of a run with all of them."""
     (fresh.work / "examples.yaml").write_text(SUITE)
-    fresh.run("harness", "run", "examples.yaml", "-d", "cpu", "-o", "run")
+    fresh.run("harness", "run", "examples.yaml", "-d", "cpu", "--executor", "processes", "-o", "run")
     return fresh.work / "run"
 
 

@@ -4,6 +4,7 @@ from harness.testing.check import CHECKS as CHECKS
 from harness.testing.checks import (
     common,  # isort: skip
     declared,  # isort: skip
+    executors,  # isort: skip
     matrices,  # isort: skip
     models,  # isort: skip
     plugins,  # isort: skip
@@ -13,4 +14,4 @@ from harness.testing.checks import (
 )
 from harness.testing.exercises import EXERCISES as EXERCISES
 
-MODULES = (plugins, poolings, matrices, regimes, representations, models, declared, common)
+MODULES = (plugins, poolings, matrices, regimes, representations, models, declared, executors, common)

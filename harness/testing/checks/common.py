@@ -27,6 +27,9 @@ MADE = (
     "regimes",
     "alignments",
 )
+"""Kinds whose offers have a factory, and give numbers."""
+
+FACTORIES = (*MADE, "executors")
 """Kinds whose offers have a factory."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")
@@ -41,7 +44,7 @@ def is_made(subject: Subject) -> bool:
     return subject.spec.make is not None
 
 
-@check(*MADE, requires=())
+@check(*FACTORIES, requires=())
 def metadata(subject: Subject) -> None:
     """Name, summary and revision are texts, and every parameter is a named one whose default JSON can hold."""
     spec = subject.spec
@@ -84,7 +87,7 @@ def _listed(value: Any) -> Any:
     return [_listed(one) for one in value] if isinstance(value, list | tuple) else value
 
 
-@check(*MADE, requires=(), applies=lambda subject: is_made(subject) and any(_nonsense(subject)))
+@check(*FACTORIES, requires=(), applies=lambda subject: is_made(subject) and any(_nonsense(subject)))
 def errors(subject: Subject) -> None:
     """A value of a type that no parameter takes is refused when the offer is made, in one sentence."""
     for changed in _nonsense(subject):
@@ -158,12 +161,12 @@ def no_network(subject: Subject) -> None:
     fail_unless(not notes.hosts, f"it asks {', '.join(notes.hosts[:3])} over the network")
 
 
-@check(*MADE)
+@check(*FACTORIES)
 def no_writes(subject: Subject) -> None:
     """Making and using it writes no file outside the cache of the harness and the system's temporary folder."""
     from harness.storage.cache_place import default_cache_dir
 
-    with watching(subject.registry.cache_dir or default_cache_dir()) as notes:
+    with watching(subject.registry.cache_dir or default_cache_dir(), subject.folder) as notes:
         use(subject)
     fail_unless(not notes.written, f"it writes '{notes.written[0] if notes.written else ''}'")
 
