@@ -79,12 +79,14 @@ class Session:
         cache_dir: Path | None,
         device: str,
         included: Sequence[TaskSpec] = (),
+        store: Path | str | None = None,
     ) -> None:
         self.registry = registry
         self.data_dir = data_dir
         self.cache_dir = cache_dir
         self.wanted_device = device
         self.included = tuple(included)
+        self.store_location = store
 
     @property
     def device(self) -> str:
@@ -92,10 +94,10 @@ class Session:
         return resolve_device(self.wanted_device)
 
     def store(self) -> FeatureStore:
-        """Open the feature store in the cache folder."""
+        """Open the feature store of the session: that in the cache folder, unless another one was named."""
         from harness.storage.feature_store import FeatureStore
 
-        return FeatureStore(self.cache_dir or default_cache_dir())
+        return FeatureStore(self.store_location or self.cache_dir or default_cache_dir())
 
     def suite(self, name: str | Path, **overrides: Any) -> Suite:
         """Read a suite by registered name or by path, with the overrides of `read_suite`."""
@@ -271,12 +273,14 @@ def open(
     device: str = "auto",
     include: Collection[Path | str] = (),
     plugins: Collection[str] = (),
+    store: Path | str | None = None,
     report: Callable[[Fault], None] = lambda fault: None,
 ) -> Session:
     """Load the plugins and open a session.
 
     `data_dir` and `cache_dir` default to HARNESS_DATA_DIR and HARNESS_CACHE_DIR; `include` are task files;
-    `plugins` are module names to load besides the installed ones, or `no:NAME` to leave one out. Faults found while
+    `plugins` are module names to load besides the installed ones, or `no:NAME` to leave one out. `store` is the folder
+    or URL of the feature store, by default HARNESS_STORE, else the cache folder. Faults found while
     loading are in `registry.faults`; `report` receives those that appear later.
     """
     let_threads_sleep()
@@ -288,6 +292,7 @@ def open(
         cache_dir=cache,
         device=device,
         included=read_tasks([Path(path) for path in include]),
+        store=store or os.environ.get("HARNESS_STORE") or None,
     )
 
 

@@ -18,9 +18,9 @@ from harness.api.memory import find_memory_error
 from harness.features.featurize import Reading, pool_reading
 from harness.runs.folder import RunFolder
 from harness.stats.finite import check_rows, find_row
-from harness.storage import feature_store
 from harness.storage.cache import find_damage
 from harness.storage.feature_store import FeatureStore
+from harness.storage.places import LocalFolder, write_named
 from harness.storage.shard import pack
 
 NAN, INF = float("nan"), float("inf")
@@ -201,7 +201,7 @@ def test_the_cache_takes_nothing_that_is_not_finite(tmp_path: Path, values: Any)
 
 def test_rows_that_are_not_finite_in_an_older_cache_are_made_anew(tmp_path: Path) -> None:
     store, key = FeatureStore(tmp_path), "a" * 64
-    feature_store._write_named(tmp_path / "features" / key, pack([1], np.array([[NAN]], np.float32)))
+    write_named(LocalFolder(tmp_path), f"features/{key}", pack([1], np.array([[NAN]], np.float32)))
     store.write(key, [0], np.array([[1.0]]))
     store.complete(key, {"rows": 2})
     assert list(find_damage(tmp_path).values()) == ["holds values that are not finite"]

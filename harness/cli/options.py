@@ -34,6 +34,10 @@ class _Path(click.Path):
             os.fspath(value).encode()
         except UnicodeEncodeError:
             self.fail(f"'{value}' is not UTF-8: rename it, or name another", param, ctx)
+        if "://" in os.fsdecode(value):
+            self.fail(
+                f"'{value}' is a URL, and what is wanted is a local path: copy it here first", param, ctx
+            )
         return super().convert(value, param, ctx)
 
 
@@ -50,6 +54,20 @@ class FiniteRange(click.FloatRange):
 PATH = _Path(path_type=Path)
 
 
+class _Location(_Path):
+    """Path of a folder, or the text of a URL."""
+
+    name = "location"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from harness.storage.places import is_url
+
+        return value if is_url(value) else super().convert(value, param, ctx)
+
+
+LOCATION = _Location(path_type=Path)
+
+
 def _combine(*options: Decorator) -> Decorator:
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         for option in reversed(options):
@@ -59,12 +77,35 @@ def _combine(*options: Decorator) -> Decorator:
     return decorate
 
 
+class _CacheFolder(_Path):
+    """Path of the cache folder, and no URL."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if "://" in str(value):
+            self.fail(
+                f"'{value}' is a URL, and the cache is a local folder: --store of `harness run` takes it, and what "
+                "grows old there is removed by rules of the bucket (lifecycle rules)",
+                param,
+                ctx,
+            )
+        return super().convert(value, param, ctx)
+
+
 include_option = click.option("--include", multiple=True, type=PATH, help="Add a task file (YAML).")
 data_dir_option = click.option(
     "--data-dir", type=PATH, help="Read mirrored datasets from this folder [HARNESS_DATA_DIR]."
 )
 cache_dir_option = click.option(
-    "--cache-dir", type=PATH, help="Use the feature cache in this folder [HARNESS_CACHE_DIR]."
+    "--cache-dir",
+    type=_CacheFolder(path_type=Path),
+    help="Use the feature cache in this folder [HARNESS_CACHE_DIR].",
+)
+store_option = click.option(
+    "--store",
+    type=LOCATION,
+    metavar="FOLDER|URL",
+    help="Keep features in this folder or object store, such as s3://bucket/folder, which workers on other machines "
+    "reach too [HARNESS_STORE; the cache].",
 )
 offline_option = click.option("--offline", is_flag=True, help="Send no request to a hub.")
 device_option = click.option(
@@ -154,6 +195,7 @@ def open_session(
     cache_dir: Path | None = None,
     include: tuple[Path, ...] = (),
     offline: bool = False,
+    store: Path | str | None = None,
 ) -> Session:
     """Open a session for one command, and print a line for each fault of a plugin."""
     set_up_hub_clients(offline=offline)
@@ -164,6 +206,7 @@ def open_session(
         data_dir=data_dir,
         cache_dir=cache_dir,
         include=include,
+        store=store,
         plugins=context.obj or (),
         report=Reporter(),
     )

@@ -24,6 +24,7 @@ SHOWN_LEAKS = 20
 @click.command("plan")
 @shared.suite_options
 @shared.machine_options
+@shared.store_option
 @shared.wide_option
 @shared.json_option
 @click.pass_context
@@ -37,7 +38,9 @@ def command(context: click.Context, /, wide: bool, as_json: bool, **options: Any
     from harness.planning.cost import describe_large_fits
     from harness.session import memory_of
 
-    machine = {name: options[name] for name in ("device", "data_dir", "cache_dir", "include", "offline")}
+    machine = {
+        name: options[name] for name in ("device", "data_dir", "cache_dir", "include", "offline", "store")
+    }
     session = shared.open_session(context, **machine)
     plan = session.plan(shared.read_suite(session, options))
     shared.print_left_out(plan.left_out)

@@ -25,6 +25,7 @@ MOST_ERRORS = 10
 @click.command("run")
 @shared.suite_options
 @shared.machine_options
+@shared.store_option
 @shared.batch_option
 @click.option("-o", "--output", type=shared.PATH, help="Write to this run folder [runs/<suite>].")
 @click.option(
@@ -77,7 +78,9 @@ def command(
     """
     examples = shared.read_batch_size(batch_size)
     processes = shared.read_jobs(jobs)
-    machine = {name: options[name] for name in ("device", "data_dir", "cache_dir", "include", "offline")}
+    machine = {
+        name: options[name] for name in ("device", "data_dir", "cache_dir", "include", "offline", "store")
+    }
     session = shared.open_session(context, **machine)
     plan = session.plan(shared.read_suite(session, options), strict_data=strict_data)
     if not fail_fast:  # the run itself raises the first of these as its error

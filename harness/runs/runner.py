@@ -107,7 +107,7 @@ def _workplace(context: RunContext) -> Workplace:
     """Return what the executor needs to know of the run."""
     registry = context.registry
     setting = WorkerSetting(
-        store=str(context.store.root.absolute()),
+        store=context.store.location,
         device=context.device,
         plugins=tuple((plugin.name, plugin.distribution) for plugin in registry.plugins.loaded),
         cache_dir=str(registry.cache_dir.absolute()) if registry.cache_dir else None,

@@ -92,9 +92,7 @@ class PackedWorker:
             events.append({"event": event, **fields})
 
         setting = self._setting
-        return Desk(
-            store=FeatureStore(Path(setting.store)), device=setting.device, models=self._models, tell=tell
-        )
+        return Desk(store=FeatureStore(setting.store), device=setting.device, models=self._models, tell=tell)
 
     def _unpack(self, body: bytes, shared: bytes | None) -> tuple[int, Work | ForwardWork]:
         """Return how many results come before those of the work, and the work.

@@ -51,9 +51,15 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write a JSON file atomically. Raise ValueError on NaN."""
-    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    data = as_json(value)
     with whole_file(path) as temporary:
-        temporary.write_bytes((text + "\n").encode("utf-8", ESCAPE))
+        temporary.write_bytes(data)
+
+
+def as_json(value: Mapping[str, Any]) -> bytes:
+    """Return a mapping as the bytes of a JSON file. Raise ValueError on NaN."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    return (text + "\n").encode("utf-8", ESCAPE)
 
 
 def append_line(path: Path, line: str) -> None:

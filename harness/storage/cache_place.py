@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
-from harness.api.errors import WriteError
+from harness.api.errors import UsageError, WriteError
 
 IN_USE = "in-use"
 """Folder of the locks of runs that use the cache."""
@@ -49,6 +49,10 @@ def default_cache_dir() -> Path:
     if (root := _chosen.get()) is not None:
         return root
     given = os.environ.get("HARNESS_CACHE_DIR")
+    if given and "://" in given:
+        raise UsageError(
+            f"HARNESS_CACHE_DIR is '{given}', and the cache is a local folder: a URL goes into HARNESS_STORE"
+        )
     return Path(given) if given else Path(platformdirs.user_cache_dir("sae-harness"))
 
 

@@ -1,4 +1,4 @@
-"""Store of pooled features and other tensors on disk, by content key: atomic, checksummed, sharded.
+"""Store of pooled features and other tensors, in a folder or at a URL, by content key: atomic, checksummed, sharded.
 
     <root>/features/<key>/<sha256 of the file>.safetensors    rows, and their values (shard.py)
     <root>/features/<key>/complete.json                       written last, touched by each reader
@@ -6,6 +6,7 @@
     <root>/<kind>/<key>/<sha256 of the file>.safetensors      other tensors that need not be computed twice
     <root>/folders/<key>/                                     folders of other files (cached_folder.py)
     <root>/in-use/                                            a lock for each run that uses the cache
+    <root>/<kind>/<key>/first                                 at a URL: which of several files counts
 
 The name of a shard is its checksum: damage shows without a second file, and two processes may write the same rows.
 Checksums are computed from the very bytes that are used, not from an earlier reading.
@@ -13,23 +14,23 @@ Checksums are computed from the very bytes that are used, not from an earlier re
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from harness.api.errors import PluginResultError, UnavailableError, WriteError
+from harness.api.errors import PluginResultError, UnavailableError, UsageError, WriteError
 from harness.stats.finite import find_row
-from harness.storage.atomic import hold_shared, whole_file, write_json
-from harness.storage.cache_place import ANOTHER_CACHE, IN_USE, check_writable, naming_way_out
+from harness.storage.atomic import as_json, hold_shared
+from harness.storage.cache_place import IN_USE, naming_way_out
+from harness.storage.kept_tensors import read_tensors, write_tensors
 from harness.storage.parsing import ParseError, parsing, read_mapping
+from harness.storage.places import LocalFolder, check_name, open_place, write_named
 from harness.storage.reading import read_file
-from harness.storage.shard import Shard, join, pack, read_header, unpack
+from harness.storage.shard import Shard, join, pack, unpack
 
 if TYPE_CHECKING:
     import torch
@@ -40,14 +41,30 @@ _Made = TypeVar("_Made")
 
 
 class FeatureStore:
-    """Store of pooled features and other tensors under `root`, shared by all runs."""
+    """Store of pooled features and other tensors at a location, a local folder or a URL, shared by all runs."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, location: Path | str) -> None:
+        self._place = open_place(location)
+
+    @property
+    def location(self) -> str:
+        """Absolute path or URL, from which a worker in another process opens the same store."""
+        return self._place.location
+
+    @property
+    def root(self) -> Path:
+        """Folder of a local store. Raise UsageError for one at a URL."""
+        if isinstance(self._place, LocalFolder):
+            return self._place.root
+        raise UsageError(f"the store '{self.location}' is no folder")
+
+    def __reduce__(self) -> tuple[type[FeatureStore], tuple[str]]:
+        """Travel to another process by the location: connections stay here."""
+        return FeatureStore, (self.location,)
 
     def is_complete(self, key: str) -> bool:
         """Return whether all rows were written, damaged since or not."""
-        return read_json(self._folder(key) / "complete.json") is not None
+        return self._read_json(_mark(key)) is not None
 
     def rows(self, key: str, n_rows: int | None = None) -> set[int]:
         """Return the rows in undamaged shards. Remove shards that are damaged or hold a row beyond `n_rows`."""
@@ -57,8 +74,8 @@ class FeatureStore:
             found.update(shard.rows.tolist())
             widths.add(shard.width)
         if len(widths) > 1:  # nothing says which of them is right
-            for path in self._shards(key):
-                _remove(path)
+            for name in self._shards(key):
+                self._place.remove(name)
             return set()
         return found
 
@@ -71,22 +88,26 @@ class FeatureStore:
             matrix = matrix.astype(np.float32, copy=False)
         if find_row(matrix) is not None:
             raise PluginResultError("features that are not finite in float32 are not kept in the cache")
-        with naming_way_out():
-            _write_named(self._folder(key), pack(rows, matrix))
+        with self._naming_way_out():
+            write_named(self._place, _folder(key), pack(rows, matrix))
 
     def discard(self, key: str) -> None:
         """Remove everything under a key."""
-        for path in (self._folder(key) / "complete.json", *self._shards(key)):
-            _remove(path)
+        for name in (_mark(key), *self._shards(key)):
+            self._place.remove(name)
 
     def complete(self, key: str, about: Mapping[str, Any]) -> None:
-        """Mark a key as complete; `about` is a description for people."""
-        with naming_way_out():
-            write_json(self._folder(key) / "complete.json", about)
+        """Mark a key as complete; `about` is a description for people. At a URL, the first readable one stays."""
+        data = as_json(about)
+        with self._naming_way_out():
+            if self._is_local or (
+                not self._place.create(_mark(key), data) and self._read_json(_mark(key)) is None
+            ):
+                self._place.write(_mark(key), data)
 
     def about(self, key: str) -> dict[str, Any]:
         """Return the description of a complete key; empty when it is not complete."""
-        return read_json(self._folder(key) / "complete.json") or {}
+        return self._read_json(_mark(key)) or {}
 
     def read(self, key: str, n_rows: int) -> Matrix | None:
         """Return all rows in order; None when some are missing or damaged. Remove the damaged ones."""
@@ -96,7 +117,7 @@ class FeatureStore:
         unique, first = np.unique(rows, return_index=True)
         widths = {shard.width for shard in shards}
         if not np.array_equal(unique, np.arange(n_rows)) or len(widths) > 1:
-            _remove(self._folder(key) / "complete.json")
+            self._place.remove(_mark(key))
             return None
         joined = join(shards)
         shards.clear()  # before the rows are put in order, which takes as much again
@@ -106,12 +127,12 @@ class FeatureStore:
 
     def read_batches(self, key: str) -> list[list[int]] | None:
         """Return the batches of an earlier, unfinished forward pass; None without a readable file."""
-        return read_batches_file(self.root / "plans" / f"{key}.json")
+        return _read_batches(self._read_json(f"plans/{key}.json"))
 
     def write_batches(self, key: str, batches: Sequence[Sequence[int]]) -> None:
         """Write the batches of a forward pass: before it begins, and again when one of them is halved."""
-        with naming_way_out():
-            write_json(self.root / "plans" / f"{key}.json", {"batches": [list(batch) for batch in batches]})
+        with self._naming_way_out():
+            self._place.write(f"plans/{key}.json", as_json({"batches": [list(batch) for batch in batches]}))
 
     # ── tensors by kind and key ──────────────────────────────────────────────────────────────────────
 
@@ -126,21 +147,7 @@ class FeatureStore:
         text that was written with them; None when there are none. A damaged file, of which it can make nothing, is
         removed, as is one that was written under another key.
         """
-        from safetensors.torch import load
-
-        for path in sorted((self.root / kind / key).glob("*.safetensors")):
-            try:
-                with parsing("is damaged"):
-                    data = read_checked(path)
-                    about = _read_about(data, key)
-                    made = make({name: tensor.to(device) for name, tensor in load(data).items()}, about)
-            except UnavailableError:
-                _remove(path)
-                continue
-            with suppress(OSError):  # only `prune` uses the time
-                os.utime(path)
-            return made
-        return None
+        return read_tensors(self._place, f"{kind}/{key}", key, device, make)
 
     def write_tensors(
         self, kind: str, key: str, tensors: Mapping[str, torch.Tensor], about: Mapping[str, str]
@@ -149,34 +156,41 @@ class FeatureStore:
 
         Raise PluginResultError for a value that is not finite.
         """
-        from safetensors.torch import save
+        with self._naming_way_out():
+            write_tensors(self._place, f"{kind}/{key}", key, tensors, about)
 
-        for name, tensor in tensors.items():
-            if not bool(tensor.isfinite().all()):
-                raise PluginResultError(f"{name} that are not finite are not kept in the cache")
-        on_host = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        with naming_way_out():
-            _write_named(self.root / kind / key, save(on_host, metadata=_describe(about, key)))
+    # ── files ────────────────────────────────────────────────────────────────────────────────────────
 
-    # ── shards ───────────────────────────────────────────────────────────────────────────────────────
+    @property
+    def _is_local(self) -> bool:
+        return isinstance(self._place, LocalFolder)
 
-    def _folder(self, key: str) -> Path:
-        return self.root / "features" / key
+    def _naming_way_out(self) -> AbstractContextManager[None]:
+        return naming_way_out() if self._is_local else nullcontext()
 
-    def _shards(self, key: str) -> list[Path]:
-        return sorted(self._folder(key).glob("*.safetensors"))
+    def _read_json(self, name: str) -> dict[str, Any] | None:
+        """Return the JSON mapping in a file; None without a readable one."""
+        if isinstance(self._place, LocalFolder):
+            return read_json(self._place.root / name)
+        try:
+            found = json.loads(self._place.read(name))
+        except (OSError, ValueError, RecursionError):
+            return None
+        return found if isinstance(found, dict) else None
+
+    def _shards(self, key: str) -> list[str]:
+        return self._place.names(_folder(key), ".safetensors")
 
     def _sound(self, key: str, n_rows: int | None) -> Iterator[Shard]:
         """Yield each undamaged shard, and remove the others."""
-        with suppress(OSError):  # only `prune` uses the time
-            os.utime(self._folder(key) / "complete.json")
-        for path in self._shards(key):
+        self._place.touch(_mark(key))
+        for name in self._shards(key):
             try:
-                shard = read_shard(path)
+                shard = unpack(check_name(self._place.read(name), name))
                 if n_rows is not None and shard.rows.max(initial=-1) >= n_rows:
                     raise ParseError("holds rows that are not there")
             except (OSError, ParseError):
-                _remove(path)
+                self._place.remove(name)
             else:
                 yield shard
 
@@ -184,34 +198,28 @@ class FeatureStore:
     def in_use(self) -> Iterator[None]:
         """Mark the store as used by a run for the block; wait while `prune` works.
 
-        A store that cannot be written is not marked: it is read all the same, and what `prune` takes is missing.
+        A store that cannot be written is not marked: it is read all the same, and what `prune` takes is missing. One
+        at a URL is not pruned, and not marked.
         """
         with ExitStack() as held:
-            with suppress(WriteError):
-                held.enter_context(hold_shared(self.root / IN_USE))
+            if isinstance(self._place, LocalFolder):
+                with suppress(WriteError):
+                    held.enter_context(hold_shared(self._place.root / IN_USE))
             yield
 
     def check_writable(self) -> None:
-        """Raise WriteError when the folder cannot be made or written. A store that holds everything needs no writing,
+        """Raise WriteError when the store cannot be made or written. A store that holds everything needs no writing,
         so this is called where something is found to be missing, before the work whose result could not be kept.
         """
-        check_writable(self.root)
+        self._place.check_writable()
 
 
-def _write_named(folder: Path, data: bytes) -> None:
-    """Write a file under its own checksum, so that writers of different bytes never share a name."""
-    with whole_file(folder / f"{hashlib.sha256(data).hexdigest()}.safetensors") as temporary:
-        temporary.write_bytes(data)
+def _folder(key: str) -> str:
+    return f"features/{key}"
 
 
-def _remove(path: Path) -> None:
-    """Remove a damaged file. Raise WriteError when that fails: it would be in the way of a whole one."""
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        raise WriteError(
-            f"'{path}' in the cache is damaged and cannot be removed ({error.strerror}): {ANOTHER_CACHE}"
-        ) from error
+def _mark(key: str) -> str:
+    return f"features/{key}/complete.json"
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -224,9 +232,13 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 def read_batches_file(path: Path) -> list[list[int]] | None:
     """Return the batches in one file; None without readable ones."""
+    return _read_batches(read_json(path))
+
+
+def _read_batches(about: Mapping[str, Any] | None) -> list[list[int]] | None:
     try:
         with parsing(""):
-            return [[int(row) for row in batch] for batch in (read_json(path) or {})["batches"]]
+            return [[int(row) for row in batch] for batch in (about or {})["batches"]]
     except UnavailableError:
         return None
 
@@ -238,21 +250,4 @@ def read_shard(path: Path) -> Shard:
 
 def read_checked(path: Path) -> bytes:
     """Return the bytes of a file named by their SHA-256. Raise ParseError when the name is not theirs."""
-    data = read_file(path)
-    if hashlib.sha256(data).hexdigest() != path.stem:
-        raise ParseError("is not what its name says")
-    return data
-
-
-def _describe(about: Mapping[str, str], key: str) -> dict[str, str]:
-    """Return the metadata of a file of tensors: one entry, because the library writes several in any order."""
-    return {"about": json.dumps({**about, "key": key}, sort_keys=True)}
-
-
-def _read_about(data: bytes, key: str) -> dict[str, str]:
-    """Return the text that was written with tensors. Raise ParseError when they were written under another key."""
-    metadata: dict[str, str] = read_header(data).get("__metadata__", {})
-    about = dict(json.loads(metadata["about"])) if "about" in metadata else metadata
-    if about.pop("key", key) != key:  # files of earlier versions do not name their key
-        raise ParseError("belongs to another key")
-    return about
+    return check_name(read_file(path), path.name)
