@@ -576,6 +576,7 @@ FAULTS = (
         "            try:\n                unit.take(answer)\n            except harness.WriteError:\n                pass",
     ),
     Fault("executors", "here", "run_here(why=str(error))", "fail(str(error), rest=True)"),
+    Fault("executors", "unread", "run_here(why=str(said[-1].error))", "fail('unread', rest=True)"),
     Fault("executors", "deaths", "            if died:", "            if True:"),
     Fault(
         "executors",

@@ -185,6 +185,7 @@ QUICK = (
     "baselines",
     "classifiers",
     "labelling",
+    "local",
     "mosaic",
     "poolings",
     "progress",

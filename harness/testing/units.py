@@ -23,6 +23,10 @@ Peculiarity = Literal["", "unpackable", "unreadable", "deadly"]
 """Peculiarity of work: no other process can be given it, none can read it, or it ends every process but the first."""
 
 
+UNREADABLE = "this sample cannot be read"
+"""Reason that unreadable work gives."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SampleRows:
     """Rows that the units of a bundle share."""
@@ -65,7 +69,7 @@ class SampleWork:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         if self.peculiarity == "unreadable":
-            raise UnavailableError("this sample cannot be read")
+            raise UnavailableError(UNREADABLE)
 
 
 def note(path: Path, line: str) -> None:

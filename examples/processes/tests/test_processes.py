@@ -7,11 +7,11 @@ import pytest
 
 import harness
 
-OVERRIDES = {
+CHANGES = {
     "tasks": ["quickstart_topic"],
-    "models": [{"ref": "minigemma-s", "sites": ["resid_post.2"]}],
-    "representations": ["hidden", "majority"],
+    "models": ["minigemma-s"],
     "limit": 120,
+    "settings": ["representations=[hidden, majority]"],
 }
 DIFFER = {"started", "ended", "seconds", "environment", "cost"}  # when and where it was
 
@@ -20,7 +20,7 @@ def test_records_are_those_of_a_run_in_this_process(tmp_path):
     records = []
     for executor in ("local", "processes"):
         session = harness.open(device="cpu", cache_dir=tmp_path / f"cache-{executor}")
-        run = session.run("quickstart", output=tmp_path / executor, executor=executor, **OVERRIDES)
+        run = session.run("quickstart", output=tmp_path / executor, executor=executor, **CHANGES)
         lines = (run.folder / "results.jsonl").read_text("utf-8").splitlines()
         records.append({record["cell_id"]: record for record in map(json.loads, lines)})
     one, other = records

@@ -13,13 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from harness.api.errors import UnavailableError, UsageError, WriteError, describe
+from harness.api.errors import HarnessError, UnavailableError, UsageError, WriteError, describe
 from harness.api.executors import Executor, Pool, WorkerSetting, Workplace
 from harness.runs.packing import Packer
 from harness.runs.work import Failure
 from harness.testing.check import CheckFailed, NotApplicable, Subject, check, fail_unless
 from harness.testing.exercises import exercise
-from harness.testing.units import Peculiarity, SampleUnit, Trial
+from harness.testing.units import UNREADABLE, Peculiarity, SampleUnit, Trial
 
 NUMBERS: Mapping[str, tuple[int, ...]] = {"a": (1,), "b": (2, 3, 4), "c": (5, 6), "d": (7,)}
 """Units by their keys, with the numbers of their results."""
@@ -181,19 +181,38 @@ def ends(subject: Subject) -> None:
 
 @check("executors")
 def here(subject: Subject) -> None:
-    """A unit that cannot be packed, and one that no worker can read, are done in this process, and all others too."""
+    """A unit that cannot be packed is done in this process, and all others are done too."""
     trial = _begin(subject)
-    peculiarities: tuple[Peculiarity, ...] = ("unpackable", "", "unreadable", "")
     with _open(subject, trial) as pool:
-        units = [trial.unit(f"u{n}", peculiarity=one) for n, one in enumerate(peculiarities)]
-        trial.submit(pool, *units)
-        trial.finish(pool)
-    for unit, peculiarity in zip(units, peculiarities, strict=True):
-        found = [one.result for one in trial.taken if one.key == unit.key]
-        what = f"an {peculiarity} unit" if peculiarity else "a unit beside it"
+        _run_peculiar(trial, pool, "unpackable")
+    _check_all_done(trial, "cannot be packed")
+
+
+@check("executors")
+def unread(subject: Subject) -> None:
+    """A unit that no worker can read is done in this process, or ends the run with the reason."""
+    trial = _begin(subject)
+    try:
+        with _open(subject, trial) as pool:
+            _run_peculiar(trial, pool, "unreadable")
+    except HarnessError as error:
+        fail_unless(UNREADABLE in str(error), f"it ends the run, and says why not: {error}")
+        return
+    _check_all_done(trial, "no worker can read")
+
+
+def _run_peculiar(trial: Trial, pool: Pool, peculiarity: Peculiarity) -> None:
+    trial.submit(pool, *(trial.unit(key, peculiarity=peculiarity if key == "b" else "") for key in "abc"))
+    trial.finish(pool)
+
+
+def _check_all_done(trial: Trial, what: str) -> None:
+    for key in "abc":
+        found = [one.result for one in trial.taken if one.key == key]
         fail_unless(
             found == [7, 14],
-            f"of {what} the results are {', '.join(map(_say, found)) or 'missing'}, not 7, 14",
+            f"the results of a unit {'that' if key == 'b' else 'beside one that'} {what} are "
+            f"{', '.join(map(_say, found)) or 'missing'}, not 7, 14",
         )
 
 
