@@ -215,9 +215,11 @@ FROM_OWN_CHILD = {
     "plugins/harness_local/child.py": "pickle.loads",
     "plugins/harness_local/driver.py": "pickle.loads",
     "harness/testing/checks/common.py": "pickle.loads",
+    "plugins/harness_ray/pool.py": "pickle.loads",
+    "plugins/harness_ray/worker.py": "pickle.loads",
 }
-"""Calls that read a pipe from a process that the harness started itself, or what was pickled a line before, and never
-a file.
+"""Calls that read a pipe from a process that the harness started itself, what comes from a worker through Ray, which
+runs any code that it is sent, or what was pickled a line before, and never a file.
 """
 ROOT = Path(__file__).parents[1]
 SOURCES = [path for room in ("harness", "plugins", "tasks") for path in sorted((ROOT / room).rglob("*.py"))]

@@ -5,6 +5,7 @@ Ray prints on standard output, takes signals, and ends the process when its head
 
 from __future__ import annotations
 
+import importlib
 import os
 import queue
 import secrets
@@ -18,7 +19,22 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from harness_ray import worker as worker_module
-from harness_ray.messages import Died, Do, Drop, Event, Gone, Node, Nodes, Open, Ready, Said, Setting, Start, Stop, Up
+from harness_ray.messages import (
+    Died,
+    Do,
+    Drop,
+    Event,
+    Gone,
+    Node,
+    Nodes,
+    Open,
+    Ready,
+    Said,
+    Setting,
+    Start,
+    Stop,
+    Up,
+)
 
 WATCH = 3.0
 """Seconds between two looks at the head; it is gone after `MISSES` in vain."""
@@ -63,14 +79,12 @@ class Bridge:
         self._setting: Setting | None = None
         self._gpu_memory: dict[str, int] = {}
         _set_environment(is_local=not opened.address)
-        import ray
-
-        self._ray = ray
+        self._ray: Any = importlib.import_module("ray")
         quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
         if opened.address:
-            ray.init(address=opened.address, **quiet)
+            self._ray.init(address=opened.address, **quiet)
         else:
-            ray.init(
+            self._ray.init(
                 address="local",
                 num_cpus=opened.cpus,
                 include_dashboard=False,
@@ -78,9 +92,9 @@ class Bridge:
                 _temp_dir=opened.temp_dir,
                 **quiet,
             )
-        ray.cloudpickle.register_pickle_by_value(worker_module)  # also for nodes without this plugin
-        self._actor = ray.remote(max_restarts=0, max_task_retries=0)(worker_module.Worker)
-        tell(Up(version=ray.__version__, nodes=self._nodes()))
+        self._ray.cloudpickle.register_pickle_by_value(worker_module)  # also for nodes without this plugin
+        self._actor = self._ray.remote(max_restarts=0, max_task_retries=0)(worker_module.Worker)
+        tell(Up(version=self._ray.__version__, nodes=self._nodes()))
         threading.Thread(target=self._watch_head, daemon=True).start()
         threading.Thread(target=self._watch_nodes, daemon=True).start()
 
@@ -120,7 +134,9 @@ class Bridge:
         ray, setting = self._ray, self._setting
         assert setting  # it is sent before the first worker is started
         selector = {"ray.io/node-id": f"!in({','.join(start.avoid)})"} if start.avoid else None
-        actor = self._actor.options(num_cpus=start.cpus, num_gpus=start.gpus, label_selector=selector).remote()
+        actor = self._actor.options(
+            num_cpus=start.cpus, num_gpus=start.gpus, label_selector=selector
+        ).remote()
         opened = actor.open.remote(setting.setting, setting.marker, setting.threads)
         self._tell(Ready(worker=start.worker, **ray.get(opened)))
         todo = self._todo[start.worker]

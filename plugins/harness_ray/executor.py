@@ -83,9 +83,7 @@ class RayExecutor:
             threads=self._threads,
             nodes=[{"host": node.host, "cpus": node.cpus, "gpus": node.gpus} for node in nodes],
         )
-        places = Places(
-            nodes, uses_gpus=setting.device != "cpu", jobs=self._jobs, threads=self._threads
-        )
+        places = Places(nodes, uses_gpus=setting.device != "cpu", jobs=self._jobs, threads=self._threads)
         return RayPool(link, places, workplace.tell)
 
     def _connect(self) -> Link:

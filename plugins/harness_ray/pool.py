@@ -209,7 +209,9 @@ class RayPool:
     def _try_again(self, item: Item, reason: str, hand: Hand) -> None:
         """Put a unit back into the queue, after three deaths with its next result as a failure."""
         deaths = item.count_death()
-        self._tell("retried", unit=item.unit.name, kind=item.unit.kind, deaths=deaths, host=hand.host, reason=reason)
+        self._tell(
+            "retried", unit=item.unit.name, kind=item.unit.kind, deaths=deaths, host=hand.host, reason=reason
+        )
         if deaths >= TRIES:
             with self._taking():
                 item.unit.fail(f"{reason} (as {TRIES - 1} others did with it before)")
