@@ -37,7 +37,7 @@ class Worker:
             is_blind = True
             error = (
                 f"a worker on {host} does not see the feature store {Path(marker).parent}: "
-                "name a folder that every node has, with --cache-dir"
+                "name one that every node has, with --store"
             )
         node = ray.get_runtime_context().get_node_id()
         return {"node": node, "host": host, "pid": os.getpid(), "error": error, "is_blind": is_blind}
