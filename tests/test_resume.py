@@ -337,15 +337,15 @@ def test_a_cache_that_was_written_by_a_machine_with_another_clock_is_read_all_th
     assert largest_difference(RunFolder(forks.home / "whole"), RunFolder(folder)) == 0.0
 
 
-def test_a_file_system_without_locks_is_said_and_the_run_goes_on(
+def test_on_a_file_system_without_locks_a_lease_holds_the_run(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*arguments: object) -> None:
         raise OSError(95, "Operation not supported")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.warns(UserWarning, match="knows no locks: let no other process work on it"):
-        assert place.run("unlocked") == 0
+    assert place.run("unlocked") == 0
+    assert '"released": true' in (place.path / "unlocked" / "lease-1").read_text()
     assert_as_whole(place, "unlocked")
 
 

@@ -5,7 +5,7 @@ env.json         distributions, OS, CPU, GPU, plugins with their interfaces and 
 results.jsonl    one Record a line, appended and synced; a later line supersedes an earlier one
 predictions/     <cell_id>.parquet: example_id, label, prediction, score_<class>…
 events.jsonl     events with their time
-lock             held by the process that writes here
+lock             held by the process that writes here; lease-<n> where the file system has no locks
 """
 
 from __future__ import annotations
@@ -13,19 +13,22 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.api.errors import UnavailableError, UsageError, WriteError
 from harness.registry.loading import Plugins
 from harness.runs.environment import environment, now, this_process
+from harness.runs.holder import this_holder
 from harness.runs.layout import place_pictures
 from harness.runs.lines import SCHEMA_VERSION
 from harness.runs.reader import RunReader
 from harness.runs.record import ADDED_FIELDS, REPORTED_DISTRIBUTIONS, Record
 from harness.storage.atomic import TEMPORARY, append_line, cut_unfinished_line, lock, whole_file, write_json
+from harness.storage.lease import Lease, holding
+from harness.storage.places import LocalFolder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,20 +40,28 @@ _RUNNING, _FAILED = b'"status": "running"', b'"status": "failed" '
 class RunFolder(RunReader):
     """Writer of a run folder, which `hold` and `start` prepare."""
 
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._check_held: Callable[[], None] = lambda: None
+
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Hold the folder for the block. Raise UnavailableError when another process holds it."""
+        """Hold the folder for the block. Raise UnavailableError when another process holds it.
+
+        A file system without locks is held by a lease, which `add` and `write_predictions` check: they raise WriteError
+        when another process has taken it over.
+        """
         self._make()
-        with lock(self.path / "lock") as taken:
+        with ExitStack() as held:
+            taken = held.enter_context(lock(self.path / "lock"))
             if taken is False:
                 raise UnavailableError(
                     f"another process is at work on '{self.path}': wait until it has ended, or choose another -o"
                 )
             if taken is None:
-                warnings.warn(
-                    f"the file system of '{self.path}' knows no locks: let no other process work on it",
-                    stacklevel=3,
-                )
+                lease = held.enter_context(holding(Lease(LocalFolder(self.path), this_holder())))
+                self._check_held = lease.check
+                held.callback(setattr, self, "_check_held", lambda: None)
             yield
 
     def _make(self) -> None:
@@ -138,6 +149,7 @@ class RunFolder(RunReader):
 
     def add(self, record: Record) -> None:
         """Append one record, synced to disk."""
+        self._check_held()
         append_line(self.path / "results.jsonl", record.model_dump_json())
 
     def add_event(self, event: str, **fields: Any) -> None:
@@ -164,6 +176,7 @@ class RunFolder(RunReader):
         """
         import pandas as pd
 
+        self._check_held()
         columns: dict[str, Any] = {"example_id": example_ids}
         if any(group is not None for group in groups):
             columns["group"] = groups
