@@ -145,7 +145,9 @@ class ExecutorSpec(Spec):
     """Offer of an executor, which decides where the work of a run is done: `make(**parameters) -> Executor`.
 
     A parameter called `jobs` receives the number of `--jobs`, None for as many as there is room for. One executor is
-    the `default`, which runs a suite where none is asked for. No number may depend on the executor.
+    the `default`, which runs a suite where none is asked for. One that `keeps_forwards` does all forward passes in the
+    process of the run, however many jobs there are. No number may depend on the executor.
     """
 
     default: bool = False
+    keeps_forwards: bool = False

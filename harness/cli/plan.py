@@ -12,6 +12,13 @@ import click
 from harness.api.errors import UnavailableError
 from harness.api.names import short_names
 from harness.cli import options as shared
+from harness.cli.plan_schedule import (
+    gpu_memory_option,
+    gpus_option,
+    price_option,
+    print_schedule,
+    simulate_plan,
+)
 from harness.cli.streams import echo
 from harness.cli.tables import Column, print_table
 
@@ -25,14 +32,20 @@ SHOWN_LEAKS = 20
 @shared.suite_options
 @shared.machine_options
 @shared.store_option
+@shared.executor_option
+@shared.jobs_option
+@gpus_option
+@gpu_memory_option
+@price_option
 @shared.wide_option
 @shared.json_option
 @click.pass_context
 def command(context: click.Context, /, wide: bool, as_json: bool, **options: Any) -> int:
     """Resolve SUITE and print what running it would take: bundles, cells, cache hits, tokens, disk, memory, minutes.
 
-    Also prints pairs of tasks of which one is tested on training rows of the other. Exit code 3 if something is
-    unavailable and would be left out.
+    Also prints pairs of tasks of which one is tested on training rows of the other. With an executor, jobs or GPUs,
+    simulates how they go through the bundles, and prints the makespan, GPU hours, price and bottleneck. Exit code 3 if
+    something is unavailable and would be left out.
     """
     from harness.data.leaks import leaks_between
     from harness.planning.cost import describe_large_fits
@@ -52,12 +65,15 @@ def command(context: click.Context, /, wide: bool, as_json: bool, **options: Any
     total["memory"] = max(row["memory"] for row in rows)
     dictionaries = _dictionaries(plan)
     leaks = leaks_between(plan.tasks)
+    schedule = simulate_plan(session, plan, options)
     if as_json:
         facts = {"suite": plan.suite.name, "bundles": rows, "total": total, "left_out": dict(plan.left_out)}
         pairs = [dataclasses.asdict(leak) for leak in leaks]
-        echo(json.dumps({**facts, "dictionaries": dictionaries, "leaks": pairs}))
+        echo(json.dumps({**facts, "dictionaries": dictionaries, "leaks": pairs, "schedule": schedule}))
     else:
         _print(rows, total, wide=wide)
+        if schedule:
+            print_schedule(schedule)
         _print_dictionaries(dictionaries)
         _print_leaks(leaks)
     return UnavailableError.exit_code if plan.left_out else 0

@@ -1,13 +1,14 @@
 """Expected cost of a bundle: tokens, bytes on disk and in memory, seconds.
 
 The aim is a factor of two on two CPU cores: the constants are fitted to the published runs of the embedded models
-(`leaderboards/`). Those of a GPU are not fitted.
+(`leaderboards/`). Those of a GPU are fitted to featurizing at the shapes of Gemma 2 2B, 9B and 27B on one NVIDIA H200
+(`tests/benchmarks/results/h200-2026-11-29.json`), and meet its medians within 10 %.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.api.protocols import PlacedRepresentation
@@ -15,13 +16,16 @@ from harness.data.partitions import FOLDS, REPEATS
 from harness.models.opened import count_layers
 from harness.planning.cells import Bundle, Cell, Features, ModelFeatures, Plan
 
-FORWARD_RATES = {"cpu": 1e11, "cuda": 1e14}
-"""Floating-point operations per second in models and encoders, by kind of device."""
+FORWARD_RATES = {"cpu": 1e11, "cuda": 3.3e14}
+"""Floating-point operations per second in models, by kind of device; in bfloat16 on a GPU."""
+
+ENCODE_RATES = {"cpu": 1e11, "cuda": 4.3e13}
+"""Floating-point operations per second in encoders, which are in float32."""
 
 TOKEN_SECONDS = {"cpu": 7e-6, "cuda": 1e-7}
 """Further seconds per token: norms, activation functions, dispatch."""
 
-POOLED_RATES = {"cpu": 4e9, "cuda": 1e12}
+POOLED_RATES = {"cpu": 4e9, "cuda": 2.5e10}
 """Values pooled per second, one for each token, feature and pooling."""
 
 CELL_SECONDS = 0.05
@@ -56,23 +60,48 @@ class Estimate:
 def estimate(bundle: Bundle, *, device: str, cached: Callable[[str], bool]) -> Estimate:
     """Return the expected cost of one bundle; `cached` says whether a feature key needs no forward pass."""
     missing = [features for features in bundle.model_features if not cached(features.key)]
-    rows = len(bundle.data.examples)
     parameters = _parameters(bundle, missing)
-    encoded = _encoder_size(missing)
-    kind = device.split(":")[0]
+    encoded = encoder_size(missing)
     seconds = 0.0
     if missing:
-        tokens, widths = bundle.n_tokens, [_width(features) for features in missing]
-        operations = 2 * (bundle.n_positions * parameters + tokens * encoded)
-        seconds = operations / FORWARD_RATES.get(kind, FORWARD_RATES["cpu"])
-        seconds += bundle.n_positions * TOKEN_SECONDS.get(kind, TOKEN_SECONDS["cpu"])
-        seconds += tokens * sum(widths) / POOLED_RATES.get(kind, POOLED_RATES["cpu"])
+        seconds = forward_seconds(
+            positions=bundle.n_positions,
+            tokens=bundle.n_tokens,
+            parameters=parameters,
+            encoded=encoded,
+            pooled=sum(_width(features) for features in missing),
+            device=device,
+        )
     return Estimate(
         tokens=bundle.n_tokens if missing else 0,
-        disk=sum(4 * rows * _stored_width(features.placed, bundle) for features in missing),
+        disk=sum(stored_bytes(features, bundle) for features in missing),
         memory=int(4 * (parameters + encoded)) + (1 << 28) if missing else 0,
-        seconds=seconds + CELL_SECONDS * len(bundle.cells) + _training_seconds(bundle),
+        seconds=seconds + probe_seconds(bundle.cells, bundle),
     )
+
+
+def forward_seconds(
+    *, positions: int, tokens: int, parameters: float, encoded: int, pooled: int, device: str
+) -> float:
+    """Return the seconds of a forward pass over `positions`, of which `tokens` are encoded and pooled.
+
+    `parameters` are those of the blocks that run, `encoded` the weights of all encoders, `pooled` the columns of all
+    feature matrices.
+    """
+    kind = device.split(":")[0]
+    kind = kind if kind in FORWARD_RATES else "cpu"
+    seconds = 2 * positions * parameters / FORWARD_RATES[kind] + positions * TOKEN_SECONDS[kind]
+    return seconds + 2 * tokens * encoded / ENCODE_RATES[kind] + tokens * pooled / POOLED_RATES[kind]
+
+
+def probe_seconds(cells: Sequence[Cell], bundle: Bundle) -> float:
+    """Return the seconds to probe cells of a bundle, and to score and write them."""
+    return CELL_SECONDS * len(cells) + _training_seconds(cells, bundle)
+
+
+def stored_bytes(features: ModelFeatures, bundle: Bundle) -> int:
+    """Return the bytes of a feature matrix in the store."""
+    return 4 * len(bundle.data.examples) * _stored_width(features.placed, bundle)
 
 
 def matrix_bytes(features: ModelFeatures, rows: int) -> int:
@@ -130,16 +159,16 @@ def _parameters(bundle: Bundle, missing: list[ModelFeatures]) -> float:
     return model.n_parameters * deepest
 
 
-def _encoder_size(missing: list[ModelFeatures]) -> int:
+def encoder_size(missing: list[ModelFeatures]) -> int:
     """Return the weights of all sparse encoders together, each counted once whatever its poolings."""
     encoders = {(one.site, one.representation.label): one.placed for one in missing}
     return sum(placed.d_in * placed.width for placed in encoders.values() if placed.sparse)
 
 
-def _training_seconds(bundle: Bundle) -> float:
-    """Return the seconds to train all probes of a bundle; cells with the same training rows share one."""
+def _training_seconds(cells: Sequence[Cell], bundle: Bundle) -> float:
+    """Return the seconds to train the probes of cells; those with the same training rows share one."""
     trained: dict[tuple[object, ...], Cell] = {}
-    for cell in bundle.cells:
+    for cell in cells:
         draw, rows = cell.draw, cell.draw.partition
         probe = (id(cell.features), cell.transform.label, cell.classifier.label)
         trained[*probe, draw.seed, rows.train, id(rows.labels)] = cell

@@ -57,7 +57,8 @@ class Cluster:
     """What runs the units: GPUs of `gpu_memory` bytes, as one or several workers share them, and `probers`, or, where
     there are no GPUs, `workers` that do everything.
 
-    All work outside a GPU is done by `cores`, `speed` times as fast as on the machine that the constants are fitted on.
+    All work outside a GPU is done by `cores`, `speed` times as fast as on the machine that the constants are fitted on;
+    as many `others` want a core too.
     Bytes come and go at `read_rate` and `write_rate` a worker, and all together at `bandwidth`, each a second. A worker
     takes `start_seconds` before its first unit. Where `forwards_here`, one further worker does the forward passes
     and the others probe.
@@ -69,6 +70,7 @@ class Cluster:
     probers: int = 0
     cores: int = 1
     speed: float = 1.0
+    others: float = 0.0
     read_rate: float = 1e9
     write_rate: float = 3.5e8
     bandwidth: float = 1e10

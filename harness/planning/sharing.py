@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 @dataclass(eq=False)
 class SharedRate:
     """Something that does `capacity` work a second in all, at most `most` for each of those who use it at once: cores,
-    one GPU, a network.
+    one GPU, a network. As many `others` take a share too, who are not simulated.
 
     All users get the same share, so the order in which they end is known when they begin: each has a point on one scale
     of work done per user. A change of their number costs nothing but a look at that scale.
@@ -18,6 +18,7 @@ class SharedRate:
 
     capacity: float
     most: float
+    others: float = 0.0
     _now: float = field(default=0.0, init=False)
     _done: float = field(default=0.0, init=False)
     """Work that a user has been given who was there from the start."""
@@ -42,7 +43,7 @@ class SharedRate:
 
     @property
     def _share(self) -> float:
-        return min(self.most, self.capacity / len(self._ends))
+        return min(self.most, self.capacity / (len(self._ends) + self.others))
 
     def _advance(self, now: float) -> None:
         if self._ends:

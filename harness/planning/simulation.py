@@ -35,7 +35,7 @@ class _Simulation:
         self.units, self.cluster = units, cluster
         self.longest = _longest_chain(units, cluster)
         self.force = Workforce(cluster, units)
-        self.cores = SharedRate(cluster.cores * cluster.speed, cluster.speed)
+        self.cores = SharedRate(cluster.cores * cluster.speed, cluster.speed, cluster.others)
         self.reads = SharedRate(cluster.bandwidth, cluster.read_rate)
         self.writes = SharedRate(cluster.bandwidth, cluster.write_rate)
         self.gpus = [SharedRate(1.0, 1.0) for _ in range(cluster.gpus)]

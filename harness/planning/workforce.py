@@ -209,7 +209,7 @@ def _size(unit: PlannedUnit, cluster: Cluster) -> float:
     if size > cluster.gpus:
         needed, each = MARGIN * unit.memory / 1e9, cluster.gpu_memory / 1e9
         raise UsageError(
-            f"'{unit.name}' needs about {needed:,.0f} GB on the device, which is {size:,.0f} GPUs of {each:,.0f} GB "
+            f"'{unit.name}' needs about {needed:,.1f} GB on the device, which is {size:,.0f} GPUs of {each:,.1f} GB "
             f"and not {cluster.gpus}: plan with more --gpus, or a larger --gpu-memory"
         )
     return size

@@ -21,5 +21,6 @@ def harness_executors() -> list[harness.ExecutorSpec]:
             summary="this process, with `jobs` worker processes for probes",
             make=_local,
             default=True,
+            keeps_forwards=True,
         )
     ]
