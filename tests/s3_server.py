@@ -19,7 +19,7 @@ CREDENTIALS = {
 def serving_s3(bucket: str = "bucket") -> Iterator[dict[str, str]]:
     """Serve an empty bucket; yield the environment variables by which s3fs finds it."""
     pytest.importorskip("s3fs", reason="the package s3fs is not installed")
-    server_module = pytest.importorskip("moto.server", reason="the package moto[server] is not installed")
+    server_module = pytest.importorskip("moto.server", reason="the package moto[s3] is not installed")
     import s3fs
 
     server = server_module.ThreadedMotoServer("127.0.0.1", port=0, verbose=False)

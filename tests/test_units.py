@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import harness
+from harness.runs.packed_tokens import PackedTokens
 
 EXECUTOR = '''
 """Executor that packs every unit and lets one other process do it."""
@@ -200,3 +203,27 @@ def test_a_python_call_takes_an_executor(
     done = session.run("small.yaml", output="out", executor={"name": "elsewhere", "threads": 2})
     assert done.summary.is_whole
     assert events("out", "workers")[0]["threads"] == 2
+
+
+def test_tokens_come_back_from_their_columns_as_they_were() -> None:
+    image = harness.Image(encoded=b"bytes", id="0" * 64, size=(2, 2))
+    given = [
+        harness.Tokens(ids=np.array([5, 2]), content=np.array([False, True])),
+        harness.Tokens(ids=np.array([], dtype=np.int64), content=np.array([], dtype=np.bool_)),
+        harness.Tokens(
+            ids=np.array([7]),
+            content=np.array([True]),
+            prompt=np.array([False]),
+            own=np.array([True]),
+            truncated=True,
+        ),
+        harness.Tokens(ids=np.array([1]), content=np.array([True]), image=image, summary=np.array([False])),
+    ]
+    for one, found in zip(given, PackedTokens.of(given).unpack(), strict=True):
+        for each in fields(harness.Tokens):
+            value, other = getattr(one, each.name), getattr(found, each.name)
+            if isinstance(value, np.ndarray):
+                assert value.dtype == other.dtype
+                np.testing.assert_array_equal(value, other)
+            else:
+                assert value == other

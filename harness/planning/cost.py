@@ -75,7 +75,7 @@ def estimate(bundle: Bundle, *, device: str, cached: Callable[[str], bool]) -> E
     return Estimate(
         tokens=bundle.n_tokens if missing else 0,
         disk=sum(stored_bytes(features, bundle) for features in missing),
-        memory=int(4 * (parameters + encoded)) + (1 << 28) if missing else 0,
+        memory=forward_memory(bundle, missing),
         seconds=seconds + probe_seconds(bundle.cells, bundle),
     )
 
@@ -92,6 +92,13 @@ def forward_seconds(
     kind = kind if kind in FORWARD_RATES else "cpu"
     seconds = 2 * positions * parameters / FORWARD_RATES[kind] + positions * TOKEN_SECONDS[kind]
     return seconds + 2 * tokens * encoded / ENCODE_RATES[kind] + tokens * pooled / POOLED_RATES[kind]
+
+
+def forward_memory(bundle: Bundle, missing: Sequence[ModelFeatures]) -> int:
+    """Return the expected bytes on the device of the pass that fills missing features: weights, and a batch."""
+    if not missing:
+        return 0
+    return int(4 * (_parameters(bundle, missing) + encoder_size(missing))) + (1 << 28)
 
 
 def probe_seconds(cells: Sequence[Cell], bundle: Bundle) -> float:
@@ -149,7 +156,7 @@ def _is_fitted_on_texts(features: Features) -> bool:
     return bool(spec.fitted and spec.needs == "text")
 
 
-def _parameters(bundle: Bundle, missing: list[ModelFeatures]) -> float:
+def _parameters(bundle: Bundle, missing: Sequence[ModelFeatures]) -> float:
     """Return the parameters of the blocks that must run."""
     if bundle.model is None or not missing:
         return 0.0
@@ -159,7 +166,7 @@ def _parameters(bundle: Bundle, missing: list[ModelFeatures]) -> float:
     return model.n_parameters * deepest
 
 
-def encoder_size(missing: list[ModelFeatures]) -> int:
+def encoder_size(missing: Sequence[ModelFeatures]) -> int:
     """Return the weights of all sparse encoders together, each counted once whatever its poolings."""
     encoders = {(one.site, one.representation.label): one.placed for one in missing}
     return sum(placed.d_in * placed.width for placed in encoders.values() if placed.sparse)

@@ -155,7 +155,10 @@ class RunFolder(RunReader):
     def add_event(self, event: str, **fields: Any) -> None:
         """Append one line to events.jsonl. An event that cannot be written is lost with a warning, and ends nothing."""
         try:
-            append_line(self.path / "events.jsonl", json.dumps({"time": now(), "event": event, **fields}))
+            line = json.dumps({"time": now(), "event": event, **fields})
+            append_line(
+                self.path / "events.jsonl", line, synced=False
+            )  # a run of many bundles begins with many
         except WriteError as error:
             with suppress(UserWarning):  # also where warnings are errors
                 warnings.warn(f"events of the run are lost: {error}", stacklevel=2)

@@ -19,6 +19,7 @@ from harness.models.opened import OpenModel
 from harness.registry.catalog import Choice
 from harness.registry.loading import Plugin, Plugins, offer_name
 from harness.runs.forward_work import ForwardWork
+from harness.runs.packed_tokens import PackedTokens
 from harness.runs.work import BundleRows, Work
 from harness.storage.hashing import hash_json
 
@@ -99,9 +100,10 @@ class Packer:
         Raise NotSharedError for what has no name by which another process could find it.
         """
         if isinstance(work, ForwardWork):
-            return Packed(body=self._dump((0, _without_inputs(work)), _placed_names(work)))
+            tokens = PackedTokens.of(work.bundle.tokens)
+            return Packed(body=self._dump((0, _without_inputs(work), tokens), _placed_names(work)))
         rows = work.bundle
-        body = self._dump((after, work.after(after)), {}, apart=rows)
+        body = self._dump((after, work.after(after), None), {}, apart=rows)
         return Packed(body=body, shared_key=rows.key, shared=partial(self._dump, rows, {}))
 
     def _dump(self, value: Any, placed: Mapping[int, PlacedName], apart: BundleRows | None = None) -> bytes:
@@ -158,12 +160,13 @@ _RESOLVED = ("models", "representations")
 
 
 def _without_inputs(work: ForwardWork) -> ForwardWork:
-    """Return work without the texts, images and labels of its examples, of which a forward pass reads the tokens."""
+    """Return work without its tokens, and without the texts, images and labels behind them, which it does not read."""
     data = work.bundle.data
     names = (one.name for one in fields(Examples))
     examples = replace(data.examples, **{name: () for name in names if name != "ids"})
     batches = work.plan_batches()  # a worker takes these, whatever it would plan itself
-    return replace(work, batches=batches, bundle=replace(work.bundle, data=replace(data, examples=examples)))
+    bundle = replace(work.bundle, data=replace(data, examples=examples), tokens=())
+    return replace(work, batches=batches, bundle=bundle)
 
 
 def _placed_names(work: ForwardWork) -> dict[int, PlacedName]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from harness.api.executors import Pool
 from harness.planning.cells import Bundle, Cell, Features, ModelFeatures
-from harness.planning.cost import estimate, matrix_bytes
+from harness.planning.cost import forward_memory, matrix_bytes
 from harness.runs.context import RunContext
 from harness.runs.desk import Desk
 from harness.runs.forward_work import FeaturesMade, ForwardWork
@@ -40,12 +40,8 @@ class Submitting:
             batch_size=self.context.batch_size,
             keep_activations=self.context.keep_activations,
         )
-        expected = estimate(
-            replace(bundle, features=work.bundle.features, cells=()),
-            device=self.context.device,
-            cached=lambda key: False,
-        )
-        self._submit(work, [take], key=work.key, name=bundle.name, memory=expected.memory)
+        memory = forward_memory(bundle, work.bundle.model_features)
+        self._submit(work, [take], key=work.key, name=bundle.name, memory=memory)
 
     def probe(self, work: Work, cells: Sequence[Cell], deliver: Sequence[Deliver], bundle: Bundle) -> None:
         """Submit the probes of `cells` of one matrix; each of `deliver` receives the result of one cell."""

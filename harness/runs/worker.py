@@ -10,6 +10,7 @@ import os
 import pickle
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -103,13 +104,14 @@ class PackedWorker:
             if shared is not None:
                 self._rows = None
                 self._rows = self._load(shared)
-            done, work = self._load(body)
+            done, work, tokens = self._load(body)
         except HarnessError as error:
             raise _UnreadableError(error) from error
         except Exception as error:  # code of plugins is imported here
             raise _UnreadableError(UnavailableError(describe(error))) from error
         if isinstance(work, ForwardWork):
             self._set_threads()
+            work = replace(work, bundle=replace(work.bundle, tokens=tokens.unpack()))
         return done, work
 
     def _set_threads(self) -> None:

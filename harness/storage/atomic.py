@@ -62,8 +62,11 @@ def as_json(value: Mapping[str, Any]) -> bytes:
     return (text + "\n").encode("utf-8", ESCAPE)
 
 
-def append_line(path: Path, line: str) -> None:
-    """Append one line, synced to disk. Raise WriteError, leaving the file as it was, when this fails."""
+def append_line(path: Path, line: str, *, synced: bool = True) -> None:
+    """Append one line, synced to disk. Raise WriteError, leaving the file as it was, when this fails.
+
+    One that is not `synced` costs no time, and is lost where the machine, not only the process, ends at once.
+    """
     data = (line + "\n").encode("utf-8", ESCAPE)
     try:
         # Unbuffered: what a buffer still held after a failure would be written when the file is closed.
@@ -73,7 +76,8 @@ def append_line(path: Path, line: str) -> None:
             try:
                 while data:
                     data = data[file.write(data) :]
-                os.fsync(file.fileno())
+                if synced:
+                    os.fsync(file.fileno())
             except OSError:
                 file.truncate(before)
                 raise
