@@ -7,7 +7,7 @@ CORPUS ?= $(HARNESS_CORPUS_DIR)
 WEIGHTS := plugins/harness_minigemma/weights
 SIZES := s m l
 
-.PHONY: install quickstart gemma test test-proofs test-identities test-browser test-docs test-examples lint fast bench interop boards data family models dictionaries cards seeing gemma-dictionaries corpus dist newcomer floors clean
+.PHONY: install quickstart gemma test test-proofs test-identities test-browser test-docs test-examples test-ray lint fast bench interop boards data family models dictionaries cards seeing gemma-dictionaries corpus dist newcomer floors clean
 
 install: .venv/installed
 
@@ -83,6 +83,11 @@ test-docs: install
 # Every example, the plugin of the guide and a new package, installed from wheels in a fresh environment (network: MLflow).
 test-examples: install
 	HARNESS_EXAMPLES=1 $(ALONE) $(BIN)/python -m pytest tests/examples
+
+# Clusters of Ray on this machine, what goes wrong on them, and 2,000 bundles whose workers are killed now and then for ten
+# minutes (HARNESS_SOAK_SECONDS sets others). Prints a table of faults.
+test-ray: install
+	HARNESS_RAY=1 $(ALONE) $(BIN)/python -m pytest tests/ray --benchmark-skip --durations 10
 
 # Ratios of arms that took turns, compared with the committed ones: fails where one is 20 % worse.
 bench: install
