@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from harness.api.protocols import PlacedRepresentation
 from harness.data.partitions import FOLDS, REPEATS
-from harness.models.opened import count_layers
+from harness.features.sampling import GATE_TOKENS
+from harness.models.opened import OpenModel, count_layers
 from harness.planning.cells import Bundle, Cell, Features, ModelFeatures, Plan
 
 FORWARD_RATES = {"cpu": 1e11, "cuda": 3.3e14}
@@ -28,11 +29,27 @@ TOKEN_SECONDS = {"cpu": 7e-6, "cuda": 1e-7}
 POOLED_RATES = {"cpu": 4e9, "cuda": 2.5e10}
 """Values pooled per second, one for each token, feature and pooling."""
 
+BATCH_BYTES = {"cpu": 0, "cuda": 60 * 32768}
+"""Bytes on the device while a batch is at work, for each value of one token's activation: 60 for each of a batch's
+32,768 tokens, measured on the same H200 (52 to 74).
+"""
+
+SHORT_DTYPES = frozenset({"bfloat16", "float16"})
+"""Precisions of two bytes a weight; all others have four."""
+
+GATE_PRODUCTS = 10
+"""Products with an encoder or a decoder by which the gate measures a dictionary, each on GATE_TOKENS tokens."""
+
 CELL_SECONDS = 0.05
 """Seconds to score a cell, with its resamples, and to write it."""
 
 TWO_CLASSES, MANY_CLASSES = (3.3e-6, 2.7e-8), (2.0e-7, 1.4e-8)
 """Seconds to fit one point of a grid, per training row (and, with many classes, per class): (constant, per feature)."""
+
+COLUMN_SECONDS = 4e-7
+"""Seconds to fit one point of a grid on sparse rows, per column (and, with many classes, per class), beside those of
+their values: measured on 3,000 rows of 60 to 2,400 values in 16,384 to 1,048,576 columns.
+"""
 
 FIT_SECONDS = 0.004
 """Seconds of a fit however few its rows."""
@@ -69,36 +86,59 @@ def estimate(bundle: Bundle, *, device: str, cached: Callable[[str], bool]) -> E
             tokens=bundle.n_tokens,
             parameters=parameters,
             encoded=encoded,
-            pooled=sum(_width(features) for features in missing),
+            pooled=sum(features.placed.width for features in missing),
+            gated=gated_size(missing),
             device=device,
         )
     return Estimate(
         tokens=bundle.n_tokens if missing else 0,
         disk=sum(stored_bytes(features, bundle) for features in missing),
-        memory=forward_memory(bundle, missing),
+        memory=forward_memory(bundle, missing, device=device),
         seconds=seconds + probe_seconds(bundle.cells, bundle),
     )
 
 
 def forward_seconds(
-    *, positions: int, tokens: int, parameters: float, encoded: int, pooled: int, device: str
+    *, positions: int, tokens: int, parameters: float, encoded: int, pooled: int, gated: int = 0, device: str
 ) -> float:
     """Return the seconds of a forward pass over `positions`, of which `tokens` are encoded and pooled.
 
     `parameters` are those of the blocks that run, `encoded` the weights of all encoders, `pooled` the columns of all
-    feature matrices.
+    feature matrices, `gated` the weights of the encoders that the fidelity gate measures.
     """
-    kind = device.split(":")[0]
-    kind = kind if kind in FORWARD_RATES else "cpu"
+    kind = _kind(device)
     seconds = 2 * positions * parameters / FORWARD_RATES[kind] + positions * TOKEN_SECONDS[kind]
-    return seconds + 2 * tokens * encoded / ENCODE_RATES[kind] + tokens * pooled / POOLED_RATES[kind]
+    products = 2 * tokens * encoded + 2 * GATE_PRODUCTS * min(tokens, GATE_TOKENS) * gated
+    return seconds + products / ENCODE_RATES[kind] + tokens * pooled / POOLED_RATES[kind]
 
 
-def forward_memory(bundle: Bundle, missing: Sequence[ModelFeatures]) -> int:
-    """Return the expected bytes on the device of the pass that fills missing features: weights, and a batch."""
-    if not missing:
+def forward_memory(bundle: Bundle, missing: Sequence[ModelFeatures], *, device: str) -> int:
+    """Return the expected bytes on the device of the pass that fills missing features: weights, encoders, a batch."""
+    if bundle.model is None or not missing:
         return 0
-    return int(4 * (_parameters(bundle, missing) + encoder_size(missing))) + (1 << 28)
+    return pass_bytes(
+        weights=weight_bytes(bundle.model) * _parameters(bundle, missing),
+        encoded=encoder_size(missing),
+        values=max(features.placed.d_in for features in missing),
+        device=device,
+    )
+
+
+def pass_bytes(*, weights: float, encoded: int, values: int, device: str) -> int:
+    """Return the bytes on the device of a pass with `weights` bytes of blocks, `encoded` weights of encoders, and
+    `values` a token.
+    """
+    return int(weights + 4 * encoded + BATCH_BYTES[_kind(device)] * values) + (1 << 28)
+
+
+def weight_bytes(model: OpenModel) -> int:
+    """Return the bytes of one weight of a model."""
+    return 2 if model.choice.parameters.get("dtype") in SHORT_DTYPES else 4
+
+
+def _kind(device: str) -> str:
+    kind = device.split(":")[0]
+    return kind if kind in FORWARD_RATES else "cpu"
 
 
 def probe_seconds(cells: Sequence[Cell], bundle: Bundle) -> float:
@@ -172,6 +212,11 @@ def encoder_size(missing: Sequence[ModelFeatures]) -> int:
     return sum(placed.d_in * placed.width for placed in encoders.values() if placed.sparse)
 
 
+def gated_size(missing: Sequence[ModelFeatures]) -> int:
+    """Return the weights of the encoders that the fidelity gate measures, each counted once."""
+    return encoder_size([features for features in missing if features.gate_key])
+
+
 def _training_seconds(cells: Sequence[Cell], bundle: Bundle) -> float:
     """Return the seconds to train the probes of cells; those with the same training rows share one."""
     trained: dict[tuple[object, ...], Cell] = {}
@@ -187,22 +232,30 @@ def _fit_seconds(cell: Cell, bundle: Bundle) -> float:
     points = math.prod(map(len, cell.classifier.searched.values()))
     classes = len(bundle.data.classes)
     row, value = TWO_CLASSES if classes == 2 else MANY_CLASSES
-    fits = len(cell.draw.partition.train) * (1 if classes == 2 else classes)
-    point = fits * (row + value * _width(cell.features))
+    n_rows, values = len(cell.draw.partition.train), _values(cell.features, bundle)
+    each = n_rows * (row + value * values)
+    if isinstance(cell.features, ModelFeatures) and cell.features.placed.sparse:
+        each += COLUMN_SECONDS * min(cell.features.placed.width, n_rows * values)
+    point = each * (1 if classes == 2 else classes)
     if cell.draw.partition.validation:
         return points * point
     return FOLDS * REPEATS * points * (FIT_SECONDS + point * (1 - 1 / FOLDS)) + point
 
 
-def _width(features: Features) -> int:
+def _values(features: Features, bundle: Bundle) -> int:
+    """Return the values of a row that a classifier reads: all of a dense one, those that are not 0 of a sparse one."""
     if isinstance(features, ModelFeatures):
-        return features.placed.width
+        placed = features.placed
+        return _active(placed, bundle) if placed.sparse else placed.width
     return TEXT_WIDTH if features.representation.spec.fitted else OTHER_WIDTH
 
 
 def _stored_width(placed: PlacedRepresentation, bundle: Bundle) -> int:
     """Return the values stored for each row: all of a dense row; two for each active feature of a sparse one."""
-    if not placed.sparse:
-        return placed.width
+    return min(placed.width, 2 * _active(placed, bundle)) if placed.sparse else placed.width
+
+
+def _active(placed: PlacedRepresentation, bundle: Bundle) -> int:
+    """Return the features that are active in a row, at most: those of all its tokens."""
     active = (placed.published_l0 or placed.width / 16) * bundle.n_tokens
-    return min(placed.width, int(2 * active / max(1, len(bundle.data.examples))))
+    return min(placed.width, int(active / max(1, len(bundle.data.examples))))

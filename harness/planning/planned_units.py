@@ -6,7 +6,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from harness.planning.cells import Bundle, Cell, ModelFeatures, Plan
-from harness.planning.cost import encoder_size, estimate, matrix_bytes, probe_seconds, stored_bytes
+from harness.planning.cost import (
+    encoder_size,
+    estimate,
+    gated_size,
+    matrix_bytes,
+    probe_seconds,
+    stored_bytes,
+    weight_bytes,
+)
 from harness.planning.schedule import PlannedUnit
 
 LOAD_SECONDS = 1.0
@@ -14,9 +22,6 @@ LOAD_SECONDS = 1.0
 
 Assumed, as the rates of `Cluster` are; that of the embedded models, which are small, is below it.
 """
-
-SHORT_DTYPES = frozenset({"bfloat16", "float16"})
-"""Precisions of two bytes a weight; all others have four."""
 
 Cached = Callable[[str], bool]
 
@@ -46,15 +51,14 @@ def _forward(bundle: Bundle, key: str, *, device: str, cached: Cached) -> Planne
     model = bundle.model
     missing = [features for features in bundle.model_features if not cached(features.key)]
     expected = estimate(replace(bundle, cells=()), device=device, cached=cached)
-    each = 2 if model.choice.parameters.get("dtype") in SHORT_DTYPES else 4
     return PlannedUnit(
         key=key,
         name=bundle.name,
         kind="forward",
         model=model.label,
-        model_bytes=each * model.model.n_parameters,
+        model_bytes=weight_bytes(model) * model.model.n_parameters,
         load_seconds=LOAD_SECONDS,
-        read_bytes=4 * encoder_size(missing),
+        read_bytes=4 * (encoder_size(missing) + 2 * gated_size(missing)),  # the gate reads decoders too
         seconds=expected.seconds,
         written_bytes=expected.disk,
         memory=expected.memory,

@@ -40,7 +40,7 @@ class Submitting:
             batch_size=self.context.batch_size,
             keep_activations=self.context.keep_activations,
         )
-        memory = forward_memory(bundle, work.bundle.model_features)
+        memory = forward_memory(bundle, work.bundle.model_features, device=self.context.device)
         self._submit(work, [take], key=work.key, name=bundle.name, memory=memory)
 
     def probe(self, work: Work, cells: Sequence[Cell], deliver: Sequence[Deliver], bundle: Bundle) -> None:
