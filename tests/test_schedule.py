@@ -164,6 +164,23 @@ def test_ten_thousand_bundles_are_simulated_in_steps_of_their_number() -> None:
     assert found == simulate(units, Cluster(gpus=64, probers=64, cores=128))
 
 
+def test_more_gpus_or_workers_take_no_longer_and_never_less_than_the_longest_chain() -> None:
+    units = []
+    for n in range(120):
+        memory = (1 + 20 * (n % 4)) * 10**9
+        units.append(forward(f"f{n}", f"model-{n % 4}", 5 + n % 7, memory=memory, load_seconds=8))
+        units += [probe(f"p{n}.{m}", 3, f"f{n}") for m in range(3)]
+    gpus = [simulate(units, Cluster(gpus=n, probers=4 * n, cores=5 * n)) for n in (1, 2, 4, 8, 16, 64)]
+    here = [simulate(units, Cluster(workers=n, cores=n)) for n in (1, 2, 4, 8, 16, 64)]
+    for found in (gpus, here):
+        makespans = [one.makespan for one in found]
+        assert makespans == sorted(makespans, reverse=True)
+        assert makespans[0] > 8 * makespans[-1]
+        assert all(one.makespan >= one.longest for one in found)
+    passes = sum(unit.seconds for unit in units if unit.kind == "forward")
+    assert all(one.gpu_hours * 3600 >= passes for one in gpus)
+
+
 @st.composite
 def drawn_units(draw: st.DrawFn) -> list[PlannedUnit]:
     units: list[PlannedUnit] = []

@@ -1,8 +1,8 @@
 """Measure runs of a suite with several numbers of workers, and compare them with the schedule that was expected.
 
-Each run has an empty cache. The speed of the machine is measured first, as the core seconds of one task against those
-that the plan expects; how many other processes want a core is sampled during each run. Both go into the simulation,
-whose constants are fitted elsewhere. Linux alone, for the sampling.
+Each run has an empty cache. The speed of the machine is measured first, as the core seconds of the suite in one process
+against those that the plan expects; how many other processes want a core is sampled during each run. Both go into the
+simulation, whose constants are fitted elsewhere. Linux alone, for the sampling.
 
     python tests/benchmarks/schedule.py quickstart --executor ray --workers 1 2 4 --limit 600
 """
@@ -80,8 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked = _read(arguments)
     limit = ["--limit", str(asked.limit)] if asked.limit else []
     session = harness.open(device="cpu")
-    speed = asked.speed or measure_speed(session, asked.suite, asked.calibrate, asked.limit, limit)
     units = plan_units(session.plan(asked.suite, limit=asked.limit), device="cpu", cached=lambda key: False)
+    speed = asked.speed or measure_speed(units, asked.suite, limit)
     print(
         f"speed {speed:.2f} of the machine that the constants are fitted on; {len(units)} units\n", flush=True
     )
@@ -106,13 +106,11 @@ def expect(
     return simulate(units, replace(cluster, speed=speed, others=others))
 
 
-def measure_speed(session: Any, suite: str, task: str, limit: int | None, options: Sequence[str]) -> float:
-    """Return the core seconds that a plan of one task expects over those that its run takes."""
-    plan = session.plan(suite, tasks=[task], limit=limit)
-    units = plan_units(plan, device="cpu", cached=lambda key: False)
+def measure_speed(units: Sequence[PlannedUnit], suite: str, options: Sequence[str]) -> float:
+    """Return the core seconds that are expected of units over those that a run of them in one process takes."""
     models = {unit.model: unit.load_seconds for unit in units if unit.model}
     expected = START_SECONDS + sum(unit.seconds for unit in units) + sum(models.values())
-    found = run(suite, *options, "--task", task, "--jobs", "1")
+    found = run(suite, *options, "--executor", "local", "--jobs", "1")
     return expected / found.core_seconds
 
 
@@ -158,11 +156,8 @@ def _read(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("suite")
     parser.add_argument("--executor", default="local")
-    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--workers", type=int, nargs="*", default=[1, 2, 4])
     parser.add_argument("--limit", type=int)
-    parser.add_argument(
-        "--calibrate", default="quickstart_roles", help="the task by which the speed is measured"
-    )
     parser.add_argument("--speed", type=float, help="a speed that was measured before")
     return parser.parse_args(arguments)
 
