@@ -43,8 +43,11 @@ class Run:
     """A finished run: its folder, its summary, and the leaderboard that it wrote."""
 
     folder: Path
+    """The run folder; of a run at a URL, its local copy, which the next run to that URL removes."""
     summary: Summary
     board: Board | None = field(default=None, repr=False, compare=False)
+    location: str = ""
+    """Path or URL at which the run was asked for."""
 
     def records(self) -> pd.DataFrame:
         """Return one row per cell; metrics are flattened to `macro_f1`, `macro_f1_low` …"""
@@ -150,7 +153,7 @@ class Session:
         jobs: int | EllipsisType | None = ...,
         **overrides: Any,
     ) -> Run:
-        """Run a suite into `output` (default `runs/<suite>`), or resume the run there.
+        """Run a suite into `output`, a folder or URL (default `runs/<suite>`), or resume the run there.
 
         `keep_activations` keeps activations at the suite's sites in the cache, and reads kept ones instead of running
         the model. `rerun` selects the ended cells that are repeated: those that `failed`, `all` of them, or `never`
@@ -160,7 +163,7 @@ class Session:
         """
         from harness import pipeline
         from harness.runs.context import RunContext
-        from harness.runs.folder import RunFolder
+        from harness.runs.folder_at_url import open_run_folder
 
         chosen = choose_executor(self.registry, executor, jobs=jobs)
         runner: Executor = chosen.make()  # before the plan, which may take minutes
@@ -168,7 +171,7 @@ class Session:
         plan = suite if not isinstance(suite, Suite | str | Path) else self.plan(suite, **overrides)
         if fail_fast and plan.left_out:
             raise UnavailableError(next(iter(plan.left_out.values())))
-        folder = RunFolder(Path(output or Path("runs") / plan.suite.name))
+        folder = open_run_folder(output or Path("runs") / plan.suite.name, self.cache_dir)
         context = RunContext(
             registry=self.registry,
             store=self.store(),
@@ -184,7 +187,7 @@ class Session:
             fail_fast=fail_fast,
             report=self.registry.report,
         )
-        return Run(folder=folder.path, **vars(pipeline.run(plan, context)))
+        return Run(folder=folder.path, location=folder.location, **vars(pipeline.run(plan, context)))
 
     def open_model(self, model: str | Mapping[str, Any]) -> OpenModel:
         """Open a model by its reference, or by a mapping of `ref` and parameters; no weights are read."""

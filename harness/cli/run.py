@@ -27,7 +27,13 @@ MOST_ERRORS = 10
 @shared.machine_options
 @shared.store_option
 @shared.batch_option
-@click.option("-o", "--output", type=shared.PATH, help="Write to this run folder [runs/<suite>].")
+@click.option(
+    "-o",
+    "--output",
+    type=shared.LOCATION,
+    metavar="FOLDER|URL",
+    help="Write to this run folder, or to an object store, such as s3://bucket/runs/x [runs/<suite>].",
+)
 @click.option(
     "--keep-activations",
     is_flag=True,
@@ -57,7 +63,7 @@ MOST_ERRORS = 10
 def command(
     context: click.Context,
     /,
-    output: Path | None,
+    output: Path | str | None,
     batch_size: str,
     keep_activations: bool,
     rerun: Rerun,
@@ -118,8 +124,8 @@ def command(
 def _facts(run: Any, again: str) -> dict[str, Any]:
     summary = run.summary
     return {
-        "folder": str(run.folder),
-        "leaderboard": str(run.folder / "leaderboard.md") if summary.ok else None,
+        "folder": run.location,
+        "leaderboard": f"{run.location}/leaderboard.md" if summary.ok else None,
         **{
             name: getattr(summary, name)
             for name in ("ok", "failed", "pending", "skipped", "redone", "flagged", "tokens")
@@ -145,7 +151,7 @@ def _show(run: Any, *, wide: bool) -> None:
     more = "".join(f", {count} {what}" for what, count in counts.items() if count)
     echo(
         f"{summary.ok} cells{more}; {summary.tokens:,} tokens through models; {summary.seconds:.1f} s\n"
-        f"{run.folder / 'leaderboard.html' if summary.ok else 'no cell ended well, so there is no leaderboard'}"
+        f"{f'{run.location}/leaderboard.html' if summary.ok else 'no cell ended well, so there is no leaderboard'}"
     )
 
 
@@ -161,7 +167,7 @@ def _explain(run: Any, again: str) -> None:
     for error, count in list(summary.errors.items())[:MOST_ERRORS]:
         echo(f"failed ({count} {'cell' if count == 1 else 'cells'}): {error}", err=True)
     if (others := len(summary.errors) - MOST_ERRORS) > 0:
-        echo(f"failed: {others} other errors, in {run.folder / 'results.jsonl'}", err=True)
+        echo(f"failed: {others} other errors, in {run.location}/results.jsonl", err=True)
     for reason in dict.fromkeys(summary.left_out.values()):
         echo(f"left out: {' '.join(reason.split())}", err=True)
     if not summary.is_whole:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 from harness.api.executors import Executor
@@ -43,8 +44,10 @@ class RunContext:
     report: Callable[[Fault], None] = lambda fault: None
 
     def announce(self, record: Record) -> None:
-        """Notify observers of a record that is on disk. Raise Stopped after a failed one under `fail_fast`."""
-        self.notify("cell_finished", event=cell_finished(record), record=record)
+        """Notify observers of a record once it is kept. Raise Stopped after a failed one under `fail_fast`."""
+        self.folder.once_kept(
+            partial(self.notify, "cell_finished", event=cell_finished(record), record=record)
+        )
         if self.fail_fast and record.status != "ok":
             raise Stopped
 

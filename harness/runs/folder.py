@@ -44,6 +44,11 @@ class RunFolder(RunReader):
         super().__init__(path)
         self._check_held: Callable[[], None] = lambda: None
 
+    @property
+    def location(self) -> str:
+        """Path of the folder, or the URL that it is put at."""
+        return str(self.path)
+
     @contextmanager
     def hold(self) -> Iterator[None]:
         """Hold the folder for the block. Raise UnavailableError when another process holds it.
@@ -150,15 +155,17 @@ class RunFolder(RunReader):
     def add(self, record: Record) -> None:
         """Append one record, synced to disk."""
         self._check_held()
-        append_line(self.path / "results.jsonl", record.model_dump_json())
+        self._append("results.jsonl", record.model_dump_json())
+
+    def once_kept(self, report: Callable[[], None]) -> None:
+        """Call `report` once all records are kept, which they are where `add` has returned."""
+        report()
 
     def add_event(self, event: str, **fields: Any) -> None:
         """Append one line to events.jsonl. An event that cannot be written is lost with a warning, and ends nothing."""
         try:
             line = json.dumps({"time": now(), "event": event, **fields})
-            append_line(
-                self.path / "events.jsonl", line, synced=False
-            )  # a run of many bundles begins with many
+            self._append("events.jsonl", line, synced=False)  # a run of many bundles begins with many
         except WriteError as error:
             with suppress(UserWarning):  # also where warnings are errors
                 warnings.warn(f"events of the run are lost: {error}", stacklevel=2)
@@ -189,6 +196,9 @@ class RunFolder(RunReader):
         path = self.path / "predictions" / f"{cell_id}.parquet"
         with whole_file(path) as temporary:
             pd.DataFrame(columns).to_parquet(temporary, index=False, write_page_checksum=True)
+
+    def _append(self, name: str, line: str, *, synced: bool = True) -> None:
+        append_line(self.path / name, line, synced=synced)
 
     def _fail_in_place(self) -> None:
         """Overwrite the status in run.json by a word of the same length: a full disk has no room for another file."""

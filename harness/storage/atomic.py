@@ -62,12 +62,17 @@ def as_json(value: Mapping[str, Any]) -> bytes:
     return (text + "\n").encode("utf-8", ESCAPE)
 
 
+def as_line(line: str) -> bytes:
+    """Return a line as the bytes that `append_line` appends."""
+    return (line + "\n").encode("utf-8", ESCAPE)
+
+
 def append_line(path: Path, line: str, *, synced: bool = True) -> None:
     """Append one line, synced to disk. Raise WriteError, leaving the file as it was, when this fails.
 
     One that is not `synced` costs no time, and is lost where the machine, not only the process, ends at once.
     """
-    data = (line + "\n").encode("utf-8", ESCAPE)
+    data = as_line(line)
     try:
         # Unbuffered: what a buffer still held after a failure would be written when the file is closed.
         _check_appendable(path)
