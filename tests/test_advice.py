@@ -198,6 +198,12 @@ def is_extra(name: str) -> Callable[[Place], None]:
     return check
 
 
+def brings_a_protocol(place: Place) -> None:
+    """The package of fsspec's own table, for a protocol that nobody has here."""
+    told = place.command("plan", "quickstart", "--store", "gs://bucket/folder")
+    assert told.code == 3 and "`pip install gcsfs`" in told.err
+
+
 def makes_a_board(place: Place) -> None:
     assert (ROOT / "leaderboards" / "mosaic-faults" / "board.yaml").is_file()
     assert place.command("leaderboard", "make", "--help").code == 0
@@ -246,6 +252,8 @@ CASES: dict[str, Callable[[Place], None]] = {
     "pip install 'sae-harness[gguf]'": is_extra("gguf"),
     "pip install 'sae-harness[gemma]'": is_extra("gemma"),
     "pip install 'sae-harness[big]'": is_extra("big"),
+    "pip install 'sae-harness[ray]'": is_extra("ray"),
+    "pip install …": brings_a_protocol,
     'pip install -e ".[dev]"': brings_pytest,
     "hf auth login": logs_in,
     "hf download … ……": downloads,
