@@ -361,6 +361,7 @@ def test_a_number_of_jobs_that_is_none_is_refused(run: Run, jobs: str) -> None:
 
 def test_a_number_of_jobs_below_one_is_refused_in_python_too(run: Run) -> None:
     with pytest.raises(
-        harness.UsageError, match="jobs must be 1 or more, or None for one process per free core; it is 0"
+        harness.UsageError,
+        match="jobs must be a whole number from 1, or None for one process per free core; it is 0",
     ):
         harness.open().run("there-is-none", jobs=0)

@@ -58,7 +58,7 @@ def test_a_schedule_on_a_gpu_has_its_price(plan: Any) -> None:
         (["--price", 2], "--price is that of the GPUs: add --gpus"),
         (["--gpu-memory", "80GB"], "--gpu-memory is that of the GPUs: add --gpus"),
         (["--jobs", 0], "'0' is neither auto nor a positive number"),
-        (["--executor", "local[jobs=0]"], "jobs must be 1 or more"),
+        (["--executor", "local[jobs=0]"], "jobs must be a whole number from 1"),
         (["--executor", "nowhere"], "there is no executor 'nowhere'"),
     ],
 )

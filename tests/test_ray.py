@@ -303,6 +303,16 @@ def test_memory_decides_how_many_workers_share_a_gpu() -> None:
     assert middle.is_done
 
 
+def test_idle_workers_make_room_for_as_many_large_units_as_wait() -> None:
+    cluster = Cluster(lambda worker, unit: iter(()) if "large" in unit.name else finish(unit))
+    pool = cluster.pool(jobs=None, gpus=4)
+    for number in range(2):
+        small = [Errand(f"small {n}", kind="forward", model=f"m{n}", memory=800) for n in range(4)]
+        cluster.submit(pool, *small)
+        cluster.submit(pool, Errand(f"large {number}", kind="forward", model=f"l{number}", memory=1500))
+    assert [each.gpus for each in cluster.sent if isinstance(each, Start)].count(2) == 2
+
+
 def test_probes_run_beside_forward_passes_where_there_are_gpus() -> None:
     cluster = Cluster(lambda worker, unit: iter(()) if unit.kind == "forward" else finish(unit))
     pool = cluster.pool(jobs=None, gpus=1)
@@ -353,6 +363,16 @@ def test_nodes_that_come_bring_workers() -> None:
 
 
 # ── Ray itself ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("given", ["threads=1.5", "threads=0", "jobs=1.5", "jobs=true"])
+def test_numbers_of_workers_and_threads_are_whole(
+    harness_command: Any, toy_suite: Path, toy_task: Path, given: str
+) -> None:
+    told = harness_command("run", toy_suite, "--include", toy_task, "--executor", f"ray[{given}]")
+    name, _, value = given.partition("=")
+    wanted = f"{name} of the executor 'ray' must be a whole number from 1; it is {value.title()}"
+    assert (told.code, told.said) == (2, [f"harness: {wanted}"])
 
 
 def test_without_ray_one_sentence_says_how_it_is_installed(

@@ -116,6 +116,15 @@ def test_workers_of_small_units_make_room_for_a_large_one() -> None:
     assert simulate(units, Cluster(gpus=2, gpu_memory=100)).makespan == pytest.approx(15)
 
 
+def test_workers_that_become_idle_later_make_room_too() -> None:
+    """Two GPUs are free after a second, two after another one: the large units begin then, each on two GPUs."""
+    small = [forward(f"small {n}", f"m{n}", 1 + n // 2, memory=80) for n in range(4)]
+    after = (("small 0", "small 1"), ("small 2", "small 3"))
+    large = [forward(f"large {n}", f"l{n}", 100, memory=150, after=after[n]) for n in range(2)]
+    found = simulate([*small, *large], Cluster(gpus=4, gpu_memory=100, cores=8))
+    assert found.makespan == pytest.approx(102)
+
+
 def test_probers_work_beside_the_next_forward_pass() -> None:
     """Passes at 0 to 2, 2 to 4 and 4 to 6; each one's probe of 2 s beside the next pass, the last to 8."""
     units = [

@@ -175,7 +175,8 @@ def test_a_worker_that_cannot_write_ends_the_run_and_one_without_the_plugin_fail
             ("--executor", "local[jobs=2]", "-j", "3"),
             "jobs are given twice, 2 with the executor 'local' and 3 beside",
         ),
-        (("--executor", "local[jobs=0]"), "jobs must be 1 or more"),
+        (("--executor", "local[jobs=0]"), "jobs must be a whole number from 1"),
+        (("--executor", "local[jobs=1.5]"), "it is 1.5"),
         (("--executor", "local[jobs=many]"), "takes a number as jobs, not many"),
     ],
 )

@@ -24,8 +24,10 @@ def find_cluster(
     Raise UsageError where the executor has no use for several GPUs, and for a number of jobs below one.
     """
     jobs = executor.parameters.get("jobs")
-    if jobs is not None and jobs < 1:
-        raise UsageError(f"jobs must be 1 or more, or None for one process per free core; it is {jobs}")
+    if jobs is not None and (type(jobs) is not int or jobs < 1):  # neither 1.5 nor True
+        raise UsageError(
+            f"jobs must be a whole number from 1, or None for one process per free core; it is {jobs}"
+        )
     is_here = executor.spec.keeps_forwards
     if gpus is None:
         workers = jobs or cores

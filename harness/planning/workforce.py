@@ -149,12 +149,14 @@ class Workforce:
         self.idle[worker.number] = worker
 
     def make_room(self) -> Iterator[Worker]:
-        """Yield the idle workers that are stopped because a unit that waits needs more GPUs than any worker has."""
+        """Yield the idle workers that are stopped because units with more GPUs wait than workers come for."""
         largest = max(self.waiting.needs, default=0.0)
-        if any(worker.size >= largest for worker in self.workers if worker.forwards):
+        if sum(n for size, n in self._n_coming.items() if size >= largest) >= self.waiting.needs.get(
+            largest, 0
+        ):
             return
         for worker in [*self.idle.values()]:
-            if worker.forwards and worker.gpus:
+            if worker.forwards and worker.gpus and worker.size < largest:
                 del self.idle[worker.number]
                 self.workers.remove(worker)
                 for gpu in worker.gpus:

@@ -59,12 +59,12 @@ class InOrder:
 def count_workers(asked: int | None) -> int:
     """Return how many worker processes are `asked` for; if None, as many as find a free core and memory now.
 
-    Raise UsageError for a number below 1.
+    Raise UsageError for what is no whole number from 1.
     """
     if asked is not None:
-        if asked < 1:
+        if type(asked) is not int or asked < 1:  # neither 1.5 nor True
             raise harness.UsageError(
-                f"jobs must be 1 or more, or None for one process per free core; it is {asked}"
+                f"jobs must be a whole number from 1, or None for one process per free core; it is {asked}"
             )
         return asked
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

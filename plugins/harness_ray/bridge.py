@@ -226,6 +226,8 @@ def _set_environment(*, is_local: bool) -> None:
     os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
     if is_local:
         os.environ.pop("RAY_ADDRESS", None)
+        # Ray lets workers give way to everything else on the machine otherwise (niceness 15).
+        os.environ.setdefault("RAY_worker_niceness", "0")
         # A secret of this process alone. Ray would otherwise write one under the home folder, and without any
         # everybody on this machine may run code as this user.
         os.environ["RAY_AUTH_MODE"] = "token"

@@ -26,8 +26,10 @@ class RayExecutor:
 
     def __init__(self, *, jobs: int | None, address: str, threads: int) -> None:
         for name, number in (("jobs", jobs), ("threads", threads)):
-            if number is not None and number < 1:
-                raise harness.UsageError(f"{name} of the executor 'ray' must be 1 or more; it is {number}")
+            if number is not None and (type(number) is not int or number < 1):  # neither 1.5 nor True
+                raise harness.UsageError(
+                    f"{name} of the executor 'ray' must be a whole number from 1; it is {number}"
+                )
         check_installed()
         asked = address or os.environ.get("RAY_ADDRESS", "")
         self._address = "" if asked == "local" else asked

@@ -64,10 +64,11 @@ class Places:
             room = min(room, self.jobs)
         yield from [Slot(self.threads, 0.0, forwards=False)] * min(room, queue.n_probes - len(probing))
 
-    def is_too_small(self, slot: Slot, queue: Queue, slots: Collection[Slot]) -> bool:
-        """Return whether a worker without work has to make room for one with more GPUs."""
+    def is_too_small(self, slot: Slot, queue: Queue, starting: Collection[Slot]) -> bool:
+        """Return whether a worker without work has to make room: units with more GPUs wait than workers come for."""
         largest = max(queue.needs, default=0.0)
-        return slot.forwards and slot.gpus < largest and not any(other.gpus >= largest for other in slots)
+        coming = sum(other.gpus >= largest for other in starting)
+        return slot.forwards and slot.gpus < largest and coming < queue.needs[largest]
 
     def _has_room(self, need: float, devices: Sequence[Slot]) -> bool:
         """Return whether a worker with so many GPUs can be started beside these."""

@@ -103,11 +103,10 @@ class RayPool:
                 self._give(hand, item)
         if not self._queue:
             return
-        slots = [hand.slot for hand in self._hands.values()]
-        for hand in [*self._hands.values()]:
-            if hand.is_free and self._places.is_too_small(hand.slot, self._queue, slots):
-                self._stop(hand)
         starting = [hand.slot for hand in self._hands.values() if not hand.node]
+        for hand in [*self._hands.values()]:
+            if hand.is_free and self._places.is_too_small(hand.slot, self._queue, starting):
+                self._stop(hand)
         slots = [hand.slot for hand in self._hands.values()]
         for slot in self._places.find_new(self._queue, slots, starting):
             self._start(slot)
