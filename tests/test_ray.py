@@ -152,7 +152,7 @@ def test_a_worker_is_given_units_of_its_model_then_of_one_that_nobody_has() -> N
     units = [Errand(f"{model}{n}", kind="forward", model=model) for n, model in enumerate(models)]
     cluster.submit(pool, probes[0], *units, probes[1])
     pool.finish()
-    assert {name for _, name in cluster.given()[-2:]} == {"probe 1", "probe 2"}
+    assert {name for _, name in cluster.given()[:2]} == {"probe 1", "probe 2"}  # without a GPU to keep busy
     loads: Counter[str] = Counter()
     has: dict[int, str] = {}
     for worker, name in cluster.given():

@@ -32,7 +32,7 @@ class Item:
 
 
 class Queue:
-    """Units that wait: forward passes by model, then probes, each first come first served."""
+    """Units that wait: forward passes by model, and probes, each first come first served."""
 
     def __init__(self) -> None:
         self._forwards: OrderedDict[str | None, deque[Item]] = OrderedDict()
@@ -65,9 +65,14 @@ class Queue:
     def take(self, *, gpus: float, forwards: bool, model: str | None, others: Set[str | None]) -> Item | None:
         """Return the next unit for a worker with so many `gpus`, which has `model` loaded; None if there is none.
 
-        `others` are the models that other workers have. A worker that does no `forwards` is given probes alone.
+        `others` are the models that other workers have. A worker that does no `forwards` is given probes alone, one
+        with GPUs probes last, and one without them probes first.
         """
-        if forwards and (chosen := self._choose(gpus, model, others)) is not None:
+        if (
+            self._probes and not gpus
+        ):  # it keeps no device waiting, and records are written as the run goes on
+            item = self._probes.popleft()
+        elif forwards and (chosen := self._choose(gpus, model, others)) is not None:
             items = self._forwards[chosen]
             item = items.popleft()
             if not items:

@@ -85,13 +85,10 @@ class Cluster:
     def add(self, cpus: int = 1) -> None:
         """Start a node; the first one is the head."""
         number = len(self.nodes) + 1
-        place = (
-            ["--head", "--port", str(self.port), "--temp-dir", str(self.folder), "--include-dashboard=false"]
-            if number == 1
-            else ["--address", self.address]
-        )
-        command = [sys.executable, "-m", "ray.scripts.scripts", "start", *place, "--block"]
-        command += ["--num-cpus", str(cpus), "--object-store-memory", "200000000"]
+        head = f"--head --port {self.port} --temp-dir {self.folder} --include-dashboard=false --no-monitor"
+        place = head if number == 1 else f"--address {self.address}"
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", *place.split(), "--block"]
+        command += f"--num-cpus {cpus} --object-store-memory 200000000 --include-log-monitor=false".split()
         settings = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "NODE": str(number)}
         log = self.folder.with_suffix(f".{number}.log")
         with log.open("wb") as file:
@@ -151,7 +148,7 @@ def _wait_for() -> Callable[..., None]:
     return wait_for
 
 
-def wait_for(is_there: Callable[[], bool], what: str, seconds: float = 120) -> None:
+def wait_for(is_there: Callable[[], bool], what: str, seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while not is_there():
         assert time.monotonic() < deadline, f"{what} did not come in {seconds} seconds"
@@ -329,6 +326,13 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_task(runs.folder)
     runs.run("alone")
     return runs.folder / "alone"
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Runs:
+    """Runs in an empty folder, without the run `alone`."""
+    write_task(tmp_path)
+    return Runs(tmp_path)
 
 
 @pytest.fixture

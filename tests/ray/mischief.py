@@ -107,9 +107,9 @@ class Odd(LogisticRegression):
         if is_asked("probe"):
             die()
         if os.environ.get("NODE") == "2" and Path("lame.always").exists():
-            time.sleep(3)
-        if Path("slow.always").exists():
             time.sleep(0.5)
+        if Path("slow.always").exists():
+            time.sleep(0.1)
         return super().fit(X, y)
 
 
