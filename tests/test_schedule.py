@@ -44,11 +44,14 @@ def test_one_model_is_loaded_by_a_second_worker_only_when_no_other_is_left() -> 
     assert simulate(units, Cluster(workers=1)).makespan == pytest.approx(30)
 
 
-def test_forward_passes_come_before_probes() -> None:
-    """A1 to 4; B1 before the probe of A1, to 8; the probes of both, to 9 and 10."""
+def test_probes_come_before_forward_passes_on_cores() -> None:
+    """A1 to 4, its probe to 5, B1 to 9, its probe to 10. A third pass would begin after the probe that is ready."""
     units = [forward("A1", "A", 4), probe("pA", 1, "A1"), forward("B1", "B", 4), probe("pB", 1, "B1")]
     assert simulate(units, Cluster(workers=1)).makespan == pytest.approx(10)
     assert simulate(units, TWO).makespan == pytest.approx(5)
+    late = [*units, forward("C1", "C", 1), probe("pC", 10, "C1")]
+    # Worker 1: A1, pA, C1 at 5 to 6, pC to 16. The other one: B1, pB.
+    assert simulate(late, TWO).makespan == pytest.approx(16)
 
 
 def test_four_workers_on_two_cores_are_as_fast_as_two() -> None:

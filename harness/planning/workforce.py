@@ -74,6 +74,10 @@ class Waiting:
 
     def take(self, worker: Worker, loaded: Counter[str | None]) -> PlannedUnit | None:
         """Return the next unit for a worker, None if there is none; `loaded` counts the workers that have a model."""
+        if (
+            worker.probes and self._probes and not worker.gpus
+        ):  # records are written early, a stop loses little
+            return self._probes.popleft()
         if worker.forwards:
             for model in self._preferred(worker, loaded):
                 units = self._forwards[model]
