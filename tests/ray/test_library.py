@@ -58,6 +58,11 @@ class Ended:
         return [json.loads(line) for line in (self.folder / "habits.txt").read_text().splitlines()]
 
     @property
+    def last_notes(self) -> list[dict[str, Any]]:
+        """Those of the worker that lived to the end."""
+        return [note for note in self.notes if note["pid"] == self.notes[-1]["pid"]]
+
+    @property
     def files_at_home(self) -> set[str]:
         """Files that the run left in the home folder."""
         home = self.folder / "home"
@@ -113,13 +118,13 @@ def test_what_an_earlier_unit_left_in_a_worker_changes_no_later_one(here: Ended,
     """Seeds, globals and the environment stay in a worker of Ray."""
     assert there.records == here.records
     assert len(there.records) == 15
-    assert max(note["used"] for note in there.notes) > 3
-    assert [note["pid"] for note in there.notes[1:]] == [there.notes[1]["pid"]] * (len(there.notes) - 1)
+    assert max(note["used"] for note in there.last_notes) > 3
+    assert len({note["pid"] for note in there.notes}) == 2  # the one that died, and one that did all the rest
 
 
 def test_threads_are_set_anew_in_each_forward_pass(there: Ended) -> None:
     """PyTorch keeps those of a worker's first task, or those that a plugin left."""
-    threads = [note["threads"] for note in there.notes[1:] if note["what"] == "forward"]
+    threads = [note["threads"] for note in there.last_notes if note["what"] == "forward"]
     assert threads == [1, 3, 1, 3]  # two representations in each of two passes, which leave 3
 
 
