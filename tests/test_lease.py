@@ -161,8 +161,17 @@ def test_a_slow_taker_of_a_number_long_over_loses(place: Place) -> None:
         slow.take()
 
 
+def holds(taker: Lease) -> bool:
+    try:
+        taker.check()
+    except WriteError:
+        return False
+    return True
+
+
 @pytest.mark.parametrize("is_held", [False, True])
-def test_of_many_takers_one_wins(tmp_path: Path, is_held: bool) -> None:
+def test_of_many_takers_one_holds_the_place(tmp_path: Path, is_held: bool) -> None:
+    """Sixty seconds of these clocks pass at once: a thread that is late may take over from the one that won."""
     for round_number in range(5):
         place = open_place(tmp_path / str(round_number))
         if is_held:
@@ -183,8 +192,7 @@ def test_of_many_takers_one_wins(tmp_path: Path, is_held: bool) -> None:
             thread.start()
         for thread in threads:
             thread.join()
-        assert len(won) == 1
-        won[0].check()
+        assert len([one for one in won if holds(one)]) == 1
 
 
 def test_a_lease_is_renewed_in_a_thread_and_released(place: Place) -> None:
