@@ -198,9 +198,9 @@ class Runs:
             assert [json.loads(line) for line in out.splitlines()], err  # nothing but JSON
         return err
 
-    def end(self, process: Any, *, code: int) -> tuple[str, str]:
-        """Wait for the end of a run."""
-        out, err = process.communicate(timeout=400)
+    def end(self, process: Any, *, code: int, timeout: float = 400) -> tuple[str, str]:
+        """Read what a run says until it ends."""
+        out, err = process.communicate(timeout=timeout)
         assert process.returncode == code, err[-3000:]
         assert "Traceback" not in err
         return out, err

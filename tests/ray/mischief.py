@@ -61,6 +61,8 @@ def make_odd() -> harness.Pooling:
         note(f"forward {torch.get_num_threads()}")
         if Path("slow.always").exists():
             time.sleep(0.5)
+        if Path("unhurried.always").exists():
+            time.sleep(0.3)
         if is_asked("forward"):
             die()
         if is_asked("exit"):

@@ -12,12 +12,14 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 SECONDS = int(os.environ.get("HARNESS_SOAK_SECONDS", "600"))
 
@@ -27,6 +29,9 @@ N_TASKS = max(2, 40 * SECONDS // 600)
 KILL_EVERY = 15.0
 """Seconds between two deaths, half of them more or less."""
 
+LONGEST = 600 + 3 * SECONDS
+"""Seconds after which a run is taken to hang."""
+
 GROWTH = 1.25
 """Largest size of a process at the end, by that after a quarter of the records."""
 
@@ -35,7 +40,7 @@ name: soak
 tasks: [{tasks}]
 models: [{models}]
 representations: [hidden]
-poolings: [last]
+poolings: [odd]
 classifiers: ["logreg(C=1.0)"]
 """
 
@@ -113,14 +118,20 @@ class Killer:
         return [pid for pid in started if psutil.pid_exists(pid) and pid not in self.killed]
 
 
+@pytest.mark.timeout(2 * LONGEST)
 def test_two_thousand_bundles_survive_random_deaths(bare: Any, tell: Callable[..., None]) -> None:
     options = write_tasks(bare.folder)
+    bare.ask("unhurried.always")  # bundles of a moment would be done before many workers are killed
     suite = write_suite(N_TASKS, N_MODELS)
     began = time.monotonic()
     run = bare.start("soak", *options, "--executor", "ray", "-j", 2, suite=suite)
     killer = Killer(bare.folder / "soak" / "events.jsonl", psutil.Process(run.pid))
-    killer.watch(lambda: run.poll() is not None)
-    bare.end(run, code=0)
+    with ThreadPoolExecutor(
+        1
+    ) as reading:  # a pipe that nobody reads holds a run up after some hundred records
+        ended = reading.submit(bare.end, run, code=0, timeout=LONGEST)
+        killer.watch(ended.done)
+        ended.result()
     took = time.monotonic() - began
     n_bundles = N_TASKS * N_MODELS
     lines = [json.loads(line) for line in (bare.folder / "soak" / "results.jsonl").read_text().splitlines()]
