@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 import hypothesis
 import pytest
@@ -355,3 +356,20 @@ def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
     assert opened.process.stdin
     opened.process.stdin.close()
     opened.process.wait(timeout=500)
+
+
+@pytest.fixture(scope="session")
+def s3_environment() -> Iterator[dict[str, str]]:
+    """Environment variables by which s3fs finds a server with an empty bucket."""
+    from s3_server import serving_s3
+
+    with serving_s3() as environment:
+        yield environment
+
+
+@pytest.fixture
+def s3(s3_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """URL of an empty folder of a bucket."""
+    for name, value in s3_environment.items():
+        monkeypatch.setenv(name, value)
+    return f"s3://bucket/{uuid4().hex}"

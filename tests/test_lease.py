@@ -127,11 +127,11 @@ def test_time_between_the_reading_and_the_look_at_the_clock_does_not_count(place
         calls.append(name)
         if len(calls) == 2:
             clock.time += 3600
-            place.read = read  # type: ignore[method-assign]
+            place.read = read  # type: ignore[method-assign]  # the real one again
             first.renew()
         return data
 
-    place.read = stopped  # type: ignore[method-assign]
+    place.read = stopped  # type: ignore[method-assign]  # to stop the reader in between
     with pytest.raises(UnavailableError):
         lease(place, clock).take()
     first.check()
@@ -155,7 +155,7 @@ def test_a_lease_that_is_half_written_counts_as_one(place: Place, body: bytes) -
 def test_a_slow_taker_of_a_number_long_over_loses(place: Place) -> None:
     lease(place).take()
     slow = lease(place)
-    slow._wait_until_free = lambda: 3  # type: ignore[method-assign]
+    slow._wait_until_free = lambda: 3  # type: ignore[method-assign]  # it saw lease-3 long ago
     place.write("lease-9", b"{}")
     with pytest.raises(UnavailableError, match="another process is at work"):
         slow.take()
@@ -249,9 +249,10 @@ def test_a_run_folder_without_locks_is_held_by_a_lease(no_locks: None, tmp_path:
         taker = Lease(open_place(one.path), Holder(has_ended=lambda facts: True))
         taker.take()
         with pytest.raises(WriteError, match="another process has taken over"):
-            one.write_predictions("a", example_ids=[], labels=[], predictions=[], scores=None, classes=[])  # type: ignore[arg-type]
+            # Nothing of what is given is read before the lease is.
+            one.write_predictions("a", example_ids=[], labels=[], predictions=[], scores=None, classes=[])  # type: ignore[arg-type]  # not read
         with pytest.raises(WriteError, match="another process has taken over"):
-            one.add(None)  # type: ignore[arg-type]
+            one.add(None)  # type: ignore[arg-type]  # not read
         taker.release()
     with one.hold():
         assert [path.name for path in one.path.glob("lease-*")] == ["lease-3"]

@@ -255,7 +255,7 @@ def test_rows_are_sent_again_to_a_worker_in_the_place_of_a_dead_one() -> None:
     def reply(worker: int, unit: Errand) -> Iterator[Any]:
         yield from deaths.pop() if unit.name == "second" and deaths else finish(unit)
 
-    deaths[:] = [["killed"]]  # type: ignore[list-item]
+    deaths[:] = [["killed"]]  # type: ignore[list-item]  # a death in the place of an answer
     cluster = Cluster(reply)
     pool = cluster.pool(jobs=1)
     cluster.submit(pool, Errand("first", shared_key="rows"), Errand("second", shared_key="rows"))
@@ -332,7 +332,7 @@ def test_workers_that_end_at_their_start_end_the_run() -> None:
         if isinstance(command, Start):
             cluster.events.append(Died(worker=command.worker, reason="no harness there"))
 
-    cluster.send = send  # type: ignore[method-assign]
+    cluster.send = send  # type: ignore[method-assign]  # a cluster that starts nobody
     with pytest.raises(harness.UnavailableError, match=r"no worker can be started .*no harness there"):
         cluster.submit(pool, Errand("unit"))
         pool.finish()
@@ -341,7 +341,7 @@ def test_workers_that_end_at_their_start_end_the_run() -> None:
 def test_a_worker_that_does_not_see_the_store_ends_the_run() -> None:
     cluster = Cluster()
     pool = cluster.pool(jobs=1)
-    cluster.send = lambda command: cluster.events.append(  # type: ignore[method-assign]
+    cluster.send = lambda command: cluster.events.append(  # type: ignore[method-assign]  # says one thing
         Ready(worker=1, node="two", host="two", pid=1, error="a worker on two does not see", is_blind=True)
     )
     with pytest.raises(harness.UnavailableError, match="a worker on two does not see"):

@@ -8,7 +8,7 @@ import pickle
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 import torch
 from conftest import Harness
-from s3_server import serving_s3
 from scipy import sparse
 
 import harness
@@ -27,20 +26,6 @@ from harness.storage.places import Place, open_place
 
 KEY = "0" * 64
 ROWS = np.arange(12, dtype=np.float32).reshape(4, 3)
-
-
-@pytest.fixture(scope="module")
-def s3_environment() -> Iterator[dict[str, str]]:
-    with serving_s3() as environment:
-        yield environment
-
-
-@pytest.fixture
-def s3(s3_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
-    """URL of an empty folder of a bucket."""
-    for name, value in s3_environment.items():
-        monkeypatch.setenv(name, value)
-    return f"s3://bucket/{uuid4().hex}"
 
 
 @pytest.fixture(params=["s3", "memory"])
@@ -189,7 +174,7 @@ def test_a_file_url_is_a_folder(tmp_path: Path) -> None:
     store.write(KEY, [0], ROWS[:1])
     assert store.location == str(tmp_path / "store") and store.root == tmp_path / "store"
     with pytest.raises(UsageError, match="is no folder"):
-        FeatureStore("memory://a/b").root  # noqa: B018
+        FeatureStore("memory://a/b").root  # noqa: B018  # reading it is what raises
 
 
 # ── what is said ─────────────────────────────────────────────────────────────────────────────────────────
@@ -287,7 +272,7 @@ def test_a_url_that_is_none(url: str, kind: type[Exception], said: str) -> None:
 
 @pytest.mark.parametrize("protocol, package", [("s3", "s3fs"), ("gs", "gcsfs"), ("abfs", "adlfs")])
 def test_a_missing_package_is_named(protocol: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    import fsspec  # noqa: F401
+    import fsspec  # noqa: F401  # before its packages are hidden
 
     monkeypatch.setitem(sys.modules, package, None)
     registry: Any = sys.modules["fsspec.registry"]  # fsspec has another thing of this name

@@ -14,7 +14,6 @@ from uuid import uuid4
 
 import pytest
 from conftest import Harness
-from s3_server import serving_s3
 
 import harness
 from harness import UnavailableError, UsageError, WriteError
@@ -24,20 +23,6 @@ from harness.runs.record import VARYING
 from harness.storage.lease import Holder, Lease
 from harness.storage.parts import MOST_PARTS, GrowingFile, part_of, read_parts
 from harness.storage.remote import RemotePlace
-
-
-@pytest.fixture(scope="module")
-def s3_environment() -> Iterator[dict[str, str]]:
-    with serving_s3() as environment:
-        yield environment
-
-
-@pytest.fixture
-def s3(s3_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
-    """URL of an empty folder of a bucket."""
-    for name, value in s3_environment.items():
-        monkeypatch.setenv(name, value)
-    return f"s3://bucket/{uuid4().hex}"
 
 
 @pytest.fixture
@@ -100,7 +85,7 @@ def test_whatever_put_a_killed_writer_came_to_the_file_is_whole(memory: RemotePl
 
         return do
 
-    memory.write, memory.remove = watched(write), watched(remove)  # type: ignore[method-assign]
+    memory.write, memory.remove = watched(write), watched(remove)  # type: ignore[method-assign]  # spies
     for number in range(MOST_PARTS):
         whole += b"%d\n" % number
         put(growing, b"%d\n" % number)
@@ -254,7 +239,7 @@ def test_a_record_is_reported_once_the_url_has_it(tmp_path: Path, monkeypatch: p
     with folder.hold():
         mirror = folder._mirror
         assert mirror
-        place = Gate(mirror._place)  # type: ignore[arg-type]
+        place = Gate(mirror._place)  # type: ignore[arg-type]  # any place will do
         place.open.set()
         mirror.begin()
         mirror.wait()

@@ -18,7 +18,7 @@ SHARES = (0.25, 0.5, 1.0)
 """Shares of a GPU that a worker may have: more than four on one wait for one another."""
 
 MARGIN = 1.2
-"""What a forward pass takes of a GPU's memory, by its estimate: CUDA's own and fragments come to it."""
+"""Memory of a GPU that a forward pass takes, by its estimate: CUDA's own and fragments come to it."""
 
 
 @dataclass(eq=False)

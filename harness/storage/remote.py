@@ -86,10 +86,8 @@ class RemotePlace:
         path = self._path(name)
 
         def put() -> None:
-            if isinstance(self._system.protocol, str | tuple) and not getattr(
-                self._system, "async_impl", False
-            ):
-                self._system.makedirs(path.rpartition("/")[0], exist_ok=True)  # object stores have no folders
+            if not self._system.async_impl:  # object stores, which fsspec asks so, have no folders
+                self._system.makedirs(path.rpartition("/")[0], exist_ok=True)
             self._system.pipe_file(path, data, **how)
 
         try:

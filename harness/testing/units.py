@@ -89,7 +89,7 @@ class SampleUnit(RunUnit):
 
     @property
     def kind(self) -> UnitKind:
-        """What it says it needs."""
+        """Kind that it says it is of."""
         return self.as_kind
 
     @property

@@ -19,7 +19,7 @@ class Open:
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What workers are started with: a pickled `harness.WorkerSetting`, and a file that each must see in the store."""
+    """Setting of all workers: a pickled `harness.WorkerSetting`, and a file that each must see in the store."""
 
     setting: bytes
     marker: str

@@ -68,9 +68,7 @@ class Queue:
         `others` are the models that other workers have. A worker that does no `forwards` is given probes alone, one
         with GPUs probes last, and one without them probes first.
         """
-        if (
-            self._probes and not gpus
-        ):  # it keeps no device waiting, and records are written as the run goes on
+        if self._probes and not gpus:  # no device waits, and records are written as the run goes on
             item = self._probes.popleft()
         elif forwards and (chosen := self._choose(gpus, model, others)) is not None:
             items = self._forwards[chosen]

@@ -1,4 +1,4 @@
-"""What the executor `ray` costs and gains on this machine: overhead per small bundle, and speed-up of two workers.
+"""Executor `ray` on this machine: overhead per small bundle, speed-up of two workers, start of a long queue.
 
 `python tests/benchmarks/executors.py` runs arms in turn, each with an empty store, and prints medians and the load of
 the machine as JSON. Seconds are counted from the first worker that is there (for the overhead: from the first forward
@@ -12,6 +12,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -39,6 +40,9 @@ WORDS = (
     "with",
 )
 
+MODELS, SHORTEST = 190, 64
+"""Models of the long queue, which differ in the most tokens of a text, from `SHORTEST` on: as many as one can tell."""
+
 SUITE = """
 name: executors
 tasks: [{tasks}]
@@ -56,12 +60,13 @@ def main() -> None:
     parser.add_argument("--bundles", type=int, default=100, help="small bundles of one model")
     parser.add_argument("--tasks", type=int, default=8, help="large bundles")
     parser.add_argument("--texts", type=int, default=1500, help="texts of a large bundle")
-    parser.add_argument("--parts", default="overhead,speed")
+    parser.add_argument("--queued", type=int, default=10_000, help="bundles of the long queue")
+    parser.add_argument("--parts", default="overhead,speed,queue")
     options = parser.parse_args()
     found: dict[str, object] = {"load before": os.getloadavg()[0], "cores": os.cpu_count()}
     with tempfile.TemporaryDirectory(prefix="ex-", dir="/tmp") as folder:
         for part in options.parts.split(","):
-            measure = {"overhead": measure_overhead, "speed": measure_speed}[part]
+            measure = {"overhead": measure_overhead, "speed": measure_speed, "queue": measure_queue}[part]
             found |= measure(Path(folder, part), options)
     print(json.dumps(found | {"load after": os.getloadavg()[0]}, indent=2))
 
@@ -90,6 +95,18 @@ def measure_speed(folder: Path, options: argparse.Namespace) -> dict[str, object
     }
 
 
+def measure_queue(folder: Path, options: argparse.Namespace) -> dict[str, object]:
+    """Return the seconds from the start of a run of very many bundles to its first forward pass, after its plan."""
+    n_tasks = -(-options.queued // MODELS)
+    models = (f'"minigemma-s[max_length={SHORTEST + number}]"' for number in range(MODELS))
+    write_suite(folder, n_tasks, 6, model="MODEL", sites="resid_post.0", poolings="last")
+    suite = folder / "suite.yaml"
+    one = "{ref: MODEL, sites: [resid_post.0]}"
+    suite.write_text(suite.read_text().replace(one, ", ".join(one.replace("MODEL", name) for name in models)))
+    seconds = run(folder, "ray[jobs=1]", "started", ends="forward")
+    return {"bundles in the queue": n_tasks * MODELS, "seconds to the first forward pass": seconds}
+
+
 def take_turns(
     folder: Path, n_rounds: int, arms: Mapping[str, str], *, begins: str
 ) -> list[dict[str, float]]:
@@ -102,8 +119,10 @@ def take_turns(
     return rounds
 
 
-def run(folder: Path, executor: str, begins: str) -> float:
-    """Run the suite, and return the seconds from the first event `begins` to the last record."""
+def run(folder: Path, executor: str, begins: str, *, ends: str = "") -> float:
+    """Run the suite, and return the seconds from the first event `begins` to the last record, or to the first event
+    `ends`, at which the run is stopped.
+    """
     out, cache = folder / "out", folder / "cache"
     for place in (out, cache):
         shutil.rmtree(place, ignore_errors=True)
@@ -118,17 +137,25 @@ def run(folder: Path, executor: str, begins: str) -> float:
     )
     began = ended = 0.0
     seen = 0
-    mark = f'"event": "{begins}"'
+    events = out / "events.jsonl"
+
+    def has_come(event: str) -> bool:
+        return events.exists() and f'"event": "{event}"' in events.read_text()
+
     while process.poll() is None:
         time.sleep(0.01)
-        if not began:
-            events = out / "events.jsonl"
-            began = time.monotonic() if events.exists() and mark in events.read_text() else 0.0
+        if not began and has_come(begins):
+            began = time.monotonic()
+        if ends and began and has_come(ends):
+            ended = time.monotonic()
+            process.send_signal(signal.SIGINT)
+            process.wait()
+            break
         results = out / "results.jsonl"
         if results.exists() and (size := results.stat().st_size) != seen:
             seen, ended = size, time.monotonic()
     log.close()
-    if process.returncode:
+    if process.returncode and not (ends and ended):
         raise SystemExit((folder / "log.txt").read_text()[-2000:])
     return ended - began
 

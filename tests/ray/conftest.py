@@ -27,6 +27,7 @@ HERE = Path(__file__).parent
 def asked_for() -> None:
     """Skip all tests of this folder unless HARNESS_RAY is set."""
     if not os.environ.get("HARNESS_RAY"):
+        # `make test` runs this folder too, and these tests are minutes each.
         pytest.skip("they start clusters of Ray and take minutes: `make test-ray` runs them")
 
 
@@ -215,7 +216,7 @@ class Runs:
             path.unlink()
 
     def done(self) -> list[str]:
-        """What mischief was done."""
+        """Return the kinds of mischief that were done, in order."""
         path = self.folder / "done.txt"
         return [line.split()[0] for line in path.read_text().splitlines()] if path.exists() else []
 

@@ -75,8 +75,9 @@ def make_odd() -> harness.Pooling:
                     die()
                 replace(source, target)
 
-            os.replace = break_off  # type: ignore[assignment]
-            Path.replace = lambda self, target: break_off(self, target)  # type: ignore[assignment, method-assign]
+            # Typed as functions of the library that nobody replaces.
+            os.replace = break_off  # type: ignore[assignment]  # to die amid the write
+            Path.replace = lambda self, target: break_off(self, target)  # type: ignore[assignment, method-assign]  # too
         if (
             Path("full.always").exists()
             and str(os.environ.get("NODE")) in Path("full.always").read_text().split()
@@ -86,8 +87,8 @@ def make_odd() -> harness.Pooling:
             def refuse(source: Any, target: Any) -> None:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-            os.replace = refuse  # type: ignore[assignment]
-            Path.replace = lambda self, target: refuse(self, target)  # type: ignore[assignment, method-assign]
+            os.replace = refuse  # type: ignore[assignment]  # as a full disk does
+            Path.replace = lambda self, target: refuse(self, target)  # type: ignore[assignment, method-assign]  # too
         return mean(values, offsets)
 
     return odd

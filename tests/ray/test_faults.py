@@ -1,4 +1,4 @@
-"""What clusters do to a run: the records and predictions are those of one process in which nothing happens.
+"""Faults of clusters: the records and predictions are those of one process in which nothing happens.
 
 Clocks apart: mischief.py shifts `time.time` in all workers of one node, as its clock would be; a clock that is injected
 into leases is in tests/test_lease.py.

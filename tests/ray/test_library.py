@@ -1,4 +1,4 @@
-"""What Ray 2.60 does otherwise than one would guess must not be seen in a run that starts a Ray of its own.
+"""Surprises of Ray 2.60, none of which may be seen in a run that starts a Ray of its own.
 
 Two more of these things are in test_faults.py (a worker that ends itself with status 0 is not run again for ever) and
 test_equal.py (threads are those of the executor, whatever the environment says).
@@ -54,7 +54,7 @@ class Ended:
 
     @property
     def notes(self) -> list[dict[str, Any]]:
-        """What the plugin noted, in the order in which it did."""
+        """Notes of the plugin, in the order in which it made them."""
         return [json.loads(line) for line in (self.folder / "habits.txt").read_text().splitlines()]
 
     @property

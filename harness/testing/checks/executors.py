@@ -112,7 +112,7 @@ def _say(result: Any) -> str:
 
 @check("executors")
 def once(subject: Subject) -> None:
-    """Where no process dies, the work of every unit is done once."""
+    """The work of every unit is done once where no process dies."""
     counts = Counter((key, number) for key, number, _ in _run(subject).worked())
     (key, number), most = max(counts.items(), key=lambda item: item[1])
     fail_unless(most == 1, f"result {number} of unit '{key}' is worked out {most} times")
