@@ -26,6 +26,12 @@ class Opened:
     said: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
 
+    def wait_until_drawn(self, timeout: float = 10_000) -> None:
+        """Wait for the table, at most `timeout` milliseconds."""
+        # By an attribute, not by a script: Playwright evaluates a script again and again inside the page, whose content
+        # security policy refuses that unless it is true at the first look.
+        self.page.wait_for_selector("html[data-ready]", state="attached", timeout=timeout)
+
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Any]:
@@ -64,7 +70,7 @@ def open_page(chromium: Any) -> Iterator[Any]:
         opened.page.on("request", lambda request: opened.asked.append(request.url))
         opened.page.goto(f"{path.resolve().as_uri()}{place}")
         if options.get("java_script_enabled", True):
-            opened.page.wait_for_function("document.documentElement.dataset.ready", timeout=30_000)
+            opened.wait_until_drawn(timeout=30_000)
         return opened
 
     yield open_file

@@ -37,12 +37,12 @@ def choose(opened: Any, label: str, value: str) -> None:
     opened.page.locator("#filters > label").filter(has_text=re.compile(f"^{label}")).locator(
         "select"
     ).select_option(value)
-    opened.page.wait_for_function("document.documentElement.dataset.ready")
+    opened.wait_until_drawn()
 
 
 def view(opened: Any, name: str) -> None:
     opened.page.locator("#views").get_by_role("button", name=name).click()
-    opened.page.wait_for_function("document.documentElement.dataset.ready")
+    opened.wait_until_drawn()
 
 
 # ── every published page ─────────────────────────────────────────────────────────────────────────────────
@@ -133,7 +133,7 @@ def test_filters_leave_the_lines_that_have_all_of_it(open_page: Any) -> None:
     assert opened.page.locator("#card").inner_text().startswith("Task banking77")
     assert "1 of 98 lines, Models" in opened.page.locator("#selection").inner_text()
     opened.page.get_by_role("button", name="reset").click()
-    opened.page.wait_for_function("document.documentElement.dataset.ready")
+    opened.wait_until_drawn()
     assert len(set(cells(opened, "task"))) > 1
 
 
@@ -143,7 +143,7 @@ def test_toys_and_other_models_are_never_shown_together(open_page: Any) -> None:
         view(opened, name)
         for group in ("Models", "Models trained here (toys)"):
             choose(opened, "models", group)
-            opened.page.wait_for_function("document.documentElement.dataset.ready")
+            opened.wait_until_drawn()
             models = {model for model in cells(opened, "model") if model != "—"}
             assert models and {model.startswith("mini") for model in models} == {group != "Models"}
 
@@ -161,7 +161,7 @@ def test_the_address_leads_back_to_what_is_shown(open_page: Any) -> None:
     opened = open_page(GEMMA)
     view(opened, "Task by task")
     choose(opened, "models", "Models trained here (toys)")
-    opened.page.wait_for_function("document.documentElement.dataset.ready")
+    opened.wait_until_drawn()
     choose(opened, "task", "ioi")
     head(opened, "macro_f1").click()
     head(opened, "macro_f1").click()
@@ -424,8 +424,8 @@ def test_tables_beside_a_page_are_read_from_the_disk(
     assert cells(opened, "macro_f1")[0].startswith(".000")
     for name in ("Ablation", "All rows", "All rows", "Ablation", "All rows"):  # while nothing is waited for
         opened.page.locator("#views").get_by_role("button", name=name).click()
-    opened.page.wait_for_function("document.documentElement.dataset.ready")
+    opened.wait_until_drawn()
     assert "3,500 of 3,500 lines" in opened.page.locator("#selection").inner_text() and opened.said == []
     pieces[0].unlink()
     opened.page.reload()
-    opened.page.wait_for_function("document.getElementById('selection').innerText.includes('is missing')")
+    opened.page.locator("#selection", has_text="is missing").wait_for()
