@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from harness.api.claims import Claim, ResultPage
 from harness.api.data import Conversation, Examples, Image, Message, Partition, Site, Tokens
 from harness.api.errors import (
     ChangedError,
@@ -67,6 +68,7 @@ from harness.api.specs import (
     PoolingSpec,
     RegimeSpec,
     RepresentationSpec,
+    ResultSpec,
     TransformSpec,
 )
 from harness.api.tasks import Columns, FileSource, HubSource, TaskSpec
@@ -116,6 +118,7 @@ __all__ = [
     "BundleFinished",
     "CellFinished",
     "ChangedError",
+    "Claim",
     "Classifier",
     "ClassifierSpec",
     "Columns",
@@ -162,6 +165,8 @@ __all__ = [
     "Regime",
     "RegimeSpec",
     "RepresentationSpec",
+    "ResultPage",
+    "ResultSpec",
     "RunFinished",
     "RunStarted",
     "Score",

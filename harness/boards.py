@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,10 +16,14 @@ from pathlib import Path
 
 from harness import leaderboard
 from harness.api.errors import GateError, UnavailableError, WriteError
-from harness.config.board_file import RunChoice, read_board
+from harness.config.board_file import RunChoice, read_board, read_commands
 from harness.config.suite import Suite
+from harness.leaderboard import claims
 from harness.runs.folder import RunFolder
 from harness.session import Session
+
+RESULTS = "results"
+"""Folder of the results of commands, while a board is made."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +43,7 @@ def make_boards(
     folders: Sequence[Path],
     *,
     work: Path,
+    plugins: Sequence[str] = (),
     argv: Sequence[str] = (),
     tell: Callable[[str], None] = lambda line: None,
 ) -> None:
@@ -42,14 +51,23 @@ def make_boards(
 
     Every run starts from an empty run folder, and every board from an empty cache, below `work`: the cost columns
     must be of this machine and this code. All suites are read before the first run. Raise GateError when a run
-    is not whole; the published board is then unchanged, and the run is kept for a look.
+    is not whole or a command fails; the published board is then unchanged, and what there is is kept for a look.
+
+    Commands run in processes of their own, with `plugins`, the values of `-p`, and the session's folders and device.
     """
-    boards = [(folder, _read(session, folder)) for folder in folders]
-    for folder, planned in boards:
+    boards = [(folder, _read(session, folder), read_commands(folder)) for folder in folders]
+    for folder, planned, commands in boards:
         with _work_folder(work, folder) as place:
             finished = [_run(session, run, place, argv) for run in planned]
+            for command in commands:
+                _call(session, command, place, plugins)
+            kept = claims.find(session.registry, place / RESULTS)
+            if commands and not kept:
+                raise GateError(f"no command of '{folder}' left a result, so nothing is published")
             for path in _publish(session, finished, folder, place / "published"):
                 tell(str(path))
+            if kept:
+                tell(str(claims.replace(kept, folder)))
 
 
 def _read(session: Session, folder: Path) -> list[_PlannedRun]:
@@ -96,6 +114,24 @@ def _run(session: Session, planned: _PlannedRun, place: Path, argv: Sequence[str
         reasons = [*run.summary.errors, *run.summary.left_out.values(), "cells were not run"]
         raise GateError(f"the run in '{run.folder}' is not whole, so nothing is published: {reasons[0]}")
     return _FinishedRun(choice=choice, folder=RunFolder(run.folder))
+
+
+def _call(session: Session, command: str, place: Path, plugins: Sequence[str]) -> None:
+    """Call a command of a plugin, which leaves its results in the folder RESULTS of `place`. Raise GateError when it
+    fails.
+    """
+    chosen = [word for name in plugins for word in ("-p", name)]
+    settings = {
+        "HARNESS_DATA_DIR": session.data_dir,
+        "HARNESS_CACHE_DIR": place / "cache",
+    }
+    environment = os.environ | {name: str(value) for name, value in settings.items() if value is not None}
+    device = [] if session.wanted_device == "auto" else ["-d", session.wanted_device]
+    given = [*shlex.split(command), *device, "-o", str(place / RESULTS)]
+    words = [sys.executable, "-m", "harness", *chosen, *given]
+    done = subprocess.run(words, env=environment, stdout=subprocess.DEVNULL, check=False)
+    if done.returncode:
+        raise GateError(f"`harness {command}` ended with code {done.returncode}, so nothing is published")
 
 
 def _publish(session: Session, runs: Iterable[_FinishedRun], board: Path, stage: Path) -> list[Path]:

@@ -329,6 +329,17 @@ def harness_commands():
     return [harness.CommandSpec(name="greet", summary="Greet.", load=lambda: greet)]
 '''
 
+RESULTS = """
+import harness
+
+def describe(paths):
+    return harness.ResultPage(markdown=f"# Greetings: {len(paths)}")
+
+@harness.hookimpl
+def harness_results():
+    return [harness.ResultSpec(name="greetings", summary="Greetings.", pattern="greeting-*.json", load=describe)]
+"""
+
 PLUGINS = """
 import json
 import sys
@@ -363,6 +374,7 @@ GOOD = {
     "tasks": TASKS,
     "suites": SUITES,
     "commands": COMMANDS,
+    "results": RESULTS,
     "executors": EXECUTORS,
     "plugins": PLUGINS,
 }
@@ -686,6 +698,7 @@ FAULTS = (
     Fault("tasks", "data", 'languages=("en",)', 'languages=("en", "fr")'),
     Fault("suites", "file", "name: own_suite", "name: another", file="own_suite.yaml"),
     Fault("suites", "names", "poolings: [mean]", "poolings: [mean, meen]", file="own_suite.yaml"),
+    Fault("results", "describes", "# Greetings", "Greetings"),
     Fault("commands", "loads", ', help="Shout."', ""),
     # Whole plugins
     Fault("plugins", "listing", "import json", "import scipy.sparse"),

@@ -112,6 +112,11 @@ def harness_commands():
     tell("harness_commands")
     return [harness.CommandSpec(name="toy-greet", summary="greets", load="toy_plugin:greet")]
 
+@harness.hookimpl
+def harness_results():
+    tell("harness_results")
+    return [harness.ResultSpec(name="toy_results", summary="results", pattern="toy-*.json", load="toy_plugin:greet")]
+
 @harness.hookimpl(tryfirst=True)
 def harness_resolve_model(ref):
     tell("harness_resolve_model", ref=ref)
@@ -174,6 +179,7 @@ def test_the_hooks_are_these():
         "harness_tasks",
         "harness_suites",
         "harness_commands",
+        "harness_results",
         "harness_resolve_model",
         "harness_resolve_representation",
         "harness_run_started",

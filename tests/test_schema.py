@@ -101,6 +101,7 @@ REFUSED: dict[str, list[dict[str, Any]]] = {
     "board-schema": [
         {"runs": []}, {"runs": [{"name": "x"}]}, {"runs": [{"suite": "a", "cache": "none"}]},
         {"runs": [{"suite": "a", "batch_size": 0}]}, {"runs": [{"suite": "a", "folder": "../b"}]}, {"run": 1},
+        {"commands": []}, {"commands": [7]},
     ],
 }  # fmt: skip
 

@@ -17,6 +17,7 @@ from harness.api.specs import (
     PoolingSpec,
     RegimeSpec,
     RepresentationSpec,
+    ResultSpec,
     TransformSpec,
 )
 from harness.api.tasks import TaskSpec
@@ -104,6 +105,15 @@ def harness_commands() -> Iterable[CommandSpec]:  # type: ignore[empty-body]
     """Offer commands of the command line, each loaded when it is called.
 
     Called once, by the rules of `harness_models`. The name of a built-in command cannot be offered.
+    """
+
+
+@hookspec
+def harness_results() -> Iterable[ResultSpec]:  # type: ignore[empty-body]
+    """Offer the kinds of results that commands of the plugin leave in a folder, each with the page that it is shown on.
+
+    Called once, by the rules of `harness_models`. `harness leaderboard build`, `make` and `check` write and check the
+    pages of a folder, and one table of all claims there.
     """
 
 

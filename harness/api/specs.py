@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import click
+
+    from harness.api.claims import ResultPage
 
 
 Needs = Literal["tokens", "text", "images", "nothing"]
@@ -59,10 +64,39 @@ class CommandSpec:
     load: str | Callable[[], click.Command]
 
     def __post_init__(self) -> None:
-        if isinstance(self.load, str) and not all(self.load.partition(":")):
+        _check_place(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultSpec:
+    """Kind of results that a command of a plugin leaves in a folder, one JSON file each.
+
+    Files whose names match `pattern`, such as `erasure-*.json`, are of this kind. `load` gives a function
+    `describe(paths) -> ResultPage` of all such files of a folder, by name, or is its place, as `module:attribute`; it
+    is imported when such a file is found. The function raises UnavailableError for a file that holds no such result.
+    """
+
+    name: str
+    summary: str
+    pattern: str
+    load: str | Callable[[Sequence[Path]], ResultPage]
+
+    def __post_init__(self) -> None:
+        _check_place(self)
+        if not _PATTERN.fullmatch(self.pattern):
             raise TypeError(
-                f"CommandSpec '{self.name}' loads '{self.load}', which is not of the form module:attribute"
+                f"ResultSpec '{self.name}' has the pattern '{self.pattern}', which is not of the form NAME-*.json"
             )
+
+
+_PATTERN = re.compile(r"[a-z][a-z0-9_-]*-\*\.json")
+
+
+def _check_place(spec: CommandSpec | ResultSpec) -> None:
+    if isinstance(spec.load, str) and not all(spec.load.partition(":")):
+        raise TypeError(
+            f"{type(spec).__name__} '{spec.name}' loads '{spec.load}', which is not of the form module:attribute"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,9 @@ from harness.cli.leaderboard_plots import plots
 from harness.cli.meta import ARGUMENTS
 from harness.cli.streams import echo
 
+PAGES = ("leaderboard.md", "claims.md")
+"""Pages that a published folder has one of."""
+
 
 @click.group("leaderboard", no_args_is_help=False)
 def command() -> None:
@@ -30,14 +33,28 @@ def command() -> None:
 @click.option("--licence", help="State this licence on the page.")
 @click.option("--commit", help="State this commit on the page.")
 @shared.wide_option
-def build(runs: tuple[Path, ...], output: Path | None, wide: bool, **stated: str | None) -> None:
+@click.pass_context
+def build(
+    context: click.Context,
+    /,
+    runs: tuple[Path, ...],
+    output: Path | None,
+    wide: bool,
+    **stated: str | None,
+) -> None:
     """Write the page leaderboard.html for RUNS, leaderboard.md and tables beside it, and print the table.
 
     RUNS are run folders, published runs, or folders of them. The page is one file that needs no network. What it stated
-    before stays, but for what is stated anew.
+    before stays, but for what is stated anew. A folder of results that commands of plugins left gets their pages, and
+    claims.html, claims.md and claims.csv.
     """
     from harness import leaderboard
+    from harness.leaderboard import claims
 
+    if len(runs) == 1 and output is None and (kept := claims.find(shared.open_registry(context), runs[0])):
+        echo(claims.write(kept, runs[0]))
+        if not leaderboard.find_published(runs[0]):
+            return
     results = leaderboard.find_all_results(runs)
     if output is None and len(runs) > 1:
         raise click.UsageError("several runs need -o, the folder to write to")
@@ -120,34 +137,45 @@ def make(context: click.Context, /, boards: tuple[Path, ...], work: Path, **mach
     """Run the boards in DIR anew and replace what is published there.
 
     `board.yaml` in DIR lists the runs of a board; without it, a board is one run of the suite named like DIR. Each
-    board begins with an empty cache. A board is unchanged if one of its runs fails or leaves anything out.
+    board begins with an empty cache. A board is unchanged if one of its runs fails or leaves anything out. Commands of
+    plugins that `board.yaml` lists are called after the runs, each in a process of its own.
     """
     from harness.boards import make_boards
 
     session = shared.open_session(context, **machine)
     try:
-        make_boards(session, boards, work=work, argv=context.meta[ARGUMENTS], tell=echo)
+        make_boards(
+            session, boards, work=work, plugins=context.obj or (), argv=context.meta[ARGUMENTS], tell=echo
+        )
     except KeyboardInterrupt as error:
         raise type(error)("the board that was being made is unchanged") from None
 
 
 @command.command("check")
 @click.argument("folders", nargs=-1, metavar="[DIR]...", type=shared.PATH)
-def check(folders: tuple[Path, ...]) -> int:
+@click.pass_context
+def check(context: click.Context, /, folders: tuple[Path, ...]) -> int:
     """Check what is published in DIR [leaderboards], the folder of a suite or a folder of those.
 
-    Checks records, predictions, recomputed scores and sizes, and that the pages are those of the published runs.
+    Checks records, predictions, recomputed scores and sizes, and that the pages are those of the published runs and of
+    the results that commands of plugins left.
     """
     from harness import leaderboard
+    from harness.leaderboard import claims
 
     suites = [suite for folder in folders or (Path("leaderboards"),) for suite in _suites(folder)]
-    findings = [finding for suite in suites for finding in leaderboard.check_published(suite)]
+    kept = [suite for suite in suites if claims.is_kept(suite)]
+    registry = shared.open_registry(context) if kept else None
+    findings = [finding for suite in kept if registry for finding in claims.check(registry, suite)]
+    boards = [suite for suite in suites if suite not in kept or leaderboard.find_published(suite)]
+    findings += [finding for suite in boards for finding in leaderboard.check_published(suite)]
     for finding in findings:
         echo(finding)
     if findings:
         return GateError.exit_code
-    runs = sum(len(leaderboard.find_published(suite)) for suite in suites)
-    echo(f"{runs} published runs in {len(suites)} folders: nothing is wrong")
+    runs = sum(len(leaderboard.find_published(suite)) for suite in boards)
+    told = f" and {len(kept)} of results" if kept else ""
+    echo(f"{runs} published runs in {len(boards)} folders{told}: nothing is wrong")
     return 0
 
 
@@ -178,13 +206,21 @@ command.add_command(add)
 
 
 def _suites(folder: Path) -> list[Path]:
-    """Return the folder itself if it holds a run or a page, else the folders below it that do."""
+    """Return the folder itself if it holds a run or a page, else the folders below it that do, else all of these."""
     if not folder.is_dir():
         raise UnavailableError(f"there is no folder '{folder}'")
-    if any(folder.glob("*.jsonl*")) or (folder / "leaderboard.md").is_file():
-        return [folder]
-    inside = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    suites = [suite for path in inside if any(path.iterdir()) for suite in _suites(path)] or inside
+    suites = _find_suites(folder) or _folders(folder)
     if not suites:
         raise NothingSelectedError(f"'{folder}' holds no published run")
     return suites
+
+
+def _find_suites(folder: Path) -> list[Path]:
+    """Return the folder itself if it holds a run or a page, else the folders below it that do."""
+    if any(folder.glob("*.jsonl*")) or any((folder / page).is_file() for page in PAGES):
+        return [folder]
+    return [suite for path in _folders(folder) for suite in _find_suites(path)]
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))

@@ -7,7 +7,7 @@ import click
 from harness.api.errors import HarnessError, UnavailableError, UsageError, describe, did_you_mean
 from harness.cli.meta import OWNER
 from harness.cli.options import Reporter
-from harness.registry.commands import COMMANDS, import_command
+from harness.registry.commands import COMMANDS, import_loaded
 
 
 def load_command(context: click.Context, name: str) -> click.Command:
@@ -27,7 +27,7 @@ def load_command(context: click.Context, name: str) -> click.Command:
     entry = registry.get("commands", name)
     owner = f"command '{name}' ({entry.distribution})"
     try:
-        found = import_command(entry.spec)
+        found = import_loaded(entry.spec)
     except (HarnessError, MemoryError):
         raise
     except ImportError as error:

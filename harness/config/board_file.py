@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from harness.api.errors import UsageError
 from harness.config.suite import Reference
@@ -51,14 +51,20 @@ class Awaited(Strict):
 
 
 class BoardFile(Strict):
-    """The runs that a published board is made of."""
+    """The runs that a published board is made of, and the commands that leave other results beside it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"anyOf": [{"required": ["runs"]}, {"required": ["commands"]}]}
+    )
 
     about: str = ""
     """A paragraph that the page begins with."""
     awaited: tuple[Awaited, ...] = ()
     """Models that the page shows as empty lines, each with the command that runs it."""
-    runs: tuple[RunChoice, ...] = Field(min_length=1)
+    runs: tuple[RunChoice, ...] = Field(default=(), min_length=1)
     """The runs; each of several has a `name`."""
+    commands: tuple[str, ...] = Field(default=(), min_length=1)
+    """Commands of plugins that leave results, written as after `harness`, without `-o`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +95,7 @@ def read_about(folder: Path) -> About:
                 if name == ".":
                     raise
                 continue  # a file above the board need not be of boards
-            folders = dict.fromkeys(run.folder for run in file.runs)
+            folders = dict.fromkeys((*(run.folder for run in file.runs), *["."] * bool(file.commands)))
             if name not in folders:
                 continue
             others = (other for other in folders if other != name)
@@ -105,18 +111,28 @@ def read_about(folder: Path) -> About:
 def read_board(folder: Path) -> tuple[RunChoice, ...]:
     """Return the runs in `board.yaml` of `folder`, else one run of the suite named like the folder.
 
-    A suite that is a file is relative to `folder`. Raise UsageError when two runs have one name.
+    A suite that is a file is relative to `folder`. Raise UsageError when two runs have one name, or where the file
+    lists neither runs nor commands.
     """
     path = folder / "board.yaml"
     if not path.is_file():
         return (RunChoice(suite=folder.resolve().name),)
     file = read_yaml(path, "board")
-    runs = file.validate(BoardFile).runs
+    board = file.validate(BoardFile)
+    runs = board.runs
+    if not runs and not board.commands:
+        raise UsageError(f"{file.where} lists neither runs nor commands, of which a board is made")
     names = [run.name for run in runs if run.name is not None]
     if len(names) < len(runs) > 1:
         raise UsageError(f"{file.where}: each of several runs needs a name of its own")
     file.check_twins(("runs",), "run", names)
     return tuple(run.model_copy(update={"suite": _find_suite(folder, run.suite)}) for run in runs)
+
+
+def read_commands(folder: Path) -> tuple[str, ...]:
+    """Return the commands in `board.yaml` of `folder` that leave results there; none without the file."""
+    path = folder / "board.yaml"
+    return read_yaml(path, "board").validate(BoardFile).commands if path.is_file() else ()
 
 
 def _find_suite(folder: Path, suite: str) -> str:

@@ -248,7 +248,7 @@ def _fields(model: type[BaseModel], place: _Place) -> list[str]:
 
 def _follow(schema: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
     """Return what a node of a JSON Schema refers to; of alternatives, such as a short spelling, the last."""
-    while "$ref" in node or "anyOf" in node:
+    while "$ref" in node or ("anyOf" in node and "properties" not in node):
         node = schema["$defs"][node["$ref"].rpartition("/")[2]] if "$ref" in node else node["anyOf"][-1]
     return node
 

@@ -1,4 +1,4 @@
-"""Names of the commands of the harness itself, which no plugin may offer, and the import of those of plugins."""
+"""Names of the commands of the harness itself, which no plugin may offer, and the import of offers by their place."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
-from harness.api.specs import CommandSpec
+from harness.api.specs import CommandSpec, ResultSpec
 
 COMMANDS: Mapping[str, str] = {
     "bench": "Measure featurizing against this machine's limit.",
@@ -38,9 +38,12 @@ RENAMED: Mapping[str, str] = {"truths": "check-statistics"}
 """Earlier name → present name. The earlier name still works, with a line of warning."""
 
 
-def import_command(spec: CommandSpec) -> Any:
-    """Return what a plugin offers as a command, which may be anything; whatever its module raises is raised here."""
-    if callable(spec.load):
-        return spec.load()
-    module, _, attribute = spec.load.partition(":")
-    return getattr(importlib.import_module(module), attribute)
+def import_loaded(spec: CommandSpec | ResultSpec) -> Any:
+    """Return what a plugin offers as a command, or as the function that describes results: it may be anything.
+
+    Whatever its module raises is raised here.
+    """
+    if isinstance(spec.load, str):
+        module, _, attribute = spec.load.partition(":")
+        return getattr(importlib.import_module(module), attribute)
+    return spec.load() if isinstance(spec, CommandSpec) else spec.load

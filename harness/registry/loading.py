@@ -47,6 +47,7 @@ OFFERED: Mapping[str, type] = {
     "tasks": TaskSpec,
     "suites": Path,
     "commands": specs.CommandSpec,
+    "results": specs.ResultSpec,
 }
 """Kind → type that its hook `harness_<kind>` must yield."""
 

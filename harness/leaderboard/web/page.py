@@ -23,6 +23,7 @@ from harness.leaderboard.web.commands import find_commands
 from harness.leaderboard.web.flags import explain
 from harness.leaderboard.web.matrices import encode_matrices
 from harness.leaderboard.web.overview import Overview, describe_scores, judge, make_overviews
+from harness.leaderboard.web.rendering import make_environment, render_markdown
 from harness.leaderboard.web.stated import NOTHING_STATED, Stated
 from harness.leaderboard.web.tables import GROUP, Behind, Table, encode, make_tables
 
@@ -201,46 +202,28 @@ def _static(tables: Sequence[Table]) -> list[tuple[str, Table, list[Mapping[str,
 
 def _render_sections(sections: Sections) -> list[tuple[str, str, Markup]]:
     """Return headings, anchors and texts of what stands one click away, as on leaderboard.md."""
-    from markdown_it import MarkdownIt
-    from markupsafe import Markup
-
-    # No HTML passes: `js-default` leaves raw HTML as text, and what comes in is escaped by the pages already.
-    reader = MarkdownIt("js-default", {"linkify": False})
     found = []
     for heading, *rest in sections:
-        text = reader.render(markdown.join(*rest)).replace(
-            "<table>", '<div class="scroll" tabindex="0"><table>'
-        )
-        text = text.replace("</table>", "</table></div>")
         name = heading.removeprefix("## ")
         # As links from one section to another have it.
         place = re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")
-        found.append((name, place, Markup(text)))  # made by a renderer that escapes
+        found.append((name, place, render_markdown(markdown.join(*rest))))
     return found
 
 
 @cache
 def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("harness.leaderboard.web"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = make_environment()
     environment.filters |= {
         "score": markdown.score,
         "difference": markdown.difference,
         "judge": judge,
-        "line": lambda text: plain_line(shorten(text)),
         # YAML reads letters, and not the pairs of escapes that JSON has for rare ones.
         "tojson_text": lambda value: printable(json.dumps(value, ensure_ascii=False, indent=1)),
         "trusted": _trust,
         "flags": lambda text: explain(filter(None, text.split(", "))),
     }
-    environment.globals |= {"asset": _read_asset, "write": _write}
+    environment.globals["write"] = _write
     return environment
 
 
@@ -269,13 +252,3 @@ def _trust(svg: str) -> Markup:
     from markupsafe import Markup
 
     return Markup(svg)
-
-
-@cache
-def _read_asset(name: str) -> Markup:
-    """Return a file of this package that stands in the page as it is, without the address of a source map."""
-    from jinja2 import PackageLoader
-    from markupsafe import Markup
-
-    text, _, _ = PackageLoader("harness.leaderboard.web", "assets").get_source(_environment(), name)
-    return Markup(re.sub(r"\n(//|/\*)# sourceMappingURL=.*", "", text))  # a file of this package

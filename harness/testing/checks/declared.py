@@ -1,4 +1,4 @@
-"""Checks of what is declared and not made: tasks, suites and commands."""
+"""Checks of what is declared and not made: tasks, suites, commands and results."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any
 
 import click
 
+from harness.api.claims import ResultPage
 from harness.api.errors import HarnessError, UnavailableError, describe
 from harness.api.tasks import FileSource
-from harness.registry.commands import import_command
+from harness.registry.commands import import_loaded
 from harness.testing.check import CheckFailed, NotApplicable, Subject, check, fail_unless
 from harness.testing.checks.common import check_summary
 
@@ -116,7 +117,7 @@ def loads(subject: Subject) -> None:
     """It loads as a click command whose help can be shown, with a help text for each option."""
     check_summary(subject.spec.summary)
     try:
-        command = import_command(subject.spec)
+        command = import_loaded(subject.spec)
     except (Exception, SystemExit) as error:  # a plugin's module may raise anything
         fail_unless(False, f"it cannot be loaded: {describe(error)}")
     fail_unless(
@@ -127,3 +128,16 @@ def loads(subject: Subject) -> None:
         for parameter in command.params:
             if isinstance(parameter, click.Option) and not parameter.hidden:
                 fail_unless(parameter.help, f"its option {parameter.opts[-1]} has no help")
+
+
+@check("results", requires=())
+def describes(subject: Subject) -> None:
+    """It loads as a function that makes, of no results too, a page of Markdown that begins with a heading."""
+    check_summary(subject.spec.summary)
+    try:
+        page = import_loaded(subject.spec)(())
+    except (Exception, SystemExit) as error:  # a plugin's module may raise anything
+        fail_unless(False, f"it cannot describe no results: {describe(error)}")
+    fail_unless(isinstance(page, ResultPage), f"it makes {type(page).__name__}, and no ResultPage")
+    fail_unless(page.markdown.startswith("# "), "its page does not begin with a heading: `# Title`")
+    fail_unless(not page.claims, "of no results it makes claims")

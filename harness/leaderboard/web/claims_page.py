@@ -1,0 +1,28 @@
+"""Page of claims: one file of HTML without scripts, with the table of claims and the results behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.leaderboard.web.rendering import make_environment, render_markdown
+
+
+def to_html(
+    *,
+    title: str,
+    about: str,
+    reading: str,
+    heads: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    pages: Sequence[tuple[str, str]],
+) -> str:
+    """Return the page: `rows` of plain texts below `heads`, and `pages` of Markdown by name."""
+    template = make_environment().get_template("claims.html.jinja")
+    return template.render(
+        title=title,
+        about=about,
+        reading=render_markdown(reading),
+        heads=heads,
+        rows=rows,
+        pages=[(name, render_markdown(text, below=1)) for name, text in pages],
+    )
