@@ -101,6 +101,7 @@ if TYPE_CHECKING:
     from harness.dictionaries.dictionary import Dictionary as Dictionary
     from harness.features.featurize import plan_batches, run_batches
     from harness.models.opened import OpenModel
+    from harness.planning.labelled import LabelledTask, Probed
     from harness.runs.messages import LossyStream
     from harness.runs.worker import open_worker
     from harness.session import Session, open, resolve_device
@@ -143,6 +144,7 @@ __all__ = [
     "ImageModel",
     "InputNorm",
     "InputRepresentation",
+    "LabelledTask",
     "LanguageModel",
     "LinearClassifier",
     "LoadedImageModel",
@@ -161,6 +163,7 @@ __all__ = [
     "Pool",
     "Pooling",
     "PoolingSpec",
+    "Probed",
     "RankedPooling",
     "Regime",
     "RegimeSpec",
@@ -239,7 +242,9 @@ _LAZY = {
     "Dictionary": "harness.dictionaries.dictionary",
     "Session": "harness.session",
     "decode_image": "harness.data.images",
+    "LabelledTask": "harness.planning.labelled",
     "OpenModel": "harness.models.opened",
+    "Probed": "harness.planning.labelled",
     "cached_folder": "harness.storage.cached_folder",
     "open": "harness.session",
     "LossyStream": "harness.runs.messages",

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from harness.leaderboard import Board
     from harness.models.opened import OpenModel
     from harness.planning.cells import Plan
+    from harness.planning.labelled import LabelledTask
     from harness.runs.context import Rerun
     from harness.storage.feature_store import FeatureStore
     from harness.validation.finding import Finding
@@ -195,6 +196,15 @@ class Session:
 
         return open_model(_choose_model(model, "resid_post.[0]"), self.registry)
 
+    def load_task(
+        self, name: str, *, model: str | Mapping[str, Any], site: str, limit: int | None = None
+    ) -> LabelledTask:
+        """Load a labelled task as `model` reads it, so that any features of its rows can be probed; no weights."""
+        from harness.planning.labelled import load_labelled
+
+        choice = _choose_model(model, site)
+        return load_labelled(name, choice, self.registry, self.included, data_dir=self.data_dir, limit=limit)
+
     def features(
         self,
         texts: Sequence[str | Conversation | Image | Sequence[Mapping[str, str]]],
@@ -247,13 +257,8 @@ class Session:
         """
         from harness.data.task import shipped_texts
         from harness.dictionary_report.measure import report
-        from harness.models.opened import at_served_site, open_model
 
-        opened = open_model(_choose_model(model, site or "resid_post.[0]"), self.registry)
-        if site is None:
-            opened = at_served_site(
-                opened, self.registry.choose("representations", representation), self.registry
-            )
+        opened = _open_at(site, representation, model, self.registry)
         return report(
             _read_texts(sources) if sources else shipped_texts(self.registry),
             registry=self.registry,
@@ -358,6 +363,18 @@ def _choose_model(model: str | Mapping[str, Any], site: str) -> ModelChoice:
     """Return the choice of a model at a site; raise UsageError for what is none."""
     with parsing(f"no model at one site: {model!r}, {site!r}", kind=UsageError):
         return ModelChoice(**{"ref": model} if isinstance(model, str) else dict(model), sites=(site,))
+
+
+def _open_at(
+    site: str | None, representation: str, model: str | Mapping[str, Any], registry: Registry
+) -> OpenModel:
+    """Open a model at a site, by default the only one at which the representation serves."""
+    from harness.models.opened import at_served_site, open_model
+
+    opened = open_model(_choose_model(model, site or "resid_post.[0]"), registry)
+    if site is not None:
+        return opened
+    return at_served_site(opened, registry.choose("representations", representation), registry)
 
 
 def _read_texts(sources: Sequence[Path | str]) -> Iterator[str]:

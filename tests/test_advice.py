@@ -253,6 +253,7 @@ CASES: dict[str, Callable[[Place], None]] = {
     "pip install 'sae-harness[gemma]'": is_extra("gemma"),
     "pip install 'sae-harness[big]'": is_extra("big"),
     "pip install 'sae-harness[ray]'": is_extra("ray"),
+    "pip install 'sae-harness[erasure]'": is_extra("erasure"),
     "pip install …": brings_a_protocol,
     'pip install -e ".[dev]"': brings_pytest,
     "hf auth login": logs_in,

@@ -184,6 +184,7 @@ QUICK = (
     "alignments",
     "baselines",
     "classifiers",
+    "erasure",
     "labelling",
     "local",
     "mosaic",

@@ -22,6 +22,7 @@ from harness.features.featurize import (
     featurize,
     halve,
     plan_batches,
+    run_batches,
     stack,
 )
 
@@ -258,6 +259,12 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does(error: Exception) -> 
     got = features_of(ENCODERS["relu"], [list(range(len(TOKENS)))], model=model, on_halved=halved.append)
     np.testing.assert_allclose(got, features_of(ENCODERS["relu"], ALONE), rtol=1e-5, atol=1e-5)
     assert halved[0] == list(range(len(TOKENS))) and all(len(rows) > 1 for rows in halved)
+
+
+def test_work_that_returns_nothing_is_done_once() -> None:
+    done: list[list[int]] = []
+    assert list(run_batches([[0, 1], [2]], lambda rows: done.append(list(rows)))) == [None, None]  # type: ignore[func-returns-value]
+    assert done == [[0, 1], [2]]
 
 
 def test_halves_come_in_the_order_of_the_batch() -> None:

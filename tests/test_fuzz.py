@@ -531,6 +531,28 @@ for _name, _file, _break, _content in (
                 read_items(folder / file, score)  # type: ignore[arg-type]
 
 
+def erasure(folder: Path) -> None:
+    """A result of one eraser."""
+    from harness_erasure.result import Arm, Interval, Result
+
+    some = Interval(value=0.9, low=0.8, high=0.95)
+    fields = dict.fromkeys(("auroc", "balanced_accuracy", "macro_f1", "accuracy", "same_rows"), some)
+    arm = Arm(name="none", size=0, features=(), cost=None, verdict="found", **fields)
+    counts = dict.fromkeys(("rows_eraser", "rows_probe", "rows_test", "sample_tokens", "loss_tokens"), 9)
+    result = Result(
+        task="t", model="m", site="resid_post.1", dictionary=None, classes=("a", "b"), chance=0.5, arms=(arm,),
+        claim="not testable on this model", reason="none", cpu_minutes=1.0, device="cpu", **counts,
+    )  # fmt: skip
+    (folder / "erasure-t.json").write_text(result.model_dump_json())
+
+
+@kind("erasure", "erasure-t.json", break_json, erasure)
+def _(folder: Path) -> None:
+    from harness_erasure.page import read_results, to_page
+
+    to_page(read_results(folder))
+
+
 @kind("texts", "texts.jsonl", break_lines, put(texts__jsonl=LINES + json.dumps({"messages": TALK}) + "\n"))
 def _(folder: Path) -> None:
     from harness.cli.features import read_texts

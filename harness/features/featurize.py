@@ -149,14 +149,14 @@ def run_batches(
     waiting = [list(batch) for batch in reversed(batches)]
     while waiting:
         rows = waiting.pop()
-        done = None
+        done: list[_Done] = []  # empty where memory ran out: what `work` returns may be None
         try:
-            done = work(rows)
+            done.append(work(rows))
         except Exception as error:  # memory runs out by errors of many types
             if len(rows) == 1 or find_memory_error(error) is None:
                 raise
-        if done is not None:
-            yield done
+        if done:
+            yield done.pop()
             continue
         # Outside the except block, because the error's frames hold the tensors of the batch.
         if torch.cuda.is_available():

@@ -62,7 +62,7 @@ def make_bundles(
     """
     models = [model for model in models if model.modality == data.spec.modality]
     selected: dict[int, tuple[Tokens, Tokens]] = {}
-    tokens = {model.label: _tokenize(data, model, arms.token_set, selected) for model in models}
+    tokens = {model.label: tokenize(data, model, arms.token_set, selected) for model in models}
     # A row in which some model finds no content is dropped for every arm: all are compared on the same rows.
     empty = {row for encoded in tokens.values() for row, one in enumerate(encoded) if not one.content.any()}
     data = without(data, empty)
@@ -148,7 +148,7 @@ def _check_fitted_rows(sample: Sequence[int], placed: Sequence[PlacedArm], draws
             )
 
 
-def _tokenize(
+def tokenize(
     data: TaskData, model: OpenModel, token_set: TokenSet, selected: dict[int, tuple[Tokens, Tokens]]
 ) -> list[Tokens]:
     """Encode the inputs of a task for a model. Raise UnavailableError when its tokenizer fails.

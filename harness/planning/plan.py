@@ -99,13 +99,14 @@ def choose_task(
     )
     if task.test_limit:
         limit = SplitLimits(test=task.test_limit, others=task.limit, every=suite.limit)
-    spec = _find_task(task.name, registry, included)
+    spec = find_task(task.name, registry, included)
     # What the suite says of all tasks is of those that can be asked it.
     leaks = task.leaks or (suite.leaks if spec.modality == "text" and not spec.keep_leaks else None)
     return (replace(spec, leaks=leaks) if leaks else spec), limit
 
 
-def _find_task(name: str, registry: Registry, included: Sequence[TaskSpec]) -> TaskSpec:
+def find_task(name: str, registry: Registry, included: Sequence[TaskSpec]) -> TaskSpec:
+    """Return the task of a name, an included one first. Raise UsageError when there is none."""
     found: TaskSpec | None = next((spec for spec in included if spec.name == name), None)
     return found or registry.get("tasks", name, beside=[spec.name for spec in included]).spec
 
@@ -126,7 +127,7 @@ def find_trained_on(spec: TaskSpec, registry: Registry, included: Sequence[TaskS
     if spec.trained_on not in known:
         hint = did_you_mean(spec.trained_on, known, listed_by="harness ls tasks")
         raise UsageError(f"task '{spec.name}' learns from '{spec.trained_on}', which is no task{hint}")
-    other = _find_task(spec.trained_on, registry, included)
+    other = find_task(spec.trained_on, registry, included)
     if other.trained_on is not None:
         raise UsageError(
             f"task '{spec.name}' learns from '{other.name}', which learns from '{other.trained_on}' and has no "

@@ -1,0 +1,149 @@
+"""Folder of results: one JSON file for each erasure, and a page made of all of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from harness import escape_markdown, parse_json, parsing, read_description, whole_file
+from harness_erasure.result import NOT_TESTABLE, Arm, Result, spell
+
+PAGE = "erasure.md"
+"""Name of the page."""
+
+RESULTS = "erasure-*.json"
+"""Pattern of the results' names."""
+
+NONE = "—"
+"""Text of a value that is not measurable."""
+
+METHOD = """\
+Each eraser is fitted on one half of the training rows. A **fresh** logistic regression, trained on the other half, is
+scored on test rows, by AUROC with a 95 % interval: ½ is chance, however rare a class is. *Same rows* is a probe trained
+on the eraser's own rows: after LEACE it is at chance by construction, whatever is left. *Edited* is the share of test
+tokens that an eraser changes, *edit* the mean of ‖x − x'‖ / ‖x‖, *Δ loss* the increase in next-token loss in nats with
+the eraser spliced in, on test texts; its exponential is the factor of perplexity. *placebo* are as many features of
+equal mean activation. A concept that a probe does not find before erasure, by intervals of AUROC and of balanced
+accuracy, is not testable, and no claim stands. The harness's page on interpretation says how each number is made.
+"""
+
+
+def read_results(folder: Path) -> list[Result]:
+    """Return the results in a folder, by task and model. Raise UnavailableError for a file that holds none."""
+    found = []
+    for path in sorted(folder.glob(RESULTS)):
+        hint = "remove it, or name another folder with -o"
+        with parsing(f"'{path}' is no result of harness erase-concept", hint=hint):
+            text = read_description(path).decode()
+            parse_json(text)  # refuses what pydantic would read: a key that stands twice
+            found.append(Result.model_validate_json(text))
+    return sorted(found, key=lambda one: (one.task, one.model, one.site, one.dictionary or ""))
+
+
+def write(result: Result, folder: Path) -> Path:
+    """Write a result into a folder, and the page of all results there; return the path of the page."""
+    name = re.sub("[^A-Za-z0-9._]+", "-", f"erasure-{result.task}-{result.model}-{result.site}")
+    with whole_file(folder / f"{name}.json") as temporary:
+        temporary.write_text(result.model_dump_json(indent=1) + "\n", "utf-8")
+    with whole_file(folder / PAGE) as temporary:
+        temporary.write_text(to_page(read_results(folder)), "utf-8")
+    return folder / PAGE
+
+
+def to_page(results: Sequence[Result]) -> str:
+    """Return the page of several results."""
+    summary = _table(
+        (
+            "task",
+            "model",
+            "site",
+            "before",
+            "LEACE",
+            "features",
+            "placebo",
+            "does the claim hold?",
+            "CPU minutes",
+        ),
+        map(_summarize, results),
+    )
+    parts = ["# Erasing a concept", METHOD.strip(), summary, *map(to_markdown, results)]
+    return "\n\n".join(parts) + "\n"
+
+
+def to_markdown(result: Result) -> str:
+    """Return one result as a section."""
+    dictionary = f", features of {result.dictionary}" if result.dictionary else ""
+    classes = f"{len(result.classes)} classes"
+    lines = [
+        f"## {escape_markdown(f'{result.task} on {result.model}, {result.site}')}",
+        f"{classes}{escape_markdown(dictionary)}; {result.rows_eraser:,} rows to fit erasers, {result.rows_probe:,} to"
+        f" train fresh probes, {result.rows_test:,} to test; chance is {result.chance:.3f}; {result.sample_tokens:,}"
+        f" tokens edited, losses of {result.loss_tokens:,}; {result.cpu_minutes:.1f} CPU minutes on {result.device}.",
+        f"**Does removing few features erase the concept with a smaller edit than LEACE? {_spell_claim(result)}.**",
+        _table(
+            (
+                "eraser",
+                "size",
+                "AUROC",
+                "balanced accuracy",
+                "macro-F1",
+                "same rows",
+                "edited",
+                "edit",
+                "Δ loss",
+                "verdict",
+            ),
+            map(_line, result.arms),
+        ),
+    ]
+    return "\n\n".join(lines)
+
+
+def _summarize(result: Result) -> tuple[str, ...]:
+    before = result.arms[0]
+
+    def best(name: str) -> str:
+        found = result.find(name)
+        if not found or before.verdict == NOT_TESTABLE:
+            return NONE
+        last = next((arm for arm in found if arm.verdict == "erased"), found[-1])
+        return f"{last.size}: {spell(last.auroc)}"
+
+    return (
+        result.task,
+        result.model,
+        result.site,
+        spell(before.auroc),
+        best("leace"),
+        best("features"),
+        best("placebo"),
+        result.claim,
+        f"{result.cpu_minutes:.1f}",
+    )
+
+
+def _line(arm: Arm) -> tuple[str, ...]:
+    cost = arm.cost
+    return (
+        arm.name,
+        str(arm.size or NONE),
+        spell(arm.auroc),
+        spell(arm.balanced_accuracy),
+        f"{arm.macro_f1.value:.3f}",
+        f"{arm.same_rows.value:.3f}",
+        f"{cost.tokens_edited:.1%}" if cost else NONE,
+        f"{cost.edit:.4f}" if cost else NONE,
+        spell(cost.loss) if cost and cost.loss else NONE,
+        arm.verdict or "control",
+    )
+
+
+def _spell_claim(result: Result) -> str:
+    return escape_markdown(f"{result.claim}: {result.reason}")
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [" | ".join(head), "|".join("---" for _ in head)]
+    lines += [" | ".join(map(escape_markdown, row)) for row in rows]
+    return "\n".join(f"| {line} |" for line in lines)

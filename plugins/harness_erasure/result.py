@@ -1,0 +1,163 @@
+"""Result of an erasure: its form in JSON, and the verdicts that follow from its numbers by rule."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+NOT_TESTABLE: Final = "not testable on this model"
+"""Verdict where a probe does not find the concept before anything is erased."""
+
+GUESSED = 0.5
+"""AUROC of guessing."""
+
+Verdict = Literal["found", "not testable on this model", "erased", "partly", "kept", "undecided"]
+Claim = Literal["holds", "does not hold", "not testable on this model"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Interval(_Strict):
+    """Number with its 95 % interval; `low` and `high` are None where there is none."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+class Cost(_Strict):
+    """Change that an eraser makes to tokens, and what it costs in predicting the next one."""
+
+    tokens_edited: float
+    """Share of test tokens that it changes."""
+    edit: float
+    """Mean of ‖x − x'‖ / ‖x‖ over test tokens."""
+    loss: Interval | None
+    """Increase in next-token loss in nats; None for a model without."""
+
+
+class Arm(_Strict):
+    """One eraser: what fresh probes still find, and what it costs.
+
+    The eraser is fitted on one half of the training rows. `auroc`, `balanced_accuracy`, `macro_f1` and `accuracy` are
+    those of a probe trained on the other half; `same_rows` is the AUROC of one trained on the eraser's own rows.
+    """
+
+    name: str
+    size: int
+    """Number of directions or features removed."""
+    features: tuple[int, ...]
+    """Numbers of the dictionary's features removed; empty for other erasers."""
+    auroc: Interval
+    balanced_accuracy: Interval
+    macro_f1: Interval
+    accuracy: Interval
+    same_rows: Interval
+    cost: Cost | None
+    verdict: Verdict | None
+    """None for controls that erase nothing."""
+
+
+class Result(_Strict):
+    """Erasure of one task's classes from one model at one site."""
+
+    version: Literal[1] = 1
+    """Version of the form of a result."""
+    task: str
+    model: str
+    site: str
+    dictionary: str | None
+    classes: tuple[str, ...]
+    rows_eraser: int
+    rows_probe: int
+    rows_test: int
+    sample_tokens: int
+    loss_tokens: int
+    chance: float
+    """Balanced accuracy of guessing: 1 / classes; AUROC of guessing is ½."""
+    arms: tuple[Arm, ...] = Field(min_length=1)
+    claim: Claim
+    reason: str
+    cpu_minutes: float
+    device: str
+
+    def find(self, name: str) -> list[Arm]:
+        """Return the arms of a name, by size."""
+        return [arm for arm in self.arms if arm.name == name]
+
+
+def is_testable(before: Arm, chance: float) -> bool:
+    """Return True if a probe finds the concept before anything is erased: balanced accuracy and AUROC are above chance
+    by their intervals.
+    """
+    return _low(before.balanced_accuracy) > chance and _low(before.auroc) > GUESSED
+
+
+def judge(before: Interval, after: Interval) -> Verdict:
+    """Return the verdict on an eraser of a concept that is found, from the AUROC of fresh probes before and after.
+
+    `erased`: the interval after reaches down to ½, and lies below the one before. `partly`: it lies below the one
+    before, and above ½. `kept`: it does not lie below the one before. `undecided`: it reaches from ½ to the one before,
+    so the test rows are too few. AUROC needs no threshold: of rare classes accuracy would miss what is left.
+    """
+    is_lower = _high(after) < _low(before)
+    if _low(after) <= GUESSED:
+        return "erased" if is_lower else "undecided"
+    return "partly" if is_lower else "kept"
+
+
+def judge_claim(arms: tuple[Arm, ...], chance: float) -> tuple[Claim, str]:
+    """Return whether removing few features erases the concept with a smaller edit than LEACE, as is claimed of ablation
+    of less than rank one (Cunningham et al. 2023), and why.
+
+    It holds where for some number of features a fresh probe is at chance, LEACE's edit is larger, and as many features
+    of equal mean activation do not erase it.
+    """
+    found: dict[str, list[Arm]] = {}
+    for arm in arms:
+        found.setdefault(arm.name, []).append(arm)
+    before, leace = found["none"][0], found["leace"][0]
+    if not is_testable(before, chance):
+        said = f"before erasure a probe has a balanced accuracy of {spell(before.balanced_accuracy)}"
+        return NOT_TESTABLE, f"{said} (chance: {chance:.3f}) and an AUROC of {spell(before.auroc)}"
+    if "features" not in found:
+        return NOT_TESTABLE, "no dictionary was given"
+    assert leace.cost is not None  # that of every eraser is measured
+    edits = ""
+    for arm, placebo in zip(found["features"], found["placebo"], strict=True):
+        assert arm.cost is not None
+        edits = f"their edit is {arm.cost.edit:.3f} of a token's norm and LEACE's {leace.cost.edit:.3f}"
+        if arm.verdict == "erased" and placebo.verdict != "erased" and arm.cost.edit < leace.cost.edit:
+            return "holds", f"without {arm.size} features a fresh probe is at chance; {edits}"
+    last = found["features"][-1]
+    at_chance = [arm for arm in found["features"] if arm.verdict == "erased"]
+    if not at_chance:
+        left = spell(last.auroc)
+        return (
+            "does not hold",
+            f"without {last.size} features a fresh probe still has an AUROC of {left}; {edits}",
+        )
+    return (
+        "does not hold",
+        f"without {at_chance[0].size} features a fresh probe is at chance, but LEACE's edit is not larger, or features "
+        "of equal mean activation do the same",
+    )
+
+
+def spell(interval: Interval) -> str:
+    """Return a number with its interval: `.912 [.880, .941]`."""
+    value = f"{interval.value:.3f}"
+    if interval.low is None or interval.high is None:
+        return value
+    return f"{value} [{interval.low:.3f}, {interval.high:.3f}]"
+
+
+def _low(interval: Interval) -> float:
+    return interval.value if interval.low is None else interval.low
+
+
+def _high(interval: Interval) -> float:
+    return interval.value if interval.high is None else interval.high
