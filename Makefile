@@ -7,7 +7,7 @@ CORPUS ?= $(HARNESS_CORPUS_DIR)
 WEIGHTS := plugins/harness_minigemma/weights
 SIZES := s m l
 
-.PHONY: install quickstart gemma test test-proofs test-identities test-browser test-docs test-examples test-ray erasure lint fast bench interop boards data family models dictionaries cards seeing gemma-dictionaries corpus dist newcomer floors clean
+.PHONY: install quickstart gemma test test-proofs test-identities test-browser test-docs test-examples test-ray lint fast bench interop boards data family models dictionaries cards seeing gemma-dictionaries corpus dist newcomer floors clean
 
 install: .venv/installed
 
@@ -80,18 +80,6 @@ test-docs: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	HARNESS_DOCS=1 $(ALONE) $(BIN)/python -m pytest tests/docs $(SHARED)
 
-# A concept erased from the embedded model and, with the extra `gemma`, from a real one: minutes each on two cores.
-ERASED := leaderboards/interpretation
-REMOVED := -k 1 -k 4 -k 16 -k 64
-
-erasure: data install
-	for task in sms_spam goemotions; do \
-	  $(BIN)/harness erase-concept $$task -L 4000 -m minigemma-m --site resid_post.2 -r minigemma-scope $(REMOVED) \
-	    --data-dir "$(DATA)" -o $(ERASED) || exit; \
-	  $(BIN)/harness erase-concept $$task -L 2000 -m gemma-3-270m --site resid_post.8 -r gemma-3-270m-scope $(REMOVED) \
-	    --loss-tokens 2048 --data-dir "$(DATA)" -o $(ERASED) || exit; \
-	done
-
 # Every example, the plugin of the guide and a new package, installed from wheels in a fresh environment (network: MLflow).
 test-examples: install
 	HARNESS_EXAMPLES=1 $(ALONE) $(BIN)/python -m pytest tests/examples
@@ -114,7 +102,7 @@ interop: install
 
 # The published boards, made anew one after the other; `make board-NAME` makes one.
 boards: data install
-	$(BIN)/harness leaderboard make $(filter-out $(ERASED)/,$(wildcard leaderboards/*/)) --data-dir "$(DATA)"
+	$(BIN)/harness leaderboard make leaderboards/*/ --data-dir "$(DATA)"
 
 board-%: data install
 	$(BIN)/harness leaderboard make leaderboards/$* --data-dir "$(DATA)"

@@ -11,7 +11,7 @@ import pytest
 import torch
 from harness_erasure import erasers
 from harness_erasure.measure import halve, measure, measure_losses
-from harness_erasure.page import read_results, to_page, write
+from harness_erasure.page import describe, to_page, write
 from harness_erasure.reading import Means, find_decoder, measure_edit, read
 from harness_erasure.result import Arm, Cost, Interval, Result, is_testable, judge, judge_claim
 
@@ -310,7 +310,9 @@ def erase(run: Any, tmp_path: Path, *more: str, task_name: str = "planted_tone",
     return run("erase-concept", task_name, *given, "--loss-tokens", "100", "-k", "1", *more)
 
 
-def test_the_command_writes_a_result_and_a_page_of_all_results(harness_command: Any, tmp_path: Path) -> None:
+def test_the_command_leaves_a_result_of_which_build_makes_a_page_and_a_claim(
+    harness_command: Any, tmp_path: Path
+) -> None:
     told = erase(harness_command, tmp_path, "-r", "minigemma-scope", "--json")
     assert told.code == 0
     (path,) = (tmp_path / "out").glob("erasure-*.json")
@@ -323,9 +325,17 @@ def test_the_command_writes_a_result_and_a_page_of_all_results(harness_command: 
         "resid_post.1",
     )
     other = result.model_copy(update={"task": "another_task"})
-    page = write(other, tmp_path / "out").read_text("utf-8")
-    assert [one.task for one in read_results(tmp_path / "out")] == ["another_task", "planted_tone"]
-    assert "## planted_tone on minigemma-s" in page and "## another_task on minigemma-s" in page
+    page = describe([path, write(other, tmp_path / "out")])
+    places = [page.markdown.index(f"## {name} on minigemma-s") for name in ("another_task", "planted_tone")]
+    assert places == sorted(places)
+    claim, same = page.claims
+    (arm,), (placebo,) = result.find("features"), result.find("placebo")
+    assert claim.verdict == same.verdict == result.claim and claim.reason == result.reason
+    assert claim.measured is not None and claim.control_value is not None
+    assert (claim.measured.value, claim.measured.high) == (arm.auroc.value, arm.auroc.high)
+    assert claim.control_value.value == placebo.auroc.value and claim.n == result.rows_test
+    built = harness_command("leaderboard", "build", tmp_path / "out")
+    assert built.code == 0 and (tmp_path / "out/erasure.md").read_text("utf-8") == page.markdown
 
 
 @pytest.mark.parametrize(
@@ -394,13 +404,13 @@ def test_without_the_package_of_leace_one_sentence_says_how_to_install_it(
         ("[]", ""),
     ],
 )
-def test_a_file_that_is_no_result_is_named_before_anything_is_measured(
+def test_a_file_that_is_no_result_is_named(
     text: str, reason: str, harness_command: Any, tmp_path: Path
 ) -> None:
     (tmp_path / "out").mkdir()
     broken = tmp_path / "out" / "erasure-broken.json"
     broken.write_text(text, "utf-8")
-    told = erase(harness_command, tmp_path)
+    told = harness_command("leaderboard", "build", tmp_path / "out")
     assert told.code == 3
     assert f"'{broken}' is no result of harness erase-concept" in told.said[-1] and reason in told.said[-1]
     assert list((tmp_path / "out").iterdir()) == [broken]

@@ -548,9 +548,9 @@ def erasure(folder: Path) -> None:
 
 @kind("erasure", "erasure-t.json", break_json, erasure)
 def _(folder: Path) -> None:
-    from harness_erasure.page import read_results, to_page
+    from harness_erasure.page import describe
 
-    to_page(read_results(folder))
+    describe(sorted(folder.glob("erasure-*.json")))
 
 
 @kind("texts", "texts.jsonl", break_lines, put(texts__jsonl=LINES + json.dumps({"messages": TALK}) + "\n"))

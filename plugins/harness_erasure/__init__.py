@@ -14,3 +14,14 @@ def harness_commands() -> list[harness.CommandSpec]:
     return [
         harness.CommandSpec(name="erase-concept", summary=summary, load="harness_erasure.command:command")
     ]
+
+
+@harness.hookimpl
+def harness_results() -> list[harness.ResultSpec]:
+    """Offer the page of what the command leaves."""
+    summary = "Concepts erased from activations: what a fresh probe still finds, and what it costs."
+    return [
+        harness.ResultSpec(
+            name="erasure", summary=summary, pattern="erasure-*.json", load="harness_erasure.page:describe"
+        )
+    ]

@@ -47,7 +47,7 @@ PATH = click.Path(path_type=Path)
     type=PATH,
     default=Path("erasure"),
     show_default=True,
-    help="Write the result to this folder, with a page of all results there.",
+    help="Write the result to this folder; `harness leaderboard build` makes the page of all results there.",
 )
 @click.option("--include", multiple=True, type=PATH, help="Add a task file (YAML).")
 @click.option("--data-dir", type=PATH, help="Read mirrored datasets from this folder [HARNESS_DATA_DIR].")
@@ -92,7 +92,6 @@ def command(
     from harness_erasure import page
     from harness_erasure.measure import measure
 
-    page.read_results(output)  # what lies there must be readable when the page is made
     result = measure(
         session.load_task(
             task, model={"ref": model, **({"dtype": dtype} if dtype else {})}, site=site, limit=limit

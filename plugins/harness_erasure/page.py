@@ -1,4 +1,4 @@
-"""Folder of results: one JSON file for each erasure, and a page made of all of them."""
+"""Results of erasures: one JSON file for each, the page made of all of them, and the claim that they bear on."""
 
 from __future__ import annotations
 
@@ -6,14 +6,20 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from harness import escape_markdown, parse_json, parsing, read_description, whole_file
-from harness_erasure.result import NOT_TESTABLE, Arm, Result, spell
+from harness import (
+    Claim,
+    ResultPage,
+    Score,
+    escape_markdown,
+    parse_json,
+    parsing,
+    read_description,
+    whole_file,
+)
+from harness_erasure.result import NOT_TESTABLE, Arm, Interval, Result, spell
 
-PAGE = "erasure.md"
-"""Name of the page."""
-
-RESULTS = "erasure-*.json"
-"""Pattern of the results' names."""
+WORK = "Cunningham et al. 2023"
+CLAIMED = "ablating few features removes a concept with a smaller edit than ablating a direction (less than rank one)"
 
 NONE = "—"
 """Text of a value that is not measurable."""
@@ -29,12 +35,17 @@ accuracy, is not testable, and no claim stands. The harness's page on interpreta
 """
 
 
-def read_results(folder: Path) -> list[Result]:
-    """Return the results in a folder, by task and model. Raise UnavailableError for a file that holds none."""
+def describe(paths: Sequence[Path]) -> ResultPage:
+    """Return the page of results, with the claim that each bears on. Raise UnavailableError for a file that is none."""
+    results = read_results(paths)
+    return ResultPage(markdown=to_page(results), claims=tuple(map(_claim, results)))
+
+
+def read_results(paths: Iterable[Path]) -> list[Result]:
+    """Return the results in files, by task and model. Raise UnavailableError for a file that holds none."""
     found = []
-    for path in sorted(folder.glob(RESULTS)):
-        hint = "remove it, or name another folder with -o"
-        with parsing(f"'{path}' is no result of harness erase-concept", hint=hint):
+    for path in paths:
+        with parsing(f"'{path}' is no result of harness erase-concept", hint="remove it"):
             text = read_description(path).decode()
             parse_json(text)  # refuses what pydantic would read: a key that stands twice
             found.append(Result.model_validate_json(text))
@@ -42,13 +53,43 @@ def read_results(folder: Path) -> list[Result]:
 
 
 def write(result: Result, folder: Path) -> Path:
-    """Write a result into a folder, and the page of all results there; return the path of the page."""
+    """Write a result into a folder, in place of an earlier one of the same task, model and site; return its path."""
     name = re.sub("[^A-Za-z0-9._]+", "-", f"erasure-{result.task}-{result.model}-{result.site}")
     with whole_file(folder / f"{name}.json") as temporary:
         temporary.write_text(result.model_dump_json(indent=1) + "\n", "utf-8")
-    with whole_file(folder / PAGE) as temporary:
-        temporary.write_text(to_page(read_results(folder)), "utf-8")
-    return folder / PAGE
+    return folder / f"{name}.json"
+
+
+def _claim(result: Result) -> Claim:
+    """Return the claim of a result: measured is what a fresh probe finds without the features, where fewest erase."""
+    arm, placebo = (_decisive(result, name) for name in ("features", "placebo"))
+    return Claim(
+        work=WORK,
+        claimed=CLAIMED,
+        model=result.model,
+        measure=f"AUROC of a fresh probe for {result.task} without {arm.size if arm else 0} features, at {result.site}",
+        measured=_score(arm.auroc) if arm else None,
+        n=result.rows_test,
+        items="test rows",
+        control="as many placebo features of equal mean activation" if placebo else "",
+        control_value=_score(placebo.auroc) if placebo else None,
+        verdict=result.claim,
+        reason=result.reason,
+        cpu_minutes=result.cpu_minutes,
+        device=result.device,
+    )
+
+
+def _decisive(result: Result, name: str) -> Arm | None:
+    """Return the smallest arm of a name that erases, else the largest; None where nothing was there to erase."""
+    found = result.find(name)
+    if not found or result.arms[0].verdict == NOT_TESTABLE:
+        return None
+    return next((arm for arm in found if arm.verdict == "erased"), found[-1])
+
+
+def _score(interval: Interval) -> Score:
+    return Score(value=interval.value, low=interval.low, high=interval.high)
 
 
 def to_page(results: Sequence[Result]) -> str:
@@ -101,20 +142,15 @@ def to_markdown(result: Result) -> str:
 
 
 def _summarize(result: Result) -> tuple[str, ...]:
-    before = result.arms[0]
-
     def best(name: str) -> str:
-        found = result.find(name)
-        if not found or before.verdict == NOT_TESTABLE:
-            return NONE
-        last = next((arm for arm in found if arm.verdict == "erased"), found[-1])
-        return f"{last.size}: {spell(last.auroc)}"
+        arm = _decisive(result, name)
+        return f"{arm.size}: {spell(arm.auroc)}" if arm else NONE
 
     return (
         result.task,
         result.model,
         result.site,
-        spell(before.auroc),
+        spell(result.arms[0].auroc),
         best("leace"),
         best("features"),
         best("placebo"),
