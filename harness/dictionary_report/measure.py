@@ -36,7 +36,15 @@ from harness.features.outliers import NormLimit, check_ratio, limit_norms
 from harness.models.opened import OpenModel, describe_flags, locate
 from harness.registry.catalog import Registry
 
-AGAINST = ("pca[n={l0}]", "top_neurons[k={l0}]", "random_sae[width={width},k={l0}]")
+AGAINST = (
+    "pca[n={l0}]",
+    "top_neurons[k={l0}]",
+    "neurons[k={l0}]",
+    "ica[k={l0}]",
+    "nmf[k={l0}]",
+    "kmeans[k={l0}]",
+    "random_sae[width={width},k={l0}]",
+)
 """References of the arms that a dictionary is compared with, at its own L0; unavailable ones are left out."""
 
 OWN = "dictionary"

@@ -1,4 +1,4 @@
-"""Baselines for SAE features: hidden states, linear maps, a random dictionary, and input-only features."""
+"""Baselines for SAE features: hidden states, decompositions, a random dictionary, and input-only features."""
 
 from __future__ import annotations
 
@@ -29,6 +29,30 @@ def _top_neurons(*, k: int | None = None) -> harness.TokenRepresentation:
     from harness_baselines.on_tokens import Fitted, most_varying
 
     return Fitted("top_neurons", most_varying, k=k)
+
+
+def _ica(*, n: int | None = None, k: int | None = None, seed: int = 0) -> harness.TokenRepresentation:
+    from harness_baselines.decompositions import Decomposition, independent_components
+
+    return Decomposition("ica", independent_components, n=n, k=k, seed=seed, most=1)
+
+
+def _nmf(*, n: int | None = None, k: int | None = None, seed: int = 0) -> harness.TokenRepresentation:
+    from harness_baselines.decompositions import Decomposition, nonnegative_factors
+
+    return Decomposition("nmf", nonnegative_factors, n=n, k=k, seed=seed, most=2)
+
+
+def _kmeans(*, n: int | None = None, k: int | None = None, seed: int = 0) -> harness.TokenRepresentation:
+    from harness_baselines.decompositions import Decomposition, cluster_distances
+
+    return Decomposition("kmeans", cluster_distances, n=n, k=k, seed=seed)
+
+
+def _neurons(*, k: int = 32) -> harness.TokenRepresentation:
+    from harness_baselines.decompositions import Neurons
+
+    return Neurons(k=k)
 
 
 def _random_projection(*, n: int | None = None, seed: int = 0) -> harness.TokenRepresentation:
@@ -104,6 +128,37 @@ def harness_representations() -> list[harness.RepresentationSpec]:
             make=_top_neurons,
             needs="tokens",
             fitted=True,
+            control=True,
+        ),
+        harness.RepresentationSpec(
+            name="ica",
+            summary="independent components of the activations of training tokens",
+            make=_ica,
+            needs="tokens",
+            fitted=True,
+            control=True,
+        ),
+        harness.RepresentationSpec(
+            name="nmf",
+            summary="non-negative factors of the positive and negative parts of the activations of training tokens",
+            make=_nmf,
+            needs="tokens",
+            fitted=True,
+            control=True,
+        ),
+        harness.RepresentationSpec(
+            name="kmeans",
+            summary="nearness to the centres of clusters of the activations of training tokens",
+            make=_kmeans,
+            needs="tokens",
+            fitted=True,
+            control=True,
+        ),
+        harness.RepresentationSpec(
+            name="neurons",
+            summary="the model's own coordinates, of which a token keeps those farthest from zero",
+            make=_neurons,
+            needs="tokens",
             control=True,
         ),
         harness.RepresentationSpec(
