@@ -189,7 +189,8 @@ def _as_dictionary(name: str, made: Encoding, *, k: int | None, like: torch.Tens
         return torch.from_numpy(np.ascontiguousarray(values)).float().to(like.device)
 
     # Of signed features those count that are far from zero.
-    every, some = ("identity", "abstopk") if made.signed else ("relu", "topk")
+    every: harness.Activation = "identity" if made.signed else "relu"
+    some: harness.Activation = "abstopk" if made.signed else "topk"
     return harness.Dictionary(
         name=name,
         width=made.directions.shape[1],

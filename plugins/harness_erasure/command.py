@@ -101,9 +101,10 @@ def command(
         loss_tokens=loss_tokens,
         device=session.device,
         batch_size=batch_size,
-        tell=lambda line: click.echo(line, err=True),
+        tell=lambda line: click.echo(harness.printable(line), err=True),
     )
     path = page.write(result, output)
-    click.echo(
-        result.model_dump_json() if as_json else harness.printable(f"{page.to_markdown(result)}\n\n{path}")
-    )
+    if as_json:
+        click.echo(harness.printable(result.model_dump_json()))
+    else:
+        click.echo(harness.printable(f"{page.to_markdown(result)}\n\n{path}"))
