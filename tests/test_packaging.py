@@ -76,6 +76,7 @@ PUBLIC = [
     "Pool",
     "Pooling",
     "PoolingSpec",
+    "PredictingModel",
     "Probed",
     "RankedPooling",
     "Regime",

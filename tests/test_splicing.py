@@ -168,6 +168,44 @@ def test_losses_are_those_of_plain_transformers_alone_and_padded_and_in_any_orde
     assert_close(whole.losses(tokens[::-1]), torch.cat(wanted[::-1]))
 
 
+@pytest.mark.parametrize("family", ["gemma2", "gpt2", "cohere"])
+def test_next_logits_are_those_of_plain_transformers_with_and_without_a_splice(
+    family: str, folder_of: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, plain = open_model(folder_of(family)), plain_model(folder_of(family))
+    tokens = [one for one in model.tokenize(TEXTS) if one.content.any()]
+    whole = model.load_whole(MIDDLE, "cpu")
+    monkeypatch.setattr(splicing, "LOGITS", 2 * 300)  # slices of two examples
+
+    def wanted() -> torch.Tensor:
+        with torch.inference_mode():
+            return torch.stack(
+                [plain(input_ids=torch.from_numpy(one.ids)[None]).logits[0, -1] for one in tokens]
+            )
+
+    assert_close(whole.next_logits(tokens), wanted())
+    assert_close(whole.next_logits(tokens[::-1]), wanted().flip(0))
+    blocks = plain.transformer.h if family == "gpt2" else plain.model.layers
+
+    def replace(module: Any, inputs: Any, output: Any) -> Any:
+        value = (output[0] if isinstance(output, tuple) else output).clone()
+        value[:, 1:] = value[:, 1:] * 0.5 + 0.1
+        return (value, *output[1:]) if isinstance(output, tuple) else value
+
+    blocks[1].register_forward_hook(replace)
+    spliced = whole.next_logits(tokens, lambda rows: rows * 0.5 + 0.1)
+    assert_close(spliced, wanted())
+    assert not torch.allclose(spliced, whole.next_logits(tokens), atol=1e-3)
+
+
+def test_an_example_without_content_predicts_nothing(folder_of: Callable[[str], Path]) -> None:
+    model = open_model(folder_of("gpt2"))
+    with pytest.raises(ValueError, match="an example without content"):
+        model.load_whole(MIDDLE, "cpu").next_logits([*model.tokenize(["a"]), Tokens(
+            ids=np.array([1]), content=np.array([False])
+        )])  # fmt: skip
+
+
 def test_a_first_token_without_bos_has_no_loss_and_no_content_no_losses(tmp_path: Path) -> None:
     model = open_model(write_checkpoint(tmp_path, FAMILIES["gpt2"], bos=False))
     tokens = model.tokenize(["", "a", "abc"])

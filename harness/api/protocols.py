@@ -153,6 +153,18 @@ class SplicedModel(Protocol):
 
 
 @runtime_checkable
+class PredictingModel(SplicedModel, Protocol):
+    """Whole language model in memory that gives its predictions, and not their losses alone."""
+
+    def next_logits(
+        self, batch: Sequence[Tokens], splice: Callable[[torch.Tensor], torch.Tensor] | None = None
+    ) -> torch.Tensor:
+        """Return the logits of the token after the last content token of each example, `[examples, vocabulary]`,
+        float32 on the device. `splice` is that of `losses`. Raise ValueError for an example without content.
+        """
+
+
+@runtime_checkable
 class Encoder(Protocol):
     """Map from activations `[tokens, d_in]` to features `[tokens, width]`, token by token."""
 

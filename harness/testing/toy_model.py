@@ -100,6 +100,18 @@ class _LoadedToy:
             found.append(losses[torch.from_numpy(one.content[1:]).to(logits.device)])
         return torch.cat(found)
 
+    def next_logits(
+        self, batch: Sequence[Tokens], splice: Callable[[torch.Tensor], torch.Tensor] | None = None
+    ) -> torch.Tensor:
+        """Return the logits after the last content token of each example, with the one site's activations replaced."""
+        import torch
+
+        ends = [int(one.content.nonzero()[0][-1]) for one in batch]
+        states = [self._run(one.ids, splice, one.content)[-1] for one in batch]
+        last = torch.stack([state[end] for state, end in zip(states, ends, strict=True)])
+        logits: torch.Tensor = last @ self.embedding.T
+        return logits
+
     def _run(
         self,
         ids: np.ndarray[Any, np.dtype[np.int64]],

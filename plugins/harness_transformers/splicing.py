@@ -55,12 +55,36 @@ class SplicedTransformer:
         parts = zip(torch.split(hidden, size), torch.split(answers, size), strict=True)
         return torch.cat([self._cross_entropy(output, *part) for part in parts])
 
+    @torch.inference_mode()
+    def next_logits(self, batch: Sequence[Tokens], splice: Splice | None = None) -> torch.Tensor:
+        """Return logits `[examples, vocabulary]`, float32, of the token after the last content token of each example.
+
+        Raise ValueError for an example without content.
+        """
+        counts = [int(tokens.content.sum()) for tokens in batch]
+        if not all(counts):
+            raise ValueError("an example without content predicts nothing")
+        device = next(self._model.parameters()).device
+        padded = pad(batch).to(device)
+        with contextlib.nullcontext() if splice is None else _replace(self._place, padded, splice):
+            output = self._model.base_model(**padded.inputs)
+        ends = torch.tensor(counts, device=device).cumsum(0) - 1
+        hidden = output.last_hidden_state.to(device).flatten(0, 1)
+        hidden = hidden.index_select(0, padded.rows.index_select(0, ends))
+        parts = torch.split(hidden, max(1, LOGITS // self._model.config.vocab_size))
+        return torch.cat([self._predict(output, part).float() for part in parts])
+
     def _cross_entropy(self, output: Any, hidden: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
         """Return losses `[rows]` of the head's logits for `hidden [rows, width]`."""
+        return nn.functional.cross_entropy(self._predict(output, hidden).float(), answers, reduction="none")
+
+    def _predict(self, output: Any, hidden: torch.Tensor) -> torch.Tensor:
+        """Return the head's logits `[rows, vocabulary]` for `hidden [rows, width]`, in the model's dtype."""
         given = type(output)(**{**output, "last_hidden_state": hidden[None]})
+        unread = torch.zeros((1, len(hidden)), dtype=torch.long, device=hidden.device)
         with _fixed_output(self._holder, given):
-            logits = self._model(input_ids=answers[None], use_cache=False).logits[0]
-        return nn.functional.cross_entropy(logits.float(), answers, reduction="none")
+            logits: torch.Tensor = self._model(input_ids=unread, use_cache=False).logits[0]
+        return logits
 
 
 @contextlib.contextmanager
