@@ -183,8 +183,12 @@ def test_next_logits_are_those_of_plain_transformers_with_and_without_a_splice(
                 [plain(input_ids=torch.from_numpy(one.ids)[None]).logits[0, -1] for one in tokens]
             )
 
-    assert_close(whole.next_logits(tokens), wanted())
-    assert_close(whole.next_logits(tokens[::-1]), wanted().flip(0))
+    def found(batch: Any, splices: Any = None) -> torch.Tensor:
+        with torch.inference_mode():
+            return whole.next_logits(batch, splices)
+
+    assert_close(found(tokens), wanted())
+    assert_close(found(tokens[::-1]), wanted().flip(0))
     blocks = plain.transformer.h if family == "gpt2" else plain.model.layers
 
     def replace(module: Any, inputs: Any, output: Any) -> Any:
@@ -193,9 +197,34 @@ def test_next_logits_are_those_of_plain_transformers_with_and_without_a_splice(
         return (value, *output[1:]) if isinstance(output, tuple) else value
 
     blocks[1].register_forward_hook(replace)
-    spliced = whole.next_logits(tokens, lambda rows: rows * 0.5 + 0.1)
+    spliced = found(tokens, {MIDDLE: lambda rows: rows * 0.5 + 0.1})
     assert_close(spliced, wanted())
-    assert not torch.allclose(spliced, whole.next_logits(tokens), atol=1e-3)
+    assert not torch.allclose(spliced, found(tokens), atol=1e-3)
+    blocks[2].register_forward_hook(replace)
+    both = dict.fromkeys((MIDDLE, LAST), lambda rows: rows * 0.5 + 0.1)
+    assert_close(found(tokens, both), wanted())
+
+
+def test_gradients_flow_from_predictions_to_what_a_splice_returns(folder_of: Callable[[str], Path]) -> None:
+    model = open_model(folder_of("gemma2"))
+    tokens = model.tokenize([TEXTS[1], TEXTS[4]])
+    whole = model.load_whole(MIDDLE, "cpu")
+    direction = torch.randn(model.width(MIDDLE), generator=torch.Generator().manual_seed(0))
+    size = torch.zeros((), requires_grad=True)
+    logits = whole.next_logits(tokens, {MIDDLE: lambda rows: rows.detach() + size * direction})
+    (slope,) = torch.autograd.grad(logits[:, 7].sum(), size)
+    step = 1e-3
+    with torch.inference_mode():
+        ends = [
+            whole.next_logits(tokens, {MIDDLE: lambda rows, way=way: rows + way * step * direction})[
+                :, 7
+            ].sum()
+            for way in (1, -1)
+        ]
+    assert (
+        float(slope) == pytest.approx(float(ends[0] - ends[1]) / (2 * step), rel=0.02)
+        and abs(float(slope)) > 1e-3
+    )
 
 
 def test_an_example_without_content_predicts_nothing(folder_of: Callable[[str], Path]) -> None:

@@ -157,10 +157,15 @@ class PredictingModel(SplicedModel, Protocol):
     """Whole language model in memory that gives its predictions, and not their losses alone."""
 
     def next_logits(
-        self, batch: Sequence[Tokens], splice: Callable[[torch.Tensor], torch.Tensor] | None = None
+        self,
+        batch: Sequence[Tokens],
+        splices: Mapping[Site, Callable[[torch.Tensor], torch.Tensor]] | None = None,
     ) -> torch.Tensor:
         """Return the logits of the token after the last content token of each example, `[examples, vocabulary]`,
-        float32 on the device. `splice` is that of `losses`. Raise ValueError for an example without content.
+        float32 on the device.
+
+        `splices` replace activations as that of `losses` does, at any sites. Where torch records gradients, they flow
+        from the logits to what a splice returns. Raise ValueError for an example without content.
         """
 
 

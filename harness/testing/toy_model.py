@@ -101,12 +101,15 @@ class _LoadedToy:
         return torch.cat(found)
 
     def next_logits(
-        self, batch: Sequence[Tokens], splice: Callable[[torch.Tensor], torch.Tensor] | None = None
+        self,
+        batch: Sequence[Tokens],
+        splices: Mapping[Site, Callable[[torch.Tensor], torch.Tensor]] | None = None,
     ) -> torch.Tensor:
         """Return the logits after the last content token of each example, with the one site's activations replaced."""
         import torch
 
         ends = [int(one.content.nonzero()[0][-1]) for one in batch]
+        splice = (splices or {}).get(self.sites[0])
         states = [self._run(one.ids, splice, one.content)[-1] for one in batch]
         last = torch.stack([state[end] for state, end in zip(states, ends, strict=True)])
         logits: torch.Tensor = last @ self.embedding.T

@@ -277,7 +277,9 @@ class TransformersModel:
         self._check_sums(decoder, [site])
         self._check_causal(decoder)
         holder = decoder.get_submodule(self._layout.blocks.rpartition(".")[0])
-        return model, SplicedTransformer(model, holder, self._place(decoder, site))
+        return model, SplicedTransformer(
+            model, holder, self._place(decoder, site), find_place=lambda other: self._place(decoder, other)
+        )
 
     def _depth(self, sites: Sequence[Site]) -> int:
         """Return the number of blocks to load for the sites."""

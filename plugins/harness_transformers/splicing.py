@@ -7,13 +7,13 @@ Logits come from the model's own head, but only at positions that predict a cont
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from harness import Tokens
+from harness import Site, Tokens
 from harness_transformers.forward import Padded, pad
 from harness_transformers.structure import Place
 
@@ -27,11 +27,14 @@ Splice = Callable[[torch.Tensor], torch.Tensor]
 class SplicedTransformer:
     """Causal language model in which activations of content tokens can be replaced at one place.
 
-    `holder` is the module of the decoder that runs the blocks, usually the decoder itself.
+    `holder` is the module of the decoder that runs the blocks, usually the decoder itself; `place` is where losses are
+    spliced, and `find_place` gives that of any site.
     """
 
-    def __init__(self, model: Any, holder: nn.Module, place: Place) -> None:
-        self._model, self._holder, self._place = model, holder, place
+    def __init__(
+        self, model: Any, holder: nn.Module, place: Place, find_place: Callable[[Site], Place]
+    ) -> None:
+        self._model, self._holder, self._place, self._find_place = model, holder, place, find_place
 
     @torch.inference_mode()
     def losses(self, batch: Sequence[Tokens], splice: Splice | None = None) -> torch.Tensor:
@@ -55,8 +58,9 @@ class SplicedTransformer:
         parts = zip(torch.split(hidden, size), torch.split(answers, size), strict=True)
         return torch.cat([self._cross_entropy(output, *part) for part in parts])
 
-    @torch.inference_mode()
-    def next_logits(self, batch: Sequence[Tokens], splice: Splice | None = None) -> torch.Tensor:
+    def next_logits(
+        self, batch: Sequence[Tokens], splices: Mapping[Site, Splice] | None = None
+    ) -> torch.Tensor:
         """Return logits `[examples, vocabulary]`, float32, of the token after the last content token of each example.
 
         Raise ValueError for an example without content.
@@ -66,7 +70,9 @@ class SplicedTransformer:
             raise ValueError("an example without content predicts nothing")
         device = next(self._model.parameters()).device
         padded = pad(batch).to(device)
-        with contextlib.nullcontext() if splice is None else _replace(self._place, padded, splice):
+        with contextlib.ExitStack() as hooks:
+            for site, splice in (splices or {}).items():
+                hooks.enter_context(_replace(self._find_place(site), padded, splice))
             output = self._model.base_model(**padded.inputs)
         ends = torch.tensor(counts, device=device).cumsum(0) - 1
         hidden = output.last_hidden_state.to(device).flatten(0, 1)
