@@ -101,7 +101,7 @@ if TYPE_CHECKING:
     from harness.dictionaries.dictionary import Activation, InputNorm
     from harness.dictionaries.dictionary import Dictionary as Dictionary
     from harness.features.featurize import plan_batches, run_batches
-    from harness.models.opened import OpenModel
+    from harness.models.opened import OpenModel, locate
     from harness.planning.labelled import LabelledTask, Probed
     from harness.runs.messages import LossyStream
     from harness.runs.worker import open_worker
@@ -206,6 +206,7 @@ __all__ = [
     "hookimpl",
     "is_offline",
     "local_path",
+    "locate",
     "name_some",
     "open",
     "open_parquet",
@@ -246,6 +247,7 @@ _LAZY = {
     "decode_image": "harness.data.images",
     "LabelledTask": "harness.planning.labelled",
     "OpenModel": "harness.models.opened",
+    "locate": "harness.models.opened",
     "Probed": "harness.planning.labelled",
     "cached_folder": "harness.storage.cached_folder",
     "open": "harness.session",

@@ -190,12 +190,6 @@ class Session:
         )
         return Run(folder=folder.path, location=folder.location, **vars(pipeline.run(plan, context)))
 
-    def open_model(self, model: str | Mapping[str, Any]) -> OpenModel:
-        """Open a model by its reference, or by a mapping of `ref` and parameters; no weights are read."""
-        from harness.models.opened import open_model
-
-        return open_model(_choose_model(model, "resid_post.[0]"), self.registry)
-
     def load_task(
         self, name: str, *, model: str | Mapping[str, Any], site: str, limit: int | None = None
     ) -> LabelledTask:
@@ -204,6 +198,12 @@ class Session:
 
         choice = _choose_model(model, site)
         return load_labelled(name, choice, self.registry, self.included, data_dir=self.data_dir, limit=limit)
+
+    def open_model(self, model: str | Mapping[str, Any], *sites: str) -> OpenModel:
+        """Open a model, by reference or a mapping of `ref` and parameters, at `sites` [the first]; read no weights."""
+        from harness.models.opened import open_model
+
+        return open_model(_choose_model(model, *(sites or ("resid_post.[0]",))), self.registry)
 
     def features(
         self,
@@ -359,10 +359,13 @@ def memory_of(device: str) -> int:
     return int(psutil.virtual_memory().total)
 
 
-def _choose_model(model: str | Mapping[str, Any], site: str) -> ModelChoice:
-    """Return the choice of a model at a site; raise UsageError for what is none."""
-    with parsing(f"no model at one site: {model!r}, {site!r}", kind=UsageError):
-        return ModelChoice(**{"ref": model} if isinstance(model, str) else dict(model), sites=(site,))
+def _choose_model(model: str | Mapping[str, Any], *sites: str) -> ModelChoice:
+    """Return the choice of a model at sites; raise UsageError for what is none."""
+    places = ", ".join(map(repr, sites))
+    with parsing(
+        f"no model at {'one site' if len(sites) == 1 else 'sites'}: {model!r}, {places}", kind=UsageError
+    ):
+        return ModelChoice(**{"ref": model} if isinstance(model, str) else dict(model), sites=sites)
 
 
 def _open_at(

@@ -76,7 +76,8 @@ def test_a_command_is_loaded_only_when_it_is_called(harness_command, install):
         "greet",
         "erase-concept",
         "label",
-    }  # two come from plugins of this repository
+        "patch",
+    }  # the others come from plugins of this repository
     row = next(row for row in rows if row["name"] == "greet")
     assert (row["name"], row["origin"], row["summary"]) == ("greet", "toy (toy 1.0)", "Greet.")
     told = harness_command("greet")

@@ -188,6 +188,7 @@ QUICK = (
     "labelling",
     "local",
     "mosaic",
+    "patching",
     "poolings",
     "progress",
     "regimes",

@@ -23,6 +23,7 @@ import struct
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -37,6 +38,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 import harness
+from harness import Score
 from harness.api.errors import HarnessError
 
 TRIES = int(os.environ.get("HARNESS_FUZZ_TRIES", "100"))
@@ -551,6 +553,43 @@ def _(folder: Path) -> None:
     from harness_erasure.page import describe
 
     describe(sorted(folder.glob("erasure-*.json")))
+
+
+def patching(folder: Path) -> None:
+    """A result of patching at which nothing was testable."""
+    from harness_patching.result import Result
+
+    texts = dict.fromkeys(("behaviour", "summary", "model", "site", "dictionary", "reason", "device"), "x")
+    counts = dict.fromkeys(("n_choosing", "n_measured", "n_left_out"), 30)
+    empty: dict[str, Any] = dict.fromkeys(("curves", "nodes", "differences", "edges"), ())
+    result = Result(
+        later_site=None, accuracy=Score(value=0.5, low=0.4, high=0.6), verdict="not testable on this model",
+        cpu_minutes=1.0, **texts, **counts, **empty,
+    )  # fmt: skip
+    (folder / "patching-x.json").write_text(result.model_dump_json())
+
+
+@kind("patching", "patching-x.json", break_json, patching)
+def _(folder: Path) -> None:
+    from harness_patching.page import describe
+
+    describe(sorted(folder.glob("patching-*.json")))
+
+
+@kind(
+    "behaviour",
+    "behaviour.yaml",
+    break_yaml,
+    put(
+        behaviour__yaml=(
+            Path(__file__).parents[1] / "plugins/harness_patching/behaviours/agreement.yaml"
+        ).read_text()
+    ),
+)
+def _(folder: Path) -> None:
+    from harness_patching.behaviours import draw_items, read_behaviour
+
+    list(islice(draw_items(read_behaviour(str(folder / "behaviour.yaml")), 0), 20))
 
 
 @kind("texts", "texts.jsonl", break_lines, put(texts__jsonl=LINES + json.dumps({"messages": TALK}) + "\n"))

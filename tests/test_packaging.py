@@ -118,6 +118,7 @@ PUBLIC = [
     "hookimpl",
     "is_offline",
     "local_path",
+    "locate",
     "name_some",
     "open",
     "open_parquet",

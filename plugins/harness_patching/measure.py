@@ -1,0 +1,449 @@
+"""Measurement of patching: features chosen on one half of a behaviour, and what follows from them on the other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness import (
+    Dictionary,
+    LanguageModel,
+    OpenModel,
+    PredictingModel,
+    Score,
+    Session,
+    Site,
+    UsageError,
+    locate,
+)
+from harness_patching.arms import Arm, find_dictionary, make_controls, of_dictionary
+from harness_patching.behaviours import Behaviour, Encoded, take_items
+from harness_patching.result import (
+    AGAINST,
+    NOT_TESTABLE,
+    Curve,
+    Difference,
+    Edge,
+    Node,
+    Point,
+    Result,
+    is_testable,
+    judge,
+    spell,
+)
+
+if TYPE_CHECKING:
+    from harness import Tokens
+
+    Array = np.ndarray[Any, Any]
+
+RESAMPLES = 1000
+"""Bootstrap resamples of the items."""
+
+FEWEST = 20
+"""Fewest items in each half that a model can be asked."""
+
+BATCH = 16
+"""Items in a batch."""
+
+Splices = Mapping[Site, Callable[[Tensor], Tensor]]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Asked:
+    """Batch of items as a model answers them: log-probabilities `[items, vocabulary]` of prompts, and differences in
+    logits between right and wrong answer `[items]` and activations `[tokens, d]` by site, of prompts and twins.
+    """
+
+    items: Sequence[Encoded]
+    log_probabilities: Tensor
+    prompt_gap: Tensor
+    twin_gap: Tensor
+    twin_kl: Tensor
+    prompt_rows: Mapping[Site, Tensor]
+    twin_rows: Mapping[Site, Tensor]
+
+
+@dataclass
+class Followed:
+    """Sums over items of one patch: differences in logits and KL, `[items]`."""
+
+    gap: list[Array] = field(default_factory=list)
+    kl: list[Array] = field(default_factory=list)
+
+
+def patch(
+    session: Session,
+    behaviour: Behaviour,
+    *,
+    model: str | Mapping[str, Any],
+    site: str,
+    representation: str,
+    sizes: Sequence[int],
+    n_items: int,
+    later: str | None = None,
+    n_edges: int = 4,
+    device: str,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Result:
+    """Localise a behaviour of a model at a site.
+
+    `sizes` are the numbers of features that are patched, `n_items` those of each half, and `later` a second site, to
+    whose `n_edges` first features edges are measured. Raise UsageError for a model without predictions or with too few
+    items, for `sizes` beyond what there is, and UnavailableError for a dictionary without decoder.
+    """
+    began = time.process_time()
+    opened = session.open_model(model, site, *([later] if later else []))
+    sites = opened.sites
+    if len(sites) != (2 if later else 1):
+        raise UsageError(f"patching is at one site, and edges lead to one more; '{site}' names {len(sites)}")
+    if later and sites[1].layer <= sites[0].layer:
+        raise UsageError(f"edges lead from '{sites[0]}' to a later layer, and '{sites[1]}' is none")
+    choosing, measured, left_out = _take_items(behaviour, opened, n_items)
+    choice = session.registry.choose("representations", representation)
+    dictionaries = [
+        find_dictionary(locate(choice, opened, one, session.registry), representation, one, device)
+        for one in sites
+    ]
+    width = opened.model.width(sites[0])
+    if max(sizes) > min(width, dictionaries[0].width):
+        raise UsageError(
+            f"{max(sizes)} features are to be patched at once, and there are {min(width, dictionaries[0].width)} at "
+            f"'{sites[0]}': give smaller numbers with --features"
+        )
+    tell("loading")
+    whole = _load(opened, sites[0], device)
+    tell("asking")
+    answers = [_ask(whole, batch, sites) for batch in _batches(measured)]
+    gaps = (
+        np.concatenate([one.prompt_gap.cpu().numpy() for one in answers]),
+        np.concatenate([one.twin_gap.cpu().numpy() for one in answers]),
+    )
+    weights = np.random.default_rng(0).multinomial(
+        len(measured), np.full(len(measured), 1 / len(measured)), size=RESAMPLES
+    )
+    # To a twin the other answer is the right one.
+    accuracy = _mean(((gaps[0] > 0).astype(float) + (gaps[1] < 0)) / 2, weights)
+    found = _Found(whole=whole, answers=answers, weights=weights)
+    curves: list[Curve] = []
+    nodes: list[Node] = []
+    differences: list[Difference] = []
+    edges: list[Edge] = []
+    if is_testable(accuracy):
+        tell("choosing features")
+        ranked = _rank(whole, choosing, sites, dictionaries)
+        for arm, order in ranked[sites[0]]:
+            tell(f"patching {arm.name}")
+            curves.append(found.curve(arm, order, sites[0], sizes))
+        nodes = list(found.nodes(dictionaries[0], sites[0]))
+        differences = list(found.differences())
+        if later:
+            tell("patching edges")
+            (first, order), *_ = ranked[sites[0]]
+            (second, later_order), *_ = ranked[sites[1]]
+            edges = list(found.edges((first, order[:n_edges]), (second, later_order[:n_edges]), sites=sites))
+        verdict, reason = judge(tuple(differences))
+    else:
+        verdict = NOT_TESTABLE
+        reason = f"its accuracy on prompts and twins is {spell(accuracy)}, where guessing gives 0.5"
+    return Result(
+        behaviour=behaviour.name,
+        summary=behaviour.file.summary,
+        model=opened.published_label,
+        site=str(sites[0]),
+        later_site=str(sites[1]) if later else None,
+        dictionary=representation,
+        n_choosing=len(choosing),
+        n_measured=len(measured),
+        n_left_out=left_out,
+        accuracy=accuracy,
+        curves=tuple(curves),
+        nodes=tuple(nodes),
+        differences=tuple(differences),
+        edges=tuple(edges),
+        verdict=verdict,
+        reason=reason,
+        cpu_minutes=(time.process_time() - began) / 60,
+        device=device,
+    )
+
+
+# ── asking a model ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def _take_items(
+    behaviour: Behaviour, opened: OpenModel, n_items: int
+) -> tuple[list[Encoded], list[Encoded], int]:
+    """Return the items of either half in a model's tokens, and how many were left out."""
+    (choosing, some), (measured, others) = (
+        take_items(behaviour, opened.model, n_items, half) for half in (0, 1)
+    )
+    fewest, left_out = min(len(choosing), len(measured)), some + others
+    if fewest < FEWEST:
+        raise UsageError(
+            f"behaviour '{behaviour.name}' has {fewest} items in a half that model '{opened.label}' can "
+            f"be asked, and needs {FEWEST}: prompt and twin must have as many tokens, and each answer one token "
+            f"({left_out} were left out)"
+        )
+    return choosing, measured, left_out
+
+
+def _load(opened: OpenModel, site: Site, device: str) -> PredictingModel:
+    model = opened.model
+    if not isinstance(model, LanguageModel):
+        raise UsageError(f"model '{opened.label}' predicts no next token, so it shows no such behaviour")
+    whole = model.load_whole(site, device)
+    if not isinstance(whole, PredictingModel):
+        raise UsageError(
+            f"model '{opened.label}' gives losses and no logits, so nothing can be patched in it"
+        )
+    return whole
+
+
+def _batches(items: Sequence[Encoded]) -> list[Sequence[Encoded]]:
+    ordered = sorted(items, key=lambda item: len(item.prompt.ids))
+    return [ordered[start : start + BATCH] for start in range(0, len(ordered), BATCH)]
+
+
+@torch.inference_mode()
+def _ask(whole: PredictingModel, items: Sequence[Encoded], sites: Sequence[Site]) -> Asked:
+    """Ask a model a batch of prompts, and their twins, and keep its activations at the sites."""
+    prompt_rows: dict[Site, Tensor] = {}
+    twin_rows: dict[Site, Tensor] = {}
+
+    def keeping(rows: dict[Site, Tensor], site: Site) -> Callable[[Tensor], Tensor]:
+        def keep(activations: Tensor) -> Tensor:
+            rows[site] = activations.float()
+            return activations
+
+        return keep
+
+    prompts, twins = (
+        _predict(
+            whole, [getattr(item, name) for item in items], {site: keeping(rows, site) for site in sites}
+        )
+        for name, rows in (("prompt", prompt_rows), ("twin", twin_rows))
+    )
+    return Asked(
+        items=items,
+        log_probabilities=prompts,
+        prompt_gap=_gap(prompts, items),
+        twin_gap=_gap(twins, items),
+        twin_kl=_kl(prompts, twins),
+        prompt_rows=prompt_rows,
+        twin_rows=twin_rows,
+    )
+
+
+def _predict(whole: PredictingModel, batch: Sequence[Tokens], splices: Splices) -> Tensor:
+    """Return log-probabilities of the next token `[examples, vocabulary]`."""
+    return whole.next_logits(batch, splices).log_softmax(-1)
+
+
+def _gap(log_probabilities: Tensor, items: Sequence[Encoded]) -> Tensor:
+    """Return the difference in logits between the right and the wrong answer to the prompt, `[items]`."""
+    rows = torch.arange(len(items), device=log_probabilities.device)
+    right, wrong = (
+        torch.tensor([getattr(item, name) for item in items], device=log_probabilities.device)
+        for name in ("right", "wrong")
+    )
+    return log_probabilities[rows, right] - log_probabilities[rows, wrong]
+
+
+def _kl(prompts: Tensor, others: Tensor) -> Tensor:
+    """Return KL(prompts ‖ others) in nats of log-probabilities `[items, vocabulary]`."""
+    return (prompts.exp() * (prompts - others)).sum(-1)
+
+
+def _rank(
+    whole: PredictingModel,
+    items: Sequence[Encoded],
+    sites: Sequence[Site],
+    dictionaries: Sequence[Dictionary],
+) -> dict[Site, list[tuple[Arm, Tensor]]]:
+    """Return the arms at each site, the dictionary first, each with its features by how much of the difference in
+    logits follows from patching them, to first order, summed over items.
+    """
+    answers = [_ask(whole, batch, sites) for batch in _batches(items)]
+    ranked: dict[Site, list[tuple[Arm, Tensor]]] = {}
+    for site, dictionary in zip(sites, dictionaries, strict=True):
+        sample = torch.cat([rows[site] for one in answers for rows in (one.prompt_rows, one.twin_rows)])
+        arms = [of_dictionary(dictionary), *make_controls(sample)]
+        gradients = [_slope(whole, one, site) for one in answers]
+        ranked[site] = [(arm, _order(arm, answers, gradients, site)) for arm in arms]
+    return ranked
+
+
+@torch.inference_mode()
+def _order(arm: Arm, answers: Sequence[Asked], gradients: Sequence[Tensor], site: Site) -> Tensor:
+    effects = [
+        arm.attribute(one.prompt_rows[site], one.twin_rows[site], gradient)
+        for one, gradient in zip(answers, gradients, strict=True)
+    ]
+    return torch.stack(effects).sum(0).argsort(descending=True, stable=True)
+
+
+def _slope(whole: PredictingModel, asked: Asked, site: Site) -> Tensor:
+    """Return the gradient `[tokens, d]` of the difference in logits, at the twins' activations at a site."""
+    leaves: list[Tensor] = []
+
+    def start(rows: Tensor) -> Tensor:
+        leaves.append(rows.detach().clone().requires_grad_())
+        return leaves[0]
+
+    with torch.enable_grad():
+        predicted = _predict(whole, [item.twin for item in asked.items], {site: start})
+        (slope,) = torch.autograd.grad(_gap(predicted, asked.items).sum(), leaves)
+    return slope.float()
+
+
+# ── patching ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(kw_only=True)
+class _Found:
+    """Answers of a model to the measured items, and the areas of each arm's resamples, which are compared in pairs."""
+
+    whole: PredictingModel
+    answers: Sequence[Asked]
+    weights: Array
+    areas: dict[str, tuple[Array, Array]] = field(default_factory=dict)
+
+    def curve(self, arm: Arm, order: Tensor, site: Site, sizes: Sequence[int]) -> Curve:
+        """Patch the first features of an arm, so many at a time."""
+        points, kls, logits = [], [], []
+        for size in sizes:
+            followed = self._follow(site, _patching(arm, site, order[:size]))
+            kl, gap = self._recovered(followed)
+            points.append(Point(patched=size, kl=_score(kl), logits=_score(gap)))
+            kls.append(kl)
+            logits.append(gap)
+        areas = np.mean(kls, axis=0), np.mean(logits, axis=0)
+        self.areas[arm.name] = areas
+        return Curve(
+            name=arm.name,
+            features=tuple(int(feature) for feature in order[: max(sizes)]),
+            points=tuple(points),
+            kl_area=_score(areas[0]),
+            logit_area=_score(areas[1]),
+        )
+
+    def nodes(self, dictionary: Dictionary, site: Site) -> Iterator[Node]:
+        """Patch all features of the dictionary, what it does not reconstruct, and both; and reconstruct prompts."""
+        arm = of_dictionary(dictionary)
+
+        def features(one: Asked, rows: Tensor) -> Tensor:
+            return rows + arm.change(one.prompt_rows[site], one.twin_rows[site])
+
+        def error(one: Asked, rows: Tensor) -> Tensor:
+            source, target = one.prompt_rows[site], one.twin_rows[site]
+            return rows + (source - target) - arm.change(source, target)
+
+        def both(one: Asked, rows: Tensor) -> Tensor:
+            return features(one, rows) + error(one, rows) - rows
+
+        def rebuilt(one: Asked, rows: Tensor) -> Tensor:
+            return dictionary.rebuild(one.prompt_rows[site], dictionary.width)[0]
+
+        for name, splice in (
+            ("all features", features),
+            ("error node alone", error),
+            ("all features and error node", both),
+            ("reconstruction spliced in", rebuilt),
+        ):
+            kl, logits = self._recovered(self._follow(site, splice))
+            yield Node(name=name, kl=_score(kl), logits=_score(logits))
+
+    def differences(self) -> Iterator[Difference]:
+        """Compare the dictionary's areas with those of the other arms, over the same resamples."""
+        own = self.areas["dictionary"]
+        for name in AGAINST:
+            kl, logits = (mine - other for mine, other in zip(own, self.areas[name], strict=True))
+            yield Difference(against=name, kl=_score(kl), logits=_score(logits))
+
+    def edges(
+        self, earlier: tuple[Arm, Tensor], later: tuple[Arm, Tensor], *, sites: Sequence[Site]
+    ) -> Iterator[Edge]:
+        """Patch each feature of the earlier arm, and give each of the later arm alone the value that follows."""
+        (arm, order), (then, then_order) = earlier, later
+        first, second = sites
+        for feature in order.tolist():
+            seen = [self._read(one, arm, feature, first, second) for one in self.answers]
+            for other in then_order.tolist():
+                chosen = torch.tensor([other], device=then_order.device)
+                patch_one = _patching(then, second, chosen, dict(zip(self.answers, seen, strict=True)))
+                followed = self._follow(second, patch_one)
+                yield Edge(earlier=feature, later=other, effect=_score(self._recovered(followed)[1]))
+
+    @torch.inference_mode()
+    def _read(self, one: Asked, arm: Arm, feature: int, first: Site, second: Site) -> Tensor:
+        """Return activations at the second site where one feature at the first is patched."""
+        kept: list[Tensor] = []
+        chosen = torch.tensor([feature], device=arm.writes.device)
+        change = arm.change(one.prompt_rows[first], one.twin_rows[first], chosen)
+
+        def keep(rows: Tensor) -> Tensor:
+            kept.append(rows.float())
+            return rows
+
+        splices: Splices = {first: lambda rows: rows + change.to(rows), second: keep}
+        _predict(self.whole, [item.twin for item in one.items], splices)
+        return kept[0]
+
+    @torch.inference_mode()
+    def _follow(self, site: Site, splice: Callable[[Asked, Tensor], Tensor]) -> Followed:
+        """Ask the twins with `splice(asked, activations)` in the place of their activations at a site."""
+        followed = Followed()
+        for one in self.answers:
+
+            def replace(rows: Tensor, one: Asked = one) -> Tensor:
+                return splice(one, rows.float()).to(rows)
+
+            predicted = _predict(self.whole, [item.twin for item in one.items], {site: replace})
+            followed.gap.append(_gap(predicted, one.items).double().cpu().numpy())
+            followed.kl.append(_kl(one.log_probabilities, predicted).double().cpu().numpy())
+        return followed
+
+    def _recovered(self, followed: Followed) -> tuple[Array, Array]:
+        """Return the shares of KL and of the difference in logits that are recovered: `[1 + resamples]` each, of all
+        items first.
+        """
+        gap, kl = np.concatenate(followed.gap), np.concatenate(followed.kl)
+        prompt, twin, twin_kl = (
+            np.concatenate([getattr(one, name).double().cpu().numpy() for one in self.answers])
+            for name in ("prompt_gap", "twin_gap", "twin_kl")
+        )
+        weights = np.vstack([np.ones_like(gap), self.weights])
+        return 1 - (weights @ kl) / (weights @ twin_kl), (weights @ (gap - twin)) / (
+            weights @ (prompt - twin)
+        )
+
+
+def _patching(
+    arm: Arm, site: Site, features: Tensor, values: Mapping[Asked, Tensor] | None = None
+) -> Callable[[Asked, Tensor], Tensor]:
+    """Return the splice that gives features of a batch's twins the values of its prompts, or of `values`, activations
+    by batch.
+    """
+
+    def splice(asked: Asked, rows: Tensor) -> Tensor:
+        source = asked.prompt_rows[site] if values is None else values[asked]
+        return rows + arm.change(source, asked.twin_rows[site], features)
+
+    return splice
+
+
+def _mean(values: Array, weights: Array) -> Score:
+    return _score(np.concatenate([[values.mean()], weights @ values / len(values)]))
+
+
+def _score(values: Array) -> Score:
+    """Return the first of values `[1 + resamples]` with the interval of the others."""
+    low, high = np.quantile(values[1:], [0.025, 0.975])
+    return Score(value=float(values[0]), low=float(low), high=float(high), method="bootstrap over items")

@@ -1,0 +1,140 @@
+"""Result of patching: its form in JSON, and the verdict that follows from its numbers by rule."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from harness import Score
+
+NOT_TESTABLE: Final = "not testable on this model"
+"""Verdict where a model does not show the behaviour."""
+
+CHANCE = 0.5
+"""Accuracy of guessing, and of a model that gives prompt and twin the same answer."""
+
+AGAINST = ("pca", "neurons", "random directions")
+"""Arms that a dictionary is compared with at equal count."""
+
+Verdict = Literal["holds", "does not hold", "undecided", "not testable on this model"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Point(_Strict):
+    """Behaviour with `patched` features of an arm patched: 0 as in the twin, 1 as in the prompt."""
+
+    patched: int
+    kl: Score
+    """1 − KL(prompt ‖ patched) / KL(prompt ‖ twin), of the distribution of the next token."""
+    logits: Score
+    """Share of the difference in logits between both answers that is recovered."""
+
+
+class Curve(_Strict):
+    """Arm with its points by number of features; `kl_area` and `logit_area` are the means over these numbers."""
+
+    name: str
+    features: tuple[int, ...]
+    """Numbers of the features, in the order in which they are patched."""
+    points: tuple[Point, ...] = Field(min_length=1)
+    kl_area: Score
+    logit_area: Score
+
+
+class Node(_Strict):
+    """Control of the dictionary: all its features without what it does not reconstruct, that alone, or its
+    reconstruction in the place of the prompt's own activations.
+    """
+
+    name: str
+    kl: Score
+    logits: Score
+
+
+class Difference(_Strict):
+    """Area under the dictionary's curve minus that of another arm, over the same items."""
+
+    against: str
+    kl: Score
+    logits: Score
+
+
+class Edge(_Strict):
+    """Share of the difference in logits that follows if a feature at the later site takes the value that it has where
+    one feature at the earlier site is patched.
+    """
+
+    earlier: int
+    later: int
+    effect: Score
+
+
+class Result(_Strict):
+    """Behaviour of one model, localised at one site."""
+
+    version: Literal[1] = 1
+    """Version of the form of a result."""
+    behaviour: str
+    summary: str
+    model: str
+    site: str
+    later_site: str | None
+    """Site of the features that edges lead to; None without edges."""
+    dictionary: str
+    n_choosing: int
+    """Items on which features were chosen."""
+    n_measured: int
+    """Items, of other templates and words, on which everything else was measured."""
+    n_left_out: int
+    """Items whose answers are no single tokens of the model, or whose twin has another length."""
+    accuracy: Score
+    """Share of prompts and twins to which the right answer is the likelier one of the two."""
+    curves: tuple[Curve, ...]
+    nodes: tuple[Node, ...]
+    differences: tuple[Difference, ...]
+    edges: tuple[Edge, ...]
+    verdict: Verdict
+    reason: str
+    cpu_minutes: float
+    device: str
+
+    def find(self, name: str) -> Curve | None:
+        """Return the curve of an arm; None without."""
+        return next((curve for curve in self.curves if curve.name == name), None)
+
+
+def is_testable(accuracy: Score) -> bool:
+    """Return True if the model shows the behaviour: accuracy above chance by its interval."""
+    return accuracy.low is not None and accuracy.low > CHANCE
+
+
+def judge(differences: tuple[Difference, ...]) -> tuple[Verdict, str]:
+    """Return the verdict that a dictionary localises a behaviour in fewer features than other arms, and why.
+
+    It holds if the area under its curve of KL recovered is larger than that of each arm in `AGAINST`, by the interval
+    of the difference; it does not hold if it is smaller than one of them by that interval; else it is undecided.
+    """
+    below = [one for one in differences if one.kl.high is not None and one.kl.high < 0]
+    if below:
+        return "does not hold", f"{below[0].against} recover more with as many: {_spell(below[0].kl)}"
+    open_ones = [one for one in differences if one.kl.low is None or one.kl.low <= 0]
+    if open_ones:
+        return "undecided", f"not told apart from {open_ones[0].against}: {_spell(open_ones[0].kl)}"
+    least = min(differences, key=lambda one: one.kl.value)
+    return "holds", f"nearest are {least.against}: {_spell(least.kl)}"
+
+
+def spell(score: Score) -> str:
+    """Return a number with its interval: `.912 [.880, .941]`."""
+    value = f"{score.value:.3f}"
+    if score.low is None or score.high is None:
+        return value
+    return f"{value} [{score.low:.3f}, {score.high:.3f}]"
+
+
+def _spell(score: Score) -> str:
+    return f"dictionary minus these {spell(score)} of the area"
