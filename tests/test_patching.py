@@ -40,6 +40,14 @@ lists:
     - [woman, women]
     - [friend, friends]
     - [child, children]
+    - [word, words]
+    - [person, people]
+    - [student, students]
+    - [teacher, teachers]
+    - [player, players]
+    - [animal, animals]
+    - [tree, trees]
+    - [film, films]
   answers:
     - [is, are]
 """
@@ -126,8 +134,8 @@ def asked() -> Callable[[], Any]:
     texts = ["The man in the city", "The men in the city", "A woman of the house", "A child of the house"]
     tokens = opened.model.tokenize(texts)
     items = [
-        Encoded(prompt=tokens[0], twin=tokens[1], right=30, wrong=40),
-        Encoded(prompt=tokens[2], twin=tokens[3], right=50, wrong=60),
+        Encoded(prompt=tokens[0], twin=tokens[1], right=30, wrong=40, group="a"),
+        Encoded(prompt=tokens[2], twin=tokens[3], right=50, wrong=60, group="b"),
     ]
     assert len({len(one.ids) for one in tokens[:2]}) == len({len(one.ids) for one in tokens[2:]}) == 1
     answers = [measure._ask(whole, items, [SITE])]
@@ -224,6 +232,7 @@ def test_a_planted_feature_is_the_first_and_carries_all_of_it() -> None:
             twin=Tokens(ids=np.array([n + 20]), content=one),
             right=0,
             wrong=1,
+            group=str(n),
         )
         for n in range(20)
     ]
@@ -286,6 +295,9 @@ def run(harness_command: Any, behaviour: str | Path, *more: str) -> Any:
 def test_a_model_that_does_not_show_the_behaviour_is_not_testable_and_no_claim_stands(
     mine: Path, harness_command: Any, tmp_path: Path
 ) -> None:
+    mine.write_text(
+        MINE.replace("[is, are]", "[house, city]"), "utf-8"
+    )  # answers that have to do with nothing
     done = run(harness_command, mine, "-k", "1", "-o", str(tmp_path / "out"), "--json")
     assert done.code == 0, done.err
     result = Result.model_validate_json(done.out)
@@ -296,10 +308,9 @@ def test_a_model_that_does_not_show_the_behaviour_is_not_testable_and_no_claim_s
     assert result.curves == () and claim.measured is None and "guessing gives 0.5" in claim.reason
 
 
-def test_curves_nodes_and_edges_of_a_model_that_passes(
-    mine: Path, harness_command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_curves_nodes_and_edges_of_a_model_that_shows_the_behaviour(
+    mine: Path, harness_command: Any, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(measure, "is_testable", lambda accuracy: True)  # no embedded model shows a behaviour
     more = (
         "-k",
         "1",
@@ -330,12 +341,16 @@ def test_curves_nodes_and_edges_of_a_model_that_passes(
 @pytest.mark.parametrize(
     ("behaviour", "more", "code", "said"),
     [
-        ("agreemnt", (), 2, "there is no behaviour 'agreemnt'; did you mean 'agreement'?"),
+        (
+            "agreemnt",
+            (),
+            2,
+            "there is no behaviour 'agreemnt'; known are: agreement, gendered-pronoun, indirect-object",
+        ),
         ("agreement", ("-r", "hidden"), 3, "representation 'hidden' has no decoder"),
         ("indirect-object", ("-k", "4096"), 2, "4096 features are to be patched at once, and there are 64"),
         ("indirect-object", ("--edges", "resid_post.0"), 2, "is none"),
         ("indirect-object", ("--site", "resid_post.9"), 2, "model 'minigemma-s' has no site 'resid_post.9'"),
-        ("gendered-pronoun", (), 2, "items in a half that model 'minigemma-s' can be asked, and needs 20"),
     ],
 )
 def test_bad_input_is_one_sentence(
@@ -345,6 +360,29 @@ def test_bad_input_is_one_sentence(
     assert done.code == code, done.err
     assert said in done.said[-1] and done.said[-1].startswith("harness: ")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_model_that_can_be_asked_too_few_items_is_told_why(
+    mine: Path, harness_command: Any, tmp_path: Path
+) -> None:
+    mine.write_text(MINE.replace("[is, are]", "[Constantinople, are]"), "utf-8")
+    done = run(harness_command, mine, "-k", "1", "-o", str(tmp_path / "out"), "--json")
+    result = Result.model_validate_json(done.out)
+    assert done.code == 0 and result.verdict == "not testable on this model" and result.accuracy is None
+    assert "it can be asked 0 items of a half" in result.reason and "each answer one token" in result.reason
+    (claim,) = describe(list((tmp_path / "out").glob("*.json"))).claims
+    assert claim.measured is None and claim.n == 0
+
+
+def test_intervals_are_over_the_words_that_decide(mine: Path, harness_command: Any, tmp_path: Path) -> None:
+    weights = measure.draw_weights(["b", "a", "b", "c"])
+    assert (weights[:, 0] == weights[:, 2]).all() and (weights[:, 0] != weights[:, 1]).any()
+    assert (weights[:, [0, 1, 3]].sum(1) == 3).all()
+    few = MINE[: MINE.index("    - [word, words]")] + MINE[MINE.index("  answers:") :]
+    mine.write_text(few, "utf-8")
+    done = run(harness_command, mine, "-k", "1", "-o", str(tmp_path / "out"), "--json")
+    result = Result.model_validate_json(done.out)
+    assert result.verdict == "not testable on this model" and "decided by 2 different words" in result.reason
 
 
 @pytest.mark.parametrize("text", ["{", '{"version": 2}', "[]", '{"behaviour": "a", "behaviour": "b"}'])

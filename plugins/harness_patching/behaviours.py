@@ -80,12 +80,15 @@ class Item:
 
 @dataclass(frozen=True, kw_only=True)
 class Encoded:
-    """Item in a model's tokens: prompt and twin of one length, and the ids of the two answers."""
+    """Item in a model's tokens: prompt and twin of one length, and the ids of the two answers. Items of one `group` are
+    decided by the same words.
+    """
 
     prompt: Tokens
     twin: Tokens
     right: int
     wrong: int
+    group: str
 
 
 def read_behaviour(name: str) -> Behaviour:
@@ -211,8 +214,15 @@ def encode(items: Sequence[Item], model: Model) -> list[Encoded]:
         if right is None or wrong is None or right == wrong or ids[2:] != [right, wrong]:
             continue
         if len(prompt.ids) == len(twin.ids) and (prompt.content == twin.content).all():
-            found.append(Encoded(prompt=prompt, twin=twin, right=right, wrong=wrong))
+            group = _deciding_words(items[number])
+            found.append(Encoded(prompt=prompt, twin=twin, right=right, wrong=wrong, group=group))
     return found
+
+
+def _deciding_words(item: Item) -> str:
+    """Return the words in which prompt and twin differ, in order of the alphabet."""
+    pairs = zip(item.prompt.split(), item.twin.split(), strict=False)
+    return " ".join(sorted({word.strip(".,") for pair in pairs if pair[0] != pair[1] for word in pair}))
 
 
 def _until_end(tokens: Tokens) -> Tokens:

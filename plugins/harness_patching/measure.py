@@ -33,6 +33,7 @@ from harness_patching.result import (
     Node,
     Point,
     Result,
+    Verdict,
     is_testable,
     judge,
     spell,
@@ -44,10 +45,13 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 RESAMPLES = 1000
-"""Bootstrap resamples of the items."""
+"""Bootstrap resamples of the items, by the words that decide them."""
 
 FEWEST = 20
 """Fewest items in each half that a model can be asked."""
+
+FEWEST_GROUPS = 5
+"""Fewest words, or pairs of words, by which the items of a half are decided: intervals are over these."""
 
 BATCH = 16
 """Items in a batch."""
@@ -95,8 +99,8 @@ def patch(
     """Localise a behaviour of a model at a site.
 
     `sizes` are the numbers of features that are patched, `n_items` those of each half, and `later` a second site, to
-    whose `n_edges` first features edges are measured. Raise UsageError for a model without predictions or with too few
-    items, for `sizes` beyond what there is, and UnavailableError for a dictionary without decoder.
+    whose `n_edges` first features edges are measured. Raise UsageError for a model without predictions and for
+    `sizes` beyond what there is, and UnavailableError for a dictionary without decoder.
     """
     began = time.process_time()
     opened = session.open_model(model, site, *([later] if later else []))
@@ -105,53 +109,22 @@ def patch(
         raise UsageError(f"patching is at one site, and edges lead to one more; '{site}' names {len(sites)}")
     if later and sites[1].layer <= sites[0].layer:
         raise UsageError(f"edges lead from '{sites[0]}' to a later layer, and '{sites[1]}' is none")
-    choosing, measured, left_out = _take_items(behaviour, opened, n_items)
     choice = session.registry.choose("representations", representation)
     dictionaries = [
         find_dictionary(locate(choice, opened, one, session.registry), representation, one, device)
         for one in sites
     ]
-    width = opened.model.width(sites[0])
-    if max(sizes) > min(width, dictionaries[0].width):
+    most = min(opened.model.width(sites[0]), dictionaries[0].width)
+    if max(sizes) > most:
         raise UsageError(
-            f"{max(sizes)} features are to be patched at once, and there are {min(width, dictionaries[0].width)} at "
-            f"'{sites[0]}': give smaller numbers with --features"
+            f"{max(sizes)} features are to be patched at once, and there are {most} at '{sites[0]}': give smaller "
+            "numbers with --features"
         )
-    tell("loading")
-    whole = _load(opened, sites[0], device)
-    tell("asking")
-    answers = [_ask(whole, batch, sites) for batch in _batches(measured)]
-    gaps = (
-        np.concatenate([one.prompt_gap.cpu().numpy() for one in answers]),
-        np.concatenate([one.twin_gap.cpu().numpy() for one in answers]),
+    asking = _Asking(opened=opened, sites=sites, dictionaries=dictionaries, device=device, tell=tell)
+    (choosing, some), (measured, others) = (
+        take_items(behaviour, opened.model, n_items, half) for half in (0, 1)
     )
-    weights = np.random.default_rng(0).multinomial(
-        len(measured), np.full(len(measured), 1 / len(measured)), size=RESAMPLES
-    )
-    # To a twin the other answer is the right one.
-    accuracy = _mean(((gaps[0] > 0).astype(float) + (gaps[1] < 0)) / 2, weights)
-    found = _Found(whole=whole, answers=answers, weights=weights)
-    curves: list[Curve] = []
-    nodes: list[Node] = []
-    differences: list[Difference] = []
-    edges: list[Edge] = []
-    if is_testable(accuracy):
-        tell("choosing features")
-        ranked = _rank(whole, choosing, sites, dictionaries)
-        for arm, order in ranked[sites[0]]:
-            tell(f"patching {arm.name}")
-            curves.append(found.curve(arm, order, sites[0], sizes))
-        nodes = list(found.nodes(dictionaries[0], sites[0]))
-        differences = list(found.differences())
-        if later:
-            tell("patching edges")
-            (first, order), *_ = ranked[sites[0]]
-            (second, later_order), *_ = ranked[sites[1]]
-            edges = list(found.edges((first, order[:n_edges]), (second, later_order[:n_edges]), sites=sites))
-        verdict, reason = judge(tuple(differences))
-    else:
-        verdict = NOT_TESTABLE
-        reason = f"its accuracy on prompts and twins is {spell(accuracy)}, where guessing gives 0.5"
+    found = asking.measure(choosing, measured, sizes=sizes, n_edges=n_edges)
     return Result(
         behaviour=behaviour.name,
         summary=behaviour.file.summary,
@@ -161,37 +134,111 @@ def patch(
         dictionary=representation,
         n_choosing=len(choosing),
         n_measured=len(measured),
-        n_left_out=left_out,
-        accuracy=accuracy,
-        curves=tuple(curves),
-        nodes=tuple(nodes),
-        differences=tuple(differences),
-        edges=tuple(edges),
-        verdict=verdict,
-        reason=reason,
+        n_left_out=some + others,
+        accuracy=found.accuracy,
+        curves=found.curves,
+        nodes=found.nodes,
+        differences=found.differences,
+        edges=found.edges,
+        verdict=found.verdict,
+        reason=found.reason,
         cpu_minutes=(time.process_time() - began) / 60,
         device=device,
     )
 
 
-# ── asking a model ───────────────────────────────────────────────────────────────────────────────────────
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What was measured of a behaviour; without curves where the model does not show it."""
+
+    verdict: Verdict
+    reason: str
+    accuracy: Score | None = None
+    curves: tuple[Curve, ...] = ()
+    nodes: tuple[Node, ...] = ()
+    differences: tuple[Difference, ...] = ()
+    edges: tuple[Edge, ...] = ()
 
 
-def _take_items(
-    behaviour: Behaviour, opened: OpenModel, n_items: int
-) -> tuple[list[Encoded], list[Encoded], int]:
-    """Return the items of either half in a model's tokens, and how many were left out."""
-    (choosing, some), (measured, others) = (
-        take_items(behaviour, opened.model, n_items, half) for half in (0, 1)
-    )
-    fewest, left_out = min(len(choosing), len(measured)), some + others
-    if fewest < FEWEST:
-        raise UsageError(
-            f"behaviour '{behaviour.name}' has {fewest} items in a half that model '{opened.label}' can "
-            f"be asked, and needs {FEWEST}: prompt and twin must have as many tokens, and each answer one token "
-            f"({left_out} were left out)"
+@dataclass(frozen=True, kw_only=True)
+class _Asking:
+    """Model with the sites at which it is patched, and a dictionary at each."""
+
+    opened: OpenModel
+    sites: Sequence[Site]
+    dictionaries: Sequence[Dictionary]
+    device: str
+    tell: Callable[[str], None]
+
+    def measure(
+        self, choosing: Sequence[Encoded], measured: Sequence[Encoded], *, sizes: Sequence[int], n_edges: int
+    ) -> Measured:
+        """Measure accuracy first, and patch where the model shows the behaviour."""
+        if lack := find_lack(choosing, measured):
+            return Measured(verdict=NOT_TESTABLE, reason=lack)
+        self.tell("loading")
+        whole = _load(self.opened, self.sites[0], self.device)
+        self.tell("asking")
+        answers = [_ask(whole, batch, self.sites) for batch in _batches(measured)]
+        weights = draw_weights([item.group for one in answers for item in one.items])
+        accuracy = _measure_accuracy(answers, weights)
+        if not is_testable(accuracy):
+            reason = f"its accuracy on prompts and twins is {spell(accuracy)}, where guessing gives 0.5"
+            return Measured(verdict=NOT_TESTABLE, reason=reason, accuracy=accuracy)
+        self.tell("choosing features")
+        ranked = _rank(whole, choosing, self.sites, self.dictionaries)
+        found = _Found(whole=whole, answers=answers, weights=weights)
+        first = self.sites[0]
+        curves = []
+        for arm, order in ranked[first]:
+            self.tell(f"patching {arm.name}")
+            curves.append(found.curve(arm, order, first, sizes))
+        differences = tuple(found.differences())
+        edges: Iterator[Edge] = iter(())
+        if len(self.sites) > 1:
+            self.tell("patching edges")
+            ends = [ranked[site][0] for site in self.sites]
+            earlier, later = ((arm, order[:n_edges]) for arm, order in ends)
+            edges = found.edges(earlier, later, sites=self.sites)
+        verdict, reason = judge(differences)
+        return Measured(
+            verdict=verdict,
+            reason=reason,
+            accuracy=accuracy,
+            curves=tuple(curves),
+            nodes=tuple(found.nodes(self.dictionaries[0], first)),
+            differences=differences,
+            edges=tuple(edges),
         )
-    return choosing, measured, left_out
+
+
+def find_lack(choosing: Sequence[Encoded], measured: Sequence[Encoded]) -> str:
+    """Return why a model can be asked too little of a behaviour, empty where it can be asked enough."""
+    fewest, groups = min(len(choosing), len(measured)), len({item.group for item in measured})
+    if fewest < FEWEST:
+        return (
+            f"it can be asked {fewest} items of a half, where {FEWEST} are needed: prompt and twin must have as many "
+            "tokens, and each answer one token"
+        )
+    if groups < FEWEST_GROUPS:
+        return (
+            f"it can be asked items that are decided by {groups} different words or pairs of words, and an interval "
+            f"needs {FEWEST_GROUPS}"
+        )
+    return ""
+
+
+def _measure_accuracy(answers: Sequence[Asked], weights: Array) -> Score:
+    """Return the share of prompts and twins to which the right answer is the likelier one of the two."""
+    prompts, twins = (
+        np.concatenate([getattr(one, name).cpu().numpy() for one in answers])
+        for name in ("prompt_gap", "twin_gap")
+    )
+    # To a twin the other answer is the right one.
+    return _mean(((prompts > 0).astype(float) + (twins < 0)) / 2, weights)
+
+
+# ── asking a model ───────────────────────────────────────────────────────────────────────────────────────
 
 
 def _load(opened: OpenModel, site: Site, device: str) -> PredictingModel:
@@ -439,11 +486,25 @@ def _patching(
     return splice
 
 
+def draw_weights(groups: Sequence[str]) -> Array:
+    """Return how often each item counts in each resample `[resamples, items]`: groups are drawn, and items with them,
+    because a model that fails on a word fails in every prompt with it.
+    """
+    names, numbers = np.unique(list(groups), return_inverse=True)
+    drawn = np.random.default_rng(0).multinomial(
+        len(names), np.full(len(names), 1 / len(names)), size=RESAMPLES
+    )
+    counts: Array = drawn[:, numbers]
+    return counts
+
+
 def _mean(values: Array, weights: Array) -> Score:
-    return _score(np.concatenate([[values.mean()], weights @ values / len(values)]))
+    return _score(np.concatenate([[values.mean()], weights @ values / weights.sum(1)]))
 
 
 def _score(values: Array) -> Score:
     """Return the first of values `[1 + resamples]` with the interval of the others."""
     low, high = np.quantile(values[1:], [0.025, 0.975])
-    return Score(value=float(values[0]), low=float(low), high=float(high), method="bootstrap over items")
+    return Score(
+        value=float(values[0]), low=float(low), high=float(high), method="bootstrap over deciding words"
+    )

@@ -26,11 +26,11 @@ answer is right. The model reads the twin, and features at one site are given th
 *KL recovered* is 1 − KL(prompt ‖ patched) / KL(prompt ‖ twin) of the next token, *logits* the share of the difference
 in logits between both answers: 0 is the twin, 1 the prompt, and above 1 or below 0 is possible. Features of every arm
 are chosen by attribution (gradient times difference) on one half of templates and words, and everything is measured on
-the other. The *area* is the mean over the numbers of patched features. Intervals of 95 % are over items. A model that
-does not tell prompts from twins better than by chance, by the interval of its accuracy, shows no behaviour, and no
-claim stands. *All features* leaves what the dictionary does not reconstruct (the error node) as in the twin;
-*reconstruction spliced in* is what the dictionary costs where nothing is patched. The harness's page on interpretation
-says how each number is made.
+the other. The *area* is the mean over the numbers of patched features. Intervals of 95 % are over the words that decide
+an item, such as its subject, with all of its prompts. A model that does not tell prompts from twins better than by
+chance, by the interval of its accuracy, shows no behaviour, and no claim stands. *All features* leaves what the
+dictionary does not reconstruct (the error node) as in the twin; *reconstruction spliced in* is what the dictionary
+costs where nothing is patched. The harness's page on interpretation says how each number is made.
 """
 
 

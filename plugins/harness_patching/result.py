@@ -91,8 +91,8 @@ class Result(_Strict):
     """Items, of other templates and words, on which everything else was measured."""
     n_left_out: int
     """Items whose answers are no single tokens of the model, or whose twin has another length."""
-    accuracy: Score
-    """Share of prompts and twins to which the right answer is the likelier one of the two."""
+    accuracy: Score | None
+    """Share of prompts and twins to which the right answer is the likelier one of the two; None with too few items."""
     curves: tuple[Curve, ...]
     nodes: tuple[Node, ...]
     differences: tuple[Difference, ...]
@@ -128,8 +128,10 @@ def judge(differences: tuple[Difference, ...]) -> tuple[Verdict, str]:
     return "holds", f"nearest are {least.against}: {_spell(least.kl)}"
 
 
-def spell(score: Score) -> str:
-    """Return a number with its interval: `.912 [.880, .941]`."""
+def spell(score: Score | None) -> str:
+    """Return a number with its interval: `.912 [.880, .941]`, and a dash for none."""
+    if score is None:
+        return "—"
     value = f"{score.value:.3f}"
     if score.low is None or score.high is None:
         return value
