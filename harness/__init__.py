@@ -73,7 +73,7 @@ from harness.api.specs import (
     TransformSpec,
 )
 from harness.api.tasks import Columns, FileSource, HubSource, TaskSpec
-from harness.api.text import csv_text, escape_markdown, printable
+from harness.api.text import csv_text, escape_markdown, markdown_table, printable
 from harness.models.site_names import find_site
 from harness.storage.hashing import hash_file, hash_json, unchanged
 from harness.storage.hub import HubFiles, is_offline
@@ -108,6 +108,7 @@ if TYPE_CHECKING:
     from harness.session import Session, open, resolve_device
     from harness.storage.atomic import whole_file
     from harness.storage.cached_folder import cached_folder
+    from harness.storage.results import read_result, write_result
 
 __all__ = [
     "API_VERSION",
@@ -207,6 +208,7 @@ __all__ = [
     "is_offline",
     "local_path",
     "locate",
+    "markdown_table",
     "name_some",
     "open",
     "open_parquet",
@@ -220,6 +222,7 @@ __all__ = [
     "read_description",
     "read_image",
     "read_mapping",
+    "read_result",
     "read_table",
     "read_unpacked",
     "read_yaml",
@@ -228,6 +231,7 @@ __all__ = [
     "short_names",
     "unchanged",
     "whole_file",
+    "write_result",
 ]
 
 # Loaded on first use: these need torch, pydantic or pillow, which a plugin that only lists its offers must not pay for.
@@ -250,6 +254,8 @@ _LAZY = {
     "locate": "harness.models.opened",
     "Probed": "harness.planning.labelled",
     "cached_folder": "harness.storage.cached_folder",
+    "read_result": "harness.storage.results",
+    "write_result": "harness.storage.results",
     "open": "harness.session",
     "LossyStream": "harness.runs.messages",
     "open_worker": "harness.runs.worker",

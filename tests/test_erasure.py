@@ -13,10 +13,10 @@ from harness_erasure import erasers
 from harness_erasure.measure import halve, measure, measure_losses
 from harness_erasure.page import describe, to_page, write
 from harness_erasure.reading import Means, find_decoder, measure_edit, read
-from harness_erasure.result import Arm, Cost, Interval, Result, is_testable, judge, judge_claim
+from harness_erasure.result import Arm, Cost, Result, is_testable, judge, judge_claim
 
 import harness
-from harness import LabelledTask, UnavailableError, UsageError
+from harness import LabelledTask, Score, UnavailableError, UsageError
 from harness.dictionaries.dictionary import Dictionary
 
 DIMENSIONS = 8
@@ -172,8 +172,8 @@ def test_placebo_features_are_others_of_near_mean_activation() -> None:
 # ── verdicts ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def between(low: float, high: float) -> Interval:
-    return Interval(value=(low + high) / 2, low=low, high=high)
+def between(low: float, high: float) -> Score:
+    return Score(value=(low + high) / 2, low=low, high=high)
 
 
 @pytest.mark.parametrize(
@@ -190,15 +190,13 @@ def test_verdicts_follow_from_the_intervals(after: tuple[float, float], verdict:
     assert judge(between(0.9, 0.98), between(*after)) == verdict
 
 
-def make_arm(
-    name: str, auroc: Interval, verdict: Any = None, edit: float | None = None, size: int = 1
-) -> Arm:
+def make_arm(name: str, auroc: Score, verdict: Any = None, edit: float | None = None, size: int = 1) -> Arm:
     cost = None if edit is None else Cost(tokens_edited=1.0, edit=edit, loss=None)
     fields = dict.fromkeys(("balanced_accuracy", "macro_f1", "accuracy", "same_rows"), auroc)
     return Arm(name=name, size=size, features=(), auroc=auroc, cost=cost, verdict=verdict, **fields)
 
 
-def make_arms(features: str, placebo: str, edit: float, before: Interval | None = None) -> tuple[Arm, ...]:
+def make_arms(features: str, placebo: str, edit: float, before: Score | None = None) -> tuple[Arm, ...]:
     some = between(0.4, 0.6)
     return (
         make_arm("none", before or between(0.9, 0.95), "found"),
@@ -279,7 +277,7 @@ def test_losses_without_a_change_are_those_of_the_model(task: LabelledTask) -> N
         dictionary=find_decoder(task, "minigemma-scope", "cpu"), chosen=torch.tensor([], dtype=torch.long)
     )
     found, tokens = measure_losses(task, {("nothing", 0): nothing}, 100, device="cpu")
-    assert found["nothing", 0] == Interval(value=0, low=0, high=0) and tokens >= 80
+    assert found["nothing", 0] == Score(value=0, low=0, high=0) and tokens >= 80
 
 
 def test_a_concept_that_is_not_there_is_not_testable_on_this_model(tmp_path: Path) -> None:

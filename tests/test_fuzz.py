@@ -535,9 +535,9 @@ for _name, _file, _break, _content in (
 
 def erasure(folder: Path) -> None:
     """A result of one eraser."""
-    from harness_erasure.result import Arm, Interval, Result
+    from harness_erasure.result import Arm, Result
 
-    some = Interval(value=0.9, low=0.8, high=0.95)
+    some = Score(value=0.9, low=0.8, high=0.95)
     fields = dict.fromkeys(("auroc", "balanced_accuracy", "macro_f1", "accuracy", "same_rows"), some)
     arm = Arm(name="none", size=0, features=(), cost=None, verdict="found", **fields)
     counts = dict.fromkeys(("rows_eraser", "rows_probe", "rows_test", "sample_tokens", "loss_tokens"), 9)

@@ -119,6 +119,7 @@ PUBLIC = [
     "is_offline",
     "local_path",
     "locate",
+    "markdown_table",
     "name_some",
     "open",
     "open_parquet",
@@ -132,6 +133,7 @@ PUBLIC = [
     "read_description",
     "read_image",
     "read_mapping",
+    "read_result",
     "read_table",
     "read_unpacked",
     "read_yaml",
@@ -140,6 +142,7 @@ PUBLIC = [
     "short_names",
     "unchanged",
     "whole_file",
+    "write_result",
 ]
 
 

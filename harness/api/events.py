@@ -20,6 +20,13 @@ class Score:
     method: str = ""
     """Method of the interval; empty without one."""
 
+    def __str__(self) -> str:
+        """Return the value with its interval: `0.912 [0.880, 0.941]`."""
+        value = f"{self.value:.3f}"
+        return (
+            value if self.low is None or self.high is None else f"{value} [{self.low:.3f}, {self.high:.3f}]"
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunStarted:

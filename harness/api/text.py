@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable, Sequence
 
 JOINERS = "\u200c\u200d"
 """Invisible letters that belong to words of some languages and to emoji."""
@@ -35,6 +36,13 @@ def escape_markdown(text: str, *, everywhere: bool = False) -> str:
     """
     line = _one_line(text).strip(" ")
     return (_ANYWHERE if everywhere else _IN_PLACE).sub(_escape, line)
+
+
+def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table of plain texts as Markdown."""
+    lines = [[escape_markdown(cell) for cell in row] for row in (heads, *rows)]
+    lines.insert(1, ["---"] * len(heads))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def plain_line(text: str) -> str:

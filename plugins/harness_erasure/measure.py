@@ -32,7 +32,6 @@ from harness_erasure.result import (
     NOT_TESTABLE,
     Arm,
     Cost,
-    Interval,
     Result,
     Verdict,
     is_testable,
@@ -234,7 +233,7 @@ def _arm(
     cost: Cost | None = None,
 ) -> Arm:
     """Return an arm, with a verdict if it is an eraser, after which is compared with `before`."""
-    fresh = {metric: _interval(score) for metric, score in found.fresh.metrics.items()}
+    fresh = found.fresh.metrics
     verdict: Verdict | None = None
     if before is not None:
         verdict = judge(before.auroc, fresh["auroc"]) if before.verdict == "found" else NOT_TESTABLE
@@ -246,14 +245,10 @@ def _arm(
         balanced_accuracy=fresh["balanced_accuracy"],
         macro_f1=fresh["macro_f1"],
         accuracy=fresh["accuracy"],
-        same_rows=_interval(found.same.metrics["auroc"]),
+        same_rows=found.same.metrics["auroc"],
         cost=cost,
         verdict=verdict,
     )
-
-
-def _interval(score: Score) -> Interval:
-    return Interval(value=score.value, low=score.low, high=score.high)
 
 
 @torch.inference_mode()
@@ -268,7 +263,7 @@ def measure_losses(
     *,
     device: str,
     batch_size: int | None = None,
-) -> tuple[dict[tuple[str, int], Interval], int]:
+) -> tuple[dict[tuple[str, int], Score], int]:
     """Return the increase in next-token loss, in nats, with each eraser spliced in at the site, on test rows with at
     most `limit` content tokens, and the number of predicted tokens. Intervals are over texts. Nothing for a model
     without next-token losses.
@@ -304,8 +299,8 @@ def measure_losses(
     return found, int(counts.sum())
 
 
-def _mean_increase(increase: Array, counts: Array, weights: Array) -> Interval:
+def _mean_increase(increase: Array, counts: Array, weights: Array) -> Score:
     """Return the mean over tokens of sums `increase [texts]` of `counts [texts]` tokens, with its interval."""
     resampled = (weights @ increase) / np.maximum(weights @ counts, 1)
     low, high = np.quantile(resampled, [0.025, 0.975])
-    return Interval(value=float(increase.sum() / max(counts.sum(), 1)), low=float(low), high=float(high))
+    return Score(value=float(increase.sum() / max(counts.sum(), 1)), low=float(low), high=float(high))

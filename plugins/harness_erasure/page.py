@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from harness import (
-    Claim,
-    ResultPage,
-    Score,
-    escape_markdown,
-    parse_json,
-    parsing,
-    read_description,
-    whole_file,
-)
-from harness_erasure.result import NOT_TESTABLE, Arm, Interval, Result, spell
+from harness import Claim, ResultPage, escape_markdown, markdown_table, read_result, write_result
+from harness_erasure.result import NOT_TESTABLE, Arm, Result
 
 WORK = "Cunningham et al. 2023"
 CLAIMED = "ablating few features removes a concept with a smaller edit than ablating a direction (less than rank one)"
@@ -43,21 +33,13 @@ def describe(paths: Sequence[Path]) -> ResultPage:
 
 def read_results(paths: Iterable[Path]) -> list[Result]:
     """Return the results in files, by task and model. Raise UnavailableError for a file that holds none."""
-    found = []
-    for path in paths:
-        with parsing(f"'{path}' is no result of harness erase-concept", hint="remove it"):
-            text = read_description(path).decode()
-            parse_json(text)  # refuses what pydantic would read: a key that stands twice
-            found.append(Result.model_validate_json(text))
+    found = [read_result(path, Result, command="erase-concept") for path in paths]
     return sorted(found, key=lambda one: (one.task, one.model, one.site, one.dictionary or ""))
 
 
 def write(result: Result, folder: Path) -> Path:
     """Write a result into a folder, in place of an earlier one of the same task, model and site; return its path."""
-    name = re.sub("[^A-Za-z0-9._]+", "-", f"erasure-{result.task}-{result.model}-{result.site}")
-    with whole_file(folder / f"{name}.json") as temporary:
-        temporary.write_text(result.model_dump_json(indent=1) + "\n", "utf-8")
-    return folder / f"{name}.json"
+    return write_result(result, folder, "erasure", result.task, result.model, result.site)
 
 
 def _claim(result: Result) -> Claim:
@@ -68,11 +50,11 @@ def _claim(result: Result) -> Claim:
         claimed=CLAIMED,
         model=result.model,
         measure=f"AUROC of a fresh probe for {result.task} without {arm.size if arm else 0} features, at {result.site}",
-        measured=_score(arm.auroc) if arm else None,
+        measured=arm.auroc if arm else None,
         n=result.rows_test,
         items="test rows",
         control="as many placebo features of equal mean activation" if placebo else "",
-        control_value=_score(placebo.auroc) if placebo else None,
+        control_value=placebo.auroc if placebo else None,
         verdict=result.claim,
         reason=result.reason,
         cpu_minutes=result.cpu_minutes,
@@ -88,13 +70,9 @@ def _decisive(result: Result, name: str) -> Arm | None:
     return next((arm for arm in found if arm.verdict == "erased"), found[-1])
 
 
-def _score(interval: Interval) -> Score:
-    return Score(value=interval.value, low=interval.low, high=interval.high)
-
-
 def to_page(results: Sequence[Result]) -> str:
     """Return the page of several results."""
-    summary = _table(
+    summary = markdown_table(
         (
             "task",
             "model",
@@ -122,7 +100,7 @@ def to_markdown(result: Result) -> str:
         f" train fresh probes, {result.rows_test:,} to test; chance is {result.chance:.3f}; {result.sample_tokens:,}"
         f" tokens edited, losses of {result.loss_tokens:,}; {result.cpu_minutes:.1f} CPU minutes on {result.device}.",
         f"**Does removing few features erase the concept with a smaller edit than LEACE? {_spell_claim(result)}.**",
-        _table(
+        markdown_table(
             (
                 "eraser",
                 "size",
@@ -144,13 +122,13 @@ def to_markdown(result: Result) -> str:
 def _summarize(result: Result) -> tuple[str, ...]:
     def best(name: str) -> str:
         arm = _decisive(result, name)
-        return f"{arm.size}: {spell(arm.auroc)}" if arm else NONE
+        return f"{arm.size}: {arm.auroc}" if arm else NONE
 
     return (
         result.task,
         result.model,
         result.site,
-        spell(result.arms[0].auroc),
+        str(result.arms[0].auroc),
         best("leace"),
         best("features"),
         best("placebo"),
@@ -164,22 +142,16 @@ def _line(arm: Arm) -> tuple[str, ...]:
     return (
         arm.name,
         str(arm.size or NONE),
-        spell(arm.auroc),
-        spell(arm.balanced_accuracy),
+        str(arm.auroc),
+        str(arm.balanced_accuracy),
         f"{arm.macro_f1.value:.3f}",
         f"{arm.same_rows.value:.3f}",
         f"{cost.tokens_edited:.1%}" if cost else NONE,
         f"{cost.edit:.4f}" if cost else NONE,
-        spell(cost.loss) if cost and cost.loss else NONE,
+        str(cost.loss) if cost and cost.loss else NONE,
         arm.verdict or "control",
     )
 
 
 def _spell_claim(result: Result) -> str:
     return escape_markdown(f"{result.claim}: {result.reason}")
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [" | ".join(head), "|".join("---" for _ in head)]
-    lines += [" | ".join(map(escape_markdown, row)) for row in rows]
-    return "\n".join(f"| {line} |" for line in lines)

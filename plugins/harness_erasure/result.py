@@ -6,6 +6,8 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from harness import Score
+
 NOT_TESTABLE: Final = "not testable on this model"
 """Verdict where a probe does not find the concept before anything is erased."""
 
@@ -20,14 +22,6 @@ class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
-class Interval(_Strict):
-    """Number with its 95 % interval; `low` and `high` are None where there is none."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-
-
 class Cost(_Strict):
     """Change that an eraser makes to tokens, and what it costs in predicting the next one."""
 
@@ -35,7 +29,7 @@ class Cost(_Strict):
     """Share of test tokens that it changes."""
     edit: float
     """Mean of ‖x − x'‖ / ‖x‖ over test tokens."""
-    loss: Interval | None
+    loss: Score | None
     """Increase in next-token loss in nats; None for a model without."""
 
 
@@ -51,11 +45,11 @@ class Arm(_Strict):
     """Number of directions or features removed."""
     features: tuple[int, ...]
     """Numbers of the dictionary's features removed; empty for other erasers."""
-    auroc: Interval
-    balanced_accuracy: Interval
-    macro_f1: Interval
-    accuracy: Interval
-    same_rows: Interval
+    auroc: Score
+    balanced_accuracy: Score
+    macro_f1: Score
+    accuracy: Score
+    same_rows: Score
     cost: Cost | None
     verdict: Verdict | None
     """None for controls that erase nothing."""
@@ -96,7 +90,7 @@ def is_testable(before: Arm, chance: float) -> bool:
     return _low(before.balanced_accuracy) > chance and _low(before.auroc) > GUESSED
 
 
-def judge(before: Interval, after: Interval) -> Verdict:
+def judge(before: Score, after: Score) -> Verdict:
     """Return the verdict on an eraser of a concept that is found, from the AUROC of fresh probes before and after.
 
     `erased`: the interval after reaches down to ½, and lies below the one before. `partly`: it lies below the one
@@ -121,8 +115,8 @@ def judge_claim(arms: tuple[Arm, ...], chance: float) -> tuple[Claim, str]:
         found.setdefault(arm.name, []).append(arm)
     before, leace = found["none"][0], found["leace"][0]
     if not is_testable(before, chance):
-        said = f"before erasure a probe has a balanced accuracy of {spell(before.balanced_accuracy)}"
-        return NOT_TESTABLE, f"{said} (chance: {chance:.3f}) and an AUROC of {spell(before.auroc)}"
+        said = f"before erasure a probe has a balanced accuracy of {before.balanced_accuracy}"
+        return NOT_TESTABLE, f"{said} (chance: {chance:.3f}) and an AUROC of {before.auroc}"
     if "features" not in found:
         return NOT_TESTABLE, "no dictionary was given"
     assert leace.cost is not None  # that of every eraser is measured
@@ -135,7 +129,7 @@ def judge_claim(arms: tuple[Arm, ...], chance: float) -> tuple[Claim, str]:
     last = found["features"][-1]
     at_chance = [arm for arm in found["features"] if arm.verdict == "erased"]
     if not at_chance:
-        left = spell(last.auroc)
+        left = last.auroc
         return (
             "does not hold",
             f"without {last.size} features a fresh probe still has an AUROC of {left}; {edits}",
@@ -147,17 +141,9 @@ def judge_claim(arms: tuple[Arm, ...], chance: float) -> tuple[Claim, str]:
     )
 
 
-def spell(interval: Interval) -> str:
-    """Return a number with its interval: `.912 [.880, .941]`."""
-    value = f"{interval.value:.3f}"
-    if interval.low is None or interval.high is None:
-        return value
-    return f"{value} [{interval.low:.3f}, {interval.high:.3f}]"
-
-
-def _low(interval: Interval) -> float:
+def _low(interval: Score) -> float:
     return interval.value if interval.low is None else interval.low
 
 
-def _high(interval: Interval) -> float:
+def _high(interval: Score) -> float:
     return interval.value if interval.high is None else interval.high

@@ -36,7 +36,6 @@ from harness_patching.result import (
     Verdict,
     is_testable,
     judge,
-    spell,
 )
 
 if TYPE_CHECKING:
@@ -183,7 +182,7 @@ class _Asking:
         weights = draw_weights([item.group for one in answers for item in one.items])
         accuracy = _measure_accuracy(answers, weights)
         if not is_testable(accuracy):
-            reason = f"its accuracy on prompts and twins is {spell(accuracy)}, where guessing gives 0.5"
+            reason = f"its accuracy on prompts and twins is {accuracy}, where guessing gives 0.5"
             return Measured(verdict=NOT_TESTABLE, reason=reason, accuracy=accuracy)
         self.tell("choosing features")
         ranked = _rank(whole, choosing, self.sites, self.dictionaries)

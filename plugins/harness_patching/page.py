@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from harness import (
-    Claim,
-    ResultPage,
-    escape_markdown,
-    parse_json,
-    parsing,
-    read_description,
-    whole_file,
-)
-from harness_patching.result import Curve, Result, spell
+from harness import Claim, ResultPage, escape_markdown, markdown_table, read_result, write_result
+from harness_patching.result import Curve, Result
 
 WORK = "Cunningham et al. 2023"
 CLAIMED = "features of a dictionary localise a behaviour in fewer units than other decompositions do"
+
+NONE = "—"
+"""Text of a value that is not there."""
 
 METHOD = """\
 A behaviour is asked in prompts, each with a counterfactual twin of the same number of tokens to which the other
@@ -42,12 +36,7 @@ def describe(paths: Sequence[Path]) -> ResultPage:
 
 def read_results(paths: Iterable[Path]) -> list[Result]:
     """Return the results in files, by behaviour and model. Raise UnavailableError for a file that holds none."""
-    found = []
-    for path in paths:
-        with parsing(f"'{path}' is no result of harness patch", hint="remove it"):
-            text = read_description(path).decode()
-            parse_json(text)  # refuses what pydantic would read: a key that stands twice
-            found.append(Result.model_validate_json(text))
+    found = [read_result(path, Result, command="patch") for path in paths]
     return sorted(found, key=lambda one: (one.behaviour, one.model, one.site, one.dictionary))
 
 
@@ -55,11 +44,9 @@ def write(result: Result, folder: Path) -> Path:
     """Write a result into a folder, in place of an earlier one of the same behaviour, model, site and dictionary;
     return its path.
     """
-    name = f"patching-{result.behaviour}-{result.model}-{result.site}-{result.dictionary}"
-    name = re.sub("[^A-Za-z0-9._]+", "-", name).strip("-")
-    with whole_file(folder / f"{name}.json") as temporary:
-        temporary.write_text(result.model_dump_json(indent=1) + "\n", "utf-8")
-    return folder / f"{name}.json"
+    return write_result(
+        result, folder, "patching", result.behaviour, result.model, result.site, result.dictionary
+    )
 
 
 def _claim(result: Result) -> Claim:
@@ -94,7 +81,7 @@ def to_page(results: Sequence[Result]) -> str:
         "verdict",
         "CPU minutes",
     )
-    summary = _table(heads, map(_summarize, results)) if results else "There are no results."
+    summary = markdown_table(heads, map(_summarize, results)) if results else "There are no results."
     return (
         "\n\n".join(
             ["# Behaviours localised by patching", METHOD.strip(), summary, *map(to_markdown, results)]
@@ -110,7 +97,7 @@ def to_markdown(result: Result) -> str:
         escape_markdown(
             f"{result.summary} Features of {result.dictionary}; {result.n_choosing} items to choose features on, "
             f"{result.n_measured} to measure on, {result.n_left_out} left out, whose answers are no single tokens or "
-            f"whose twin has another length; accuracy {spell(result.accuracy)}; {result.cpu_minutes:.1f} CPU minutes "
+            f"whose twin has another length; accuracy {result.accuracy or NONE}; {result.cpu_minutes:.1f} CPU minutes "
             f"on {result.device}."
         ),
         "**Does the dictionary localise it in fewer features than each other arm? "
@@ -120,13 +107,13 @@ def to_markdown(result: Result) -> str:
         sizes = [point.patched for point in result.curves[0].points]
         for title, name in (("KL recovered", "kl"), ("logits", "logits")):
             heads = (title, *map(str, sizes), "area", "dictionary minus it")
-            lines.append(_table(heads, (_line(curve, name, result) for curve in result.curves)))
-        nodes = [(node.name, spell(node.kl), spell(node.logits)) for node in result.nodes]
-        lines.append(_table(("of the dictionary", "KL recovered", "logits"), nodes))
+            lines.append(markdown_table(heads, (_line(curve, name, result) for curve in result.curves)))
+        nodes = [(node.name, str(node.kl), str(node.logits)) for node in result.nodes]
+        lines.append(markdown_table(("of the dictionary", "KL recovered", "logits"), nodes))
     if result.edges:
-        edges = [(str(edge.earlier), str(edge.later), spell(edge.effect)) for edge in result.edges]
+        edges = [(str(edge.earlier), str(edge.later), str(edge.effect)) for edge in result.edges]
         lines += [f"Edges from features at {result.site} to features at {result.later_site}:"]
-        lines += [_table(("from", "to", "logits"), edges)]
+        lines += [markdown_table(("from", "to", "logits"), edges)]
     return "\n\n".join(lines)
 
 
@@ -134,7 +121,7 @@ def _line(curve: Curve, name: str, result: Result) -> tuple[str, ...]:
     area = curve.kl_area if name == "kl" else curve.logit_area
     difference = next((getattr(one, name) for one in result.differences if one.against == curve.name), None)
     values = (f"{getattr(point, name).value:.3f}" for point in curve.points)
-    return (curve.name, *values, spell(area), spell(difference) if difference else "—")
+    return (curve.name, *values, str(area), str(difference) if difference else NONE)
 
 
 def _summarize(result: Result) -> tuple[str, ...]:
@@ -143,16 +130,10 @@ def _summarize(result: Result) -> tuple[str, ...]:
         result.behaviour,
         result.model,
         result.site,
-        spell(result.accuracy),
+        str(result.accuracy or NONE),
         str(result.n_measured),
-        spell(own.kl_area) if own else "—",
-        spell(pca.kl_area) if pca else "—",
+        str(own.kl_area) if own else NONE,
+        str(pca.kl_area) if pca else NONE,
         result.verdict,
         f"{result.cpu_minutes:.1f}",
     )
-
-
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [" | ".join(heads), "|".join("---" for _ in heads)]
-    lines += [" | ".join(map(escape_markdown, row)) for row in rows]
-    return "\n".join(f"| {line} |" for line in lines)

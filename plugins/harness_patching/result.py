@@ -120,23 +120,15 @@ def judge(differences: tuple[Difference, ...]) -> tuple[Verdict, str]:
     """
     below = [one for one in differences if one.kl.high is not None and one.kl.high < 0]
     if below:
-        return "does not hold", f"{below[0].against} recover more with as many: {_spell(below[0].kl)}"
+        return (
+            "does not hold",
+            f"{below[0].against} recover more with as many: dictionary minus these {below[0].kl} of the area",
+        )
     open_ones = [one for one in differences if one.kl.low is None or one.kl.low <= 0]
     if open_ones:
-        return "undecided", f"not told apart from {open_ones[0].against}: {_spell(open_ones[0].kl)}"
+        return (
+            "undecided",
+            f"not told apart from {open_ones[0].against}: dictionary minus these {open_ones[0].kl} of the area",
+        )
     least = min(differences, key=lambda one: one.kl.value)
-    return "holds", f"nearest are {least.against}: {_spell(least.kl)}"
-
-
-def spell(score: Score | None) -> str:
-    """Return a number with its interval: `.912 [.880, .941]`, and a dash for none."""
-    if score is None:
-        return "—"
-    value = f"{score.value:.3f}"
-    if score.low is None or score.high is None:
-        return value
-    return f"{value} [{score.low:.3f}, {score.high:.3f}]"
-
-
-def _spell(score: Score) -> str:
-    return f"dictionary minus these {spell(score)} of the area"
+    return "holds", f"nearest are {least.against}: dictionary minus these {least.kl} of the area"

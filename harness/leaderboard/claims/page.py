@@ -62,23 +62,14 @@ def _cells(claim: Claim) -> list[str]:
         claim.claimed,
         claim.model,
         claim.measure,
-        _spell(claim.measured),
+        str(claim.measured or markdown.NONE),
         f"{claim.n:,} {claim.items}",
         claim.control or markdown.NONE,
-        _spell(claim.control_value),
+        str(claim.control_value or markdown.NONE),
         claim.verdict,
         claim.reason,
         f"{claim.cpu_minutes:.1f}" + (f" ({claim.device})" if claim.device != "cpu" else ""),
     ]
-
-
-def _spell(score: Score | None) -> str:
-    if score is None:
-        return markdown.NONE
-    value = f"{score.value:.3f}"
-    return (
-        value if score.low is None or score.high is None else f"{value} [{score.low:.3f}, {score.high:.3f}]"
-    )
 
 
 def _to_csv(claims: Lines) -> str:

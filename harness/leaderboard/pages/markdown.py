@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from harness.api.text import escape_markdown
+from harness.api.text import escape_markdown, markdown_table
 from harness.leaderboard.scoring import Estimate
 from harness.leaderboard.selection import RowKey
 
 escape = escape_markdown
+table = markdown_table
 
 NONE = "—"
 """Text of a number or name that does not exist."""
@@ -21,11 +22,6 @@ ARM = ("model", "representation", "width")
 def join(*parts: str) -> str:
     """Return a page of paragraphs; empty ones are left out."""
     return "\n\n".join(filter(None, parts)) + "\n"
-
-
-def table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Return a table of plain text."""
-    return table_of_markdown(header, [[escape(cell) for cell in line] for line in lines])
 
 
 def table_of_markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
