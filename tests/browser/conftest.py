@@ -51,8 +51,8 @@ def chromium() -> Iterator[Any]:
 
 
 @pytest.fixture
-def open_page(chromium: Any) -> Iterator[Any]:
-    """`open_page(path, ...)` opens a file in a context of its own and waits until its table is drawn."""
+def browse(chromium: Any) -> Iterator[Any]:
+    """`browse(path, ...)` opens a file in a context of its own."""
     contexts: list[Any] = []
 
     def open_file(
@@ -69,13 +69,24 @@ def open_page(chromium: Any) -> Iterator[Any]:
         opened.page.on("dialog", lambda dialog: (opened.said.append("a dialog"), dialog.dismiss()))
         opened.page.on("request", lambda request: opened.asked.append(request.url))
         opened.page.goto(f"{path.resolve().as_uri()}{place}")
-        if options.get("java_script_enabled", True):
-            opened.wait_until_drawn(timeout=30_000)
         return opened
 
     yield open_file
     for context in contexts:
         context.close()
+
+
+@pytest.fixture
+def open_page(browse: Any) -> Any:
+    """`open_page(path, ...)` opens the page of a board as `browse` does, and waits until its table is drawn."""
+
+    def open_board(path: Path, **options: Any) -> Opened:
+        opened: Opened = browse(path, **options)
+        if options.get("java_script_enabled", True):
+            opened.wait_until_drawn(timeout=30_000)
+        return opened
+
+    return open_board
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from harness.leaderboard.web.stated import Stated
 BOARDS = Path(__file__).parents[2] / "leaderboards"
 GEMMA = BOARDS / "gemma-real/leaderboard.html"
 LANGUAGES = BOARDS / "crosslingual/leaderboard.html"
+CLAIMS = BOARDS / "interpretation/claims.html"
 
 PHONE, LAPTOP, PROJECTOR = (390, 844), (1366, 768), (1920, 1080)
 
@@ -68,6 +69,25 @@ def test_axe_finds_nothing_and_nothing_is_wider_than_the_screen(
     from axe_playwright_python.sync_playwright import Axe
 
     opened = open_page(path, size=size, color_scheme=scheme)
+    for summary in opened.page.locator("summary").all():
+        summary.click()
+    violations = Axe().run(opened.page).response["violations"]
+    assert [(each["id"], each["nodes"][0]["html"][:200]) for each in violations] == []
+    assert opened.page.evaluate("document.documentElement.scrollWidth") <= size[0]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [PHONE, LAPTOP], ids=["phone", "laptop"])
+def test_a_page_of_claims_opens_without_scripts_and_axe_finds_nothing(
+    size: tuple[int, int], scheme: str, browse: Any
+) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    opened = browse(CLAIMS, size=size, color_scheme=scheme)
+    assert opened.said == [] and opened.asked == [CLAIMS.resolve().as_uri()]
+    assert (
+        opened.page.locator("#overview tbody tr").count() >= 5 and opened.page.locator("script").count() == 0
+    )
     for summary in opened.page.locator("summary").all():
         summary.click()
     violations = Axe().run(opened.page).response["violations"]
