@@ -284,6 +284,23 @@ def test_a_behaviour_is_testable_where_accuracy_is_above_chance_by_its_interval(
     assert not is_testable(Score(value=0.5, low=0.5, high=0.5))  # one answer to prompt and twin alike
 
 
+def test_accuracy_that_no_resample_changes_has_an_interval_nonetheless() -> None:
+    weights = measure.draw_weights(["a"] * 4 + ["b"] * 4)
+    same = measure.score_accuracy(np.ones(8), weights, 2)
+    assert (same.value, same.high) == (1, 1) and same.low == pytest.approx(wilson_low(2, 2))
+    assert not is_testable(same) and is_testable(measure.score_accuracy(np.ones(8), weights, 5))
+    assert not is_testable(measure.score_accuracy(np.full(8, 0.5), weights, 20))
+    mixed = measure.score_accuracy(np.array([1.0, 1, 1, 1, 0, 1, 1, 1]), weights, 2)
+    assert (mixed.low, mixed.high) == (0.75, 1)
+
+
+def wilson_low(successes: int, n: int) -> float:
+    """Lower end of Wilson's interval at 95 %, by its formula."""
+    z, share = 1.959964, successes / n
+    spread = z * (share * (1 - share) / n + z**2 / (4 * n**2)) ** 0.5
+    return (share + z**2 / (2 * n) - spread) / (1 + z**2 / n)
+
+
 # ── the command ──────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from scipy.stats import binomtest
 from torch import Tensor
 
 from harness import (
@@ -234,7 +235,21 @@ def _measure_accuracy(answers: Sequence[Asked], weights: Array) -> Score:
         for name in ("prompt_gap", "twin_gap")
     )
     # To a twin the other answer is the right one.
-    return _mean(((prompts > 0).astype(float) + (twins < 0)) / 2, weights)
+    values = ((prompts > 0).astype(float) + (twins < 0)) / 2
+    groups = len({item.group for one in answers for item in one.items})
+    return score_accuracy(values, weights, groups)
+
+
+def score_accuracy(values: Array, weights: Array, groups: int) -> Score:
+    """Return the mean of values `[items]` in [0, 1] with its interval over the words that decide, of which there are
+    `groups`: by bootstrap, and where all items have one value, of which no resample tells anything, by Wilson's
+    formula for so many words.
+    """
+    if len(set(values.tolist())) > 1:
+        return _score(np.concatenate([[values.mean()], weights @ values / weights.sum(1)]))
+    value = float(values[0])
+    low, high = binomtest(round(value * groups), groups).proportion_ci(method="wilson")
+    return Score(value=value, low=min(low, value), high=max(high, value), method="Wilson over deciding words")
 
 
 # ── asking a model ───────────────────────────────────────────────────────────────────────────────────────
@@ -495,10 +510,6 @@ def draw_weights(groups: Sequence[str]) -> Array:
     )
     counts: Array = drawn[:, numbers]
     return counts
-
-
-def _mean(values: Array, weights: Array) -> Score:
-    return _score(np.concatenate([[values.mean()], weights @ values / weights.sum(1)]))
 
 
 def _score(values: Array) -> Score:
