@@ -363,6 +363,35 @@ EXECUTORS = (
     .replace("jobs: int | None = 2", "jobs: int | None = 1")
 )
 
+EXPLAINERS = """
+import numpy as np
+import harness
+
+class Loudest:
+    def __init__(self, least):
+        self.least = least
+
+    def open(self, session):
+        return self
+
+    def explain(self, fragments):
+        top = max(fragments, key=lambda one: one.activations.max())
+        return top.tokens[int(top.activations.argmax())]
+
+    def simulate(self, explanation, passages):
+        return [np.array([float(token == explanation) for token in one.tokens]) for one in passages]
+
+    def judge(self, explanation, passages):
+        return np.array([max(self.least, float(explanation in one.tokens)) for one in passages])
+
+def make_loudest(*, least: float = 0.1):
+    return Loudest(least)
+
+@harness.hookimpl
+def harness_explainers():
+    return [harness.ExplainerSpec(name="loudest", summary="the loudest token", make=make_loudest)]
+"""
+
 GOOD = {
     "poolings": POOLINGS,
     "transforms": TRANSFORMS,
@@ -376,6 +405,7 @@ GOOD = {
     "commands": COMMANDS,
     "results": RESULTS,
     "executors": EXECUTORS,
+    "explainers": EXPLAINERS,
     "plugins": PLUGINS,
 }
 """Kind → source of a plugin that passes every check."""
@@ -541,6 +571,12 @@ FAULTS = (
     ),
     Fault("alignments", "pickles", "ridge, 0.0", "ridge, 0.0\n        self.name = lambda: 'x'"),
     # Executors
+    Fault("explainers", "metadata", 'summary="the loudest token"', "summary='two\\nlines'"),
+    Fault("explainers", "errors", "least: float = 0.1", "least=0.1"),
+    Fault(
+        "explainers", "contract", "float(token == explanation) for token in one.tokens", "1.0 for _ in '12'"
+    ),
+    Fault("explainers", "no-writes", "        top = max", f"        {WRITE}\n        top = max"),
     Fault("executors", "metadata", 'summary="`jobs` processes of this machine"', "summary='two\\nlines'"),
     Fault(
         "executors",

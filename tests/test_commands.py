@@ -73,6 +73,7 @@ def test_a_command_is_loaded_only_when_it_is_called(harness_command, install):
     assert json.loads(harness_command("show", "greet", "--json").out)["kind"] == "command"
     rows = harness_command("ls", "commands", "--json").rows
     assert {row["name"] for row in rows} == {
+        "autointerp",
         "greet",
         "erase-concept",
         "label",

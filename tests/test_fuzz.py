@@ -576,6 +576,24 @@ def _(folder: Path) -> None:
     describe(sorted(folder.glob("patching-*.json")))
 
 
+def autointerp(folder: Path) -> None:
+    """A result of explaining features with a scorer that is not able."""
+    from harness_autointerp.result import Arm, Result
+
+    texts = dict.fromkeys(("task", "model", "site", "explainer", "scorer", "device"), "x")
+    counts = dict.fromkeys(("length", "fragments_explained", "fragments_scored", "top", "random"), 10)
+    arm = Arm(name="x", width=9, alive=9, scores={}, lead={}, examples=(), note="the scorer is not able")
+    result = Result(scorer_scores={}, arms=(arm, arm), cpu_minutes=1.0, **texts, **counts)
+    (folder / "autointerp-x.json").write_text(result.model_dump_json())
+
+
+@kind("autointerp", "autointerp-x.json", break_json, autointerp)
+def _(folder: Path) -> None:
+    from harness_autointerp.page import describe
+
+    describe(sorted(folder.glob("autointerp-*.json")))
+
+
 @kind(
     "behaviour",
     "behaviour.yaml",

@@ -95,6 +95,11 @@ def harness_executors():
     return [harness.ExecutorSpec(name="toy_nobody", summary="does nothing", make=lambda: None)]
 
 @harness.hookimpl
+def harness_explainers():
+    tell("harness_explainers")
+    return [harness.ExplainerSpec(name="toy_mute", summary="says nothing", make=lambda: None)]
+
+@harness.hookimpl
 def harness_tasks():
     tell("harness_tasks")
     return [harness.TaskSpec(
@@ -176,6 +181,7 @@ def test_the_hooks_are_these():
         "harness_regimes",
         "harness_alignments",
         "harness_executors",
+        "harness_explainers",
         "harness_tasks",
         "harness_suites",
         "harness_commands",

@@ -13,6 +13,7 @@ from harness.api.specs import (
     ClassifierSpec,
     CommandSpec,
     ExecutorSpec,
+    ExplainerSpec,
     ModelSpec,
     PoolingSpec,
     RegimeSpec,
@@ -85,6 +86,14 @@ def harness_alignments() -> Iterable[AlignmentSpec]:  # type: ignore[empty-body]
 @hookspec
 def harness_executors() -> Iterable[ExecutorSpec]:  # type: ignore[empty-body]
     """Offer executors, which run the units of a run: here, in other processes, on other machines.
+
+    Called once, by the rules of `harness_models`.
+    """
+
+
+@hookspec
+def harness_explainers() -> Iterable[ExplainerSpec]:  # type: ignore[empty-body]
+    """Offer explainers, which put into words where a feature fires, or say from such words where it does.
 
     Called once, by the rules of `harness_models`.
     """

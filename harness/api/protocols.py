@@ -121,6 +121,16 @@ class LanguageModel(Model, Protocol):
 
 
 @runtime_checkable
+class SpellingModel(Model, Protocol):
+    """Model whose tokens can be shown to people."""
+
+    def spell(self, tokens: Tokens) -> list[str]:
+        """Return the text of each token `[tokens]`, with the blank that it begins with. A token that is part of a
+        character gives the replacement character.
+        """
+
+
+@runtime_checkable
 class Multilingual(Model, Protocol):
     """Model that declares the languages of its training text."""
 

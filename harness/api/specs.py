@@ -185,3 +185,11 @@ class ExecutorSpec(Spec):
 
     default: bool = False
     keeps_forwards: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainerSpec(Spec):
+    """Offer of an explainer of features: `make(**parameters) -> Explainer`, which loads and asks nothing.
+
+    A key for a service is no parameter, because parameters are written into results: it comes from the environment.
+    """

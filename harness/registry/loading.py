@@ -44,6 +44,7 @@ OFFERED: Mapping[str, type] = {
     "regimes": specs.RegimeSpec,
     "alignments": specs.AlignmentSpec,
     "executors": specs.ExecutorSpec,
+    "explainers": specs.ExplainerSpec,
     "tasks": TaskSpec,
     "suites": Path,
     "commands": specs.CommandSpec,

@@ -212,6 +212,12 @@ class TransformersModel:
         files = tuple(self._files.hashes(self._tokenizer_files).items())
         return encode_once((files, self._bos, self._max_length, self._n_embedded), inputs, encode)
 
+    def spell(self, tokens: Tokens) -> list[str]:
+        """Return the text of each token, with the blank that it begins with."""
+        from harness_transformers.spelling import spell
+
+        return spell(self._tokenizer, tokens.ids.tolist())
+
     def load(self, sites: Sequence[Site], device: str) -> LoadedTransformer:
         """Load the blocks up to the deepest of `sites` onto a device."""
         from harness_transformers.filling import check_complete, settle

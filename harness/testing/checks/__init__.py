@@ -5,6 +5,7 @@ from harness.testing.checks import (
     common,  # isort: skip
     declared,  # isort: skip
     executors,  # isort: skip
+    explainers,  # isort: skip
     matrices,  # isort: skip
     models,  # isort: skip
     plugins,  # isort: skip
@@ -14,4 +15,15 @@ from harness.testing.checks import (
 )
 from harness.testing.exercises import EXERCISES as EXERCISES
 
-MODULES = (plugins, poolings, matrices, regimes, representations, models, declared, executors, common)
+MODULES = (
+    plugins,
+    poolings,
+    matrices,
+    regimes,
+    representations,
+    models,
+    declared,
+    executors,
+    explainers,
+    common,
+)

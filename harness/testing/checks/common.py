@@ -29,7 +29,7 @@ MADE = (
 )
 """Kinds whose offers have a factory, and give numbers."""
 
-FACTORIES = (*MADE, "executors")
+FACTORIES = (*MADE, "executors", "explainers")
 """Kinds whose offers have a factory."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")
