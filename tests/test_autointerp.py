@@ -482,6 +482,39 @@ def test_a_service_that_is_down_is_one_sentence(service: Service) -> None:
     assert len(str(raised.value).splitlines()) == 1
 
 
+def test_a_command_goes_on_where_a_service_failed(
+    service: Service, harness_command: Any, texts: Path, monkeypatch: pytest.MonkeyPatch, own_cache: Path
+) -> None:
+    def call() -> Any:
+        return harness_command(
+            "-p", "harness_autointerp", "autointerp", "long_texts", "--include", texts, "-m", "minigemma-s",
+            "--site", "resid_post.1", "-r", "minigemma-scope", "-r", "pca[n=16]", "-n", 10, "--length", 8,
+            "--top", 4, "--random", 4, "--explainer", f"endpoint[url={service.url},model=m,key=MY_KEY,retries=0]",
+            "--scorer", "rules", "-o", "out",
+        )  # fmt: skip
+
+    monkeypatch.setenv("MY_KEY", "sk-secret")
+    service.replies = [say('on " house" (9)')] * 7 + [send(404)]
+    told = call()
+    assert told.code == 3
+    assert told.err.splitlines()[-1].endswith(
+        "refuses a question with status 404; 7 answers are kept, and the same command goes on from there"
+    )
+    service.asked.clear()
+    service.replies = [say('on " house" (9)')]
+    told = call()
+    assert told.code == 0, told.err
+    assert len(service.asked) == 20 - 7
+    (path,) = Path("out").glob("autointerp-*.json")
+    text = path.read_text()
+    assert "sk-secret" not in text + told.out + told.err
+    result = Result.model_validate_json(text)
+    assert result.arms[0].examples[0].explanation == 'on " house" (9)'
+    # All explanations are the same, so those of other features do as well.
+    assert result.arms[0].scores["simulation"].gain.value == 0.0
+    assert judge(result, result.arms[1])[0] == "undecided"
+
+
 def test_answers_that_cannot_be_read_count_until_most_are_so(service: Service) -> None:
     service.replies = [say("[1, 0]"), say("I think so.")]
     opened = service.open()

@@ -106,7 +106,9 @@ def judge(result: Result, against: Arm) -> tuple[Verdict, str]:
     """
     name = result.find_leading()
     if name is None:
-        planted = "; ".join(f"{one}: {score.own}" for one, score in result.scorer_scores.items())
+        planted = "; ".join(
+            f"{one}: {score.own}, others {score.shuffled}" for one, score in result.scorer_scores.items()
+        )
         return (
             NOT_TESTABLE,
             f"the scorer does not tell right explanations of planted features from others ({planted})",
