@@ -75,6 +75,7 @@ def test_a_command_is_loaded_only_when_it_is_called(harness_command, install):
     assert {row["name"] for row in rows} == {
         "autointerp",
         "greet",
+        "annotate-prompts",
         "erase-concept",
         "label",
         "patch",

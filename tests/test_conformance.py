@@ -182,6 +182,7 @@ def test_every_kind_of_offer_is_checked() -> None:
 
 QUICK = (
     "alignments",
+    "annotation",
     "autointerp",
     "baselines",
     "classifiers",

@@ -610,6 +610,46 @@ def _(folder: Path) -> None:
     list(islice(draw_items(read_behaviour(str(folder / "behaviour.yaml")), 0), 20))
 
 
+def annotation(folder: Path) -> None:
+    """A result of annotating prompts of a model that cannot do the task."""
+    from harness_annotation.result import Arm, Result, Way
+
+    some = Score(value=0.5, low=0.4, high=0.6)
+    empty: dict[str, Any] = dict.fromkeys(("features", "comparisons"), ())
+    way = Way(
+        way="likelihood", n=9, templates=3, accuracy=some, blind=0.5, chance=0.5, probe_auroc=None, churn=None,
+        detectable_gain=None, arms=(Arm(name="plain", accuracy=some, gain=None, annotated=0.0),),
+        verdict="not testable on this model", reason="x", **empty,
+    )  # fmt: skip
+    texts = dict.fromkeys(("items", "model", "site", "dictionary", "explanations", "device"), "x")
+    result = Result(ways=(way,), shots=0, thresholds=(), report_tokens=0, cpu_minutes=1.0, **texts)
+    (folder / "annotation-x.json").write_text(result.model_dump_json())
+
+
+@kind("annotation", "annotation-x.json", break_json, annotation)
+def _(folder: Path) -> None:
+    from harness_annotation.page import describe
+
+    describe(sorted(folder.glob("annotation-*.json")))
+
+
+ITEM = json.dumps({"text": "t", "choices": ["a", "b"], "answer": "a", "template": "x", "hint": "h"})
+
+
+@kind("annotated items", "items.jsonl", break_lines, put(items__jsonl=f"{ITEM}\n{ITEM}\n"))
+def _(folder: Path) -> None:
+    from harness_annotation.items import read_items
+
+    read_items(str(folder / "items.jsonl"), None, None)
+
+
+@kind("explanations", "given.json", break_json, put(given__json='{"3": "words", "5": "more"}'))
+def _(folder: Path) -> None:
+    from harness_annotation.command import read_explanations
+
+    read_explanations(folder / "given.json")
+
+
 @kind("texts", "texts.jsonl", break_lines, put(texts__jsonl=LINES + json.dumps({"messages": TALK}) + "\n"))
 def _(folder: Path) -> None:
     from harness.cli.features import read_texts

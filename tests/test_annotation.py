@@ -1,0 +1,458 @@
+"""Prompts annotated by features: a made-up model whose gain is known, statistics against oracles, and the command."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import annotation_toy as toy
+import numpy as np
+import pytest
+from harness_annotation import chances
+from harness_annotation.answering import answer, find_answering, is_right, write_prompt, write_shots
+from harness_annotation.command import read_explanations
+from harness_annotation.items import WORDS, Item, find_distractors, find_templates, mask, read_items
+from harness_annotation.measure import halve, measure
+from harness_annotation.notes import Note, draw_notes, explain, match_features
+from harness_annotation.page import describe, write
+from harness_annotation.result import (
+    NOT_TESTABLE,
+    Comparison,
+    Result,
+    Threshold,
+    judge_ability,
+    judge_claim,
+    judge_power,
+)
+
+import harness
+from harness import Score, UnavailableError, UsageError
+from harness.stats.bootstrap import exact_mcnemar
+from harness.stats.bootstrap import holm as core_holm
+from harness.stats.power import detectable_difference
+
+SITE = "resid_post.0"
+
+
+def make_items(rows: int = 400) -> list[Item]:
+    """Make items of which nearly a third hold a word that the toy misreads; two of each template."""
+    generator = random.Random(0)
+    items = []
+    for row in range(rows):
+        clue = generator.choice(("north", "south"))
+        trap = [generator.choice(toy.TRAPS)] if generator.random() < 0.3 else []
+        words = [*generator.sample(toy.FILLERS, 4), clue, *trap]
+        generator.shuffle(words)
+        items.append(
+            Item(
+                text=f"the way is {' '.join(words)}",
+                choices=("yes", "no"),
+                right=int(clue == "south"),
+                template=f"{row // 2}",
+                hint=" ".join(trap),
+            )
+        )
+    return items
+
+
+def rerun(kind: str, **given: Any) -> Result:
+    """Annotate the prompts of a made-up model."""
+    choice = {"ref": f"annotation_toy[kind={kind}]"}
+
+    def start(*include: Path) -> harness.Session:
+        return harness.open(plugins=("annotation_toy",), device="cpu", include=include)
+
+    return measure(
+        given.pop("items", None) or make_items(),
+        name="made-up",
+        opened=start().open_model(choice),
+        site=SITE,
+        load=lambda path: start(path).load_task("annotation_answers", model=choice, site=SITE),
+        representation="hidden",
+        size=16,
+        device="cpu",
+        **{"ways": ("likelihood", "generation"), **given},
+    )
+
+
+@pytest.fixture(scope="module")
+def helped() -> Result:
+    return rerun("helps")
+
+
+# ── a made-up model whose gain is known ──────────────────────────────────────────────────────────────────
+
+
+def test_a_planted_gain_is_found_and_holds_in_both_ways(helped: Result) -> None:
+    items = make_items()
+    _, second = halve(items)
+    trapped = np.mean([bool(items[row].hint) for row in second])
+    for way in helped.ways:
+        arms = {arm.name: arm for arm in way.arms}
+        assert way.n == len(second) and way.accuracy.value == pytest.approx(1 - trapped)
+        assert arms["features"].gain is not None and arms["features"].gain.value == pytest.approx(trapped)
+        assert arms["oracle"].accuracy.value == 1 and arms["plain"].gain is None
+        assert way.verdict == "holds" and way.detectable_gain is not None and way.detectable_gain < 0.1
+        assert {one.against: one.judgement for one in way.comparisons} == {
+            "plain": "better",
+            "random": "better",
+            "placebo": "better",
+            "tfidf": "no better",
+        }
+        assert "TF-IDF rule is not shown to do worse" in way.reason
+
+
+def test_the_planted_misreadings_are_the_features_found_and_are_explained_by_their_words(
+    helped: Result,
+) -> None:
+    strongest = helped.ways[0].features[:3]
+    assert {word for feature in strongest for word in feature.explanation} == set(toy.TRAPS)
+    assert {feature.speaks_for for feature in strongest} == {"wrong"}
+    auroc = helped.ways[0].probe_auroc
+    assert auroc is not None and auroc.value == 1
+
+
+@pytest.mark.parametrize(("kind", "against"), [("ignores", "plain"), ("any", "random")])
+def test_no_claim_holds_where_notes_do_nothing_or_any_note_does_as_much(kind: str, against: str) -> None:
+    (way,) = rerun(kind, ways=("likelihood",)).ways
+    judged = {one.against: one.judgement for one in way.comparisons}
+    assert way.verdict == "does not hold" and f"against {against}" in way.reason
+    assert judged["placebo"] == "no better" and judged["plain"] == (
+        "better" if kind == "any" else "no better"
+    )
+
+
+def test_a_model_that_guesses_is_not_testable_and_shows_its_arms_only_if_asked() -> None:
+    (way,) = rerun("guesses", ways=("likelihood",)).ways
+    assert way.verdict == NOT_TESTABLE and "not above chance" in way.reason
+    assert [arm.name for arm in way.arms] == ["plain"] and not way.comparisons
+    (way,) = rerun("guesses", ways=("likelihood",), always=True).ways
+    assert way.verdict == NOT_TESTABLE and "not above chance" in way.reason
+    assert {arm.name for arm in way.arms} == {"plain", "random", "placebo", "features", "tfidf", "oracle"}
+
+
+def test_a_model_without_wrong_answers_is_not_testable() -> None:
+    items = [item for item in make_items() if not item.hint]
+    (way,) = rerun("helps", ways=("generation",), items=items).ways
+    assert way.verdict == NOT_TESTABLE and "are wrong" in way.reason and way.accuracy.value == 1
+
+
+def test_given_explanations_stand_in_place_of_the_rule() -> None:
+    given = dict.fromkeys(range(toy.WIDTH), "a gloss")
+    result = rerun("ignores", ways=("likelihood",), explanations=given)
+    assert result.explanations == "given"
+    assert {feature.explanation for feature in result.ways[0].features} == {("a gloss",)}
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        {"3": "red", "5": ""},
+        {"arms": [{"examples": [{"feature": 3, "explanation": "red"}]}, {"examples": []}]},
+    ],
+)
+def test_explanations_come_from_numbers_or_from_a_result_of_autointerp(tmp_path: Path, written: Any) -> None:
+    (tmp_path / "given.json").write_text(json.dumps(written), "utf-8")
+    assert read_explanations(tmp_path / "given.json") == {3: "red"}
+
+
+# ── halves and items ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_halves_share_no_template() -> None:
+    items = make_items()
+    first, second = halve(items)
+    assert sorted([*first, *second]) == list(range(len(items)))
+    assert not {items[row].template for row in first} & {items[row].template for row in second}
+    one = [Item(text="a", choices=("b", "c"), right=0, template="t")] * 4
+    with pytest.raises(UsageError, match="all of one template"):
+        halve(one)
+
+
+def test_problems_that_differ_in_numbers_and_names_are_of_one_template() -> None:
+    texts = [
+        "Dan had 3 apples and ate 1. How many apples are left?",
+        "Olivia had 25 apples and ate 14. How many apples are left?",
+        "A train of 12 coaches leaves at noon. How long is it?",
+    ]
+    assert (
+        mask(texts)[:2] == ["@ had # apples and ate # how many apples are left"] * 2
+        or mask(texts)[0] == mask(texts)[1]
+    )
+    first, second, third = find_templates(texts)
+    assert first == second != third
+
+
+def test_distractors_are_what_other_operations_give_and_never_the_right_answer() -> None:
+    found = find_distractors("Dan had 8 apples and ate 2.", "6", seed=1)
+    assert len(found) == 3 and "6" not in found and set(found) <= {"10", "16", "4"}
+    assert len(find_distractors("No numbers.", "7", seed=1)) == 3
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_own_items_are_balanced_and_each_word_is_a_template(name: str) -> None:
+    items = read_items(name, None, None)
+    answers = [item.choices[item.right] for item in items]
+    assert len({item.template for item in items}) * 4 == len(items) == len({item.text for item in items})
+    if name == "metaphor":
+        assert answers.count("literal") * 2 == len(items)
+    assert all(item.hint for item in items)
+
+
+def write_lines(path: Path, *rows: dict[str, Any]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"choices": ["a"]}, "two or more unlike choices"),
+        ({"choices": ["a", "a"]}, "two or more unlike choices"),
+        ({"answer": "c"}, "none of its choices"),
+        ({"text": " "}, "has no text"),
+        ({"choices": "a, b"}, "no list in JSON"),
+    ],
+)
+def test_a_row_that_is_no_item_is_refused_by_its_number(
+    tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    path = write_lines(
+        tmp_path / "items.jsonl", {"text": "t", "choices": ["a", "b"], "answer": "a", **change}
+    )
+    with pytest.raises(UsageError, match=f"row 1.*{said}"):
+        read_items(str(path), None, None)
+
+
+def test_unknown_and_absent_items_say_the_way_out(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="svamp"):
+        read_items("swamp", None, None)
+    with pytest.raises(UnavailableError, match="--data-dir"):
+        read_items("svamp", tmp_path, None)
+    with pytest.raises(UnavailableError, match="there is no file"):
+        read_items(str(tmp_path / "none.jsonl"), None, None)
+
+
+def test_a_limit_draws_the_same_items_each_time() -> None:
+    some = read_items("senses", None, 40)
+    assert len(some) == 40 and some == read_items("senses", None, 40)
+
+
+# ── answers ──────────────────────────────────────────────────────────────────────────────────────────────
+
+NUMBER = Item(text="2 + 2?", choices=("3", "4"), right=1, template="")
+WORD = Item(text="Red or blue?", choices=("red", "red blue"), right=1, template="")
+
+
+@pytest.mark.parametrize(
+    ("item", "said", "right"),
+    [
+        (NUMBER, "2 + 2 = 4", True),
+        (NUMBER, "4.0", True),
+        (NUMBER, "4 or 3", False),
+        (NUMBER, "four", False),
+        (WORD, "Red blue, I think", True),
+        (WORD, "red", False),
+        (WORD, "redder", False),
+    ],
+)
+def test_written_answers_are_judged_by_their_last_number_or_first_choice(
+    item: Item, said: str, right: bool
+) -> None:
+    assert is_right(item, said) == right
+
+
+def test_choices_stand_in_the_prompt_except_numbers() -> None:
+    assert write_prompt(WORD, "Note: x.") == "Red or blue?\nOptions: red, red blue.\nNote: x.\nAnswer:"
+    assert write_prompt(NUMBER) == "2 + 2?\nAnswer:"
+    assert write_prompt(NUMBER, blind=True) == "Answer:"
+
+
+def test_solved_items_are_of_the_first_half_and_are_not_asked() -> None:
+    assert (
+        write_shots([NUMBER, WORD]).startswith("2 + 2?\nAnswer: 4\n\nRed or blue?\n")
+        and write_shots([]) == ""
+    )
+    (way,) = rerun("guesses", ways=("likelihood",), shots=10).ways
+    assert way.n == len(halve(make_items())[1])
+    with pytest.raises(UsageError, match="solved items"):
+        rerun("guesses", items=make_items(8), shots=2)
+    with pytest.raises(UsageError, match="--shots"):
+        rerun("guesses", ways=("generation",), shots=40)
+
+
+def test_a_tie_is_wrong_and_a_prompt_that_is_too_long_is_no_answer() -> None:
+    model = toy.make("helps")
+    items = make_items(2)
+    prompts = [write_prompt(item) for item in items]
+    long = " ".join(["word"] * 300)
+    model.losses = lambda batch: np_ones(len(batch))
+    assert answer(items, prompts, model, way="likelihood", device="cpu").tolist() == [0.0, 0.0]
+    found = answer(items, [long, prompts[1]], model, way="generation", device="cpu")
+    assert np.isnan(found[0]) and np.isfinite(found[1])
+
+
+def np_ones(size: int) -> Any:
+    import torch
+
+    return torch.ones(size)
+
+
+def test_a_model_that_answers_nothing_is_refused() -> None:
+    from harness.testing.toy_model import ToyModel
+
+    with pytest.raises(UsageError, match="load_answering"):
+        find_answering(ToyModel())
+
+
+# ── notes ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_random_notes_have_as_many_words_in_the_same_places() -> None:
+    notes = [Note(about=("one two",), not_about=("three",)), Note()]
+    drawn = draw_notes(notes, ["a", "b", "c", "d"], len)
+    assert drawn[1] == Note() and str(drawn[1]) == ""
+    assert [len(part.split()) for part in drawn[0].about] == [2] and len(drawn[0].not_about) == 1
+    assert str(notes[0]) == "Note: this is about one two; it is not about three."
+
+
+def test_explanations_are_the_words_on_which_a_feature_is_largest() -> None:
+    texts = [["Red", "hat"], ["red", "coat"], ["green", "hat"]]
+    values = [
+        np.array([[3.0, 0.0], [0.0, 1.0]]),
+        np.array([[3.0, 0.0], [0.1, 0.0]]),
+        np.array([[0.0, 0.0], [0.0, 1.0]]),
+    ]
+    assert explain(texts, values) == [("red",), ("hat",)]
+
+
+def test_placebo_features_are_others_of_near_mean_activation() -> None:
+    found = match_features([50, 51], np.arange(100.0))
+    assert len(set(found)) == 2 and not {50, 51} & set(found) and all(abs(one - 50) <= 12 for one in found)
+
+
+# ── statistics ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_mcnemar_and_holm_are_those_of_the_core() -> None:
+    generator = np.random.default_rng(0)
+    first, second = generator.integers(0, 2, (2, 50)).astype(float)
+    only_first, only_second, p = chances.mcnemar(first, second)
+    assert p == pytest.approx(exact_mcnemar(only_first, only_second))
+    assert chances.mcnemar(first, first) == (0, 0, 1.0)
+    p_values = [0.04, 0.001, 0.5, 0.02]
+    np.testing.assert_allclose(chances.holm(p_values), core_holm(p_values))
+
+
+def test_the_detectable_gain_is_found_with_its_power_by_simulation() -> None:
+    n, churn = 200, 0.08
+    gain = chances.detectable_gain(n, churn)
+    generator = np.random.default_rng(0)
+    draws = generator.multinomial(n, [churn / 2 + gain, churn / 2, 1 - churn - gain], size=1500)
+    power = np.mean([exact_mcnemar(int(better), int(worse)) < 0.05 for better, worse, _ in draws])
+    assert power == pytest.approx(0.8, abs=0.04)
+    rough = detectable_difference(n, churn + gain)
+    assert rough is not None and gain == pytest.approx(rough, abs=0.02)
+
+
+def test_the_detectable_gain_falls_with_items_and_rises_with_churn_and_is_never_free() -> None:
+    assert chances.detectable_gain(400, 0.1) < chances.detectable_gain(100, 0.1)
+    assert chances.detectable_gain(100, 0.0) < chances.detectable_gain(100, 0.2)
+    assert chances.detectable_gain(5, 0.0) == 1.0  # five mended answers of five have p = 0.06
+
+
+def test_items_of_one_template_count_as_one_where_they_agree() -> None:
+    generator = np.random.default_rng(0)
+    values = np.repeat(generator.integers(0, 2, 50), 4).astype(float)
+    templates = [f"{row // 4}" for row in range(200)]
+    assert chances.find_design_effect(values, templates) == pytest.approx(4, rel=0.05)
+    assert chances.find_design_effect(values, [str(row) for row in range(200)]) == pytest.approx(1)
+    _, low, high = chances.find_share(values, templates)
+    _, narrow_low, narrow_high = chances.find_share(values, [str(row) for row in range(200)])
+    assert high - low > 1.5 * (narrow_high - narrow_low)
+
+
+# ── verdicts ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def compare(against: str, low: float, high: float, p: float) -> Comparison:
+    gain = Score(value=(low + high) / 2, low=low, high=high)
+    return Comparison(against=against, gain=gain, only_features=1, only_control=1, p=p, p_holm=p)
+
+
+BETTER, NO_BETTER, UNCLEAR = (0.1, 0.2, 0.001), (-0.05, 0.05, 0.9), (-0.01, 0.15, 0.08)
+
+
+@pytest.mark.parametrize(
+    ("plain", "placebo", "tfidf", "verdict"),
+    [
+        (BETTER, BETTER, NO_BETTER, "holds"),
+        (BETTER, NO_BETTER, BETTER, "does not hold"),
+        (NO_BETTER, UNCLEAR, BETTER, "does not hold"),
+        (BETTER, UNCLEAR, BETTER, "undecided"),
+    ],
+)
+def test_the_verdict_follows_from_the_comparisons(plain: Any, placebo: Any, tfidf: Any, verdict: str) -> None:
+    comparisons = [compare("plain", *plain), compare("placebo", *placebo), compare("tfidf", *tfidf)]
+    assert judge_claim(comparisons)[0] == verdict
+
+
+def test_preconditions_are_an_accuracy_above_chance_and_a_small_enough_detectable_gain() -> None:
+    accuracy = Score(value=0.6, low=0.52, high=0.68)
+    assert judge_ability(accuracy, 0.5) is None and judge_ability(accuracy, 0.52)
+    assert judge_power(0.1, 50) is None and "10.2 points" in (judge_power(0.102, 50) or "")
+
+
+# ── page and command ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_page_shows_every_arm_and_its_claims_are_one_for_each_way_and_threshold(
+    helped: Result, tmp_path: Path
+) -> None:
+    threshold = Threshold(name="L0 / width", claimed="sparsity at most 1 %", value=0.02, met=False)
+    result = helped.model_copy(update={"thresholds": (threshold,), "report_tokens": 100})
+    page = describe([write(result, tmp_path)])
+    for said in ("oracle", "placebo", "random", "tfidf", "smallest gain", "sparsity at most 1 %"):
+        assert said in page.markdown
+    assert [claim.verdict for claim in page.claims] == ["holds", "holds", "does not hold"]
+    gain = page.claims[0]
+    assert gain.measured is not None and gain.control_value is not None
+    assert gain.measured.value > 0.2 and abs(gain.control_value.value) < 0.1
+    (tmp_path / "annotation-bad.json").write_text('{"items": 3}')
+    with pytest.raises(UnavailableError, match="no result of harness annotate-prompts"):
+        describe([tmp_path / "annotation-bad.json"])
+
+
+def test_the_command_writes_a_result_and_says_what_it_found(harness_command: Any, tmp_path: Path) -> None:
+    rows = [
+        {
+            "text": item.text,
+            "choices": list(item.choices),
+            "answer": item.choices[item.right],
+            "template": item.template,
+        }
+        for item in make_items(120)
+    ]
+    path = write_lines(tmp_path / "items.jsonl", *rows)
+    given = ("-m", "annotation_toy[kind=guesses]", "--site", SITE, "-r", "hidden", "--report-tokens", "0")
+    told = harness_command(
+        "-p",
+        "annotation_toy",
+        "annotate-prompts",
+        str(path),
+        *given,
+        "-o",
+        str(tmp_path / "out"),
+        "-d",
+        "cpu",
+    )
+    assert told.code == 0 and NOT_TESTABLE in told.out
+    (written,) = (tmp_path / "out").glob("annotation-*.json")
+    assert json.loads(written.read_text())["ways"][0]["verdict"] == NOT_TESTABLE
+    bad = write_lines(tmp_path / "given.json", {"one": "x"})
+    told = harness_command(
+        "-p", "annotation_toy", "annotate-prompts", str(path), *given, "--explanations", str(bad), "-d", "cpu"
+    )
+    assert told.code == 2 and "holds no explanations" in told.said[-1]
