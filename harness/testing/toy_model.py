@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,7 +55,8 @@ class ToyModel:
 
     def load_whole(self, site: Site, device: str) -> _LoadedToy:
         """Load the model with a hook at `site`."""
-        return self.load([site], device)
+        self.width(site)
+        return _LoadedToy([site], device)
 
 
 class _LoadedToy:
@@ -78,7 +80,7 @@ class _LoadedToy:
 
         found: dict[Site, list[torch.Tensor]] = {site: [] for site in self.sites}
         for one in batch:
-            states = self._run(one.ids)
+            states = self._run([one])
             content = torch.from_numpy(one.content).to(states[0].device)
             for site in self.sites:
                 found[site].append(states[site.layer][content])
@@ -90,10 +92,10 @@ class _LoadedToy:
         """Return next-token losses, with the activations at the one site replaced."""
         import torch
 
+        last = self._run(batch, {self.sites[0]: splice} if splice else {})[-1]
         found = []
-        for one in batch:
-            states = self._run(one.ids, splice, one.content)
-            logits = states[-1] @ self.embedding.T
+        for one, state in zip(batch, torch.split(last, [len(one.ids) for one in batch]), strict=True):
+            logits = state @ self.embedding.T
             losses = torch.nn.functional.cross_entropy(
                 logits[:-1], torch.from_numpy(one.ids[1:]).to(logits.device), reduction="none"
             )
@@ -105,33 +107,34 @@ class _LoadedToy:
         batch: Sequence[Tokens],
         splices: Mapping[Site, Callable[[torch.Tensor], torch.Tensor]] | None = None,
     ) -> torch.Tensor:
-        """Return the logits after the last content token of each example, with the one site's activations replaced."""
-        import torch
+        """Return the logits after the last content token of each example, with activations replaced.
 
-        ends = [int(one.content.nonzero()[0][-1]) for one in batch]
-        splice = (splices or {}).get(self.sites[0])
-        states = [self._run(one.ids, splice, one.content)[-1] for one in batch]
-        last = torch.stack([state[end] for state, end in zip(states, ends, strict=True)])
-        logits: torch.Tensor = last @ self.embedding.T
+        Raise ValueError for an example without content.
+        """
+        if not all(one.content.any() for one in batch):
+            raise ValueError("an example without content predicts nothing")
+        starts = np.cumsum([0, *(len(one.ids) for one in batch)])
+        ends = [start + int(one.content.nonzero()[0][-1]) for start, one in zip(starts, batch, strict=False)]
+        logits: torch.Tensor = self._run(batch, splices or {})[-1][ends] @ self.embedding.T
         return logits
 
     def _run(
-        self,
-        ids: np.ndarray[Any, np.dtype[np.int64]],
-        splice: Callable[[torch.Tensor], torch.Tensor] | None = None,
-        content: np.ndarray[Any, np.dtype[np.bool_]] | None = None,
+        self, batch: Sequence[Tokens], splices: Mapping[Site, Any] = MappingProxyType({})
     ) -> list[torch.Tensor]:
-        """Return the residual stream after each block `[tokens, 16]`."""
+        """Return the residual stream after each block `[tokens of the batch, 16]`."""
         import torch
 
-        state = self.embedding[torch.from_numpy(ids).to(self.embedding.device)]
+        device = self.embedding.device
+        state = self.embedding[torch.from_numpy(np.concatenate([one.ids for one in batch])).to(device)]
+        content = torch.from_numpy(np.concatenate([one.content for one in batch])).to(device)
+        goes_on = torch.from_numpy(np.concatenate([np.arange(len(one.ids)) > 0 for one in batch])).to(device)
         states = []
         for layer, (here, before) in enumerate(self.blocks):
-            last = torch.cat((torch.zeros_like(state[:1]), state[:-1]))
+            last = state.roll(1, 0) * goes_on[:, None]
             state = state + torch.relu(state @ here + last @ before)
-            if splice is not None and layer == self.sites[0].layer:
-                mask = torch.from_numpy(content).to(state.device)
-                state = state.clone()
-                state[mask] = splice(state[mask])
+            if splice := splices.get(Site(kind="resid_post", layer=layer)):
+                replaced = state.clone()
+                replaced[content] = splice(state[content])
+                state = replaced
             states.append(state)
         return states

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 
 from harness.api.data import Site, Tokens
 from harness.api.errors import HarnessError, UsageError, describe
-from harness.api.protocols import ImageModel, Model
+from harness.api.protocols import ImageModel, LanguageModel, Model, PredictingModel
 from harness.storage.hashing import hash_json
 from harness.testing import samples
 from harness.testing.check import CONTRACT, CheckFailed, NotApplicable, Subject, check, fail_unless
@@ -199,3 +199,51 @@ def order_of_sites(subject: Subject) -> None:
     one, other = _forward(model, asked, tokens), _forward(model, asked[::-1], tokens)
     for site in asked:
         check_same(one[site], other[site], f"the activations at {site} depend on the order of sites")
+
+
+@check(
+    "models",
+    requires=(CONTRACT, "deterministic", "sites"),
+    applies=lambda subject: isinstance(subject.make(), LanguageModel),
+)
+def predictions(subject: Subject) -> None:
+    """Run whole, it gives logits whose losses are its own; splices at all sites are given the activations there, and
+    decide what follows.
+    """
+    model = subject.make()
+    asked = _sites(model)
+    whole = model.load_whole(asked[0], "cpu")
+    if not isinstance(whole, PredictingModel):
+        raise NotApplicable("it gives losses and no logits")
+    batch = [one for one in model.tokenize(_inputs(model)) if one.content[-2:].sum() == 2]
+    if not batch:
+        raise NotApplicable("no sample ends with two tokens of content")
+    before = [Tokens(ids=one.ids[:-1], content=one.content[:-1], truncated=one.truncated) for one in batch]
+    seen: dict[Site, list[np.ndarray[Any, Any]]] = {site: [] for site in asked}
+
+    def keep(site: Site) -> Callable[[torch.Tensor], torch.Tensor]:
+        def splice(rows: torch.Tensor) -> torch.Tensor:
+            seen[site].append(as_array(rows))
+            return rows
+
+        return splice
+
+    with torch.inference_mode():
+        logits = whole.next_logits(before)
+        losses = [whole.losses([one])[-1:] for one in batch]
+        kept = whole.next_logits(before, {site: keep(site) for site in asked})
+        changed = [whole.next_logits(before, {site: torch.zeros_like}) for site in asked]
+    fail_unless(
+        logits.ndim == 2 and len(logits) == len(batch) and logits.dtype == torch.float32,
+        f"next_logits returns {list(logits.shape)} in {logits.dtype}, not [examples, vocabulary] in float32",
+    )
+    answers = torch.tensor([int(one.ids[-1]) for one in batch])
+    own = torch.nn.functional.cross_entropy(logits, answers, reduction="none")
+    _check_near(as_array(own), as_array(torch.cat(losses)), "by their logits")
+    _check_near(as_array(logits), as_array(kept), "with splices that change nothing")
+    rows = sum(int(one.content.sum()) for one in before)
+    for site, other in zip(asked, changed, strict=True):
+        shapes = [list(one.shape) for one in seen[site]]
+        expected = [rows, model.width(site)]
+        fail_unless(shapes == [expected], f"a splice at {site} is given {shapes}, and not {expected} once")
+        fail_unless(not same(as_array(logits), as_array(other)), f"a splice at {site} changes no logits")
