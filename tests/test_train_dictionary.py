@@ -180,6 +180,27 @@ def test_other_seeds_learn_otherwise_and_other_sites_do_not_matter() -> None:
     assert alone.passes == 2
 
 
+def test_checkpoints_are_states_on_the_way_and_change_nothing() -> None:
+    config = TrainingConfig(
+        architecture="tied", width=40, l1=0.5, tokens=5000, batch_tokens=100, learning_rate=3e-3
+    )
+    texts, heldout = salad(50, 0), salad(20, 1)
+    (alone,) = train(Planted(), {SITE: config}, inputs=texts, heldout=heldout)
+    states = train(Planted(), {SITE: config}, inputs=texts, heldout=heldout, checkpoints=5)
+    assert [one.tokens for one in states] == [1000, 2000, 3000, 4000, 5000]
+    assert states[0].fit.explained_variance < states[-1].fit.explained_variance
+    assert alone.dictionary.W_enc is not None and states[-1].dictionary.W_enc is not None
+    assert torch.equal(alone.dictionary.W_enc, states[-1].dictionary.W_enc)
+    with pytest.raises(UsageError, match="50 steps hold no 51 checkpoints"):
+        train(Planted(), {SITE: config}, inputs=texts, heldout=heldout, checkpoints=51)
+
+
+def test_checkpoints_are_written_beside_the_trained_dictionary(harness_command: Any, corpus: Path) -> None:
+    assert call(harness_command, corpus, "--checkpoints", 2).code == 0
+    assert len(written()) == 1
+    assert len(written("out/checkpoints/tokens_2048")) == 1
+
+
 class WithSinks(Planted):
     """The planted model, in which every `q` is a token of thirty times the norm in one direction, at SITE alone."""
 

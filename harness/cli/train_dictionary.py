@@ -72,6 +72,14 @@ LINES = 20
     type=float,
     help="Leave out tokens with a norm above this many times the median: attention sinks [none is left out].",
 )
+@click.option(
+    "--checkpoints",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Write the dictionary after each of this many equal parts of the training; earlier ones go to "
+    "OUTPUT/checkpoints/tokens_N.",
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Set the random seed.")
 @shared.dtype_option
 @click.option("--replace", is_flag=True, help="Replace a dictionary of the same layer and width.")

@@ -19,6 +19,9 @@ from harness.training.learners import import_sae_lens
 from harness.training.loop import Progress, train
 from harness.training.outcome import Trained
 
+CHECKPOINTS = "checkpoints"
+"""Folder of a dictionary's earlier states, in the folder of dictionaries."""
+
 
 def train_dictionaries(
     registry: Registry,
@@ -29,14 +32,16 @@ def train_dictionaries(
     device: str = "cpu",
     batch_size: int | None = None,
     replace: bool = False,
+    checkpoints: int = 1,
     report: Callable[[Progress], None] = lambda progress: None,
     tell: Callable[[str], None] = lambda line: None,
     **options: Any,
 ) -> Mapping[Path, Trained]:
     """Train one dictionary for each site of `model` on the texts of `data` (images for a model of images), write them
     into `output`, and return each with its file. `options` are those of TrainingOptions. `tell` receives a line on data
-    that is left out, and on flags of the model. UsageError if a dictionary of that layer and width exists and `replace`
-    is not given.
+    that is left out, and on flags of the model. Of several `checkpoints` the last is the trained dictionary; earlier
+    ones are written into a folder for each, `checkpoints/tokens_N`. UsageError if a dictionary of that layer and width
+    exists and `replace` is not given.
     """
     opened = open_model(model, registry)
     chosen = TrainingOptions(**options)
@@ -56,11 +61,14 @@ def train_dictionaries(
         heldout=heldout,
         device=device,
         batch_size=batch_size,
+        checkpoints=checkpoints,
         report=report,
     )
+    finished = trained[-1].tokens
     written = {}
     for one in trained:
-        path = save(one.dictionary, output, one.site.layer, one.fit.l0)
+        folder = output if one.tokens == finished else output / CHECKPOINTS / f"tokens_{one.tokens}"
+        path = save(one.dictionary, folder, one.site.layer, one.fit.l0)
         write_json(path.with_name("training.json"), describe_training(one, opened, inputs, device))
         written[path] = one
     return written

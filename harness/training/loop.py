@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from harness.api.data import Image, Site
+from harness.api.errors import UsageError
 from harness.api.protocols import Model
 from harness.dictionaries.fidelity import measure_fit
 from harness.features.outliers import NormLimit, leave_out, measure_limits
@@ -42,13 +43,19 @@ def train(
     heldout: Sequence[str | Image],
     device: str = "cpu",
     batch_size: int | None = None,
+    checkpoints: int = 1,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> tuple[Trained, ...]:
     """Train a dictionary for each site; the configurations agree on tokens, batches and seed. Equal inputs and
-    configuration give an equal dictionary on one machine, independent of the other sites.
+    configuration give an equal dictionary on one machine, independent of the other sites and of checkpoints.
+
+    Return the dictionaries as they are after each of `checkpoints` equal parts of the training, the earliest first: the
+    last of each site is the trained one. UsageError for more checkpoints than steps.
     """
     started = time.perf_counter()
     sites, config = list(configs), next(iter(configs.values()))
+    if not 1 <= checkpoints <= config.steps:
+        raise UsageError(f"{config.steps} steps hold no {checkpoints} checkpoints")
     loaded = model.load(sites, device)
     stream = TokenStream(model, inputs)
     parts = read_activations(loaded, stream, sites, batch_size=batch_size, device=device)
@@ -57,7 +64,9 @@ def train(
         limits, parts = measure_limits(parts, config.max_norm_ratio, sites)
         parts = leave_out(parts, limits)
     learners: Mapping[Site, Started] = {}
-    step = 0
+    unseen: Mapping[Site, Tensor] = {}
+    trained: list[Trained] = []
+    step, paused = 0, 0.0
     for buffer in fill_buffers(parts, config):
         # Units are those of the first activations; a copy of them keeps no buffer in memory.
         learners = learners or {
@@ -67,27 +76,55 @@ def train(
             lost = {site: learner.step(batch[site]) for site, learner in learners.items()}
             step += 1
             if step * 100 // config.steps > (step - 1) * 100 // config.steps:
-                report(_progress(config, step, lost, stream, time.perf_counter() - started))
-    seconds, tokens = time.perf_counter() - started, step * config.batch_tokens
-    unseen = read_heldout(model, loaded, heldout, sites, batch_size=batch_size, device=device)
-    trained = []
-    for site, learner in learners.items():
-        dictionary = finish(str(site), learner, configs[site].l0)
-        norms = limits.get(site)
-        rows = unseen[site] if norms is None else unseen[site][unseen[site].norm(dim=1) <= norms.limit]
-        trained.append(
-            Trained(
-                site=site,
-                config=configs[site],
-                dictionary=dictionary,
-                fit=measure_fit(dictionary, rows),
-                tokens=tokens,
-                passes=stream.passes(tokens),
-                seconds=seconds,
-                norm_limit=norms,
+                report(_progress(config, step, lost, stream, time.perf_counter() - started - paused))
+            if step * checkpoints // config.steps == (step - 1) * checkpoints // config.steps:
+                continue
+            ended = time.perf_counter()
+            unseen = unseen or read_heldout(
+                model, loaded, heldout, sites, batch_size=batch_size, device=device
             )
-        )
+            tokens, seconds = step * config.batch_tokens, ended - started - paused
+            trained += [
+                _evaluate(
+                    learner,
+                    site,
+                    configs[site],
+                    unseen[site],
+                    limits.get(site),
+                    tokens=tokens,
+                    passes=stream.passes(tokens),
+                    seconds=seconds,
+                )
+                for site, learner in learners.items()
+            ]
+            paused += time.perf_counter() - ended
     return tuple(trained)
+
+
+def _evaluate(
+    learner: Started,
+    site: Site,
+    config: TrainingConfig,
+    unseen: Tensor,
+    norms: NormLimit | None,
+    *,
+    tokens: int,
+    passes: int,
+    seconds: float,
+) -> Trained:
+    """Return the dictionary as it is now, with its fit on held-out activations `unseen [tokens, d]`."""
+    dictionary = finish(str(site), learner, config.l0)
+    rows = unseen if norms is None else unseen[unseen.norm(dim=1) <= norms.limit]
+    return Trained(
+        site=site,
+        config=config,
+        dictionary=dictionary,
+        fit=measure_fit(dictionary, rows),
+        tokens=tokens,
+        passes=passes,
+        seconds=seconds,
+        norm_limit=norms,
+    )
 
 
 def _progress(
