@@ -261,7 +261,7 @@ def test_the_command_compares_arms_and_leaves_a_result(
     harness_command: Any, texts: Path, tmp_path: Path
 ) -> None:
     told = harness_command(
-        "-p", "harness_autointerp", "autointerp", "long_texts", "--include", texts, "-m", "minigemma-s",
+        "autointerp", "long_texts", "--include", texts, "-m", "minigemma-s",
         "--site", "resid_post.1", "-r", "minigemma-scope", "-r", "pca[n=16]", "-r", "pca[n=4096]", "-n", 12,
         "--length", 8, "--top", 4, "--random", 4, "-o", tmp_path / "out",
     )  # fmt: skip
@@ -280,7 +280,7 @@ def test_the_command_compares_arms_and_leaves_a_result(
     assert page.markdown.startswith("# ") and len(page.claims) == 2
     assert page.claims[1].verdict == "undecided"
     again = harness_command(
-        "-p", "harness_autointerp", "autointerp", "long_texts", "--include", texts, "-m", "minigemma-s",
+        "autointerp", "long_texts", "--include", texts, "-m", "minigemma-s",
         "--site", "resid_post.1", "-r", "hidden", "--length", 8, "--top", 90,
     )  # fmt: skip
     assert again.code == 3
@@ -288,10 +288,10 @@ def test_the_command_compares_arms_and_leaves_a_result(
 
 
 def test_explainers_are_listed_and_an_unknown_one_is_named(harness_command: Any, texts: Path) -> None:
-    told = harness_command("-p", "harness_autointerp", "ls", "explainers")
+    told = harness_command("ls", "explainers")
     assert [line.split()[0] for line in told.out.splitlines()] == ["endpoint", "model", "rules"]
     told = harness_command(
-        "-p", "harness_autointerp", "autointerp", "long_texts", "--include", texts, "-m", "minigemma-s",
+        "autointerp", "long_texts", "--include", texts, "-m", "minigemma-s",
         "--site", "resid_post.1", "-r", "pca", "--scorer", "rule",
     )  # fmt: skip
     assert told.code == 2
@@ -487,7 +487,7 @@ def test_a_command_goes_on_where_a_service_failed(
 ) -> None:
     def call() -> Any:
         return harness_command(
-            "-p", "harness_autointerp", "autointerp", "long_texts", "--include", texts, "-m", "minigemma-s",
+            "autointerp", "long_texts", "--include", texts, "-m", "minigemma-s",
             "--site", "resid_post.1", "-r", "minigemma-scope", "-r", "pca[n=16]", "-n", 10, "--length", 8,
             "--top", 4, "--random", 4, "--explainer", f"endpoint[url={service.url},model=m,key=MY_KEY,retries=0]",
             "--scorer", "rules", "-o", "out",
