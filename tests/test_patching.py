@@ -13,7 +13,7 @@ import pytest
 import torch
 import transformers
 from harness_patching import measure
-from harness_patching.arms import find_dictionary, make_controls, of_dictionary
+from harness_patching.arms import find_dictionary, make_controls, of_dictionary, of_directions
 from harness_patching.behaviours import FOLDER, Encoded, draw_items, encode, read_behaviour, take_items
 from harness_patching.page import describe
 from harness_patching.result import Difference, Result, is_testable, judge
@@ -21,7 +21,7 @@ from harness_patching.result import Difference, Result, is_testable, judge
 import harness
 from harness import Score, Site, Tokens
 
-SITE = Site(kind="resid_post", layer=1)
+SITE, LATER = Site(kind="resid_post", layer=1), Site(kind="resid_post", layer=2)
 WEIGHTS = Path(__file__).parents[1] / "plugins/harness_minigemma/weights"
 
 MINE = """
@@ -251,6 +251,47 @@ def test_a_planted_feature_is_the_first_and_carries_all_of_it() -> None:
     assert curves["random directions"].points[0].kl.value < 0.9
     verdict, _ = judge(tuple(d for d in found.differences() if d.against != "pca"))
     assert verdict == "holds"
+
+
+class PlantedTwice(Planted):
+    """Model with a second site, whose activations are those of the first times `weights`."""
+
+    def __init__(self, activations: torch.Tensor, weights: torch.Tensor, direction: torch.Tensor) -> None:
+        super().__init__(activations, direction)
+        self.weights = weights
+
+    def next_logits(self, batch: Sequence[Tokens], splices: Mapping[Site, Any] | None = None) -> torch.Tensor:
+        rows = self.activations[torch.tensor([int(one.ids[-1]) for one in batch])]
+        given = splices or {}
+        rows = given.get(SITE, lambda rows: rows)(rows) @ self.weights
+        answer = given.get(LATER, lambda rows: rows)(rows) @ self.direction
+        return torch.stack([answer, -answer, torch.zeros_like(answer)], 1)
+
+
+def test_an_edge_is_what_goes_from_one_feature_through_another() -> None:
+    values = torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
+    weights = torch.tensor([[1.0, 0.0, 2.0], [0.0, 0.5, -1.0], [0.0, 0.0, 0.3]])
+    direction = torch.tensor([1.0, -2.0, 0.5])
+    one = np.ones(1, bool)
+    prompts, twins = ([Tokens(ids=np.array([n + start]), content=one) for n in range(6)] for start in (0, 6))
+    items = [
+        Encoded(prompt=prompt, twin=twin, right=0, wrong=1, group="a")
+        for prompt, twin in zip(prompts, twins, strict=True)
+    ]
+    model = PlantedTwice(values, weights, direction)
+    answers = [measure._ask(model, items, [SITE, LATER])]
+    found = measure._Found(whole=model, answers=answers, weights=np.ones((3, 6), int))
+    arm = of_directions("own", torch.eye(3))
+    ends = (arm, torch.tensor([0, 1])), (arm, torch.tensor([2, 0]))
+    effects = {
+        (edge.earlier, edge.later): edge.effect.value for edge in found.edges(*ends, sites=[SITE, LATER])
+    }
+    change = (values[:6] - values[6:]).sum(0)
+    whole = float(change @ weights @ direction)
+    for (earlier, later), effect in effects.items():
+        by_hand = float(change[earlier] * weights[earlier, later] * direction[later]) / whole
+        assert effect == pytest.approx(by_hand, abs=1e-5)
+    assert len(effects) == 4 and effects[1, 0] == pytest.approx(0, abs=1e-6)
 
 
 # ── verdicts ─────────────────────────────────────────────────────────────────────────────────────────────
