@@ -244,6 +244,7 @@ CASES: dict[str, Callable[[Place], None]] = {
     "harness run --rerun all": flagless,
     "harness run --include": has_option("harness run --include"),
     "harness train-dictionary": has_option("harness train-dictionary"),
+    "harness train-dictionary --checkpoints": has_option("harness train-dictionary --checkpoints"),
     "harness report-dictionary": has_option("harness report-dictionary"),
     "harness leaderboard make leaderboards/mosaic-faults": makes_a_board,
     "pip install 'sae-harness[train]'": is_extra("train"),

@@ -1,15 +1,18 @@
-"""Command `harness check-statistics`: test the statistics of leaderboards on simulated data."""
+"""Command `harness check-statistics`: test the statistics of leaderboards on simulated data, and their scores on
+dictionaries.
+"""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from harness.api.errors import GateError
-from harness.cli.options import json_option
+from harness.api.errors import GateError, UsageError
+from harness.cli import options as shared
 from harness.cli.streams import echo
 
 if TYPE_CHECKING:
@@ -24,13 +27,50 @@ if TYPE_CHECKING:
     show_default=True,
     help="Simulate each line this many times.",
 )
-@json_option
-def command(replicates: int, as_json: bool) -> None:
+@click.option(
+    "--dictionaries",
+    is_flag=False,
+    flag_value="",
+    metavar="[FOLDER]",
+    help="Print instead how reliably each score tells dictionaries apart. With a FOLDER of trainings by "
+    "`harness train-dictionary --checkpoints`, a folder for each seed, measure it anew.",
+)
+@click.option("-m", "--model", help="Read dictionaries of FOLDER with this model.")
+@click.option("-t", "--task", "tasks", multiple=True, help="Score dictionaries of FOLDER on this task.")
+@click.option(
+    "-L",
+    "--limit",
+    type=click.IntRange(min=30),
+    default=1000,
+    show_default=True,
+    help="Read this many rows of each task of --dictionaries FOLDER.",
+)
+@click.option("-o", "--output", type=shared.PATH, help="Write what is measured of FOLDER to this JSON file.")
+@click.option(
+    "--data-dir", type=shared.PATH, help="Read mirrored datasets from this folder [HARNESS_DATA_DIR]."
+)
+@shared.json_option
+@click.pass_context
+def command(
+    context: click.Context,
+    /,
+    replicates: int,
+    dictionaries: str | None,
+    model: str | None,
+    tasks: tuple[str, ...],
+    limit: int,
+    output: Path | None,
+    data_dir: Path | None,
+    as_json: bool,
+) -> None:
     """Check the confidence intervals and tests of leaderboards on simulated arms whose true scores are known.
 
     Takes about a minute. Prints a Markdown table of how often they were right, with a 99 % interval.
     Exit code 4 if a line that must hold does not.
     """
+    if dictionaries is not None:
+        _check_dictionaries(context, dictionaries, model, tasks, limit, output, data_dir, as_json=as_json)
+        return
     from harness.stats.simulation import RESAMPLES, ROWS, measure
 
     truths = measure(replicates)
@@ -41,6 +81,41 @@ def command(replicates: int, as_json: bool) -> None:
         echo(f"\nEvery line without a number of groups or rows: {ROWS} test rows; {RESAMPLES} resamples.")
     if wrong := [truth.name for truth in truths if truth.ok is False]:
         raise GateError(f"{len(wrong)} of {len(truths)} lines do not hold: {'; '.join(wrong)}")
+
+
+def _check_dictionaries(
+    context: click.Context,
+    folder: str,
+    model: str | None,
+    tasks: tuple[str, ...],
+    limit: int,
+    output: Path | None,
+    data_dir: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    from harness.storage.atomic import write_json
+    from harness.validation import reliability
+
+    if not folder:
+        result = reliability.read_shipped()
+    elif model is None or not tasks:
+        raise UsageError("--dictionaries FOLDER needs a model (-m) and a task (-t) to score them with")
+    else:
+        from harness.validation.dictionaries import find_checkpoints, measure_reliability
+
+        found = find_checkpoints(Path(folder))
+        session = shared.open_session(context, device="cpu", data_dir=data_dir, offline=True)
+        result = measure_reliability(
+            session.registry,
+            found,
+            [session.load_task(task, model=model, site=found[0].site, limit=limit) for task in tasks],
+            rows=limit,
+            tell=lambda line: echo(f"harness: {line}", err=True),
+        )
+    if output is not None:
+        write_json(output, result.model_dump(mode="json"))
+    echo(json.dumps(result.model_dump(mode="json")) if as_json else reliability.to_markdown(result))
 
 
 def _table(truths: tuple[Truth, ...]) -> str:

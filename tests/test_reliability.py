@@ -1,0 +1,105 @@
+"""Reliability of scores: noise is told from signal, and an order from another, on numbers whose truth is known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+
+from harness.stats.reliability import noise_over, rank_correlation, signal_to_noise
+from harness.validation.reliability import read_shipped
+
+
+def test_the_interval_of_a_score_that_is_pure_noise_holds_zero_as_often_as_it_says() -> None:
+    draw = np.random.default_rng(0)
+    scores = [signal_to_noise(*draw.normal(size=(2, 3))) for _ in range(400)]
+    assert abs(np.median([one.value for one in scores])) < 0.2
+    held = np.mean([one.low <= 0 <= one.high for one in scores])  # type: ignore[operator]
+    assert 0.92 <= held <= 0.98  # .95 ± two and a half standard errors of 400
+
+
+def test_the_interval_of_a_known_signal_holds_it() -> None:
+    draw = np.random.default_rng(0)
+    scores = [signal_to_noise(draw.normal(0, 0.1, size=3), draw.normal(0.3, 0.1, size=3)) for _ in range(400)]
+    held = np.mean([one.low <= 3 <= one.high for one in scores])  # type: ignore[operator]
+    assert 0.92 <= held <= 0.98
+
+
+def test_signal_is_counted_in_pooled_standard_deviations() -> None:
+    found = signal_to_noise([0.0, 0.1, 0.2], [0.5, 0.6, 0.7])
+    assert found.value == pytest.approx(5.0)  # .5 over .1
+    worse = signal_to_noise([0.5, 0.6, 0.7], [0.0, 0.1, 0.2])
+    assert (worse.value, worse.low, worse.high) == pytest.approx((-found.value, -found.high, -found.low))  # type: ignore[operator]
+    assert noise_over([[0.0, 0.1, 0.2], [0.5, 0.6, 0.7]]) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("scores", [([1.0], [2.0]), ([1.0, 1.0], [2.0, 2.0]), ([1.0, 2.0], [1.0])])
+def test_where_there_is_no_noise_nothing_is_divided_by_it(scores: Any) -> None:
+    with pytest.raises(ValueError, match="noise"):
+        signal_to_noise(*scores)
+
+
+def test_a_score_that_is_true_recovery_has_a_rank_correlation_of_one() -> None:
+    truth = np.random.default_rng(0).uniform(size=30)
+    found = rank_correlation(np.exp(truth), truth)
+    assert (found.value, found.low, found.high) == pytest.approx((1.0, 1.0, 1.0))
+
+
+def test_the_interval_of_a_score_without_relation_to_truth_holds_zero() -> None:
+    draw = np.random.default_rng(0)
+    held = 0
+    for _ in range(20):
+        truth, score = draw.uniform(size=(2, 30))
+        found = rank_correlation(score, truth)
+        assert found.value == pytest.approx(spearmanr(score, truth).statistic)
+        held += found.low <= 0 <= found.high  # type: ignore[operator]
+    assert held >= 17  # fewer happen in 3 of 100 such tests where the interval holds 95 %
+
+
+def test_ties_rank_as_in_scipy_and_a_constant_has_no_ranks() -> None:
+    score, truth = [1, 1, 2, 3, 3], [5, 4, 4, 1, 2]
+    assert rank_correlation(score, truth).value == pytest.approx(spearmanr(score, truth).statistic)
+    with pytest.raises(ValueError, match="constant"):
+        rank_correlation([1, 1, 1], [1, 2, 3])
+
+
+def test_what_is_shipped_follows_from_the_raw_scores_that_it_holds() -> None:
+    shipped = read_shipped()
+    assert (len(shipped.tokens), shipped.seeds) == (5, 3)
+    for one in shipped.scores:
+        again = signal_to_noise(one.scores[0], one.scores[-1])
+        assert one.run is not None
+        assert (one.run.value, one.run.low, one.run.high) == pytest.approx(
+            (again.value, again.low, again.high)
+        )
+        assert one.seed_noise == pytest.approx(noise_over(one.scores))
+
+
+def test_the_command_prints_each_score_with_its_signal_to_noise(harness_command: Any) -> None:
+    told = harness_command("check-statistics", "--dictionaries")
+    assert (told.code, told.err) == (0, "")
+    shipped = read_shipped()
+    for one in shipped.scores:
+        (line,) = [line for line in told.out.splitlines() if line.startswith(f"| {one.name} |")]
+        assert one.run is not None
+        assert f"{one.run.value:.1f}" in line
+        assert one.discriminates in line
+    assert shipped.model in told.out
+    assert shipped.date in told.out
+
+
+def test_a_folder_without_checkpoints_of_two_seeds_is_one_sentence(
+    harness_command: Any, tmp_path: Any
+) -> None:
+    told = harness_command(
+        "check-statistics", "--dictionaries", tmp_path, "-m", "minigemma-s", "-t", "sms_spam"
+    )
+    assert told.code == 2
+    assert "with `harness train-dictionary --checkpoints`" in told.err
+
+
+def test_a_folder_needs_a_model_and_a_task(harness_command: Any, tmp_path: Any) -> None:
+    told = harness_command("check-statistics", "--dictionaries", tmp_path)
+    assert (told.code, "needs a model (-m) and a task (-t)" in told.err) == (2, True)
