@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.api.claims import Claim, ResultPage
 from harness.api.data import Conversation, Examples, Image, Message, Partition, Site, Tokens
 from harness.api.errors import (
     ChangedError,
@@ -30,15 +29,6 @@ from harness.api.events import (
     RunStarted,
     Score,
     Summary,
-)
-from harness.api.explainers import (
-    Explainer,
-    Fragment,
-    Judge,
-    OpenExplainer,
-    Opening,
-    Passage,
-    Simulator,
 )
 from harness.api.hookspecs import hookimpl
 from harness.api.names import short_names
@@ -95,6 +85,7 @@ from harness.storage.reading import check_unpacked, open_parquet, read_descripti
 from harness.storage.strict_json import parse_json
 
 if TYPE_CHECKING:
+    from harness.api.claims import Claim, ResultPage
     from harness.api.executors import (
         Answer,
         Executor,
@@ -104,6 +95,15 @@ if TYPE_CHECKING:
         Worker,
         WorkerSetting,
         Workplace,
+    )
+    from harness.api.explainers import (
+        Explainer,
+        Fragment,
+        Judge,
+        OpenExplainer,
+        Opening,
+        Passage,
+        Simulator,
     )
     from harness.config.yaml import read_yaml
     from harness.data.images import decode_image, read_image
@@ -264,6 +264,15 @@ _LAZY = {
     "Worker": "harness.api.executors",
     "WorkerSetting": "harness.api.executors",
     "Workplace": "harness.api.executors",
+    "Claim": "harness.api.claims",
+    "ResultPage": "harness.api.claims",
+    "Explainer": "harness.api.explainers",
+    "Fragment": "harness.api.explainers",
+    "Judge": "harness.api.explainers",
+    "OpenExplainer": "harness.api.explainers",
+    "Opening": "harness.api.explainers",
+    "Passage": "harness.api.explainers",
+    "Simulator": "harness.api.explainers",
     "Activation": "harness.dictionaries.dictionary",
     "InputNorm": "harness.dictionaries.dictionary",
     "Dictionary": "harness.dictionaries.dictionary",

@@ -131,7 +131,9 @@ def _call(session: Session, command: str, place: Path, plugins: Sequence[str]) -
     words = [sys.executable, "-m", "harness", *chosen, *given]
     done = subprocess.run(words, env=environment, stdout=subprocess.DEVNULL, check=False)
     if done.returncode:
-        raise GateError(f"`harness {command}` ended with code {done.returncode}, so nothing is published")
+        raise GateError(
+            f"the command '{command}' of board.yaml ended with code {done.returncode}, so nothing is published"
+        )
 
 
 def _publish(session: Session, runs: Iterable[_FinishedRun], board: Path, stage: Path) -> list[Path]:

@@ -95,7 +95,17 @@ def lists(place: Place) -> None:
     """Every kind that a sentence may put in place of KIND is a word of `harness ls`."""
     for kind in OFFERED:
         assert place.command("ls", kind).code == 0, kind
-    place.follow(place.command("show", "nothing").err.replace("KIND", "tasks"))
+    place.follow(place.command("show", "xyzzy").err.replace("KIND", "tasks"))
+
+
+def builds_pages_of_results(place: Place) -> None:
+    """What a command of a plugin left in a folder gets its pages."""
+    folder = Path("my results")
+    shutil.copytree(
+        ROOT / "leaderboards/interpretation", folder, ignore=shutil.ignore_patterns("claims.*", "*.md")
+    )
+    assert place.command("leaderboard", "build", folder).code == 0
+    assert (folder / "claims.html").is_file() and (folder / "patching.md").is_file()
 
 
 def shows_a_task(place: Place) -> None:
@@ -237,6 +247,7 @@ CASES: dict[str, Callable[[Place], None]] = {
     "harness show …": shows_a_task,
     "harness run": tampered,
     "harness validate …": tampered,
+    "harness leaderboard build": builds_pages_of_results,
     "harness leaderboard build …": tampered,
     "harness leaderboard check": faulty_upload,
     "harness leaderboard check …": faulty_upload,

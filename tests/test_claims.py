@@ -144,7 +144,7 @@ def test_a_board_of_commands_is_made_whole_or_not_at_all(
     before = {path: path.read_bytes() for path in folder.iterdir()}
     (folder / "board.yaml").write_text("about: What was <i>counted</i>.\ncommands: [count 7, count 13]\n")
     failed = harness_command(*make)
-    assert failed.code == 4 and "`harness count 13` ended with code 1" in failed.err
+    assert failed.code == 4 and "the command 'count 13' of board.yaml ended with code 1" in failed.err
     changed = {path.name for path in folder.iterdir() if before.get(path) != path.read_bytes()}
     assert changed == {"board.yaml"}
 
