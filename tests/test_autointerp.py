@@ -606,3 +606,13 @@ def test_a_result_is_read_as_it_was_written(tmp_path: Path) -> None:
     path.write_text("{}")
     with pytest.raises(UnavailableError, match="no result of harness autointerp"):
         describe([path])
+
+
+def test_fragments_in_which_a_feature_fires_alike_are_drawn_from_all_texts() -> None:
+    maxima = np.repeat([1.0, 0.0], 500)
+    draws = [draw_fragments(maxima, 10, 10, seed) for seed in (0, 1)]
+    assert draws[0].top != draws[1].top and all(max(one.top) > 100 for one in draws)
+    assert all((maxima[list(one.top)] == 1).all() for one in draws)
+    assert not set(draws[0].top) & set(draws[0].random)
+    maxima[7] = 2.0
+    assert draw_fragments(maxima, 10, 10, 0).top[0] == 7

@@ -209,10 +209,11 @@ def draw_fragments(maxima: Array, top: int, n_random: int, seed: int) -> Draw:
     """Return the fragments of a half for a feature by its largest activation in each, `maxima [fragments]`; those of
     one seed come in one order for all features.
     """
-    strongest = np.argsort(-maxima, kind="stable")[:top].tolist()
-    rest = [
-        row for row in np.random.default_rng(seed).permutation(len(maxima)).tolist() if row not in strongest
-    ]
+    order = np.random.default_rng(seed).permutation(len(maxima))
+    # Fragments in which a feature fires alike are taken in the order drawn: by their numbers they would be the first
+    # texts, for every feature the same.
+    strongest = order[np.argsort(-maxima[order], kind="stable")][:top].tolist()
+    rest = [row for row in order.tolist() if row not in strongest]
     middle = np.median(maxima)
     quiet = [row for row in rest if maxima[row] <= middle]
     return Draw(top=tuple(strongest), random=tuple(rest[:n_random]), quiet=tuple(quiet[:top]))
