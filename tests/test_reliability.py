@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
+import harness
+from harness.api.errors import DataError
 from harness.stats.reliability import noise_over, rank_correlation, signal_to_noise
-from harness.validation.reliability import read_shipped
+from harness.validation.dictionaries import find_checkpoints
+from harness.validation.reliability import LEAD, read_shipped
+from harness.validation.synthetic import EXPLAINED, Panel, measure_panel
 
 
 def test_the_interval_of_a_score_that_is_pure_noise_holds_zero_as_often_as_it_says() -> None:
@@ -103,3 +110,35 @@ def test_a_folder_without_checkpoints_of_two_seeds_is_one_sentence(
 def test_a_folder_needs_a_model_and_a_task(harness_command: Any, tmp_path: Any) -> None:
     told = harness_command("check-statistics", "--dictionaries", tmp_path)
     assert (told.code, "needs a model (-m) and a task (-t)" in told.err) == (2, True)
+
+
+def write_training(folder: Path, tokens: object) -> None:
+    folder.mkdir(parents=True)
+    (folder / "training.json").write_text(json.dumps({"tokens": tokens, "site": "resid_post.2"}))
+
+
+def test_checkpoints_are_found_by_tokens_and_seed(tmp_path: Path) -> None:
+    for seed in ("seed-1", "seed-0"):
+        write_training(tmp_path / seed / "layer_2", 2000)
+        write_training(tmp_path / seed / "checkpoints" / "tokens_1000" / "layer_2", 1000)
+    found = find_checkpoints(tmp_path)
+    assert [(one.tokens, one.seed) for one in found] == [(1000, 0), (1000, 1), (2000, 0), (2000, 1)]
+    assert found[1].folder == tmp_path / "seed-1" / "checkpoints" / "tokens_1000" / "layer_2"
+
+
+def test_a_record_of_a_training_that_is_none_is_named(tmp_path: Path) -> None:
+    write_training(tmp_path / "seed-0" / "layer_2", "many")
+    with pytest.raises(DataError, match=r"training.json' is no record of a training"):
+        find_checkpoints(tmp_path)
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("sae_lens") is None, reason="models of known features are of the extra [train]"
+)
+def test_dictionaries_trained_longer_recover_known_features_better() -> None:
+    panel = Panel(features=24, d=16, width=24, l0=(2,), steps=(4, 200), seeds=(0,), probed=1, rows=150)
+    found = measure_panel(harness.open(device="cpu").registry, panel)
+    short, long = found.truth
+    assert short < 0.75 < long
+    assert found.scores[EXPLAINED][0] < found.scores[EXPLAINED][1]
+    assert len(found.scores[LEAD]) == 2

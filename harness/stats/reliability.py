@@ -57,20 +57,23 @@ def rank_correlation(scores: ArrayLike, truth: ArrayLike, *, seed: int = 0) -> S
     first, second = np.asarray(scores, dtype=float), np.asarray(truth, dtype=float)
     if first.shape != second.shape or first.ndim != 1 or len(first) < 3:
         raise ValueError("a rank correlation needs three dictionaries")
-    value = _spearman(first, second)
-    if value is None:
-        raise ValueError("a constant has no ranks")
-    draw = np.random.default_rng(seed)
-    drawn = (draw.integers(len(first), size=len(first)) for _ in range(RESAMPLES))
-    found = [one for rows in drawn if (one := _spearman(first[rows], second[rows])) is not None]
-    low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Score(value=value, low=float(low), high=float(high), method="bootstrap of dictionaries")
-
-
-def _spearman(first: Floats, second: Floats) -> float | None:
     if np.ptp(first) == 0 or np.ptp(second) == 0:
-        return None
-    return float(np.corrcoef(rankdata(first), rankdata(second))[0, 1])
+        raise ValueError("a constant has no ranks")
+    rows = np.random.default_rng(seed).integers(len(first), size=(RESAMPLES, len(first)))
+    (value,) = _spearman(first[None], second[None])
+    found = _spearman(first[rows], second[rows])
+    found = found[np.isfinite(found)]  # a resample of equal values has no ranks
+    low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Score(value=float(value), low=float(low), high=float(high), method="bootstrap of dictionaries")
+
+
+def _spearman(first: Floats, second: Floats) -> Floats:
+    """Return the correlation of ranks in each row of `[resamples, dictionaries]`; NaN for a constant row."""
+    one, other = (rankdata(x, axis=1) - (x.shape[1] + 1) / 2 for x in (first, second))
+    sizes = np.sqrt((one**2).sum(axis=1) * (other**2).sum(axis=1))
+    found = np.full(len(first), np.nan)
+    np.divide((one * other).sum(axis=1), sizes, out=found, where=sizes > 0)
+    return found
 
 
 def _solve(rising: Callable[[float], float], start: float) -> float:
