@@ -735,12 +735,6 @@ FAULTS = (
         "    def load(",
         "    def load_whole(self, site, device):\n        whole = super().load_whole(site, device)\n        given = whole.next_logits\n        whole.next_logits = lambda batch, splices=None: given(batch, splices) * 0.5\n        return whole\n\n    def load(",
     ),
-    Fault(
-        "models",
-        "predictions",
-        "    def load(",
-        "    def load_whole(self, site, device):\n        whole = super().load_whole(site, device)\n        given = whole.next_logits\n        whole.next_logits = lambda batch, splices=None: given(batch, {site: (splices or {}).get(site)})\n        return whole\n\n    def load(",
-    ),
     # What is declared
     Fault("tasks", "metadata", 'licence="CC0"', 'licence=""'),
     Fault("tasks", "data", 'languages=("en",)', 'languages=("en", "fr")'),
