@@ -213,6 +213,10 @@ def make_arms(features: str, placebo: str, edit: float, before: Score | None = N
         (make_arms("erased", "erased", 0.1), "does not hold"),
         (make_arms("erased", "kept", 0.3), "does not hold"),
         (make_arms("kept", "kept", 0.1), "does not hold"),
+        (make_arms("undecided", "kept", 0.1), "undecided"),
+        (make_arms("erased", "undecided", 0.1), "undecided"),
+        (make_arms("undecided", "erased", 0.1), "does not hold"),
+        (make_arms("undecided", "kept", 0.3), "does not hold"),
         (make_arms("erased", "kept", 0.1, before=between(0.45, 0.6)), "not testable on this model"),
     ],
 )
@@ -226,10 +230,16 @@ def test_the_claim_needs_a_concept_a_smaller_edit_and_a_placebo_that_keeps_it(
 # ── a whole measurement ──────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_planted_concept_is_found_and_the_controls_keep_it(task: LabelledTask) -> None:
-    result = measure(
+@pytest.fixture(scope="module")
+def measured(task: LabelledTask) -> Result:
+    """The planted concept, erased in each way."""
+    return measure(
         task, representation="minigemma-scope", sizes=[1, 4], loss_tokens=300, device="cpu", batch_size=16
     )
+
+
+def test_a_planted_concept_is_found_and_the_controls_keep_it(task: LabelledTask, measured: Result) -> None:
+    result = measured
     verdicts = {(arm.name, arm.size): arm.verdict for arm in result.arms}
     assert verdicts["none", 0] == "found"
     assert verdicts["placebo", 1] == verdicts["random directions", 1] == "kept"
@@ -334,6 +344,35 @@ def test_the_command_leaves_a_result_of_which_build_makes_a_page_and_a_claim(
     assert claim.control_value.value == placebo.auroc.value and claim.n == result.rows_test
     built = harness_command("leaderboard", "build", tmp_path / "out")
     assert built.code == 0 and (tmp_path / "out/erasure.md").read_text("utf-8") == page.markdown
+    (leace,) = result.find("leace")
+    assert leace.cost is not None and leace.cost.loss is not None
+    assert f"| {leace.cost.loss} | × {np.exp(leace.cost.loss.value):.3g} |" in page.markdown
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"claim": "holds"}, "the claim's verdict is '"),
+        ({"arms": [{}]}, "arms"),
+        ({"arms": lambda arms: arms[1:]}, "arms begin with 'none'"),
+        ({"arms": lambda arms: [arm for arm in arms if arm["name"] != "leace"]}, "have 'leace'"),
+        ({"arms": lambda arms: [arm for arm in arms if arm["name"] != "placebo"]}, "a 'placebo' for each"),
+        (
+            {"arms": lambda arms: [{**arm, "verdict": arm["verdict"] and "erased"} for arm in arms]},
+            "by its numbers, not 'erased'",
+        ),
+    ],
+)
+def test_a_result_whose_verdicts_do_not_follow_from_its_numbers_is_refused(
+    change: dict[str, Any], said: str, measured: Result, tmp_path: Path
+) -> None:
+    given = measured.model_dump(mode="json")
+    for key, value in change.items():
+        given[key] = value(given[key]) if callable(value) else value
+    path = tmp_path / "erasure-changed.json"
+    path.write_text(json.dumps(given), "utf-8")
+    with pytest.raises(UnavailableError, match=said):
+        describe([path])
 
 
 @pytest.mark.parametrize(

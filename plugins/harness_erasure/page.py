@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -19,7 +20,7 @@ Each eraser is fitted on one half of the training rows. A **fresh** logistic reg
 scored on test rows, by AUROC with a 95 % interval: ½ is chance, however rare a class is. *Same rows* is a probe trained
 on the eraser's own rows: after LEACE it is at chance by construction, whatever is left. *Edited* is the share of test
 tokens that an eraser changes, *edit* the mean of ‖x − x'‖ / ‖x‖, *Δ loss* the increase in next-token loss in nats with
-the eraser spliced in, on test texts; its exponential is the factor of perplexity. *placebo* are as many features of
+the eraser spliced in, on test texts, and *perplexity* its exponential, the factor. *placebo* are as many features of
 equal mean activation. A concept that a probe does not find before erasure, by intervals of AUROC and of balanced
 accuracy, is not testable, and no claim stands. The harness's page on interpretation says how each number is made.
 """
@@ -111,6 +112,7 @@ def to_markdown(result: Result) -> str:
                 "edited",
                 "edit",
                 "Δ loss",
+                "perplexity",
                 "verdict",
             ),
             map(_line, result.arms),
@@ -149,6 +151,7 @@ def _line(arm: Arm) -> tuple[str, ...]:
         f"{cost.tokens_edited:.1%}" if cost else NONE,
         f"{cost.edit:.4f}" if cost else NONE,
         str(cost.loss) if cost and cost.loss else NONE,
+        f"× {math.exp(min(cost.loss.value, 99)):.3g}" if cost and cost.loss else NONE,
         arm.verdict or "control",
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from harness import Score
 
@@ -15,7 +15,7 @@ GUESSED = 0.5
 """AUROC of guessing."""
 
 Verdict = Literal["found", "not testable on this model", "erased", "partly", "kept", "undecided"]
-Claim = Literal["holds", "does not hold", "not testable on this model"]
+Claim = Literal["holds", "does not hold", "undecided", "not testable on this model"]
 
 
 class _Strict(BaseModel):
@@ -82,6 +82,28 @@ class Result(_Strict):
         """Return the arms of a name, by size."""
         return [arm for arm in self.arms if arm.name == name]
 
+    @model_validator(mode="after")
+    def _follow(self) -> Result:
+        """Refuse verdicts that do not follow from the numbers beside them."""
+        before = self.arms[0]
+        pairs = [[arm.size for arm in self.find(name)] for name in ("features", "placebo")]
+        if before.name != "none" or not self.find("leace") or pairs[0] != pairs[1]:
+            raise ValueError(
+                "arms begin with 'none', and have 'leace', and a 'placebo' for each of 'features'"
+            )
+        testable = is_testable(before, self.chance)
+        for arm in self.arms[1:]:
+            if arm.verdict is not None:
+                due = judge(before.auroc, arm.auroc) if testable else NOT_TESTABLE
+                if arm.verdict != due:
+                    raise ValueError(
+                        f"the verdict on '{arm.name}' of size {arm.size} is '{due}' by its numbers, not '{arm.verdict}'"
+                    )
+        claim, _ = judge_claim(self.arms, self.chance)
+        if self.claim != claim:
+            raise ValueError(f"the claim's verdict is '{claim}' by its arms, not '{self.claim}'")
+        return self
+
 
 def is_testable(before: Arm, chance: float) -> bool:
     """Return True if a probe finds the concept before anything is erased: balanced accuracy and AUROC are above chance
@@ -108,7 +130,7 @@ def judge_claim(arms: tuple[Arm, ...], chance: float) -> tuple[Claim, str]:
     of less than rank one (Cunningham et al. 2023), and why.
 
     It holds where for some number of features a fresh probe is at chance, LEACE's edit is larger, and as many features
-    of equal mean activation do not erase it.
+    of equal mean activation do not erase it. It is undecided where test rows are too few to tell that of some number.
     """
     found: dict[str, list[Arm]] = {}
     for arm in arms:
@@ -119,25 +141,34 @@ def judge_claim(arms: tuple[Arm, ...], chance: float) -> tuple[Claim, str]:
         return NOT_TESTABLE, f"{said} (chance: {chance:.3f}) and an AUROC of {before.auroc}"
     if "features" not in found:
         return NOT_TESTABLE, "no dictionary was given"
-    assert leace.cost is not None  # that of every eraser is measured
-    edits = ""
+    open_, at_chance, edits = None, None, ""
     for arm, placebo in zip(found["features"], found["placebo"], strict=True):
-        assert arm.cost is not None
+        assert arm.cost is not None and leace.cost is not None  # those of every eraser are measured
         edits = f"their edit is {arm.cost.edit:.3f} of a token's norm and LEACE's {leace.cost.edit:.3f}"
-        if arm.verdict == "erased" and placebo.verdict != "erased" and arm.cost.edit < leace.cost.edit:
-            return "holds", f"without {arm.size} features a fresh probe is at chance; {edits}"
-    last = found["features"][-1]
-    at_chance = [arm for arm in found["features"] if arm.verdict == "erased"]
-    if not at_chance:
-        left = last.auroc
-        return (
-            "does not hold",
-            f"without {last.size} features a fresh probe still has an AUROC of {left}; {edits}",
-        )
+        pair = {arm.verdict, placebo.verdict}
+        if (
+            arm.cost.edit < leace.cost.edit
+            and placebo.verdict != "erased"
+            and arm.verdict in ("erased", "undecided")
+        ):
+            if "undecided" not in pair:
+                return "holds", f"without {arm.size} features a fresh probe is at chance; {edits}"
+            open_ = open_ or (
+                f"without {arm.size} features a fresh probe has an AUROC of {arm.auroc}, and without as many placebo "
+                f"features one of {placebo.auroc}: test rows are too few"
+            )
+        if arm.verdict == "erased":
+            at_chance = at_chance or arm.size
+    if open_:
+        return "undecided", open_
+    if at_chance is None:
+        last = found["features"][-1]
+        said = f"without {last.size} features a fresh probe still has an AUROC of {last.auroc}"
+        return "does not hold", f"{said}; {edits}"
     return (
         "does not hold",
-        f"without {at_chance[0].size} features a fresh probe is at chance, but LEACE's edit is not larger, or features "
-        "of equal mean activation do the same",
+        f"without {at_chance} features a fresh probe is at chance, but LEACE's edit is not larger, or features of "
+        "equal mean activation do the same",
     )
 
 
