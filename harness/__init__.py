@@ -119,7 +119,7 @@ if TYPE_CHECKING:
     from harness.session import Session, open, resolve_device
     from harness.storage.atomic import whole_file
     from harness.storage.cached_folder import cached_folder
-    from harness.storage.results import read_result, write_result
+    from harness.storage.results import check_writable, read_result, write_result
 
 __all__ = [
     "API_VERSION",
@@ -216,6 +216,7 @@ __all__ = [
     "check_memory",
     "check_numbers",
     "check_unpacked",
+    "check_writable",
     "csv_text",
     "decode_image",
     "describe",
@@ -283,6 +284,7 @@ _LAZY = {
     "locate": "harness.models.opened",
     "Probed": "harness.planning.labelled",
     "cached_folder": "harness.storage.cached_folder",
+    "check_writable": "harness.storage.results",
     "read_result": "harness.storage.results",
     "write_result": "harness.storage.results",
     "open": "harness.session",

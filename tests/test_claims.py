@@ -154,3 +154,40 @@ def test_a_board_file_of_nothing_is_refused(harness_command: Harness, tmp_path: 
     (tmp_path / "kept/board.yaml").write_text("about: nothing\n")
     refused = harness_command("leaderboard", "make", tmp_path / "kept", "--work", "work")
     assert refused.code == 2 and "lists neither runs nor commands" in refused.err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("erase-concept", "quickstart_tone", "-m", "minigemma-s", "--site", "resid_post.1"),
+        ("patch", "agreement", "-m", "minigemma-s", "--site", "resid_post.1", "-r", "minigemma-scope"),
+        (
+            "autointerp",
+            "quickstart_tone",
+            "-m",
+            "minigemma-s",
+            "--site",
+            "resid_post.1",
+            "-r",
+            "minigemma-scope",
+        ),
+        (
+            "annotate-prompts",
+            "senses",
+            "-m",
+            "minigemma-s",
+            "--site",
+            "resid_post.1",
+            "-r",
+            "minigemma-scope",
+        ),
+    ],
+    ids=lambda command: command[0],
+)
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_measured(
+    command: tuple[str, ...], harness_command: Harness, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    refused = harness_command(*command, "-d", "cpu", "-o", "file/out")
+    assert refused.code == 3 and len(refused.err.splitlines()) == 1, refused.err  # no line of progress before
+    assert "file/out" in refused.err

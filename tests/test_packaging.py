@@ -116,6 +116,7 @@ PUBLIC = [
     "check_memory",
     "check_numbers",
     "check_unpacked",
+    "check_writable",
     "csv_text",
     "decode_image",
     "describe",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel
 
+from harness.api.errors import WriteError
 from harness.storage.atomic import whole_file
 from harness.storage.parsing import parsing
 from harness.storage.reading import read_description
@@ -22,6 +24,18 @@ def read_result(path: Path, model: type[_Result], *, command: str) -> _Result:
         text = read_description(path).decode()
         parse_json(text)  # refuses what pydantic would read: a key that stands twice
         return model.model_validate_json(text)
+
+
+def check_writable(folder: Path) -> None:
+    """Raise WriteError where no result can be written into a folder, before the work that would be lost; leave nothing
+    there.
+    """
+    place = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise WriteError.from_os(f"'{folder}'", error) from error
 
 
 def write_result(result: BaseModel, folder: Path, *parts: str) -> Path:

@@ -138,6 +138,7 @@ def command(
         tell("dictionary report")
         return judge_thresholds(session, representation, choice, site, report_tokens)
 
+    harness.check_writable(output)
     result = measure(
         read_items(items, session.data_dir, limit),
         name=items if items in SETS else Path(items).stem,

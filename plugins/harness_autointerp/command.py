@@ -131,6 +131,7 @@ def command(
     from harness_autointerp import page
     from harness_autointerp.measure import measure
 
+    harness.check_writable(output)
     result = measure(
         session,
         session.load_task(

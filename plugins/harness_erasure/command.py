@@ -92,6 +92,7 @@ def command(
     from harness_erasure import page
     from harness_erasure.measure import measure
 
+    harness.check_writable(output)
     result = measure(
         session.load_task(
             task, model={"ref": model, **({"dtype": dtype} if dtype else {})}, site=site, limit=limit

@@ -95,6 +95,7 @@ def command(
 
     read = read_behaviour(behaviour)
     session = harness.open(plugins=context.obj or (), cache_dir=cache_dir, device=device)
+    harness.check_writable(output)
     result = patch(
         session,
         read,
