@@ -33,7 +33,7 @@ LINES = [(page, line) for page in PAGES for line in commands(page)]
 @pytest.mark.parametrize(("page", "line"), LINES, ids=[f"{page.name}-{line[10:50]}" for page, line in LINES])
 def test_every_command_of_the_documentation_can_be_parsed(page, line):
     _, *arguments = shlex.split(line, comments=True)
-    with click.Context(cli, info_name="harness") as context:
+    with click.Context(cli, info_name="harness", **cli.context_settings) as context:
         cli.parse_args(context, list(arguments))
         rest = list(context.protected_args if hasattr(context, "protected_args") else [])
     name, *options = rest + list(context.args)

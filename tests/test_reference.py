@@ -63,7 +63,7 @@ def test_every_public_name_is_in_the_reference_once(pages: dict[str, Any]) -> No
 
 def every_command() -> Iterator[tuple[str, click.Command, click.Context]]:
     """Yield the path of each command of the harness itself, the command and its context."""
-    with click.Context(cli, info_name="harness") as context:
+    with click.Context(cli, info_name="harness", **cli.context_settings) as context:
         ahead = [(cli.get_command(context, name), name, context) for name in COMMANDS]
         while ahead:
             command, name, parent = ahead.pop()

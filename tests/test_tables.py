@@ -289,7 +289,7 @@ def test_no_other_module_prints_a_table() -> None:
 @pytest.mark.parametrize("name", [name for names in TABLES.values() for name in names])
 def test_every_command_with_a_table_can_print_it_wide(name: str) -> None:
     command: click.Command | None = cli
-    with click.Context(cli) as context:
+    with click.Context(cli, **cli.context_settings) as context:
         for part in name.split():
             assert isinstance(command, click.Group)
             command = command.get_command(context, part)

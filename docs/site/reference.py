@@ -268,7 +268,7 @@ def _default(one: ast.AnnAssign) -> str:
 
 
 def _commands() -> Iterator[Entry]:
-    with click.Context(cli, info_name="harness", obj=()) as context:
+    with click.Context(cli, info_name="harness", obj=(), **cli.context_settings) as context:
         offered = open_registry(context).catalogs["commands"]
         for name in [*COMMANDS, *sorted(offered)]:
             yield from _command(cli.get_command(context, name), name, context)
