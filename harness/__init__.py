@@ -35,6 +35,8 @@ from harness.api.names import short_names
 from harness.api.protocols import (
     API_VERSION,
     Alignment,
+    Answering,
+    AnsweringModel,
     Autoencoder,
     Classifier,
     DerivedPooling,
@@ -112,14 +114,16 @@ if TYPE_CHECKING:
     from harness.dictionaries.dictionary import Activation, InputNorm
     from harness.dictionaries.dictionary import Dictionary as Dictionary
     from harness.features.featurize import plan_batches, run_batches
-    from harness.models.opened import OpenModel, locate
+    from harness.models.opened import OpenModel, load_decoder, locate
     from harness.planning.labelled import LabelledTask, Probed
     from harness.runs.messages import LossyStream
     from harness.runs.worker import open_worker
     from harness.session import Session, open, resolve_device
+    from harness.stats.bootstrap import exact_mcnemar, holm, wilson_interval
+    from harness.stats.matching import match_features
     from harness.storage.atomic import whole_file
     from harness.storage.cached_folder import cached_folder
-    from harness.storage.results import check_writable, read_result, write_result
+    from harness.storage.results import ResultModel, check_writable, read_result, write_result
 
 __all__ = [
     "API_VERSION",
@@ -127,6 +131,8 @@ __all__ = [
     "Alignment",
     "AlignmentSpec",
     "Answer",
+    "Answering",
+    "AnsweringModel",
     "Autoencoder",
     "BatchFinished",
     "BundleFinished",
@@ -189,6 +195,7 @@ __all__ = [
     "Regime",
     "RegimeSpec",
     "RepresentationSpec",
+    "ResultModel",
     "ResultPage",
     "ResultSpec",
     "RunFinished",
@@ -222,14 +229,18 @@ __all__ = [
     "describe",
     "did_you_mean",
     "escape_markdown",
+    "exact_mcnemar",
     "find_site",
     "hash_file",
     "hash_json",
+    "holm",
     "hookimpl",
     "is_offline",
+    "load_decoder",
     "local_path",
     "locate",
     "markdown_table",
+    "match_features",
     "name_some",
     "open",
     "open_parquet",
@@ -252,6 +263,7 @@ __all__ = [
     "short_names",
     "unchanged",
     "whole_file",
+    "wilson_interval",
     "write_result",
 ]
 
@@ -287,6 +299,12 @@ _LAZY = {
     "check_writable": "harness.storage.results",
     "read_result": "harness.storage.results",
     "write_result": "harness.storage.results",
+    "exact_mcnemar": "harness.stats.bootstrap",
+    "holm": "harness.stats.bootstrap",
+    "wilson_interval": "harness.stats.bootstrap",
+    "match_features": "harness.stats.matching",
+    "load_decoder": "harness.models.opened",
+    "ResultModel": "harness.storage.results",
     "open": "harness.session",
     "LossyStream": "harness.runs.messages",
     "open_worker": "harness.runs.worker",

@@ -15,7 +15,7 @@ from itertools import groupby
 from pathlib import Path
 
 from harness import leaderboard
-from harness.api.errors import GateError, UnavailableError, WriteError
+from harness.api.errors import GateError, UnavailableError, UsageError, WriteError
 from harness.config.board_file import RunChoice, read_board, read_commands
 from harness.config.suite import Suite
 from harness.leaderboard import claims
@@ -57,6 +57,11 @@ def make_boards(
     """
     boards = [(folder, _read(session, folder), read_commands(folder)) for folder in folders]
     for folder, planned, commands in boards:
+        if commands and session.included:
+            raise UsageError(
+                f"--include reaches the runs of '{folder}' and not its commands: write it into those that need it, in "
+                "board.yaml"
+            )
         with _work_folder(work, folder) as place:
             finished = [_run(session, run, place, argv) for run in planned]
             for command in commands:

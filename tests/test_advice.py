@@ -99,7 +99,7 @@ def lists(place: Place) -> None:
 
 
 def builds_pages_of_results(place: Place) -> None:
-    """What a command of a plugin left in a folder gets its pages."""
+    """Results that a command of a plugin left in a folder get their pages."""
     folder = Path("my results")
     shutil.copytree(
         ROOT / "leaderboards/interpretation", folder, ignore=shutil.ignore_patterns("claims.*", "*.md")

@@ -15,7 +15,7 @@ from harness_annotation.answering import answer, find_answering, is_right, write
 from harness_annotation.command import read_explanations
 from harness_annotation.items import WORDS, Item, find_distractors, find_templates, mask, read_items
 from harness_annotation.measure import halve, measure
-from harness_annotation.notes import Note, draw_notes, explain, match_features
+from harness_annotation.notes import Note, draw_notes, explain
 from harness_annotation.page import describe, write
 from harness_annotation.result import (
     NOT_TESTABLE,
@@ -30,7 +30,6 @@ from harness_annotation.result import (
 import harness
 from harness import Score, UnavailableError, UsageError
 from harness.stats.bootstrap import exact_mcnemar
-from harness.stats.bootstrap import holm as core_holm
 from harness.stats.power import detectable_difference
 
 SITE = "resid_post.0"
@@ -328,22 +327,7 @@ def test_explanations_are_the_words_on_which_a_feature_is_largest() -> None:
     assert explain(texts, values) == [("red",), ("hat",)]
 
 
-def test_placebo_features_are_others_of_near_mean_activation() -> None:
-    found = match_features([50, 51], np.arange(100.0))
-    assert len(set(found)) == 2 and not {50, 51} & set(found) and all(abs(one - 50) <= 12 for one in found)
-
-
 # ── statistics ───────────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_mcnemar_and_holm_are_those_of_the_core() -> None:
-    generator = np.random.default_rng(0)
-    first, second = generator.integers(0, 2, (2, 50)).astype(float)
-    only_first, only_second, p = chances.mcnemar(first, second)
-    assert p == pytest.approx(exact_mcnemar(only_first, only_second))
-    assert chances.mcnemar(first, first) == (0, 0, 1.0)
-    p_values = [0.04, 0.001, 0.5, 0.02]
-    np.testing.assert_allclose(chances.holm(p_values), core_holm(p_values))
 
 
 def test_the_detectable_gain_is_found_with_its_power_by_simulation() -> None:

@@ -16,7 +16,6 @@ import pytest
 import torch
 import transformers
 from harness_labelling.answers import (
-    Answering,
     Item,
     answer,
     check_answering,
@@ -26,7 +25,7 @@ from harness_labelling.answers import (
     write_answers,
 )
 
-from harness import Conversation, Message, Tokens, UnavailableError, UsageError
+from harness import Answering, Conversation, Message, Tokens, UnavailableError, UsageError
 from harness.session import open_registry
 
 ITEMS = [

@@ -149,6 +149,51 @@ def test_a_board_of_commands_is_made_whole_or_not_at_all(
     assert changed == {"board.yaml"}
 
 
+def test_a_page_of_results_that_are_gone_is_named(
+    counting: str, harness_command: Harness, tmp_path: Path
+) -> None:
+    folder = leave(tmp_path / "kept", 2)
+    assert harness_command("-p", counting, "leaderboard", "build", folder).code == 0
+    (folder / "erasure.md").write_text("# of another kind, whose results were removed\n", "utf-8")
+    checked = harness_command("-p", counting, "leaderboard", "check", folder)
+    assert (checked.code, checked.out) == (
+        4,
+        f"'{folder / 'erasure.md'}' is the page of results of which there are none: remove it\n",
+    )
+
+
+def test_pages_of_results_stay_beside_them(counting: str, harness_command: Harness, tmp_path: Path) -> None:
+    folder = leave(tmp_path / "kept", 2)
+    refused = harness_command("-p", counting, "leaderboard", "build", folder, "-o", "elsewhere")
+    assert refused.code == 2 and "holds results, whose pages belong beside them: leave out -o" in refused.err
+    assert not (folder / "claims.md").exists() and not Path("elsewhere").exists()
+
+
+def test_task_files_that_commands_would_not_see_are_refused(
+    counting: str, harness_command: Harness, tmp_path: Path, toy_task: Path
+) -> None:
+    folder = leave(tmp_path / "kept")
+    (folder / "board.yaml").write_text("commands: [count 2]\n")
+    refused = harness_command(
+        "-p", counting, "leaderboard", "make", folder, "--work", "work", "--include", toy_task
+    )
+    assert (
+        refused.code == 2 and "--include reaches the runs of" in refused.err and "board.yaml" in refused.err
+    )
+    assert not list(folder.glob("counted-*"))
+
+
+def test_a_folder_below_that_has_lost_its_runs_and_pages_is_no_pass(
+    counting: str, harness_command: Harness, tmp_path: Path
+) -> None:
+    leave(tmp_path / "boards")
+    kept, lost = leave(tmp_path / "boards/kept", 2), leave(tmp_path / "boards/lost")
+    assert harness_command("-p", counting, "leaderboard", "build", kept).code == 0
+    (lost / "board.yaml").write_text("commands: [count 2]\n")
+    checked = harness_command("-p", counting, "leaderboard", "check", tmp_path / "boards")
+    assert checked.code == 5 and f"'{lost}' holds no published run" in checked.err
+
+
 def test_a_board_file_of_nothing_is_refused(harness_command: Harness, tmp_path: Path) -> None:
     leave(tmp_path / "kept")
     (tmp_path / "kept/board.yaml").write_text("about: nothing\n")

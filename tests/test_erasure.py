@@ -138,7 +138,7 @@ def test_removed_features_equal_numpy_and_the_mean_of_erased_tokens_is_the_erase
     dictionary, chosen = make_dictionary(), [3, 7]
     x = torch.randn(50, DIMENSIONS, generator=torch.Generator().manual_seed(1))
     eraser = erasers.WithoutFeatures(dictionary=dictionary, chosen=torch.tensor(chosen))
-    W_enc, b_enc, W_dec = (one.numpy() for one in (dictionary.W_enc, dictionary.b_enc, dictionary.W_dec))  # type: ignore[union-attr]
+    W_enc, b_enc, W_dec = (one.numpy() for one in (dictionary.W_enc, dictionary.b_enc, dictionary.W_dec))  # type: ignore[union-attr]  # it has all three
     features = np.maximum(x.numpy() @ W_enc + b_enc, 0)
     expected = x.numpy() - features[:, chosen] @ W_dec[chosen]
     np.testing.assert_allclose(eraser.erase(x), expected, atol=1e-6)
@@ -164,9 +164,12 @@ def test_affine_erasers_commute_with_the_mean_over_tokens(fit: Any) -> None:
 
 def test_placebo_features_are_others_of_near_mean_activation() -> None:
     means = np.arange(100.0)
-    found = erasers.match_features([50, 51], [50, 51, 52], means, seed=0)
+    free = ~np.isin(np.arange(100), [50, 51, 52])
+    found = harness.match_features([50, 51], free, means, seed=0)
     assert len(set(found)) == 2 and not {50, 51, 52} & set(found)
     assert all(abs(one - 50) <= 12 for one in found)
+    assert len(harness.match_features([1, 2, 3], np.isin(np.arange(100), [7, 8]), means, seed=0)) == 2
+    assert free.sum() == 97  # and is left as it was
 
 
 # ── verdicts ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -244,7 +247,8 @@ def test_a_planted_concept_is_found_and_the_controls_keep_it(task: LabelledTask,
     assert verdicts["none", 0] == "found"
     assert verdicts["placebo", 1] == verdicts["random directions", 1] == "kept"
     assert verdicts["mean ablation", 64] == "erased"
-    assert result.find("shuffled labels")[0].auroc.low < 0.5 < result.find("shuffled labels")[0].auroc.high  # type: ignore[operator]
+    shuffled = result.find("shuffled labels")[0].auroc
+    assert shuffled.lower < 0.5 < shuffled.upper
     (leace,) = result.find("leace")
     assert leace.same_rows.value == pytest.approx(0.5, abs=0.02) and leace.cost is not None
     assert leace.auroc.value < result.arms[0].auroc.value - 0.2
@@ -253,7 +257,7 @@ def test_a_planted_concept_is_found_and_the_controls_keep_it(task: LabelledTask,
     assert 0 < one.cost.tokens_edited <= four.cost.tokens_edited < leace.cost.tokens_edited == 1
     worst = result.find("mean ablation")[0].cost
     assert worst is not None and worst.loss is not None and leace.cost.loss is not None
-    assert worst.loss.low > 0 and worst.loss.value > leace.cost.loss.value  # type: ignore[operator]
+    assert worst.loss.lower > 0 and worst.loss.value > leace.cost.loss.value
     assert len(one.features) == 1 and set(one.features) < set(four.features)
     assert not set(four.features) & set(result.find("placebo")[1].features)
     assert result.loss_tokens > 0 and result.rows_eraser + result.rows_probe == len(task.train)
@@ -382,7 +386,7 @@ def test_a_result_whose_verdicts_do_not_follow_from_its_numbers_is_refused(
             ("-r", "hidden"),
             {},
             3,
-            "representation 'hidden' has no decoder, so its features cannot be removed",
+            "representation 'hidden' has no decoder, so what its features write is not known",
         ),
         (("-r", "pca[n=4]"), {}, 3, "representation 'pca[n=4]' has no decoder"),
         (

@@ -263,7 +263,11 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does(error: Exception) -> 
 
 def test_work_that_returns_nothing_is_done_once() -> None:
     done: list[list[int]] = []
-    assert list(run_batches([[0, 1], [2]], lambda rows: done.append(list(rows)))) == [None, None]  # type: ignore[func-returns-value]
+
+    def keep(rows: Sequence[int]) -> None:
+        done.append(list(rows))
+
+    assert list(run_batches([[0, 1], [2]], keep)) == [None, None]
     assert done == [[0, 1], [2]]
 
 

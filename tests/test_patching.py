@@ -13,7 +13,7 @@ import pytest
 import torch
 import transformers
 from harness_patching import measure
-from harness_patching.arms import find_dictionary, make_controls, of_dictionary, of_directions
+from harness_patching.arms import make_controls, of_dictionary, of_directions
 from harness_patching.behaviours import FOLDER, Encoded, draw_items, encode, read_behaviour, take_items
 from harness_patching.page import describe
 from harness_patching.result import Difference, Result, is_testable, judge
@@ -129,7 +129,7 @@ def asked() -> Callable[[], Any]:
     opened = session.open_model("minigemma-s", str(SITE))
     choice = session.registry.choose("representations", "minigemma-scope")
     placed = harness.locate(choice, opened, SITE, session.registry)
-    dictionary = find_dictionary(placed, "minigemma-scope", SITE, "cpu")
+    dictionary = harness.load_decoder(placed, "minigemma-scope", SITE, "cpu")
     whole = opened.model.load_whole(SITE, "cpu")  # type: ignore[attr-defined]  # it is a LanguageModel
     texts = ["The man in the city", "The men in the city", "A woman of the house", "A child of the house"]
     tokens = opened.model.tokenize(texts)
@@ -209,7 +209,7 @@ class Planted:
         self.activations, self.direction = activations, direction
 
     def losses(self, batch: Sequence[Tokens], splice: Any = None) -> torch.Tensor:
-        raise NotImplementedError
+        raise NotImplementedError  # patching asks for predictions alone
 
     def next_logits(self, batch: Sequence[Tokens], splices: Mapping[Site, Any] | None = None) -> torch.Tensor:
         rows = self.activations[torch.tensor([int(one.ids[-1]) for one in batch])]

@@ -23,14 +23,14 @@ def test_the_interval_of_a_score_that_is_pure_noise_holds_zero_as_often_as_it_sa
     draw = np.random.default_rng(0)
     scores = [signal_to_noise(*draw.normal(size=(2, 3))) for _ in range(400)]
     assert abs(np.median([one.value for one in scores])) < 0.2
-    held = np.mean([one.low <= 0 <= one.high for one in scores])  # type: ignore[operator]
+    held = np.mean([one.lower <= 0 <= one.upper for one in scores])
     assert 0.92 <= held <= 0.98  # .95 ± two and a half standard errors of 400
 
 
 def test_the_interval_of_a_known_signal_holds_it() -> None:
     draw = np.random.default_rng(0)
     scores = [signal_to_noise(draw.normal(0, 0.1, size=3), draw.normal(0.3, 0.1, size=3)) for _ in range(400)]
-    held = np.mean([one.low <= 3 <= one.high for one in scores])  # type: ignore[operator]
+    held = np.mean([one.lower <= 3 <= one.upper for one in scores])
     assert 0.92 <= held <= 0.98
 
 
@@ -38,7 +38,7 @@ def test_signal_is_counted_in_pooled_standard_deviations() -> None:
     found = signal_to_noise([0.0, 0.1, 0.2], [0.5, 0.6, 0.7])
     assert found.value == pytest.approx(5.0)  # .5 over .1
     worse = signal_to_noise([0.5, 0.6, 0.7], [0.0, 0.1, 0.2])
-    assert (worse.value, worse.low, worse.high) == pytest.approx((-found.value, -found.high, -found.low))  # type: ignore[operator]
+    assert (worse.value, worse.low, worse.high) == pytest.approx((-found.value, -found.upper, -found.lower))
     assert noise_over([[0.0, 0.1, 0.2], [0.5, 0.6, 0.7]]) == pytest.approx(0.1)
 
 
@@ -61,7 +61,7 @@ def test_the_interval_of_a_score_without_relation_to_truth_holds_zero() -> None:
         truth, score = draw.uniform(size=(2, 30))
         found = rank_correlation(score, truth)
         assert found.value == pytest.approx(spearmanr(score, truth).statistic)
-        held += found.low <= 0 <= found.high  # type: ignore[operator]
+        held += found.lower <= 0 <= found.upper
     assert held >= 17  # fewer happen in 3 of 100 such tests where the interval holds 95 %
 
 
@@ -142,3 +142,13 @@ def test_dictionaries_trained_longer_recover_known_features_better() -> None:
     assert short < 0.75 < long
     assert found.scores[EXPLAINED][0] < found.scores[EXPLAINED][1]
     assert len(found.scores[LEAD]) == 2
+
+
+@pytest.mark.parametrize(
+    "given", [("-m", "minigemma-m"), ("-o", "out.json"), ("--dictionaries", "-t", "sms_spam")]
+)
+def test_what_is_for_measuring_anew_is_refused_where_nothing_is_measured(
+    given: tuple[str, ...], harness_command: Any
+) -> None:
+    refused = harness_command("check-statistics", *given)
+    assert refused.code == 2 and "belong to --dictionaries FOLDER" in refused.err and refused.out == ""

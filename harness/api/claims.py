@@ -23,27 +23,28 @@ class Claim:
     work: str
     """Work that claims it, as it is cited: `Cunningham et al. 2023`."""
     claimed: str
-    """What is claimed, in a sentence without full stop."""
+    """Claim of the work, in a sentence without full stop."""
     model: str
     """Model on which it was re-run."""
     measure: str
-    """What `measured` is, with its unit."""
+    """Measure of `measured`, with its unit."""
     measured: Score | None
     """Value on which the verdict rests, with its interval; None where nothing could be measured."""
     n: int
     """Number of items that it was measured on."""
     items: str
-    """What these items are: `test rows`."""
+    """Kind of these items: `test rows`."""
     control: str
-    """What stands against it: a baseline, a placebo or a shuffled arm; empty without any."""
+    """Baseline, placebo or shuffled arm that it is compared with; empty without any."""
     control_value: Score | None = None
     """Value of the control by the same measure."""
     verdict: ClaimVerdict
     reason: str
-    """Why that is the verdict, in a sentence without full stop."""
+    """Reason for the verdict, in a sentence without full stop."""
     cpu_minutes: float
     """Processor time that it took."""
     device: str = "cpu"
+    """Device that it was measured on."""
 
 
 @dataclass(frozen=True, kw_only=True)

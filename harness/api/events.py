@@ -20,12 +20,21 @@ class Score:
     method: str = ""
     """Method of the interval; empty without one."""
 
+    @property
+    def lower(self) -> float:
+        """Lower end of the interval; the value itself without one."""
+        return self.value if self.low is None else self.low
+
+    @property
+    def upper(self) -> float:
+        """Upper end of the interval; the value itself without one."""
+        return self.value if self.high is None else self.high
+
     def __str__(self) -> str:
         """Return the value with its interval: `0.912 [0.880, 0.941]`."""
-        value = f"{self.value:.3f}"
-        return (
-            value if self.low is None or self.high is None else f"{value} [{self.low:.3f}, {self.high:.3f}]"
-        )
+        if self.low is None or self.high is None:
+            return f"{self.value:.3f}"
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What explains features of a model in words, and says from the words where a feature fires."""
+"""Explainers, which put into words where a feature fires, and scorers, which say from the words where it does."""
 
 from __future__ import annotations
 

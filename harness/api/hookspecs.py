@@ -25,6 +25,7 @@ from harness.api.tasks import TaskSpec
 
 PROJECT = "harness"
 
+# A hook has no body, because pluggy calls its implementations: mypy's complaint of each (empty-body) is left aside.
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 """Mark a function of a plugin as the implementation of the hook of its name."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from harness.api.data import Examples, Image, Partition, Site, Tokens
+from harness.api.data import Conversation, Examples, Image, Partition, Site, Tokens
 from harness.api.errors import UsageError
 from harness.api.tasks import TaskSpec
 
@@ -176,6 +176,39 @@ class PredictingModel(SplicedModel, Protocol):
 
         `splices` replace activations as that of `losses` does, at any sites. Where torch records gradients, they flow
         from the logits to what a splice returns. Raise ValueError for an example without content.
+        """
+
+
+@runtime_checkable
+class AnsweringModel(Model, Protocol):
+    """Model with next-token probabilities, which can answer."""
+
+    def answering_identity(self) -> Mapping[str, Any]:
+        """Return JSON of everything that may change an answer: weights, tokenizer, template, dtype, length …"""
+
+    def load_answering(self, device: str) -> Answering:
+        """Load the whole model; UsageError if it gives no next-token probabilities."""
+
+
+class Answering(Protocol):
+    """Whole language model in memory, ready to answer."""
+
+    name: str
+    max_length: int
+
+    def encode(self, prompt: str | Conversation, continuation: str | None = None) -> Tokens:
+        """Encode a prompt in the form that the model answers. A continuation is encoded together with it, and content
+        are then the continuation's tokens: those beyond the longest common prefix with the prompt's own.
+        """
+
+    def losses(self, batch: Sequence[Tokens]) -> torch.Tensor:
+        """Return losses in nats, float32 on the device, of the content tokens with a position before them, one example
+        after the other.
+        """
+
+    def generate(self, prompts: Sequence[Tokens], *, most: int, one_line: bool) -> list[str]:
+        """Return greedy completions of prompts of equal length: at most `most` tokens, up to the end of text or turn;
+        with `one_line` they may end after the first line that is not empty.
         """
 
 

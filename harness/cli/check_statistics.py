@@ -68,6 +68,8 @@ def command(
     Takes about a minute. Prints a Markdown table of how often they were right, with a 99 % interval.
     Exit code 4 if a line that must hold does not.
     """
+    if not dictionaries and (model or tasks or output or data_dir):
+        raise UsageError("-m, -t, -o and --data-dir belong to --dictionaries FOLDER, which measures anew")
     if dictionaries is not None:
         _check_dictionaries(context, dictionaries, model, tasks, limit, output, data_dir, as_json=as_json)
         return
@@ -95,8 +97,11 @@ def _check_dictionaries(
     as_json: bool,
 ) -> None:
     from harness.storage.atomic import write_json
+    from harness.storage.results import check_writable
     from harness.validation import reliability
 
+    if output is not None:
+        check_writable(output.parent)
     if not folder:
         result = reliability.read_shipped()
     elif model is None or not tasks:

@@ -51,7 +51,9 @@ def build(
     from harness import leaderboard
     from harness.leaderboard import claims
 
-    if len(runs) == 1 and output is None and (kept := claims.find(shared.open_registry(context), runs[0])):
+    if len(runs) == 1 and (kept := claims.find(shared.open_registry(context), runs[0])):
+        if output is not None:
+            raise click.UsageError(f"'{runs[0]}' holds results, whose pages belong beside them: leave out -o")
         echo(claims.write(kept, runs[0]))
         if not leaderboard.find_published(runs[0]):
             return
@@ -206,21 +208,13 @@ command.add_command(add)
 
 
 def _suites(folder: Path) -> list[Path]:
-    """Return the folder itself if it holds a run or a page, else the folders below it that do, else all of these."""
+    """Return the folder itself if it holds a run or a page, else the folders below it that do."""
     if not folder.is_dir():
         raise UnavailableError(f"there is no folder '{folder}'")
-    suites = _find_suites(folder) or _folders(folder)
+    if any(folder.glob("*.jsonl*")) or any((folder / page).is_file() for page in PAGES):
+        return [folder]
+    inside = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    suites = [suite for path in inside if any(path.iterdir()) for suite in _suites(path)] or inside
     if not suites:
         raise NothingSelectedError(f"'{folder}' holds no published run")
     return suites
-
-
-def _find_suites(folder: Path) -> list[Path]:
-    """Return the folder itself if it holds a run or a page, else the folders below it that do."""
-    if any(folder.glob("*.jsonl*")) or any((folder / page).is_file() for page in PAGES):
-        return [folder]
-    return [suite for path in _folders(folder) for suite in _find_suites(path)]
-
-
-def _folders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))

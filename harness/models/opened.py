@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from harness.api.data import Modality, Site
 from harness.api.errors import HarnessError, UnavailableError, UsageError, describe, name_some
@@ -28,6 +28,9 @@ from harness.config.suite import ModelChoice
 from harness.data.partitions import Draw
 from harness.models.site_names import explain_site, find_site
 from harness.registry.catalog import LONGEST, Choice, Registry
+
+if TYPE_CHECKING:
+    from harness.dictionaries.dictionary import Dictionary
 
 PRECISION = {"tf32": False, "encode": "float32"}
 """Part of the identity of activations, so its words never change."""
@@ -313,3 +316,26 @@ def at_served_site(model: OpenModel, representation: Choice, registry: Registry)
             f"representation '{representation.label}' serves at {served}: choose one with --site"
         )
     return replace(model, sites=tuple(sites))
+
+
+def load_decoder(placed: PlacedRepresentation, reference: str, site: Site, device: str) -> Dictionary:
+    """Load a dictionary placed at a site, with the decoder that says what its features write.
+
+    Raise UnavailableError for a representation without one, and UsageError for a dictionary of another site, or one
+    whose input is normalised for each token: what its features write does not follow from the features alone.
+    """
+    from harness.dictionaries.dictionary import Dictionary  # needs torch, which a plan does without
+
+    dictionary = placed.load_whole(device) if placed.load_whole else None
+    if not isinstance(dictionary, Dictionary) or dictionary.W_dec is None:
+        raise UnavailableError(
+            f"representation '{reference}' has no decoder, so what its features write is not known"
+        )
+    if placed.site not in (None, site):
+        raise UsageError(f"representation '{reference}' reads '{placed.site}', and not '{site}'")
+    if dictionary.input_norm not in ("none", "centre"):
+        raise UsageError(
+            f"representation '{reference}' normalises its input ({dictionary.input_norm}), so what its features write "
+            "does not follow from the features alone"
+        )
+    return dictionary

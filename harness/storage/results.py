@@ -7,13 +7,20 @@ import tempfile
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from harness.api.errors import WriteError
 from harness.storage.atomic import whole_file
 from harness.storage.parsing import parsing
 from harness.storage.reading import read_description
 from harness.storage.strict_json import parse_json
+
+
+class ResultModel(BaseModel):
+    """Base of the models of results: immutable, without other fields or numbers than declared and finite ones."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
 
 _Result = TypeVar("_Result", bound=BaseModel)
 

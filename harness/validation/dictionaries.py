@@ -16,6 +16,7 @@ from torch import Tensor
 from harness.api.errors import DataError, UsageError
 from harness.dictionaries.dictionary import Dictionary
 from harness.features.featurize import plan_batches, run_batches
+from harness.models.opened import load_decoder
 from harness.planning.labelled import LabelledTask
 from harness.probing.probe import apply, grid_points, train
 from harness.registry.catalog import Registry
@@ -24,15 +25,13 @@ from harness.stats.reliability import noise_over, rank_correlation, signal_to_no
 from harness.storage.reading import read_description
 from harness.storage.strict_json import parse_json
 from harness.validation.reliability import Measured, Reliability, ScoreReliability, Step
-from harness.validation.synthetic import PROBES, Panel, measure_panel
+from harness.validation.synthetic import EXPLAINED, PROBES, Panel, measure_panel
 
 if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 DRAWS = 3
 """Data seeds: times that training and test rows are drawn anew."""
-
-EXPLAINED = "explained variance"
 
 SAMPLE_TOKENS = 32_768
 """Number of content tokens of a task on which explained variance is measured."""
@@ -107,7 +106,7 @@ def measure_reliability(
         for one in checkpoints:
             tell(f"{task.spec.name}: seed {one.seed}, {one.tokens:,} tokens")
             is_last = one.tokens == tokens[-1]
-            dictionary = _load(task, one, device)
+            dictionary = _load(task, one)
             scored.setdefault((one.tokens, one.seed), []).append(
                 _score(task, read, dictionary, baseline, thorough=is_last)
             )
@@ -208,12 +207,9 @@ def _read_task(task: LabelledTask, device: str) -> _Read:
     )
 
 
-def _load(task: LabelledTask, checkpoint: Checkpoint, device: str) -> Dictionary:
+def _load(task: LabelledTask, checkpoint: Checkpoint) -> Dictionary:
     placed = task.place(str(checkpoint.folder))
-    dictionary = placed.load_whole("cpu") if placed.load_whole else None
-    if not isinstance(dictionary, Dictionary) or dictionary.W_dec is None:
-        raise UsageError(f"'{checkpoint.folder}' holds no dictionary with a decoder")
-    return dictionary
+    return load_decoder(placed, str(checkpoint.folder), task.site, "cpu")
 
 
 @torch.inference_mode()
@@ -256,14 +252,11 @@ def _draw(n: int, seed: int) -> Array:
 def _explained(read: _Read, dictionary: Dictionary) -> Callable[[Array], float]:
     """Return explained variance as a function of the weights of examples."""
     x, owner = read.tokens[:SAMPLE_TOKENS], read.owner[:SAMPLE_TOKENS]
-    assert dictionary.W_dec is not None  # `_load` refuses others
     lost, varying = [], []
     mean = x.mean(0)
     for start in range(0, len(x), 4096):
         part = x[start : start + 4096]
-        rebuilt = dictionary.encode(part) @ dictionary.W_dec + (
-            0 if dictionary.b_dec is None else dictionary.b_dec
-        )
+        rebuilt, _ = dictionary.rebuild(part, dictionary.width)
         lost.append((part - rebuilt).square().sum(1).double())
         varying.append((part - mean).square().sum(1).double())
     rows = len(read.hidden)

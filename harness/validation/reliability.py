@@ -6,10 +6,9 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from harness.api.text import escape_markdown
 from harness.storage.reading import read_description
+from harness.storage.results import ResultModel
 
 SHIPPED = Path(__file__).with_name("reliability.json")
 """Result that boards refer to."""
@@ -20,11 +19,7 @@ LEAD = "macro-F1 lead"
 Verdict = Literal["holds", "does not hold", "undecided"]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class Measured(_Strict):
+class Measured(ResultModel):
     """Number with its 95 % interval."""
 
     value: float
@@ -32,7 +27,7 @@ class Measured(_Strict):
     high: float
 
 
-class Step(_Strict):
+class Step(ResultModel):
     """Two neighbouring checkpoints: tokens of training, and the signal-to-noise between them; None without noise."""
 
     earlier: int
@@ -40,7 +35,7 @@ class Step(_Strict):
     signal_to_noise: Measured | None
 
 
-class ScoreReliability(_Strict):
+class ScoreReliability(ResultModel):
     """Reliability of one score."""
 
     name: str
@@ -66,16 +61,16 @@ class ScoreReliability(_Strict):
 
     @property
     def discriminates(self) -> Verdict:
-        """Whether the score tells the trained dictionary from its first checkpoint."""
+        """Verdict that the score tells the trained dictionary from its first checkpoint."""
         return _judge(self.run)
 
     @property
     def is_valid(self) -> Verdict:
-        """Whether the score orders synthetic dictionaries as true recovery does."""
+        """Verdict that the score orders synthetic dictionaries as true recovery does."""
         return _judge(self.validity)
 
 
-class Reliability(_Strict):
+class Reliability(ResultModel):
     """Reliability of the scores of boards on one model."""
 
     version: Literal[1] = 1

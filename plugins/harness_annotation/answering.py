@@ -6,15 +6,23 @@ import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from harness import Model, Tokens, UnavailableError, UsageError, plan_batches, run_batches
+from harness import (
+    Answering,
+    AnsweringModel,
+    Model,
+    UnavailableError,
+    UsageError,
+    plan_batches,
+    run_batches,
+)
 from harness_annotation.items import Item
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 Way = Literal["likelihood", "generation"]
 WAYS: tuple[Way, ...] = get_args(Way)
@@ -23,33 +31,6 @@ MOST = 24
 """Tokens that a written answer may have."""
 
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
-
-
-@runtime_checkable
-class AnsweringModel(Model, Protocol):
-    """Model with next-token probabilities, which can answer."""
-
-    def answering_identity(self) -> Mapping[str, Any]:
-        """Return JSON of everything that may change an answer."""
-
-    def load_answering(self, device: str) -> Answering:
-        """Load the whole model; UsageError if it gives no next-token probabilities."""
-
-
-class Answering(Protocol):
-    """Whole language model in memory, ready to answer."""
-
-    name: str
-    max_length: int
-
-    def encode(self, prompt: str, continuation: str | None = None) -> Tokens:
-        """Encode a prompt; with a continuation, encode both together, and content are the tokens beyond the prompt."""
-
-    def losses(self, batch: Sequence[Tokens]) -> torch.Tensor:
-        """Return losses in nats of the content tokens with a position before them, one example after the other."""
-
-    def generate(self, prompts: Sequence[Tokens], *, most: int, one_line: bool) -> list[str]:
-        """Return greedy completions of prompts of equal length, of at most `most` tokens."""
 
 
 def find_answering(model: Model) -> AnsweringModel:

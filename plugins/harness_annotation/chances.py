@@ -1,4 +1,4 @@
-"""Statistics of paired answers: intervals over templates, McNemar with Holm, and the smallest gain they find."""
+"""Statistics of paired answers: intervals over templates, and the smallest gain that a McNemar test finds."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from harness import wilson_interval
 
 if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[np.float64]]
@@ -19,11 +21,9 @@ def find_share(right: Array, templates: Sequence[str]) -> tuple[float, float, fl
     """Return the share of right answers `right [items]`, with its 95 % interval: the wider, at each end, of Wilson's
     and of a bootstrap of templates.
     """
-    from scipy.stats import binomtest
-
-    wilson = binomtest(int(right.sum()), len(right)).proportion_ci(0.95, method="wilson")
+    wilson_low, wilson_high = wilson_interval(int(right.sum()), len(right))
     value, low, high = find_mean(right, templates)
-    return value, min(low, float(wilson.low)), max(high, float(wilson.high))
+    return value, min(low, wilson_low), max(high, wilson_high)
 
 
 def find_mean(values: Array, templates: Sequence[str]) -> tuple[float, float, float]:
@@ -43,27 +43,6 @@ def find_design_effect(values: Array, templates: Sequence[str]) -> float:
     sums, counts = _by_template(values, templates)
     residuals = sums - values.mean() * counts
     return max(1.0, float((residuals**2).sum()) / (len(values) * variance))
-
-
-def mcnemar(first: Array, second: Array) -> tuple[int, int, float]:
-    """Return the numbers of items that only the first and only the second has right, and the exact two-sided p-value
-    of "both are right equally often" (McNemar 1947).
-    """
-    from scipy.stats import binomtest
-
-    only_first, only_second = int((first > second).sum()), int((second > first).sum())
-    total = only_first + only_second
-    return only_first, only_second, float(binomtest(only_first, total).pvalue) if total else 1.0
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values adjusted for their number (Holm 1979), in the given order."""
-    values = np.asarray(p_values, float)
-    order = np.argsort(values, kind="stable")
-    adjusted = np.empty(len(values))
-    factors = np.arange(len(values), 0, -1)
-    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(values[order] * factors))
-    return [float(value) for value in adjusted]
 
 
 def detectable_gain(n: int, churn: float, *, alpha: float = ALPHA, power: float = POWER) -> float:

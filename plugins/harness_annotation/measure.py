@@ -11,13 +11,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness import LabelledTask, OpenModel, Score, UsageError, short_names
+from harness import (
+    Answering,
+    LabelledTask,
+    OpenModel,
+    Score,
+    UsageError,
+    exact_mcnemar,
+    holm,
+    match_features,
+    short_names,
+)
 from harness_annotation import chances
-from harness_annotation.answering import Answering, answer, find_answering, write_prompt, write_shots
 from harness_annotation.answering import Way as Manner
+from harness_annotation.answering import answer, find_answering, write_prompt, write_shots
 from harness_annotation.finding import Found, Reading, find_features, load_answers, open_reading, why_too_few
 from harness_annotation.items import Item
-from harness_annotation.notes import MOST, Note, draw_notes, explain, match_features, note_features, note_rule
+from harness_annotation.notes import MOST, Note, draw_notes, explain, note_features, note_rule
 from harness_annotation.result import (
     NOT_TESTABLE,
     Arm,
@@ -237,7 +247,9 @@ def write_notes(
     task = reading.task
     train = [str(task.examples.inputs[row]) for row in task.train]
     texts = [bench.items[row].text for row in rows]
-    placebo = match_features(found.numbers, found.means)
+    free = found.means > 0
+    free[list(found.numbers)] = False
+    placebo = match_features(found.numbers, free, found.means, seed=0)
     both = [*found.numbers, *placebo]
     words, activations = reading.read_words(train, both)
     explained = explain(words, activations)
@@ -344,7 +356,8 @@ def _make_arm(name: str, right: Array, plain: Array, templates: Sequence[str], n
 
 
 def _compare(against: str, features: Array, control: Array, templates: Sequence[str]) -> Comparison:
-    only_features, only_control, p = chances.mcnemar(features, control)
+    only_features, only_control = int((features > control).sum()), int((control > features).sum())
+    p = exact_mcnemar(only_features, only_control)
     return Comparison(
         against=against,
         gain=_mean(features - control, templates),
@@ -358,7 +371,7 @@ def _compare(against: str, features: Array, control: Array, templates: Sequence[
 def _judge(ways: Sequence[Way]) -> list[Way]:
     """Adjust the tests of all ways that are tested for their number, and judge each way."""
     tested = [place for place, way in enumerate(ways) if way.verdict != NOT_TESTABLE]
-    adjusted = iter(chances.holm([one.p for place in tested for one in ways[place].comparisons]))
+    adjusted = iter(holm([one.p for place in tested for one in ways[place].comparisons]).tolist())
     judged = list(ways)
     for place in tested:
         comparisons = tuple(

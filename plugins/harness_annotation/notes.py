@@ -135,24 +135,6 @@ def split_words(text: str) -> list[tuple[str, int]]:
     return [(match[0], match.end()) for match in _WORD.finditer(text)]
 
 
-def match_features(found: Sequence[int], means: Array) -> list[int]:
-    """Return another feature for each of `found`: a random one of the ten whose mean activation `means [width]` is
-    nearest, none twice and none that is found. Fewer where features run out.
-    """
-    generator = np.random.default_rng(0)
-    free = means > 0
-    free[list(found)] = False
-    others = []
-    for feature in found:
-        candidates = np.flatnonzero(free)
-        if not len(candidates):
-            break
-        nearest = candidates[np.argsort(np.abs(means[candidates] - means[feature]), kind="stable")[:10]]
-        others.append(int(generator.choice(nearest)))
-        free[others[-1]] = False
-    return others
-
-
 def _like(note: Note, words: Sequence[str]) -> Note:
     """Return a note with other words in the places of its own."""
     rest = iter(words)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from harness import Score
+from harness import ResultModel, Score
 
 Verdict = Literal["holds", "does not hold", "undecided", "not testable on this model"]
 Judgement = Literal["better", "no better", "undecided"]
@@ -20,11 +20,7 @@ LARGEST: Final = 0.10
 LEVEL: Final = 0.05
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class Feature(_Strict):
+class Feature(ResultModel):
     """Feature found on the first half: whether it fires more on texts that are read rightly, and its explanation."""
 
     number: int
@@ -32,7 +28,7 @@ class Feature(_Strict):
     explanation: tuple[str, ...]
 
 
-class Arm(_Strict):
+class Arm(ResultModel):
     """Way to annotate, measured on the second half."""
 
     name: str
@@ -45,7 +41,7 @@ class Arm(_Strict):
     """First annotation of all."""
 
 
-class Comparison(_Strict):
+class Comparison(ResultModel):
     """Annotation by features against one control, on the same items."""
 
     against: str
@@ -62,12 +58,12 @@ class Comparison(_Strict):
     @property
     def judgement(self) -> Judgement:
         """`better`: by the test and the interval over templates. `no better`: a gain of LARGEST is ruled out."""
-        if self.p_holm < LEVEL and _low(self.gain) > 0:
+        if self.p_holm < LEVEL and self.gain.lower > 0:
             return "better"
-        return "no better" if _high(self.gain) < LARGEST else "undecided"
+        return "no better" if self.gain.upper < LARGEST else "undecided"
 
 
-class Way(_Strict):
+class Way(ResultModel):
     """Prompts re-run in one way of answering."""
 
     way: Literal["likelihood", "generation"]
@@ -98,7 +94,7 @@ class Way(_Strict):
     reason: str
 
 
-class Threshold(_Strict):
+class Threshold(ResultModel):
     """One of the three thresholds of Wang et al. (2025), beside the dictionary report's value."""
 
     name: str
@@ -107,7 +103,7 @@ class Threshold(_Strict):
     met: bool
 
 
-class Result(_Strict):
+class Result(ResultModel):
     """Annotation of one set of items for one model, by one dictionary."""
 
     version: Literal[1] = 1
@@ -129,7 +125,7 @@ class Result(_Strict):
 
 def judge_ability(accuracy: Score, chance: float) -> str | None:
     """Return why a model cannot do the task, or None if its accuracy is above chance by its interval."""
-    if _low(accuracy) > chance:
+    if accuracy.lower > chance:
         return None
     return f"with the plain prompt its accuracy is {accuracy}, not above chance ({chance:.3f})"
 
@@ -166,11 +162,3 @@ def judge_claim(comparisons: Sequence[Comparison]) -> tuple[Verdict, str]:
         )
     least = min(needed, key=lambda one: one.gain.value)
     return "holds", f"the least gain, against {least.against}, is {least.gain}{tfidf}"
-
-
-def _low(score: Score) -> float:
-    return score.value if score.low is None else score.low
-
-
-def _high(score: Score) -> float:
-    return score.value if score.high is None else score.high

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from harness import (
+    Answering,
+    AnsweringModel,
     Fragment,
     LanguageModel,
     Opening,
@@ -69,14 +71,6 @@ Text: {text}
 In common:"""
 
 
-@runtime_checkable
-class _Writing(Protocol):
-    """Model that can be loaded so that it writes."""
-
-    def load_answering(self, device: str) -> Any:
-        """Load the whole model."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class AskedModel:
     """Model by its reference, with its dtype and template where they are not its own."""
@@ -114,8 +108,8 @@ class OpenAskedModel:
         return loaded
 
     @cached_property
-    def _writer(self) -> Any:
-        if not isinstance(self._opened.model, _Writing):
+    def _writer(self) -> Answering:
+        if not isinstance(self._opened.model, AnsweringModel):
             raise UsageError(
                 f"model '{self._opened.label}' writes nothing, so it explains nothing: name another explainer"
             )

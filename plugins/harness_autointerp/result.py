@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from harness import Score
+from harness import ResultModel, Score
 from harness_autointerp.scores import CHANCE
 
 NOT_TESTABLE: Final = "not testable on this model"
@@ -22,11 +22,7 @@ FEWEST = 10
 Verdict = Literal["holds", "does not hold", "undecided", "not testable on this model"]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class Compared(_Strict):
+class Compared(ResultModel):
     """Score of an arm's own explanations, and of those of other features of the arm, over the same fragments."""
 
     own: Score
@@ -37,7 +33,7 @@ class Compared(_Strict):
     """Features; one whose answers cannot be read is left out."""
 
 
-class Example(_Strict):
+class Example(ResultModel):
     """Feature with its explanation and its scores."""
 
     feature: int
@@ -45,7 +41,7 @@ class Example(_Strict):
     scores: Mapping[str, float]
 
 
-class Arm(_Strict):
+class Arm(ResultModel):
     """Representation whose features were explained; without scores if the scorer is not able, or none could be."""
 
     name: str
@@ -60,7 +56,7 @@ class Arm(_Strict):
     """Why an arm has no scores."""
 
 
-class Result(_Strict):
+class Result(ResultModel):
     """Explanations of one model's features at one site."""
 
     version: Literal[1] = 1
@@ -94,7 +90,7 @@ def is_able(planted: Compared | None, name: str) -> bool:
     """Return True if a scorer's score of true explanations of planted features is above chance by its interval, and
     above that of other explanations.
     """
-    return planted is not None and _low(planted.own) > CHANCE[name] and _low(planted.gain) > 0
+    return planted is not None and planted.own.lower > CHANCE[name] and planted.gain.lower > 0
 
 
 def judge(result: Result, against: Arm) -> tuple[Verdict, str]:
@@ -118,20 +114,12 @@ def judge(result: Result, against: Arm) -> tuple[Verdict, str]:
         return "undecided", against.note or result.arms[0].note or "nothing was scored"
     if min(own.n, other.n) < FEWEST:
         return "undecided", f"only {own.n} and {other.n} features could be scored"
-    if _low(own.gain) <= 0:
+    if own.gain.lower <= 0:
         return "undecided", f"its own explanations lead those of other features by {own.gain}"
-    if _low(own.shuffled) > CHANCE[name] or _low(other.shuffled) > CHANCE[name]:
+    if own.shuffled.lower > CHANCE[name] or other.shuffled.lower > CHANCE[name]:
         return "undecided", "explanations of other features score above chance, too"
     lead = against.lead[name]
     said = f"it leads by {lead}"
-    if _low(lead) > 0:
+    if lead.lower > 0:
         return "holds", said
-    return ("does not hold" if _high(lead) < 0 else "undecided"), said
-
-
-def _low(score: Score) -> float:
-    return score.value if score.low is None else score.low
-
-
-def _high(score: Score) -> float:
-    return score.value if score.high is None else score.high
+    return ("does not hold" if lead.upper < 0 else "undecided"), said

@@ -7,7 +7,6 @@ the mean of erased tokens is the erased mean.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -170,22 +169,3 @@ def find_components(x: Tensor) -> Tensor:
     """Return the principal components of `x [rows, d]`, `[components, d]`."""
     components: Tensor = torch.linalg.svd(x - x.mean(0), full_matrices=False).Vh
     return components
-
-
-def match_features(chosen: Sequence[int], spared: Sequence[int], means: Array, seed: int) -> list[int]:
-    """Return another feature for each of `chosen`: a random one of the ten whose mean activation in `means [width]` is
-    nearest to its own, none twice and none of `spared`.
-    """
-    generator = np.random.default_rng(seed)
-    free = np.ones(len(means), bool)
-    free[list(spared)] = False
-    found = []
-    for feature in chosen:
-        candidates = np.flatnonzero(free)
-        if not len(candidates):
-            break
-        distances = np.abs(means[candidates] - means[feature])
-        nearest = candidates[np.argsort(distances, kind="stable")[:10]]
-        found.append(int(generator.choice(nearest)))
-        free[found[-1]] = False
-    return found

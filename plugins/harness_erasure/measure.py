@@ -21,6 +21,7 @@ from harness import (
     Probed,
     Score,
     UsageError,
+    match_features,
     printable,
     run_batches,
     short_names,
@@ -184,10 +185,12 @@ def fit_erasers(
     if dictionary is not None:
         assert means.features is not None
         ranked = _rank(task, means.features, halves)
+        free = np.ones(len(ranked), bool)
+        free[ranked[: max(sizes)]] = False
         activity = means.features[halves.eraser].mean(0).numpy()
         for size in sizes:
             best = ranked[:size]
-            others = erasers.match_features(best, ranked[: max(sizes)], activity, seed=0)
+            others = match_features(best, free, activity, seed=0)
             yield ("features", size), WithoutFeatures(dictionary=dictionary, chosen=torch.tensor(best))
             yield ("placebo", size), WithoutFeatures(dictionary=dictionary, chosen=torch.tensor(others))
     components = erasers.find_components(x)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness import Dictionary, LabelledTask, UnavailableError, UsageError, plan_batches, run_batches
+from harness import Dictionary, LabelledTask, UnavailableError, load_decoder, plan_batches, run_batches
 
 if TYPE_CHECKING:
     from typing import Any
@@ -33,23 +33,8 @@ class Means:
 
 
 def find_decoder(task: LabelledTask, representation: str, device: str) -> Dictionary:
-    """Return a dictionary at the task's site, with its decoder. Raise UnavailableError for one without, and UsageError
-    for one that does not write what its features say: whose output is scaled anew for each token.
-    """
-    placed = task.place(representation)
-    dictionary = placed.load_whole(device) if placed.load_whole else None
-    if not isinstance(dictionary, Dictionary) or dictionary.W_dec is None:
-        raise UnavailableError(
-            f"representation '{representation}' has no decoder, so its features cannot be removed from activations"
-        )
-    if placed.site not in (None, task.site):
-        raise UsageError(f"representation '{representation}' reads '{placed.site}', and not '{task.site}'")
-    if dictionary.input_norm not in ("none", "centre"):
-        raise UsageError(
-            f"representation '{representation}' normalises its input ({dictionary.input_norm}): the mean of what a "
-            "feature writes does not follow from that of the feature"
-        )
-    return dictionary
+    """Load a dictionary at the task's site with its decoder. Raises as `harness.load_decoder`."""
+    return load_decoder(task.place(representation), representation, task.site, device)
 
 
 def read(

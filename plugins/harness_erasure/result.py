@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from harness import Score
+from harness import ResultModel, Score
 
 NOT_TESTABLE: Final = "not testable on this model"
 """Verdict where a probe does not find the concept before anything is erased."""
@@ -18,11 +18,7 @@ Verdict = Literal["found", "not testable on this model", "erased", "partly", "ke
 Claim = Literal["holds", "does not hold", "undecided", "not testable on this model"]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class Cost(_Strict):
+class Cost(ResultModel):
     """Change that an eraser makes to tokens, and what it costs in predicting the next one."""
 
     tokens_edited: float
@@ -33,7 +29,7 @@ class Cost(_Strict):
     """Increase in next-token loss in nats; None for a model without."""
 
 
-class Arm(_Strict):
+class Arm(ResultModel):
     """One eraser: what fresh probes still find, and what it costs.
 
     The eraser is fitted on one half of the training rows. `auroc`, `balanced_accuracy`, `macro_f1` and `accuracy` are
@@ -55,7 +51,7 @@ class Arm(_Strict):
     """None for controls that erase nothing."""
 
 
-class Result(_Strict):
+class Result(ResultModel):
     """Erasure of one task's classes from one model at one site."""
 
     version: Literal[1] = 1
@@ -109,7 +105,7 @@ def is_testable(before: Arm, chance: float) -> bool:
     """Return True if a probe finds the concept before anything is erased: balanced accuracy and AUROC are above chance
     by their intervals.
     """
-    return _low(before.balanced_accuracy) > chance and _low(before.auroc) > GUESSED
+    return before.balanced_accuracy.lower > chance and before.auroc.lower > GUESSED
 
 
 def judge(before: Score, after: Score) -> Verdict:
@@ -119,8 +115,8 @@ def judge(before: Score, after: Score) -> Verdict:
     before, and above ½. `kept`: it does not lie below the one before. `undecided`: it reaches from ½ to the one before,
     so the test rows are too few. AUROC needs no threshold: of rare classes accuracy would miss what is left.
     """
-    is_lower = _high(after) < _low(before)
-    if _low(after) <= GUESSED:
+    is_lower = after.upper < before.lower
+    if after.lower <= GUESSED:
         return "erased" if is_lower else "undecided"
     return "partly" if is_lower else "kept"
 
@@ -170,11 +166,3 @@ def judge_claim(arms: tuple[Arm, ...], chance: float) -> tuple[Claim, str]:
         f"without {at_chance} features a fresh probe is at chance, but LEACE's edit is not larger, or features of "
         "equal mean activation do the same",
     )
-
-
-def _low(interval: Score) -> float:
-    return interval.value if interval.low is None else interval.low
-
-
-def _high(interval: Score) -> float:
-    return interval.value if interval.high is None else interval.high

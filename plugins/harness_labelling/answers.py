@@ -12,14 +12,24 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import compress, groupby, islice
 from operator import truediv
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, runtime_checkable
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from harness import Conversation, Model, Tokens, UnavailableError, UsageError, plan_batches, run_batches
+from harness import (
+    Answering,
+    AnsweringModel,
+    Conversation,
+    Model,
+    Tokens,
+    UnavailableError,
+    UsageError,
+    plan_batches,
+    run_batches,
+)
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 Score = Literal["per-byte", "per-token", "sum", "exact", "refusal"]
 SCORES: tuple[Score, ...] = get_args(Score)
@@ -48,39 +58,6 @@ _DECLINED = re.compile(_DECLINING)
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
 _NUMBER = re.compile(r"(?:(?<![\w.)])[-−])?\d[\d,]*(?:\.\d+)?")  # the 5 of 10-5 is not negative
 _OUTSIDE = " \t\r\n\"'“”‘’«»*`"
-
-
-@runtime_checkable
-class AnsweringModel(Model, Protocol):
-    """Model with next-token probabilities, which can answer."""
-
-    def answering_identity(self) -> Mapping[str, Any]:
-        """Return JSON of everything that may change an answer: weights, tokenizer, template, dtype, length …"""
-
-    def load_answering(self, device: str) -> Answering:
-        """Load the whole model; UsageError if it gives no next-token probabilities."""
-
-
-class Answering(Protocol):
-    """Whole language model in memory, ready to answer."""
-
-    name: str
-    max_length: int
-
-    def encode(self, prompt: str | Conversation, continuation: str | None = None) -> Tokens:
-        """Encode a prompt in the form that the model answers. A continuation is encoded together with it, and content
-        are then the continuation's tokens: those beyond the longest common prefix with the prompt's own.
-        """
-
-    def losses(self, batch: Sequence[Tokens]) -> torch.Tensor:
-        """Return losses in nats, float32 on the device, of the content tokens with a position before them, one example
-        after the other.
-        """
-
-    def generate(self, prompts: Sequence[Tokens], *, most: int, one_line: bool) -> list[str]:
-        """Return greedy completions of prompts of equal length: at most `most` tokens, up to the end of text or turn;
-        with `one_line` they may end after the first line that is not empty.
-        """
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from harness import Dictionary, PlacedRepresentation, Site, UnavailableError, UsageError
+from harness import Dictionary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class Arm:
 
 def of_dictionary(dictionary: Dictionary) -> Arm:
     """Return the arm of a dictionary with a decoder."""
-    assert dictionary.W_dec is not None  # `find_dictionary` refuses others
+    assert dictionary.W_dec is not None  # `harness.load_decoder` refuses others
     return Arm(name="dictionary", code=dictionary.encode, writes=dictionary.W_dec)
 
 
@@ -60,22 +60,3 @@ def make_controls(sample: Tensor) -> list[Arm]:
         of_directions("neurons", torch.eye(size).to(sample)),
         of_directions("random directions", drawn.contiguous()),
     ]
-
-
-def find_dictionary(placed: PlacedRepresentation, reference: str, site: Site, device: str) -> Dictionary:
-    """Return a dictionary at a site, with its decoder. Raise UnavailableError for one without, and UsageError for one
-    that does not write what its features say: whose output is scaled anew for each token.
-    """
-    dictionary = placed.load_whole(device) if placed.load_whole else None
-    if not isinstance(dictionary, Dictionary) or dictionary.W_dec is None:
-        raise UnavailableError(
-            f"representation '{reference}' has no decoder, so its features cannot be patched into activations"
-        )
-    if placed.site not in (None, site):
-        raise UsageError(f"representation '{reference}' reads '{placed.site}', and not '{site}'")
-    if dictionary.input_norm not in ("none", "centre"):
-        raise UsageError(
-            f"representation '{reference}' normalises its input ({dictionary.input_norm}): what a feature writes does "
-            "not follow from the feature alone"
-        )
-    return dictionary

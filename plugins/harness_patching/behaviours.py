@@ -47,7 +47,7 @@ class BehaviourFile(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     summary: str
-    """What a model must get right, in a sentence."""
+    """Ability that a model needs for it, in a sentence."""
     right: str
     """Answer to the prompt, one token: with its space in front."""
     wrong: str

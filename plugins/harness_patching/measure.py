@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from scipy.stats import binomtest
 from torch import Tensor
 
 from harness import (
@@ -21,9 +20,11 @@ from harness import (
     Session,
     Site,
     UsageError,
+    load_decoder,
     locate,
+    wilson_interval,
 )
-from harness_patching.arms import Arm, find_dictionary, make_controls, of_dictionary
+from harness_patching.arms import Arm, make_controls, of_dictionary
 from harness_patching.behaviours import Behaviour, Encoded, take_items
 from harness_patching.result import (
     AGAINST,
@@ -111,7 +112,7 @@ def patch(
         raise UsageError(f"edges lead from '{sites[0]}' to a later layer, and '{sites[1]}' is none")
     choice = session.registry.choose("representations", representation)
     dictionaries = [
-        find_dictionary(locate(choice, opened, one, session.registry), representation, one, device)
+        load_decoder(locate(choice, opened, one, session.registry), representation, one, device)
         for one in sites
     ]
     most = min(opened.model.width(sites[0]), dictionaries[0].width)
@@ -149,7 +150,7 @@ def patch(
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What was measured of a behaviour; without curves where the model does not show it."""
+    """Measurements of a behaviour; without curves where the model does not show it."""
 
     verdict: Verdict
     reason: str
@@ -248,7 +249,7 @@ def score_accuracy(values: Array, weights: Array, groups: int) -> Score:
     if len(set(values.tolist())) > 1:
         return _score(np.concatenate([[values.mean()], weights @ values / weights.sum(1)]))
     value = float(values[0])
-    low, high = binomtest(round(value * groups), groups).proportion_ci(method="wilson")
+    low, high = wilson_interval(round(value * groups), groups)
     return Score(value=value, low=min(low, value), high=max(high, value), method="Wilson over deciding words")
 
 

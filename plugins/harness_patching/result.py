@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from harness import Score
+from harness import ResultModel, Score
 
 NOT_TESTABLE: Final = "not testable on this model"
 """Verdict where a model does not show the behaviour."""
@@ -20,11 +20,7 @@ AGAINST = ("pca", "neurons", "random directions")
 Verdict = Literal["holds", "does not hold", "undecided", "not testable on this model"]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class Point(_Strict):
+class Point(ResultModel):
     """Behaviour with `patched` features of an arm patched: 0 as in the twin, 1 as in the prompt."""
 
     patched: int
@@ -34,7 +30,7 @@ class Point(_Strict):
     """Share of the difference in logits between both answers that is recovered."""
 
 
-class Curve(_Strict):
+class Curve(ResultModel):
     """Arm with its points by number of features; `kl_area` and `logit_area` are the means over these numbers."""
 
     name: str
@@ -45,7 +41,7 @@ class Curve(_Strict):
     logit_area: Score
 
 
-class Node(_Strict):
+class Node(ResultModel):
     """Control of the dictionary: all its features without what it does not reconstruct, that alone, or its
     reconstruction in the place of the prompt's own activations.
     """
@@ -55,7 +51,7 @@ class Node(_Strict):
     logits: Score
 
 
-class Difference(_Strict):
+class Difference(ResultModel):
     """Area under the dictionary's curve minus that of another arm, over the same items."""
 
     against: str
@@ -63,7 +59,7 @@ class Difference(_Strict):
     logits: Score
 
 
-class Edge(_Strict):
+class Edge(ResultModel):
     """Share of the difference in logits that follows if a feature at the later site takes the value that it has where
     one feature at the earlier site is patched.
     """
@@ -73,7 +69,7 @@ class Edge(_Strict):
     effect: Score
 
 
-class Result(_Strict):
+class Result(ResultModel):
     """Behaviour of one model, localised at one site."""
 
     version: Literal[1] = 1

@@ -92,11 +92,17 @@ def check(registry: Registry, folder: Path) -> tuple[str, ...]:
         texts = render(kept, folder)
     except HarnessError as error:
         return (str(error),)
-    return tuple(
+    stale = tuple(
         f"'{folder / name}' is not the page of the results there: make it anew with "
         f"`harness leaderboard build {folder}`"
         for name, text in texts.items()
         if not _is_page(folder / name, text)
+    )
+    left = (f"{name}.md" for name in registry.names("results"))
+    return stale + tuple(
+        f"'{folder / name}' is the page of results of which there are none: remove it"
+        for name in left
+        if name not in texts and (folder / name).is_file()
     )
 
 
