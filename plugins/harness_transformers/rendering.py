@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import signal
 import subprocess
@@ -171,7 +172,8 @@ def _limit_time(seconds: int) -> None:
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource
 
-        until = int(time.process_time()) + seconds
+        # The limit is in whole seconds: rounded down, a second could be none at all.
+        until = math.ceil(time.process_time()) + seconds
         resource.setrlimit(resource.RLIMIT_CPU, (until, resource.getrlimit(resource.RLIMIT_CPU)[1]))
 
 
