@@ -10,6 +10,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
+
+from harness.leaderboard.upload.cards import add_dataset_card
+from harness.leaderboard.upload.content import Content
 
 Harness = Callable[..., Any]
 
@@ -236,3 +240,36 @@ def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_measured(
     refused = harness_command(*command, "-d", "cpu", "-o", "file/out")
     assert refused.code == 3 and len(refused.err.splitlines()) == 1, refused.err  # no line of progress before
     assert "file/out" in refused.err
+
+
+def test_results_are_uploaded_with_their_pages_and_nothing_else(
+    counting: str, harness_command: Harness, tmp_path: Path
+) -> None:
+    folder = leave(tmp_path / "kept", 2, 30)
+    assert harness_command("-p", counting, "leaderboard", "build", folder).code == 0
+    (folder / "board.yaml").write_text("about: Counts.\n")
+    stale = harness_command("-p", counting, "upload", folder, "--to", tmp_path / "site")
+    assert stale.code == 4 and "is not the page of the results there" in stale.err
+    assert not (tmp_path / "site").exists()
+    assert harness_command("-p", counting, "leaderboard", "build", folder).code == 0
+    assert "Counts." in (folder / "claims.md").read_text()
+    (folder / "notes.txt").write_text("mine")
+    done = harness_command("-p", counting, "upload", folder, "--to", tmp_path / "site")
+    assert done.code == 0 and "left out: notes.txt: it is no file of the board" in done.err
+    assert {path.name for path in (tmp_path / "site").iterdir()} == {
+        "board.yaml", "claims.csv", "claims.html", "claims.md", "counted-2.json", "counted-30.json", "counted.md",
+        "index.html", "uploaded.json",
+    }  # fmt: skip
+    assert (tmp_path / "site/index.html").read_bytes() == (folder / "claims.html").read_bytes()
+    checked = harness_command("-p", counting, "leaderboard", "check", tmp_path / "site")
+    assert (checked.code, checked.out.count("\n")) == (0, 1)
+
+
+def test_a_card_on_the_hub_names_the_table_of_claims() -> None:
+    content = Content(
+        board="kept", files={"claims.html": b"", "claims.csv": b"", "a-1.json": b""}, left_out={}
+    )
+    card = add_dataset_card(content).files["README.md"].decode()
+    fields = yaml.safe_load(card.split("---")[1])
+    assert fields["configs"] == [{"config_name": "claims", "data_files": "claims.csv"}]
+    assert "# Claims kept" in card and "`claims.html` and `claims.csv`" in card

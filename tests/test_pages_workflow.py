@@ -30,7 +30,8 @@ def test_the_site_that_is_built_is_the_one_that_is_deployed():
 @pytest.mark.long
 def test_the_steps_check_the_boards_and_build_a_site_of_all(tmp_path):
     assert {*re.findall(r"^\s*harness ([a-z-]+)", "\n".join(OWN), re.M)} <= COMMANDS.keys() and len(OWN) == 2
-    shutil.copytree(ROOT / "leaderboards" / "planted", tmp_path / "leaderboards" / "planted")
+    for name in ("planted", "interpretation"):
+        shutil.copytree(ROOT / "leaderboards" / name, tmp_path / "leaderboards" / name)
     # A board below another folder has links to those that the board.yaml there makes with it.
     faults = ROOT / "leaderboards" / "mosaic-faults"
     shutil.copytree(faults / "last", tmp_path / "leaderboards" / "faults" / "last")
@@ -45,7 +46,11 @@ def test_the_steps_check_the_boards_and_build_a_site_of_all(tmp_path):
             ["bash", "-e", "-c", step], cwd=tmp_path, env=environment, check=True, capture_output=True
         )
     index = (tmp_path / "site/index.html").read_text()
-    for name, board in (("planted", "planted"), ("faults-last", "faults/last")):
+    for name, board in (
+        ("planted", "planted"),
+        ("interpretation", "interpretation"),
+        ("faults-last", "faults/last"),
+    ):
         assert f'href="{name}/"' in index and (tmp_path / "site" / name / "index.html").is_file()
         for path in (tmp_path / "leaderboards" / board).iterdir():
             assert (tmp_path / "site" / name / path.name).read_bytes() == path.read_bytes()

@@ -47,10 +47,11 @@ def command(
     with_texts: bool,
     **machine: Any,
 ) -> None:
-    """Upload BOARD, a folder of published runs or a run folder, to a folder or to the Hugging Face hub.
+    """Upload BOARD, a folder of published runs or results or a run folder, to a folder or to the Hugging Face hub.
 
-    Sends pages, tables and pictures, and of published runs their records and predictions. Of a run folder the board is
-    made without texts and pictures of the data, which may hurt or belong to somebody, unless --with-texts is given.
+    Sends pages, tables and pictures, and of what is published also records, predictions and results. Of a run folder
+    the board is made without texts and pictures of the data, which may hurt or belong to somebody, unless --with-texts
+    is given.
 
     Checks the board first, as `harness leaderboard check` and `harness validate` do, and looks for tokens and paths of
     home folders: if there is a fault, nothing is sent. Files that an earlier upload did not leave are never removed.
@@ -111,7 +112,7 @@ def _read_board(context: click.Context, board: Path, *, with_texts: bool, machin
 
     run = find_board(board)
     if run is None:
-        return read_published(board)
+        return read_published(board, lambda: shared.open_registry(context))
     session = shared.open_session(context, **machine)
     return read_run(
         run,

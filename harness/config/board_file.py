@@ -95,7 +95,10 @@ def read_about(folder: Path) -> About:
                 if name == ".":
                     raise
                 continue  # a file above the board need not be of boards
-            folders = dict.fromkeys((*(run.folder for run in file.runs), *["."] * bool(file.commands)))
+            places = [run.folder for run in file.runs]
+            if file.commands or not places:  # results lie in the folder itself
+                places.append(".")
+            folders = dict.fromkeys(places)
             if name not in folders:
                 continue
             others = (other for other in folders if other != name)

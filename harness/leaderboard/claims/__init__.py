@@ -4,6 +4,7 @@ Files of one result each enter, and the kinds of results that plugins offer; a p
 claims.csv and claims.html. `folder` finds, writes and checks them, `page` words them.
 """
 
-from harness.leaderboard.claims.folder import Kept, check, find, is_kept, replace, write
+from harness.leaderboard.claims.folder import Kept, check, find, is_kept, name_files, replace, write
+from harness.leaderboard.claims.page import CLAIMS, PAGE, TABLE
 
-__all__ = ["Kept", "check", "find", "is_kept", "replace", "write"]
+__all__ = ["CLAIMS", "PAGE", "TABLE", "Kept", "check", "find", "is_kept", "name_files", "replace", "write"]

@@ -72,7 +72,13 @@ def render(kept: Sequence[Kept], folder: Path) -> dict[str, str]:
     pages = {one.spec.name: _describe(one) for one in kept}
     claims = [(name, claim) for name, one in pages.items() for claim in one.claims]
     texts = {f"{name}.md": one.markdown for name, one in pages.items()}
-    return texts | page.render(claims, pages, title=folder.resolve().name, about=read_about(folder).text)
+    return texts | page.render(claims, pages, about=read_about(folder).text)
+
+
+def name_files(kept: Sequence[Kept]) -> tuple[str, ...]:
+    """Return the names of the files of a folder of results: the results, and the pages made of them."""
+    results = [path.name for one in kept for path in one.paths]
+    return (*results, *(f"{one.spec.name}.md" for one in kept), *page.FILES)
 
 
 def write(kept: Sequence[Kept], folder: Path) -> Path:

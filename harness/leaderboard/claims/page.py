@@ -19,6 +19,9 @@ CLAIMS = "claims.md"
 TABLE = "claims.csv"
 """Name of the same table for programs."""
 
+FILES = (PAGE, CLAIMS, TABLE)
+"""Names of the files of all claims."""
+
 HEADS = (
     "work", "claimed", "model", "re-run here", "value [95 % interval]", "n", "control", "its value", "verdict", "why",
     "CPU minutes",
@@ -35,18 +38,15 @@ Lines = Sequence[tuple[str, Claim]]
 """Claims, each with the name of the kind of results that it comes from."""
 
 
-def render(claims: Lines, pages: Mapping[str, ResultPage], *, title: str, about: str) -> dict[str, str]:
+def render(claims: Lines, pages: Mapping[str, ResultPage], *, about: str) -> dict[str, str]:
     """Return claims.md, claims.csv and claims.html for the pages of results by name."""
     ordered = sorted(claims, key=lambda line: (line[1].work, line[1].claimed, line[1].model, line[0]))
     rows = [_cells(claim) for _, claim in ordered]
     table = markdown.table(HEADS, rows) if rows else "No claim stands: nothing was re-run that one bears on."
     links = ", ".join(markdown.link_to(name, f"{name}.md") for name in pages)
     introduction = markdown.escape(about)
-    text = markdown.join(
-        f"# Claims: {markdown.escape(title)}", introduction, READING.strip(), table, f"Results: {links}."
-    )
+    text = markdown.join("# Claims", introduction, READING.strip(), table, f"Results: {links}.")
     whole = to_html(
-        title=title,
         about=about,
         reading=READING,
         heads=HEADS,

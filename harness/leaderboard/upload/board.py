@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.api.errors import GateError, UnavailableError, WriteError, name_some
+from harness.leaderboard import claims
 from harness.leaderboard.build import build
 from harness.leaderboard.files import PAGE, write
 from harness.leaderboard.pages.features_page import displayed_cell_ids
@@ -29,17 +30,29 @@ from harness.validation.finding import Finding
 if TYPE_CHECKING:
     import pandas as pd
 
+    from harness.registry.catalog import Registry
+
 _KEPT_BACK = {
     "results.jsonl": "records of a run may hold texts of the data; `harness leaderboard publish` writes them without",
     "pictures/": "it holds pictures of the data; --with-texts sends those of the board",
 }
 
 
-def read_published(folder: Path) -> Content:
-    """Read the board of the runs published in `folder`. Raise GateError if a check finds a fault."""
-    if faults := check_published(folder):
+def read_published(folder: Path, open_registry: Callable[[], Registry]) -> Content:
+    """Read the board of the runs published in `folder`, and the results of plugins there, if there are any.
+
+    Raise GateError if a check finds a fault.
+    """
+    runs = find_published(folder)
+    results: Sequence[claims.Kept] = ()
+    faults = check_published(folder) if runs else ()
+    if claims.is_kept(folder):
+        registry = open_registry()
+        faults = claims.check(registry, folder) + faults
+        results = () if faults else claims.find(registry, folder)
+    if faults:
         raise _refusal(folder, faults, f"`harness leaderboard check {shlex.quote(str(folder))}` tells all")
-    return read_content(folder.resolve().name, folder, find_published(folder))
+    return read_content(folder.resolve().name, folder, runs, results)
 
 
 def read_run(
@@ -64,17 +77,24 @@ def read_run(
 
 
 def find_board(folder: Path) -> RunFolder | None:
-    """Return the run folder, None for a folder of published runs. Raise UnavailableError for anything else."""
+    """Return the run folder, None for a folder of published runs or of results that commands of plugins left.
+
+    Raise UnavailableError for anything else.
+    """
     if folder.exists() and not folder.is_dir():
         raise UnavailableError(f"'{folder}' is a file: name the folder of a board or of a run")
     run = RunFolder(folder)
     if run.exists:
         return run
-    if not find_published(folder):
-        inside = sorted(str(path) for path in folder.glob("*/") if find_published(path))
+    if not _is_published(folder):
+        inside = sorted(str(path) for path in folder.glob("*/") if _is_published(path))
         hint = f": name one of {name_some(inside)}" if inside else ""
         raise UnavailableError(f"'{folder}' holds no board of a run or of published runs{hint}")
     return None
+
+
+def _is_published(folder: Path) -> bool:
+    return bool(find_published(folder)) or claims.is_kept(folder)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 
 from harness.api.text import escape_markdown
+from harness.leaderboard import claims
 from harness.leaderboard.files import PAGE
 from harness.leaderboard.upload.content import Content
 
@@ -16,13 +17,14 @@ _TABLES = {
     "ablation": ("leaderboard-ablation.csv",),
     "matrix": ("matrix.csv",),
     "matrix-summary": ("matrix-summary.csv",),
+    "claims": (claims.TABLE,),
 }
 """Tables of a dataset by name, each with its files, of which the first that is there counts."""
 
 
 def add_index(content: Content) -> Content:
     """Return the content with index.html, a copy of the page."""
-    return content.joined({"index.html": content.files[PAGE]})
+    return content.joined({"index.html": content.files[content.page]})
 
 
 def add_space_card(content: Content, *, licence: str | None = None) -> Content:
@@ -52,9 +54,12 @@ def _card(content: Content, fields: dict[str, object]) -> bytes:
     """Return a card: fields in YAML, of which JSON is a part, and what the files are."""
     front = "\n".join(f"{name}: {json.dumps(value)}" for name, value in fields.items())
     records = [name for name in content.files if name.endswith((".jsonl", ".jsonl.gz"))]
+    kind, what = "Leaderboard", "A leaderboard of features of sparse autoencoders"
+    if content.page == claims.PAGE:
+        kind, what = "Claims", "Claims of published works on features of sparse autoencoders, re-run"
     said = [
-        f"# Leaderboard {escape_markdown(content.board)}",
-        "A leaderboard of features of sparse autoencoders, made with the package sae-harness: "
+        f"# {kind} {escape_markdown(content.board)}",
+        f"{what}, made with the package sae-harness: "
         f"{' and '.join(f'`{name}`' for name in _first(content.files))}.",
     ]
     if records:
@@ -67,5 +72,5 @@ def _card(content: Content, fields: dict[str, object]) -> bytes:
 
 
 def _first(names: Iterable[str]) -> list[str]:
-    known = (PAGE, "leaderboard.md", "leaderboard.csv")
+    known = (PAGE, "leaderboard.md", "leaderboard.csv", claims.PAGE, claims.CLAIMS, claims.TABLE)
     return [name for name in known if name in names]

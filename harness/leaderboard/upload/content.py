@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.api.errors import GateError, UnavailableError
+from harness.leaderboard import claims
 from harness.leaderboard.files import FILES, FRAMES, PAGE, PICTURES
 from harness.leaderboard.published.store import PublishedRun
 from harness.leaderboard.web.page import PIECES
@@ -29,6 +30,11 @@ class Content:
     notes: tuple[str, ...] = field(default=())
 
     @property
+    def page(self) -> str:
+        """Name of the page to read first."""
+        return PAGE if PAGE in self.files else claims.PAGE
+
+    @property
     def size(self) -> int:
         """Bytes of all files."""
         return sum(map(len, self.files.values()))
@@ -38,18 +44,21 @@ class Content:
         return replace(self, files=dict(sorted({**self.files, **files}.items())), notes=(*self.notes, *notes))
 
 
-def read_content(board: str, folder: Path, runs: Iterable[PublishedRun] = ()) -> Content:
+def read_content(
+    board: str, folder: Path, runs: Iterable[PublishedRun] = (), results: Sequence[claims.Kept] = ()
+) -> Content:
     """Read the pages, tables and pictures of the board that stands in `folder`, and the files of the runs published
-    there.
+    there and of the results that commands of plugins left.
 
     Raise UnavailableError for a file that cannot be read or is a link that leads out of the folder, and GateError where
     there is no board.
     """
+    of_results = claims.name_files(results) if results else ()
     wanted = [PAGE, *FILES, *FRAMES, _ABOUT, *(path.name for run in runs for path in run.all_files)]
-    wanted += [path.name for path in folder.glob(PIECES)]
+    wanted += [*of_results, *(path.name for path in folder.glob(PIECES))]
     wanted += [f"{PICTURES}/{path.name}" for path in folder.glob(f"{PICTURES}/[!.]*.png")]
     files = {name: read_inside(folder, name) for name in sorted(wanted) if (folder / name).exists()}
-    if not any(name in FILES for name in files):
+    if not of_results and not any(name in FILES for name in files):
         raise GateError(f"'{folder}' holds no page of a board, so nothing is uploaded")
     return Content(board=board, files=files, left_out=name_left_out(folder, files))
 
@@ -62,7 +71,7 @@ def name_left_out(folder: Path, sent: Iterable[str]) -> dict[str, str]:
 
 
 def _reason(path: Path) -> str:
-    is_board = path.is_dir() and any((path / name).is_file() for name in FILES)
+    is_board = path.is_dir() and any((path / name).is_file() for name in (*FILES, claims.PAGE))
     return "it is a board of its own" if is_board else "it is no file of the board"
 
 

@@ -9,7 +9,6 @@ from harness.leaderboard.web.rendering import make_environment, render_markdown
 
 def to_html(
     *,
-    title: str,
     about: str,
     reading: str,
     heads: Sequence[str],
@@ -19,7 +18,6 @@ def to_html(
     """Return the page: `rows` of plain texts below `heads`, and `pages` of Markdown by name."""
     template = make_environment().get_template("claims.html.jinja")
     return template.render(
-        title=title,
         about=about,
         reading=render_markdown(reading),
         heads=heads,
