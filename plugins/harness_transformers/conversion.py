@@ -40,6 +40,7 @@ from harness import (
 from harness_transformers.gguf_file import GgufFile, open_gguf
 from harness_transformers.gguf_settings import OTHER_RULES, ROPE_TENSOR, find_lost, take_over
 from harness_transformers.gguf_tokenizer import check_words, complete, find_ends
+from harness_transformers.silence import quiet
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -150,8 +151,6 @@ def _read_config(name: str, file: GgufFile, place: Path) -> PreTrainedConfig:
     """
     import transformers
 
-    from harness_transformers.opening import quiet
-
     if "token_embd.weight" not in file.tensors:
         raise UnavailableError(
             f"model '{name}': the GGUF file has no token_embd.weight, so it is no whole model"
@@ -199,8 +198,6 @@ def _read_tokenizer(name: str, file: GgufFile, config: PreTrainedConfig, place: 
     """Return the tokenizer of `model.gguf` in a folder, of the class that transformers has for the model's type."""
     import transformers
     from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
-
-    from harness_transformers.opening import quiet
 
     said = f"model '{name}': transformers {transformers.__version__} cannot make a tokenizer of its GGUF file"
     with parsing(said, hint="name the same model with safetensors"), quiet():
@@ -288,8 +285,6 @@ def _build_skeleton(name: str, config: PreTrainedConfig) -> Any:
     """Return the language model of a configuration on the meta device."""
     import torch
     import transformers
-
-    from harness_transformers.opening import quiet
 
     said = f"model '{name}': transformers {transformers.__version__} has no language model of {config.model_type!r}"
     with parsing(said), quiet(), torch.device("meta"):

@@ -11,8 +11,8 @@ from torch import nn
 
 from harness import Tokens, UnavailableError, UsageError, parsing
 from harness_transformers.forward import LoadedTransformer
-from harness_transformers.opening import quiet
 from harness_transformers.references import Files
+from harness_transformers.silence import quiet
 from harness_transformers.spreading import put
 from harness_transformers.structure import Place, find_place
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from harness import UnavailableError, UsageError, check_numbers, parsing, read_description
 from harness_transformers.references import Files
+from harness_transformers.silence import quiet
 from harness_transformers.structure import Layout, find_layout
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -268,22 +269,6 @@ def _build(factory: Any, name: str, config: Any, attention: str) -> Any:
             if getattr(config, "auto_map", None):
                 raise _own_code(name, "config.json") from error
             raise UsageError(f"{said}: {first_line(error)}") from error
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Silence load reports and progress bars of transformers inside the context."""
-    from transformers.utils import logging
-
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def first_line(error: BaseException) -> str:

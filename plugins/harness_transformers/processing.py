@@ -9,8 +9,9 @@ import PIL.Image
 import torch
 
 from harness import Image, UsageError, decode_image, parsing
-from harness_transformers.opening import quiet, read_image_processor, read_processor
+from harness_transformers.opening import read_image_processor, read_processor
 from harness_transformers.references import Files
+from harness_transformers.silence import quiet
 
 BLANK = PIL.Image.new("RGB", (48, 32))
 """Blank image that is not square, so that token counts which depend on an image's shape show."""
