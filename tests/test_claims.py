@@ -85,6 +85,7 @@ def test_a_folder_of_results_gets_their_page_and_one_table_of_claims(
     text = (folder / "claims.md").read_text()
     (line,) = [line for line in text.splitlines() if "30.000" in line]
     assert "30.000 [29.000, 31.000]" in line and "0.250" in line and "| holds |" in line and "a\\|b" in line
+    assert "| a\\|b | 1 | 0 | 1 | 0 |" in text  # verdicts of the model, counted
     assert "<b>" not in text and "[counted](counted.md)" in text
     page = (folder / "claims.html").read_text()
     assert "there are &lt;b&gt;30&lt;/b&gt;" in page and "<b>30" not in page and "<h2>Counted</h2>" in page

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import get_args
 
-from harness.api.claims import Claim, ResultPage
+from harness.api.claims import Claim, ClaimVerdict, ResultPage
 from harness.api.events import Score
 from harness.leaderboard.pages import markdown
 from harness.leaderboard.pages.frames import write_csv
@@ -27,6 +29,10 @@ HEADS = (
     "CPU minutes",
 )  # fmt: skip
 
+VERDICTS = get_args(ClaimVerdict)
+COUNTS = ("model", *VERDICTS)
+NOTHING = "No claim stands: nothing was re-run that one bears on."
+
 READING = """\
 Each line is a claim of a published work, re-run on one model. *holds* and *does not hold* follow by rule from the
 interval, *undecided* says that there are too few items to tell, and *not testable on this model* that the model cannot
@@ -42,18 +48,28 @@ def render(claims: Lines, pages: Mapping[str, ResultPage], *, about: str) -> dic
     """Return claims.md, claims.csv and claims.html for the pages of results by name."""
     ordered = sorted(claims, key=lambda line: (line[1].work, line[1].claimed, line[1].model, line[0]))
     rows = [_cells(claim) for _, claim in ordered]
-    table = markdown.table(HEADS, rows) if rows else "No claim stands: nothing was re-run that one bears on."
+    tables = (
+        {"Verdicts by model": (COUNTS, _count(ordered)), "Table of claims": (HEADS, rows)} if rows else {}
+    )
+    written = [markdown.table(*table) for table in tables.values()] or [NOTHING]
     links = ", ".join(markdown.link_to(name, f"{name}.md") for name in pages)
     introduction = markdown.escape(about)
-    text = markdown.join("# Claims", introduction, READING.strip(), table, f"Results: {links}.")
+    text = markdown.join("# Claims", introduction, READING.strip(), *written, f"Results: {links}.")
     whole = to_html(
         about=about,
         reading=READING,
-        heads=HEADS,
-        rows=rows,
+        tables=tables,
+        nothing=NOTHING,
         pages=[(name, page.markdown) for name, page in pages.items()],
     )
     return {CLAIMS: text, TABLE: _to_csv(ordered), PAGE: whole}
+
+
+def _count(claims: Lines) -> list[list[str]]:
+    """Return a row for each model: how many lines have each verdict."""
+    counts = Counter((claim.model, claim.verdict) for _, claim in claims)
+    models = sorted({claim.model for _, claim in claims})
+    return [[model, *(str(counts[model, verdict]) for verdict in VERDICTS)] for model in models]
 
 
 def _cells(claim: Claim) -> list[str]:
