@@ -13,7 +13,8 @@ import pytest
 import torch
 import transformers
 from harness_patching import measure
-from harness_patching.arms import make_controls, of_dictionary, of_directions
+from harness_patching.arms import make_controls, of_dictionary, of_directions, of_random
+from harness_patching.asking import ask
 from harness_patching.behaviours import FOLDER, Encoded, draw_items, encode, read_behaviour, take_items
 from harness_patching.page import describe
 from harness_patching.result import Difference, Result, is_testable, judge
@@ -138,7 +139,7 @@ def asked() -> Callable[[], Any]:
         Encoded(prompt=tokens[2], twin=tokens[3], right=50, wrong=60, group="b"),
     ]
     assert len({len(one.ids) for one in tokens[:2]}) == len({len(one.ids) for one in tokens[2:]}) == 1
-    answers = [measure._ask(whole, items, [SITE])]
+    answers = [ask(whole, items, [SITE])]
     weights = np.ones((3, 2), int)
     return measure._Found(whole=whole, answers=answers, weights=weights), dictionary, items
 
@@ -197,9 +198,46 @@ def test_everything_patched_is_the_prompt_and_nothing_is_the_twin(asked: Any) ->
     nothing = found._recovered(found._follow(SITE, lambda one, rows: rows))
     assert nothing[0][0] == pytest.approx(0, abs=1e-6) and nothing[1][0] == pytest.approx(0, abs=1e-6)
     (one,) = found.answers
-    for arm in make_controls(torch.cat([one.prompt_rows[SITE], one.twin_rows[SITE]])):
+    sample = torch.cat([one.prompt_rows[SITE], one.twin_rows[SITE]])
+    for arm in make_controls(sample, dictionary)[:3]:
         every = found._recovered(found._follow(SITE, measure._patching(arm, SITE, torch.arange(64))))
         assert every[0][0] == pytest.approx(1, abs=1e-3), arm.name
+
+
+def test_a_random_dictionary_is_as_wide_and_as_sparse_as_the_dictionary_and_no_more_than_that(
+    asked: Any,
+) -> None:
+    found, dictionary, _ = asked
+    (one,) = found.answers
+    sample = torch.cat([one.prompt_rows[SITE], one.twin_rows[SITE]])
+    arm = of_random(dictionary, sample)
+    assert arm.writes.shape == dictionary.W_dec.shape
+    np.testing.assert_allclose(arm.writes.norm(dim=1), 1, rtol=1e-5)
+    x, directions = sample.double().numpy(), arm.writes.double().numpy()
+    active = round(float((dictionary.encode(sample) != 0).sum(1).double().mean()))
+    pre = (x - x.mean(0)) @ directions.T
+    kept = np.argsort(-pre, axis=1)[:, :active]
+    expected = np.zeros_like(pre)
+    np.put_along_axis(expected, kept, np.maximum(np.take_along_axis(pre, kept, 1), 0), 1)
+    np.testing.assert_allclose(arm.code(sample), expected, atol=1e-3 * pre.max())
+    assert torch.equal(arm.code(sample), of_random(dictionary, sample).code(sample))
+
+
+def test_a_placebo_differs_as_much_between_prompts_and_twins_and_is_none_of_the_chosen(asked: Any) -> None:
+    found, dictionary, _ = asked
+    (one,) = found.answers
+    arm = of_dictionary(dictionary)
+    differences = arm.code(one.prompt_rows[SITE]) - arm.code(one.twin_rows[SITE])
+    means = differences.abs().mean(0).double().numpy()
+    chosen = torch.from_numpy(np.argsort(-means)[2:5].copy())
+    placebos = measure.find_placebos(arm, chosen, found.answers, SITE)
+    assert len(set(placebos)) == 3 and not set(placebos) & set(chosen.tolist())
+    others = np.flatnonzero(means > 0)
+    for number, placebo in zip(chosen.tolist(), placebos, strict=True):
+        nearer = np.abs(means[others] - means[number]) < abs(means[placebo] - means[number])
+        assert means[placebo] > 0 and nearer.sum() <= 25
+    every = torch.from_numpy(np.flatnonzero(means > 0))
+    assert measure.find_placebos(arm, every, found.answers, SITE) == []  # there is no other that differs
 
 
 class Planted:
@@ -240,11 +278,12 @@ def test_a_planted_feature_is_the_first_and_carries_all_of_it() -> None:
         name="planted", width=16, activation="relu", W_enc=directions.T.contiguous(),
         b_enc=torch.zeros(16), W_dec=directions,
     )  # fmt: skip
-    ranked = measure._rank(model, items, [SITE], [own])[SITE]
-    _, order = ranked[0]
-    assert int(order[0]) == 5
+    asked = [ask(model, items, [SITE])]
+    arms = measure.make_arms(asked, SITE, own)
+    ranked = list(zip(arms, measure.rank(model, asked, SITE, arms), strict=True))
+    assert int(ranked[0][1][0]) == 5
     weights = np.random.default_rng(0).multinomial(20, np.full(20, 1 / 20), size=50)
-    found = measure._Found(whole=model, answers=[measure._ask(model, items, [SITE])], weights=weights)
+    found = measure._Found(whole=model, answers=asked, weights=weights)
     curves = {arm.name: found.curve(arm, order, SITE, [1, 2, 4]) for arm, order in ranked}
     assert curves["dictionary"].points[0].kl.value == pytest.approx(1, abs=1e-4)
     assert curves["dictionary"].points[0].logits.value == pytest.approx(1, abs=1e-4)
@@ -279,19 +318,29 @@ def test_an_edge_is_what_goes_from_one_feature_through_another() -> None:
         for prompt, twin in zip(prompts, twins, strict=True)
     ]
     model = PlantedTwice(values, weights, direction)
-    answers = [measure._ask(model, items, [SITE, LATER])]
+    answers = [ask(model, items, [SITE, LATER])]
     found = measure._Found(whole=model, answers=answers, weights=np.ones((3, 6), int))
     arm = of_directions("own", torch.eye(3))
     ends = (arm, torch.tensor([0, 1])), (arm, torch.tensor([2, 0]))
-    effects = {
-        (edge.earlier, edge.later): edge.effect.value for edge in found.edges(*ends, sites=[SITE, LATER])
-    }
+    edges = list(found.edges(*ends, [1], sites=[SITE, LATER]))
+    effects = {(edge.earlier, edge.later): edge.effect.value for edge in edges}
     change = (values[:6] - values[6:]).sum(0)
     whole = float(change @ weights @ direction)
     for (earlier, later), effect in effects.items():
         by_hand = float(change[earlier] * weights[earlier, later] * direction[later]) / whole
         assert effect == pytest.approx(by_hand, abs=1e-5)
     assert len(effects) == 4 and effects[1, 0] == pytest.approx(0, abs=1e-6)
+    for edge in edges:
+        through = weights[edge.earlier] * direction  # by way of each of the three
+        alone = float(change[edge.earlier] * through.sum()) / whole
+        assert edge.alone and edge.alone.value == pytest.approx(alone, abs=1e-5)
+        if edge.later == 0:  # one placebo was found, for the first
+            assert edge.placebo is edge.placebo_effect is edge.lead is None
+            continue
+        placebo = float(change[edge.earlier] * through[1]) / whole
+        assert edge.placebo == 1 and edge.placebo_effect and edge.lead
+        assert edge.placebo_effect.value == pytest.approx(placebo, abs=1e-5)
+        assert edge.lead.value == pytest.approx(edge.effect.value - placebo, abs=1e-5)
 
 
 # ── verdicts ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -385,14 +434,22 @@ def test_curves_nodes_and_edges_of_a_model_that_shows_the_behaviour(
     done = run(harness_command, mine, *more)
     assert done.code == 0, done.err
     result = Result.model_validate_json(done.out)
-    assert [curve.name for curve in result.curves] == ["dictionary", "pca", "neurons", "random directions"]
+    names = ["dictionary", "pca", "neurons", "random directions", "random dictionary"]
+    assert [curve.name for curve in result.curves] == names
     assert all([point.patched for point in curve.points] == [1, 4] for curve in result.curves)
     assert len(result.edges) == 4 and len({edge.earlier for edge in result.edges}) == 2
-    assert len(result.differences) == 3 and result.later_site == "resid_post.2"
+    others = [curve for curve in result.curves if curve.name != "dictionary"]
+    nearest = max(others, key=lambda curve: curve.kl_area.value)
+    assert result.find_nearest() == nearest
+    (claim,) = describe([*(tmp_path / "out").glob("*.json")]).claims
+    assert claim.control_value == nearest.kl_area and claim.control.startswith("as many ")
+    assert len(result.differences) == 4 and result.later_site == "resid_post.2"
     built = harness_command("leaderboard", "build", tmp_path / "out")
     assert built.code == 0
     page = (tmp_path / "out/patching.md").read_text("utf-8")
-    assert "| KL recovered | 1 | 4 | area |" in page and "Edges from features at resid" in page
+    assert (
+        "| KL recovered | 1 | 4 | area |" in page and "Edges of the dictionary from features at resid" in page
+    )
     assert "Cunningham et al. 2023" in (tmp_path / "out/claims.md").read_text("utf-8")
 
 

@@ -49,8 +49,10 @@ def of_directions(name: str, directions: Tensor) -> Arm:
     return Arm(name=name, code=lambda x: x @ directions.T, writes=directions)
 
 
-def make_controls(sample: Tensor) -> list[Arm]:
-    """Return principal components of a sample `[tokens, d]`, the coordinates, and random orthonormal directions."""
+def make_controls(sample: Tensor, dictionary: Dictionary) -> list[Arm]:
+    """Return principal components of a sample `[tokens, d]`, the coordinates, random orthonormal directions, and a
+    random dictionary.
+    """
     size = sample.shape[1]
     components = torch.linalg.svd(sample - sample.mean(0), full_matrices=True).Vh
     generator = torch.Generator().manual_seed(0)
@@ -59,4 +61,29 @@ def make_controls(sample: Tensor) -> list[Arm]:
         of_directions("pca", components),
         of_directions("neurons", torch.eye(size).to(sample)),
         of_directions("random directions", drawn.contiguous()),
+        of_random(dictionary, sample),
     ]
+
+
+def of_random(dictionary: Dictionary, sample: Tensor) -> Arm:
+    """Return the arm of random unit directions, as many as a dictionary has features, of which each token has as many
+    as the dictionary gives a token of the sample `[tokens, d]` on average.
+
+    There is as much to choose from, and as little fires: what is left of a lead over it was learnt.
+    """
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.randn(dictionary.width, sample.shape[1], generator=generator)
+    directions = (drawn / drawn.norm(dim=1, keepdim=True)).to(sample)
+    active = int((dictionary.encode(sample) != 0).sum(1).double().mean().round())
+    random = Dictionary(
+        name="random",
+        width=dictionary.width,
+        activation="topk",
+        k=max(active, 1),
+        # Without the mean, which is much of an activation, a token's largest values would be the same of every token.
+        subtract=sample.mean(0),
+        W_enc=directions.T.contiguous(),
+        b_enc=torch.zeros(dictionary.width).to(sample),
+        W_dec=directions,
+    )
+    return Arm(name="random dictionary", code=random.encode, writes=directions)

@@ -84,8 +84,8 @@ def command(
     """Patch features from prompts into their counterfactual twins, and measure how much of BEHAVIOUR follows.
 
     BEHAVIOUR is indirect-object, agreement, gendered-pronoun, or a file (YAML) of your own. Features are chosen on one
-    half of its templates and words and measured on the other, against as many principal components, neurons and random
-    directions.
+    half of its templates and words and measured on the other, against as many principal components, neurons, random
+    directions and features of a random dictionary.
     """
     if offline:  # read by the hub's clients when they are imported
         os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"

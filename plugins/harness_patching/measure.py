@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +15,6 @@ from torch import Tensor
 
 from harness import (
     Dictionary,
-    LanguageModel,
     OpenModel,
     PredictingModel,
     Score,
@@ -22,9 +23,11 @@ from harness import (
     UsageError,
     load_decoder,
     locate,
+    match_features,
     wilson_interval,
 )
 from harness_patching.arms import Arm, make_controls, of_dictionary
+from harness_patching.asking import Asked, ask, batches_of, gap_of, kl_of, load, predict, slope_at
 from harness_patching.behaviours import Behaviour, Encoded, take_items
 from harness_patching.result import (
     AGAINST,
@@ -41,8 +44,6 @@ from harness_patching.result import (
 )
 
 if TYPE_CHECKING:
-    from harness import Tokens
-
     Array = np.ndarray[Any, Any]
 
 RESAMPLES = 1000
@@ -54,25 +55,8 @@ FEWEST = 20
 FEWEST_GROUPS = 5
 """Fewest words, or pairs of words, by which the items of a half are decided: intervals are over these."""
 
-BATCH = 16
-"""Items in a batch."""
-
-Splices = Mapping[Site, Callable[[Tensor], Tensor]]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Asked:
-    """Batch of items as a model answers them: log-probabilities `[items, vocabulary]` of prompts, and differences in
-    logits between right and wrong answer `[items]` and activations `[tokens, d]` by site, of prompts and twins.
-    """
-
-    items: Sequence[Encoded]
-    log_probabilities: Tensor
-    prompt_gap: Tensor
-    twin_gap: Tensor
-    twin_kl: Tensor
-    prompt_rows: Mapping[Site, Tensor]
-    twin_rows: Mapping[Site, Tensor]
+Splice = Callable[[Asked, Tensor], Tensor]
+"""Function from a batch and its activations at a site to what takes their place."""
 
 
 @dataclass
@@ -178,29 +162,35 @@ class _Asking:
         if lack := find_lack(choosing, measured):
             return Measured(verdict=NOT_TESTABLE, reason=lack)
         self.tell("loading")
-        whole = _load(self.opened, self.sites[0], self.device)
+        whole = load(self.opened, self.sites[0], self.device)
         self.tell("asking")
-        answers = [_ask(whole, batch, self.sites) for batch in _batches(measured)]
+        answers = [ask(whole, batch, self.sites) for batch in batches_of(measured)]
         weights = draw_weights([item.group for one in answers for item in one.items])
         accuracy = _measure_accuracy(answers, weights)
         if not is_testable(accuracy):
             reason = f"its accuracy on prompts and twins is {accuracy}, where guessing gives 0.5"
             return Measured(verdict=NOT_TESTABLE, reason=reason, accuracy=accuracy)
         self.tell("choosing features")
-        ranked = _rank(whole, choosing, self.sites, self.dictionaries)
+        asked = [ask(whole, batch, self.sites) for batch in batches_of(choosing)]
+        first, *others = self.sites
+        arms = make_arms(asked, first, self.dictionaries[0])
+        ranked = list(zip(arms, rank(whole, asked, first, arms), strict=True))
         found = _Found(whole=whole, answers=answers, weights=weights)
-        first = self.sites[0]
         curves = []
-        for arm, order in ranked[first]:
+        for arm, order in ranked:
             self.tell(f"patching {arm.name}")
             curves.append(found.curve(arm, order, first, sizes))
         differences = tuple(found.differences())
         edges: Iterator[Edge] = iter(())
-        if len(self.sites) > 1:
+        if others:
             self.tell("patching edges")
-            ends = [ranked[site][0] for site in self.sites]
-            earlier, later = ((arm, order[:n_edges]) for arm, order in ends)
-            edges = found.edges(earlier, later, sites=self.sites)
+            (second,) = others
+            then = of_dictionary(self.dictionaries[1])
+            (chosen,) = rank(whole, asked, second, [then])
+            chosen = chosen[:n_edges]
+            placebos = find_placebos(then, chosen, asked, second)
+            arm, order = ranked[0]
+            edges = found.edges((arm, order[:n_edges]), (then, chosen), placebos, sites=self.sites)
         verdict, reason = judge(differences)
         return Measured(
             verdict=verdict,
@@ -253,93 +243,21 @@ def score_accuracy(values: Array, weights: Array, groups: int) -> Score:
     return Score(value=value, low=min(low, value), high=max(high, value), method="Wilson over deciding words")
 
 
-# ── asking a model ───────────────────────────────────────────────────────────────────────────────────────
+# ── choosing features ────────────────────────────────────────────────────────────────────────────────────
 
 
-def _load(opened: OpenModel, site: Site, device: str) -> PredictingModel:
-    model = opened.model
-    if not isinstance(model, LanguageModel):
-        raise UsageError(f"model '{opened.label}' predicts no next token, so it shows no such behaviour")
-    whole = model.load_whole(site, device)
-    if not isinstance(whole, PredictingModel):
-        raise UsageError(
-            f"model '{opened.label}' gives losses and no logits, so nothing can be patched in it"
-        )
-    return whole
+def make_arms(asked: Sequence[Asked], site: Site, dictionary: Dictionary) -> list[Arm]:
+    """Return the arms at a site, the dictionary first; those that are fitted are fitted on what was asked."""
+    sample = torch.cat([rows[site] for one in asked for rows in (one.prompt_rows, one.twin_rows)])
+    return [of_dictionary(dictionary), *make_controls(sample, dictionary)]
 
 
-def _batches(items: Sequence[Encoded]) -> list[Sequence[Encoded]]:
-    ordered = sorted(items, key=lambda item: len(item.prompt.ids))
-    return [ordered[start : start + BATCH] for start in range(0, len(ordered), BATCH)]
-
-
-@torch.inference_mode()
-def _ask(whole: PredictingModel, items: Sequence[Encoded], sites: Sequence[Site]) -> Asked:
-    """Ask a model a batch of prompts, and their twins, and keep its activations at the sites."""
-    prompt_rows: dict[Site, Tensor] = {}
-    twin_rows: dict[Site, Tensor] = {}
-
-    def keeping(rows: dict[Site, Tensor], site: Site) -> Callable[[Tensor], Tensor]:
-        def keep(activations: Tensor) -> Tensor:
-            rows[site] = activations.float()
-            return activations
-
-        return keep
-
-    prompts, twins = (
-        _predict(
-            whole, [getattr(item, name) for item in items], {site: keeping(rows, site) for site in sites}
-        )
-        for name, rows in (("prompt", prompt_rows), ("twin", twin_rows))
-    )
-    return Asked(
-        items=items,
-        log_probabilities=prompts,
-        prompt_gap=_gap(prompts, items),
-        twin_gap=_gap(twins, items),
-        twin_kl=_kl(prompts, twins),
-        prompt_rows=prompt_rows,
-        twin_rows=twin_rows,
-    )
-
-
-def _predict(whole: PredictingModel, batch: Sequence[Tokens], splices: Splices) -> Tensor:
-    """Return log-probabilities of the next token `[examples, vocabulary]`."""
-    return whole.next_logits(batch, splices).log_softmax(-1)
-
-
-def _gap(log_probabilities: Tensor, items: Sequence[Encoded]) -> Tensor:
-    """Return the difference in logits between the right and the wrong answer to the prompt, `[items]`."""
-    rows = torch.arange(len(items), device=log_probabilities.device)
-    right, wrong = (
-        torch.tensor([getattr(item, name) for item in items], device=log_probabilities.device)
-        for name in ("right", "wrong")
-    )
-    return log_probabilities[rows, right] - log_probabilities[rows, wrong]
-
-
-def _kl(prompts: Tensor, others: Tensor) -> Tensor:
-    """Return KL(prompts ‖ others) in nats of log-probabilities `[items, vocabulary]`."""
-    return (prompts.exp() * (prompts - others)).sum(-1)
-
-
-def _rank(
-    whole: PredictingModel,
-    items: Sequence[Encoded],
-    sites: Sequence[Site],
-    dictionaries: Sequence[Dictionary],
-) -> dict[Site, list[tuple[Arm, Tensor]]]:
-    """Return the arms at each site, the dictionary first, each with its features by how much of the difference in
-    logits follows from patching them, to first order, summed over items.
+def rank(whole: PredictingModel, asked: Sequence[Asked], site: Site, arms: Sequence[Arm]) -> list[Tensor]:
+    """Return the features of each arm at a site by how much of the difference in logits follows from patching them, to
+    first order, summed over items.
     """
-    answers = [_ask(whole, batch, sites) for batch in _batches(items)]
-    ranked: dict[Site, list[tuple[Arm, Tensor]]] = {}
-    for site, dictionary in zip(sites, dictionaries, strict=True):
-        sample = torch.cat([rows[site] for one in answers for rows in (one.prompt_rows, one.twin_rows)])
-        arms = [of_dictionary(dictionary), *make_controls(sample)]
-        gradients = [_slope(whole, one, site) for one in answers]
-        ranked[site] = [(arm, _order(arm, answers, gradients, site)) for arm in arms]
-    return ranked
+    gradients = [slope_at(whole, one, site) for one in asked]
+    return [_order(arm, asked, gradients, site) for arm in arms]
 
 
 @torch.inference_mode()
@@ -351,18 +269,17 @@ def _order(arm: Arm, answers: Sequence[Asked], gradients: Sequence[Tensor], site
     return torch.stack(effects).sum(0).argsort(descending=True, stable=True)
 
 
-def _slope(whole: PredictingModel, asked: Asked, site: Site) -> Tensor:
-    """Return the gradient `[tokens, d]` of the difference in logits, at the twins' activations at a site."""
-    leaves: list[Tensor] = []
-
-    def start(rows: Tensor) -> Tensor:
-        leaves.append(rows.detach().clone().requires_grad_())
-        return leaves[0]
-
-    with torch.enable_grad():
-        predicted = _predict(whole, [item.twin for item in asked.items], {site: start})
-        (slope,) = torch.autograd.grad(_gap(predicted, asked.items).sum(), leaves)
-    return slope.float()
+@torch.inference_mode()
+def find_placebos(arm: Arm, chosen: Tensor, asked: Sequence[Asked], site: Site) -> list[int]:
+    """Return another feature of an arm for each of `chosen`: one of those whose absolute difference between prompts and
+    twins, in the mean over tokens, is nearest. Fewer where these run out.
+    """
+    changes = [(arm.code(one.prompt_rows[site]) - arm.code(one.twin_rows[site])).abs() for one in asked]
+    means = torch.cat(changes).double().mean(0).cpu().numpy()
+    # A feature that never differs carries nothing whatever the model does: it would be no control.
+    free = means > 0
+    free[chosen.tolist()] = False
+    return match_features(chosen.tolist(), free, means, seed=0)
 
 
 # ── patching ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -430,46 +347,61 @@ class _Found:
             yield Difference(against=name, kl=_score(kl), logits=_score(logits))
 
     def edges(
-        self, earlier: tuple[Arm, Tensor], later: tuple[Arm, Tensor], *, sites: Sequence[Site]
+        self,
+        earlier: tuple[Arm, Tensor],
+        later: tuple[Arm, Tensor],
+        placebos: Sequence[int],
+        *,
+        sites: Sequence[Site],
     ) -> Iterator[Edge]:
-        """Patch each feature of the earlier arm, and give each of the later arm alone the value that follows."""
+        """Patch each feature of the earlier arm, and give each of the later arm alone the value that follows, and its
+        placebo alone.
+        """
         (arm, order), (then, then_order) = earlier, later
-        first, second = sites
         for feature in order.tolist():
-            seen = [self._read(one, arm, feature, first, second) for one in self.answers]
-            for other in then_order.tolist():
+            values, followed = self._read(arm, feature, sites)
+            alone = _score(self._recovered(followed)[1])
+
+            def through(other: int, values: Mapping[Asked, Tensor] = values) -> Array:
                 chosen = torch.tensor([other], device=then_order.device)
-                patch_one = _patching(then, second, chosen, dict(zip(self.answers, seen, strict=True)))
-                followed = self._follow(second, patch_one)
-                yield Edge(earlier=feature, later=other, effect=_score(self._recovered(followed)[1]))
+                return self._recovered(self._follow(sites[1], _patching(then, sites[1], chosen, values)))[1]
+
+            for other, placebo in zip_longest(then_order.tolist(), placebos):
+                effect = through(other)
+                edge = Edge(earlier=feature, later=other, effect=_score(effect), alone=alone)
+                if placebo is not None:
+                    control = through(placebo)
+                    update = {"placebo": placebo, "placebo_effect": _score(control)}
+                    edge = edge.model_copy(update={**update, "lead": _score(effect - control)})
+                yield edge
 
     @torch.inference_mode()
-    def _read(self, one: Asked, arm: Arm, feature: int, first: Site, second: Site) -> Tensor:
-        """Return activations at the second site where one feature at the first is patched."""
-        kept: list[Tensor] = []
+    def _read(self, arm: Arm, feature: int, sites: Sequence[Site]) -> tuple[Mapping[Asked, Tensor], Followed]:
+        """Patch one feature at the first site; return activations at the second by batch, and what follows."""
+        first, second = sites
         chosen = torch.tensor([feature], device=arm.writes.device)
-        change = arm.change(one.prompt_rows[first], one.twin_rows[first], chosen)
+        kept: dict[Asked, Tensor] = {}
 
-        def keep(rows: Tensor) -> Tensor:
-            kept.append(rows.float())
+        def keep(one: Asked, rows: Tensor) -> Tensor:
+            kept[one] = rows
             return rows
 
-        splices: Splices = {first: lambda rows: rows + change.to(rows), second: keep}
-        _predict(self.whole, [item.twin for item in one.items], splices)
-        return kept[0]
+        return kept, self._follow(first, _patching(arm, first, chosen), {second: keep})
 
     @torch.inference_mode()
-    def _follow(self, site: Site, splice: Callable[[Asked, Tensor], Tensor]) -> Followed:
-        """Ask the twins with `splice(asked, activations)` in the place of their activations at a site."""
+    def _follow(self, site: Site, splice: Splice, more: Mapping[Site, Splice] | None = None) -> Followed:
+        """Ask the twins with `splice(asked, activations)` in the place of their activations at a site, and `more` at
+        others.
+        """
         followed = Followed()
         for one in self.answers:
-
-            def replace(rows: Tensor, one: Asked = one) -> Tensor:
-                return splice(one, rows.float()).to(rows)
-
-            predicted = _predict(self.whole, [item.twin for item in one.items], {site: replace})
-            followed.gap.append(_gap(predicted, one.items).double().cpu().numpy())
-            followed.kl.append(_kl(one.log_probabilities, predicted).double().cpu().numpy())
+            splices = {
+                place: partial(_splice, one, change)
+                for place, change in {site: splice, **(more or {})}.items()
+            }
+            predicted = predict(self.whole, [item.twin for item in one.items], splices)
+            followed.gap.append(gap_of(predicted, one.items).double().cpu().numpy())
+            followed.kl.append(kl_of(one.log_probabilities, predicted).double().cpu().numpy())
         return followed
 
     def _recovered(self, followed: Followed) -> tuple[Array, Array]:
@@ -487,9 +419,11 @@ class _Found:
         )
 
 
-def _patching(
-    arm: Arm, site: Site, features: Tensor, values: Mapping[Asked, Tensor] | None = None
-) -> Callable[[Asked, Tensor], Tensor]:
+def _splice(asked: Asked, change: Splice, rows: Tensor) -> Tensor:
+    return change(asked, rows.float()).to(rows)
+
+
+def _patching(arm: Arm, site: Site, features: Tensor, values: Mapping[Asked, Tensor] | None = None) -> Splice:
     """Return the splice that gives features of a batch's twins the values of its prompts, or of `values`, activations
     by batch.
     """

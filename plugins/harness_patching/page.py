@@ -6,13 +6,16 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from harness import Claim, ResultPage, escape_markdown, markdown_table, read_result, write_result
-from harness_patching.result import Curve, Result
+from harness_patching.result import AGAINST, Curve, Edge, Result
 
 WORK = "Cunningham et al. 2023"
 CLAIMED = "features of a dictionary localise a behaviour in fewer units than other decompositions do"
 
 NONE = "—"
 """Text of a value that is not there."""
+
+SHOWN = 10
+"""Edges that the page shows; the file has all of them."""
 
 METHOD = """\
 A behaviour is asked in prompts, each with a counterfactual twin of the same number of tokens to which the other
@@ -50,7 +53,7 @@ def write(result: Result, folder: Path) -> Path:
 
 
 def _claim(result: Result) -> Claim:
-    own, pca = result.find("dictionary"), result.find("pca")
+    own, other = result.find("dictionary"), result.find_nearest()
     return Claim(
         work=WORK,
         claimed=f"{CLAIMED} ({result.behaviour})",
@@ -59,8 +62,8 @@ def _claim(result: Result) -> Claim:
         measured=own.kl_area if own else None,
         n=result.n_measured,
         items="items",
-        control="as many principal components" if pca else "",
-        control_value=pca.kl_area if pca else None,
+        control=f"as many {AGAINST[other.name]}" if other else "",
+        control_value=other.kl_area if other else None,
         verdict=result.verdict,
         reason=result.reason,
         cpu_minutes=result.cpu_minutes,
@@ -77,7 +80,7 @@ def to_page(results: Sequence[Result]) -> str:
         "accuracy",
         "items",
         "area: dictionary",
-        "pca",
+        *AGAINST,
         "verdict",
         "CPU minutes",
     )
@@ -111,10 +114,53 @@ def to_markdown(result: Result) -> str:
         nodes = [(node.name, str(node.kl), str(node.logits)) for node in result.nodes]
         lines.append(markdown_table(("of the dictionary", "KL recovered", "logits"), nodes))
     if result.edges:
-        edges = [(str(edge.earlier), str(edge.later), str(edge.effect)) for edge in result.edges]
-        lines += [f"Edges from features at {result.site} to features at {result.later_site}:"]
-        lines += [markdown_table(("from", "to", "logits"), edges)]
+        lines += [_describe_edges(result), _list_edges(result.edges)]
     return "\n\n".join(lines)
+
+
+def _describe_edges(result: Result) -> str:
+    """Return what the table of edges shows, and how many are told apart from their controls."""
+    told = sum(edge.lead is not None and edge.lead.lower > 0 for edge in result.edges)
+    return escape_markdown(
+        f"Edges of the dictionary from features at {result.site} to features at {result.later_site}, in shares of the "
+        "difference in logits: what the earlier feature recovers alone, and what of it by way of the later one. A "
+        "placebo is another feature at the later site, among those whose difference between prompts and twins is "
+        f"nearest. {told} of {len(result.edges)} edges are above their placebo by the interval of the difference. "
+        f"The {min(SHOWN, len(result.edges))} largest:"
+    )
+
+
+def _list_edges(edges: Sequence[Edge]) -> str:
+    """Return the largest edges as a table."""
+    largest = sorted(edges, key=lambda edge: -abs(edge.effect.value))[:SHOWN]
+    heads = (
+        "from",
+        "alone",
+        "to",
+        "by way of it",
+        "share of alone",
+        "placebo",
+        "by way of that",
+        "edge minus it",
+    )
+    return markdown_table(heads, map(_spell_edge, largest))
+
+
+def _spell_edge(edge: Edge) -> tuple[str, ...]:
+    alone, share = edge.alone, NONE
+    # Of an effect that may be nothing a share says nothing.
+    if alone is not None and (alone.lower > 0 or alone.upper < 0):
+        share = f"{edge.effect.value / alone.value:.0%}"
+    return (
+        str(edge.earlier),
+        str(alone or NONE),
+        str(edge.later),
+        str(edge.effect),
+        share,
+        NONE if edge.placebo is None else str(edge.placebo),
+        str(edge.placebo_effect or NONE),
+        str(edge.lead or NONE),
+    )
 
 
 def _line(curve: Curve, name: str, result: Result) -> tuple[str, ...]:
@@ -125,15 +171,14 @@ def _line(curve: Curve, name: str, result: Result) -> tuple[str, ...]:
 
 
 def _summarize(result: Result) -> tuple[str, ...]:
-    own, pca = (result.find(name) for name in ("dictionary", "pca"))
+    areas = [result.find(name) for name in ("dictionary", *AGAINST)]
     return (
         result.behaviour,
         result.model,
         result.site,
         str(result.accuracy or NONE),
         str(result.n_measured),
-        str(own.kl_area) if own else NONE,
-        str(pca.kl_area) if pca else NONE,
+        *(str(curve.kl_area) if curve else NONE for curve in areas),
         result.verdict,
         f"{result.cpu_minutes:.1f}",
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final, Literal
 
 from pydantic import Field
@@ -14,8 +16,15 @@ NOT_TESTABLE: Final = "not testable on this model"
 CHANCE = 0.5
 """Accuracy of guessing, and of a model that gives prompt and twin the same answer."""
 
-AGAINST = ("pca", "neurons", "random directions")
-"""Arms that a dictionary is compared with at equal count."""
+AGAINST: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "pca": "principal components",
+        "neurons": "neurons",
+        "random directions": "random directions",
+        "random dictionary": "features of a random dictionary",
+    }
+)
+"""Arms that a dictionary is compared with at equal count, and what one of each is, in the plural."""
 
 Verdict = Literal["holds", "does not hold", "undecided", "not testable on this model"]
 
@@ -67,6 +76,15 @@ class Edge(ResultModel):
     earlier: int
     later: int
     effect: Score
+    alone: Score | None = None
+    """Share that follows if the earlier feature is patched and everything after it follows."""
+    placebo: int | None = None
+    """Another feature at the later site, among those whose difference between prompts and twins is nearest; None
+    where there is none."""
+    placebo_effect: Score | None = None
+    """Effect of the edge that leads to the placebo instead."""
+    lead: Score | None = None
+    """Effect of the edge minus that of its placebo, over the same items."""
 
 
 class Result(ResultModel):
@@ -98,6 +116,11 @@ class Result(ResultModel):
     cpu_minutes: float
     device: str
 
+    def find_nearest(self) -> Curve | None:
+        """Return the curve of the other arm with the largest area under KL recovered; None without."""
+        others = [curve for curve in self.curves if curve.name in AGAINST]
+        return max(others, key=lambda curve: curve.kl_area.value, default=None)
+
     def find(self, name: str) -> Curve | None:
         """Return the curve of an arm; None without."""
         return next((curve for curve in self.curves if curve.name == name), None)
@@ -115,16 +138,18 @@ def judge(differences: tuple[Difference, ...]) -> tuple[Verdict, str]:
     of the difference; it does not hold if it is smaller than one of them by that interval; else it is undecided.
     """
     below = [one for one in differences if one.kl.high is not None and one.kl.high < 0]
+    below.sort(key=lambda one: one.kl.value)
     if below:
         return (
             "does not hold",
-            f"{below[0].against} recover more with as many: dictionary minus these {below[0].kl} of the area",
+            f"{AGAINST[below[0].against]} recover more with as many: dictionary minus these {below[0].kl} of the area",
         )
     open_ones = [one for one in differences if one.kl.low is None or one.kl.low <= 0]
     if open_ones:
+        first = open_ones[0]
         return (
             "undecided",
-            f"not told apart from {open_ones[0].against}: dictionary minus these {open_ones[0].kl} of the area",
+            f"not told apart from {AGAINST[first.against]}: dictionary minus these {first.kl} of the area",
         )
     least = min(differences, key=lambda one: one.kl.value)
-    return "holds", f"nearest are {least.against}: dictionary minus these {least.kl} of the area"
+    return "holds", f"nearest are {AGAINST[least.against]}: dictionary minus these {least.kl} of the area"
