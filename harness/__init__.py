@@ -113,6 +113,7 @@ if TYPE_CHECKING:
     from harness.data.sources import read_table
     from harness.dictionaries.dictionary import Activation, InputNorm
     from harness.dictionaries.dictionary import Dictionary as Dictionary
+    from harness.features.answering import ChoiceScores, check_answering, score_choices, write_answers
     from harness.features.featurize import plan_batches, run_batches
     from harness.models.opened import OpenModel, load_decoder, locate
     from harness.planning.labelled import LabelledTask, Probed
@@ -138,6 +139,7 @@ __all__ = [
     "BundleFinished",
     "CellFinished",
     "ChangedError",
+    "ChoiceScores",
     "Claim",
     "Classifier",
     "ClassifierSpec",
@@ -220,6 +222,7 @@ __all__ = [
     "Workplace",
     "WriteError",
     "cached_folder",
+    "check_answering",
     "check_memory",
     "check_numbers",
     "check_unpacked",
@@ -260,10 +263,12 @@ __all__ = [
     "read_yaml",
     "resolve_device",
     "run_batches",
+    "score_choices",
     "short_names",
     "unchanged",
     "whole_file",
     "wilson_interval",
+    "write_answers",
     "write_result",
 ]
 
@@ -310,6 +315,10 @@ _LAZY = {
     "open_worker": "harness.runs.worker",
     "resolve_device": "harness.session",
     "parse_input": "harness.data.inputs",
+    "ChoiceScores": "harness.features.answering",
+    "check_answering": "harness.features.answering",
+    "score_choices": "harness.features.answering",
+    "write_answers": "harness.features.answering",
     "plan_batches": "harness.features.featurize",
     "read_image": "harness.data.images",
     "read_table": "harness.data.sources",

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import random
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import annotation_toy as toy
 import numpy as np
 import pytest
+import torch
 from harness_annotation import chances
-from harness_annotation.answering import answer, find_answering, is_right, write_prompt, write_shots
+from harness_annotation.answering import Asking, answer, choose_shots, is_right, write_prompt
 from harness_annotation.command import read_explanations
 from harness_annotation.items import WORDS, Item, find_distractors, find_templates, mask, read_items
-from harness_annotation.measure import halve, measure
+from harness_annotation.measure import Bench, halve, measure
 from harness_annotation.notes import Note, draw_notes, explain
 from harness_annotation.page import describe, write
 from harness_annotation.result import (
@@ -25,10 +30,11 @@ from harness_annotation.result import (
     judge_ability,
     judge_claim,
     judge_power,
+    judge_room,
 )
 
 import harness
-from harness import Score, UnavailableError, UsageError
+from harness import Score, Tokens, UnavailableError, UsageError
 from harness.stats.bootstrap import exact_mcnemar
 from harness.stats.power import detectable_difference
 
@@ -72,7 +78,11 @@ def rerun(kind: str, **given: Any) -> Result:
         representation="hidden",
         size=16,
         device="cpu",
-        **{"ways": ("likelihood", "generation"), **given},
+        askings=[
+            Asking(way=way, form="question", calibrated=False)
+            for way in given.pop("ways", ("likelihood", "generation"))
+        ],
+        **given,
     )
 
 
@@ -127,7 +137,7 @@ def test_a_model_that_guesses_is_not_testable_and_shows_its_arms_only_if_asked()
     (way,) = rerun("guesses", ways=("likelihood",)).ways
     assert way.verdict == NOT_TESTABLE and "not above chance" in way.reason
     assert [arm.name for arm in way.arms] == ["plain"] and not way.comparisons
-    (way,) = rerun("guesses", ways=("likelihood",), always=True).ways
+    (way,) = rerun("guesses", ways=("likelihood",), always=True, items=make_items(160)).ways
     assert way.verdict == NOT_TESTABLE and "not above chance" in way.reason
     assert {arm.name for arm in way.arms} == {"plain", "random", "placebo", "features", "tfidf", "oracle"}
 
@@ -140,7 +150,7 @@ def test_a_model_without_wrong_answers_is_not_testable() -> None:
 
 def test_given_explanations_stand_in_place_of_the_rule() -> None:
     given = dict.fromkeys(range(toy.WIDTH), "a gloss")
-    result = rerun("ignores", ways=("likelihood",), explanations=given)
+    result = rerun("ignores", ways=("likelihood",), explanations=given, items=make_items(160))
     assert result.explanations == "given"
     assert {feature.explanation for feature in result.ways[0].features} == {("a gloss",)}
 
@@ -193,11 +203,15 @@ def test_distractors_are_what_other_operations_give_and_never_the_right_answer()
 @pytest.mark.parametrize("name", WORDS)
 def test_own_items_are_balanced_and_each_word_is_a_template(name: str) -> None:
     items = read_items(name, None, None)
-    answers = [item.choices[item.right] for item in items]
-    assert len({item.template for item in items}) * 4 == len(items) == len({item.text for item in items})
-    if name == "metaphor":
-        assert answers.count("literal") * 2 == len(items)
-    assert all(item.hint for item in items)
+    assert len({item.text for item in items}) == len(items) == 360
+    for template in {item.template for item in items}:
+        same = [item for item in items if item.template == template]
+        assert sorted(item.right for item in same) == [0, 0, 1, 1]
+        assert len({(item.choices, item.question, item.cloze) for item in same}) == 1
+        assert all(f'"{template}"' in item.question and f'"{template}"' in item.cloze for item in same)
+        assert {item.hint for item in same if item.right} != {item.hint for item in same if not item.right}
+    # No answer is given away by its own words.
+    assert not [item for item in items if {*item.choices} & {*re.findall(r"\w+", item.text.casefold())}]
 
 
 def write_lines(path: Path, *rows: dict[str, Any]) -> Path:
@@ -264,16 +278,62 @@ def test_written_answers_are_judged_by_their_last_number_or_first_choice(
 
 
 def test_choices_stand_in_the_prompt_except_numbers() -> None:
-    assert write_prompt(WORD, "Note: x.") == "Red or blue?\nOptions: red, red blue.\nNote: x.\nAnswer:"
-    assert write_prompt(NUMBER) == "2 + 2?\nAnswer:"
-    assert write_prompt(NUMBER, blind=True) == "Answer:"
+    asked = write_prompt(WORD, "Note: x.", form="question")
+    assert asked == "Red or blue?\nOptions: red, red blue.\nNote: x.\nAnswer:"
+    assert write_prompt(NUMBER, form="question") == "2 + 2?\nAnswer:"
+    assert write_prompt(NUMBER, form="question", blind=True) == "Answer:"
+
+
+def test_a_cloze_is_ended_by_a_choice_and_keeps_its_beginning_without_the_text() -> None:
+    item = replace(WORD, text="It is the sky.", question="Which colour?", cloze="Its colour is")
+    assert write_prompt(item, "Note: x.", form="cloze") == "It is the sky.\nNote: x.\nIts colour is"
+    assert write_prompt(item, form="cloze", blind=True) == "Its colour is"
+    assert write_prompt(item, form="question", blind=True).startswith("Which colour?\nOptions:")
+    assert write_prompt(NUMBER, form="cloze") == "2 + 2?\nThe answer is"
+
+
+def test_calibration_takes_out_what_the_model_says_without_the_text() -> None:
+    """A made-up model likes `yes` better by 2 nats, and the right choice of a text by 1."""
+    item = Item(text="north", choices=("yes", "nay"), right=1, template="")
+    bench = make_bench([item, replace(item, text="south", right=0)])
+    for calibrated, wanted in ((False, [0, 1]), (True, [1, 1])):
+        asking = Asking(way="likelihood", form="question", calibrated=calibrated)
+        assert bench.answer([0, 1], ["", ""], asking).tolist() == wanted
+    assert bench.answer_blind([0, 1], asking).tolist() == [0, 1]
+
+
+class Leaning:
+    """Model whose losses are given: each answer alone, and less by 1 nat after a text that it fits."""
+
+    name, max_length = "leaning", 99
+
+    def encode(self, prompt: str, continuation: str | None = None) -> Tokens:
+        fits = {"north": " nay", "south": " yes"}.get(prompt.split("\n")[0]) == continuation
+        ids = np.array([0, {" yes": 0, " nay": 2}[str(continuation)] - fits])
+        return Tokens(ids=ids, content=np.array([False, True]))
+
+    def losses(self, batch: Sequence[Tokens]) -> torch.Tensor:
+        return torch.tensor([float(one.ids[1]) + 9 for one in batch])
+
+
+def make_bench(items: list[Item]) -> Bench:
+    given: dict[str, Any] = {"load": None, "explanations": None, "tell": print, "representation": "hidden"}
+    return Bench(
+        items=items, answering=cast(Any, Leaning()), size=1, level=0.05, always=False, device="cpu", **given
+    )
+
+
+def test_solved_items_are_of_unlike_templates_with_each_answer_alike() -> None:
+    items = read_items("metaphor", None, None)
+    shown = [items[row] for row in choose_shots(items, range(len(items)), 6)]
+    assert len({item.template for item in shown}) == 6
+    assert [item.answer for item in shown].count("literal") == 3
+    assert choose_shots(items, range(4), 2) == [0]  # of one template
 
 
 def test_solved_items_are_of_the_first_half_and_are_not_asked() -> None:
-    assert (
-        write_shots([NUMBER, WORD]).startswith("2 + 2?\nAnswer: 4\n\nRed or blue?\n")
-        and write_shots([]) == ""
-    )
+    asking = Asking(way="likelihood", form="question", calibrated=False, shots=[NUMBER])
+    assert asking.write(WORD).startswith("2 + 2?\nAnswer: 4\n\nRed or blue?\n")
     (way,) = rerun("guesses", ways=("likelihood",), shots=10).ways
     assert way.n == len(halve(make_items())[1])
     with pytest.raises(UsageError, match="solved items"):
@@ -285,7 +345,7 @@ def test_solved_items_are_of_the_first_half_and_are_not_asked() -> None:
 def test_a_tie_is_wrong_and_a_prompt_that_is_too_long_is_no_answer() -> None:
     model = toy.make("helps")
     items = make_items(2)
-    prompts = [write_prompt(item) for item in items]
+    prompts = [write_prompt(item, form="question") for item in items]
     long = " ".join(["word"] * 300)
     model.losses = lambda batch: np_ones(len(batch))
     assert answer(items, prompts, model, way="likelihood", device="cpu").tolist() == [0.0, 0.0]
@@ -303,7 +363,7 @@ def test_a_model_that_answers_nothing_is_refused() -> None:
     from harness.testing.toy_model import ToyModel
 
     with pytest.raises(UsageError, match="load_answering"):
-        find_answering(ToyModel())
+        harness.check_answering(ToyModel())
 
 
 # ── notes ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -335,7 +395,8 @@ def test_the_detectable_gain_is_found_with_its_power_by_simulation() -> None:
     gain = chances.detectable_gain(n, churn)
     generator = np.random.default_rng(0)
     draws = generator.multinomial(n, [churn / 2 + gain, churn / 2, 1 - churn - gain], size=1500)
-    power = np.mean([exact_mcnemar(int(better), int(worse)) < 0.05 for better, worse, _ in draws])
+    test = cache(exact_mcnemar)  # many draws are alike
+    power = np.mean([test(int(better), int(worse)) < 0.05 for better, worse, _ in draws])
     assert power == pytest.approx(0.8, abs=0.04)
     rough = detectable_difference(n, churn + gain)
     assert rough is not None and gain == pytest.approx(rough, abs=0.02)
@@ -386,6 +447,9 @@ def test_the_verdict_follows_from_the_comparisons(plain: Any, placebo: Any, tfid
 def test_preconditions_are_an_accuracy_above_chance_and_a_small_enough_detectable_gain() -> None:
     accuracy = Score(value=0.6, low=0.52, high=0.68)
     assert judge_ability(accuracy, 0.5) is None and judge_ability(accuracy, 0.52)
+    assert judge_room(accuracy, 0.4) is None and "nothing is left to mend" in (
+        judge_room(accuracy, 0.41) or ""
+    )
     assert judge_power(0.1, 50) is None and "10.2 points" in (judge_power(0.102, 50) or "")
 
 

@@ -18,14 +18,22 @@ import transformers
 from harness_labelling.answers import (
     Item,
     answer,
-    check_answering,
     is_accepted,
     is_refusal,
-    score_choices,
-    write_answers,
 )
 
-from harness import Answering, Conversation, Message, Tokens, UnavailableError, UsageError
+import harness
+from harness import (
+    Answering,
+    ChoiceScores,
+    Conversation,
+    Message,
+    Tokens,
+    UnavailableError,
+    UsageError,
+    check_answering,
+    write_answers,
+)
 from harness.session import open_registry
 
 ITEMS = [
@@ -81,6 +89,13 @@ def model(folder: Path) -> Answering:
     return opened(folder)
 
 
+def score_choices(items: Sequence[Item], model: Answering, **given: Any) -> list[ChoiceScores | None]:
+    """Score the choices of items."""
+    return harness.score_choices(
+        [item.prompt for item in items], [item.choices for item in items], model, device="cpu", **given
+    )
+
+
 class Plain:
     """The oracle: transformers alone, one text at a time."""
 
@@ -109,7 +124,7 @@ def common(one: list[int], other: list[int]) -> int:
 
 
 def test_scores_are_those_of_plain_transformers(model: Answering, plain: Plain) -> None:
-    for item, scores in zip(ITEMS, score_choices(ITEMS, model, device="cpu"), strict=True):
+    for item, scores in zip(ITEMS, score_choices(ITEMS, model), strict=True):
         prompt = plain.tokenizer(item.prompt).input_ids
         assert scores is not None
         wholes = [plain.tokenizer(f"{item.prompt}{choice}").input_ids for choice in item.choices]
@@ -124,9 +139,9 @@ def test_scores_are_those_of_plain_transformers(model: Answering, plain: Plain) 
 
 
 def test_scores_depend_neither_on_the_batch_nor_on_the_order(model: Answering) -> None:
-    many = score_choices(ITEMS, model, device="cpu", batch_size=64)
-    alone = score_choices(ITEMS, model, device="cpu", batch_size=1)
-    turned = score_choices(ITEMS[::-1], model, device="cpu", batch_size=3)[::-1]
+    many = score_choices(ITEMS, model, batch_size=64)
+    alone = score_choices(ITEMS, model, batch_size=1)
+    turned = score_choices(ITEMS[::-1], model, batch_size=3)[::-1]
     for one, two, three in zip(many, alone, turned, strict=True):
         assert one is not None and two is not None and three is not None
         np.testing.assert_allclose(one.sum, two.sum, atol=1e-4)
@@ -154,7 +169,7 @@ def test_choices_are_scored_on_the_same_part_of_the_text(model: Answering, plain
     )
     own = [common(alone, whole) for whole in wholes]
     assert own[0] != own[1]  # one shares a token with the prompt, and the other does not
-    (scores,) = score_choices([Item(prompt=prompt, choices=choices)], model, device="cpu")
+    (scores,) = score_choices([Item(prompt=prompt, choices=choices)], model)
     assert scores is not None
     for place, whole in enumerate(wholes):
         wanted = plain.log_likelihoods(whole, min(own))
@@ -221,7 +236,7 @@ def test_a_chat_model_reads_its_template_and_only_the_choice_is_scored(
         "[user] Where is Paris?\n[assistant] ",
         "[user] Hello\n[assistant] Good day.\n[user] Who are you?\n[assistant] ",
     ]
-    found = score_choices(items, opened(chat_folder, template="chat"), device="cpu")
+    found = score_choices(items, opened(chat_folder, template="chat"))
     for item, start, scores in zip(items, starts, found, strict=True):
         assert scores is not None
         for place, choice in enumerate(item.choices):
@@ -288,7 +303,7 @@ def test_an_answer_ends_where_the_checkpoints_own_settings_say(
 def test_what_is_longer_than_the_model_reads_is_left_out(folder: Path) -> None:
     short = opened(folder, max_length=16)
     items = [Item(prompt="word " * 40, choices=("a", "b")), ITEMS[0]]
-    first, second = score_choices(items, short, device="cpu")
+    first, second = score_choices(items, short)
     assert first is None and second is not None
     assert write_answers(["word " * 40, "The"], short, device="cpu", most=4, one_line=True)[0] is None
     assert write_answers(["The"], short, device="cpu", most=15, one_line=True) == [None]
@@ -296,7 +311,7 @@ def test_what_is_longer_than_the_model_reads_is_left_out(folder: Path) -> None:
 
 def test_items_that_cannot_be_scored_are_named(model: Answering) -> None:
     with pytest.raises(UsageError, match="item 2: its choice '' adds no token"):
-        score_choices([ITEMS[0], Item(prompt="The", choices=("", "x"))], model, device="cpu")
+        score_choices([ITEMS[0], Item(prompt="The", choices=("", "x"))], model)
     spoken = Conversation(messages=(Message(role="assistant", content="I said so."),))
     with pytest.raises(UsageError, match="last message is not the assistant's own"):
         model.encode(spoken, "x")

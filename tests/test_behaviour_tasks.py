@@ -15,9 +15,8 @@ import pandas as pd
 import pytest
 from harness_behaviour import generate, items
 from harness_behaviour.compose import lines
-from harness_labelling.answers import check_answering
 
-from harness import FileSource, TaskSpec, hash_file, hash_json
+from harness import FileSource, TaskSpec, check_answering, hash_file, hash_json
 from harness.data.cleaning import Hygiene
 from harness.data.task import load_task
 from harness.session import open_registry

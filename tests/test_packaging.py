@@ -34,6 +34,7 @@ PUBLIC = [
     "BundleFinished",
     "CellFinished",
     "ChangedError",
+    "ChoiceScores",
     "Claim",
     "Classifier",
     "ClassifierSpec",
@@ -116,6 +117,7 @@ PUBLIC = [
     "Workplace",
     "WriteError",
     "cached_folder",
+    "check_answering",
     "check_memory",
     "check_numbers",
     "check_unpacked",
@@ -156,10 +158,12 @@ PUBLIC = [
     "read_yaml",
     "resolve_device",
     "run_batches",
+    "score_choices",
     "short_names",
     "unchanged",
     "whole_file",
     "wilson_interval",
+    "write_answers",
     "write_result",
 ]
 

@@ -42,9 +42,26 @@ PATH = click.Path(path_type=Path)
     help="Take the likeliest choice, or what the model writes; may be given twice.",
 )
 @click.option(
+    "--format",
+    "forms",
+    multiple=True,
+    type=click.Choice(("question", "cloze")),
+    default=("cloze",),
+    show_default=True,
+    help="Let a choice answer a question that names all, or end a sentence (cloze); may be given twice. What the model "
+    "writes is always asked as a question.",
+)
+@click.option(
+    "--calibrate/--no-calibrate",
+    "calibrated",
+    default=True,
+    show_default=True,
+    help="Take the choice that the text makes likelier by most, or the likeliest choice per byte.",
+)
+@click.option(
     "--shots",
     type=click.IntRange(min=0),
-    default=4,
+    default=0,
     show_default=True,
     help="Show so many solved items of the first half in each prompt.",
 )
@@ -94,6 +111,8 @@ def command(
     size: int,
     shots: int,
     ways: tuple[str, ...],
+    forms: tuple[str, ...],
+    calibrated: bool,
     limit: int | None,
     explanations: Path | None,
     always: bool,
@@ -108,7 +127,8 @@ def command(
     """Find features that tell right from wrong answers to ITEMS on one half, and annotate prompts by them on the other.
 
     ITEMS are svamp or gsm8k (mirrored word problems), metaphor, senses, or a table with the columns text, choices and
-    answer, and perhaps template (halves are apart by it) and hint (how the text is to be read, for the oracle).
+    answer, and perhaps question (asked of the text), cloze (beginning of a sentence that a choice ends), template
+    (halves are apart by it) and hint (how the text is to be read, for the oracle).
     """
     if offline:  # read by the hub's clients when they are imported
         os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
@@ -120,11 +140,20 @@ def command(
 
     session = open_session()
     from harness_annotation import page
+    from harness_annotation.answering import FORMS, Asking
     from harness_annotation.items import SETS, read_items
     from harness_annotation.measure import measure
 
     given = None if explanations is None else read_explanations(explanations)
     choice = {"ref": model, **({"dtype": dtype} if dtype else {})}
+
+    askings = [
+        Asking(way="likelihood", form=form, calibrated=calibrated)
+        for form in FORMS
+        if form in forms and "likelihood" in ways
+    ]
+    if "generation" in ways:
+        askings.append(Asking(way="generation", form="question", calibrated=False))
 
     def tell(line: str) -> None:
         click.echo(harness.printable(line), err=True)
@@ -146,7 +175,7 @@ def command(
         site=site,
         load=load,
         representation=representation,
-        ways=[way for way in ("likelihood", "generation") if way in ways],
+        askings=askings,
         size=size,
         shots=shots,
         explanations=given,

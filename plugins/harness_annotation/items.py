@@ -38,7 +38,7 @@ _WORD = re.compile(r"\d[\d,]*(?:\.\d+)?|[^\W\d_]+")
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """Question with `choices`, of which number `right` is correct. Items of one `template` belong in one half. `hint`
+    """Text with `choices`, of which number `right` is correct. Items of one `template` belong in one half. `hint`
     says how the text is to be read: the oracle's annotation; empty where nobody says.
     """
 
@@ -47,6 +47,15 @@ class Item:
     right: int
     template: str
     hint: str = ""
+    question: str = ""
+    """What is asked of the text; empty where the text asks it."""
+    cloze: str = ""
+    """Beginning of a sentence on the text, which a choice ends."""
+
+    @property
+    def answer(self) -> str:
+        """Right choice."""
+        return self.choices[self.right]
 
     @property
     def is_number(self) -> bool:
@@ -195,6 +204,8 @@ def _as_item(row: Mapping[str, Any], where: str) -> Item:
         right=choices.index(answer),
         template=text if template is None else str(template),
         hint=str(row.get("hint") or ""),
+        question=str(row.get("question") or ""),
+        cloze=str(row.get("cloze") or ""),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,14 +17,14 @@ from harness import (
     OpenModel,
     Score,
     UsageError,
+    check_answering,
     exact_mcnemar,
     holm,
     match_features,
     short_names,
 )
 from harness_annotation import chances
-from harness_annotation.answering import Way as Manner
-from harness_annotation.answering import answer, find_answering, write_prompt, write_shots
+from harness_annotation.answering import Asking, Form, answer, choose, choose_shots, score
 from harness_annotation.finding import Found, Reading, find_features, load_answers, open_reading, why_too_few
 from harness_annotation.items import Item
 from harness_annotation.notes import MOST, Note, draw_notes, explain, note_features, note_rule
@@ -39,6 +39,7 @@ from harness_annotation.result import (
     judge_ability,
     judge_claim,
     judge_power,
+    judge_room,
 )
 
 if TYPE_CHECKING:
@@ -55,8 +56,6 @@ class Bench:
     """Everything that prompts are tried with."""
 
     items: Sequence[Item] = field(repr=False)
-    shots: str
-    """Solved items of the first half, at the beginning of every prompt."""
     answering: Answering
     load: Callable[[Path], LabelledTask]
     representation: str
@@ -67,15 +66,39 @@ class Bench:
     always: bool
     device: str
     tell: Callable[[str], None]
+    blind: dict[tuple[Form, int], Array | None] = field(default_factory=dict, repr=False)
+    """Scores of choices without texts, by form and row: the same for every note, and slow to make."""
 
-    def answer(self, rows: Sequence[int], notes: Sequence[str], way: Manner, *, blind: bool = False) -> Array:
+    def answer(self, rows: Sequence[int], notes: Sequence[str], asking: Asking) -> Array:
         """Return 1, 0 or NaN for the items in `rows`, with a note in each prompt."""
         items = [self.items[row] for row in rows]
-        prompts = [
-            self.shots + write_prompt(item, note, blind=blind)
-            for item, note in zip(items, notes, strict=True)
-        ]
-        return answer(items, prompts, self.answering, way=way, device=self.device)
+        prompts = [asking.write(item, note) for item, note in zip(items, notes, strict=True)]
+        if not asking.calibrated:
+            return answer(items, prompts, self.answering, way=asking.way, device=self.device)
+        scores = score(items, prompts, self.answering, device=self.device, per_byte=False)
+        without = self.score_blind(rows, asking)
+        return choose(
+            items,
+            [
+                None if one is None or less is None else one - less
+                for one, less in zip(scores, without, strict=True)
+            ],
+        )
+
+    def answer_blind(self, rows: Sequence[int], asking: Asking) -> Array:
+        """Return 1, 0 or NaN for the items in `rows`, without their texts: calibrated, nothing would be left."""
+        items = [self.items[row] for row in rows]
+        prompts = [asking.write(item, blind=True) for item in items]
+        return answer(items, prompts, self.answering, way=asking.way, device=self.device)
+
+    def score_blind(self, rows: Sequence[int], asking: Asking) -> list[Array | None]:
+        """Return the log-likelihood of the choices of the items in `rows` without their texts, measured once."""
+        keys = [(asking.form, row) for row in rows if (asking.form, row) not in self.blind]
+        items = [self.items[row] for _, row in keys]
+        prompts = [asking.write(item, blind=True) for item in items]
+        scores = score(items, prompts, self.answering, device=self.device, per_byte=False)
+        self.blind.update(zip(keys, scores, strict=True))
+        return [self.blind[asking.form, row] for row in rows]
 
 
 def measure(
@@ -86,7 +109,7 @@ def measure(
     site: str,
     load: Callable[[Path], LabelledTask],
     representation: str,
-    ways: Sequence[Manner],
+    askings: Sequence[Asking],
     size: int,
     shots: int = 0,
     explanations: Mapping[int, str] | None = None,
@@ -95,36 +118,37 @@ def measure(
     device: str,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Result:
-    """Answer items in each way with the plain prompt and, where the model can do the task, with annotations.
+    """Answer items as they are asked with the plain prompt and, where the model can do the task, with annotations.
 
     `shots` items of the first half are shown solved in each prompt, and are not asked. `load` reads a task file as the
-    model reads it at the site, `report` measures the dictionary. With `always`,
-    annotations are tried on a model that cannot do the task too. Raise UsageError for items of one template only.
+    model reads it at the site, `report` measures the dictionary. With `always`, annotations are tried on a model that
+    cannot do the task too. Raise UsageError for items of one template only.
     """
     began = time.process_time()
-    able = find_answering(opened.model)
+    able = check_answering(opened.model)
     able.answering_identity()  # the weights loaded below must be those that there are now
     first, second = halve(items)
-    if shots >= len(first) / 2:
+    shown = choose_shots(items, first, shots)
+    if len(shown) < shots or shots >= len(first) / 2:
         raise UsageError(
-            f"{shots} solved items are to be shown, and the first half has {len(first)} items only"
+            f"{shots} solved items of unlike templates are to be shown, and the first half has {len(first)} items only"
         )
-    shown, first = first[:shots], first[shots:]
+    first = [row for row in first if row not in shown]
+    askings = [replace(one, shots=[items[row] for row in shown]) for one in askings]
     thresholds, tokens = report()
     bench = Bench(
         items=items,
-        shots=write_shots([items[row] for row in shown]),
         answering=able.load_answering(device),
         load=load,
         representation=representation,
         size=size,
         explanations=explanations,
-        level=chances.ALPHA / (len(CONTROLS) * len(ways)),
+        level=chances.ALPHA / (len(CONTROLS) * len(askings)),
         always=always,
         device=device,
         tell=tell,
     )
-    measured = [_try_way(bench, way, first, second) for way in ways]
+    measured = [_try_way(bench, one, first, second) for one in askings]
     return Result(
         items=name,
         model=opened.published_label,
@@ -168,14 +192,16 @@ class _Answered:
     templates: list[str]
 
 
-def _try_way(bench: Bench, way: Manner, first_rows: Sequence[int], second_rows: Sequence[int]) -> Way:
-    bench.tell(f"{way}: plain prompts")
-    second = _answer_plainly(bench, way, second_rows)
+def _try_way(bench: Bench, asking: Asking, first_rows: Sequence[int], second_rows: Sequence[int]) -> Way:
+    bench.tell(f"{asking.way}: plain prompts")
+    second = _answer_plainly(bench, asking, second_rows)
     accuracy = _share(second.right, second.templates)
     plain = Arm(name="plain", accuracy=accuracy, gain=None, annotated=0.0)
-    blind, chance = _find_chance(bench, way, second.rows)
+    blind, chance = _find_chance(bench, asking, second.rows)
     fields: dict[str, Any] = {
-        "way": way,
+        "way": asking.way,
+        "form": asking.form,
+        "calibrated": asking.calibrated,
         "n": len(second.rows),
         "templates": len(set(second.templates)),
         "accuracy": accuracy,
@@ -185,11 +211,11 @@ def _try_way(bench: Bench, way: Manner, first_rows: Sequence[int], second_rows: 
     unable = judge_ability(accuracy, chance)
     if unable and not bench.always:
         return _untested(fields, plain, unable)
-    first = _answer_plainly(bench, way, first_rows)
+    first = _answer_plainly(bench, asking, first_rows)
     few = why_too_few(first.right, first.templates)
     if few:
         return _untested(fields, plain, unable or few)
-    bench.tell(f"{way}: finding features")
+    bench.tell(f"{asking.way}: finding features")
     texts = [bench.items[row].text for row in first.rows]
     task = load_answers(texts, first.right, first.templates, bench.load)
     if len(np.unique(task.y[task.test])) < 2 or len(np.unique(task.y[task.train])) < 2:
@@ -202,11 +228,11 @@ def _try_way(bench: Bench, way: Manner, first_rows: Sequence[int], second_rows: 
             fields, plain, unable or "no feature of the dictionary tells right from wrong answers"
         )
     fields |= {"probe_auroc": found.auroc, "features": features}
-    return _try_notes(bench, way, second, notes, fields, unable)
+    return _try_notes(bench, asking, second, notes, fields, unable)
 
 
-def _answer_plainly(bench: Bench, way: Manner, rows: Sequence[int]) -> _Answered:
-    right = bench.answer(rows, [""] * len(rows), way)
+def _answer_plainly(bench: Bench, asking: Asking, rows: Sequence[int]) -> _Answered:
+    right = bench.answer(rows, [""] * len(rows), asking)
     fits = np.asarray(np.isfinite(right))
     if fits.sum() < 2:
         raise UsageError(
@@ -217,14 +243,14 @@ def _answer_plainly(bench: Bench, way: Manner, rows: Sequence[int]) -> _Answered
     return _Answered(rows=kept, right=right[fits], templates=[bench.items[row].template for row in kept])
 
 
-def _find_chance(bench: Bench, way: Manner, rows: Sequence[int]) -> tuple[float, float]:
+def _find_chance(bench: Bench, asking: Asking, rows: Sequence[int]) -> tuple[float, float]:
     """Return the accuracy without the texts, and that of the best way to answer without reading them."""
     items = [bench.items[row] for row in rows]
-    blind = float(np.nan_to_num(bench.answer(rows, [""] * len(rows), way, blind=True)).mean())
-    answers = [item.choices[item.right] for item in items]
+    blind = float(np.nan_to_num(bench.answer_blind(rows, asking)).mean())
+    answers = [item.answer for item in items]
     commonest = max(answers.count(one) for one in set(answers)) / len(items)
     guessed = float(np.mean([1 / len(item.choices) for item in items]))
-    if way == "generation" and all(item.is_number for item in items):
+    if asking.way == "generation" and all(item.is_number for item in items):
         guessed = 0.0  # no choices are shown
     return blind, max(blind, commonest, guessed)
 
@@ -296,7 +322,7 @@ def write_notes(
 
 def _try_notes(
     bench: Bench,
-    way: Manner,
+    asking: Asking,
     second: _Answered,
     notes: Mapping[str, Sequence[Note]],
     fields: Mapping[str, Any],
@@ -307,8 +333,8 @@ def _try_notes(
     n, templates = len(second.rows), second.templates
 
     def run(arm: str) -> None:
-        bench.tell(f"{way}: prompts with the annotation {arm}")
-        answers[arm] = bench.answer(second.rows, [str(note) for note in notes[arm]], way)
+        bench.tell(f"{asking.way}: prompts with the annotation {arm}")
+        answers[arm] = bench.answer(second.rows, [str(note) for note in notes[arm]], asking)
 
     run("random")
     run("placebo")
@@ -318,7 +344,7 @@ def _try_notes(
         churn = max(churn, 2 * min(float((change > 0).mean()), float((change < 0).mean())))
         design_effect = max(design_effect, chances.find_design_effect(change, templates))
     detectable = chances.detectable_gain(int(n / design_effect), churn, alpha=bench.level)
-    refused = unable or judge_power(detectable, n)
+    refused = unable or judge_power(detectable, n) or judge_room(fields["accuracy"], detectable)
     if refused is None or bench.always:
         for arm in notes:
             if arm not in answers:

@@ -62,7 +62,7 @@ def _claim(result: Result, way: Way) -> Claim:
     """Return the claim of one way: measured is the gain, or the accuracy where that is not above chance."""
     arms = {arm.name: arm for arm in way.arms}
     gain, placebo = (arms[name].gain if name in arms else None for name in ("features", "placebo"))
-    what = f"of answers to {result.items} by {way.way}"
+    what = f"of answers to {result.items} {_name_way(way)}"
     chance = Score(value=way.chance)
     return Claim(
         work=WORK,
@@ -104,7 +104,7 @@ def to_page(results: Sequence[Result]) -> str:
         "items",
         "model",
         "site",
-        "by",
+        "asked",
         "n",
         "accuracy",
         "chance",
@@ -137,7 +137,7 @@ def to_markdown(result: Result) -> str:
 
 
 def _describe_way(way: Way) -> Iterator[str]:
-    yield f"### By {way.way}"
+    yield f"### Asked {_name_way(way)}"
     yield f"**Does annotation by features mend answers? {escape_markdown(f'{way.verdict}: {way.reason}')}.**"
     said = [f"{way.n} items of {way.templates} templates; without the text, accuracy is {way.blind:.3f}"]
     if way.probe_auroc:
@@ -178,7 +178,7 @@ def _summarize(result: Result, way: Way) -> tuple[str, ...]:
         result.items,
         result.model,
         result.site,
-        way.way,
+        _name_way(way),
         str(way.n),
         str(way.accuracy),
         f"{way.chance:.3f}",
@@ -197,6 +197,10 @@ def _arm_line(arm: Arm) -> tuple[str, ...]:
 def _comparison_line(one: Comparison) -> tuple[str, ...]:
     counts = (str(one.only_features), str(one.only_control))
     return one.against, str(one.gain), *counts, f"{one.p:.4f}", f"{one.p_holm:.4f}", one.judgement
+
+
+def _name_way(way: Way) -> str:
+    return f"by {way.way} ({way.form}{', calibrated' if way.calibrated else ''})"
 
 
 def _yes(met: bool) -> str:

@@ -67,6 +67,10 @@ class Way(ResultModel):
     """Prompts re-run in one way of answering."""
 
     way: Literal["likelihood", "generation"]
+    form: Literal["question", "cloze"] = "question"
+    """A question that names the choices, or the beginning of a sentence that a choice ends."""
+    calibrated: bool = False
+    """True if a choice counts by how much likelier the text makes it."""
     n: int
     """Items of the second half."""
     templates: int
@@ -74,7 +78,7 @@ class Way(ResultModel):
     accuracy: Score
     """Accuracy with the plain prompt."""
     blind: float
-    """Accuracy without the text."""
+    """Accuracy without the text, never calibrated."""
     chance: float
     """Accuracy of guessing, of the commonest answer, or without the text: whichever is largest."""
     probe_auroc: Score | None
@@ -135,6 +139,17 @@ def judge_power(detectable: float, n: int) -> str | None:
     if detectable <= LARGEST:
         return None
     return f"the smallest gain that {n} items would show is {100 * detectable:.1f} points, and at most 10 are allowed"
+
+
+def judge_room(accuracy: Score, detectable: float) -> str | None:
+    """Return why no gain could show, or None if at least as many answers are wrong as the smallest gain mends."""
+    wrong = 1 - accuracy.value
+    if wrong >= detectable:
+        return None
+    return (
+        f"with the plain prompt {100 * wrong:.1f} % of answers are wrong, fewer than the smallest gain that would show "
+        f"({100 * detectable:.1f} points): nothing is left to mend"
+    )
 
 
 def judge_claim(comparisons: Sequence[Comparison]) -> tuple[Verdict, str]:

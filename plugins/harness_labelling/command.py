@@ -105,7 +105,7 @@ def command(
         os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
     session = harness.open(plugins=context.obj or (), data_dir=data_dir, cache_dir=cache_dir, device=device)
 
-    from harness_labelling.answers import CHOOSING, answer, check_answering
+    from harness_labelling.answers import CHOOSING, answer
     from harness_labelling.labels import as_record, find_items, make_card, read_items, write_labels
 
     source = find_items(items, session.data_dir)
@@ -117,7 +117,7 @@ def command(
     with harness.unchanged({source: items_sha256}):
         rows = read_items(source, score)
     opened = session.open_model({"ref": model, **({"dtype": dtype} if dtype else {})})
-    able = check_answering(opened.model)
+    able = harness.check_answering(opened.model)
     flags = _tell_flags(able)
     identity = able.answering_identity()  # before the weights are loaded, which must be those that it names
     answers = answer(
