@@ -255,7 +255,7 @@ def test_the_likeliest_choice_is_the_answer_and_the_margin_says_by_how_much(mode
         answers = answer(ITEMS, model, score=score, device="cpu")
         for item, one in zip(ITEMS, answers, strict=True):
             assert one is not None and one.scores is not None and one.margin is not None
-            values = list(one.scores.by(score))
+            values = list(getattr(one.scores, score.replace("-", "_")))
             assert one.said == item.choices[int(np.argmax(values))]
             right = values.pop(item.right)
             assert one.margin == pytest.approx(right - max(values))

@@ -53,7 +53,9 @@ def _claims(results: Sequence[Result]) -> Iterator[Claim]:
         for way in result.ways:
             yield _claim(result, way)
         key = (result.model, result.site, result.dictionary)
-        if result.thresholds and key not in seen:  # the dictionary's values are those of its report, whatever the items
+        if (
+            result.thresholds and key not in seen
+        ):  # the dictionary's values are those of its report, whatever the items
             seen.add(key)
             yield from (_threshold_claim(result, one) for one in result.thresholds)
 
