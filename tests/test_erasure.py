@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import types
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from harness_erasure import erasers
 from harness_erasure.measure import halve, measure, measure_losses
 from harness_erasure.page import describe, to_page, write
-from harness_erasure.reading import Means, find_decoder, measure_edit, read
+from harness_erasure.reading import Means, find_decoder, measure_edit, read, take_rows
 from harness_erasure.result import Arm, Cost, Result, is_testable, judge, judge_claim
 
 import harness
@@ -290,8 +291,64 @@ def test_losses_without_a_change_are_those_of_the_model(task: LabelledTask) -> N
     nothing = erasers.WithoutFeatures(
         dictionary=find_decoder(task, "minigemma-scope", "cpu"), chosen=torch.tensor([], dtype=torch.long)
     )
-    found, tokens = measure_losses(task, {("nothing", 0): nothing}, 100, device="cpu")
+    found, divergences, tokens = measure_losses(task, {("nothing", 0): nothing}, 100, device="cpu")
     assert found["nothing", 0] == Score(value=0, low=0, high=0) and tokens >= 80
+    assert divergences["nothing", 0].value == pytest.approx(0, abs=1e-6)
+
+
+def test_losses_and_divergences_are_those_of_plain_transformers(task: LabelledTask) -> None:
+    """Every text by itself, with numpy's erasure in a hook after the second block, and KL from its logits by scipy."""
+    import transformers
+    from scipy.special import log_softmax
+
+    generator = np.random.default_rng(0)
+    left, right, centre = generator.normal(size=(64, 2)), generator.normal(size=(2, 64)) / 64, np.ones(64)
+    eraser = erasers.Projection(
+        left=torch.from_numpy(left), right=torch.from_numpy(right), centre=torch.from_numpy(centre)
+    )
+    losses, divergences, tokens = measure_losses(task, {("own", 2): eraser}, 60, device="cpu")
+    weights = Path(__file__).parents[1] / "plugins/harness_minigemma/weights/minigemma-s"
+    plain = transformers.AutoModelForCausalLM.from_pretrained(weights, dtype=torch.float32)
+
+    def replace(module: Any, inputs: Any, output: Any) -> Any:
+        value = (output[0] if isinstance(output, tuple) else output).clone()
+        rows = value[0].numpy()[content]
+        value[0, torch.from_numpy(content)] = torch.from_numpy(
+            rows - (rows - centre) @ right.T @ left.T
+        ).float()
+        return (value, *output[1:]) if isinstance(output, tuple) else value
+
+    def predict(ids: Any) -> Any:
+        with torch.inference_mode():
+            logits = plain(input_ids=torch.from_numpy(ids)[None]).logits[0]
+        return log_softmax(logits.double().numpy(), axis=1)
+
+    increases, kls = [], []
+    for row in take_rows(task, 60):
+        ids, content = task.tokens[row].ids, task.tokens[row].content
+        places = np.flatnonzero(content[1:])
+        own = predict(ids)[places]
+        handle = plain.model.layers[1].register_forward_hook(replace)
+        erased = predict(ids)[places]
+        handle.remove()
+        answers = ids[1:][places]
+        increases += list((own - erased)[np.arange(len(places)), answers])
+        kls += list((np.exp(own) * (own - erased)).sum(1))
+    assert tokens == len(kls) >= 50 and np.mean(kls) > 0.01
+    assert losses["own", 2].value == pytest.approx(np.mean(increases), abs=1e-5)
+    assert divergences["own", 2].value == pytest.approx(np.mean(kls), rel=1e-4)
+    assert divergences["own", 2].lower > 0
+
+
+def test_a_model_without_logits_has_losses_alone(task: LabelledTask, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = task.model.model.load_whole(task.site, "cpu")  # type: ignore[attr-defined]  # it is a LanguageModel
+    losses_alone = types.SimpleNamespace(losses=whole.losses)
+    monkeypatch.setattr(type(task.model.model), "load_whole", lambda self, site, device: losses_alone)
+    eraser = erasers.draw_directions(2, torch.zeros(64, dtype=torch.float64), seed=0)
+    losses, divergences, _ = measure_losses(task, {("own", 2): eraser}, 60, device="cpu")
+    monkeypatch.undo()
+    both = measure_losses(task, {("own", 2): eraser}, 60, device="cpu")
+    assert losses == both[0] and divergences == {} and both[1]["own", 2].value > 0
 
 
 def test_a_concept_that_is_not_there_is_not_testable_on_this_model(tmp_path: Path) -> None:
@@ -350,7 +407,8 @@ def test_the_command_leaves_a_result_of_which_build_makes_a_page_and_a_claim(
     assert built.code == 0 and (tmp_path / "out/erasure.md").read_text("utf-8") == page.markdown
     (leace,) = result.find("leace")
     assert leace.cost is not None and leace.cost.loss is not None
-    assert f"| {leace.cost.loss} | × {np.exp(leace.cost.loss.value):.3g} |" in page.markdown
+    factor = f"× {np.exp(leace.cost.loss.value):.3g}"
+    assert f"| {leace.cost.loss} | {factor} | {leace.cost.kl} |" in page.markdown and leace.cost.kl
 
 
 @pytest.mark.parametrize(

@@ -57,11 +57,7 @@ def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_kind_is_known() -> None:
-    assert {kind.offered for kind in KINDS.values()} == {*OFFERED, None} - {
-        "commands",
-        "explainers",
-        "results",
-    }
+    assert {kind.offered for kind in KINDS.values()} == {*OFFERED, None} - {"commands", "results"}
     assert {path.name for path in TEMPLATES.iterdir()} == {"base", *KINDS}
 
 
@@ -122,10 +118,16 @@ def test_every_kind_passes_its_own_tests_has_types_and_is_run_by_the_command_it_
     try_package(folder)
     typed = run(folder, sys.executable, "-m", "mypy", "--cache-dir", str(types))
     assert typed.returncode == 0, typed.stdout
-    (command,) = re.findall(r"^\$ harness (run .*)$", (folder / "README.md").read_text("utf-8"), re.M)
+    (command,) = re.findall(
+        r"^\$ harness ((?:run|autointerp) .*)$", (folder / "README.md").read_text("utf-8"), re.M
+    )
     monkeypatch.chdir(folder)
     told = harness_command("-p", module, *shlex.split(command), "-d", "cpu")
     assert told.code == 0, told.err
+    if kind == "explainer":
+        (result,) = (folder / "runs" / "my-explainer").glob("autointerp-*.json")
+        assert json.loads(result.read_text("utf-8"))["explainer"] == "my-explainer"
+        return
     written = "".join(path.read_text("utf-8") for path in (folder / "runs").rglob("*.csv"))
     written += (folder / "runs" / f"my-{kind}" / "results.jsonl").read_text("utf-8")
     assert f"my-{kind}" in written or kind in ("observer", "executor")

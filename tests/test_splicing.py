@@ -205,6 +205,47 @@ def test_next_logits_are_those_of_plain_transformers_with_and_without_a_splice(
     assert_close(found(tokens, both), wanted())
 
 
+@pytest.mark.parametrize("family", ["gemma2", "gpt2", "cohere"])
+def test_comparisons_are_those_of_plain_logits(
+    family: str, folder_of: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, plain = open_model(folder_of(family)), plain_model(folder_of(family))
+    tokens = model.tokenize(TEXTS)
+    whole = model.load_whole(MIDDLE, "cpu")
+    monkeypatch.setattr(splicing, "LOGITS", 7 * 300)  # slices of seven positions
+
+    def halve(rows: torch.Tensor) -> torch.Tensor:
+        return rows * 0.5 + 0.1
+
+    losses, divergences = whole.compare(tokens, [None, halve, None])
+    for number, splice in enumerate((None, halve, None)):
+        assert torch.equal(losses[number], whole.losses(tokens, splice))
+    assert_close(divergences[[0, 2]], torch.zeros(2, losses.shape[1]))
+
+    def predict() -> torch.Tensor:
+        """Log-probabilities at positions that predict a content token, text after text."""
+        with torch.inference_mode():
+            found = [plain(input_ids=torch.from_numpy(one.ids)[None]).logits[0] for one in tokens]
+        kept = [
+            logits[:-1][torch.from_numpy(one.content[1:])] for logits, one in zip(found, tokens, strict=True)
+        ]
+        return torch.cat(kept).double().log_softmax(-1)
+
+    own = predict()
+
+    def replace(module: Any, inputs: Any, output: Any) -> Any:
+        value = (output[0] if isinstance(output, tuple) else output).clone()
+        value[:, 1:] = halve(value[:, 1:])
+        return (value, *output[1:]) if isinstance(output, tuple) else value
+
+    (plain.transformer.h if family == "gpt2" else plain.model.layers)[1].register_forward_hook(replace)
+    wanted = (own.exp() * (own - predict())).sum(-1)
+    assert_close(divergences[1], wanted.float())
+    assert float(wanted.mean()) > 1e-3
+    none = whole.compare([Tokens(ids=np.array([1]), content=np.zeros(1, bool))], [None, halve])
+    assert [one.shape for one in none] == [(2, 0), (2, 0)]
+
+
 def test_gradients_flow_from_predictions_to_what_a_splice_returns(folder_of: Callable[[str], Path]) -> None:
     model = open_model(folder_of("gemma2"))
     tokens = model.tokenize([TEXTS[1], TEXTS[4]])

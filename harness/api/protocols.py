@@ -178,6 +178,15 @@ class PredictingModel(SplicedModel, Protocol):
         from the logits to what a splice returns. Raise ValueError for an example without content.
         """
 
+    def compare(
+        self, batch: Sequence[Tokens], splices: Sequence[Callable[[torch.Tensor], torch.Tensor] | None]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return losses, and KL(own ‖ spliced) of the model's own predictions and those with each splice, both in nats,
+        float32 on the device, `[splices, positions]`.
+
+        Splices, positions and losses are those of `losses`; None leaves the activations as they are.
+        """
+
 
 @runtime_checkable
 class AnsweringModel(Model, Protocol):

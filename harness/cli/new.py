@@ -9,7 +9,7 @@ import click
 
 from harness.cli import options as shared
 from harness.cli.streams import echo
-from harness.scaffold.kinds import KINDS
+from harness.scaffold.kinds import KINDS, with_article
 from harness.scaffold.package import LICENCES
 
 
@@ -44,8 +44,8 @@ def command(
 ) -> None:
     """Write the package of a plugin of this KIND, called NAME: a small one that works, with tests that pass.
 
-    KIND is model, representation, pooling, transform, classifier, regime, alignment, task, suite or observer.
-    The package is harness-NAME, its import name is harness_NAME, and suites call what it offers NAME.
+    KIND is model, representation, pooling, transform, classifier, regime, alignment, executor, explainer, task, suite
+    or observer. The package is harness-NAME, its import name is harness_NAME, and suites call what it offers NAME.
     """
     from harness.registry.opening import open_registry
     from harness.scaffold.names import check_free, read_name
@@ -62,5 +62,7 @@ def command(
         told = {"path": str(folder), "kind": kind, "name": names.offer, "module": names.module}
         echo(json.dumps({**told, "files": files, "next": following}))
         return
-    echo(f"{folder}: {len(files)} files, a {kind} '{names.offer}' in {names.module}/__init__.py\n")
+    echo(
+        f"{folder}: {len(files)} files, {with_article(kind)} '{names.offer}' in {names.module}/__init__.py\n"
+    )
     echo("\n".join(f"  {line}" for line in following))

@@ -18,13 +18,15 @@ ABOUT = "kind.yaml"
 class Kind:
     """Kind of plugin.
 
-    `summary` says in one line what the template's plugin does; `run` are the arguments of `harness run` that put it on
-    a board, with `{name}` in place of its name; `offered` is the kind as `harness ls` spells it, None for an observer.
+    `summary` says in one line what the template's plugin does; `run` are the arguments of `harness run`, or of another
+    `command` that uses it, with `{name}` in place of its name; `offered` is the kind as `harness ls` spells it, None
+    for an observer.
     """
 
     summary: str
     run: str
     offered: str | None
+    command: str = "run"
 
 
 KINDS: Mapping[str, Kind] = {
@@ -32,3 +34,8 @@ KINDS: Mapping[str, Kind] = {
     for path in sorted(TEMPLATES.glob(f"*/{ABOUT}"))
 }
 """Kind, as `harness new` takes it → what goes with it."""
+
+
+def with_article(kind: str) -> str:
+    """Return a kind with its indefinite article."""
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"

@@ -10,7 +10,7 @@ import yaml
 
 from harness.api.errors import UsageError
 from harness.registry.catalog import Registry
-from harness.scaffold.kinds import KINDS
+from harness.scaffold.kinds import KINDS, with_article
 
 PREFIX = "harness"
 
@@ -56,8 +56,8 @@ def check_free(names: Names, kind: str, registry: Registry) -> None:
     taken = registry.catalogs[offered].get(names.offer, ()) if offered else ()
     for entry in taken:
         raise UsageError(
-            f"there is a {kind} '{names.offer}' already, of plugin '{entry.plugin}' ({entry.distribution}): choose "
-            "another name"
+            f"there is {with_article(kind)} '{names.offer}' already, of plugin '{entry.plugin}' "
+            f"({entry.distribution}): choose another name"
         )
     for plugin in registry.plugins.loaded:
         if plugin.name == names.offer:

@@ -15,7 +15,7 @@ from harness.api.errors import UsageError, WriteError
 from harness.api.protocols import API_VERSION
 from harness.api.text import printable
 from harness.registry.source import OWN
-from harness.scaffold.kinds import ABOUT, KINDS, TEMPLATES
+from harness.scaffold.kinds import ABOUT, KINDS, TEMPLATES, with_article
 from harness.scaffold.names import Names
 from harness.storage.atomic import whole_file
 
@@ -43,7 +43,7 @@ class Package:
         """Values for the templates, which ask for them as `cookiecutter.NAME`."""
         return {
             "kind": self.kind,
-            "article": "An" if self.kind[0] in "aeiou" else "A",
+            "article": with_article(self.kind).split()[0].capitalize(),
             "name": self.names.offer,
             "module": self.names.module,
             "project": self.names.project,
@@ -60,8 +60,9 @@ class Package:
 
     @property
     def run(self) -> str:
-        """The command that puts the plugin on a board of its own."""
-        return spell("run", KINDS[self.kind].run.format(name=self.names.offer), f"-o runs/{self.names.offer}")
+        """The command that puts the plugin on a board of its own, or to its use."""
+        kind = KINDS[self.kind]
+        return spell(kind.command, kind.run.format(name=self.names.offer), f"-o runs/{self.names.offer}")
 
 
 def spell(*words: str) -> str:

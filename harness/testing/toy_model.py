@@ -118,6 +118,25 @@ class _LoadedToy:
         logits: torch.Tensor = self._run(batch, splices or {})[-1][ends] @ self.embedding.T
         return logits
 
+    def compare(
+        self, batch: Sequence[Tokens], splices: Sequence[Callable[[torch.Tensor], torch.Tensor] | None]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return losses with each splice at the one site, and the divergences of its predictions from the own ones."""
+        import torch
+
+        ids = torch.from_numpy(np.concatenate([one.ids for one in batch])).to(self.embedding.device)
+        predicted = np.concatenate([one.content & (np.arange(len(one.ids)) > 0) for one in batch])
+        places = torch.from_numpy(predicted.nonzero()[0]).to(ids)
+
+        def predict(splice: Any) -> torch.Tensor:
+            states = self._run(batch, {self.sites[0]: splice} if splice else {})[-1]
+            logits: torch.Tensor = states[places - 1] @ self.embedding.T
+            return logits.log_softmax(-1)
+
+        own, spliced = predict(None), torch.stack([predict(splice) for splice in splices])
+        losses = -spliced[:, torch.arange(len(places)), ids[places]]
+        return losses, (own.exp() * (own - spliced)).sum(-1)
+
     def _run(
         self, batch: Sequence[Tokens], splices: Mapping[Site, Any] = MappingProxyType({})
     ) -> list[torch.Tensor]:

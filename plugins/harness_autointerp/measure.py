@@ -259,6 +259,8 @@ def _explain_arm(
     if len(chosen) < 2:
         note = f"{len(chosen)} of {width} features fire in {setting.top} fragments of each half"
         return _empty(reference, note, width=width, alive=alive), None
+    if not is_scored:
+        return _empty(reference, "the scorer is not able", width=width, alive=alive), None
     shown, hidden = (
         [
             Feature(half=half, activations=values, draw=_draw(setting, largest[:, number]))
@@ -268,8 +270,6 @@ def _explain_arm(
         ]
         for half, largest in zip(halves, maxima, strict=True)
     )
-    if not is_scored:
-        return _empty(reference, "the scorer is not able", width=width, alive=alive), None
     explanations = [setting.explainer.explain(one.show()) for one in shown]
     scored = setting.compare(explanations, hidden)
     examples = tuple(

@@ -18,6 +18,7 @@ from harness import (
     Dictionary,
     LabelledTask,
     LanguageModel,
+    PredictingModel,
     Probed,
     Score,
     UsageError,
@@ -81,7 +82,9 @@ def measure(
     tell("fitting")
     chosen = dict(fit_erasers(task, means, halves, dictionary, sizes))
     tell("measuring losses")
-    losses, n_tokens = measure_losses(task, chosen, loss_tokens, device=device, batch_size=batch_size)
+    losses, divergences, n_tokens = measure_losses(
+        task, chosen, loss_tokens, device=device, batch_size=batch_size
+    )
     tell("probing")
     chance = 1 / len(task.classes)
     before = _arm("none", 0, _probe(task, means.hidden, halves))
@@ -91,7 +94,8 @@ def measure(
     for (name, size), eraser in chosen.items():
         after = _probe(task, eraser.erase_means(means.hidden, means.features), halves)
         edited, edit = measure_edit(_erase(eraser, means.sample, device), means.sample)
-        cost = Cost(tokens_edited=edited, edit=edit, loss=losses.get((name, size)))
+        loss, kl = (found.get((name, size)) for found in (losses, divergences))
+        cost = Cost(tokens_edited=edited, edit=edit, loss=loss, kl=kl)
         features = eraser.chosen.tolist() if isinstance(eraser, WithoutFeatures) else ()
         arms.append(_arm(name, size, after, features=tuple(features), before=before, cost=cost))
     claim, reason = judge_claim(tuple(arms), chance)
@@ -259,6 +263,10 @@ def _erase(eraser: Eraser, sample: Tensor, device: str) -> Tensor:
     return eraser.erase(sample.to(device)).cpu()
 
 
+Costs = dict[tuple[str, int], Score]
+"""Cost of each eraser, by its name and size, in nats a token."""
+
+
 def measure_losses(
     task: LabelledTask,
     chosen: Mapping[tuple[str, int], Eraser],
@@ -266,43 +274,48 @@ def measure_losses(
     *,
     device: str,
     batch_size: int | None = None,
-) -> tuple[dict[tuple[str, int], Score], int]:
-    """Return the increase in next-token loss, in nats, with each eraser spliced in at the site, on test rows with at
-    most `limit` content tokens, and the number of predicted tokens. Intervals are over texts. Nothing for a model
-    without next-token losses.
+) -> tuple[Costs, Costs, int]:
+    """Return the increase in next-token loss, and KL(original ‖ erased) of predictions, in nats a token, with each
+    eraser spliced in at the site, on test rows with at most `limit` content tokens, and the number of predicted tokens.
+
+    Intervals are over texts. Nothing for a model without next-token losses; losses alone for one without logits.
     """
     model = task.model.model
     if not isinstance(model, LanguageModel):
-        return {}, 0
+        return {}, {}, 0
     whole = model.load_whole(task.site, device)
     rows = take_rows(task, limit)
-    splices: dict[Any, Callable[[Tensor], Tensor] | None] = {None: None}
-    splices |= {key: eraser.erase for key, eraser in chosen.items()}
+    splices = [None, *(eraser.erase for eraser in chosen.values())]
 
-    def work(batch: Sequence[int]) -> tuple[list[int], dict[Any, Array]]:
+    def work(batch: Sequence[int]) -> tuple[list[int], Array]:
         tokens = [task.tokens[row] for row in batch]
         # The first position has none before it, so it has no loss.
         counts = [int(one.content[1:].sum()) for one in tokens]
         places = np.repeat(np.arange(len(batch)), counts)
-        sums = {
-            key: np.bincount(
-                places, whole.losses(tokens, splice).double().cpu().numpy(), minlength=len(batch)
-            )
-            for key, splice in splices.items()
-        }
-        return counts, sums
+        if isinstance(whole, PredictingModel):
+            both = torch.stack(whole.compare(tokens, splices))
+        else:
+            both = torch.stack([whole.losses(tokens, splice) for splice in splices])[None]
+        values = both.double().cpu().numpy()
+        sums = [[np.bincount(places, one, minlength=len(batch)) for one in kind] for kind in values]
+        return counts, np.array(sums)
 
     done = list(run_batches(batches_of(task, rows, device, batch_size), work))
     counts = np.concatenate([counts for counts, _ in done])
-    sums = {key: np.concatenate([part[key] for _, part in done]) for key in splices}
+    # [1 or 2 kinds, splices, texts]: losses, and divergences where the model gives them.
+    losses, *divergences = np.concatenate([part for _, part in done], axis=-1)
     weights = np.random.default_rng(0).multinomial(
         len(counts), np.full(len(counts), 1 / len(counts)), size=RESAMPLES
     )
-    found = {key: _mean_increase(sums[key] - sums[None], counts, weights) for key in chosen}
-    return found, int(counts.sum())
+
+    def average(sums: Array) -> Costs:
+        return {key: _average(one, counts, weights) for key, one in zip(chosen, sums[1:], strict=True)}
+
+    kls = average(divergences[0]) if divergences else {}
+    return average(losses - losses[0]), kls, int(counts.sum())
 
 
-def _mean_increase(increase: Array, counts: Array, weights: Array) -> Score:
+def _average(increase: Array, counts: Array, weights: Array) -> Score:
     """Return the mean over tokens of sums `increase [texts]` of `counts [texts]` tokens, with its interval."""
     resampled = (weights @ increase) / np.maximum(weights @ counts, 1)
     low, high = np.quantile(resampled, [0.025, 0.975])

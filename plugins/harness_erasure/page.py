@@ -20,9 +20,11 @@ Each eraser is fitted on one half of the training rows. A **fresh** logistic reg
 scored on test rows, by AUROC with a 95 % interval: ½ is chance, however rare a class is. *Same rows* is a probe trained
 on the eraser's own rows: after LEACE it is at chance by construction, whatever is left. *Edited* is the share of test
 tokens that an eraser changes, *edit* the mean of ‖x − x'‖ / ‖x‖, *Δ loss* the increase in next-token loss in nats with
-the eraser spliced in, on test texts, and *perplexity* its exponential, the factor. *placebo* are as many features of
-equal mean activation. A concept that a probe does not find before erasure, by intervals of AUROC and of balanced
-accuracy, is not testable, and no claim stands. The harness's page on interpretation says how each number is made.
+the eraser spliced in, on test texts, and *perplexity* its exponential, the factor; *KL* is KL(original ‖ erased) of
+the predictions of the same tokens, in nats a token: it sees changes that make one text likelier and another less so.
+*placebo* are as many features of equal mean activation. A concept that a probe does not find before erasure, by
+intervals of AUROC and of balanced accuracy, is not testable, and no claim stands. The harness's page on interpretation
+says how each number is made.
 """
 
 
@@ -113,6 +115,7 @@ def to_markdown(result: Result) -> str:
                 "edit",
                 "Δ loss",
                 "perplexity",
+                "KL",
                 "verdict",
             ),
             map(_line, result.arms),
@@ -152,6 +155,7 @@ def _line(arm: Arm) -> tuple[str, ...]:
         f"{cost.edit:.4f}" if cost else NONE,
         str(cost.loss) if cost and cost.loss else NONE,
         f"× {math.exp(min(cost.loss.value, 99)):.3g}" if cost and cost.loss else NONE,
+        str(cost.kl) if cost and cost.kl else NONE,
         arm.verdict or "control",
     )
 

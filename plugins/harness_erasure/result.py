@@ -27,6 +27,8 @@ class Cost(ResultModel):
     """Mean of ‖x − x'‖ / ‖x‖ over test tokens."""
     loss: Score | None
     """Increase in next-token loss in nats; None for a model without."""
+    kl: Score | None = None
+    """KL(original ‖ erased) of predictions of the next token, in nats a token; None for a model without logits."""
 
 
 class Arm(ResultModel):

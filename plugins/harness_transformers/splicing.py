@@ -42,21 +42,37 @@ class SplicedTransformer:
 
         Examples follow one another, without padding.
         """
-        batch = [tokens for tokens in batch if tokens.content.any()]
-        device = next(self._model.parameters()).device
-        if not batch:
-            return torch.empty(0, device=device)
-        padded = pad(batch).to(device)
-        with contextlib.nullcontext() if splice is None else _replace(self._place, padded, splice):
-            output = self._model.base_model(**padded.inputs)
-        targets = padded.rows[padded.rows % padded.ids.shape[1] > 0]
-        # Content is never padding, so the position before it is not padding either. The last block of a spread model
-        # is on another device.
-        hidden = output.last_hidden_state.to(device).flatten(0, 1).index_select(0, targets - 1)
-        answers = padded.ids.flatten().index_select(0, targets)
-        size = max(1, LOGITS // self._model.config.vocab_size)
-        parts = zip(torch.split(hidden, size), torch.split(answers, size), strict=True)
-        return torch.cat([self._cross_entropy(output, *part) for part in parts])
+        parts = self._read(batch, splice)
+        if parts is None:
+            return self._nothing()
+        output, hidden, answers = parts
+        slices = zip(*(torch.split(rows, self._slice) for rows in (hidden, answers)), strict=True)
+        return torch.cat([self._cross_entropy(output, *part) for part in slices])
+
+    @torch.inference_mode()
+    def compare(
+        self, batch: Sequence[Tokens], splices: Sequence[Splice | None]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return losses with each splice, as `losses`, and KL(own ‖ spliced) of predictions there, in nats, both
+        `[splices, positions]` in float32.
+        """
+        own = self._read(batch, None)
+        if own is None:
+            return (self._nothing().expand(len(splices), 0),) * 2
+        output, hidden, answers = own
+        # Of the decoder's outputs the rows alone are kept: there may be many splices.
+        spliced = [parts[1] for splice in splices if (parts := self._read(batch, splice))]
+        losses, divergences = (torch.empty(len(splices), len(answers), device=hidden.device) for _ in "lk")
+        for start in range(0, len(answers), self._slice):
+            rows = slice(start, start + self._slice)
+            wanted = self._predict(output, hidden[rows]).float().log_softmax(-1)
+            shares = wanted.exp()
+            for number, changed in enumerate(spliced):
+                found = self._predict(output, changed[rows]).float().log_softmax(-1)
+                losses[number, rows] = nn.functional.nll_loss(found, answers[rows], reduction="none")
+                # In place: at 262,144 tokens each temporary is 128 MiB.
+                divergences[number, rows] = found.sub_(wanted).mul_(shares).sum(-1).neg_()
+        return losses, divergences
 
     def next_logits(
         self, batch: Sequence[Tokens], splices: Mapping[Site, Splice] | None = None
@@ -77,8 +93,36 @@ class SplicedTransformer:
         ends = torch.tensor(counts, device=device).cumsum(0) - 1
         hidden = output.last_hidden_state.to(device).flatten(0, 1)
         hidden = hidden.index_select(0, padded.rows.index_select(0, ends))
-        parts = torch.split(hidden, max(1, LOGITS // self._model.config.vocab_size))
+        parts = torch.split(hidden, self._slice)
         return torch.cat([self._predict(output, part).float() for part in parts])
+
+    def _read(
+        self, batch: Sequence[Tokens], splice: Splice | None
+    ) -> tuple[Any, torch.Tensor, torch.Tensor] | None:
+        """Return the decoder's output, its rows `[positions, width]` that predict a content token, and these tokens;
+        None for a batch without content.
+        """
+        batch = [tokens for tokens in batch if tokens.content.any()]
+        device = next(self._model.parameters()).device
+        if not batch:
+            return None
+        padded = pad(batch).to(device)
+        with contextlib.nullcontext() if splice is None else _replace(self._place, padded, splice):
+            output = self._model.base_model(**padded.inputs)
+        targets = padded.rows[padded.rows % padded.ids.shape[1] > 0]
+        # Content is never padding, so the position before it is not padding either. The last block of a spread model
+        # is on another device.
+        hidden = output.last_hidden_state.to(device).flatten(0, 1).index_select(0, targets - 1)
+        return output, hidden, padded.ids.flatten().index_select(0, targets)
+
+    @property
+    def _slice(self) -> int:
+        """Positions whose logits are computed at once."""
+        size: int = self._model.config.vocab_size
+        return max(1, LOGITS // size)
+
+    def _nothing(self) -> torch.Tensor:
+        return torch.empty(0, device=next(self._model.parameters()).device)
 
     def _cross_entropy(self, output: Any, hidden: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
         """Return losses `[rows]` of the head's logits for `hidden [rows, width]`."""

@@ -208,7 +208,7 @@ def order_of_sites(subject: Subject) -> None:
 )
 def predictions(subject: Subject) -> None:
     """Run whole, it gives logits whose losses are its own; splices at all sites are given the activations there, and
-    decide what follows.
+    decide what follows; its divergences are those of its logits.
     """
     model = subject.make()
     asked = _sites(model)
@@ -247,3 +247,25 @@ def predictions(subject: Subject) -> None:
         expected = [rows, model.width(site)]
         fail_unless(shapes == [expected], f"a splice at {site} is given {shapes}, and not {expected} once")
         fail_unless(not same(as_array(logits), as_array(other)), f"a splice at {site} changes no logits")
+    _check_comparison(whole, batch, logits, changed[0])
+
+
+def _check_comparison(
+    whole: PredictingModel, batch: Sequence[Tokens], logits: torch.Tensor, changed: torch.Tensor
+) -> None:
+    """Fail unless losses and divergences at the last token of each example are those of its logits, with and without
+    zeros at the model's site.
+    """
+    with torch.inference_mode():
+        both = [whole.compare([one], [None, torch.zeros_like]) for one in batch]
+    losses, divergences = (
+        torch.stack([part[:, -1] for part in parts], 1) for parts in zip(*both, strict=True)
+    )
+    answers = torch.tensor([int(one.ids[-1]) for one in batch])
+    expected = [
+        torch.nn.functional.cross_entropy(one, answers, reduction="none") for one in (logits, changed)
+    ]
+    own, other = logits.log_softmax(-1), changed.log_softmax(-1)
+    away = (own.exp() * (own - other)).sum(-1)
+    _check_near(as_array(losses), as_array(torch.stack(expected)), "by comparison")
+    _check_near(as_array(divergences), as_array(torch.stack([torch.zeros_like(away), away])), "by comparison")
