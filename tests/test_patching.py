@@ -14,7 +14,7 @@ import torch
 import transformers
 from harness_patching import measure
 from harness_patching.arms import make_controls, of_dictionary, of_directions, of_random
-from harness_patching.asking import ask
+from harness_patching.asking import ask, slope_at
 from harness_patching.behaviours import FOLDER, Encoded, draw_items, encode, read_behaviour, take_items
 from harness_patching.page import describe
 from harness_patching.result import Difference, Result, is_testable, judge
@@ -52,6 +52,8 @@ lists:
   answers:
     - [is, are]
 """
+
+SECOND = '  - {prompt: "In the {place} of {who} {what[0]}", twin: "In the {place} of {who} {what[1]}"}\n'
 
 
 @pytest.fixture
@@ -108,6 +110,7 @@ def test_items_are_those_whose_answers_are_one_token_and_whose_twin_is_as_long(m
         (("who: people, ", ""), "has the slot 'who', which is not in slots"),
         (("who: people", "who: persons"), "slot 'who' is filled from 'persons', which is no list there"),
         (("summary:", "summry:"), "did you mean 'summary'"),
+        ((SECOND, ""), "templates are 1, and at least 2 are needed"),
         (("what[1]}", "what[2]}"), "has a brace that opens no slot"),
         (("what[1]}", "what}"), "cannot be filled with ('"),
         (("people: [Mary, Tom, David, Paul, we, they, he, she]", "people: []"), "has 0 words, for 1 slots"),
@@ -292,6 +295,19 @@ def test_a_planted_feature_is_the_first_and_carries_all_of_it() -> None:
     assert verdict == "holds"
 
 
+def test_a_model_without_gradients_is_told_what_it_lacks() -> None:
+    class Frozen(Planted):
+        @torch.no_grad()
+        def next_logits(self, batch: Sequence[Tokens], splices: Any = None) -> torch.Tensor:
+            return super().next_logits(batch, splices)
+
+    model = Frozen(torch.eye(2), torch.ones(2))
+    prompt, twin = (Tokens(ids=np.array([number]), content=np.ones(1, bool)) for number in (0, 1))
+    asked = ask(model, [Encoded(prompt=prompt, twin=twin, right=0, wrong=1, group="a")], [SITE])
+    with pytest.raises(harness.UnavailableError, match="predictions have no gradients"):
+        slope_at(model, asked, SITE)
+
+
 class PlantedTwice(Planted):
     """Model with a second site, whose activations are those of the first times `weights`."""
 
@@ -465,6 +481,7 @@ def test_curves_nodes_and_edges_of_a_model_that_shows_the_behaviour(
         ("agreement", ("-r", "hidden"), 3, "representation 'hidden' has no decoder"),
         ("indirect-object", ("-k", "4096"), 2, "4096 features are to be patched at once, and there are 64"),
         ("indirect-object", ("--edges", "resid_post.0"), 2, "is none"),
+        ("indirect-object", ("--edges", "resid_post.1"), 2, "and 'resid_post.1' is none"),
         ("indirect-object", ("--site", "resid_post.9"), 2, "model 'minigemma-s' has no site 'resid_post.9'"),
     ],
 )

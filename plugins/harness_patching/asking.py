@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from harness import LanguageModel, OpenModel, PredictingModel, Site, UsageError
+from harness import LanguageModel, OpenModel, PredictingModel, Site, UnavailableError, UsageError
 
 if TYPE_CHECKING:
     from harness import Tokens
@@ -104,7 +104,10 @@ def kl_of(prompts: Tensor, others: Tensor) -> Tensor:
 
 
 def slope_at(whole: PredictingModel, asked: Asked, site: Site) -> Tensor:
-    """Return the gradient `[tokens, d]` of the difference in logits, at the twins' activations at a site."""
+    """Return the gradient `[tokens, d]` of the difference in logits, at the twins' activations at a site.
+
+    Raise UnavailableError for a model that records no gradients.
+    """
     leaves: list[Tensor] = []
 
     def start(rows: Tensor) -> Tensor:
@@ -113,5 +116,11 @@ def slope_at(whole: PredictingModel, asked: Asked, site: Site) -> Tensor:
 
     with torch.enable_grad():
         predicted = predict(whole, [item.twin for item in asked.items], {site: start})
-        (slope,) = torch.autograd.grad(gap_of(predicted, asked.items).sum(), leaves)
+        gaps = gap_of(predicted, asked.items).sum()
+        if not gaps.requires_grad:
+            raise UnavailableError(
+                "the model's predictions have no gradients, and features are chosen by them: its `next_logits` must "
+                "record them where torch does"
+            )
+        (slope,) = torch.autograd.grad(gaps, leaves)
     return slope.float()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from harness import Model, Tokens, UsageError, did_you_mean, read_yaml
 
@@ -52,7 +52,7 @@ class BehaviourFile(BaseModel):
     """Answer to the prompt, one token: with its space in front."""
     wrong: str
     """Answer to the twin, one token."""
-    templates: tuple[Template, ...] = Field(min_length=2)
+    templates: tuple[Template, ...]
     """Prompts; features are chosen on one half of them and measured on the other."""
     slots: Mapping[str, str]
     """List of words for each slot; slots of one list are filled differently."""
@@ -105,6 +105,11 @@ def read_behaviour(name: str) -> Behaviour:
         )
     read = read_yaml(path, "behaviour")
     file = read.validate(BehaviourFile)
+    if len(file.templates) < 2:
+        raise UsageError(
+            f"{read.where}: templates are {len(file.templates)}, and at least 2 are needed: features are chosen on one "
+            "half of them and measured on the other"
+        )
     for slot, words in file.slots.items():
         if words not in file.lists:
             raise UsageError(f"{read.where}: slot '{slot}' is filled from '{words}', which is no list there")

@@ -90,6 +90,8 @@ def patch(
     began = time.process_time()
     opened = session.open_model(model, site, *([later] if later else []))
     sites = opened.sites
+    if later and len(sites) == 1:  # both names mean the same site
+        raise UsageError(f"edges lead from '{site}' to a later layer, and '{later}' is none")
     if len(sites) != (2 if later else 1):
         raise UsageError(f"patching is at one site, and edges lead to one more; '{site}' names {len(sites)}")
     if later and sites[1].layer <= sites[0].layer:
