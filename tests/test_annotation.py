@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import annotation_toy as toy
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from harness_annotation import chances
@@ -504,3 +505,37 @@ def test_the_command_writes_a_result_and_says_what_it_found(harness_command: Any
         "-p", "annotation_toy", "annotate-prompts", str(path), *given, "--explanations", str(bad), "-d", "cpu"
     )
     assert told.code == 2 and "holds no explanations" in told.said[-1]
+
+
+def test_rows_that_are_not_drawn_join_templates_too(tmp_path: Path) -> None:
+    # The first and the last text are alike by way of the second one alone.
+    texts = ["a b c d e f", "a b c d g h", "a b g h i j", "k l m n o p"]
+    folder = tmp_path / "svamp"
+    folder.mkdir()
+    pd.DataFrame({"text": texts, "answer": ["1"] * 4}).to_parquet(folder / "data.parquet")
+    whole = {item.text: item.template for item in read_items("svamp", tmp_path, None)}
+    assert len(set(whole.values())) == 2
+    for limit in (2, 3):
+        drawn = read_items("svamp", tmp_path, limit)
+        assert {item.text: item.template for item in drawn} == {item.text: whole[item.text] for item in drawn}
+
+
+def test_own_items_without_a_template_are_of_that_of_the_texts_alike(tmp_path: Path) -> None:
+    rows = [
+        ("The red car stopped there", None),
+        ("The red car stopped here", None),
+        ("A dog", "dogs"),
+        ("It rains", None),
+    ]
+    path = tmp_path / "own.jsonl"
+    path.write_text(
+        "".join(
+            json.dumps(
+                {"text": text, "choices": ["a", "b"], "answer": "a", **({"template": of} if of else {})}
+            )
+            + "\n"
+            for text, of in rows
+        )
+    )
+    one, other, named, alone = (item.template for item in read_items(str(path), None, None))
+    assert one == other != alone and named == "dogs"

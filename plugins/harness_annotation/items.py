@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import combinations
 from pathlib import Path
@@ -68,9 +68,11 @@ def read_items(name: str, data_dir: Path | None, limit: int | None) -> list[Item
     unknown name or a row that is no item, UnavailableError where data are missing.
     """
     if name in MATHS:
-        rows = _draw(_read_mirrored(name, data_dir), limit)
+        rows = _read_mirrored(name, data_dir)
+        # Of all rows, drawn or not: a row that is left out may join two that would lie in two halves.
         templates = find_templates([str(row["text"]) for row in rows])
-        return [_as_problem(row, template) for row, template in zip(rows, templates, strict=True)]
+        drawn = _draw(list(zip(rows, templates, strict=True)), limit)
+        return [_as_problem(row, template) for row, template in drawn]
     path = _OWN / f"{name}.jsonl" if name in WORDS else Path(name)
     if name not in WORDS and not path.suffix:
         raise UsageError(f"there are no items '{name}'{did_you_mean(name, SETS)}; or give a file")
@@ -80,7 +82,14 @@ def read_items(name: str, data_dir: Path | None, limit: int | None) -> list[Item
     items = [_as_item(row, f"'{name}' row {number}") for number, row in enumerate(rows, 1)]
     if not items:
         raise NothingSelectedError(f"'{name}' holds no items")
-    return _draw(items, limit)
+    return _draw(_with_templates(items), limit)
+
+
+def _with_templates(items: Sequence[Item]) -> list[Item]:
+    """Return items, those without a template with that of the texts alike: near copies belong in one half."""
+    without = [item.text for item in items if not item.template]
+    found = iter(find_templates(without) if without else [])
+    return [item if item.template else replace(item, template=f"alike {next(found)}") for item in items]
 
 
 def find_templates(texts: Sequence[str]) -> list[str]:
@@ -202,7 +211,7 @@ def _as_item(row: Mapping[str, Any], where: str) -> Item:
         text=text,
         choices=choices,
         right=choices.index(answer),
-        template=text if template is None else str(template),
+        template="" if template is None else str(template),
         hint=str(row.get("hint") or ""),
         question=str(row.get("question") or ""),
         cloze=str(row.get("cloze") or ""),
