@@ -392,6 +392,17 @@ def harness_explainers():
     return [harness.ExplainerSpec(name="loudest", summary="the loudest token", make=make_loudest)]
 """
 
+DICTIONARY_SCORES = """
+import harness
+
+def open_width(task):
+    return lambda dictionary, seed: float(len(dictionary))
+
+@harness.hookimpl
+def harness_dictionary_scores():
+    return [harness.DictionaryScoreSpec(name="width", summary="Letters of its name.", load=open_width)]
+"""
+
 GOOD = {
     "poolings": POOLINGS,
     "transforms": TRANSFORMS,
@@ -404,6 +415,7 @@ GOOD = {
     "suites": SUITES,
     "commands": COMMANDS,
     "results": RESULTS,
+    "dictionary_scores": DICTIONARY_SCORES,
     "executors": EXECUTORS,
     "explainers": EXPLAINERS,
     "plugins": PLUGINS,
@@ -741,6 +753,7 @@ FAULTS = (
     Fault("suites", "file", "name: own_suite", "name: another", file="own_suite.yaml"),
     Fault("suites", "names", "poolings: [mean]", "poolings: [mean, meen]", file="own_suite.yaml"),
     Fault("results", "describes", "# Greetings", "Greetings"),
+    Fault("dictionary_scores", "opens", "open_width(task)", "open_width(task, device)"),
     Fault("commands", "loads", ', help="Shout."', ""),
     # Whole plugins
     Fault("plugins", "listing", "import json", "import scipy.sparse"),

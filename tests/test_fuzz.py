@@ -567,6 +567,19 @@ def _(folder: Path) -> None:
     describe(sorted(folder.glob("patching-*.json")))
 
 
+def reliability(folder: Path) -> None:
+    from harness.validation.reliability import SHIPPED
+
+    shutil.copy(SHIPPED, folder / "reliability-x.json")
+
+
+@kind("reliability", "reliability-x.json", break_json, reliability)
+def _(folder: Path) -> None:
+    from harness.validation.page import describe
+
+    describe(sorted(folder.glob("reliability-*.json")))
+
+
 def autointerp(folder: Path) -> None:
     """A result of explaining features with a scorer that is not able."""
     from harness_autointerp.result import Arm, Result

@@ -122,6 +122,11 @@ def harness_results():
     tell("harness_results")
     return [harness.ResultSpec(name="toy_results", summary="results", pattern="toy-*.json", load="toy_plugin:greet")]
 
+@harness.hookimpl
+def harness_dictionary_scores():
+    tell("harness_dictionary_scores")
+    return [harness.DictionaryScoreSpec(name="toy_score", summary="a score", load="toy_plugin:greet")]
+
 @harness.hookimpl(tryfirst=True)
 def harness_resolve_model(ref):
     tell("harness_resolve_model", ref=ref)
@@ -181,6 +186,7 @@ def test_the_hooks_are_these():
         "harness_regimes",
         "harness_alignments",
         "harness_executors",
+        "harness_dictionary_scores",
         "harness_explainers",
         "harness_tasks",
         "harness_suites",

@@ -17,6 +17,7 @@ from harness_patching.arms import make_controls, of_dictionary, of_directions, o
 from harness_patching.asking import ask, slope_at
 from harness_patching.behaviours import FOLDER, Encoded, draw_items, encode, read_behaviour, take_items
 from harness_patching.page import describe
+from harness_patching.reliability import ITEMS, open_area
 from harness_patching.result import Difference, Result, is_testable, judge
 
 import harness
@@ -515,6 +516,20 @@ def test_intervals_are_over_the_words_that_decide(mine: Path, harness_command: A
     done = run(harness_command, mine, "-k", "1", "-o", str(tmp_path / "out"), "--json")
     result = Result.model_validate_json(done.out)
     assert result.verdict == "not testable on this model" and "decided by 2 different words" in result.reason
+
+
+def test_the_area_as_a_score_is_that_of_the_dictionary_alone(mine: Path, harness_command: Any) -> None:
+    done = run(harness_command, mine, "-k", "1", "-k", "4", "-k", "16", "-n", str(ITEMS), "--json")
+    task = harness.open(device="cpu").load_task(
+        "quickstart_tone", model="minigemma-s", site="resid_post.1", limit=30
+    )
+    measure_area = open_area(str(mine), task)
+    assert done.code == 0, done.err
+    curve = Result.model_validate_json(done.out).find("dictionary")
+    assert curve is not None and measure_area("minigemma-scope", 0) == curve.kl_area.value
+    assert measure_area("minigemma-scope", 1) != measure_area("minigemma-scope", 2)  # items are drawn anew
+    with pytest.raises(harness.NotTestableError, match=r"accuracy|asked"):
+        open_area("agreement", task)("minigemma-scope", 0)
 
 
 @pytest.mark.parametrize("text", ["{", '{"version": 2}', "[]", '{"behaviour": "a", "behaviour": "b"}'])

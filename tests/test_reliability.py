@@ -65,6 +65,12 @@ def test_the_interval_of_a_score_without_relation_to_truth_holds_zero() -> None:
     assert held >= 17  # fewer happen in 3 of 100 such tests where the interval holds 95 %
 
 
+def test_settings_are_drawn_with_all_of_their_seeds() -> None:
+    truth, score = np.random.default_rng(0).uniform(size=(2, 15))
+    one, copies = rank_correlation(score, truth), rank_correlation([score, score], [truth, truth])
+    assert (copies.value, copies.low, copies.high) == pytest.approx((one.value, one.low, one.high))
+
+
 def test_ties_rank_as_in_scipy_and_a_constant_has_no_ranks() -> None:
     score, truth = [1, 1, 2, 3, 3], [5, 4, 4, 1, 2]
     assert rank_correlation(score, truth).value == pytest.approx(spearmanr(score, truth).statistic)
@@ -82,6 +88,12 @@ def test_what_is_shipped_follows_from_the_raw_scores_that_it_holds() -> None:
             (again.value, again.low, again.high)
         )
         assert one.seed_noise == pytest.approx(noise_over(one.scores))
+        if one.synthetic:
+            found = rank_correlation(one.synthetic, shipped.truth)
+            assert one.validity is not None
+            assert (one.validity.value, one.validity.low, one.validity.high) == pytest.approx(
+                (found.value, found.low, found.high)
+            )
 
 
 def test_the_command_prints_each_score_with_its_signal_to_noise(harness_command: Any) -> None:
@@ -138,10 +150,10 @@ def test_a_record_of_a_training_that_is_none_is_named(tmp_path: Path) -> None:
 def test_dictionaries_trained_longer_recover_known_features_better() -> None:
     panel = Panel(features=24, d=16, width=24, l0=(2,), steps=(4, 200), seeds=(0,), probed=1, rows=150)
     found = measure_panel(harness.open(device="cpu").registry, panel)
-    short, long = found.truth
+    ((short, long),) = found.truth
     assert short < 0.75 < long
-    assert found.scores[EXPLAINED][0] < found.scores[EXPLAINED][1]
-    assert len(found.scores[LEAD]) == 2
+    assert found.scores[EXPLAINED][0][0] < found.scores[EXPLAINED][0][1]
+    assert len(found.scores[LEAD][0]) == 2
 
 
 @pytest.mark.parametrize(

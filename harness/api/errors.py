@@ -5,6 +5,7 @@ HarnessError            70  never raised itself
 ├── UnavailableError         3  data, weights, a plugin or a package that is not there or is broken
 │   ├── DataError        3  the data of a task or corpus is missing, broken or unreadable
 │   ├── PluginResultError 3  a plugin returned values that are no result: not finite, or not a row for each row
+│   ├── NotTestableError 3  a score says nothing on this model
 │   ├── ChangedError     3  a file has changed since it was read or hashed
 │   └── WriteError       3  results, cache or output cannot be written
 ├── GateError            4  the run finished, but a gate that was asked for is not met
@@ -55,6 +56,10 @@ class DataError(UnavailableError):
 
 class PluginResultError(UnavailableError):
     """A plugin returned values that cannot be a result; the sentence names the plugin and the row."""
+
+
+class NotTestableError(UnavailableError):
+    """A score says nothing on this model, which cannot do what it needs; the sentence stands in place of numbers."""
 
 
 class ChangedError(UnavailableError):

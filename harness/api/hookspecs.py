@@ -12,6 +12,7 @@ from harness.api.specs import (
     AlignmentSpec,
     ClassifierSpec,
     CommandSpec,
+    DictionaryScoreSpec,
     ExecutorSpec,
     ExplainerSpec,
     ModelSpec,
@@ -124,6 +125,14 @@ def harness_results() -> Iterable[ResultSpec]:  # type: ignore[empty-body]
 
     Called once, by the rules of `harness_models`. `harness leaderboard build`, `make` and `check` write and check the
     pages of a folder, and one table of all claims there.
+    """
+
+
+@hookspec
+def harness_dictionary_scores() -> Iterable[DictionaryScoreSpec]:  # type: ignore[empty-body]
+    """Offer scores of dictionaries, whose reliability `harness check-statistics --dictionaries FOLDER` measures.
+
+    Called once, by the rules of `harness_models`.
     """
 
 

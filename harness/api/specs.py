@@ -89,10 +89,34 @@ class ResultSpec:
             )
 
 
+Measure = Callable[[str, int], float]
+"""Function `measure(dictionary, seed)` that scores a dictionary, given by its reference."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DictionaryScoreSpec:
+    """Score of a dictionary, whose reliability `harness check-statistics --dictionaries FOLDER` measures.
+
+    `load` is a function `open(task) -> measure`, or its place, as `module:attribute`; it is imported when a score is
+    measured. `task` is a `harness.LabelledTask`, and `measure(dictionary, seed) -> float` scores a dictionary by its
+    reference, such as its folder: with the data as they come for the seed 0, with data drawn anew for any other. More
+    is better. Either raises `harness.NotTestableError`, with a sentence, where the score says nothing on the task's
+    model. One that reads the model and no rows is not `by_task`: it is measured once, whatever the tasks.
+    """
+
+    name: str
+    summary: str
+    load: str | Callable[[Any], Measure]
+    by_task: bool = True
+
+    def __post_init__(self) -> None:
+        _check_place(self)
+
+
 _PATTERN = re.compile(r"[a-z][a-z0-9_-]*-\*\.json")
 
 
-def _check_place(spec: CommandSpec | ResultSpec) -> None:
+def _check_place(spec: CommandSpec | ResultSpec | DictionaryScoreSpec) -> None:
     if isinstance(spec.load, str) and not all(spec.load.partition(":")):
         raise TypeError(
             f"{type(spec).__name__} '{spec.name}' loads '{spec.load}', which is not of the form module:attribute"

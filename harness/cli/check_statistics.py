@@ -5,13 +5,15 @@ dictionaries.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from harness.api.errors import GateError, UsageError
+from harness.api.text import printable
 from harness.cli import options as shared
 from harness.cli.streams import echo
 
@@ -38,6 +40,13 @@ if TYPE_CHECKING:
 @click.option("-m", "--model", help="Read dictionaries of FOLDER with this model.")
 @click.option("-t", "--task", "tasks", multiple=True, help="Score dictionaries of FOLDER on this task.")
 @click.option(
+    "--transfer",
+    "transfers",
+    multiple=True,
+    metavar="TASK:FROM:TO",
+    help="Choose probes of this task in one language, such as en, and test them in another.",
+)
+@click.option(
     "-L",
     "--limit",
     type=click.IntRange(min=30),
@@ -58,6 +67,7 @@ def command(
     dictionaries: str | None,
     model: str | None,
     tasks: tuple[str, ...],
+    transfers: tuple[str, ...],
     limit: int,
     output: Path | None,
     data_dir: Path | None,
@@ -68,10 +78,13 @@ def command(
     Takes about a minute. Prints a Markdown table of how often they were right, with a 99 % interval.
     Exit code 4 if a line that must hold does not.
     """
-    if not dictionaries and (model or tasks or output or data_dir):
-        raise UsageError("-m, -t, -o and --data-dir belong to --dictionaries FOLDER, which measures anew")
+    if not dictionaries and (model or tasks or transfers or output or data_dir):
+        raise UsageError(
+            "-m, -t, --transfer, -o and --data-dir belong to --dictionaries FOLDER, which measures anew"
+        )
     if dictionaries is not None:
-        _check_dictionaries(context, dictionaries, model, tasks, limit, output, data_dir, as_json=as_json)
+        asked = _Asked(model=model, tasks=tasks, transfers=transfers, limit=limit)
+        _check_dictionaries(context, dictionaries, asked, output, data_dir, as_json=as_json)
         return
     from harness.stats.simulation import RESAMPLES, ROWS, measure
 
@@ -85,12 +98,18 @@ def command(
         raise GateError(f"{len(wrong)} of {len(truths)} lines do not hold: {'; '.join(wrong)}")
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    model: str | None
+    tasks: tuple[str, ...]
+    transfers: tuple[str, ...]
+    limit: int
+
+
 def _check_dictionaries(
     context: click.Context,
     folder: str,
-    model: str | None,
-    tasks: tuple[str, ...],
-    limit: int,
+    asked: _Asked,
     output: Path | None,
     data_dir: Path | None,
     *,
@@ -98,29 +117,42 @@ def _check_dictionaries(
 ) -> None:
     from harness.storage.atomic import write_json
     from harness.storage.results import check_writable
-    from harness.validation import reliability
+    from harness.validation.page import to_markdown
 
     if output is not None:
         check_writable(output.parent)
     if not folder:
-        result = reliability.read_shipped()
-    elif model is None or not tasks:
+        from harness.validation.reliability import read_shipped
+
+        result = read_shipped()
+    elif asked.model is None or not asked.tasks:
         raise UsageError("--dictionaries FOLDER needs a model (-m) and a task (-t) to score them with")
     else:
         from harness.validation.dictionaries import find_checkpoints, measure_reliability
 
+        wanted = [_parse_transfer(text) for text in asked.transfers]
         found = find_checkpoints(Path(folder))
         session = shared.open_session(context, device="cpu", data_dir=data_dir, offline=True)
+        load = partial(session.load_task, model=asked.model, site=found[0].site)
         result = measure_reliability(
             session.registry,
             found,
-            [session.load_task(task, model=model, site=found[0].site, limit=limit) for task in tasks],
-            rows=limit,
+            [load(task, limit=asked.limit) for task in asked.tasks],
+            rows=asked.limit,
+            transfers=[(load(task), source, target) for task, source, target in wanted],
             tell=lambda line: echo(f"harness: {line}", err=True),
         )
     if output is not None:
         write_json(output, result.model_dump(mode="json"))
-    echo(json.dumps(result.model_dump(mode="json")) if as_json else reliability.to_markdown(result))
+    echo(json.dumps(result.model_dump(mode="json")) if as_json else printable(to_markdown(result)))
+
+
+def _parse_transfer(text: str) -> tuple[str, str, str]:
+    """Return the task, the language of training and that of test."""
+    task, source, target, *more = (*text.split(":"), "", "")
+    if not all((task, source, target)) or any(more):
+        raise UsageError(f"'{text}' is not of the form TASK:FROM:TO, such as multilingual_hatecheck:en:fr")
+    return task, source, target
 
 
 def _table(truths: tuple[Truth, ...]) -> str:

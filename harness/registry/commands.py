@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
-from harness.api.specs import CommandSpec, ResultSpec
+from harness.api.specs import CommandSpec, DictionaryScoreSpec, ResultSpec
 
 COMMANDS: Mapping[str, str] = {
     "bench": "Measure featurizing against this machine's limit.",
@@ -38,8 +38,9 @@ RENAMED: Mapping[str, str] = {"truths": "check-statistics"}
 """Earlier name → present name. The earlier name still works, with a line of warning."""
 
 
-def import_loaded(spec: CommandSpec | ResultSpec) -> Any:
-    """Return what a plugin offers as a command, or as the function that describes results: it may be anything.
+def import_loaded(spec: CommandSpec | ResultSpec | DictionaryScoreSpec) -> Any:
+    """Return what a plugin offers as a command, or as the function that describes results or opens a score: it may be
+    anything.
 
     Whatever its module raises is raised here.
     """

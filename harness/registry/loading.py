@@ -49,6 +49,7 @@ OFFERED: Mapping[str, type] = {
     "suites": Path,
     "commands": specs.CommandSpec,
     "results": specs.ResultSpec,
+    "dictionary_scores": specs.DictionaryScoreSpec,
 }
 """Kind → type that its hook `harness_<kind>` must yield."""
 

@@ -86,7 +86,7 @@ def _as_number(value: Any, said: str) -> Any:
 
 def singular(kind: str) -> str:
     """Return the word for one offer of a kind."""
-    return kind.removesuffix("s")
+    return kind.removesuffix("s").replace("_", " ")
 
 
 def name_offer(kind: str, name: str, distribution: str) -> str:

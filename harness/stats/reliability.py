@@ -19,7 +19,7 @@ Floats = NDArray[np.floating[Any]]
 
 LEVEL = 0.95
 RESAMPLES = 2000
-"""Bootstrap resamples of dictionaries for the interval of a rank correlation."""
+"""Bootstrap resamples of settings of dictionaries for the interval of a rank correlation."""
 
 
 def signal_to_noise(earlier: ArrayLike, later: ArrayLike) -> Score:
@@ -51,20 +51,23 @@ def noise_over(scores: ArrayLike) -> float:
 
 
 def rank_correlation(scores: ArrayLike, truth: ArrayLike, *, seed: int = 0) -> Score:
-    """Return Spearman's correlation of `scores [dictionaries]` with `truth [dictionaries]`, with the percentile
-    interval of resampled dictionaries. ValueError for fewer than three, or where one of the two is constant.
+    """Return Spearman's correlation of `scores` with `truth`, each `[settings]` or `[seeds, settings]`, with the
+    percentile interval of resampled settings. ValueError for fewer than three, or where one of the two is constant.
+
+    A setting is drawn with all of its seeds, which are near copies: drawn one by one, the interval would be too narrow.
     """
-    first, second = np.asarray(scores, dtype=float), np.asarray(truth, dtype=float)
-    if first.shape != second.shape or first.ndim != 1 or len(first) < 3:
-        raise ValueError("a rank correlation needs three dictionaries")
+    first, second = (np.atleast_2d(np.asarray(values, dtype=float)) for values in (scores, truth))
+    settings = first.shape[-1]
+    if first.shape != second.shape or first.ndim != 2 or settings < 3:
+        raise ValueError("a rank correlation needs three settings of dictionaries")
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         raise ValueError("a constant has no ranks")
-    rows = np.random.default_rng(seed).integers(len(first), size=(RESAMPLES, len(first)))
-    (value,) = _spearman(first[None], second[None])
-    found = _spearman(first[rows], second[rows])
+    drawn = np.random.default_rng(seed).integers(settings, size=(RESAMPLES, settings))
+    (value,) = _spearman(first.reshape(1, -1), second.reshape(1, -1))
+    found = _spearman(*(np.concatenate([row[drawn] for row in values], axis=1) for values in (first, second)))
     found = found[np.isfinite(found)]  # a resample of equal values has no ranks
     low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Score(value=float(value), low=float(low), high=float(high), method="bootstrap of dictionaries")
+    return Score(value=float(value), low=float(low), high=float(high), method="bootstrap of settings")
 
 
 def _spearman(first: Floats, second: Floats) -> Floats:

@@ -1,4 +1,4 @@
-"""Results of `harness check-statistics --dictionaries`: what is measured, its verdicts, and the table of them."""
+"""Results of `harness check-statistics --dictionaries`: what is measured, and the verdicts that follow from it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from harness.api.text import escape_markdown
+from pydantic import Field
+
 from harness.storage.reading import read_description
 from harness.storage.results import ResultModel
 
@@ -15,6 +16,11 @@ SHIPPED = Path(__file__).with_name("reliability.json")
 
 LEAD = "macro-F1 lead"
 """Score that boards rank by: the lead over hidden states in macro-F1 of a probe on all features."""
+
+K_SPARSE = "k-sparse lead"
+"""Lead over hidden states of a probe on the five features whose class means differ most."""
+
+EXPLAINED = "explained variance"
 
 Verdict = Literal["holds", "does not hold", "undecided"]
 
@@ -44,15 +50,18 @@ class ScoreReliability(ResultModel):
     seed_noise: float
     """Standard deviation over dictionary seeds, pooled over checkpoints."""
     data_noise: float
-    """Standard deviation over training and test rows drawn anew, for the trained dictionaries."""
+    """Standard deviation over data drawn anew, for the trained dictionaries."""
     selection_range: float | None
     """Largest minus smallest test score over the points of the grid that validation cannot tell from the best, mean
     over dictionaries and tasks; None where nothing is chosen."""
     run: Measured | None
     """Signal-to-noise from the first checkpoint to the last; None where the score does not move over seeds."""
-    steps: tuple[Step, ...]
+    steps: tuple[Step, ...] = Field(min_length=1)
+    synthetic: tuple[tuple[float, ...], ...]
+    """Raw scores of dictionaries of known features, a row for each seed and a column for each setting; empty for a
+    score that needs a language model."""
     validity: Measured | None
-    """Rank correlation with true recovery over synthetic dictionaries."""
+    """Rank correlation with true recovery over these dictionaries."""
 
     @property
     def n_told(self) -> int:
@@ -61,19 +70,73 @@ class ScoreReliability(ResultModel):
 
     @property
     def discriminates(self) -> Verdict:
-        """Verdict that the score tells the trained dictionary from its first checkpoint."""
+        """Verdict that the score tells the last checkpoint from the first, to the good."""
         return _judge(self.run)
 
     @property
-    def is_valid(self) -> Verdict:
-        """Verdict that the score orders synthetic dictionaries as true recovery does."""
-        return _judge(self.validity)
+    def is_valid(self) -> Verdict | None:
+        """Verdict that the score orders synthetic dictionaries as true recovery does; None where it has none."""
+        return _judge(self.validity) if self.synthetic else None
+
+
+class Unmeasured(ResultModel):
+    """Score that could not be measured, and why."""
+
+    name: str
+    is_testable: bool
+    """False where the model cannot do what the score needs; True where its measurement failed."""
+    reason: str
+
+
+class GridPoint(ResultModel):
+    """Point of a classifier's grid: its parameters, and its macro-F1 on validation and on test rows."""
+
+    parameters: str
+    validation: float
+    test: float
+
+
+class Choosing(ResultModel):
+    """Points of a grid that were tried with one representation, and the number of rows that they are chosen on."""
+
+    representation: str
+    rows: int = Field(ge=1)
+    points: tuple[GridPoint, ...] = Field(min_length=1)
+
+    @property
+    def equal(self) -> tuple[GridPoint, ...]:
+        """Points whose validation score is within one standard error of the best: that of a share of the rows that are
+        chosen on.
+        """
+        best = max(point.validation for point in self.points)
+        least = best - (max(best * (1 - best), 0) / self.rows) ** 0.5
+        return tuple(point for point in self.points if point.validation >= least)
+
+    @property
+    def spread(self) -> float:
+        """Largest minus smallest test score over these points."""
+        found = [point.test for point in self.equal]
+        return max(found) - min(found)
+
+
+class Transfer(ResultModel):
+    """Choice of a probe that is trained and chosen in one language and tested in another."""
+
+    task: str
+    source: str
+    target: str
+    train: int
+    """Rows that probes were fitted on."""
+    test: int
+    """Rows that they were tested on."""
+    tried: tuple[Choosing, ...] = Field(min_length=1)
+    """The hidden states, then the trained dictionary of each seed."""
 
 
 class Reliability(ResultModel):
-    """Reliability of the scores of boards on one model."""
+    """Reliability of scores of dictionaries of one model."""
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     date: str
     model: str
     site: str
@@ -81,10 +144,13 @@ class Reliability(ResultModel):
     rows: int
     """Examples of each task read at most."""
     seeds: int
-    tokens: tuple[int, ...]
+    tokens: tuple[int, ...] = Field(min_length=2)
     """Training tokens at each checkpoint."""
-    synthetic_dictionaries: int
     scores: tuple[ScoreReliability, ...]
+    unmeasured: tuple[Unmeasured, ...]
+    truth: tuple[tuple[float, ...], ...]
+    """True recovery of the dictionaries of known features, in the order of their scores."""
+    transfers: tuple[Transfer, ...]
     cpu_minutes: float
 
     def find(self, name: str) -> ScoreReliability:
@@ -102,39 +168,3 @@ def _judge(measured: Measured | None) -> Verdict:
 def read_shipped() -> Reliability:
     """Return the result that is shipped with the package."""
     return Reliability.model_validate_json(read_description(SHIPPED))
-
-
-def to_markdown(result: Reliability) -> str:
-    """Return a result as a table, with a sentence on how it was measured."""
-    head = (
-        "score", "noise: dictionary seeds", "noise: data", "selection: range on test", "signal-to-noise of the run",
-        "neighbours told apart", "tells checkpoints?", "rank correlation with the truth", "valid?",
-    )  # fmt: skip
-    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
-    for one in result.scores:
-        cells = (
-            one.name,
-            f"{one.seed_noise:.4f}",
-            f"{one.data_noise:.4f}",
-            "–" if one.selection_range is None else f"{one.selection_range:.4f}",
-            spell(one.run),
-            f"{one.n_told} of {len(one.steps)}",
-            one.discriminates,
-            spell(one.validity, digits=2),
-            one.is_valid,
-        )
-        lines.append(f"| {' | '.join(map(escape_markdown, cells))} |")
-    said = (
-        f"{result.model} at {result.site}, {result.date}: {result.seeds} seeds × {len(result.tokens)} checkpoints"
-        f" ({result.tokens[0]:,} to {result.tokens[-1]:,} tokens), tasks {', '.join(result.tasks)} (at most"
-        f" {result.rows:,} rows); {result.synthetic_dictionaries} synthetic dictionaries;"
-        f" {result.cpu_minutes:.1f} CPU minutes."
-    )
-    return "\n".join([*lines, "", escape_markdown(said)])
-
-
-def spell(measured: Measured | None, *, digits: int = 1) -> str:
-    """Return a number with its interval: `3.2 [0.4, 6.1]`."""
-    if measured is None:
-        return "–"
-    return f"{measured.value:.{digits}f} [{measured.low:.{digits}f}, {measured.high:.{digits}f}]"

@@ -19,15 +19,11 @@ from harness.stats.metrics import macro_f1
 from harness.training.config import TrainingConfig
 from harness.training.learners import start_learner
 from harness.training.outcome import finish
-from harness.validation.reliability import LEAD
+from harness.validation.reliability import EXPLAINED
+from harness.validation.scores import PROBES
 
 if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
-
-PROBES: Mapping[str, str] = {LEAD: "logreg", "k-sparse lead": "ksparse_logreg[k=5]"}
-"""Probes whose lead over hidden states in macro-F1 is a score of boards."""
-
-EXPLAINED = "explained variance"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,11 +49,11 @@ class Panel:
 @dataclass(frozen=True, kw_only=True)
 class PanelScores:
     """Scores of each dictionary by name, and its true recovery: the mean absolute cosine of its decoder with the
-    features, matched one to one (MCC).
+    features, matched one to one (MCC). All are `[seeds, settings]`.
     """
 
-    scores: Mapping[str, Sequence[float]]
-    truth: Sequence[float]
+    scores: Mapping[str, Sequence[Sequence[float]]]
+    truth: Sequence[Sequence[float]]
 
 
 def measure_panel(
@@ -91,19 +87,21 @@ def measure_panel(
     features = model.feature_dict.feature_vectors.detach()
     tasks = [_make_rows((codes[:, place] > 0).numpy()) for place in range(panel.probed)]
     base = {name: _probe(registry, x, tasks, classifier) for name, classifier in PROBES.items()}
-    scores: dict[str, list[float]] = {name: [] for name in (*PROBES, EXPLAINED)}
-    truth: list[float] = []
+    scores: dict[str, list[list[float]]] = {name: [] for name in (*PROBES, EXPLAINED)}
+    truth: list[list[float]] = []
     for seed in panel.seeds:
+        for row in (truth, *scores.values()):
+            row.append([])
         for steps in panel.steps:
             for l0 in panel.l0:
                 tell(f"known features: {l0} active, {steps} steps, seed {seed}")
                 dictionary = _train(panel, batches[:steps], l0, seed)
                 assert dictionary.W_dec is not None
-                truth.append(lens.mean_correlation_coefficient(dictionary.W_dec, features))
+                truth[-1].append(lens.mean_correlation_coefficient(dictionary.W_dec, features))
                 encoded = dictionary.encode(x)
                 for name, classifier in PROBES.items():
-                    scores[name].append(_probe(registry, encoded, tasks, classifier) - base[name])
-                scores[EXPLAINED].append(measure_fit(dictionary, held).explained_variance)
+                    scores[name][-1].append(_probe(registry, encoded, tasks, classifier) - base[name])
+                scores[EXPLAINED][-1].append(measure_fit(dictionary, held).explained_variance)
     return PanelScores(scores=scores, truth=truth)
 
 

@@ -40,6 +40,18 @@ def harness_results() -> list[harness.ResultSpec]:
 
 
 @harness.hookimpl
+def harness_dictionary_scores() -> list[harness.DictionaryScoreSpec]:
+    """Offer the score that rules alone give, which asks no model."""
+    return [
+        harness.DictionaryScoreSpec(
+            name="autointerp (rules)",
+            summary="Mean correlation of features with what rules on tokens simulate.",
+            load="harness_autointerp.reliability:open_simulation",
+        )
+    ]
+
+
+@harness.hookimpl
 def harness_explainers() -> list[harness.ExplainerSpec]:
     """Offer three ways of explaining and scoring."""
     return [

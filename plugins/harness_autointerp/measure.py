@@ -151,7 +151,7 @@ def measure(
     scored: list[_Scored | None] = []
     for reference in representations:
         tell(f"explaining features of {reference}")
-        arm, found = _explain_arm(setting, task, reference, halves, is_scored=is_any_able, is_first=not arms)
+        arm, found = explain_arm(setting, task, reference, halves, is_scored=is_any_able, is_first=not arms)
         arms.append(arm)
         scored.append(found)
     return Result(
@@ -233,7 +233,7 @@ def _draw(setting: Setting, maxima: Array) -> Draw:
     return draw_fragments(maxima, setting.top, setting.random, seed=0)
 
 
-def _explain_arm(
+def explain_arm(
     setting: Setting,
     task: LabelledTask,
     reference: str,

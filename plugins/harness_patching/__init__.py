@@ -15,6 +15,21 @@ def harness_commands() -> list[harness.CommandSpec]:
 
 
 @harness.hookimpl
+def harness_dictionary_scores() -> list[harness.DictionaryScoreSpec]:
+    """Offer the area under the curve of each behaviour."""
+    behaviours = ("indirect-object", "agreement", "gendered-pronoun")
+    return [
+        harness.DictionaryScoreSpec(
+            name=f"patched area ({name})",
+            summary=f"Area under KL recovered against patched features, {name}.",
+            load=f"harness_patching.reliability:open_{name.replace('-', '_')}",
+            by_task=False,
+        )
+        for name in behaviours
+    ]
+
+
+@harness.hookimpl
 def harness_results() -> list[harness.ResultSpec]:
     """Offer the page of what the command leaves."""
     summary = "Behaviours localised by patching: what follows against the number of patched features."

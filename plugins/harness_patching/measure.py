@@ -78,14 +78,16 @@ def patch(
     n_items: int,
     later: str | None = None,
     n_edges: int = 4,
+    alone: bool = False,
     device: str,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Result:
     """Localise a behaviour of a model at a site.
 
     `sizes` are the numbers of features that are patched, `n_items` those of each half, and `later` a second site, to
-    whose `n_edges` first features edges are measured. Raise UsageError for a model without predictions and for
-    `sizes` beyond what there is, and UnavailableError for a dictionary without decoder.
+    whose `n_edges` first features edges are measured; `alone`, the dictionary is compared with nothing. Raise
+    UsageError for a model without predictions and for `sizes` beyond what there is, and UnavailableError for a
+    dictionary without decoder.
     """
     began = time.process_time()
     opened = session.open_model(model, site, *([later] if later else []))
@@ -107,7 +109,9 @@ def patch(
             f"{max(sizes)} features are to be patched at once, and there are {most} at '{sites[0]}': give smaller "
             "numbers with --features"
         )
-    asking = _Asking(opened=opened, sites=sites, dictionaries=dictionaries, device=device, tell=tell)
+    asking = _Asking(
+        opened=opened, sites=sites, dictionaries=dictionaries, alone=alone, device=device, tell=tell
+    )
     (choosing, some), (measured, others) = (
         take_items(behaviour, opened.model, n_items, half) for half in (0, 1)
     )
@@ -154,6 +158,7 @@ class _Asking:
     opened: OpenModel
     sites: Sequence[Site]
     dictionaries: Sequence[Dictionary]
+    alone: bool
     device: str
     tell: Callable[[str], None]
 
@@ -175,14 +180,14 @@ class _Asking:
         self.tell("choosing features")
         asked = [ask(whole, batch, self.sites) for batch in batches_of(choosing)]
         first, *others = self.sites
-        arms = make_arms(asked, first, self.dictionaries[0])
+        arms = make_arms(asked, first, self.dictionaries[0])[: 1 if self.alone else None]
         ranked = list(zip(arms, rank(whole, asked, first, arms), strict=True))
         found = _Found(whole=whole, answers=answers, weights=weights)
         curves = []
         for arm, order in ranked:
             self.tell(f"patching {arm.name}")
             curves.append(found.curve(arm, order, first, sizes))
-        differences = tuple(found.differences())
+        differences = () if self.alone else tuple(found.differences())
         edges: Iterator[Edge] = iter(())
         if others:
             self.tell("patching edges")
@@ -199,7 +204,7 @@ class _Asking:
             reason=reason,
             accuracy=accuracy,
             curves=tuple(curves),
-            nodes=tuple(found.nodes(self.dictionaries[0], first)),
+            nodes=() if self.alone else tuple(found.nodes(self.dictionaries[0], first)),
             differences=differences,
             edges=tuple(edges),
         )

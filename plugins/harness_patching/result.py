@@ -137,6 +137,8 @@ def judge(differences: tuple[Difference, ...]) -> tuple[Verdict, str]:
     It holds if the area under its curve of KL recovered is larger than that of each arm in `AGAINST`, by the interval
     of the difference; it does not hold if it is smaller than one of them by that interval; else it is undecided.
     """
+    if not differences:
+        return "undecided", "no other arm was measured"
     below = [one for one in differences if one.kl.high is not None and one.kl.high < 0]
     below.sort(key=lambda one: one.kl.value)
     if below:

@@ -16,6 +16,7 @@ from harness.registry.catalog import Registry
 from harness.registry.commands import import_loaded
 from harness.storage.atomic import whole_file
 from harness.storage.reading import read_description, read_file
+from harness.validation.page import OWN
 
 LARGEST = 20_000_000
 """Most bytes of a page that is read."""
@@ -45,9 +46,9 @@ def find(registry: Registry, folder: Path) -> tuple[Kept, ...]:
     names = sorted(path.name for path in files if not path.name.startswith(".") and not _is_of_a_run(path))
     owners: dict[str, str] = {}
     found = []
-    for kind in sorted(registry.names("results")):
-        entry = registry.get("results", kind)
-        own = [name for name in names if fnmatchcase(name, entry.spec.pattern)]
+    for spec, distribution in _find_kinds(registry):
+        kind = spec.name
+        own = [name for name in names if fnmatchcase(name, spec.pattern)]
         for name in own:
             if name in owners:
                 raise UsageError(
@@ -57,7 +58,7 @@ def find(registry: Registry, folder: Path) -> tuple[Kept, ...]:
             owners[name] = kind
         if own:
             paths = tuple(folder / name for name in own)
-            found.append(Kept(spec=entry.spec, distribution=entry.distribution, paths=paths))
+            found.append(Kept(spec=spec, distribution=distribution, paths=paths))
     lost = [name for name in names if name not in owners]
     if lost and (found or is_kept(folder)):
         raise UnavailableError(
@@ -65,6 +66,13 @@ def find(registry: Registry, folder: Path) -> tuple[Kept, ...]:
             "remove the file"
         )
     return tuple(found)
+
+
+def _find_kinds(registry: Registry) -> list[tuple[ResultSpec, str]]:
+    """Return the kinds of results by name, each with the distribution that it is of: plugins' and the harness's own."""
+    entries = (registry.get("results", kind) for kind in registry.names("results"))
+    offered = [(entry.spec, entry.distribution) for entry in entries]
+    return sorted([*offered, (OWN, "sae-harness")], key=lambda one: one[0].name)
 
 
 def render(kept: Sequence[Kept], folder: Path) -> dict[str, str]:
@@ -104,7 +112,7 @@ def check(registry: Registry, folder: Path) -> tuple[str, ...]:
         for name, text in texts.items()
         if not _is_page(folder / name, text)
     )
-    left = (f"{name}.md" for name in registry.names("results"))
+    left = (f"{spec.name}.md" for spec, _ in _find_kinds(registry))
     return stale + tuple(
         f"'{folder / name}' is the page of results of which there are none: remove it"
         for name in left

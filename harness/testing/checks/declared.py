@@ -1,7 +1,8 @@
-"""Checks of what is declared and not made: tasks, suites, commands and results."""
+"""Checks of what is declared and not made: tasks, suites, commands, results and scores of dictionaries."""
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 from pathlib import Path
@@ -141,3 +142,18 @@ def describes(subject: Subject) -> None:
     fail_unless(isinstance(page, ResultPage), f"it makes {type(page).__name__}, and no ResultPage")
     fail_unless(page.markdown.startswith("# "), "its page does not begin with a heading: `# Title`")
     fail_unless(not page.claims, "of no results it makes claims")
+
+
+@check("dictionary_scores", requires=())
+def opens(subject: Subject) -> None:
+    """It loads as a function that can be called with a task alone."""
+    check_summary(subject.spec.summary)
+    try:
+        opened = import_loaded(subject.spec)
+    except (Exception, SystemExit) as error:  # a plugin's module may raise anything
+        fail_unless(False, f"it cannot be loaded: {describe(error)}")
+    fail_unless(callable(opened), f"it loads {type(opened).__name__}, and no function")
+    try:
+        inspect.signature(opened).bind(object())
+    except (TypeError, ValueError) as error:
+        fail_unless(False, f"it cannot be called with a task alone: {error}")
