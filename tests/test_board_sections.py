@@ -35,6 +35,7 @@ from harness.registry.loading import load_plugins
 from harness.runs.folder import RunFolder
 from harness.runs.record import Cost, Record, hash_predictions
 from harness.stats.bootstrap import bootstrap_seed, bootstrap_weights, percentile_interval, rank_intervals
+from harness.validation.reliability import LEAD, read_shipped
 
 CLASSES = ("a", "b", "c")
 N = 200
@@ -794,3 +795,19 @@ def test_intervals_on_the_page_are_those_of_the_samples(run: Run) -> None:
     assert tuple(frame.loc[0, ["macro_f1_low", "macro_f1_high"]]) == pytest.approx(
         percentile_interval(one.macro_f1.samples), abs=1e-6
     )
+
+
+def test_a_board_with_dictionaries_names_the_signal_to_noise_of_what_it_ranks_by(tmp_path: Path) -> None:
+    with_one, without = Run(tmp_path / "with"), Run(tmp_path / "without")
+    for run in (with_one, without):
+        run.put()
+    with_one.put("scope", dictionary="0" * 64)
+    texts = [to_markdown(build([one])) for one in (with_one, without)]
+    shipped = read_shipped()
+    lead = shipped.find(LEAD)
+    assert lead.run is not None
+    value = f"{lead.run.value:.1f} [{lead.run.low:.1f}, {lead.run.high:.1f}]"
+    said = (
+        f"has a signal-to-noise of {value} from the first to the last checkpoint, and tells {lead.n_told} of"
+    )
+    assert [text.count(said) for text in texts] == [1, 0]

@@ -25,6 +25,8 @@ from harness.leaderboard.pages import (
 from harness.leaderboard.pages.frames import choice_on
 from harness.leaderboard.pages.markdown import ARM, NONE
 from harness.leaderboard.selection import in_natural_order
+from harness.validation.page import spell
+from harness.validation.reliability import LEAD, read_shipped
 
 MANY_TASKS = 20
 """Number of tasks above which the page shows each in one line a model; leaderboard-tasks.csv has all numbers."""
@@ -156,6 +158,9 @@ def _how_to_read(board: Board, columns: Container[str]) -> str:
         "That is for these tasks; rank_low and rank_high in leaderboard.csv are for tasks like these: tasks are drawn"
         " anew too.": any(row.rank_interval for row in board.rows),
         "A task is tied unless its Holm-adjusted p is below .05.": True,
+        _describe_reliability(): any(
+            cell.record.dictionary for row in board.rows for result in row.results for cell in result.cells
+        ),
         "*Tried* counts the configurations, points of the classifier's grid included, that the choice was made from for"
         " each task and seed.": "tried" in columns,
         "tokens/s is that of the forward pass that made the row's features, together with all others it made: it tells"
@@ -166,6 +171,18 @@ def _how_to_read(board: Board, columns: Container[str]) -> str:
         ),
     }
     return " ".join(sentence for sentence, applies in said.items() if applies)
+
+
+def _describe_reliability() -> str:
+    """Return a sentence on how well the score that rows are ranked by tells dictionaries apart, as it is shipped."""
+    shipped = read_shipped()
+    lead = shipped.find(LEAD)
+    return markdown.escape(
+        f"No interval shows noise over trainings of a dictionary: the lead of {shipped.model}'s dictionaries over"
+        f" hidden states in macro-F1 has a signal-to-noise of {spell(lead.run)} from the first to the last checkpoint,"
+        f" and tells {lead.n_told} of {len(lead.steps)} neighbouring checkpoints apart ({shipped.seeds} seeds,"
+        f" {shipped.date}; all scores: harness check-statistics --dictionaries)."
+    )
 
 
 def _main_columns(board: Board, rows: Sequence[Row]) -> dict[str, list[str]]:
