@@ -188,6 +188,7 @@ def between(low: float, high: float) -> Score:
         ((0.85, 0.95), "kept"),
         ((0.45, 0.92), "undecided"),
         ((0.5, 0.5), "erased"),
+        ((0.49, 0.8), "undecided"),
     ],
 )
 def test_verdicts_follow_from_the_intervals(after: tuple[float, float], verdict: str) -> None:
@@ -200,11 +201,13 @@ def make_arm(name: str, auroc: Score, verdict: Any = None, edit: float | None = 
     return Arm(name=name, size=size, features=(), auroc=auroc, cost=cost, verdict=verdict, **fields)
 
 
-def make_arms(features: str, placebo: str, edit: float, before: Score | None = None) -> tuple[Arm, ...]:
+def make_arms(
+    features: str, placebo: str, edit: float, before: Score | None = None, leace: str = "erased"
+) -> tuple[Arm, ...]:
     some = between(0.4, 0.6)
     return (
         make_arm("none", before or between(0.9, 0.95), "found"),
-        make_arm("leace", some, "erased", 0.2),
+        make_arm("leace", some, leace, 0.2),
         make_arm("features", some, features, edit),
         make_arm("placebo", some, placebo, 0.1),
     )
@@ -221,6 +224,8 @@ def make_arms(features: str, placebo: str, edit: float, before: Score | None = N
         (make_arms("erased", "undecided", 0.1), "undecided"),
         (make_arms("undecided", "erased", 0.1), "does not hold"),
         (make_arms("undecided", "kept", 0.3), "does not hold"),
+        (make_arms("erased", "kept", 0.1, leace="partly"), "undecided"),
+        (make_arms("kept", "kept", 0.1, leace="partly"), "undecided"),
         (make_arms("erased", "kept", 0.1, before=between(0.45, 0.6)), "not testable on this model"),
     ],
 )
@@ -260,6 +265,10 @@ def test_a_planted_concept_is_found_and_the_controls_keep_it(task: LabelledTask,
     assert worst is not None and worst.loss is not None and leace.cost.loss is not None
     assert worst.loss.lower > 0 and worst.loss.value > leace.cost.loss.value
     assert len(one.features) == 1 and set(one.features) < set(four.features)
+    for features, placebo in zip(result.find("features"), result.find("placebo"), strict=True):
+        assert features.cost is not None and placebo.cost is not None
+        assert placebo.cost.edit >= features.cost.edit and placebo.size == features.size
+        assert len(placebo.features) >= placebo.size and not set(placebo.features) & set(four.features)
     assert not set(four.features) & set(result.find("placebo")[1].features)
     assert result.loss_tokens > 0 and result.rows_eraser + result.rows_probe == len(task.train)
 

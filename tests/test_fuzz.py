@@ -536,7 +536,10 @@ for _name, _file, _break, _content in (
 def erasure(folder: Path) -> None:
     """A published result."""
     published = Path(__file__).parents[1] / "leaderboards/interpretation"
-    shutil.copy(published / "erasure-sms_spam-minigemma-m-resid_post.2.json", folder / "erasure-t.json")
+    shutil.copy(
+        published / "erasure-sms_spam-minigemma-m-resid_post.2-minigemma-scope.json",
+        folder / "erasure-t.json",
+    )
 
 
 @kind("erasure", "erasure-t.json", break_json, erasure)

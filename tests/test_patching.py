@@ -481,6 +481,7 @@ def test_curves_nodes_and_edges_of_a_model_that_shows_the_behaviour(
         ),
         ("agreement", ("-r", "hidden"), 3, "representation 'hidden' has no decoder"),
         ("indirect-object", ("-k", "4096"), 2, "4096 features are to be patched at once, and there are 64"),
+        ("indirect-object", ("--n-edges", "2"), 2, "with --edges SITE only"),
         ("indirect-object", ("--edges", "resid_post.0"), 2, "is none"),
         ("indirect-object", ("--edges", "resid_post.1"), 2, "and 'resid_post.1' is none"),
         ("indirect-object", ("--site", "resid_post.9"), 2, "model 'minigemma-s' has no site 'resid_post.9'"),

@@ -82,6 +82,11 @@ class WithoutFeatures:
         return len(self.chosen)
 
     @property
+    def device(self) -> torch.device:
+        """Device of the dictionary."""
+        return self._written.device
+
+    @property
     def _written(self) -> Tensor:
         assert self.dictionary.W_dec is not None  # `find_decoder` refuses others
         return self.dictionary.W_dec[self.chosen.to(self.dictionary.W_dec.device)]

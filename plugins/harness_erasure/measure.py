@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -194,9 +194,9 @@ def fit_erasers(
         activity = means.features[halves.eraser].mean(0).numpy()
         for size in sizes:
             best = ranked[:size]
-            others = match_features(best, free, activity, seed=0)
-            yield ("features", size), WithoutFeatures(dictionary=dictionary, chosen=torch.tensor(best))
-            yield ("placebo", size), WithoutFeatures(dictionary=dictionary, chosen=torch.tensor(others))
+            features = WithoutFeatures(dictionary=dictionary, chosen=torch.tensor(best))
+            yield ("features", size), features
+            yield ("placebo", size), find_placebo(features, free, activity, means.sample)
     components = erasers.find_components(x)
     axes = torch.eye(x.shape[1], dtype=x.dtype)
     for name, basis in (("pca", components), ("neurons", axes)):
@@ -204,6 +204,29 @@ def fit_erasers(
         for size in sizes:
             yield (name, size), erasers.project_out(basis[ranked[:size]], centre)
     yield ("mean ablation", len(centre)), MeanAblation(centre=centre)
+
+
+@torch.inference_mode()
+def find_placebo(features: WithoutFeatures, free: Array, activity: Array, sample: Tensor) -> WithoutFeatures:
+    """Return the eraser of other features, of those that are `free [width]`: as many as those of `features`, of the
+    nearest mean activation, and then the most active of the rest, until its edit of a sample of tokens is as large.
+
+    The features that a probe goes by are the strongest, so that nearest ones alone would edit less.
+    """
+    chosen = features.chosen.tolist()
+    found = match_features(chosen, free, activity, seed=0)
+    rest = [int(one) for one in np.argsort(-activity, kind="stable") if free[one] and one not in set(found)]
+
+    def edit(eraser: WithoutFeatures) -> float:
+        return measure_edit(_erase(eraser, sample, str(eraser.device)), sample)[1]
+
+    wanted = edit(features)
+    low, high = 0, len(rest)
+    while low < high:  # the fewest further ones, by halves: an edit of all tokens for each would take minutes
+        middle = (low + high) // 2
+        is_enough = edit(replace(features, chosen=torch.tensor(found + rest[:middle]))) >= wanted
+        low, high = (low, middle) if is_enough else (middle + 1, high)
+    return replace(features, chosen=torch.tensor(found + rest[:low]))
 
 
 def _rank(task: LabelledTask, X: Tensor, halves: Halves) -> list[int]:

@@ -20,11 +20,11 @@ Each eraser is fitted on one half of the training rows. A **fresh** logistic reg
 scored on test rows, by AUROC with a 95 % interval: ½ is chance, however rare a class is. *Same rows* is a probe trained
 on the eraser's own rows: after LEACE it is at chance by construction, whatever is left. *Edited* is the share of test
 tokens that an eraser changes, *edit* the mean of ‖x − x'‖ / ‖x‖, *Δ loss* the increase in next-token loss in nats with
-the eraser spliced in, on test texts, and *perplexity* its exponential, the factor; *KL* is KL(original ‖ erased) of
-the predictions of the same tokens, in nats a token: it sees changes that make one text likelier and another less so.
-*placebo* are as many features of equal mean activation. A concept that a probe does not find before erasure, by
-intervals of AUROC and of balanced accuracy, is not testable, and no claim stands. The harness's page on interpretation
-says how each number is made.
+the eraser spliced in, on test texts, and *perplexity* its exponential, the factor; *KL* is KL(original ‖ erased) of the
+predictions of the same tokens, in nats a token: it sees changes that make one text likelier and another less so.
+*placebo* are as many other features of the nearest mean activation, and further ones until their edit is as large, or
+none is left. A concept that a probe does not find before erasure, by intervals of AUROC and of balanced accuracy, is
+not testable, and no claim stands. The harness's page on interpretation says how each number is made.
 """
 
 
@@ -41,8 +41,11 @@ def read_results(paths: Iterable[Path]) -> list[Result]:
 
 
 def write(result: Result, folder: Path) -> Path:
-    """Write a result into a folder, in place of an earlier one of the same task, model and site; return its path."""
-    return write_result(result, folder, "erasure", result.task, result.model, result.site)
+    """Write a result into a folder, in place of an earlier one of the same task, model, site and dictionary; return
+    its path.
+    """
+    dictionary = [result.dictionary] if result.dictionary else []
+    return write_result(result, folder, "erasure", result.task, result.model, result.site, *dictionary)
 
 
 def _claim(result: Result) -> Claim:
@@ -56,7 +59,7 @@ def _claim(result: Result) -> Claim:
         measured=arm.auroc if arm else None,
         n=result.rows_test,
         items="test rows",
-        control="as many placebo features of equal mean activation" if placebo else "",
+        control="placebo features with as large an edit" if placebo else "",
         control_value=placebo.auroc if placebo else None,
         verdict=result.claim,
         reason=result.reason,
@@ -146,7 +149,7 @@ def _line(arm: Arm) -> tuple[str, ...]:
     cost = arm.cost
     return (
         arm.name,
-        str(arm.size or NONE),
+        _spell_size(arm),
         str(arm.auroc),
         str(arm.balanced_accuracy),
         f"{arm.macro_f1.value:.3f}",
@@ -158,6 +161,12 @@ def _line(arm: Arm) -> tuple[str, ...]:
         str(cost.kl) if cost and cost.kl else NONE,
         arm.verdict or "control",
     )
+
+
+def _spell_size(arm: Arm) -> str:
+    if len(arm.features) > arm.size:
+        return f"{arm.size} ({len(arm.features)} features)"
+    return str(arm.size or NONE)
 
 
 def _spell_claim(result: Result) -> str:

@@ -14,6 +14,10 @@ NOT_TESTABLE: Final = "not testable on this model"
 GUESSED = 0.5
 """AUROC of guessing."""
 
+NEAR = 0.1
+"""Distance from it within which an interval must end before a concept counts as erased: one that merely reaches down to
+½ may come of few test rows."""
+
 Verdict = Literal["found", "not testable on this model", "erased", "partly", "kept", "undecided"]
 Claim = Literal["holds", "does not hold", "undecided", "not testable on this model"]
 
@@ -40,9 +44,9 @@ class Arm(ResultModel):
 
     name: str
     size: int
-    """Number of directions or features removed."""
+    """Number of directions or features removed; of a placebo, that of the features that it is a control of."""
     features: tuple[int, ...]
-    """Numbers of the dictionary's features removed; empty for other erasers."""
+    """Numbers of the dictionary's features removed; empty for other erasers. A placebo may have more than `size`."""
     auroc: Score
     balanced_accuracy: Score
     macro_f1: Score
@@ -113,13 +117,14 @@ def is_testable(before: Arm, chance: float) -> bool:
 def judge(before: Score, after: Score) -> Verdict:
     """Return the verdict on an eraser of a concept that is found, from the AUROC of fresh probes before and after.
 
-    `erased`: the interval after reaches down to ½, and lies below the one before. `partly`: it lies below the one
-    before, and above ½. `kept`: it does not lie below the one before. `undecided`: it reaches from ½ to the one before,
-    so the test rows are too few. AUROC needs no threshold: of rare classes accuracy would miss what is left.
+    `erased`: the interval after reaches down to ½, ends within `NEAR` of it, and lies below the one before. `partly`:
+    it lies below the one before, and above ½. `kept`: it does not lie below the one before. `undecided`: it reaches
+    from ½ further up, so the test rows are too few. AUROC needs no threshold: of rare classes accuracy would miss what
+    is left.
     """
     is_lower = after.upper < before.lower
     if after.lower <= GUESSED:
-        return "erased" if is_lower else "undecided"
+        return "erased" if is_lower and after.upper <= GUESSED + NEAR else "undecided"
     return "partly" if is_lower else "kept"
 
 
@@ -127,8 +132,9 @@ def judge_claim(arms: tuple[Arm, ...], chance: float) -> tuple[Claim, str]:
     """Return whether removing few features erases the concept with a smaller edit than LEACE, as is claimed of ablation
     of less than rank one (Cunningham et al. 2023), and why.
 
-    It holds where for some number of features a fresh probe is at chance, LEACE's edit is larger, and as many features
-    of equal mean activation do not erase it. It is undecided where test rows are too few to tell that of some number.
+    It holds where for some number of features a fresh probe is at chance, LEACE's edit is larger, and placebo features
+    with as large an edit do not erase it. It is undecided where test rows are too few to tell that of some number, and
+    where LEACE does not erase it, so that there is no edit to compare with.
     """
     found: dict[str, list[Arm]] = {}
     for arm in arms:
@@ -139,6 +145,9 @@ def judge_claim(arms: tuple[Arm, ...], chance: float) -> tuple[Claim, str]:
         return NOT_TESTABLE, f"{said} (chance: {chance:.3f}) and an AUROC of {before.auroc}"
     if "features" not in found:
         return NOT_TESTABLE, "no dictionary was given"
+    if leace.verdict != "erased":
+        said = "LEACE itself does not erase it, so that there is no edit to compare with"
+        return "undecided", f"{said}: a fresh probe has an AUROC of {leace.auroc}"
     open_, at_chance, edits = None, None, ""
     for arm, placebo in zip(found["features"], found["placebo"], strict=True):
         assert arm.cost is not None and leace.cost is not None  # those of every eraser are measured
@@ -152,8 +161,8 @@ def judge_claim(arms: tuple[Arm, ...], chance: float) -> tuple[Claim, str]:
             if "undecided" not in pair:
                 return "holds", f"without {arm.size} features a fresh probe is at chance; {edits}"
             open_ = open_ or (
-                f"without {arm.size} features a fresh probe has an AUROC of {arm.auroc}, and without as many placebo "
-                f"features one of {placebo.auroc}: test rows are too few"
+                f"without {arm.size} features a fresh probe has an AUROC of {arm.auroc}, and without placebo features "
+                f"one of {placebo.auroc}: test rows are too few"
             )
         if arm.verdict == "erased":
             at_chance = at_chance or arm.size
@@ -165,6 +174,6 @@ def judge_claim(arms: tuple[Arm, ...], chance: float) -> tuple[Claim, str]:
         return "does not hold", f"{said}; {edits}"
     return (
         "does not hold",
-        f"without {at_chance} features a fresh probe is at chance, but LEACE's edit is not larger, or features of "
-        "equal mean activation do the same",
+        f"without {at_chance} features a fresh probe is at chance, but LEACE's edit is not larger, or placebo features "
+        "with as large an edit do the same",
     )

@@ -93,6 +93,8 @@ def command(
     from harness_patching.behaviours import read_behaviour
     from harness_patching.measure import patch
 
+    if later is None and context.get_parameter_source("n_edges") is click.core.ParameterSource.COMMANDLINE:
+        raise harness.UsageError("--n-edges counts edges, which are measured with --edges SITE only")
     read = read_behaviour(behaviour)
     session = harness.open(plugins=context.obj or (), cache_dir=cache_dir, device=device)
     harness.check_writable(output)
