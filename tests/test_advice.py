@@ -53,7 +53,8 @@ def commands() -> dict[str, str]:
         for node in ast.walk(tree):
             if id(node) not in inside:
                 for match in COMMAND.finditer(spell(node)):
-                    found[match[1] or match[2]] = str(path.relative_to(ROOT))
+                    # A command at the end of a bracket is named without it.
+                    found[(match[1] or match[2]).removesuffix(").")] = str(path.relative_to(ROOT))
     return found
 
 
@@ -256,6 +257,7 @@ CASES: dict[str, Callable[[Place], None]] = {
     "harness run --include": has_option("harness run --include"),
     "harness train-dictionary": has_option("harness train-dictionary"),
     "harness train-dictionary --checkpoints": has_option("harness train-dictionary --checkpoints"),
+    "harness check-statistics --dictionaries": succeeds("harness check-statistics --dictionaries"),
     "harness report-dictionary": has_option("harness report-dictionary"),
     "harness leaderboard make leaderboards/mosaic-faults": makes_a_board,
     "pip install 'sae-harness[train]'": is_extra("train"),

@@ -95,9 +95,9 @@ def measure_reliability(
     tokens = sorted({one.tokens for one in checkpoints})
     seeds = sorted({one.seed for one in checkpoints})
     found = {name: Found() for name in (*PROBES, EXPLAINED, *registry.names("dictionary_scores"))}
-    for task in tasks:
+    for place, task in enumerate(tasks):
         own = open_scores(task, device)
-        scores = own | _open_offered(task, found, is_first=task is tasks[0])
+        scores = own | _open_offered(task, found, is_first=place == 0)
         for one in checkpoints:
             tell(f"{task.spec.name}: seed {one.seed}, {one.tokens:,} tokens")
             for name, score in scores.items():
