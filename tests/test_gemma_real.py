@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,16 @@ def test_its_bos_has_a_norm_beyond_float16_almost_all_of_it_in_one_channel(
     assert not torch.allclose(states[18], blocks[17])
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """One thread of torch: two add in another order from run to run, which is no fault of what is read."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("kind", ["resid_post", "mlp_out", "attn_z"])
 def test_what_is_read_equals_hooks_on_the_whole_model(
     kind: str, opened: Any, plain: Any, tokenizer: Any
@@ -175,7 +186,7 @@ def test_what_is_read_equals_hooks_on_the_whole_model(
         content = [values[one.content] for values, one in zip(found[site.layer], tokens, strict=True)]
         wanted = torch.cat(content)
         unlike = read[site] - wanted
-        assert unlike.norm() / wanted.norm() <= 1e-5  # threads add in another order: 1.2e-6 was seen
+        assert unlike.norm() / wanted.norm() <= 1e-6
         assert (unlike.norm(dim=1) / wanted.norm(dim=1)).max() <= 5e-6  # of single tokens; measured: 2.6e-6
 
 

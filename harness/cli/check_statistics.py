@@ -100,6 +100,8 @@ def command(
 
 @dataclass(frozen=True, kw_only=True)
 class _Asked:
+    """Options that say what is measured anew."""
+
     model: str | None
     tasks: tuple[str, ...]
     transfers: tuple[str, ...]

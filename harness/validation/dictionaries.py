@@ -138,7 +138,7 @@ def measure_reliability(
 
 @dataclass(kw_only=True)
 class Found:
-    """What was measured of one score: by tokens and seed, a number for each task; on data drawn anew, by seed, a list
+    """Measurements of one score: by tokens and seed, a number for each task; on data drawn anew, by seed, a list
     for each task; ranges over equal points of the grid. `reason` says why there is nothing.
     """
 

@@ -48,7 +48,7 @@ class Item:
     template: str
     hint: str = ""
     question: str = ""
-    """What is asked of the text; empty where the text asks it."""
+    """Question on the text; empty where the text asks it."""
     cloze: str = ""
     """Beginning of a sentence on the text, which a choice ends."""
 
