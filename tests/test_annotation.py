@@ -343,6 +343,20 @@ def test_solved_items_are_of_the_first_half_and_are_not_asked() -> None:
         rerun("guesses", ways=("generation",), shots=40)
 
 
+def test_prompts_that_no_note_fits_into_are_told_and_nothing_is_tested(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plainly = Bench.answer
+
+    def too_long_with_a_note(self: Bench, rows: Sequence[int], notes: Sequence[str], asking: Asking) -> Any:
+        return np.full(len(rows), np.nan) if any(notes) else plainly(self, rows, notes, asking)
+
+    monkeypatch.setattr(Bench, "answer", too_long_with_a_note)
+    (way,) = rerun("helps", ways=("likelihood",)).ways
+    assert (way.verdict, len(way.arms)) == ("not testable on this model", 1)
+    assert "with notes fewer than two of its prompts" in way.reason
+
+
 def test_a_tie_is_wrong_and_a_prompt_that_is_too_long_is_no_answer() -> None:
     model = toy.make("helps")
     items = make_items(2)

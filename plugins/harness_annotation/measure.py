@@ -320,6 +320,10 @@ def write_notes(
     return tuple(own), notes
 
 
+TOO_LONG = "with notes fewer than two of its prompts are as short as the model reads"
+"""Reason for testing nothing where plain prompts fit and annotated ones do not."""
+
+
 def _try_notes(
     bench: Bench,
     asking: Asking,
@@ -330,27 +334,40 @@ def _try_notes(
 ) -> Way:
     """Measure the controls first: they tell the smallest gain that would show, without which no claim is tested."""
     answers: dict[str, Array] = {"plain": second.right}
-    n, templates = len(second.rows), second.templates
+    templates = second.templates
 
     def run(arm: str) -> None:
         bench.tell(f"{asking.way}: prompts with the annotation {arm}")
         answers[arm] = bench.answer(second.rows, [str(note) for note in notes[arm]], asking)
 
+    def find_whole() -> Array:
+        """Return whether each item fits with every annotation so far: one that does not is left out of all arms."""
+        return np.asarray(np.isfinite(np.stack(list(answers.values()))).all(0))
+
     run("random")
     run("placebo")
-    churn, design_effect = 0.0, 1.0
+    whole = find_whole()
+    if whole.sum() < 2:
+        return _untested(
+            fields, Arm(name="plain", accuracy=fields["accuracy"], gain=None, annotated=0.0), TOO_LONG
+        )
+    n, churn, design_effect = int(whole.sum()), 0.0, 1.0
+    fitting = [template for template, fits in zip(templates, whole, strict=True) if fits]
     for one, other in combinations(("plain", "random", "placebo"), 2):
-        change = np.nan_to_num(answers[one]) - np.nan_to_num(answers[other])
+        change = answers[one][whole] - answers[other][whole]
         churn = max(churn, 2 * min(float((change > 0).mean()), float((change < 0).mean())))
-        design_effect = max(design_effect, chances.find_design_effect(change, templates))
+        design_effect = max(design_effect, chances.find_design_effect(change, fitting))
     detectable = chances.detectable_gain(int(n / design_effect), churn, alpha=bench.level)
     refused = unable or judge_power(detectable, n) or judge_room(fields["accuracy"], detectable)
     if refused is None or bench.always:
         for arm in notes:
             if arm not in answers:
                 run(arm)
-    # An item that is too long with any annotation is left out of all arms alike.
-    whole = np.asarray(np.isfinite(np.stack(list(answers.values()))).all(0))
+    whole = find_whole()
+    if whole.sum() < 2:
+        return _untested(
+            fields, Arm(name="plain", accuracy=fields["accuracy"], gain=None, annotated=0.0), TOO_LONG
+        )
     answers = {arm: right[whole] for arm, right in answers.items()}
     kept = [template for template, fits in zip(templates, whole, strict=True) if fits]
     arms = [
