@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 import pytest
 import yaml
+from markdown_it import MarkdownIt
 
 from harness.cli import cli
 
@@ -50,6 +51,16 @@ def test_every_command_of_the_documentation_can_be_parsed(page, line):
 def test_every_link_to_a_file_leads_to_one(page):
     targets = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text("utf-8"))
     assert [one for one in targets if "://" not in one and not (page.parent / one).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_table_stands_in_a_list(page):
+    """A code host shows such a list whole; the site ends it at the table (Python-Markdown 3.11)."""
+    depth, tables = 0, []
+    for token in MarkdownIt("commonmark").enable("table").parse(page.read_text("utf-8")):
+        depth += token.nesting if token.type.startswith("list_item_") else 0
+        tables += [token.map] if depth and token.type == "table_open" else []
+    assert tables == []
 
 
 def test_the_readme_can_be_read_in_four_minutes():
