@@ -412,6 +412,9 @@ def test_the_command_leaves_a_result_of_which_build_makes_a_page_and_a_claim(
     assert claim.measured is not None and claim.control_value is not None
     assert (claim.measured.value, claim.measured.high) == (arm.auroc.value, arm.auroc.high)
     assert claim.control_value.value == placebo.auroc.value and claim.n == result.rows_test
+    assert arm.cost is not None and placebo.cost is not None
+    edits = f"edit {placebo.cost.edit:.3f} of a token's norm, the features' {arm.cost.edit:.3f}"
+    assert claim.control == f"placebo features ({edits})"
     built = harness_command("leaderboard", "build", tmp_path / "out")
     assert built.code == 0 and (tmp_path / "out/erasure.md").read_text("utf-8") == page.markdown
     (leace,) = result.find("leace")

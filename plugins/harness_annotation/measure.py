@@ -155,7 +155,7 @@ def measure(
         site=site,
         dictionary=short_names([representation])[representation],
         shots=shots,
-        explanations=RULE if explanations is None else "given",
+        explanations=RULE if explanations is None else f"given, of {len(explanations)} features; else {RULE}",
         ways=tuple(_judge(measured)),
         thresholds=thresholds,
         report_tokens=tokens,

@@ -50,7 +50,9 @@ def write(result: Result, folder: Path) -> Path:
 
 def _claim(result: Result) -> Claim:
     """Return the claim of a result: measured is what a fresh probe finds without the features, where fewest erase."""
-    arm, placebo = (_decisive(result, name) for name in ("features", "placebo"))
+    arm = _decisive(result, "features")
+    placebos = dict(zip(result.find("features"), result.find("placebo"), strict=True))
+    placebo = placebos[arm] if arm else None
     return Claim(
         work=WORK,
         claimed=CLAIMED,
@@ -59,13 +61,19 @@ def _claim(result: Result) -> Claim:
         measured=arm.auroc if arm else None,
         n=result.rows_test,
         items="test rows",
-        control="placebo features with as large an edit" if placebo else "",
+        control=_spell_placebo(arm, placebo) if arm and placebo else "",
         control_value=placebo.auroc if placebo else None,
         verdict=result.claim,
         reason=result.reason,
         cpu_minutes=result.cpu_minutes,
         device=result.device,
     )
+
+
+def _spell_placebo(arm: Arm, placebo: Arm) -> str:
+    """Return how far placebo features are a control: their edit is smaller where no more of them were left."""
+    assert arm.cost is not None and placebo.cost is not None  # those of every eraser are measured
+    return f"placebo features (edit {placebo.cost.edit:.3f} of a token's norm, the features' {arm.cost.edit:.3f})"
 
 
 def _decisive(result: Result, name: str) -> Arm | None:

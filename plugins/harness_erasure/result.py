@@ -132,9 +132,9 @@ def judge_claim(arms: tuple[Arm, ...], chance: float) -> tuple[Claim, str]:
     """Return whether removing few features erases the concept with a smaller edit than LEACE, as is claimed of ablation
     of less than rank one (Cunningham et al. 2023), and why.
 
-    It holds where for some number of features a fresh probe is at chance, LEACE's edit is larger, and placebo features
-    with as large an edit do not erase it. It is undecided where test rows are too few to tell that of some number, and
-    where LEACE does not erase it, so that there is no edit to compare with.
+    It holds where for some number of features a fresh probe is at chance, LEACE's edit is larger, and placebo features,
+    with as large an edit if there are enough, do not erase it. It is undecided where test rows are too few to tell that
+    of some number, and where LEACE does not erase it, so that there is no edit to compare with.
     """
     found: dict[str, list[Arm]] = {}
     for arm in arms:
@@ -175,5 +175,5 @@ def judge_claim(arms: tuple[Arm, ...], chance: float) -> tuple[Claim, str]:
     return (
         "does not hold",
         f"without {at_chance} features a fresh probe is at chance, but LEACE's edit is not larger, or placebo features "
-        "with as large an edit do the same",
+        "do the same",
     )
