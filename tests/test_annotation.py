@@ -152,7 +152,7 @@ def test_a_model_without_wrong_answers_is_not_testable() -> None:
 def test_given_explanations_stand_in_place_of_the_rule() -> None:
     given = dict.fromkeys(range(toy.WIDTH), "a gloss")
     result = rerun("ignores", ways=("likelihood",), explanations=given, items=make_items(160))
-    assert result.explanations == f"given, of {toy.WIDTH} features; else words on which a feature is largest"
+    assert result.explanations == f"given for {toy.WIDTH} features, else words on which a feature is largest"
     assert {feature.explanation for feature in result.ways[0].features} == {("a gloss",)}
 
 

@@ -69,8 +69,8 @@ PATH = click.Path(path_type=Path)
 @click.option(
     "--explanations",
     type=PATH,
-    help="Take explanations of features from this JSON file, {NUMBER: TEXT} or a result of autointerp, which keeps "
-    "five [words on which a feature is largest].",
+    help="Take explanations of features from this JSON file, {NUMBER: TEXT} or a result of autointerp, which holds "
+    "those of five [words on which a feature is largest].",
 )
 @click.option(
     "--always",

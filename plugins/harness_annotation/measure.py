@@ -50,6 +50,9 @@ CONTROLS = ("plain", "random", "placebo", "tfidf")
 
 RULE = "words on which a feature is largest"
 
+TOO_LONG = "with notes fewer than two of its prompts are as short as the model reads"
+"""Reason for testing nothing where plain prompts fit and annotated ones do not."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
@@ -155,7 +158,7 @@ def measure(
         site=site,
         dictionary=short_names([representation])[representation],
         shots=shots,
-        explanations=RULE if explanations is None else f"given, of {len(explanations)} features; else {RULE}",
+        explanations=RULE if explanations is None else f"given for {len(explanations)} features, else {RULE}",
         ways=tuple(_judge(measured)),
         thresholds=thresholds,
         report_tokens=tokens,
@@ -196,7 +199,6 @@ def _try_way(bench: Bench, asking: Asking, first_rows: Sequence[int], second_row
     bench.tell(f"{asking.way}: plain prompts")
     second = _answer_plainly(bench, asking, second_rows)
     accuracy = _share(second.right, second.templates)
-    plain = Arm(name="plain", accuracy=accuracy, gain=None, annotated=0.0)
     blind, chance = _find_chance(bench, asking, second.rows)
     fields: dict[str, Any] = {
         "way": asking.way,
@@ -210,23 +212,21 @@ def _try_way(bench: Bench, asking: Asking, first_rows: Sequence[int], second_row
     }
     unable = judge_ability(accuracy, chance)
     if unable and not bench.always:
-        return _untested(fields, plain, unable)
+        return _untested(fields, unable)
     first = _answer_plainly(bench, asking, first_rows)
     few = why_too_few(first.right, first.templates)
     if few:
-        return _untested(fields, plain, unable or few)
+        return _untested(fields, unable or few)
     bench.tell(f"{asking.way}: finding features")
     texts = [bench.items[row].text for row in first.rows]
     task = load_answers(texts, first.right, first.templates, bench.load)
     if len(np.unique(task.y[task.test])) < 2 or len(np.unique(task.y[task.train])) < 2:
-        return _untested(fields, plain, unable or "right and wrong answers are not spread over templates")
+        return _untested(fields, unable or "right and wrong answers are not spread over templates")
     reading = open_reading(task, bench.representation, bench.device)
     found = find_features(task, reading.pool(task.tokens), bench.size)
     features, notes = write_notes(bench, second.rows, reading, found)
     if not features:
-        return _untested(
-            fields, plain, unable or "no feature of the dictionary tells right from wrong answers"
-        )
+        return _untested(fields, unable or "no feature of the dictionary tells right from wrong answers")
     fields |= {"probe_auroc": found.auroc, "features": features}
     return _try_notes(bench, asking, second, notes, fields, unable)
 
@@ -255,7 +255,8 @@ def _find_chance(bench: Bench, asking: Asking, rows: Sequence[int]) -> tuple[flo
     return blind, max(blind, commonest, guessed)
 
 
-def _untested(fields: Mapping[str, Any], plain: Arm, reason: str) -> Way:
+def _untested(fields: Mapping[str, Any], reason: str) -> Way:
+    plain = Arm(name="plain", accuracy=fields["accuracy"], gain=None, annotated=0.0)
     left_out = {
         "probe_auroc": None,
         "churn": None,
@@ -320,10 +321,6 @@ def write_notes(
     return tuple(own), notes
 
 
-TOO_LONG = "with notes fewer than two of its prompts are as short as the model reads"
-"""Reason for testing nothing where plain prompts fit and annotated ones do not."""
-
-
 def _try_notes(
     bench: Bench,
     asking: Asking,
@@ -348,9 +345,7 @@ def _try_notes(
     run("placebo")
     whole = find_whole()
     if whole.sum() < 2:
-        return _untested(
-            fields, Arm(name="plain", accuracy=fields["accuracy"], gain=None, annotated=0.0), TOO_LONG
-        )
+        return _untested(fields, TOO_LONG)
     n, churn, design_effect = int(whole.sum()), 0.0, 1.0
     fitting = [template for template, fits in zip(templates, whole, strict=True) if fits]
     for one, other in combinations(("plain", "random", "placebo"), 2):
@@ -365,9 +360,7 @@ def _try_notes(
                 run(arm)
     whole = find_whole()
     if whole.sum() < 2:
-        return _untested(
-            fields, Arm(name="plain", accuracy=fields["accuracy"], gain=None, annotated=0.0), TOO_LONG
-        )
+        return _untested(fields, TOO_LONG)
     answers = {arm: right[whole] for arm, right in answers.items()}
     kept = [template for template, fits in zip(templates, whole, strict=True) if fits]
     arms = [

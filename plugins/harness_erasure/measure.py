@@ -215,14 +215,18 @@ def find_placebo(features: WithoutFeatures, free: Array, activity: Array, sample
     """
     chosen = features.chosen.tolist()
     found = match_features(chosen, free, activity, seed=0)
-    rest = [int(one) for one in np.argsort(-activity, kind="stable") if free[one] and one not in set(found)]
+    left = free.copy()
+    left[found] = False
+    rest = [int(one) for one in np.argsort(-activity, kind="stable") if left[one]]
 
     def edit(eraser: WithoutFeatures) -> float:
         return measure_edit(_erase(eraser, sample, str(eraser.device)), sample)[1]
 
     wanted = edit(features)
     low, high = 0, len(rest)
-    while low < high:  # the fewest further ones, by halves: an edit of all tokens for each would take minutes
+    # By halves, for an edit of all tokens for each number would take minutes. An edit may shrink as features are added:
+    # what is found is large enough all the same, though perhaps not the fewest.
+    while low < high:
         middle = (low + high) // 2
         is_enough = edit(replace(features, chosen=torch.tensor(found + rest[:middle]))) >= wanted
         low, high = (low, middle) if is_enough else (middle + 1, high)

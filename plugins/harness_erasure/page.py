@@ -18,13 +18,13 @@ NONE = "—"
 METHOD = """\
 Each eraser is fitted on one half of the training rows. A **fresh** logistic regression, trained on the other half, is
 scored on test rows, by AUROC with a 95 % interval: ½ is chance, however rare a class is. *Same rows* is a probe trained
-on the eraser's own rows: after LEACE it is at chance by construction, whatever is left. *Edited* is the share of test
-tokens that an eraser changes, *edit* the mean of ‖x − x'‖ / ‖x‖, *Δ loss* the increase in next-token loss in nats with
-the eraser spliced in, on test texts, and *perplexity* its exponential, the factor; *KL* is KL(original ‖ erased) of the
-predictions of the same tokens, in nats a token: it sees changes that make one text likelier and another less so.
-*placebo* are as many other features of the nearest mean activation, and further ones until their edit is as large, or
-none is left. A concept that a probe does not find before erasure, by intervals of AUROC and of balanced accuracy, is
-not testable, and no claim stands. The harness's page on interpretation says how each number is made.
+on the eraser's own rows: after LEACE it has nothing to learn there, by construction, whatever is left. *Edited* is the
+share of test tokens that an eraser changes, *edit* the mean of ‖x − x'‖ / ‖x‖, *Δ loss* the increase in next-token loss
+in nats with the eraser spliced in, on test texts, and *perplexity* its exponential, the factor; *KL* is KL(original ‖
+erased) of the predictions of the same tokens, in nats a token: it sees changes that make one text likelier and another
+less so. *placebo* are as many other features of the nearest mean activation, and further ones until their edit is as
+large, or none is left. A concept that a probe does not find before erasure, by intervals of AUROC and of balanced
+accuracy, is not testable, and no claim stands. The harness's page on interpretation says how each number is made.
 """
 
 
